@@ -1,0 +1,46 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the library raises when a user's input is at fault: one line that says what, allowed, given."""
+
+
+class ZegCLIPError(Exception):
+    """Base of every error that a user can mend; its text is one line fit to be shown as it is."""
+
+
+class VocabularyError(ZegCLIPError, ValueError):
+    """A list of classes cannot be used."""
+
+
+class ImageError(ZegCLIPError, ValueError):
+    """An image cannot be read or has the wrong type or shape."""
+
+
+class ModelError(ZegCLIPError, ValueError):
+    """A model is not known, or a setting does not fit it."""
+
+
+class TowerError(ZegCLIPError, ValueError):
+    """A frozen image or text tower cannot be found or does not fit."""
+
+
+class CheckpointError(ZegCLIPError, ValueError):
+    """A checkpoint file is missing, damaged, foreign or does not match its model."""
+
+
+class DataError(ZegCLIPError, ValueError):
+    """A dataset does not lie as expected or holds values it must not hold."""
+
+
+class ConfigError(ZegCLIPError, ValueError):
+    """A configuration has an unknown key or a value that is not allowed."""

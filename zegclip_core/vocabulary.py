@@ -1,0 +1,283 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Vocabularies: the classes to look for, as plain words, read from a message or a file."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+import json
+from pathlib import Path
+import re
+from typing import Any
+import unicodedata
+
+import numpy as np
+import numpy.typing as npt
+
+from zegclip_core.colors import assign_colors, Color
+from zegclip_core.errors import VocabularyError
+
+MAX_CLASSES = 254
+"""Class ids are 8-bit and 255 means unlabelled."""
+MAX_TEXT = 65_536
+"""Longest vocabulary text, in characters."""
+MAX_NAME = 200
+"""Longest class name or phrase, in characters."""
+
+_ALLOWED_KEYS = ('name', 'phrases', 'color', 'threshold')
+
+
+def _shown(value: object) -> str:
+    """Return a value as an error message shows it: quoted and short."""
+    text = repr(value)
+    return text if len(text) <= 60 else f'{text[:57]}...'
+
+
+def clean_text(text: object, what: str) -> str:
+    """Return a name or phrase with single spaces.
+
+    Args:
+        text: What the user gave.
+        what: What it is called in an error message.
+
+    Raises:
+        VocabularyError: If it is no string, is empty, longer than ``MAX_NAME``, or holds control
+            characters or what is left of undecodable bytes.
+    """
+    if not isinstance(text, str):
+        raise VocabularyError(f'Expected {what} to be a string, but got {_shown(text)}.')
+    cleaned = ' '.join(text.split())
+    if not cleaned or len(cleaned) > MAX_NAME:
+        raise VocabularyError(
+            f'Expected {what} to have 1 to {MAX_NAME} characters, but got {_shown(text)} '
+            f'with {len(cleaned)}.'
+        )
+    if any(char == '\ufffd' or unicodedata.category(char) in {'Cc', 'Cs'} for char in cleaned):
+        raise VocabularyError(f'Expected {what} to be readable UTF-8 text, but got {_shown(text)}.')
+    return cleaned
+
+
+def _clean_color(value: object, name: str) -> Color:
+    """Return an RGB colour given as ``[r, g, b]`` or ``"#rrggbb"``."""
+    if isinstance(value, str) and re.fullmatch(r'#[0-9a-fA-F]{6}', value):
+        return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)
+    if isinstance(value, list | tuple) and len(value) == 3:
+        if all(type(part) is int and 0 <= part <= 255 for part in value):
+            return value[0], value[1], value[2]
+    raise VocabularyError(
+        f'Expected the color of class {name!r} to be [r, g, b] with integers from 0 to 255 or '
+        f'"#rrggbb", but got {_shown(value)}.'
+    )
+
+
+@dataclass(frozen=True)
+class VocabularyClass:
+    """One class: a name, and what else is known about it.
+
+    Attributes:
+        name: What the user calls it; also the first phrase that is looked for.
+        phrases: Further phrases for the same thing; all are averaged with the name.
+        color: RGB, 0 to 255; ``None`` takes the name's own colour.
+        threshold: Least score, in [0, 1], of a pixel of this class; ``None`` takes the model's.
+
+    Raises:
+        VocabularyError: If a value is not allowed.
+    """
+
+    name: str
+    phrases: tuple[str, ...] = ()
+    color: Color | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        name = clean_text(self.name, 'a class name')
+        object.__setattr__(self, 'name', name)
+        if isinstance(self.phrases, str) or not isinstance(self.phrases, list | tuple):
+            raise VocabularyError(
+                f'Expected the phrases of class {name!r} to be a list of strings, '
+                f'but got {_shown(self.phrases)}.'
+            )
+        phrases = (clean_text(text, f'a phrase of class {name!r}') for text in self.phrases)
+        object.__setattr__(self, 'phrases', tuple(phrases))
+        if self.color is not None:
+            object.__setattr__(self, 'color', _clean_color(self.color, name))
+        if self.threshold is not None:
+            self._check_threshold()
+
+    def _check_threshold(self) -> None:
+        value = self.threshold
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0.0 <= float(value or 0.0) <= 1.0:
+            raise VocabularyError(
+                f'Expected the threshold of class {self.name!r} to be a number in [0, 1], '
+                f'but got {_shown(value)}.'
+            )
+
+    @property
+    def all_phrases(self) -> tuple[str, ...]:
+        """The name and the further phrases, each once, the name first."""
+        return tuple(dict.fromkeys((self.name, *self.phrases)))
+
+    @classmethod
+    def from_json(cls, value: object) -> 'VocabularyClass':
+        """Build a class from a decoded JSON string or object.
+
+        Raises:
+            VocabularyError: If it is neither, lacks ``name``, or has an unknown key.
+        """
+        if isinstance(value, str):
+            return cls(value)
+        if not isinstance(value, Mapping):
+            raise VocabularyError(
+                'Expected each class to be a string or an object with the keys '
+                f'{", ".join(_ALLOWED_KEYS)}, but got {_shown(value)}.'
+            )
+        return cls._from_mapping(value)
+
+    @classmethod
+    def _from_mapping(cls, value: Mapping[str, Any]) -> 'VocabularyClass':
+        unknown = sorted(set(value) - set(_ALLOWED_KEYS))
+        if unknown or 'name' not in value:
+            fault = f'the unknown key {unknown[0]!r}' if unknown else 'no "name"'
+            raise VocabularyError(
+                f'Expected a class object with "name" and optionally '
+                f'{", ".join(_ALLOWED_KEYS[1:])}, but got {fault} in {_shown(dict(value))}.'
+            )
+        return cls(
+            name=value['name'],
+            phrases=() if value.get('phrases') is None else value['phrases'],
+            color=value.get('color'),
+            threshold=value.get('threshold'),
+        )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The classes to look for; a class's place is its id in the label image.
+
+    Attributes:
+        classes: 1 to ``MAX_CLASSES`` classes with distinct names (upper and lower case count as
+            equal).
+
+    Raises:
+        VocabularyError: If there are too few or too many, or two have one name.
+    """
+
+    classes: tuple[VocabularyClass, ...]
+    _colors: tuple[Color, ...] = field(init=False, repr=False, compare=False, default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'classes', tuple(self.classes))
+        if not 1 <= len(self.classes) <= MAX_CLASSES:
+            raise VocabularyError(
+                f'Expected a vocabulary of 1 to {MAX_CLASSES} classes, '
+                f'but got {len(self.classes)}.'
+            )
+        seen: set[str] = set()
+        for name in self.names:
+            if name.casefold() in seen:
+                raise VocabularyError(f'Expected distinct class names, but got {name!r} twice.')
+            seen.add(name.casefold())
+        chosen = [entry.color for entry in self.classes]
+        object.__setattr__(self, '_colors', assign_colors(self.names, chosen))
+
+    def __len__(self) -> int:
+        """Return the number of classes."""
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names in the order of their ids."""
+        return tuple(entry.name for entry in self.classes)
+
+    @property
+    def colors(self) -> npt.NDArray[np.uint8]:
+        """Class colours, RGB uint8 of shape ``(K, 3)``, a new array each time."""
+        return np.array(self._colors, dtype=np.uint8)
+
+    def index(self, name: str) -> int:
+        """Return the id of a class.
+
+        Raises:
+            VocabularyError: If no class has this name.
+        """
+        if name not in self.names:
+            raise VocabularyError(
+                f'Expected one of the classes {", ".join(self.names)}, but got {name!r}.'
+            )
+        return self.names.index(name)
+
+    @classmethod
+    def from_names(cls, names: Iterable[str]) -> 'Vocabulary':
+        """Build a vocabulary from names alone.
+
+        Raises:
+            VocabularyError: If the names cannot be used.
+        """
+        return cls(tuple(VocabularyClass(name) for name in names))
+
+    @classmethod
+    def parse(cls, text: str) -> 'Vocabulary':
+        """Read a vocabulary message.
+
+        Args:
+            text: A comma- or newline-separated list (``person, traffic light``), a JSON list of
+                strings, or a JSON list of objects with ``name`` and optionally ``phrases``
+                (list of strings), ``color`` (``[r, g, b]`` or ``"#rrggbb"``) and ``threshold``.
+
+        Raises:
+            VocabularyError: If the text is empty, longer than ``MAX_TEXT`` characters, not valid
+                JSON where it begins with ``[`` or ``{``, or its classes cannot be used.
+
+        Example:
+            >>> Vocabulary.parse('person, traffic light').names
+            ('person', 'traffic light')
+
+        """
+        if len(text) > MAX_TEXT:
+            raise VocabularyError(
+                f'Expected at most {MAX_TEXT} characters of vocabulary, but got {len(text)}.'
+            )
+        stripped = text.strip()
+        if stripped[:1] in {'[', '{'}:
+            return cls(tuple(map(VocabularyClass.from_json, _json_list(stripped))))
+        names = [part for part in re.split(r'[,\r\n]', stripped) if part.strip()]
+        if not names:
+            raise VocabularyError('Expected at least one class name, but got an empty text.')
+        return cls.from_names(names)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> 'Vocabulary':
+        """Read a vocabulary from a UTF-8 text file that holds what ``parse`` takes.
+
+        Raises:
+            VocabularyError: If the file cannot be read or its content cannot be used.
+        """
+        try:
+            text = Path(path).read_text(encoding='utf-8')
+        except (OSError, UnicodeDecodeError) as error:
+            raise VocabularyError(f'Cannot read the vocabulary file {path}: {error}.') from error
+        return cls.parse(text)
+
+
+def _json_list(text: str) -> list[object]:
+    """Return the decoded JSON list of a vocabulary message."""
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise VocabularyError(
+            f'Expected a vocabulary in JSON, but it cannot be read: {error}.'
+        ) from error
+    if not isinstance(value, list):
+        raise VocabularyError(f'Expected a JSON list of classes, but got {_shown(value)}.')
+    return value
