@@ -255,6 +255,4 @@ def _check_inputs(
         )
     wrong = labels[((labels < 0) | (labels >= count)) & (labels != IGNORED)]
     if wrong.numel() > 0:
-        raise ValueError(
-            f'Expected labels in [0, {count}) or {IGNORED}, but got {int(wrong[0])}.'
-        )
+        raise ValueError(f'Expected labels in [0, {count}) or {IGNORED}, but got {int(wrong[0])}.')
