@@ -1,0 +1,250 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the ROS tests share: a segmenter that can be held up, and waiting for conditions."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+import json
+import os
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from rcl_interfaces.msg import Log
+import rclpy
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header, String
+
+from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.vocabulary import Vocabulary
+from zegclip_ros.conversions import image_message
+from zegclip_ros.dds_domain import reserved_domain
+from zegclip_ros.segmentation_node import SegmentationNode
+
+DEADLINE = 30.0
+"""Seconds after which a condition that did not come true fails a test; it is not a wait."""
+
+TRANSIENT = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def qos(reliability: str = 'reliable', depth: int = 10) -> QoSProfile:
+    return QoSProfile(depth=depth, reliability=ReliabilityPolicy[reliability.upper()])
+
+
+class FakeSegmenter:
+    """Labels a pixel by its red value, so that tests know the answer; can be held up.
+
+    Attributes:
+        loading: Set to let the model finish loading.
+        going: Set to let frames pass.
+        encoded: Names of every vocabulary that was encoded.
+        sizes: Height and width of every image that was labelled.
+        threads: Names of the threads that it was used from.
+    """
+
+    def __init__(self) -> None:
+        self.loading = threading.Event()
+        self.loading.set()
+        self.going = threading.Event()
+        self.going.set()
+        self.busy = threading.Event()
+        self.encoded: list[tuple[str, ...]] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.threads: set[str] = set()
+        self.fault: Exception | None = None
+
+    def warm_up(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.loading.wait(DEADLINE)
+
+    def encode(self, vocabulary: Vocabulary) -> Vocabulary:
+        self.threads.add(threading.current_thread().name)
+        self.encoded.append(vocabulary.names)
+        return vocabulary
+
+    def segment(self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary) -> Segmentation:
+        self.threads.add(threading.current_thread().name)
+        self.busy.set()
+        self.going.wait(DEADLINE)
+        if self.fault is not None:
+            raise self.fault
+        assert image.dtype == np.uint8
+        assert image.flags['C_CONTIGUOUS']
+        self.sizes.append(image.shape[:2])
+        red = image[:, :, 0]
+        labels = np.where(red < len(vocabulary), red, UNLABELLED).astype(np.uint8)
+        return Segmentation(labels, np.ones(labels.shape, np.float32), vocabulary)
+
+
+def solid(red: int, height: int = 4, width: int = 6, stamp: int = 1) -> Image:
+    """Return an rgb8 image of one colour; its stamp in seconds tells frames apart."""
+    header = Header(frame_id='test_camera')
+    header.stamp.sec = stamp
+    pixels = np.full((height, width, 3), red, np.uint8)
+    return image_message(pixels, 'rgb8', header)
+
+
+class Inbox:
+    """Collects the messages of a topic."""
+
+    def __init__(self, node: Node, kind: type, topic: str, profile: QoSProfile) -> None:
+        self.messages: list[Any] = []
+        self.subscription = node.create_subscription(kind, topic, self.messages.append, profile)
+
+    @property
+    def last(self) -> Any:
+        return self.messages[-1]
+
+    def stamps(self) -> list[int]:
+        return [message.header.stamp.sec for message in self.messages]
+
+
+class Rig:
+    """A segmentation node with a fake model and a node that plays its surroundings."""
+
+    def __init__(self, segmenter: FakeSegmenter, namespace: str = '') -> None:
+        self.segmenter = segmenter
+        self.executor = SingleThreadedExecutor()
+        self.node = SegmentationNode(lambda parameters: segmenter)
+        self.probe = Node('probe', namespace=namespace, use_global_arguments=False)
+        self.executor.add_node(self.node)
+        self.executor.add_node(self.probe)
+        self.words = self.probe.create_publisher(String, 'vocabulary', qos())
+        self.states = Inbox(self.probe, String, 'zegclip/active_vocabulary', TRANSIENT)
+        self.rosout = Inbox(self.probe, Log, '/rosout', qos(depth=1000))
+        self.camera: Any = None
+        self.until(lambda: self.words.get_subscription_count() > 0, 'the node hears words')
+        self.until(lambda: self.rosout.subscription.get_publisher_count() > 1, 'the log')
+        self.until(lambda: self.states.messages, 'the node tells its words')
+
+    @property
+    def log(self) -> list[str]:
+        """Warnings and errors of the node under test."""
+        warning = int.from_bytes(Log.WARN, 'little') if isinstance(Log.WARN, bytes) else Log.WARN
+        return [
+            line.msg
+            for line in self.rosout.messages
+            if line.level >= warning and line.name.endswith('zegclip')
+        ]
+
+    def until(self, condition: Callable[[], object], what: str = 'the condition') -> None:
+        """Let messages flow until a condition holds."""
+        end = time.monotonic() + DEADLINE
+        while not condition():
+            if time.monotonic() > end:
+                states = [message.data[:300] for message in self.states.messages[-3:]]
+                pytest.fail(f'{what} did not come true; log: {self.log}; states: {states}')
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def start_camera(self, reliability: str = 'reliable', topic: str = 'image') -> None:
+        self.camera = self.probe.create_publisher(Image, topic, qos(reliability))
+        self.until(
+            lambda: (
+                self.camera.get_subscription_count() > 0
+                and self.node._input.reliability.name.lower() == reliability
+            ),
+            'the node listens to the camera',
+        )
+
+    def listen(self, topic: str) -> Inbox:
+        """Subscribe to an output and wait until the node knows it."""
+        inbox = Inbox(self.probe, Image, topic, qos())
+        self.until(
+            lambda: (
+                inbox.subscription.get_publisher_count() > 0
+                and self.node.count_subscribers(inbox.subscription.topic_name) > 0
+            )
+        )
+        return inbox
+
+    def send_until(self, make: Callable[[int], Image], done: Callable[[], object]) -> None:
+        """Send frames, one by one, until something has come of one."""
+        stamp = 1000
+        end = time.monotonic() + DEADLINE
+        while not done():
+            assert time.monotonic() < end, f'no frame came to anything; log: {self.log}'
+            stamp += 1
+            self.camera.publish(make(stamp))
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def say(self, text: str) -> dict[str, Any]:
+        """Publish words and return the state that follows."""
+        seen = len(self.states.messages)
+        self.words.publish(String(data=text))
+        self.until(lambda: len(self.states.messages) > seen, f'an answer to {text[:60]!r}')
+        return self.state
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return json.loads(self.states.last.data)
+
+    def until_active(self, *names: str) -> dict[str, Any]:
+        """Wait until a vocabulary is active."""
+        self.until(
+            lambda: (
+                self.states.messages
+                and [entry['name'] for entry in self.state['classes']] == list(names)
+            ),
+            f'{names} being active',
+        )
+        return self.state
+
+    def deliver(self, *frames: Image) -> None:
+        """Publish frames of a reliable camera and wait until the node has taken the last one.
+
+        What a reader has acknowledged lies ready for its callback, so that the answer to words
+        that are published afterwards comes later than that.
+        """
+        for frame in frames:
+            self.camera.publish(frame)
+        assert self.camera.wait_for_all_acked(Duration(seconds=DEADLINE))
+        assert 'never, never' in self.say('never, never')['refused']
+
+    def close(self) -> None:
+        self.segmenter.loading.set()
+        self.segmenter.going.set()
+        assert self.node.close()
+        self.probe.destroy_node()
+        self.executor.shutdown()
+
+
+@contextmanager
+def running_ros(*arguments: str) -> Iterator[None]:
+    """Initialise rclpy with ROS arguments (``-p``, ``name:=value``)."""
+    rclpy.init(args=['--ros-args', *arguments] if arguments else [])
+    try:
+        yield
+    finally:
+        rclpy.try_shutdown()
+
+
+@contextmanager
+def own_domain() -> Iterator[None]:
+    """Keep this test process and its children apart from everything else on the machine."""
+    with reserved_domain() as domain:
+        before = dict(os.environ)
+        os.environ['ROS_DOMAIN_ID'] = str(domain)
+        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)

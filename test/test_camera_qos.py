@@ -1,0 +1,99 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Cameras that are best effort, that die, and that come back as others."""
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+from rclpy.qos import ReliabilityPolicy
+from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros, solid
+
+from zegclip_ros.image_input import reliability_for
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+
+RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
+
+
+@pytest.fixture(scope='module', autouse=True)
+def domain() -> Iterator[None]:
+    with own_domain():
+        yield
+
+
+@pytest.mark.parametrize(
+    ('offered', 'chosen'),
+    [
+        ([], None),
+        ([RELIABLE], RELIABLE),
+        ([BEST_EFFORT], BEST_EFFORT),
+        ([RELIABLE, BEST_EFFORT], BEST_EFFORT),
+        ([RELIABLE, RELIABLE], RELIABLE),
+    ],
+)
+def test_reliable_only_if_every_camera_is(offered, chosen):
+    assert reliability_for(offered) is chosen
+
+
+@pytest.mark.parametrize('order', [('reliable', 'best_effort'), ('best_effort', 'reliable')])
+def test_a_camera_may_die_and_come_back_with_another_qos(order):
+    with running_ros('-p', 'class_names:=["cat"]'):
+        rig = Rig(FakeSegmenter())
+        labels = rig.listen('zegclip/label_image')
+        for reliability in (*order, order[0]):
+            rig.start_camera(reliability)
+            before = len(labels.messages)
+            rig.send_until(
+                lambda stamp: solid(0, stamp=stamp),
+                lambda before=before: len(labels.messages) > before + 1,
+            )
+            rig.probe.destroy_publisher(rig.camera)
+            rig.until(lambda: rig.node.count_publishers('/image') == 0)
+        assert rig.log == []
+        rig.close()
+
+
+def test_a_best_effort_camera_beside_a_reliable_one_is_heard():
+    with running_ros('-p', 'class_names:=["cat"]'):
+        rig = Rig(FakeSegmenter())
+        labels = rig.listen('zegclip/label_image')
+        rig.start_camera('reliable')
+        rig.start_camera('best_effort')
+        rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: labels.messages)
+        rig.close()
+
+
+def test_a_fixed_reliability_stays_and_a_mismatch_is_told():
+    with running_ros('-p', 'image_reliability:=reliable', '-p', 'class_names:=["cat"]'):
+        rig = Rig(FakeSegmenter())
+        rig.camera = rig.probe.create_publisher(*_best_effort_camera())
+        rig.until(lambda: any('incompatible QoS' in line for line in rig.log))
+        assert rig.node._input.reliability is RELIABLE
+        rig.close()
+
+
+def _best_effort_camera() -> tuple[object, ...]:
+    from ros_helpers import qos
+    from sensor_msgs.msg import Image
+
+    return Image, 'image', qos('best_effort')
+
+
+def test_an_unknown_reliability_is_refused_with_the_choices():
+    with running_ros('-p', 'image_reliability:=sometimes'):
+        with pytest.raises(ValueError, match="auto, reliable, best_effort, but got 'sometimes'"):
+            Rig(FakeSegmenter())

@@ -1,0 +1,253 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The segmentation node over real topics, with a model that is under the test's control."""
+
+from collections.abc import Iterator
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+
+from rclpy.parameter import Parameter
+from ros_helpers import FakeSegmenter, Inbox, own_domain, Rig, running_ros, solid, TRANSIENT
+from std_msgs.msg import String
+
+from zegclip_core.vocabulary import Vocabulary
+from zegclip_ros.conversions import image_to_labels, image_to_rgb
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+
+START = ('-p', 'class_names:=["person", "cat", "traffic light"]')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def domain() -> Iterator[None]:
+    with own_domain():
+        yield
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    with running_ros(*START):
+        made = Rig(FakeSegmenter())
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def slow_rig() -> Iterator[Rig]:
+    """Rig whose model does not finish loading until the test says so."""
+    segmenter = FakeSegmenter()
+    segmenter.loading.clear()
+    with running_ros(*START):
+        made = Rig(segmenter)
+        yield made
+        made.close()
+
+
+def test_labels_masks_and_overlay_carry_the_header_of_their_frame(rig):
+    rig.start_camera()
+    labels, overlay = rig.listen('zegclip/label_image'), rig.listen('zegclip/overlay')
+    rig.until_active('person', 'cat', 'traffic light')
+    mask = rig.listen('zegclip/masks/traffic_light')
+    other = rig.listen('zegclip/masks/cat')
+    inboxes = (labels, overlay, mask, other)
+    frame = solid(2, stamp=77)
+    rig.send_until(lambda stamp: frame, lambda: all(inbox.messages for inbox in inboxes))
+    for inbox in inboxes:
+        assert inbox.last.header == frame.header
+        assert (inbox.last.height, inbox.last.width) == (4, 6)
+    assert (image_to_labels(labels.last) == 2).all()
+    assert (image_to_labels(mask.last) == 255).all()
+    assert (image_to_labels(other.last) == 0).all()
+    assert overlay.last.encoding == 'rgb8'
+    color = np.array(rig.state['classes'][2]['color'])
+    middle = image_to_rgb(overlay.last)[2, 3].astype(int)
+    assert np.abs(middle - (color + 2) / 2).max() <= 2
+
+
+def test_the_model_never_runs_in_the_executor(rig):
+    rig.start_camera()
+    labels = rig.listen('zegclip/label_image')
+    rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: labels.messages)
+    assert rig.segmenter.threads == {'frame_worker'}
+
+
+def test_only_the_newest_frame_waits_while_the_model_is_busy(rig):
+    rig.start_camera()
+    labels = rig.listen('zegclip/label_image')
+    rig.until_active('person', 'cat', 'traffic light')
+    rig.segmenter.going.clear()
+    rig.send_until(lambda stamp: solid(0, stamp=1), rig.segmenter.busy.is_set)
+    rig.deliver(*(solid(0, stamp=stamp) for stamp in (2, 3, 4)))
+    rig.segmenter.going.set()
+    rig.until(lambda: 4 in labels.stamps())
+    assert labels.stamps() == [1, 4]
+
+
+def test_nothing_is_computed_while_nobody_listens(rig):
+    rig.start_camera()
+    rig.until_active('person', 'cat', 'traffic light')
+    # Damaged frames go the same way and leave a trace, so it is known that the way was gone.
+    bad = solid(0)
+    bad.step = 1
+    rig.send_until(lambda stamp: bad if stamp % 2 else solid(0), lambda: rig.log)
+    assert rig.segmenter.sizes == []
+    assert rig.state['stamp'] is None
+
+
+def test_one_listened_mask_takes_the_model_but_draws_no_overlay(rig, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError('an overlay was drawn')
+
+    monkeypatch.setattr('zegclip_ros.outputs.draw_overlay', fail)
+    rig.start_camera()
+    rig.until_active('person', 'cat', 'traffic light')
+    mask = rig.listen('zegclip/masks/cat')
+    rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: len(mask.messages) > 1)
+    assert rig.log == []
+
+
+def test_the_active_vocabulary_says_everything_from_the_first_frame_on(rig):
+    state = rig.until_active('person', 'cat', 'traffic light')
+    assert state == {
+        'version': 1,
+        'classes': [
+            {
+                'id': index,
+                'name': name,
+                'phrases': [],
+                'color': [int(part) for part in Vocabulary.from_names([name]).colors[0]],
+                'threshold': None,
+                'topic': topic,
+            }
+            for index, (name, topic) in enumerate(
+                [
+                    ('person', '/zegclip/masks/person'),
+                    ('cat', '/zegclip/masks/cat'),
+                    ('traffic light', '/zegclip/masks/traffic_light'),
+                ]
+            )
+        ],
+        'stamp': None,
+        'error': None,
+        'refused': None,
+    }
+    rig.start_camera()
+    labels = rig.listen('zegclip/label_image')
+    rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: len(labels.messages) > 2)
+    assert rig.state['stamp'] == {'sec': labels.stamps()[0], 'nanosec': 0}
+
+
+def test_late_listeners_get_the_active_vocabulary(rig):
+    rig.until_active('person', 'cat', 'traffic light')
+    late = Inbox(rig.probe, String, 'zegclip/active_vocabulary', TRANSIENT)
+    rig.until(lambda: late.messages)
+    assert json.loads(late.last.data) == rig.state
+
+
+def test_words_take_effect_between_two_frames_as_a_whole(rig):
+    rig.start_camera()
+    labels = rig.listen('zegclip/label_image')
+    rig.send_until(lambda stamp: solid(2, stamp=stamp), lambda: labels.messages)
+    wanted = '[{"name": "Dog", "phrases": ["puppy"], "color": "#102030", "threshold": 0.4}]'
+    rig.say(wanted)
+    state = rig.until_active('Dog')
+    assert state['version'] == 2
+    assert state['classes'][0]['phrases'] == ['puppy']
+    assert state['classes'][0]['color'] == [16, 32, 48]
+    assert state['classes'][0]['threshold'] == 0.4
+    assert state['classes'][0]['topic'] == '/zegclip/masks/dog'
+    rig.send_until(lambda stamp: solid(2, stamp=stamp), lambda: rig.state['stamp'] is not None)
+    first = rig.state['stamp']['sec']
+    rig.until(lambda: first in labels.stamps())
+    for message in labels.messages:
+        # Red 2 was class 2 of three classes, and is no class of one.
+        known = message.header.stamp.sec >= first and message.header.stamp.sec > 1000
+        assert (image_to_labels(message) == (255 if known else 2)).all()
+
+
+def test_masks_of_classes_that_left_are_closed_and_others_live_on(rig):
+    rig.until_active('person', 'cat', 'traffic light')
+    rig.start_camera()
+    cat = rig.listen('zegclip/masks/cat')
+    rig.say('cat, dog')
+    rig.until_active('cat', 'dog')
+
+    def mask_topics():
+        names = [name for name, _ in rig.probe.get_topic_names_and_types()]
+        return {
+            name for name in names if '/masks/' in name and rig.probe.count_publishers(name) > 0
+        }
+
+    rig.until(lambda: mask_topics() == {'/zegclip/masks/cat', '/zegclip/masks/dog'})
+    rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: cat.messages)
+    assert (image_to_labels(cat.last) == 255).all()
+
+
+def test_words_and_images_that_come_while_the_model_loads_are_kept(slow_rig):
+    rig = slow_rig
+    nothing = {'version': 0, 'classes': [], 'stamp': None, 'error': None, 'refused': None}
+    assert rig.state == nothing
+    rig.start_camera()
+    labels = rig.listen('zegclip/label_image')
+    rig.words.publish(String(data='dog'))
+    rig.words.publish(String(data='horse, sheep'))
+    frame = solid(1, stamp=5)
+    rig.deliver(frame)
+    assert rig.say('sheep, sheep')['error'] is not None
+    rig.segmenter.loading.set()
+    state = rig.until_active('horse', 'sheep')
+    assert state['version'] == 1
+    assert 'sheep' in state['error']
+    assert rig.segmenter.encoded == [('horse', 'sheep')]
+    rig.until(lambda: labels.messages)
+    assert (image_to_labels(labels.last) == 1).all()
+    assert labels.last.header == frame.header
+
+
+def test_overlay_alpha_changes_while_the_node_runs(rig):
+    rig.start_camera()
+    overlay = rig.listen('zegclip/overlay')
+    answer = rig.node.set_parameters([Parameter('overlay_alpha', value=0.0)])[0]
+    assert answer.successful
+    rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: overlay.messages)
+    rig.until(lambda: (image_to_rgb(overlay.last) == 1).all())
+    refused = rig.node.set_parameters([Parameter('overlay_alpha', value=1.5)])[0]
+    assert not refused.successful
+    assert rig.node.get_parameter('overlay_alpha').value == 0.0
+
+
+def test_a_fault_of_the_model_costs_one_frame_not_the_node(rig):
+    rig.start_camera()
+    labels = rig.listen('zegclip/label_image')
+    rig.segmenter.fault = RuntimeError('CUDA out of memory')
+    rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: rig.log)
+    assert rig.log == ['Rejected the frame: RuntimeError: CUDA out of memory']
+    rig.segmenter.fault = None
+    rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: labels.messages)
+
+
+def test_names_can_be_remapped_and_namespaced():
+    arguments = ('-r', '__ns:=/robot', '-r', 'image:=/camera/image', '-p', 'class_names:=["cat"]')
+    with running_ros(*arguments):
+        rig = Rig(FakeSegmenter(), namespace='robot')
+        rig.start_camera(topic='/camera/image')
+        labels = rig.listen('zegclip/label_image')
+        assert labels.subscription.topic_name == '/robot/zegclip/label_image'
+        rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: labels.messages)
+        assert rig.until_active('cat')['classes'][0]['topic'] == '/robot/zegclip/masks/cat'
+        rig.close()

@@ -1,0 +1,164 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Parameters of the segmentation node: names, defaults, descriptions; the only place of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+
+from zegclip_core.vocabulary import Vocabulary
+
+RELIABILITIES = ('auto', 'reliable', 'best_effort')
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One parameter as it is declared.
+
+    Attributes:
+        name: Its name.
+        default: Its value unless the user gives one.
+        description: What it does, as ``ros2 param describe`` shows it.
+        constraints: Allowed values in words, where a range cannot say it.
+        bounds: Least and greatest value of a number.
+        live: Whether a change takes effect while the node runs; else it is read-only.
+    """
+
+    name: str
+    default: Any
+    description: str
+    constraints: str = ''
+    bounds: tuple[float, float] | None = None
+    live: bool = False
+
+    @property
+    def descriptor(self) -> ParameterDescriptor:
+        """The declaration as ROS 2 takes it."""
+        descriptor = ParameterDescriptor(
+            description=self.description,
+            additional_constraints=self.constraints,
+            read_only=not self.live,
+        )
+        if self.bounds is not None and isinstance(self.default, float):
+            low, high = self.bounds
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+        elif self.bounds is not None:
+            low, high = (int(bound) for bound in self.bounds)
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+        return descriptor
+
+
+DECLARATIONS = (
+    Declaration(
+        'model',
+        'everyday-s',
+        'Model to load: the name of a bundled one or the path of a checkpoint.',
+    ),
+    Declaration('device', 'auto', 'Where the model runs: auto, cpu, cuda or cuda:<number>.'),
+    Declaration(
+        'precision',
+        'auto',
+        'Number format of the model: auto takes what is fast on the device.',
+        'auto, float32, bfloat16 or float16',
+    ),
+    Declaration(
+        'short_side',
+        0,
+        "Shorter side, in pixels, that a frame is scaled to for the model; 0 is the model's own.",
+        bounds=(0, 4096),
+    ),
+    Declaration(
+        'class_names',
+        [
+            'person',
+            'cat',
+            'dog',
+            'chair',
+            'couch',
+            'dining table',
+            'cup',
+            'bowl',
+            'bottle',
+            'laptop',
+            'book',
+            'car',
+        ],
+        'Words to begin with; the topic vocabulary changes them while the node runs.',
+        '1 to 254 distinct names',
+    ),
+    Declaration(
+        'vocabulary_file',
+        '',
+        'File with the words to begin with, in any form the topic vocabulary takes; goes before '
+        'class_names.',
+    ),
+    Declaration(
+        'overlay_alpha',
+        0.5,
+        'How much of the overlay is colour: 0 shows the photo alone, 1 the colours alone.',
+        bounds=(0.0, 1.0),
+        live=True,
+    ),
+    Declaration(
+        'image_reliability',
+        'auto',
+        'Reliability asked of the camera; auto matches what the camera offers.',
+        ', '.join(RELIABILITIES),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class NodeParameters:
+    """The values that the node starts with; the fields are the names of the parameters."""
+
+    model: str
+    device: str
+    precision: str
+    short_side: int
+    class_names: Sequence[str]
+    vocabulary_file: str
+    overlay_alpha: float
+    image_reliability: str
+
+    @classmethod
+    def declare(cls, node: Node) -> 'NodeParameters':
+        """Declare the parameters on a node and return their values.
+
+        Raises:
+            ParameterException: If a value has the wrong type or is out of its range.
+            ValueError: If it is none of the allowed words.
+        """
+        for one in DECLARATIONS:
+            node.declare_parameter(one.name, one.default, one.descriptor)
+        values = {one.name: node.get_parameter(one.name).value for one in DECLARATIONS}
+        if values['image_reliability'] not in RELIABILITIES:
+            raise ValueError(
+                f'Expected the parameter image_reliability to be one of '
+                f'{", ".join(RELIABILITIES)}, but got {values["image_reliability"]!r}.'
+            )
+        return cls(**values)
+
+    def vocabulary(self) -> Vocabulary:
+        """Return the words to begin with.
+
+        Raises:
+            VocabularyError: If they cannot be used.
+        """
+        if self.vocabulary_file:
+            return Vocabulary.from_file(self.vocabulary_file)
+        return Vocabulary.from_names(self.class_names)
