@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-import torch.nn.functional as F  # noqa: N812 - torch's own documentation names it so
+import torch.nn.functional as F
 
 IGNORED = 255
 """Label of a pixel whose class is not known or not among the classes."""

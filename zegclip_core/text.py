@@ -22,7 +22,7 @@ from itertools import chain
 
 import torch
 from torch import Tensor
-import torch.nn.functional as F  # noqa: N812 - torch's own documentation names it so
+import torch.nn.functional as F
 from zegclip_core.errors import VocabularyError
 from zegclip_core.templates import fill_template, resolve_templates, SINGLE
 from zegclip_core.text_towers import load_text_tower, TextTower

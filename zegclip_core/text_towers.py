@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 import torch
 from torch import nn, Tensor
-import torch.nn.functional as F  # noqa: N812 - torch's own documentation names it so
+import torch.nn.functional as F
 from zegclip_core.clip_weights import clip_config, CLIPWeights, load_clip_weights, load_parameters
 from zegclip_core.errors import TowerError
 from zegclip_core.references import package_path, parse_reference, TowerReference
