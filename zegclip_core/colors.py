@@ -13,9 +13,12 @@
 # limitations under the License.
 """Default class colours: the same word has the same colour in every vocabulary, run and tool."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import colorsys
 import hashlib
+
+import numpy as np
+import numpy.typing as npt
 
 Color = tuple[int, int, int]
 
@@ -38,6 +41,12 @@ def _palette() -> tuple[Color, ...]:
 
 PALETTE = _palette()
 """The colours that are handed out first; RGB, 0 to 255."""
+MIN_DISTANCE = 0.13
+"""Two colours nearer than this in OKLab look alike when they tint a photo."""
+_SAME = 1e-6
+"""Two colours nearer than this in OKLab are one; less than any two RGB colours are apart."""
+_VIVID = 3 * _HUES
+"""How many of the palette, from its start, are a name's own: the vivid ones."""
 
 
 def _digest(name: str) -> int:
@@ -45,27 +54,78 @@ def _digest(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.casefold().encode()).digest()[:8], 'big')
 
 
-def _free_color(name: str, taken: set[Color]) -> Color:
-    """Return the name's colour, or the next one of the palette that nobody has."""
-    start = _digest(name) % len(PALETTE)
-    for step in range(len(PALETTE)):
-        color = PALETTE[(start + step) % len(PALETTE)]
-        if color not in taken:
-            return color
-    salt = 0
-    while True:  # More classes than palette entries: any colour that nobody has.
-        digest = _digest(f'{name}/{salt}')
-        color = (64 + digest % 192, 64 + (digest >> 8) % 192, 64 + (digest >> 16) % 192)
-        if color not in taken:
-            return color
-        salt += 1
+def _oklab(colors: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return RGB colours, 0 to 255, of shape ``(..., 3)`` in OKLab, where distance is as seen.
+
+    References:
+        Ottosson, "A perceptual color space for image processing",
+        https://bottosson.github.io/posts/oklab.
+    """
+    srgb = np.asarray(colors, dtype=np.float64) / 255.0
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return np.asarray(np.cbrt(linear @ _RGB_TO_LMS.T) @ _LMS_TO_LAB.T)
+
+
+_RGB_TO_LMS = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_LMS_TO_LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+_PALETTE_LAB = _oklab(PALETTE)
+
+
+class _Taken:
+    """The colours that are given away, and how far each of the palette is from all of them."""
+
+    def __init__(self, colors: Iterable[Color]) -> None:
+        self._colors: set[Color] = set()
+        self._nearest = np.full(len(PALETTE), np.inf)
+        for color in colors:
+            self.add(color)
+
+    def add(self, color: Color) -> None:
+        """Give a colour away."""
+        self._colors.add(color)
+        distance = np.linalg.norm(_PALETTE_LAB - _oklab(color), axis=1)
+        self._nearest = np.minimum(self._nearest, distance)
+
+    def pick(self, name: str) -> Color:
+        """Return the name's colour, or the next one of the palette that looks different enough.
+
+        If none does, it is the one that looks least like those given away, and past the end of
+        the palette any colour that nobody has.
+        """
+        order = (np.arange(len(PALETTE)) + _digest(name) % _VIVID) % len(PALETTE)
+        nearest = self._nearest[order]
+        if nearest.max() < _SAME:
+            return self._unused(name)
+        different = np.flatnonzero(nearest >= MIN_DISTANCE)
+        return PALETTE[order[different[0] if different.size else nearest.argmax()]]
+
+    def _unused(self, name: str) -> Color:
+        salt = 0
+        while True:
+            digest = _digest(f'{name}/{salt}')
+            color = (64 + digest % 192, 64 + (digest >> 8) % 192, 64 + (digest >> 16) % 192)
+            if color not in self._colors:
+                return color
+            salt += 1
 
 
 def assign_colors(names: Sequence[str], chosen: Sequence[Color | None]) -> tuple[Color, ...]:
     """Give every class a colour of its own.
 
-    A colour follows from the class name alone unless two names of one vocabulary want the same;
-    then the later one takes the next free colour.
+    A colour follows from the class name alone unless it looks like that of an earlier class of
+    the vocabulary; then the later one takes the next colour that looks different.
 
     Args:
         names: Class names, in the order of their ids.
@@ -75,11 +135,11 @@ def assign_colors(names: Sequence[str], chosen: Sequence[Color | None]) -> tuple
     Returns:
         One RGB colour a class, each component 0 to 255.
     """
-    taken = {color for color in chosen if color is not None}
+    taken = _Taken(color for color in chosen if color is not None)
     colors = []
     for name, color in zip(names, chosen, strict=True):
         if color is None:
-            color = _free_color(name, taken)
+            color = taken.pick(name)
             taken.add(color)
         colors.append(color)
     return tuple(colors)
