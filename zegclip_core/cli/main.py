@@ -1,0 +1,94 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The ``zegclip`` command: finds the subcommands and turns users' errors into one line.
+
+A subcommand is a module of this package with ``add_parser(subparsers)``, which names itself with
+``set_defaults(run=run)``, and ``run(args) -> int``, the exit code. Heavy imports stand inside
+``run``, so that ``zegclip --help`` answers at once.
+"""
+
+import argparse
+from collections.abc import Sequence
+import importlib
+import os
+import pkgutil
+import sys
+from typing import NoReturn
+
+from zegclip_core import __version__
+from zegclip_core import cli
+from zegclip_core.errors import ZegCLIPError
+
+USER_ERROR = 2
+"""Exit code when the user can mend what went wrong."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose complaint is one line instead of the usage and a line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where help is, and leave with exit code 2."""
+        text = ' '.join(message.split())
+        self.exit(USER_ERROR, f'zegclip: error: {text} (see {self.prog} --help)\n')
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with every subcommand of this package."""
+    parser = OneLineParser(
+        prog='zegclip', description='Zero-shot semantic segmentation from plain words.'
+    )
+    parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
+    subparsers = parser.add_subparsers(
+        title='commands', dest='command', metavar='COMMAND', required=True
+    )
+    for module in sorted(pkgutil.iter_modules(cli.__path__), key=lambda found: found.name):
+        if module.name != 'main' and not module.name.startswith('_'):
+            importlib.import_module(f'{cli.__name__}.{module.name}').add_parser(subparsers)
+    return parser
+
+
+def show_error(error: BaseException) -> None:
+    """Write an error as the one line that users see."""
+    text = ' '.join(str(error).split()) or type(error).__name__
+    sys.stderr.write(f'zegclip: error: {text}\n')
+    sys.stderr.flush()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Args:
+        argv: The arguments after the program's name; ``None`` takes those of the process.
+
+    Returns:
+        The exit code: 0, or 2 after an error that the user can mend.
+    """
+    # The decoders of OpenCV and FFmpeg write lines of their own about files that we report.
+    os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except (ZegCLIPError, OSError) as error:
+        show_error(error)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write('zegclip: interrupted\n')
+        return INTERRUPTED
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,306 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""``zegclip segment``: label images and overlays of the user's own pictures and videos."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+import sys
+import time
+from typing import Any, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from zegclip_core.cli._inputs import Job
+    from zegclip_core.segmentation import Segmentation
+    from zegclip_core.segmenter import EncodedVocabulary, Segmenter
+    from zegclip_core.vocabulary import Vocabulary
+
+FALLBACK_RATE = 25.0
+"""Frames per second of an overlay whose video declares no rate."""
+
+_DESCRIPTION = """\
+Label every pixel of pictures and videos with one of the given words. For each picture NAME it
+writes NAME_label.png (class ids in the order of the words, 255 = none of them; the picture's own
+size), NAME_overlay.png (with a legend) and NAME.json (classes, colours, shares, model, seconds);
+for each video NAME_overlay.mp4 and NAME.json.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add this command to the parser of ``zegclip``."""
+    parser = subparsers.add_parser(
+        'segment', help='segment pictures, videos and folders', description=_DESCRIPTION
+    )
+    parser.add_argument(
+        'inputs', nargs='+', metavar='PHOTO', help='pictures, videos, or folders of them'
+    )
+    words = parser.add_mutually_exclusive_group(required=True)
+    words.add_argument(
+        '--classes', metavar='WORDS', help='what to look for: "person, cat", or JSON'
+    )
+    words.add_argument('--classes-file', metavar='FILE', help='a file with the same, or one a line')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results')
+    _add_model_options(parser)
+    _add_look_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--model', default='everyday-s', help='name or file (default: %(default)s)')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--precision', default='auto', help='auto, float32, bfloat16 or float16')
+    parser.add_argument(
+        '--short-side',
+        type=_positive,
+        metavar='PIXELS',
+        help='working size: larger finds smaller things and takes longer',
+    )
+    parser.add_argument(
+        '--threshold',
+        type=_fraction,
+        metavar='SCORE',
+        help='least score of a labelled pixel, 0 to 1, for classes without one of their own',
+    )
+
+
+def _add_look_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--alpha', type=_fraction, default=0.5, help='weight of the colours (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--frame-labels',
+        action='store_true',
+        help='also write NAME_label/NUMBER.png for every frame of a video',
+    )
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f'expected a number in [0, 1], but got {text}')
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'expected a positive integer, but got {text}')
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment everything that is named; what does not decode is reported and left out.
+
+    Returns:
+        0, or 2 if something did not decode.
+
+    Raises:
+        ZegCLIPError: If an input, the words or the model cannot be used.
+    """
+    from zegclip_core.cli._inputs import check_outputs, plan_jobs
+
+    vocabulary = _vocabulary(args)
+    jobs = plan_jobs(args.inputs)
+    out = Path(args.out).expanduser()
+    check_outputs(jobs, (path for job in jobs for path in _output_paths(out, job)))
+    out.mkdir(parents=True, exist_ok=True)
+
+    # Last, since it takes seconds: everything that can be refused without it has been.
+    from zegclip_core.segmenter import Segmenter
+
+    segmenter = Segmenter.load(
+        args.model, device=args.device, precision=args.precision, short_side=args.short_side
+    )
+    encoded = segmenter.encode(vocabulary)
+    task = _Task(segmenter, encoded, vocabulary, out, args.alpha, args.frame_labels)
+    return _run_jobs(jobs, task)
+
+
+def _vocabulary(args: argparse.Namespace) -> Vocabulary:
+    """Return the words that the user gave, with the common threshold."""
+    from zegclip_core.vocabulary import Vocabulary
+
+    if args.classes_file is not None:
+        vocabulary = Vocabulary.from_file(args.classes_file)
+    else:
+        vocabulary = Vocabulary.parse(args.classes)
+    if args.threshold is None:
+        return vocabulary
+    return Vocabulary(
+        tuple(
+            entry if entry.threshold is not None else replace(entry, threshold=args.threshold)
+            for entry in vocabulary.classes
+        )
+    )
+
+
+def _output_paths(out: Path, job: Job) -> list[Path]:
+    """Return the files of a job, the one to look at first."""
+    if job.video:
+        return [out / f'{job.stem}_overlay.mp4', out / f'{job.stem}.json']
+    return [
+        out / f'{job.stem}_overlay.png',
+        out / f'{job.stem}_label.png',
+        out / f'{job.stem}.json',
+    ]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is the same for all inputs."""
+
+    segmenter: Segmenter
+    encoded: EncodedVocabulary
+    vocabulary: Vocabulary
+    out: Path
+    alpha: float
+    frame_labels: bool
+
+    def segment(self, image: npt.NDArray[np.uint8]) -> tuple[Segmentation, float]:
+        """Return the segmentation of an RGB uint8 ``(H, W, 3)`` image and its seconds."""
+        start = time.perf_counter()
+        segmentation = self.segmenter.segment(image, self.encoded)
+        return segmentation, time.perf_counter() - start
+
+
+def _run_jobs(jobs: Sequence[Job], task: _Task) -> int:
+    """Do all jobs behind a progress bar, and say what came out."""
+    from tqdm import tqdm
+
+    from zegclip_core.cli.main import show_error, USER_ERROR
+    from zegclip_core.errors import ImageError
+
+    exit_code = 0
+    with tqdm(jobs, unit='file', disable=None) as bar:
+        for job in bar:
+            bar.set_description(job.source.name)
+            try:
+                shares = _segment_video(job, task) if job.video else _segment_picture(job, task)
+            except ImageError as error:
+                with tqdm.external_write_mode(file=sys.stderr):
+                    show_error(error)
+                exit_code = USER_ERROR
+                continue
+            bar.write(f'{_output_paths(task.out, job)[0]}: {_in_words(shares)}', file=sys.stdout)
+    return exit_code
+
+
+def _in_words(shares: dict[str, float]) -> str:
+    """Return the classes that are there, the largest first."""
+    found = sorted(((share, name) for name, share in shares.items() if share > 0.0), reverse=True)
+    return ', '.join(f'{name} {share:.1%}' for share, name in found) or 'none of the classes'
+
+
+def _segment_picture(job: Job, task: _Task) -> dict[str, float]:
+    """Segment a picture, write its three files and return the classes' shares."""
+    from zegclip_core.cli._outputs import write_json, write_png
+    from zegclip_core.drawing import overlay_with_legend
+    from zegclip_core.media import read_image
+
+    image = read_image(job.source)
+    segmentation, seconds = task.segment(image)
+    shares = segmentation.shares()
+    overlay_path, label_path, json_path = _output_paths(task.out, job)
+    write_png(label_path, segmentation.labels)
+    write_png(overlay_path, overlay_with_legend(image, segmentation, alpha=task.alpha))
+    write_json(
+        json_path,
+        {
+            'source': str(job.source),
+            'width': image.shape[1],
+            'height': image.shape[0],
+            **_about(task, shares, segmentation.unlabelled_share),
+            'seconds': round(seconds, 4),
+        },
+    )
+    return shares
+
+
+def _about(task: _Task, shares: dict[str, float], unlabelled: float) -> dict[str, object]:
+    """Return what the JSON files say about model and classes."""
+    colors = task.vocabulary.colors.tolist()
+    classes = [
+        {'id': place, 'name': name, 'color': colors[place], 'share': round(shares[name], 6)}
+        for place, name in enumerate(task.vocabulary.names)
+    ]
+    return {
+        'model': task.segmenter.model_name,
+        'device': str(task.segmenter.device),
+        'classes': classes,
+        'unlabelled': {'id': 255, 'share': round(unlabelled, 6)},
+    }
+
+
+def _segment_video(job: Job, task: _Task) -> dict[str, float]:
+    """Segment a video frame by frame and return the classes' mean shares."""
+    from zegclip_core.cli._outputs import Mp4Writer, replacing, write_json
+    from zegclip_core.media import Media
+
+    media = Media(job.source)
+    rate = media.frame_rate or FALLBACK_RATE
+    overlay_path, json_path = _output_paths(task.out, job)
+    totals = dict.fromkeys(task.vocabulary.names, 0.0)
+    count, unlabelled, seconds, size = 0, 0.0, 0.0, (0, 0)
+    with replacing(overlay_path) as partial, Mp4Writer(partial, rate) as writer:
+        for segmentation, overlay, taken in _video_frames(media, job, task):
+            writer.write(overlay)
+            count += 1
+            seconds += taken
+            size = segmentation.labels.shape
+            unlabelled += segmentation.unlabelled_share
+            for name, share in segmentation.shares().items():
+                totals[name] += share
+    shares = {name: total / count for name, total in totals.items()}
+    write_json(
+        json_path,
+        {
+            'source': str(job.source),
+            'width': size[1],
+            'height': size[0],
+            'frames': count,
+            'frame_rate': rate,
+            **_about(task, shares, unlabelled / count),
+            'seconds': round(seconds, 4),
+        },
+    )
+    return shares
+
+
+def _video_frames(
+    media: Any, job: Job, task: _Task
+) -> Iterator[tuple[Segmentation, npt.NDArray[np.uint8], float]]:
+    """Yield each frame's segmentation, overlay with legend, RGB uint8, and seconds."""
+    from tqdm import tqdm
+
+    from zegclip_core.cli._outputs import write_png
+    from zegclip_core.drawing import overlay_with_legend
+
+    labels = task.out / f'{job.stem}_label'
+    if task.frame_labels:
+        labels.mkdir(exist_ok=True)
+    frames = media.frames()
+    for frame in tqdm(frames, total=media.frame_count, unit='frame', leave=False, disable=None):
+        segmentation, seconds = task.segment(frame.image)
+        if task.frame_labels:
+            write_png(labels / f'{frame.index:06d}.png', segmentation.labels)
+        overlay = overlay_with_legend(
+            frame.image, segmentation, alpha=task.alpha, every_class=True
+        )
+        yield segmentation, overlay, seconds
