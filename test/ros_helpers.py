@@ -32,7 +32,6 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
-
 from zegclip_core.segmentation import Segmentation, UNLABELLED
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_message
@@ -110,7 +109,7 @@ class Inbox:
         self.subscription = node.create_subscription(kind, topic, self.messages.append, profile)
 
     @property
-    def last(self) -> Any:
+    def last(self) -> Any:  # noqa: ANN401 - whatever the topic's type is
         return self.messages[-1]
 
     def stamps(self) -> list[int]:

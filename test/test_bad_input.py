@@ -21,11 +21,10 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros, solid
 from rclpy.serialization import serialize_message
+from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros, solid
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
-
 from zegclip_ros.conversions import image_to_labels
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
@@ -88,7 +87,7 @@ BAD_WORDS = {
 
 
 @pytest.mark.parametrize('case', BAD_WORDS)
-def test_bad_words_are_refused_and_the_last_good_ones_stay(rig, case):
+def test_bad_words_are_refused_and_the_last_good_ones_stay(rig: Rig, case: str) -> None:
     text, said = BAD_WORDS[case]
     lines, version = len(rig.log), rig.state['version']
     state = rig.say(text)
@@ -100,7 +99,7 @@ def test_bad_words_are_refused_and_the_last_good_ones_stay(rig, case):
     assert_alive(rig)
 
 
-def test_bytes_that_are_no_utf8_are_refused(rig):
+def test_bytes_that_are_no_utf8_are_refused(rig: Rig) -> None:
     seen = len(rig.states.messages)
     rig.words.publish(make_raw_string(b'per\xff\xfeson, cat'))
     rig.until(lambda: len(rig.states.messages) > seen)
@@ -108,14 +107,14 @@ def test_bytes_that_are_no_utf8_are_refused(rig):
     assert_alive(rig)
 
 
-def test_a_good_request_clears_the_error(rig):
+def test_a_good_request_clears_the_error(rig: Rig) -> None:
     assert rig.say('')['error'] is not None
     rig.say(','.join(GOOD))
     rig.until(lambda: rig.state['error'] is None and rig.state['refused'] is None)
     rig.until_active(*GOOD)
 
 
-def test_odd_names_get_topics_that_ros_accepts(rig):
+def test_odd_names_get_topics_that_ros_accepts(rig: Rig) -> None:
     rig.say('["traffic light", "3d", "café", "C++", "кошка", "猫", "<b>&\\"x\\"", "a/b~c"]')
     rig.until(lambda: len(rig.state['classes']) == 8)
     topics = [entry['topic'].rsplit('/', 1)[1] for entry in rig.state['classes']]
@@ -125,7 +124,7 @@ def test_odd_names_get_topics_that_ros_accepts(rig):
     assert_alive(rig)
 
 
-def test_as_many_classes_as_fit_into_a_label_image_are_accepted(rig):
+def test_as_many_classes_as_fit_into_a_label_image_are_accepted(rig: Rig) -> None:
     rig.say(','.join(f'thing {number}' for number in range(254)))
     rig.until(lambda: len(rig.state['classes']) == 254)
     before = len(rig.labels.messages)
@@ -135,7 +134,7 @@ def test_as_many_classes_as_fit_into_a_label_image_are_accepted(rig):
     rig.until_active(*GOOD)
 
 
-def test_the_same_fault_again_and_again_is_one_line(rig):
+def test_the_same_fault_again_and_again_is_one_line(rig: Rig) -> None:
     lines = len(rig.log)
     for _ in range(20):
         rig.say('[broken')
@@ -172,7 +171,7 @@ BAD_IMAGES = {
 
 
 @pytest.mark.parametrize('case', BAD_IMAGES)
-def test_bad_images_are_told_once_and_dropped(rig, case):
+def test_bad_images_are_told_once_and_dropped(rig: Rig, case: str) -> None:
     make, said = BAD_IMAGES[case]
     lines = len(rig.log)
     rig.send_until(lambda stamp: make(), lambda: any(said in line for line in rig.log[lines:]))
@@ -181,7 +180,9 @@ def test_bad_images_are_told_once_and_dropped(rig, case):
 
 
 @pytest.mark.parametrize(('height', 'width'), [(1, 1), (2, 3000), (3000, 2), (480, 640)])
-def test_any_size_is_labelled_at_its_own_size_also_in_mid_stream(rig, height, width):
+def test_any_size_is_labelled_at_its_own_size_also_in_mid_stream(
+    rig: Rig, height: int, width: int
+) -> None:
     def arrived() -> bool:
         return bool(rig.labels.messages) and (
             (rig.labels.last.height, rig.labels.last.width) == (height, width)
@@ -191,7 +192,7 @@ def test_any_size_is_labelled_at_its_own_size_also_in_mid_stream(rig, height, wi
     assert (image_to_labels(rig.labels.last) == 1).all()
 
 
-def test_a_new_encoding_in_mid_stream_is_taken(rig):
+def test_a_new_encoding_in_mid_stream_is_taken(rig: Rig) -> None:
     grey = with_changes(encoding='mono8', step=6, data=array('B', bytes(24)))
     rig.send_until(
         lambda stamp: grey(),
@@ -201,7 +202,7 @@ def test_a_new_encoding_in_mid_stream_is_taken(rig):
     rig.send_until(lambda stamp: blue_first(), lambda: image_to_labels(rig.labels.last)[0, 0] == 1)
 
 
-def test_the_state_stays_valid_json_with_any_refused_text(rig):
+def test_the_state_stays_valid_json_with_any_refused_text(rig: Rig) -> None:
     seen = len(rig.states.messages)
     rig.words.publish(String(data='["\\ud800"]'))
     rig.until(lambda: len(rig.states.messages) > seen)

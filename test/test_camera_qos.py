@@ -20,8 +20,8 @@ import pytest
 pytest.importorskip('rclpy')
 
 from rclpy.qos import ReliabilityPolicy
-from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros, solid
-
+from ros_helpers import FakeSegmenter, own_domain, qos, Rig, running_ros, solid
+from sensor_msgs.msg import Image
 from zegclip_ros.image_input import reliability_for
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
@@ -45,12 +45,14 @@ def domain() -> Iterator[None]:
         ([RELIABLE, RELIABLE], RELIABLE),
     ],
 )
-def test_reliable_only_if_every_camera_is(offered, chosen):
+def test_reliable_only_if_every_camera_is(
+    offered: list[ReliabilityPolicy], chosen: ReliabilityPolicy | None
+) -> None:
     assert reliability_for(offered) is chosen
 
 
 @pytest.mark.parametrize('order', [('reliable', 'best_effort'), ('best_effort', 'reliable')])
-def test_a_camera_may_die_and_come_back_with_another_qos(order):
+def test_a_camera_may_die_and_come_back_with_another_qos(order: tuple[str, str]) -> None:
     with running_ros('-p', 'class_names:=["cat"]'):
         rig = Rig(FakeSegmenter())
         labels = rig.listen('zegclip/label_image')
@@ -67,7 +69,7 @@ def test_a_camera_may_die_and_come_back_with_another_qos(order):
         rig.close()
 
 
-def test_a_best_effort_camera_beside_a_reliable_one_is_heard():
+def test_a_best_effort_camera_beside_a_reliable_one_is_heard() -> None:
     with running_ros('-p', 'class_names:=["cat"]'):
         rig = Rig(FakeSegmenter())
         labels = rig.listen('zegclip/label_image')
@@ -77,23 +79,19 @@ def test_a_best_effort_camera_beside_a_reliable_one_is_heard():
         rig.close()
 
 
-def test_a_fixed_reliability_stays_and_a_mismatch_is_told():
+def test_a_fixed_reliability_stays_and_a_mismatch_is_told() -> None:
     with running_ros('-p', 'image_reliability:=reliable', '-p', 'class_names:=["cat"]'):
         rig = Rig(FakeSegmenter())
-        rig.camera = rig.probe.create_publisher(*_best_effort_camera())
+        rig.camera = rig.probe.create_publisher(Image, 'image', qos('best_effort'))
         rig.until(lambda: any('incompatible QoS' in line for line in rig.log))
         assert rig.node._input.reliability is RELIABLE
         rig.close()
 
 
-def _best_effort_camera() -> tuple[object, ...]:
-    from ros_helpers import qos
-    from sensor_msgs.msg import Image
-
-    return Image, 'image', qos('best_effort')
-
-
-def test_an_unknown_reliability_is_refused_with_the_choices():
-    with running_ros('-p', 'image_reliability:=sometimes'):
-        with pytest.raises(ValueError, match="auto, reliable, best_effort, but got 'sometimes'"):
-            Rig(FakeSegmenter())
+def test_an_unknown_reliability_is_refused_with_the_choices() -> None:
+    choices = "auto, reliable, best_effort, but got 'sometimes'"
+    with (
+        running_ros('-p', 'image_reliability:=sometimes'),
+        pytest.raises(ValueError, match=choices),
+    ):
+        Rig(FakeSegmenter())

@@ -15,6 +15,7 @@
 
 from array import array
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,6 @@ pytest.importorskip('rclpy')
 
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-
 from zegclip_core.errors import ImageError
 from zegclip_ros.conversions import (
     check_image,
@@ -70,7 +70,9 @@ def make_message(encoding: str, rows: list[bytes], width: int, step: int) -> Ima
     ],
 )
 @pytest.mark.parametrize('padding', [0, 1, 5])
-def test_encodings_become_rgb_without_their_row_padding(encoding, row, expected, padding):
+def test_encodings_become_rgb_without_their_row_padding(
+    encoding: str, row: bytes, expected: list[tuple[int, int, int]], padding: int
+) -> None:
     padded = row + b'\xff' * padding
     message = make_message(encoding, [padded, padded, padded], 2, len(padded))
     rgb = image_to_rgb(message)
@@ -78,19 +80,19 @@ def test_encodings_become_rgb_without_their_row_padding(encoding, row, expected,
     assert rgb.tolist() == [[list(pixel) for pixel in expected]] * 3
 
 
-def test_known_encodings_are_views_of_the_message():
+def test_known_encodings_are_views_of_the_message() -> None:
     message = make_message('bgr8', [bytes(6)] * 2, 2, 6)
     rgb = image_to_rgb(message)
     message.data[0] = 99
     assert rgb[0, 0].tolist() == [0, 0, 99]
 
 
-def test_the_padding_of_the_last_row_may_be_missing():
+def test_the_padding_of_the_last_row_may_be_missing() -> None:
     message = make_message('mono8', [b'\x01\x02\xff', b'\x03\x04'], 2, 3)
     assert image_to_rgb(message)[:, :, 0].tolist() == [[1, 2], [3, 4]]
 
 
-def test_bayer_is_left_to_cv_bridge():
+def test_bayer_is_left_to_cv_bridge() -> None:
     pytest.importorskip('cv_bridge')
     # A grey scene is grey under any colour filter; step holds two bytes of padding.
     message = make_message('bayer_rggb8', [bytes([90] * 8 + [0, 0])] * 6, 8, 10)
@@ -113,7 +115,9 @@ def test_bayer_is_left_to_cv_bridge():
         ({'step': 2**32 - 1}, 'bytes of data'),
     ],
 )
-def test_messages_that_contradict_themselves_are_refused(change, said):
+def test_messages_that_contradict_themselves_are_refused(
+    change: dict[str, Any], said: str
+) -> None:
     message = make_message('rgb8', [bytes(6)] * 2, 2, 6)
     for field, value in change.items():
         setattr(message, field, value)
@@ -123,21 +127,23 @@ def test_messages_that_contradict_themselves_are_refused(change, said):
         image_to_rgb(message)
 
 
-def test_an_encoding_that_has_no_colours_is_refused():
+def test_an_encoding_that_has_no_colours_is_refused() -> None:
     pytest.importorskip('cv_bridge')
     message = make_message('32FC1', [bytes(8)] * 2, 2, 8)
     with pytest.raises(ImageError, match='32FC1'):
         image_to_rgb(message)
 
 
-def test_without_cv_bridge_rare_encodings_get_a_clear_error(monkeypatch):
+def test_without_cv_bridge_rare_encodings_get_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, 'cv_bridge', None)
     message = make_message('bayer_rggb8', [bytes(8)] * 4, 8, 8)
     with pytest.raises(ImageError, match='cv_bridge, and that is not installed'):
         image_to_rgb(message)
 
 
-def test_outputs_keep_the_header_and_describe_their_bytes():
+def test_outputs_keep_the_header_and_describe_their_bytes() -> None:
     header = make_header()
     labels = np.array([[0, 1, 255], [2, 2, 2]], dtype=np.uint8)
     message = labels_to_image(labels, header)
@@ -147,20 +153,20 @@ def test_outputs_keep_the_header_and_describe_their_bytes():
     assert (image_to_labels(message) == labels).all()
 
 
-def test_masks_are_0_and_255():
+def test_masks_are_0_and_255() -> None:
     mask = np.array([[True, False], [False, True]])
     message = mask_to_image(mask, make_header())
     assert (message.encoding, bytes(message.data)) == ('mono8', bytes([255, 0, 0, 255]))
 
 
-def test_rgb_images_come_back_as_they_went_even_from_a_slice():
+def test_rgb_images_come_back_as_they_went_even_from_a_slice() -> None:
     rgb = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)[::2, ::-1]
     message = rgb_to_image(rgb, make_header())
     assert (message.encoding, message.height, message.width, message.step) == ('rgb8', 2, 5, 15)
     assert (image_to_rgb(message) == rgb).all()
 
 
-def test_a_label_image_of_another_encoding_is_refused():
+def test_a_label_image_of_another_encoding_is_refused() -> None:
     message = image_message(np.zeros((2, 2, 3), np.uint8), 'rgb8', make_header())
     with pytest.raises(ImageError, match='mono8'):
         image_to_labels(message)

@@ -24,7 +24,6 @@ pytest.importorskip('rclpy')
 from rclpy.parameter import Parameter
 from ros_helpers import FakeSegmenter, Inbox, own_domain, Rig, running_ros, solid, TRANSIENT
 from std_msgs.msg import String
-
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 
@@ -58,7 +57,7 @@ def slow_rig() -> Iterator[Rig]:
         made.close()
 
 
-def test_labels_masks_and_overlay_carry_the_header_of_their_frame(rig):
+def test_labels_masks_and_overlay_carry_the_header_of_their_frame(rig: Rig) -> None:
     rig.start_camera()
     labels, overlay = rig.listen('zegclip/label_image'), rig.listen('zegclip/overlay')
     rig.until_active('person', 'cat', 'traffic light')
@@ -79,14 +78,14 @@ def test_labels_masks_and_overlay_carry_the_header_of_their_frame(rig):
     assert np.abs(middle - (color + 2) / 2).max() <= 2
 
 
-def test_the_model_never_runs_in_the_executor(rig):
+def test_the_model_never_runs_in_the_executor(rig: Rig) -> None:
     rig.start_camera()
     labels = rig.listen('zegclip/label_image')
     rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: labels.messages)
     assert rig.segmenter.threads == {'frame_worker'}
 
 
-def test_only_the_newest_frame_waits_while_the_model_is_busy(rig):
+def test_only_the_newest_frame_waits_while_the_model_is_busy(rig: Rig) -> None:
     rig.start_camera()
     labels = rig.listen('zegclip/label_image')
     rig.until_active('person', 'cat', 'traffic light')
@@ -98,7 +97,7 @@ def test_only_the_newest_frame_waits_while_the_model_is_busy(rig):
     assert labels.stamps() == [1, 4]
 
 
-def test_nothing_is_computed_while_nobody_listens(rig):
+def test_nothing_is_computed_while_nobody_listens(rig: Rig) -> None:
     rig.start_camera()
     rig.until_active('person', 'cat', 'traffic light')
     # Damaged frames go the same way and leave a trace, so it is known that the way was gone.
@@ -109,8 +108,10 @@ def test_nothing_is_computed_while_nobody_listens(rig):
     assert rig.state['stamp'] is None
 
 
-def test_one_listened_mask_takes_the_model_but_draws_no_overlay(rig, monkeypatch):
-    def fail(*args, **kwargs):
+def test_one_listened_mask_takes_the_model_but_draws_no_overlay(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
         raise RuntimeError('an overlay was drawn')
 
     monkeypatch.setattr('zegclip_ros.outputs.draw_overlay', fail)
@@ -121,7 +122,7 @@ def test_one_listened_mask_takes_the_model_but_draws_no_overlay(rig, monkeypatch
     assert rig.log == []
 
 
-def test_the_active_vocabulary_says_everything_from_the_first_frame_on(rig):
+def test_the_active_vocabulary_says_everything_from_the_first_frame_on(rig: Rig) -> None:
     state = rig.until_active('person', 'cat', 'traffic light')
     assert state == {
         'version': 1,
@@ -152,14 +153,14 @@ def test_the_active_vocabulary_says_everything_from_the_first_frame_on(rig):
     assert rig.state['stamp'] == {'sec': labels.stamps()[0], 'nanosec': 0}
 
 
-def test_late_listeners_get_the_active_vocabulary(rig):
+def test_late_listeners_get_the_active_vocabulary(rig: Rig) -> None:
     rig.until_active('person', 'cat', 'traffic light')
     late = Inbox(rig.probe, String, 'zegclip/active_vocabulary', TRANSIENT)
     rig.until(lambda: late.messages)
     assert json.loads(late.last.data) == rig.state
 
 
-def test_words_take_effect_between_two_frames_as_a_whole(rig):
+def test_words_take_effect_between_two_frames_as_a_whole(rig: Rig) -> None:
     rig.start_camera()
     labels = rig.listen('zegclip/label_image')
     rig.send_until(lambda stamp: solid(2, stamp=stamp), lambda: labels.messages)
@@ -180,14 +181,14 @@ def test_words_take_effect_between_two_frames_as_a_whole(rig):
         assert (image_to_labels(message) == (255 if known else 2)).all()
 
 
-def test_masks_of_classes_that_left_are_closed_and_others_live_on(rig):
+def test_masks_of_classes_that_left_are_closed_and_others_live_on(rig: Rig) -> None:
     rig.until_active('person', 'cat', 'traffic light')
     rig.start_camera()
     cat = rig.listen('zegclip/masks/cat')
     rig.say('cat, dog')
     rig.until_active('cat', 'dog')
 
-    def mask_topics():
+    def mask_topics() -> set[str]:
         names = [name for name, _ in rig.probe.get_topic_names_and_types()]
         return {
             name for name in names if '/masks/' in name and rig.probe.count_publishers(name) > 0
@@ -198,7 +199,7 @@ def test_masks_of_classes_that_left_are_closed_and_others_live_on(rig):
     assert (image_to_labels(cat.last) == 255).all()
 
 
-def test_words_and_images_that_come_while_the_model_loads_are_kept(slow_rig):
+def test_words_and_images_that_come_while_the_model_loads_are_kept(slow_rig: Rig) -> None:
     rig = slow_rig
     nothing = {'version': 0, 'classes': [], 'stamp': None, 'error': None, 'refused': None}
     assert rig.state == nothing
@@ -219,7 +220,7 @@ def test_words_and_images_that_come_while_the_model_loads_are_kept(slow_rig):
     assert labels.last.header == frame.header
 
 
-def test_overlay_alpha_changes_while_the_node_runs(rig):
+def test_overlay_alpha_changes_while_the_node_runs(rig: Rig) -> None:
     rig.start_camera()
     overlay = rig.listen('zegclip/overlay')
     answer = rig.node.set_parameters([Parameter('overlay_alpha', value=0.0)])[0]
@@ -231,7 +232,7 @@ def test_overlay_alpha_changes_while_the_node_runs(rig):
     assert rig.node.get_parameter('overlay_alpha').value == 0.0
 
 
-def test_a_fault_of_the_model_costs_one_frame_not_the_node(rig):
+def test_a_fault_of_the_model_costs_one_frame_not_the_node(rig: Rig) -> None:
     rig.start_camera()
     labels = rig.listen('zegclip/label_image')
     rig.segmenter.fault = RuntimeError('CUDA out of memory')
@@ -241,7 +242,7 @@ def test_a_fault_of_the_model_costs_one_frame_not_the_node(rig):
     rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: labels.messages)
 
 
-def test_names_can_be_remapped_and_namespaced():
+def test_names_can_be_remapped_and_namespaced() -> None:
     arguments = ('-r', '__ns:=/robot', '-r', 'image:=/camera/image', '-p', 'class_names:=["cat"]')
     with running_ros(*arguments):
         rig = Rig(FakeSegmenter(), namespace='robot')

@@ -17,7 +17,6 @@ import re
 
 from hypothesis import given, strategies
 import pytest
-
 from zegclip_core.errors import VocabularyError
 from zegclip_ros.topic_names import topic_token, topic_tokens
 
@@ -47,12 +46,12 @@ from zegclip_ros.topic_names import topic_token, topic_tokens
         ('½ cup', 'class_1_2_cup'),
     ],
 )
-def test_names_become_readable_tokens(name, token):
+def test_names_become_readable_tokens(name: str, token: str) -> None:
     assert topic_token(name) == token
 
 
 @given(strategies.text(min_size=1, max_size=200))
-def test_every_name_becomes_a_token_that_ros_accepts(name):
+def test_every_name_becomes_a_token_that_ros_accepts(name: str) -> None:
     token = topic_token(name)
     # Rules of ROS 2 names: https://design.ros2.org/articles/topic_and_service_names.html
     assert re.fullmatch(r'[a-z][a-z0-9_]*', token)
@@ -60,14 +59,14 @@ def test_every_name_becomes_a_token_that_ros_accepts(name):
     assert len(token) <= 100
 
 
-def test_long_names_that_begin_alike_stay_apart():
+def test_long_names_that_begin_alike_stay_apart() -> None:
     assert len(set(topic_tokens(['x' * 150 + 'a', 'x' * 150 + 'b']))) == 2
 
 
-def test_a_collision_names_both():
+def test_a_collision_names_both() -> None:
     with pytest.raises(VocabularyError, match="'traffic-light' and 'Traffic light' both become"):
         topic_tokens(['person', 'traffic-light', 'Traffic light'])
 
 
-def test_tokens_keep_the_order():
+def test_tokens_keep_the_order() -> None:
     assert topic_tokens(['dog', 'cat', 'café']) == ('dog', 'cat', 'cafe')

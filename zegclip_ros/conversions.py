@@ -15,15 +15,18 @@
 
 from array import array
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-
 from zegclip_core.errors import ImageError
 
+if TYPE_CHECKING:
+    from cv_bridge import CvBridge
+
+Result = TypeVar('Result')
 RgbImage = npt.NDArray[np.uint8]
 """An RGB image, uint8 ``(H, W, 3)``, 0 to 255."""
 
@@ -106,7 +109,7 @@ def _rows(message: Image, pixel_bytes: int) -> npt.NDArray[np.uint8]:
     )
 
 
-def _bridge(encoding: str) -> Any:
+def _bridge(encoding: str) -> 'CvBridge':
     """Return a ``CvBridge``; its package is needed for rare encodings only."""
     try:
         from cv_bridge import CvBridge
@@ -118,7 +121,7 @@ def _bridge(encoding: str) -> Any:
     return CvBridge()
 
 
-def _by_bridge(encoding: str, work: Callable[[], Any]) -> Any:
+def _by_bridge(encoding: str, work: Callable[[], Result]) -> Result:
     """Run cv_bridge, whose faults show as whatever its C++ or Python insides throw."""
     try:
         return work()
@@ -166,7 +169,7 @@ def image_message(
     pixels = np.ascontiguousarray(pixels)
     data = array('B')
     # Anything but an array.array costs the setter of Image.data a hundredfold.
-    data.frombytes(memoryview(pixels).cast('B'))
+    data.frombytes(pixels.data.cast('B'))
     return Image(
         header=header,
         height=pixels.shape[0],

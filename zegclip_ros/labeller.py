@@ -14,18 +14,20 @@
 """What happens to a frame between its message and the outputs; runs in the worker's thread."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import Image
-
 from zegclip_core.errors import ImageError
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import check_image, image_to_rgb
 from zegclip_ros.outputs import Outputs
 from zegclip_ros.vocabulary_state import Stamp, VocabularyState, Words
+
+if TYPE_CHECKING:
+    from zegclip_core.segmenter import EncodedVocabulary
 
 
 class SegmenterLike(Protocol):
@@ -34,10 +36,12 @@ class SegmenterLike(Protocol):
     def warm_up(self) -> None:
         """Run once, so that the first frame is not slower than the others."""
 
-    def encode(self, vocabulary: Vocabulary) -> Any:
+    def encode(self, vocabulary: Vocabulary) -> 'EncodedVocabulary':
         """Return the vocabulary with its text embeddings."""
 
-    def segment(self, image: npt.NDArray[np.uint8], vocabulary: Any) -> Segmentation:
+    def segment(
+        self, image: npt.NDArray[np.uint8], vocabulary: 'EncodedVocabulary'
+    ) -> Segmentation:
         """Label an RGB image, uint8 ``(H, W, 3)``."""
 
 
@@ -83,7 +87,7 @@ class Labeller:
         self._listener = listener
         self._segmenter: SegmenterLike | None = None
         self._words: Words | None = None
-        self._encoded: Any = None
+        self._encoded: EncodedVocabulary | None = None
 
     def prepare(self) -> None:
         """Load the model."""
@@ -118,12 +122,14 @@ class Labeller:
             self._listener.message_rejected('image', error)
 
     def _process(self, frame: Image) -> None:
-        words = self._words
-        if self._segmenter is None or words is None or not self._outputs.any_wanted(words.topics):
-            check_image(frame)  # A damaged image is told even if nothing is computed.
+        check_image(frame)  # A damaged image is told even if nothing is computed.
+        segmenter, words, encoded = self._segmenter, self._words, self._encoded
+        if segmenter is None or words is None or encoded is None:
+            return
+        if not self._outputs.any_wanted(words.topics):
             return
         rgb = np.ascontiguousarray(image_to_rgb(frame))
-        segmentation = self._segmenter.segment(rgb, self._encoded)
+        segmentation = segmenter.segment(rgb, encoded)
         self._state.labelled(Stamp(frame.header.stamp.sec, frame.header.stamp.nanosec))
         self._outputs.publish(rgb, frame.header, segmentation, words.topics)
 

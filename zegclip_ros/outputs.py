@@ -21,7 +21,6 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-
 from zegclip_core.drawing import draw_overlay
 from zegclip_core.segmentation import Segmentation
 from zegclip_ros.conversions import labels_to_image, mask_to_image, rgb_to_image, RgbImage

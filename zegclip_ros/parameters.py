@@ -19,7 +19,6 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
-
 from zegclip_core.vocabulary import Vocabulary
 
 RELIABILITIES = ('auto', 'reliable', 'best_effort')
@@ -73,13 +72,13 @@ DECLARATIONS = (
         'precision',
         'auto',
         'Number format of the model: auto takes what is fast on the device.',
-        'auto, float32, bfloat16 or float16',
+        'auto, fp32, bf16 or fp16',
     ),
     Declaration(
         'short_side',
         0,
         "Shorter side, in pixels, that a frame is scaled to for the model; 0 is the model's own.",
-        bounds=(0, 4096),
+        bounds=(0, 2048),
     ),
     Declaration(
         'class_names',

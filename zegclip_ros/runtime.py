@@ -18,7 +18,6 @@ from contextlib import contextmanager
 import logging
 import os
 import sys
-from typing import Protocol
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -29,14 +28,26 @@ from rclpy.task import Future
 logger = logging.getLogger(__name__)
 
 
-class RunnableNode(Protocol):
-    """A node that says itself when it is done."""
+class RunnableNode(Node):
+    """A node that says itself when it is done.
 
-    finished: Future
-    """Done when the node wants to end; its result is the exit code."""
+    Attributes:
+        finished: Done when the node wants to end; its result is the exit code.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.finished: Future[int] = Future()
+
+    def end(self, code: int) -> None:
+        """Have the process end with an exit code; may be called from any thread."""
+        if not self.finished.done():
+            self.finished.set_result(code)
 
     def close(self) -> bool:
         """Let go of everything; return whether no thread is left."""
+        self.destroy_node()
+        return True
 
 
 @contextmanager
@@ -88,7 +99,7 @@ def _spin(node: RunnableNode) -> tuple[int, bool]:
     try:
         rclpy.spin_until_future_complete(node, node.finished)
         if node.finished.done():
-            code = int(node.finished.result())
+            code = node.finished.result() or 0
     except (KeyboardInterrupt, ExternalShutdownException):
         logger.debug('Interrupted.')
     finally:

@@ -18,13 +18,9 @@ import logging
 import sys
 import traceback
 
-from rcl_interfaces.msg import SetParametersResult
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.task import Future
 from std_msgs.msg import String
-
 from zegclip_core.errors import VocabularyError, ZegCLIPError
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.frame_worker import FrameWorker
@@ -33,7 +29,7 @@ from zegclip_ros.labeller import Labeller, SegmenterLike
 from zegclip_ros.outputs import Outputs
 from zegclip_ros.parameters import NodeParameters
 from zegclip_ros.rejections import RejectionLog
-from zegclip_ros.runtime import RosLogHandler, run_node
+from zegclip_ros.runtime import RosLogHandler, run_node, RunnableNode
 from zegclip_ros.topic_names import topic_tokens
 from zegclip_ros.vocabulary_state import VocabularyState, Words
 
@@ -64,7 +60,7 @@ def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
     )
 
 
-class SegmentationNode(Node):
+class SegmentationNode(RunnableNode):
     """Labels every pixel of a camera's frames with a class of the vocabulary.
 
     One frame is in work at a time, in a thread of its own, where the model is loaded as well;
@@ -90,9 +86,6 @@ class SegmentationNode(Node):
 
     Callbacks raise nothing for bad messages: each gives one throttled warning.
 
-    Attributes:
-        finished: Done when the model cannot be loaded; its result is the exit code.
-
     Args:
         load: Loads the model from the parameters; tests give one of their own.
 
@@ -104,7 +97,6 @@ class SegmentationNode(Node):
 
     def __init__(self, load: Callable[[NodeParameters], SegmenterLike] = load_segmenter) -> None:
         super().__init__('zegclip')
-        self.finished: Future = Future()
         parameters = NodeParameters.declare(self)
         self._rejections = RejectionLog(self.get_logger().warning)
         self._announcer = self.create_publisher(
@@ -172,7 +164,7 @@ class SegmentationNode(Node):
         else:
             text = ''.join(traceback.format_exception(error)).rstrip()
             self.get_logger().fatal(f'The model cannot be loaded: {text}')
-        self.finished.set_result(1)
+        self.end(1)
 
     def words_changed(self) -> None:
         """Have the publishers of masks that left closed by the executor."""
@@ -193,9 +185,7 @@ class SegmentationNode(Node):
         """Stop the worker and destroy the node; return whether the worker ended in time."""
         stopped = self._worker.stop(STOP_TIMEOUT)
         logging.getLogger('zegclip_core').removeHandler(self._log_handler)
-        if stopped:
-            self.destroy_node()
-        return stopped
+        return stopped and super().close()
 
 
 def main(args: Sequence[str] | None = None) -> int:

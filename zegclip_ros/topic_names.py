@@ -22,22 +22,20 @@ from zegclip_core.errors import VocabularyError
 _LONGEST = 100
 """Longest token; DDS allows some 250 characters for the whole name, namespaces included."""
 
-_ROMANISED = dict(
-    zip(
-        'абвгдеёжзийклмнопрстуфхцчшщъыьэюяіїєґαβγδεζηθικλμνξοπρσςτυφχψωßæœøđðłþı',
-        'a b v g d e e zh z i y k l m n o p r s t u f kh ts ch sh shch _ y _ e yu ya i yi ye g '
-        'a v g d e z i th i k l m n x o p r s s t y f ch ps o '
-        'ss ae oe o d d l th i'.split(' '),
-        strict=True,
-    )
+_PAIRS = (
+    'аa бb вv гg дd еe ёe жzh зz иi йy кk лl мm нn оo пp рr сs тt уu фf хkh цts чch шsh щshch '  # noqa: RUF001
+    'ъ ыy ь эe юyu яya іi їyi єye ґg '  # noqa: RUF001
+    'αa βv γg δd εe ζz ηi θth ιi κk λl μm νn ξx οo πp ρr σs ςs τt υy φf χch ψps ωo '  # noqa: RUF001
+    'ßss æae œoe øo đd ðd łl þth ıi'  # noqa: RUF001
 )
-"""Letters that no decomposition turns into ASCII; ``_`` stands for no sound."""
+_ROMANISED = {pair[0]: pair[1:] for pair in _PAIRS.split()}
+"""Letters that no decomposition turns into ASCII, and how they are spelled in it."""
 
 
 def _spelled(char: str) -> str:
     """Return ASCII letters for one lower-case character, or ``_`` for what separates words."""
     if char in _ROMANISED:
-        return _ROMANISED[char].replace('_', '')
+        return _ROMANISED[char]
     if not char.isalnum():
         return '' if _is_accent(char) else '_'
     parts = [part for part in unicodedata.normalize('NFKD', char) if not _is_accent(part)]
