@@ -14,8 +14,8 @@
 """Build and install the ament_python package ``zegclip_ros``.
 
 The core requirements are all that the node and the bundled model need, so that
-``pip install zegclip-ros`` beside a ROS 2 from apt gives a working node. ROS itself is in the extra
-``ros`` only: the wheels of the package index would shadow the ROS 2 that apt installed.
+``pip install zegclip-ros`` beside a ROS 2 from apt gives a working node. ROS itself is in the
+extra ``ros`` only: the wheels of the package index would shadow the ROS 2 that apt installed.
 """
 
 from glob import glob
@@ -89,9 +89,17 @@ setup(
     maintainer_email='zegclip-ros@example.org',
     keywords=['ROS', 'segmentation', 'open vocabulary', 'CLIP'],
     python_requires='>=3.10',
-    packages=find_packages(include=['zegclip_core', 'zegclip_core.*', 'zegclip_ros', 'zegclip_ros.*']),
+    packages=find_packages(
+        include=['zegclip_core', 'zegclip_core.*', 'zegclip_ros', 'zegclip_ros.*']
+    ),
     package_data={
-        'zegclip_core': ['py.typed', 'models/*.safetensors', 'models/*.md', '**/*.yaml', '**/*.txt'],
+        'zegclip_core': [
+            'py.typed',
+            'models/*.safetensors',
+            'models/*.md',
+            '**/*.yaml',
+            '**/*.txt',
+        ],
         'zegclip_ros': ['py.typed'],
     },
     data_files=[

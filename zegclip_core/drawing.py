@@ -20,7 +20,6 @@ from typing import Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-
 from zegclip_core.errors import ConfigError, ImageError
 from zegclip_core.lettering import shortened, text_width, write_text
 from zegclip_core.segmentation import Segmentation, UNLABELLED
@@ -162,9 +161,10 @@ def _joined(overlay: RgbImage, legend: RgbImage, *, beside: bool) -> RgbImage:
     size[along] = sizes[:, along].sum()
     joined = np.empty((*size, 3), dtype=np.uint8)
     joined[:] = BACKGROUND
-    joined[: overlay.shape[0], : overlay.shape[1]] = overlay
-    top, left = (0, overlay.shape[1]) if beside else (overlay.shape[0], 0)
-    joined[top : top + legend.shape[0], left : left + legend.shape[1]] = legend
+    rows, columns = overlay.shape[:2]
+    joined[:rows, :columns] = overlay
+    rest = joined[:, columns:] if beside else joined[rows:]
+    rest[: legend.shape[0], : legend.shape[1]] = legend
     return joined
 
 

@@ -55,9 +55,7 @@ def write_text(image: RgbImage, text: str, left: int, baseline: int, height: int
         return
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
-    draw.text(
-        (left, baseline), _plain(text), fill='white', font=_plain_font(height), anchor='ls'
-    )
+    draw.text((left, baseline), _plain(text), fill='white', font=_plain_font(height), anchor='ls')
     image[:] = np.asarray(canvas)
 
 

@@ -11,7 +11,6 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the library raises when a user's input is at fault: one line that says what, allowed, given."""
 """Read photos, folders, videos and cameras as RGB arrays; one-line errors when that fails."""
 
 from collections.abc import Iterator
@@ -26,7 +25,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
-
 from zegclip_core.errors import ImageError
 
 logger = logging.getLogger(__name__)
@@ -309,14 +307,10 @@ def _captured_frames(source: Path | int) -> Iterator[Frame]:
             decoded, bgr = capture.read()
             if not decoded:
                 break
-            yield Frame(f'{name}#{index:06d}', np.asarray(_bgr_to_rgb(bgr)), index)
+            rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+            yield Frame(f'{name}#{index:06d}', rgb, index)
             index += 1
     finally:
         capture.release()
     if index == 0:
         raise ImageError(f'Cannot read {name}: no frame of it could be decoded.')
-
-
-def _bgr_to_rgb(bgr: npt.NDArray[np.generic]) -> RgbImage:
-    """Convert a decoded frame from OpenCV's colour order."""
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)

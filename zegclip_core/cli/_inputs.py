@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the user names on the command line: pictures, videos and folders, and their output names."""
+"""What the user names on the command line, and what the outputs of it are called."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -24,7 +24,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-
 from zegclip_core.errors import ImageError
 
 

@@ -26,8 +26,7 @@ import pkgutil
 import sys
 from typing import NoReturn
 
-from zegclip_core import __version__
-from zegclip_core import cli
+from zegclip_core import __version__, cli
 from zegclip_core.errors import ZegCLIPError
 
 USER_ERROR = 2

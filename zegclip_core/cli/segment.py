@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 import sys
 import time
@@ -26,8 +26,8 @@ from typing import Any, TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
     from zegclip_core.cli._inputs import Job
+    from zegclip_core.media import Media
     from zegclip_core.segmentation import Segmentation
     from zegclip_core.segmenter import EncodedVocabulary, Segmenter
     from zegclip_core.vocabulary import Vocabulary
@@ -55,7 +55,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     words.add_argument(
         '--classes', metavar='WORDS', help='what to look for: "person, cat", or JSON'
     )
-    words.add_argument('--classes-file', metavar='FILE', help='a file with the same, or one a line')
+    words.add_argument(
+        '--classes-file', metavar='FILE', help='a file with the same, or one a line'
+    )
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results')
     _add_model_options(parser)
     _add_look_options(parser)
@@ -63,9 +65,11 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--model', default='everyday-s', help='name or file (default: %(default)s)')
+    parser.add_argument(
+        '--model', default='everyday-s', help='name or file (default: %(default)s)'
+    )
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', default='auto', help='auto, float32, bfloat16 or float16')
+    parser.add_argument('--precision', default='auto', help='auto, fp32, bf16 or fp16')
     parser.add_argument(
         '--short-side',
         type=_positive,
@@ -126,7 +130,11 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.segmenter import Segmenter
 
     segmenter = Segmenter.load(
-        args.model, device=args.device, precision=args.precision, short_side=args.short_side
+        args.model,
+        device=args.device,
+        precision=args.precision,
+        short_side=args.short_side,
+        threshold=args.threshold,
     )
     encoded = segmenter.encode(vocabulary)
     task = _Task(segmenter, encoded, vocabulary, out, args.alpha, args.frame_labels)
@@ -134,21 +142,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _vocabulary(args: argparse.Namespace) -> Vocabulary:
-    """Return the words that the user gave, with the common threshold."""
+    """Return the words that the user gave."""
     from zegclip_core.vocabulary import Vocabulary
 
     if args.classes_file is not None:
-        vocabulary = Vocabulary.from_file(args.classes_file)
-    else:
-        vocabulary = Vocabulary.parse(args.classes)
-    if args.threshold is None:
-        return vocabulary
-    return Vocabulary(
-        tuple(
-            entry if entry.threshold is not None else replace(entry, threshold=args.threshold)
-            for entry in vocabulary.classes
-        )
-    )
+        return Vocabulary.from_file(args.classes_file)
+    return Vocabulary.parse(args.classes)
 
 
 def _output_paths(out: Path, job: Job) -> list[Path]:
@@ -183,7 +182,6 @@ class _Task:
 def _run_jobs(jobs: Sequence[Job], task: _Task) -> int:
     """Do all jobs behind a progress bar, and say what came out."""
     from tqdm import tqdm
-
     from zegclip_core.cli.main import show_error, USER_ERROR
     from zegclip_core.errors import ImageError
 
@@ -257,13 +255,13 @@ def _segment_video(job: Job, task: _Task) -> dict[str, float]:
     rate = media.frame_rate or FALLBACK_RATE
     overlay_path, json_path = _output_paths(task.out, job)
     totals = dict.fromkeys(task.vocabulary.names, 0.0)
-    count, unlabelled, seconds, size = 0, 0.0, 0.0, (0, 0)
+    count, unlabelled, seconds, height, width = 0, 0.0, 0.0, 0, 0
     with replacing(overlay_path) as partial, Mp4Writer(partial, rate) as writer:
         for segmentation, overlay, taken in _video_frames(media, job, task):
             writer.write(overlay)
             count += 1
             seconds += taken
-            size = segmentation.labels.shape
+            height, width = segmentation.labels.shape
             unlabelled += segmentation.unlabelled_share
             for name, share in segmentation.shares().items():
                 totals[name] += share
@@ -272,8 +270,8 @@ def _segment_video(job: Job, task: _Task) -> dict[str, float]:
         json_path,
         {
             'source': str(job.source),
-            'width': size[1],
-            'height': size[0],
+            'width': width,
+            'height': height,
             'frames': count,
             'frame_rate': rate,
             **_about(task, shares, unlabelled / count),
@@ -284,11 +282,10 @@ def _segment_video(job: Job, task: _Task) -> dict[str, float]:
 
 
 def _video_frames(
-    media: Any, job: Job, task: _Task
+    media: Media, job: Job, task: _Task
 ) -> Iterator[tuple[Segmentation, npt.NDArray[np.uint8], float]]:
     """Yield each frame's segmentation, overlay with legend, RGB uint8, and seconds."""
     from tqdm import tqdm
-
     from zegclip_core.cli._outputs import write_png
     from zegclip_core.drawing import overlay_with_legend
 
