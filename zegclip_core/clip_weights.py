@@ -96,6 +96,7 @@ def load_clip_weights(reference: TowerReference) -> CLIPWeights:
         source = _tagged_file(reference)
         state_dict, _ = read_clip_file(source)
         quick_gelu = bool(_tag_config(reference).get('quick_gelu', False))
+    _check_image_tower(state_dict, config, reference, str(source))
     logger.info('Read %s (%s).', source, 'QuickGELU' if quick_gelu else 'GELU')
     return CLIPWeights(reference, str(source), config, quick_gelu, state_dict)
 
@@ -188,9 +189,9 @@ def _read_any(path: Path) -> tuple[object, bool]:
         with zipfile.ZipFile(path) as archive:
             is_jit = any(name.endswith('/constants.pkl') for name in archive.namelist())
         if is_jit:
-            # torch.load refuses these; their parameters are read, their code is not called.
-            archive_module = torch.jit.load(str(path), 'cpu')  # type: ignore[no-untyped-call]
-            return archive_module.state_dict(), True
+            # torch.load refuses these; of what they hold only the parameters are used.
+            load_archive: Any = torch.jit.load  # not annotated in every version of torch
+            return load_archive(str(path), map_location='cpu').state_dict(), True
     return torch.load(path, map_location='cpu', weights_only=True), False
 
 
@@ -216,6 +217,26 @@ def _first_line(error: Exception) -> str:
         return 'not a file of tensors alone'  # torch's own text advises to load it unsafely
     lines = str(error).strip().splitlines() or ['no reason given']
     return f'{type(error).__name__}: {lines[0][:160]}'
+
+
+def _check_image_tower(
+    state_dict: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    reference: TowerReference,
+    source: str,
+) -> None:
+    """Refuse weights of a ViT whose first layer is not that of the model that was named."""
+    vision = config['vision_cfg']
+    given = state_dict.get('visual.conv1.weight')
+    if given is None or 'patch_size' not in vision or 'timm_model_name' in vision:
+        return  # No plain ViT; whoever needs one says so.
+    patch = int(vision['patch_size'])
+    expected = (int(vision.get('width', given.shape[0])), 3, patch, patch)
+    if tuple(given.shape) != expected:
+        raise TowerError(
+            f'Expected {source} to hold the weights of {reference.name}, with '
+            f'visual.conv1.weight of shape {expected}, but it has shape {tuple(given.shape)}.'
+        )
 
 
 def _tag_config(reference: TowerReference) -> dict[str, Any]:

@@ -1,0 +1,386 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""CLIP's text tower, tokenizer and image embedding equal stored outputs, from any kind of file.
+
+Two models are tried. One is the file named by ``ZEGCLIP_CLIP_PARITY_FILE``, whose outputs come
+from another implementation of CLIP. The other, with other sizes, is made here from open_clip's
+own model. All sizes, names and templates are read from the files.
+"""
+
+from collections.abc import Callable
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+from reference_files import clip_parity, open_reference, ReferenceFile
+from safetensors.torch import save_file
+import torch
+from torch import nn, Tensor
+from zegclip_core.errors import TowerError
+from zegclip_core.templates import fill_template
+from zegclip_core.text import load_text_tower, TextEncoder
+from zegclip_core.text_towers import OpenCLIPTextTower
+from zegclip_core.towers import load_image_tower
+from zegclip_core.vit import VisionTransformer
+
+# float32 sums in another order; the stored image embeddings have a length of about 14.
+TOLERANCE = 1e-4
+
+MADE = {
+    'embed_dim': 40,
+    'image_size': 72,
+    'patch_size': 24,
+    'vision_width': 96,
+    'vision_layers': 2,
+    'vision_heads': 3,
+    'text_width': 160,
+    'text_heads': 5,
+    'text_layers': 3,
+    'context_length': 29,
+    'vocab_size': 49408,
+    'class_names': ['bus', 'washing machine', 'café {au} lait'],
+    'templates': ['{}', 'two {}s, side by side!'],
+}
+
+
+def model_config(sizes: dict) -> dict:
+    """Return open_clip's configuration of a model with these sizes."""
+    return {
+        'embed_dim': sizes['embed_dim'],
+        'vision_cfg': {
+            'image_size': sizes['image_size'],
+            'patch_size': sizes['patch_size'],
+            'width': sizes['vision_width'],
+            'layers': sizes['vision_layers'],
+            'head_width': sizes['vision_width'] // sizes['vision_heads'],
+        },
+        'text_cfg': {
+            'context_length': sizes['context_length'],
+            'vocab_size': sizes['vocab_size'],
+            'width': sizes['text_width'],
+            'heads': sizes['text_heads'],
+            'layers': sizes['text_layers'],
+        },
+    }
+
+
+def make_reference(path: Path) -> None:
+    """Store a seeded model of open_clip and its outputs as the given file is laid out."""
+    torch.manual_seed(7)
+    config = model_config(MADE)
+    model = open_clip.CLIP(**config, quick_gelu=True).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # open_clip begins with zero biases
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    prompts = [[fill_template(t, n) for t in MADE['templates']] for n in MADE['class_names']]
+    tokens = torch.stack(
+        [open_clip.tokenize(row, context_length=MADE['context_length']) for row in prompts]
+    )
+    images = torch.randn(3, 3, MADE['image_size'], MADE['image_size'])
+    with torch.no_grad():
+        texts = model.encode_text(tokens.flatten(0, 1), normalize=True).unflatten(
+            0, tokens.shape[:2]
+        )
+        image_embedding = model.encode_image(images)
+    state_dict = model.state_dict()
+    table = state_dict.pop('token_embedding.weight')
+    used = tokens.unique()
+    mean = texts.mean(dim=1)
+    tensors = {
+        'expected.token_ids': tokens,
+        'expected.text_embedding_first_template': texts[:, 0].clone(),
+        'expected.text_embedding_ensemble': mean / mean.norm(dim=-1, keepdim=True),
+        'expected.image_embedding': image_embedding,
+        'input.image': images,
+        'token_embedding.used_ids': used,
+        'token_embedding.used_rows': table[used],
+        **{f'state_dict.{key}': value for key, value in state_dict.items()},
+    }
+    save_file(tensors, path, metadata={'config': json.dumps(MADE)})
+
+
+@pytest.fixture(scope='module', params=['given', 'made'])
+def reference(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> ReferenceFile:
+    if request.param == 'given':
+        return clip_parity()
+    path = tmp_path_factory.mktemp('made') / 'made.safetensors'
+    make_reference(path)
+    return open_reference(path)
+
+
+@pytest.fixture(scope='module')
+def weights(reference: ReferenceFile) -> dict[str, Tensor]:
+    """The whole state dict; rows of the token table that no prompt uses are made up."""
+    table = torch.full((reference.config['vocab_size'], reference.config['text_width']), 9.0)
+    table[reference.tensors['token_embedding.used_ids']] = reference.tensors[
+        'token_embedding.used_rows'
+    ]
+    return {**reference.under('state_dict'), 'token_embedding.weight': table}
+
+
+@pytest.fixture(scope='module')
+def names(reference: ReferenceFile, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Names under which open_clip knows the model, without and with QuickGELU."""
+    folder = tmp_path_factory.mktemp('configs')
+    plain = f'parity-{folder.name}'  # open_clip keeps every name it was given
+    config = model_config(reference.config)
+    (folder / f'{plain}.json').write_text(json.dumps(config))
+    (folder / f'{plain}-quickgelu.json').write_text(json.dumps(config | {'quick_gelu': True}))
+    open_clip.add_model_config(folder)
+    return plain, f'{plain}-quickgelu'
+
+
+class Branch(nn.Module):
+    """A module that only holds parameters, to write an archive with any keys."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def put(self, key: str, value: Tensor) -> None:
+        first, _, rest = key.partition('.')
+        if not rest:
+            self.register_parameter(first, nn.Parameter(value.clone(), requires_grad=False))
+            return
+        if not hasattr(self, first):
+            self.add_module(first, Branch())
+        self.get_submodule(first).put(rest, value)
+
+
+def save_state_dict(weights: dict[str, Tensor], folder: Path) -> Path:
+    path = folder / 'state_dict.pt'
+    torch.save(weights, path)
+    return path
+
+
+def save_old_format(weights: dict[str, Tensor], folder: Path) -> Path:
+    path = folder / 'old.pt'
+    torch.save(weights, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def save_training_checkpoint(weights: dict[str, Tensor], folder: Path) -> Path:
+    path = folder / 'epoch_1.pt'
+    prefixed = {f'module.{key}': value for key, value in weights.items()}
+    torch.save({'epoch': 1, 'name': 'run', 'state_dict': prefixed}, path)
+    return path
+
+
+def save_safetensors(weights: dict[str, Tensor], folder: Path) -> Path:
+    path = folder / 'open_clip_model.safetensors'
+    save_file({key: value.contiguous() for key, value in weights.items()}, path)
+    return path
+
+
+def save_custom_text(weights: dict[str, Tensor], folder: Path) -> Path:
+    """Write open_clip's other layout, with the text tower below ``text.``."""
+    outside = ('visual.', 'logit_scale')
+    renamed = {k if k.startswith(outside) else f'text.{k}': v for k, v in weights.items()}
+    return save_safetensors(renamed, folder)
+
+
+def save_jit(weights: dict[str, Tensor], folder: Path) -> Path:
+    """Write a TorchScript archive with the marks that OpenAI's have."""
+    root = Branch()
+    for key, value in weights.items():
+        root.put(key, value)
+    for mark in ('input_resolution', 'context_length', 'vocab_size'):
+        root.register_buffer(mark, torch.tensor(1))
+    path = folder / 'archive.pt'
+    torch.jit.script(root).save(str(path))
+    return path
+
+
+LAYOUTS = [
+    save_state_dict,
+    save_old_format,
+    save_training_checkpoint,
+    save_safetensors,
+    save_custom_text,
+    save_jit,
+]
+
+
+def prompts_of(reference: ReferenceFile) -> list[list[str]]:
+    templates = reference.config['templates']
+    return [
+        [fill_template(t, name) for t in templates] for name in reference.config['class_names']
+    ]
+
+
+def check_text(tower: OpenCLIPTextTower, reference: ReferenceFile) -> None:
+    """Compare token ids and both text embeddings with the stored ones."""
+    expected = reference.under('expected')
+    tokens = torch.stack([tower.tokenize(row) for row in prompts_of(reference)])
+    assert torch.equal(tokens, expected['token_ids'])
+    classes = [[name] for name in reference.config['class_names']]
+    templates = reference.config['templates']
+    for used, key in ((templates, 'ensemble'), (templates[:1], 'first_template')):
+        actual = TextEncoder(tower, used).encode_classes(classes)
+        stored = expected[f'text_embedding_{key}']
+        torch.testing.assert_close(actual, stored, atol=TOLERANCE, rtol=0)
+
+
+def check_image(name: str, reference: ReferenceFile) -> None:
+    """Compare the image embedding, and plain CLIP's patch tokens if stored, with the stored."""
+    tower = load_image_tower(name)
+    network = VisionTransformer(tower.config).eval()
+    network.load_state_dict(tower.state_dict)
+    with torch.no_grad():
+        patch_tokens, embedding = network(reference.tensors['input.image'])
+    expected = reference.under('expected')
+    torch.testing.assert_close(embedding, expected['image_embedding'], atol=TOLERANCE, rtol=0)
+    stored = expected.get('patch_tokens.vanilla_vanilla')
+    if stored is not None:
+        actual = patch_tokens.flatten(2).transpose(1, 2)
+        torch.testing.assert_close(actual, stored, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize('save', LAYOUTS)
+def test_text_tower_and_image_embedding_equal_the_stored_ones(
+    reference: ReferenceFile,
+    weights: dict[str, Tensor],
+    names: tuple[str, str],
+    save: Callable[[dict[str, Tensor], Path], Path],
+    tmp_path: Path,
+) -> None:
+    path = save(weights, tmp_path)
+    # OpenAI's archives bring their activation; other files have that of the model's name.
+    name = names[0] if save is save_jit else names[1]
+    tower = load_text_tower(f'open_clip:{name}/file:{path}')
+    check_text(tower, reference)
+    check_image(f'open_clip:{name}/file:{path}', reference)
+
+
+def test_text_tower_from_a_state_dict_equals_the_stored_one(
+    reference: ReferenceFile, weights: dict[str, Tensor]
+) -> None:
+    heads = reference.config['text_heads']
+    check_text(OpenCLIPTextTower.from_state_dict(weights, name='weights', heads=heads), reference)
+
+
+def test_text_tower_from_the_layout_of_zegclip_checkpoints_equals_the_stored_one(
+    reference: ReferenceFile, weights: dict[str, Tensor]
+) -> None:
+    published = {
+        f'text_encoder.{key}': value
+        for key, value in weights.items()
+        if not key.startswith(('visual.', 'logit_scale'))
+    }
+    published['backbone.class_embedding'] = torch.zeros(3)
+    heads = reference.config['text_heads']
+    tower = OpenCLIPTextTower.from_state_dict(published, name='weights', heads=heads)
+    check_text(tower, reference)
+
+
+def test_the_activation_of_the_name_is_used(
+    reference: ReferenceFile, weights: dict[str, Tensor], names: tuple[str, str], tmp_path: Path
+) -> None:
+    path = save_state_dict(weights, tmp_path)
+    texts = [row[0] for row in prompts_of(reference)]
+    gelu, quick = (load_text_tower(f'open_clip:{n}/file:{path}').encode(texts) for n in names)
+    assert (gelu - quick).abs().max() > TOLERANCE
+
+
+def test_half_precision_weights_are_computed_in_float32(
+    reference: ReferenceFile, weights: dict[str, Tensor], names: tuple[str, str], tmp_path: Path
+) -> None:
+    halves = {key: value.half() for key, value in weights.items()}
+    tower = load_text_tower(f'open_clip:{names[1]}/file:{save_state_dict(halves, tmp_path)}')
+    encoder = TextEncoder(tower, reference.config['templates'])
+    actual = encoder.encode_classes([[name] for name in reference.config['class_names']])
+    assert actual.dtype == torch.float32
+    # The weights are rounded to 11 bits, so only about three digits agree.
+    stored = reference.tensors['expected.text_embedding_ensemble']
+    torch.testing.assert_close(actual, stored, atol=2e-2, rtol=0)
+
+
+def test_missing_file_is_named(names: tuple[str, str], tmp_path: Path) -> None:
+    path = tmp_path / 'nowhere.pt'
+    with pytest.raises(TowerError, match=r'there is none at .*nowhere\.pt') as caught:
+        load_text_tower(f'open_clip:{names[0]}/file:{path}')
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('save', LAYOUTS)
+def test_truncated_file_is_named(
+    weights: dict[str, Tensor],
+    names: tuple[str, str],
+    save: Callable[[dict[str, Tensor], Path], Path],
+    tmp_path: Path,
+) -> None:
+    path = save(weights, tmp_path)
+    content = path.read_bytes()
+    for length in (0, 10, len(content) // 2, len(content) - 1000):
+        path.write_bytes(content[:length])
+        with pytest.raises(TowerError, match=path.name) as caught:
+            load_text_tower(f'open_clip:{names[0]}/file:{path}')
+        assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        {'model.layers.0.weight': torch.zeros(2)},
+        {'state_dict': {'a': torch.zeros(1)}},
+        [torch.zeros(1)],
+        {},
+        torch.zeros(3),
+    ],
+)
+def test_foreign_file_is_refused_with_what_was_expected(
+    names: tuple[str, str], content: object, tmp_path: Path
+) -> None:
+    path = tmp_path / 'foreign.pt'
+    torch.save(content, path)
+    with pytest.raises(TowerError, match=r'foreign\.pt.*token_embedding\.weight'):
+        load_text_tower(f'open_clip:{names[0]}/file:{path}')
+
+
+class Payload:
+    """Would run code if it were unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, ...]]:
+        return exec, ('raise SystemExit("the file ran code")',)
+
+
+def test_file_that_would_run_code_is_refused(names: tuple[str, str], tmp_path: Path) -> None:
+    path = tmp_path / 'evil.pt'
+    torch.save({'token_embedding.weight': Payload()}, path)
+    with pytest.raises(TowerError, match=r'evil\.pt.*not a file of tensors alone'):
+        load_text_tower(f'open_clip:{names[0]}/file:{path}')
+
+
+def test_missing_unexpected_and_misshapen_keys_are_named(
+    weights: dict[str, Tensor], names: tuple[str, str], tmp_path: Path
+) -> None:
+    faulty = {key: value for key, value in weights.items() if key != 'ln_final.bias'}
+    faulty['ln_final.scale'] = torch.zeros(1)
+    faulty['text_projection'] = torch.zeros(2, 3)
+    path = save_state_dict(faulty, tmp_path)
+    with pytest.raises(TowerError) as caught:
+        load_text_tower(f'open_clip:{names[0]}/file:{path}')
+    message = str(caught.value)
+    assert str(path) in message
+    assert 'ln_final.bias is missing' in message
+    assert 'ln_final.scale is unexpected' in message
+    assert 'text_projection has shape (2, 3) instead of' in message
+
+
+def test_weights_of_another_model_are_refused(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    path = save_state_dict(weights, tmp_path)
+    with pytest.raises(TowerError, match=r'weights of ViT-B-16.*\(768, 3, 16, 16\)'):
+        load_text_tower(f'open_clip:ViT-B-16/file:{path}')
