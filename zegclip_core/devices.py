@@ -1,0 +1,76 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Devices and precisions: what can be asked for, and what ``auto`` means here."""
+
+import torch
+from zegclip_core.errors import ModelError
+
+PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+def pick_device(device: str) -> torch.device:
+    """Return the device that a user named.
+
+    Args:
+        device: ``auto`` (CUDA if there is any), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ModelError: If it is not known or not on this machine.
+    """
+    if device == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        place = None
+    if place is None or place.type not in {'cpu', 'cuda'}:
+        raise ModelError(f'Expected a device of auto, cpu, cuda or cuda:N, but got {device!r}.')
+    if place.type == 'cuda' and (place.index or 0) >= torch.cuda.device_count():
+        raise ModelError(
+            f'Expected a device of this machine, but got {device!r}: it has '
+            f'{torch.cuda.device_count()} CUDA devices that torch can use.'
+        )
+    return place
+
+
+def pick_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Return the floating-point type of the model on a device.
+
+    Args:
+        precision: ``auto`` (bf16 where the device multiplies it in hardware, else fp16 on CUDA
+            and fp32 on a CPU), ``fp32``, ``bf16`` or ``fp16``.
+        device: Where the model will run.
+
+    Raises:
+        ModelError: If it is not known, or is fp16 on a CPU.
+    """
+    if precision != 'auto' and precision not in PRECISIONS:
+        raise ModelError(
+            f'Expected a precision of auto, {", ".join(PRECISIONS)}, but got {precision!r}.'
+        )
+    if precision == 'fp16' and device.type == 'cpu':
+        raise ModelError('Expected a precision of auto, fp32 or bf16 on a CPU, but got fp16.')
+    if precision != 'auto':
+        return PRECISIONS[precision]
+    if device.type == 'cuda':
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+    return torch.bfloat16 if _cpu_multiplies_bf16() else torch.float32
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Return whether the CPU has bfloat16 instructions; without them bf16 is slower than fp32."""
+    return bool(
+        getattr(torch.cpu, '_is_avx512_bf16_supported', bool)()
+        or getattr(torch.cpu, '_is_amx_tile_supported', bool)()
+    )

@@ -1,0 +1,129 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Mask logits to scores and labels: upsampling, calibration of seen classes, sliding windows.
+
+Follows the test protocol of ZegCLIP's release (https://github.com/ZiqinZhou66/ZegCLIP); tensors
+in, tensors out.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+import torch.nn.functional as F  # noqa: N812 - torch's own documentation names it so
+
+CLASS_CHUNK = 16
+"""How many classes are brought to full size at once, so that memory does not grow with them."""
+
+
+def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring maps ``(B, K, h, w)`` to another ``(H, W)``, bilinearly, as published."""
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, size=size, mode='bilinear', align_corners=False)
+
+
+def calibrated_scores(mask_logits: Tensor, bias: Tensor) -> Tensor:
+    """Return sigmoid scores less the bias of the seen classes.
+
+    Training pulls the scores of seen classes up; subtracting a little gives unseen ones a chance.
+
+    Args:
+        mask_logits: Float ``(B, K, H, W)``.
+        bias: What is subtracted from each class's score, float ``(K,)``.
+
+    Returns:
+        Scores of the same shape, in [-bias, 1].
+
+    """
+    return mask_logits.sigmoid() - bias.view(1, -1, 1, 1)
+
+
+def window_starts(length: int, crop: int, stride: int) -> list[int]:
+    """Return where sliding windows begin; the last one is moved back inside.
+
+    Raises:
+        ValueError: If ``stride`` is not in [1, crop].
+    """
+    if not 1 <= stride <= crop:
+        raise ValueError(f'Expected `stride` to be in [1, crop], but got {stride} of {crop}.')
+    count = max(length - crop + stride - 1, 0) // stride + 1
+    return [max(min(index * stride, length - crop), 0) for index in range(count)]
+
+
+def sliding_scores(
+    predict: Callable[[Tensor], Tensor], images: Tensor, *, crop: int, stride: int, bias: Tensor
+) -> Tensor:
+    """Average the scores of overlapping windows.
+
+    Args:
+        predict: Gives mask logits ``(B, K, h, w)`` of normalised windows ``(B, 3, H, W)``.
+        images: Normalised images, ``(B, 3, H, W)``.
+        crop: Side of a window, in pixels; a smaller image is one window.
+        stride: Step between windows, in pixels, in [1, crop].
+        bias: Bias of each class, float ``(K,)``.
+
+    Returns:
+        Calibrated scores, float32 ``(B, K, H, W)``.
+
+    Raises:
+        ValueError: If ``stride`` is out of its range.
+    """
+    batch, _, height, width = images.shape
+    total = images.new_zeros((batch, len(bias), height, width), dtype=torch.float32)
+    count = total.new_zeros((1, 1, height, width))
+    for top in window_starts(height, crop, stride):
+        for left in window_starts(width, crop, stride):
+            rows, columns = slice(top, top + crop), slice(left, left + crop)
+            window = images[:, :, rows, columns]
+            logits = resize_maps(predict(window).float(), (window.shape[2], window.shape[3]))
+            total[:, :, rows, columns] += calibrated_scores(logits, bias)
+            count[:, :, rows, columns] += 1
+    return total / count
+
+
+def whole_scores(predict: Callable[[Tensor], Tensor], images: Tensor, *, bias: Tensor) -> Tensor:
+    """Return calibrated scores of whole images at their own size, float32 ``(B, K, H, W)``."""
+    logits = resize_maps(predict(images).float(), (images.shape[2], images.shape[3]))
+    return calibrated_scores(logits, bias)
+
+
+def best_class(
+    maps: Tensor, size: tuple[int, int], bias: Tensor, *, are_logits: bool
+) -> tuple[Tensor, Tensor]:
+    """Choose the best class of every pixel, a few classes at a time.
+
+    Args:
+        maps: Mask logits or calibrated scores of one image, float ``(K, h, w)``.
+        size: ``(H, W)`` to bring them to.
+        bias: Bias of each class, float ``(K,)``; scores hold it already.
+        are_logits: Whether ``maps`` are logits; they are upsampled before the sigmoid.
+
+    Returns:
+        Class indices, int64 ``(H, W)``, and the best class's score without the bias, float32
+        ``(H, W)``.
+
+    """
+    best = torch.full(size, -torch.inf, device=maps.device)
+    labels = torch.zeros(size, dtype=torch.int64, device=maps.device)
+    for start in range(0, len(maps), CLASS_CHUNK):
+        chunk = slice(start, start + CLASS_CHUNK)
+        scores = resize_maps(maps[None, chunk].float(), size)
+        if are_logits:
+            scores = calibrated_scores(scores, bias[chunk])
+        value, index = scores[0].max(dim=0)
+        better = value > best
+        best = torch.where(better, value, best)
+        labels = torch.where(better, index + start, labels)
+    return labels, best + bias[labels]

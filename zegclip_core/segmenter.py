@@ -1,0 +1,277 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The segmenter: an RGB array and words in, a label for every pixel out.
+
+Here NumPy and torch meet: above it are arrays, below it tensors.
+"""
+
+from dataclasses import dataclass
+import logging
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+import torch.nn.functional as F  # noqa: N812 - torch's own documentation names it so
+from zegclip_core.checkpoint import ModelSettings
+from zegclip_core.devices import pick_device, pick_precision
+from zegclip_core.errors import ImageError, ModelError
+from zegclip_core.inference import best_class, sliding_scores
+from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
+from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal['whole', 'slide']
+MODES: tuple[Mode, ...] = ('whole', 'slide')
+MAX_ASPECT = 8
+"""Longest working side, in short sides; longer images are squeezed."""
+MAX_AREA = 4
+"""Largest working area, in squares of the short side."""
+MAX_SHORT_SIDE = 2048
+
+
+@dataclass(frozen=True)
+class EncodedVocabulary:
+    """A vocabulary with its text embeddings.
+
+    Attributes:
+        vocabulary: The words.
+        embeddings: L2-normalised text embeddings, float32 ``(K, C)`` on the segmenter's device.
+        bias: Calibration of each class, float32 ``(K,)``, 0 for classes not seen in training.
+        thresholds: Least score of a labelled pixel, float32 ``(K,)``.
+    """
+
+    vocabulary: Vocabulary
+    embeddings: Tensor
+    bias: Tensor
+    thresholds: Tensor
+
+
+def working_size(height: int, width: int, *, short_side: int, patch_size: int) -> tuple[int, int]:
+    """Return the ``(H, W)`` in whole patches at which an image is looked at.
+
+    The short side becomes ``short_side`` and the aspect is kept, except for extreme shapes, whose
+    area and longer side are capped.
+    """
+    scale = short_side / min(height, width)
+    scale = min(scale, (MAX_AREA * short_side**2 / (height * width)) ** 0.5)
+    longest = MAX_ASPECT * short_side
+    rows, columns = (
+        max(patch_size, int(min(scale * side, longest) + 1e-6) // patch_size * patch_size)
+        for side in (height, width)
+    )
+    return rows, columns
+
+
+class Segmenter:
+    """Labels every pixel of an image with a class of a vocabulary.
+
+    One thread uses it at a time.
+
+    Args:
+        loaded: The model.
+        device: Where it runs.
+        dtype: Floating-point type of the image tower.
+        short_side: Short side that images are brought to, in pixels; ``None`` takes the model's.
+        mode: ``whole`` looks at the image once, ``slide`` at overlapping square windows.
+        threshold: Least score of a labelled pixel, in [0, 1]; ``None`` takes the model's.
+
+    Raises:
+        ModelError: If a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        short_side: int | None = None,
+        mode: Mode = 'whole',
+        threshold: float | None = None,
+    ) -> None:
+        """Move the model to its device."""
+        self.model_name = loaded.name
+        self.device = device
+        self.dtype = dtype
+        self.settings: ModelSettings = loaded.settings
+        self.network = loaded.network.to(device, dtype).eval()
+        self.text_encoder = loaded.text_encoder
+        self.mode = mode
+        self.threshold = loaded.settings.threshold if threshold is None else threshold
+        self.short_side = loaded.settings.short_side if short_side is None else short_side
+        self._check()
+        vision = loaded.network.config.vision
+        self._mean = torch.tensor(vision.mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(vision.std, device=device).view(1, 3, 1, 1)
+        self._last: EncodedVocabulary | None = None
+
+    def _check(self) -> None:
+        """Refuse settings that are out of their range."""
+        patch = self.network.config.vision.patch_size
+        if not patch <= self.short_side <= MAX_SHORT_SIDE:
+            raise ModelError(
+                f'Expected the short side to be in [{patch}, {MAX_SHORT_SIDE}] pixels, '
+                f'but got {self.short_side}.'
+            )
+        if self.mode not in MODES:
+            raise ModelError(f'Expected the mode to be whole or slide, but got {self.mode!r}.')
+        if not 0.0 <= self.threshold <= 1.0:
+            raise ModelError(f'Expected the threshold to be in [0, 1], but got {self.threshold}.')
+
+    @classmethod
+    def load(
+        cls,
+        model: str = DEFAULT_MODEL,
+        *,
+        device: str = 'auto',
+        precision: str = 'auto',
+        short_side: int | None = None,
+        mode: Mode = 'whole',
+        threshold: float | None = None,
+    ) -> 'Segmenter':
+        """Load a model and put it on a device.
+
+        Args:
+            model: Name of a bundled model, or path of a ``.safetensors`` or ``.pth`` file.
+            device: ``auto`` (CUDA if there is any), ``cpu``, ``cuda`` or ``cuda:N``.
+            precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+            short_side: As in the constructor, like what follows.
+            mode: See there.
+            threshold: See there.
+
+        Raises:
+            ModelError: If there is no such model, device or precision, or a setting is out of its
+                range.
+            CheckpointError: If the model's file cannot be used.
+            TowerError: If one of its frozen towers cannot be found.
+        """
+        place = pick_device(device)
+        dtype = pick_precision(precision, place)
+        loaded = load_model(model)
+        return cls(
+            loaded,
+            device=place,
+            dtype=dtype,
+            short_side=short_side,
+            mode=mode,
+            threshold=threshold,
+        )
+
+    @property
+    def encoded_phrases(self) -> int:
+        """How many phrases the text tower has encoded so far."""
+        return self.text_encoder.encoded_phrases
+
+    def encode(self, vocabulary: Vocabulary) -> EncodedVocabulary:
+        """Encode a vocabulary's words; those known already cost nothing."""
+        classes = vocabulary.classes
+        embeddings = self.text_encoder.encode_classes([entry.all_phrases for entry in classes])
+        seen = set(self.settings.seen_classes)
+        bias = [self.settings.seen_bias if entry.name in seen else 0.0 for entry in classes]
+        thresholds = [
+            self.threshold if entry.threshold is None else entry.threshold for entry in classes
+        ]
+        return EncodedVocabulary(
+            vocabulary,
+            embeddings.to(self.device),
+            torch.tensor(bias, device=self.device),
+            torch.tensor(thresholds, device=self.device),
+        )
+
+    def warm_up(self) -> None:
+        """Segment an empty image of camera size, so that the first real one is not slow."""
+        self.segment(np.zeros((480, 640, 3), np.uint8), Vocabulary.from_names(['object']))
+
+    def segment(
+        self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary | EncodedVocabulary
+    ) -> Segmentation:
+        """Label every pixel of an image.
+
+        Args:
+            image: RGB, uint8 ``(H, W, 3)``, of any size.
+            vocabulary: The classes to look for.
+
+        Returns:
+            Labels and scores at the image's size.
+
+        Raises:
+            ImageError: If the image has another type or shape, or no pixel.
+        """
+        check_image(image)
+        words = self._encoded(vocabulary)
+        with torch.inference_mode():
+            labels, scores = self._label(self._to_device(image), image.shape[:2], words)
+            below = scores < words.thresholds[labels]
+            ids = labels.masked_fill(below, UNLABELLED).to(torch.uint8)
+        return Segmentation(ids.cpu().numpy(), scores.cpu().numpy(), words.vocabulary)
+
+    def _encoded(self, vocabulary: Vocabulary | EncodedVocabulary) -> EncodedVocabulary:
+        """Return the vocabulary's embeddings, those of the last frame if it is the same."""
+        if isinstance(vocabulary, EncodedVocabulary):
+            return vocabulary
+        if self._last is None or self._last.vocabulary != vocabulary:
+            self._last = self.encode(vocabulary)
+        return self._last
+
+    def _to_device(self, image: npt.NDArray[np.uint8]) -> Tensor:
+        """Return the image normalised at its working size, ``(1, 3, H, W)`` on the device."""
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        batch = pixels.permute(2, 0, 1).unsqueeze(0).float()
+        size = working_size(
+            image.shape[0],
+            image.shape[1],
+            short_side=self.short_side,
+            patch_size=self.network.config.vision.patch_size,
+        )
+        batch = F.interpolate(batch, size=size, mode='bilinear', antialias=True)
+        return ((batch - self._mean) / self._std).to(self.dtype)
+
+    def _label(
+        self, batch: Tensor, size: tuple[int, ...], words: EncodedVocabulary
+    ) -> tuple[Tensor, Tensor]:
+        """Return the best class and its score for every pixel of an image of ``size``."""
+        height, width = size[:2]
+        text = words.embeddings.to(self.dtype)
+        if self.mode == 'slide':
+            scores = sliding_scores(
+                lambda window: self.network(window, text),
+                batch,
+                crop=self.settings.crop,
+                stride=self.settings.stride,
+                bias=words.bias,
+            )
+            return best_class(scores[0], (height, width), words.bias, are_logits=False)
+        logits = self.network(batch, text)
+        return best_class(logits[0], (height, width), words.bias, are_logits=True)
+
+
+def check_image(image: object) -> None:
+    """Refuse what is no RGB image.
+
+    Raises:
+        ImageError: If it is no uint8 array of shape ``(H, W, 3)`` with at least one pixel.
+    """
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3:
+        if image.shape[2] == 3 and image.size:
+            return
+    given = (
+        f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
+    )
+    raise ImageError(
+        f'Expected an image to be a uint8 array of shape (H, W, 3) with H, W >= 1, but got {given}.'
+    )
