@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-import torch.nn.functional as F
+from torch.nn import functional
 
 IGNORED = 255
 """Label of a pixel whose class is not known or not among the classes."""
@@ -75,7 +75,9 @@ def focal_maps(
     Returns:
         Loss values of the same shape.
     """
-    cross_entropy = F.binary_cross_entropy_with_logits(mask_logits, target, reduction='none')
+    cross_entropy = functional.binary_cross_entropy_with_logits(
+        mask_logits, target, reduction='none'
+    )
     probability = mask_logits.sigmoid()
     miss = probability * (1 - target) + (1 - probability) * target
     weight = alpha * target + (1 - alpha) * (1 - target)

@@ -22,7 +22,7 @@ from itertools import chain
 
 import torch
 from torch import Tensor
-import torch.nn.functional as F
+from torch.nn import functional
 from zegclip_core.errors import VocabularyError
 from zegclip_core.templates import fill_template, resolve_templates, SINGLE
 from zegclip_core.text_towers import load_text_tower, TextTower
@@ -105,7 +105,7 @@ class TextEncoder:
                 )
         embeddings = self.encode_phrases(list(chain.from_iterable(classes)))
         parts = torch.split(embeddings, [len(phrases) for phrases in classes])
-        return F.normalize(torch.stack([part.mean(dim=0) for part in parts]), dim=-1)
+        return functional.normalize(torch.stack([part.mean(dim=0) for part in parts]), dim=-1)
 
     def encode_phrases(self, phrases: Sequence[str]) -> Tensor:
         """Encode phrases, each on its own.
@@ -136,7 +136,7 @@ class TextEncoder:
         embeddings = self._tower.encode(prompts)
         self._encoded_phrases += len(phrases)
         per_phrase = embeddings.reshape(len(phrases), len(self._templates), -1)
-        return F.normalize(per_phrase.mean(dim=1), dim=-1)
+        return functional.normalize(per_phrase.mean(dim=1), dim=-1)
 
     def _keep(self, phrase: str, embedding: Tensor) -> None:
         """Put a phrase in the cache as the one used last."""

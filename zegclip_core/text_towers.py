@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 import torch
 from torch import nn, Tensor
-import torch.nn.functional as F
+from torch.nn import functional
 from zegclip_core.clip_weights import clip_config, CLIPWeights, load_clip_weights, load_parameters
 from zegclip_core.errors import TowerError
 from zegclip_core.references import package_path, parse_reference, TowerReference
@@ -132,7 +132,7 @@ class OpenCLIPTextTower:
         """Encode texts as they are; see ``TextTower.encode``."""
         batches = torch.split(self.tokenize(texts), BATCH_SIZE)
         features = torch.cat([self._model(batch) for batch in batches])
-        return F.normalize(features, dim=-1)
+        return functional.normalize(features, dim=-1)
 
     @classmethod
     def from_weights(cls, weights: CLIPWeights) -> 'OpenCLIPTextTower':
@@ -191,8 +191,8 @@ class SentenceTower:
     Reference: Reimers and Gurevych, "Sentence-BERT", https://arxiv.org/abs/1908.10084.
 
     Args:
-        folder: Holds ``config.json``, ``model.safetensors``, the tokenizer's files and
-            ``1_Pooling/config.json``.
+        folder: Holds ``config.json``, ``model.safetensors``, ``tokenizer.json``,
+            ``sentence_bert_config.json`` and ``1_Pooling/config.json``.
         name: The reference that names this tower.
 
     Raises:
@@ -205,6 +205,8 @@ class SentenceTower:
 
         _check_mean_pooling(folder, name)
         self._model = _sentence_model(folder, name)
+        # transformers makes up an empty tokenizer where this file is missing.
+        _read_json(folder / 'tokenizer.json', name)
         self._tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         settings = _read_json(folder / 'sentence_bert_config.json', name)
         self._max_tokens = int(settings.get('max_seq_length') or 256)
@@ -236,7 +238,7 @@ class SentenceTower:
         )
         hidden: Tensor = self._model(**tokens).last_hidden_state
         mask = tokens['attention_mask'][..., None].to(hidden.dtype)
-        return F.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1), dim=-1)
+        return functional.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1), dim=-1)
 
 
 def _text_keys(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
