@@ -1,0 +1,265 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Vocabularies as users write them, and the colours that classes get."""
+
+from collections.abc import Sequence
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from zegclip_core.colors import assign_colors, MIN_DISTANCE, PALETTE
+from zegclip_core.errors import VocabularyError, ZegCLIPError
+from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.vocabulary import (
+    MAX_CLASSES,
+    MAX_NAME,
+    MAX_TEXT,
+    Vocabulary,
+    VocabularyClass,
+)
+
+# Letters of any script, which need no trimming; commas and line ends separate names.
+WORDS = st.text(
+    st.characters(categories=['L', 'N'], exclude_characters=',[{'), min_size=1, max_size=20
+)
+
+
+def refusal(text: str) -> str:
+    """Return the one line with which a vocabulary message is refused."""
+    with pytest.raises(VocabularyError) as error:
+        Vocabulary.parse(text)
+    message = str(error.value)
+    assert '\n' not in message
+    assert len(message) < 300
+    return message
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['person, traffic light', 'person\ntraffic light', ' person ,\r\n\r\n traffic   light,, '],
+)
+def test_lists_by_comma_and_by_line_give_the_same_names(text: str) -> None:
+    assert Vocabulary.parse(text).names == ('person', 'traffic light')
+
+
+def test_json_lists_of_names_and_objects_can_be_mixed() -> None:
+    vocabulary = Vocabulary.parse(
+        '["person", {"name": "car", "phrases": ["automobile", "car"], "color": "#0a0B0c", '
+        '"threshold": 0.25}]'
+    )
+    assert vocabulary.names == ('person', 'car')
+    car = vocabulary.classes[1]
+    assert car == VocabularyClass('car', ('automobile', 'car'), (10, 11, 12), 0.25)
+    assert car.all_phrases == ('car', 'automobile')
+    assert vocabulary.colors[1].tolist() == [10, 11, 12]
+
+
+def test_names_in_json_may_hold_commas() -> None:
+    assert Vocabulary.parse('["salt, pepper"]').names == ('salt, pepper',)
+
+
+def test_ids_follow_the_order_of_the_words() -> None:
+    vocabulary = Vocabulary.parse('b, a, c')
+    assert [vocabulary.index(name) for name in ('b', 'a', 'c')] == [0, 1, 2]
+    with pytest.raises(VocabularyError, match=r'one of the classes b, a, c, but got .d'):
+        vocabulary.index('d')
+
+
+@pytest.mark.parametrize(
+    ('text', 'says'),
+    [
+        ('', 'empty text'),
+        (' ,\n, ', 'empty text'),
+        ('[]', '1 to 254 classes, but got 0'),
+        ('cat, dog, Cat', "'Cat' twice"),
+        ('["cat", "CAT"]', "'CAT' twice"),
+        ('[', 'cannot be read'),
+        ('["cat"', 'cannot be read'),
+        ('{"name": "cat"}', 'JSON list'),
+        ('[1]', 'string or an object'),
+        ('[null]', 'string or an object'),
+        ('[["cat"]]', 'string or an object'),
+        ('[{}]', 'no "name"'),
+        ('[{"name": 3}]', 'string'),
+        ('[{"name": ""}]', '1 to 200 characters'),
+        ('[{"name": "cat", "colour": "#ffffff"}]', "unknown key 'colour'"),
+        ('[{"name": "cat", "phrases": "kitten"}]', 'list of strings'),
+        ('[{"name": "cat", "phrases": [7]}]', 'string'),
+        ('[{"name": "cat", "color": [1, 2]}]', 'integers from 0 to 255'),
+        ('[{"name": "cat", "color": [1, 2, 256]}]', 'integers from 0 to 255'),
+        ('[{"name": "cat", "color": [1, 2, true]}]', 'integers from 0 to 255'),
+        ('[{"name": "cat", "color": "red"}]', '#rrggbb'),
+        ('[{"name": "cat", "threshold": 1.5}]', '[0, 1]'),
+        ('[{"name": "cat", "threshold": NaN}]', '[0, 1]'),
+        ('[{"name": "cat", "threshold": true}]', '[0, 1]'),
+        ('cat\x00', 'UTF-8'),
+        ('c\ufffdt', 'UTF-8'),
+        ('\udcff', 'UTF-8'),
+        ('a' * (MAX_NAME + 1), '1 to 200 characters'),
+        ('x,' * MAX_TEXT, f'at most {MAX_TEXT} characters'),
+        ('[' * 60_000, 'cannot be read'),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_one_line(text: str, says: str) -> None:
+    assert says in refusal(text)
+
+
+def test_a_refusal_is_one_of_our_errors_and_a_value_error() -> None:
+    assert issubclass(VocabularyError, ZegCLIPError)
+    assert issubclass(VocabularyError, ValueError)
+
+
+def test_254_classes_are_the_limit() -> None:
+    names = [f'thing {number}' for number in range(MAX_CLASSES + 1)]
+    assert len(Vocabulary.from_names(names[:-1])) == 254
+    assert 'but got 255' in refusal(','.join(names))
+
+
+def test_files_hold_what_messages_hold(tmp_path: Path) -> None:
+    (tmp_path / 'words.txt').write_text('café\ncat\n', encoding='utf-8')
+    assert Vocabulary.from_file(tmp_path / 'words.txt').names == ('café', 'cat')
+    (tmp_path / 'words.json').write_text('[{"name": "cat"}]', encoding='utf-8')
+    assert Vocabulary.from_file(str(tmp_path / 'words.json')).names == ('cat',)
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    (tmp_path / 'latin.txt').write_bytes('café'.encode('latin-1'))
+    for path in (tmp_path / 'nothing.txt', tmp_path / 'latin.txt', tmp_path):
+        with pytest.raises(VocabularyError, match='Cannot read the vocabulary file'):
+            Vocabulary.from_file(path)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=30, unique_by=str.casefold))
+def test_any_distinct_words_come_back_by_every_way(words: list[str]) -> None:
+    expected = tuple(words)
+    assert Vocabulary.from_names(words).names == expected
+    assert Vocabulary.parse(json.dumps(words)).names == expected
+    assert Vocabulary.parse(','.join(words)).names == expected
+    assert Vocabulary.parse('\n'.join(words)).names == expected
+
+
+@given(
+    st.text(max_size=200)
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=10),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(['name', 'phrases', 'color', 'threshold', 'x']), inner
+            )
+        ),
+        max_leaves=12,
+    ).map(json.dumps)
+)
+def test_no_text_raises_anything_but_a_vocabulary_error(text: str) -> None:
+    try:
+        vocabulary = Vocabulary.parse(text)
+    except VocabularyError as error:
+        assert len(str(error).splitlines()) == 1  # noqa: PT017 - either outcome is allowed
+    else:
+        assert 1 <= len(vocabulary) <= MAX_CLASSES
+        assert vocabulary.colors.shape == (len(vocabulary), 3)
+
+
+# Colours
+
+
+def seen_distance(first: Sequence[int], second: Sequence[int]) -> float:
+    """Return the distance of two RGB colours in OKLab, written anew from its definition."""
+
+    def oklab(color: Sequence[int]) -> np.ndarray:
+        red, green, blue = (
+            value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+            for value in (part / 255 for part in color)
+        )
+        long = (0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue) ** (1 / 3)
+        medium = (0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue) ** (1 / 3)
+        short = (0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue) ** (1 / 3)
+        return np.array(
+            [
+                0.2104542553 * long + 0.7936177850 * medium - 0.0040720468 * short,
+                1.9779984951 * long - 2.4285922050 * medium + 0.4505937099 * short,
+                0.0259040371 * long + 0.7827717662 * medium - 0.8086757660 * short,
+            ]
+        )
+
+    return float(np.linalg.norm(oklab(first) - oklab(second)))
+
+
+def test_the_distance_of_black_and_white_is_one() -> None:
+    assert seen_distance((0, 0, 0), (255, 255, 255)) == pytest.approx(1.0, abs=1e-3)
+
+
+@given(st.lists(WORDS, min_size=2, max_size=12, unique_by=str.casefold))
+def test_a_dozen_classes_never_look_alike(words: list[str]) -> None:
+    colors = Vocabulary.from_names(words).colors.tolist()
+    for place, color in enumerate(colors):
+        for other in colors[:place]:
+            assert seen_distance(color, other) > MIN_DISTANCE - 1e-6
+
+
+def test_a_word_has_its_colour_in_every_vocabulary_where_it_is_free() -> None:
+    alone = Vocabulary.parse('person').colors[0].tolist()
+    assert Vocabulary.parse('PERSON').colors[0].tolist() == alone
+    assert Vocabulary.parse('person, cat, car').colors[0].tolist() == alone
+    others = [Vocabulary.from_names([f'thing {n}', 'person']).colors[1].tolist() for n in range(9)]
+    assert others.count(alone) >= 5
+
+
+def test_a_word_has_the_same_colour_in_every_process() -> None:
+    # Python's own hash of a text differs from run to run.
+    code = 'from zegclip_core.vocabulary import Vocabulary as V; print(V.parse("cat, a").colors)'
+    runs = {
+        subprocess.run(
+            [sys.executable, '-c', code],
+            env={'PYTHONHASHSEED': seed, 'PYTHONPATH': str(Path(__file__).parents[1])},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ('1', '2')
+    }
+    assert len(runs) == 1
+
+
+def test_all_254_classes_have_a_colour_of_their_own() -> None:
+    colors = Vocabulary.from_names(f'thing {number}' for number in range(MAX_CLASSES)).colors
+    assert len({tuple(color) for color in colors.tolist()}) == MAX_CLASSES
+    assert colors.dtype == np.uint8
+
+
+def test_chosen_colours_are_kept_and_avoided() -> None:
+    own = assign_colors(['cat'], [None])[0]
+    assert assign_colors(['a', 'b'], [own, own]) == (own, own)
+    beside_its_own = assign_colors(['cat', 'x'], [None, own])[0]
+    assert seen_distance(beside_its_own, own) >= MIN_DISTANCE
+    assert beside_its_own in PALETTE
+
+
+# What a segmentation says about its classes
+
+
+def test_masks_and_shares_follow_the_labels() -> None:
+    labels = np.array([[0, 0, 1, UNLABELLED]], dtype=np.uint8)
+    found = Segmentation(labels, np.ones((1, 4), np.float32), Vocabulary.parse('cat, dog, cow'))
+    assert found.mask('cat').tolist() == [[True, True, False, False]]
+    assert found.shares() == {'cat': 0.5, 'dog': 0.25, 'cow': 0.0}
+    assert found.unlabelled_share == 0.25
+    with pytest.raises(VocabularyError):
+        found.mask('horse')
