@@ -18,7 +18,6 @@ The core requirements are all that the node and the bundled model need, so that
 extra ``ros`` only: the wheels of the package index would shadow the ROS 2 that apt installed.
 """
 
-from glob import glob
 from pathlib import Path
 import re
 
@@ -78,6 +77,13 @@ def read_version() -> str:
     return match.group(1)
 
 
+def shared_files(*folders: str) -> list[tuple[str, list[str]]]:
+    """Return the files of some folders and those below, with where they go in ``share``."""
+    paths = sorted(path for folder in folders for path in Path(folder).rglob('*'))
+    files = [path for path in paths if path.is_file() and '__pycache__' not in path.parts]
+    return [(f'share/{PACKAGE}/{path.parent.as_posix()}', [path.as_posix()]) for path in files]
+
+
 setup(
     name=PACKAGE,
     version=read_version(),
@@ -105,9 +111,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
-        (f'share/{PACKAGE}/launch', sorted(glob('launch/*.launch.py'))),
-        (f'share/{PACKAGE}/config', sorted(glob('config/*.yaml'))),
-        (f'share/{PACKAGE}/rviz', sorted(glob('rviz/*.rviz') + glob('config/*.rviz'))),
+        *shared_files('launch', 'config', 'rviz'),
     ],
     zip_safe=False,
     install_requires=[

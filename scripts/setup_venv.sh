@@ -47,8 +47,6 @@ key() {
     {
         pwd
         sha256sum constraints.txt setup.py setup.cfg scripts/setup_venv.sh zegclip_core/__init__.py
-        # What is copied into the environment when the package is installed.
-        sha256sum package.xml resource/* launch/* config/* rviz/* 2>/dev/null || true
     } | sha256sum | cut -d' ' -f1
 }
 
