@@ -64,6 +64,8 @@ def test_named_templates_are_the_published_ones() -> None:
 def test_own_templates_are_taken_as_texts_or_by_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(templates, '_named', dict(templates._named))
     assert resolve_templates(['a {} by night']) == ('a {} by night',)
+    assert resolve_templates('a {} by night') == ('a {} by night',)
+    assert resolve_templates('a {} by night\n  the {}\n') == ('a {} by night', 'the {}')
     add_templates('night', ['a {} by night'])
     assert resolve_templates('night') == ('a {} by night',)
     assert 'night' in template_names()
@@ -73,7 +75,9 @@ def test_own_templates_are_taken_as_texts_or_by_a_name(monkeypatch: pytest.Monke
             add_templates(taken, ['another {}'])
 
 
-@pytest.mark.parametrize('wrong', [[], [''], ['no place'], ['{} and {}'], [3], 'unknown'])
+@pytest.mark.parametrize(
+    'wrong', [[], [''], ['no place'], ['{} and {}'], [3], 'unknown', '{}\nno place']
+)
 def test_templates_that_cannot_be_used_are_refused(wrong: object) -> None:
     with pytest.raises(ConfigError, match='but got'):
         TextEncoder(LetterTower(), wrong)

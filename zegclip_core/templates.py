@@ -47,8 +47,12 @@ COCO_STUFF = (
 )
 """The fifteen that ZegCLIP uses on COCO-Stuff (``multi`` in its code release)."""
 
+EVERYDAY = ('{}', 'a {}', 'a photo of a {}.', 'There is a {} in the scene.')
+"""What the bundled model uses: a sentence tower needs fewer."""
+
 _named: dict[str, tuple[str, ...]] = {
     'plain': PLAIN,
+    'everyday': EVERYDAY,
     'single': SINGLE,
     'coco_stuff': COCO_STUFF,
 }
@@ -92,19 +96,22 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
 
     Args:
         templates: ``plain``, ``single``, ``coco_stuff``, ``imagenet`` or a name given to
-            ``add_templates``; or the texts themselves, each with exactly one ``{}``.
+            ``add_templates``; or the texts themselves, each with exactly one ``{}``, in a list
+            or in one string with a line each.
 
     Raises:
         ConfigError: If the name is not known or a text is not allowed.
     """
     if not isinstance(templates, str):
         return check_templates(templates)
+    if '{}' in templates:
+        return check_templates([line.strip() for line in templates.strip().splitlines()])
     if templates == 'imagenet':
         return imagenet_templates()
     if templates not in _named:
         raise ConfigError(
-            f'Expected templates to be one of {", ".join(template_names())} or a list of texts, '
-            f'but got {templates!r}.'
+            f'Expected templates to be one of {", ".join(template_names())} or texts with one '
+            f'{{}} each, but got {templates!r}.'
         )
     return _named[templates]
 
