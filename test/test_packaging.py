@@ -230,7 +230,9 @@ def test_this_environment_has_the_package_in_place() -> None:
 
 @pytest.mark.slow
 def test_pip_installs_in_place(source: Path, tmp_path: Path) -> None:
-    pip('install', '--prefix', tmp_path / 'env', '--editable', source, cwd=tmp_path)
+    # Without --ignore-installed, pip removes this environment's own copy, wherever it installs.
+    options = ('--ignore-installed', '--prefix', tmp_path / 'env')
+    pip('install', *options, '--editable', source, cwd=tmp_path)
     (packages,) = (tmp_path / 'env').glob('lib/python3*/site-packages')
     # Isolated, so that neither this folder nor this environment's own copy is found.
     code = f'import site; site.addsitedir({str(packages)!r}); import zegclip_core as core'
