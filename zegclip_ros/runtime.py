@@ -22,10 +22,14 @@ import sys
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.task import Future
 
 logger = logging.getLogger(__name__)
+
+RCLError = rclpy_implementation.RCLError
 
 
 class RunnableNode(Node):
@@ -77,12 +81,7 @@ def run_node(make_node: Callable[[], RunnableNode], args: Sequence[str] | None =
     code, clean = 0, True
     try:
         with ros_context(args):
-            try:
-                node = make_node()
-            except (ValueError, ParameterException) as error:
-                rclpy.logging.get_logger('zegclip_ros').fatal(str(error))
-                return 1
-            code, clean = _spin(node)
+            code, clean = _run(make_node)
     except (KeyboardInterrupt, ExternalShutdownException):
         logger.debug('Interrupted.')
     if not clean:
@@ -93,18 +92,28 @@ def run_node(make_node: Callable[[], RunnableNode], args: Sequence[str] | None =
     return code
 
 
-def _spin(node: RunnableNode) -> tuple[int, bool]:
-    """Spin until the node is done; return its exit code and whether all its threads ended."""
-    code = 0
+def _run(make_node: Callable[[], RunnableNode]) -> tuple[int, bool]:
+    """Make a node and spin it; return its exit code and whether all its threads ended."""
+    try:
+        node = make_node()
+    except (ValueError, ParameterException) as error:
+        get_logger('zegclip_ros').fatal(str(error))
+        return 1, True
+    except RCLError:
+        if rclpy.ok():
+            raise
+        return 0, True  # A signal came while the node was being made.
     try:
         rclpy.spin_until_future_complete(node, node.finished)
-        if node.finished.done():
-            code = node.finished.result() or 0
     except (KeyboardInterrupt, ExternalShutdownException):
         logger.debug('Interrupted.')
+    except RCLError:
+        if rclpy.ok():
+            raise
+        logger.debug('Interrupted while publishing.')
     finally:
         clean = node.close()
-    return code, clean
+    return (node.finished.result() or 0) if node.finished.done() else 0, clean
 
 
 class RosLogHandler(logging.Handler):
