@@ -124,7 +124,7 @@ def reference(
 
 @pytest.fixture(scope='module')
 def weights(reference: ReferenceFile) -> dict[str, Tensor]:
-    """The whole state dict; rows of the token table that no prompt uses are made up."""
+    """Return the whole state dict; rows of the token table that no prompt uses are made up."""
     table = torch.full((reference.config['vocab_size'], reference.config['text_width']), 9.0)
     table[reference.tensors['token_embedding.used_ids']] = reference.tensors[
         'token_embedding.used_rows'
@@ -134,7 +134,7 @@ def weights(reference: ReferenceFile) -> dict[str, Tensor]:
 
 @pytest.fixture(scope='module')
 def names(reference: ReferenceFile, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Names under which open_clip knows the model, without and with QuickGELU."""
+    """Return names under which open_clip knows the model, without and with QuickGELU."""
     folder = tmp_path_factory.mktemp('configs')
     plain = f'parity-{folder.name}'  # open_clip keeps every name it was given
     config = model_config(reference.config)

@@ -212,7 +212,8 @@ def test_two_steps_with_a_shared_normaliser_equal_one_step() -> None:
     normalizer = count_present_classes(labels)
     whole = loss(logits, labels)
     steps = [
-        loss(logits[i : i + 1], labels[i : i + 1], normalizer=normalizer).total for i in range(3)
+        loss(image[None], label[None], normalizer=normalizer).total
+        for image, label in zip(logits, labels, strict=True)
     ]
     assert float(sum(steps)) == pytest.approx(float(whole.total), rel=1e-6)
 

@@ -50,13 +50,14 @@ def test_figures_equal_slow_counts(count: int) -> None:
     for guess, real in zip(predicted, truth, strict=True):
         confusion.update(guess, real)
     names = [f'class {index}' for index in range(count)]
-    metrics = confusion.compute(names, seen=names[: count // 2])
+    half = count // 2
+    metrics = confusion.compute(names, seen=names[:half])
     expected = [slow_iou(predicted, truth, label) for label in range(count)]
     np.testing.assert_allclose(list(metrics.iou.values()), expected, rtol=1e-12)
     known = truth != 255
     assert metrics.pixel_accuracy == pytest.approx(np.mean(predicted[known] == truth[known]))
     assert metrics.miou == pytest.approx(np.nanmean(expected))
-    assert metrics.miou_unseen == pytest.approx(np.nanmean(expected[count // 2 :]))
+    assert metrics.miou_unseen == pytest.approx(np.nanmean(expected[half:]))
 
 
 def test_seen_unseen_and_harmonic_mean_have_the_closed_form() -> None:

@@ -279,7 +279,7 @@ def test_sentence_tower_knows_synonyms() -> None:
 
 @pytest.fixture
 def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the sentence model in a package of its own, to be damaged."""
+    """Copy the sentence model into a package of its own, to be damaged."""
     folder = tmp_path / 'own_words' / 'model'
     shutil.copytree(package_path(parse_reference(f'{SENTENCE}/model')), folder)
     (tmp_path / 'own_words' / '__init__.py').touch()

@@ -122,7 +122,7 @@ class TextEncoder:
         known = {phrase: self._cache[phrase] for phrase in phrases if phrase in self._cache}
         missing = [phrase for phrase in dict.fromkeys(phrases) if phrase not in known]
         for start in range(0, len(missing), _CHUNK):
-            chunk = missing[start : start + _CHUNK]
+            chunk = missing[start:][:_CHUNK]
             known.update(zip(chunk, self._encode_new(chunk), strict=True))
         for phrase in phrases:
             self._keep(phrase, known[phrase])

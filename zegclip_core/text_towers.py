@@ -226,7 +226,7 @@ class SentenceTower:
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Encode texts as they are; see ``TextTower.encode``."""
         starts = range(0, len(texts), BATCH_SIZE)
-        return torch.cat([self._encode_batch(texts[i : i + BATCH_SIZE]) for i in starts])
+        return torch.cat([self._encode_batch(texts[i:][:BATCH_SIZE]) for i in starts])
 
     def _encode_batch(self, texts: Sequence[str]) -> Tensor:
         tokens = self._tokenizer(
