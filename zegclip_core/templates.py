@@ -95,9 +95,9 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
     """Return templates given by name or as texts.
 
     Args:
-        templates: ``plain``, ``single``, ``coco_stuff``, ``imagenet`` or a name given to
-            ``add_templates``; or the texts themselves, each with exactly one ``{}``, in a list
-            or in one string with a line each.
+        templates: ``plain``, ``everyday``, ``single``, ``coco_stuff``, ``imagenet`` or a name
+            given to ``add_templates``; or the texts themselves, each with exactly one ``{}``, in
+            a list or in one string with a line each.
 
     Raises:
         ConfigError: If the name is not known or a text is not allowed.
