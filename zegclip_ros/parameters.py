@@ -15,51 +15,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from zegclip_core.vocabulary import Vocabulary
-
-RELIABILITIES = ('auto', 'reliable', 'best_effort')
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """One parameter as it is declared.
-
-    Attributes:
-        name: Its name.
-        default: Its value unless the user gives one.
-        description: What it does, as ``ros2 param describe`` shows it.
-        constraints: Allowed values in words, where a range cannot say it.
-        bounds: Least and greatest value of a number.
-        live: Whether a change takes effect while the node runs; else it is read-only.
-    """
-
-    name: str
-    default: Any
-    description: str
-    constraints: str = ''
-    bounds: tuple[float, float] | None = None
-    live: bool = False
-
-    @property
-    def descriptor(self) -> ParameterDescriptor:
-        """The declaration as ROS 2 takes it."""
-        descriptor = ParameterDescriptor(
-            description=self.description,
-            additional_constraints=self.constraints,
-            read_only=not self.live,
-        )
-        if self.bounds is not None and isinstance(self.default, float):
-            low, high = self.bounds
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-        elif self.bounds is not None:
-            low, high = (int(bound) for bound in self.bounds)
-            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-        return descriptor
-
+from zegclip_ros.declaration import Declaration, declare
 
 DECLARATIONS = (
     Declaration(
@@ -72,7 +31,7 @@ DECLARATIONS = (
         'precision',
         'auto',
         'Number format of the model: auto takes what is fast on the device.',
-        'auto, fp32, bf16 or fp16',
+        choices=('auto', 'fp32', 'bf16', 'fp16'),
     ),
     Declaration(
         'short_side',
@@ -116,7 +75,7 @@ DECLARATIONS = (
         'image_reliability',
         'auto',
         'Reliability asked of the camera; auto matches what the camera offers.',
-        ', '.join(RELIABILITIES),
+        choices=('auto', 'reliable', 'best_effort'),
     ),
 )
 
@@ -142,15 +101,7 @@ class NodeParameters:
             ParameterException: If a value has the wrong type or is out of its range.
             ValueError: If it is none of the allowed words.
         """
-        for one in DECLARATIONS:
-            node.declare_parameter(one.name, one.default, one.descriptor)
-        values = {one.name: node.get_parameter(one.name).value for one in DECLARATIONS}
-        if values['image_reliability'] not in RELIABILITIES:
-            raise ValueError(
-                f'Expected the parameter image_reliability to be one of '
-                f'{", ".join(RELIABILITIES)}, but got {values["image_reliability"]!r}.'
-            )
-        return cls(**values)
+        return cls(**declare(node, DECLARATIONS))
 
     def vocabulary(self) -> Vocabulary:
         """Return the words to begin with.

@@ -1,0 +1,210 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The demo: camera, segmentation node and recorder as three processes that talk over DDS.
+
+Run it by ``make demo`` or ``python -m zegclip_ros.demo``; it needs neither a screen nor a network.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+import json
+import os
+from pathlib import Path
+import shutil
+import signal
+import sys
+import time
+from types import FrameType
+
+from zegclip_ros.dds_domain import reserved_domain
+from zegclip_ros.processes import Processes
+from zegclip_ros.report import table
+
+FIRST_WORDS = ('person', 'cat', 'dining table', 'bowl', 'car')
+"""What the node begins with; there is no car in the pictures."""
+NEXT_WORDS = (
+    '[{"name": "human", "phrases": ["woman", "face"], "color": "#ff8800"}, '
+    '{"name": "kitten", "phrases": ["tabby cat"]}, "mug", "spoon", "wooden table"]',
+    'astronaut, espresso, whiskers of a tabby, night sky',
+)
+"""What the recorder publishes; "astronaut" and "espresso" occur nowhere in training."""
+_POLL = 0.2
+_TAIL = 30
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m zegclip_ros.demo',
+        description='Run camera, segmentation node and recorder, and write what came of it.',
+    )
+    parser.add_argument('--out', type=Path, default=Path('demo_output'), help='output folder')
+    parser.add_argument('--seconds', type=float, default=36.0, help='time to record [s]')
+    parser.add_argument('--model', default='everyday-s', help='bundled model or checkpoint')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:<number>')
+    parser.add_argument('--source', default='', help='picture, video or folder to play instead')
+    parser.add_argument(
+        '--patience', type=float, default=180.0, help='longest wait for the first frame [s]'
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return its exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        with interruptible(), reserved_domain() as domain:
+            return run(options, domain)
+    except KeyboardInterrupt:
+        print('Interrupted; all processes have ended.', file=sys.stderr)
+        return 130
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, so that it ends the processes as well."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run(options: argparse.Namespace, domain: int) -> int:
+    """Run the three processes in a DDS domain of their own; return the exit code."""
+    out: Path = options.out
+    for stale in (*out.glob('vocabulary_*.png'), out / 'overlay.mp4', out / 'summary.json'):
+        stale.unlink(missing_ok=True)
+    logs = out / 'logs'
+    shutil.rmtree(logs, ignore_errors=True)
+    print(f'Starting camera, segmentation node and recorder in DDS domain {domain}.', flush=True)
+    with Processes(logs, environment(domain, logs)) as processes:
+        for name, command in commands(options).items():
+            processes.start(name, command)
+        failed = watch(processes, [Follower(processes.log_of(name)) for name in SHOWN])
+    if failed is not None:
+        return explain(failed, processes.log_of(failed))
+    summary = json.loads((out / 'summary.json').read_text(encoding='utf-8'))
+    if not summary['frames_out']:
+        return explain('segmentation', processes.log_of('segmentation'))
+    print(table(summary, out))
+    return 0
+
+
+def environment(domain: int, logs: Path) -> Mapping[str, str]:
+    """Return the environment of the processes: by themselves on this machine."""
+    return {
+        **os.environ,
+        'ROS_DOMAIN_ID': str(domain),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        'ROS_LOG_DIR': str((logs / 'ros').absolute()),
+        'PYTHONUNBUFFERED': '1',
+        'QT_QPA_PLATFORM': 'offscreen',
+    }
+
+
+SHOWN = ('segmentation', 'recorder')
+"""Processes whose log lines show the progress."""
+
+
+def commands(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Return the command of each process by name."""
+    first = json.dumps(list(FIRST_WORDS))
+    said = json.dumps([text.replace("'", "''") for text in NEXT_WORDS])
+    hold = options.seconds / (3 * (1 + len(NEXT_WORDS)))
+    return {
+        'camera': node('camera_node', source=options.source, seconds_per_photo=float(hold)),
+        'segmentation': node(
+            'segmentation_node', model=options.model, device=options.device, class_names=first
+        ),
+        'recorder': node(
+            'recorder_node',
+            output=str(options.out),
+            seconds=float(options.seconds),
+            patience=float(options.patience),
+            vocabularies=said,
+        ),
+    }
+
+
+def node(module: str, **parameters: object) -> list[str]:
+    """Return the command that runs a node of this package beside the camera of the demo."""
+    command = [sys.executable, '-m', f'zegclip_ros.{module}', '--ros-args']
+    if module != 'camera_node':
+        command += ['-r', 'image:=/camera/image']
+    for name, value in parameters.items():
+        command += ['-p', f'{name}:={value if value != "" else chr(39) * 2}']
+    return command
+
+
+class Follower:
+    """Reads what is added to a log and picks what a user wants to know.
+
+    Args:
+        path: The log file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._place = 0
+
+    def new_lines(self) -> list[str]:
+        """Return the messages that came since the last call, without level and time."""
+        with self._path.open('rb') as log:
+            log.seek(self._place)
+            text = log.read()
+        whole = text[: text.rfind(b'\n') + 1]
+        self._place += len(whole)
+        lines = whole.decode('utf-8', 'replace').splitlines()
+        return [
+            line.split(']: ', 1)[1] for line in lines if line.startswith('[') and ']: ' in line
+        ]
+
+
+def watch(processes: Processes, followers: Sequence[Follower]) -> str | None:
+    """Wait until the recorder has ended, showing progress.
+
+    Returns:
+        Name of the process that failed, ``None`` if none did.
+    """
+    while True:
+        codes = processes.exit_codes()
+        for follower in followers:
+            for line in follower.new_lines():
+                print(f'  {line}', flush=True)
+        # A node that ends by itself before the recorder is at fault, not the recorder.
+        for name in ('segmentation', 'camera'):
+            if name in codes and codes.get('recorder') != 0:
+                return name
+        if 'recorder' in codes:
+            return None if codes['recorder'] == 0 else 'recorder'
+        time.sleep(_POLL)
+
+
+def explain(name: str, log: Path) -> int:
+    """Show the end of a failed process's log; return the exit code."""
+    lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
+    print(f'The demo failed: {name} did not do its part. End of {log}:', file=sys.stderr)
+    for line in lines[-_TAIL:]:
+        print(f'  {line}', file=sys.stderr)
+    return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
