@@ -45,7 +45,7 @@ find_python() {
 # What the environment is made from; a moved folder needs a new one, since paths are inside.
 key() {
     {
-        pwd
+        pwd -P
         sha256sum constraints.txt setup.py setup.cfg scripts/setup_venv.sh zegclip_core/__init__.py
     } | sha256sum | cut -d' ' -f1
 }
@@ -79,8 +79,9 @@ check_prerequisites() {
 }
 
 make_venv() {
-    if [[ -e $VENV ]] && in_range "$VENV/bin/python" &&
-        [[ $("$VENV/bin/python" -c 'import sys; print(sys.prefix)') == "$PWD/$VENV" ]]; then
+    # One of a folder that was moved or copied starts the programs of the old place.
+    if in_range "$VENV/bin/python" &&
+        head -n 3 "$VENV/bin/pip" 2>/dev/null | grep -qF "$(pwd -P)/$VENV/"; then
         say "Completing $VENV ($("$VENV/bin/python" --version))"
         return
     fi
