@@ -130,6 +130,7 @@ class Rig:
         self.states = Inbox(self.probe, String, 'zegclip/active_vocabulary', TRANSIENT)
         self.rosout = Inbox(self.probe, Log, '/rosout', qos(depth=1000))
         self.camera: Any = None
+        self.stamp = 1000
         self.until(lambda: self.words.get_subscription_count() > 0, 'the node hears words')
         self.until(lambda: self.rosout.subscription.get_publisher_count() > 1, 'the log')
         self.until(lambda: self.states.messages, 'the node tells its words')
@@ -175,13 +176,12 @@ class Rig:
         return inbox
 
     def send_until(self, make: Callable[[int], Image], done: Callable[[], object]) -> None:
-        """Send frames, one by one, until something has come of one."""
-        stamp = 1000
+        """Send frames, one by one and each with a later stamp, until something has come of one."""
         end = time.monotonic() + DEADLINE
         while not done():
             assert time.monotonic() < end, f'no frame came to anything; log: {self.log}'
-            stamp += 1
-            self.camera.publish(make(stamp))
+            self.stamp += 1
+            self.camera.publish(make(self.stamp))
             self.executor.spin_once(timeout_sec=0.05)
 
     def say(self, text: str) -> dict[str, Any]:

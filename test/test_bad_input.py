@@ -18,9 +18,6 @@ from collections.abc import Callable, Iterator
 import json
 
 import pytest
-
-pytest.importorskip('rclpy')
-
 from rclpy.serialization import serialize_message
 from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros, solid
 from sensor_msgs.msg import Image
@@ -51,7 +48,7 @@ def rig() -> Iterator[Rig]:
 
 
 def assert_alive(rig: Rig) -> None:
-    """The node labels frames, and with the last good words."""
+    """Check that frames are labelled, and with the last good words."""
     before = len(rig.labels.messages)
     rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: len(rig.labels.messages) > before)
     assert (image_to_labels(rig.labels.last) == 1).all()

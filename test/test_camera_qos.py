@@ -16,9 +16,6 @@
 from collections.abc import Iterator
 
 import pytest
-
-pytest.importorskip('rclpy')
-
 from rclpy.qos import ReliabilityPolicy
 from ros_helpers import FakeSegmenter, own_domain, qos, Rig, running_ros, solid
 from sensor_msgs.msg import Image

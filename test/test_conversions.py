@@ -19,9 +19,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip('rclpy')
-
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError

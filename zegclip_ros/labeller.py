@@ -49,19 +49,19 @@ class LabellerListener(Protocol):
     """What is told about the labeller's work; every method is called from the worker's thread."""
 
     def model_ready(self) -> None:
-        """The model is loaded."""
+        """Take note that the model is loaded."""
 
     def model_failed(self, error: Exception) -> None:
-        """The model cannot be loaded."""
+        """Take note that the model cannot be loaded."""
 
     def words_changed(self) -> None:
-        """Words that waited were taken over or given up."""
+        """Take note that words which waited were taken over or given up."""
 
     def message_rejected(self, what: str, error: Exception) -> None:
-        """A message cannot be used."""
+        """Take note that a message cannot be used."""
 
     def frame_failed(self, error: Exception) -> None:
-        """Something went wrong that no input explains."""
+        """Take note that something went wrong which no input explains."""
 
 
 class Labeller:

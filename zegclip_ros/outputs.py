@@ -33,7 +33,7 @@ OUTPUT_QOS = QoSProfile(
 class MaskPublishers:
     """One publisher for each mask topic.
 
-    Publishers are made and destroyed in the executor's thread (``open``, ``close_others``), where
+    Publishers are made and destroyed in the executor's thread (``provide``, ``close_others``), where
     nothing waits on them, and used in the worker's (``wanted``, ``publish``).
     """
 
@@ -42,7 +42,7 @@ class MaskPublishers:
         self._lock = threading.Lock()
         self._publishers: dict[str, Publisher] = {}
 
-    def open(self, tokens: Sequence[str]) -> tuple[str, ...]:
+    def provide(self, tokens: Sequence[str]) -> tuple[str, ...]:
         """Make the publishers that are missing.
 
         Args:
@@ -51,9 +51,9 @@ class MaskPublishers:
         Returns:
             The full topic name of each class.
         """
-        return tuple(map(self._open, tokens))
+        return tuple(map(self._provide, tokens))
 
-    def _open(self, token: str) -> str:
+    def _provide(self, token: str) -> str:
         relative = f'~/masks/{token}'
         topic = self._node.resolve_topic_name(relative)
         with self._lock:

@@ -125,7 +125,7 @@ class SegmentationNode(RunnableNode):
         Raises:
             VocabularyError: If two classes have one topic name.
         """
-        topics = self._outputs.masks.open(topic_tokens(vocabulary.names))
+        topics = self._outputs.masks.provide(topic_tokens(vocabulary.names))
         self._state.request(Words(vocabulary, topics))
 
     def _on_vocabulary(self, message: String) -> None:

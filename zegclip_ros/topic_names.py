@@ -23,9 +23,10 @@ _LONGEST = 100
 """Longest token; DDS allows some 250 characters for the whole name, namespaces included."""
 
 _PAIRS = (
-    'аa бb вv гg дd еe ёe жzh зz иi йy кk лl мm нn оo пp рr сs тt уu фf хkh цts чch шsh щshch '  # noqa: RUF001
-    'ъ ыy ь эe юyu яya іi їyi єye ґg '  # noqa: RUF001
-    'αa βv γg δd εe ζz ηi θth ιi κk λl μm νn ξx οo πp ρr σs ςs τt υy φf χch ψps ωo '  # noqa: RUF001
+    'аa бb вv гg дd еe ёe жzh зz иi йy кk лl мm нn оo пp '  # noqa: RUF001
+    'рr сs тt уu фf хkh цts чch шsh щshch ъ ыy ь эe юyu яya іi їyi єye ґg '  # noqa: RUF001
+    'αa βv γg δd εe ζz ηi θth ιi κk λl μm νn '  # noqa: RUF001
+    'ξx οo πp ρr σs ςs τt υy φf χch ψps ωo '  # noqa: RUF001
     'ßss æae œoe øo đd ðd łl þth ıi'  # noqa: RUF001
 )
 _ROMANISED = {pair[0]: pair[1:] for pair in _PAIRS.split()}

@@ -1,0 +1,170 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Parameters, their file, the launch file and docs/node.md say the same."""
+
+import json
+from pathlib import Path
+import re
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from rclpy.node import Node
+from ros_helpers import running_ros
+import yaml
+from zegclip_core.vocabulary import Vocabulary
+from zegclip_ros import camera_node, parameters, recorder_node
+from zegclip_ros.topic_names import topic_token
+
+pytestmark = pytest.mark.ros
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / 'config' / 'zegclip.yaml'
+PAGE = (ROOT / 'docs' / 'node.md').read_text(encoding='utf-8')
+
+
+def shown(default: object) -> str:
+    """Return a default as the table on the page shows it."""
+    text = ', '.join(default) if isinstance(default, list) else str(default)
+    return f'`{text}`' if text else '(empty)'
+
+
+def test_the_parameter_file_holds_every_parameter_at_its_default() -> None:
+    content = yaml.safe_load(CONFIG.read_text(encoding='utf-8'))
+    values = content['/**']['zegclip']['ros__parameters']
+    assert values == {one.name: one.default for one in parameters.DECLARATIONS}
+    assert all(type(values[one.name]) is type(one.default) for one in parameters.DECLARATIONS)
+
+
+def test_the_parameter_file_reaches_the_node_in_any_namespace(tmp_path: Path) -> None:
+    changed = tmp_path / 'changed.yaml'
+    text = CONFIG.read_text(encoding='utf-8')
+    changed.write_text(text.replace('overlay_alpha: 0.5', 'overlay_alpha: 0.25'), encoding='utf-8')
+    for namespace in ('', '/robot/front'):
+        remap = ('-r', f'__ns:={namespace}') if namespace else ()
+        with running_ros('--params-file', str(changed), *remap):
+            node = Node('zegclip')
+            values = parameters.NodeParameters.declare(node)
+            assert values.overlay_alpha == 0.25
+            assert values.vocabulary().names == tuple(values.class_names)
+            node.destroy_node()
+
+
+def test_the_page_lists_the_parameters_as_they_are_declared() -> None:
+    rows = re.findall(r'^\| `(\w+)` \| (.*?) \| (.*?) \|$', PAGE, re.MULTILINE)
+    expected = [(one.name, shown(one.default), one.description) for one in parameters.DECLARATIONS]
+    assert [row for row in rows if row[0] not in {'image', 'vocabulary'}] == expected
+
+
+@pytest.mark.parametrize('module', [parameters, camera_node, recorder_node])
+def test_every_parameter_is_described_and_bounded_as_a_descriptor_can(module: ModuleType) -> None:
+    with running_ros():
+        node = Node('described')
+        for one in module.DECLARATIONS:
+            node.declare_parameter(one.name, one.default, one.descriptor)
+            descriptor = node.describe_parameter(one.name)
+            assert descriptor.description.endswith('.')
+            assert descriptor.read_only is not one.live
+            if isinstance(one.default, int | float):
+                assert descriptor.integer_range or descriptor.floating_point_range
+        node.destroy_node()
+
+
+def test_the_vocabulary_messages_on_the_page_are_what_they_seem() -> None:
+    blocks = re.findall(r'```text\n(.*?)```', PAGE, re.DOTALL)
+    examples = blocks[0].splitlines()
+    assert [Vocabulary.parse(text).names for text in examples] == [
+        ('person', 'traffic light', 'fire extinguisher'),
+        ('person', 'traffic light'),
+        ('person', 'car'),
+    ]
+    state = json.loads(re.findall(r'```json\n(.*?)```', PAGE, re.DOTALL)[0])
+    assert set(state) == {'version', 'classes', 'stamp', 'error', 'refused'}
+
+
+def test_the_topic_names_on_the_page_are_true() -> None:
+    sentence = PAGE.split('**Mask topics.**')[1].split('Two names')[0]
+    pairs = re.findall(r'`([^`]+)`\s+is\s+`([^`]+)`', sentence)
+    assert len(pairs) == 5
+    for name, token in pairs:
+        assert topic_token(name) == token
+
+
+class _Recorded(SimpleNamespace):
+    """Stands in for a class of ``launch``: keeps what it was made with."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(args=args, **kwargs)
+
+
+def _launch_modules() -> dict[str, ModuleType]:
+    """Return modules with the names that the launch file imports; launch is not on PyPI."""
+    names = {
+        'launch': ['LaunchContext', 'LaunchDescription'],
+        'launch.actions': ['DeclareLaunchArgument', 'OpaqueFunction'],
+        'launch.conditions': ['IfCondition'],
+        'launch.substitutions': ['LaunchConfiguration'],
+        'launch_ros': [],
+        'launch_ros.actions': ['Node'],
+    }
+    modules = {}
+    for name, classes in names.items():
+        modules[name] = ModuleType(name)
+        for one in classes:
+            setattr(modules[name], one, type(one, (_Recorded,), {}))
+    return modules
+
+
+@pytest.fixture
+def launch_file(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    for name, module in _launch_modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    path = ROOT / 'launch' / 'zegclip.launch.py'
+    namespace: dict[str, Any] = {'__file__': str(path), '__name__': 'launch_file'}
+    exec(compile(path.read_text(encoding='utf-8'), str(path), 'exec'), namespace)
+    return namespace
+
+
+def test_launch_arguments_are_described_and_lead_to_parameters(
+    launch_file: dict[str, Any],
+) -> None:
+    arguments = {
+        action.args[0]: action
+        for action in launch_file['generate_launch_description']().args[0]
+        if action.args
+    }
+    wanted = {'image_topic', 'namespace', 'params_file', 'rviz', 'use_sim_time', 'model', 'device'}
+    assert wanted <= set(arguments)
+    assert all(action.description for action in arguments.values())
+    assert arguments['params_file'].default_value == str(CONFIG)
+    assert set(launch_file['PARAMETERS']) <= {one.name for one in parameters.DECLARATIONS}
+    assert set(launch_file['PARAMETERS']) <= set(arguments)
+
+
+def test_launch_starts_what_exists(launch_file: dict[str, Any]) -> None:
+    given = {'class_names': 'dog, traffic light', 'use_sim_time': 'true'}
+    sys.modules['launch.substitutions'].LaunchConfiguration.perform = (  # type: ignore[attr-defined]
+        lambda self, context: given.get(self.args[0], '')
+    )
+    segmentation, rviz = launch_file['start_nodes'](None)
+    setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
+    assert f"'{segmentation.executable} = zegclip_ros.segmentation_node:main'" in setup
+    assert segmentation.name == 'zegclip'
+    assert segmentation.parameters[1] == {'class_names': ['dog', 'traffic light']}
+    assert segmentation.parameters[2] == {'use_sim_time': True}
+    layout = Path(rviz.arguments[1])
+    displays = yaml.safe_load(layout.read_text(encoding='utf-8'))['Visualization Manager']
+    topics = [display['Topic']['Value'] for display in displays['Displays']]
+    assert topics == ['/camera/image', '/zegclip/overlay', '/zegclip/label_image']
