@@ -36,7 +36,7 @@ from zegclip_core.cli.main import build_parser
 from zegclip_ros.dds_domain import reserved_domain
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ('README.md', 'docs/install.md', 'docs/segment.md')
+PAGES = ('README.md', 'docs/install.md', 'docs/node.md', 'docs/segment.md')
 BIN = Path(sys.executable).parent
 NEEDS_APT = '# needs ROS 2 from apt'
 
@@ -54,7 +54,9 @@ def commands() -> list[str]:
     for block in blocks('sh'):
         if not block.startswith(NEEDS_APT):
             lines = block.replace('\\\n', ' ').splitlines()
-            found.update((line, None) for line in lines if line and not line.startswith('#'))
+            for line in lines:
+                if line and not line.startswith('#'):
+                    found.setdefault(line.removeprefix('.venv/bin/'), None)
     return list(found)
 
 
@@ -91,7 +93,7 @@ def segments(command: str, folder: Path) -> None:
     """Run ``zegclip segment`` in a folder with the files that it names."""
     program, *arguments = shlex.split(command)
     done = subprocess.run(
-        [BIN / Path(program).name, *arguments],
+        [BIN / program, *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -120,7 +122,7 @@ def starts_the_node(command: str, folder: Path) -> None:
 def _start_and_stop(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     program, *arguments = command
     process = subprocess.Popen(
-        [BIN / Path(program).name, *arguments],
+        [BIN / program, *arguments],
         cwd=folder,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -144,9 +146,9 @@ def _start_and_stop(command: list[str], folder: Path, environment: dict[str, str
 
 CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'(PYTHON=\S+ )?make \w+': is_target_of_make,
-    r'(\.venv/bin/)?zegclip segment .*': segments,
-    r'(\.venv/bin/)?zegclip (train|evaluate|convert) .*': is_understood,
-    r'\.venv/bin/segmentation_node .*': starts_the_node,
+    r'zegclip segment .*': segments,
+    r'zegclip (train|evaluate|convert) .*': is_understood,
+    r'segmentation_node .*': starts_the_node,
 }
 
 
