@@ -180,7 +180,7 @@ class MaskDecoder(nn.Module):
         patch_tokens: Tensor,
         image_embedding: Tensor,
         text_embeddings: Tensor,
-        fine_tokens: Tensor | None = None,
+        canvas: Tensor | None = None,
     ) -> Tensor:
         """Predict one mask logit map per class.
 
@@ -191,8 +191,8 @@ class MaskDecoder(nn.Module):
             patch_tokens: L2-normalised patch tokens, ``(B, C, h, w)``, ``h`` and ``w`` in patches.
             image_embedding: L2-normalised [CLS] embedding of the image, ``(B, C)``.
             text_embeddings: L2-normalised text embeddings of the classes, ``(K, C)``.
-            fine_tokens: Tokens that the masks are drawn on, ``(B, C, H, W)``, where they are finer
-                than the patches; ``None`` draws on the patches.
+            canvas: L2-normalised tokens that the masks are drawn on, ``(B, C, H, W)``, where they
+                are others than the patches'; ``None`` draws on the patches.
 
         Returns:
             Mask logits before the sigmoid, ``(B, K, h, w)``, or ``(B, K, H, W)``.
@@ -206,7 +206,7 @@ class MaskDecoder(nn.Module):
         tokens = patch_tokens.flatten(2).transpose(1, 2)
         for layer in self.layers[:-1]:
             queries = layer(queries, tokens)
-        canvas = patch_tokens if fine_tokens is None else fine_tokens
+        canvas = patch_tokens if canvas is None else canvas
         logits: Tensor = self.layers[-1](queries, canvas.flatten(2).transpose(1, 2))
         return logits.unflatten(2, canvas.shape[2:])
 

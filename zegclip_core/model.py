@@ -17,12 +17,17 @@ The model takes and gives tensors only; ``zegclip_core.segmenter`` joins it to N
 """
 
 from dataclasses import dataclass
+import math
 
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.decoder import MaskDecoder
 from zegclip_core.vit import VisionConfig, VisionTransformer
+
+
+_INITIAL_SCALE = 200.0
+_INITIAL_BIAS = -2.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class ZegCLIPConfig:
         projections: Whether image and text go through trained projections into the joint space;
             needed where the towers were not trained together.
         detail_width: Channels of the detail branch; 0 for none.
+        logit_scale: Whether mask logits have a learnt factor and offset, as in SigLIP
+            (https://arxiv.org/abs/2303.15343); a new decoder learns many times faster with it.
 
     """
 
@@ -54,6 +61,7 @@ class ZegCLIPConfig:
     relationship_descriptor: bool = True
     projections: bool = False
     detail_width: int = 0
+    logit_scale: bool = False
 
 
 class Projection(nn.Module):
@@ -118,6 +126,20 @@ class DetailBranch(nn.Module):
         return refined
 
 
+class LogitScale(nn.Module):
+    """A learnt factor and offset of the mask logits; a new one starts with few positives."""
+
+    def __init__(self) -> None:
+        """Start where untrained logits have a spread of a few and a low mean."""
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(math.log(_INITIAL_SCALE)))
+        self.bias = nn.Parameter(torch.tensor(_INITIAL_BIAS))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return the scaled logits."""
+        return logits * self.log_scale.exp() + self.bias
+
+
 class ZegCLIP(nn.Module):
     """One-stage zero-shot segmentation: prompted image tower, relationship descriptor, decoder.
 
@@ -140,6 +162,8 @@ class ZegCLIP(nn.Module):
             self.text_projection = Projection(config.text_dim, config.dim)
         if config.detail_width:
             self.detail = DetailBranch(config.dim, config.detail_width)
+        if config.logit_scale:
+            self.logit_scale = LogitScale()
         self.decoder = MaskDecoder(
             config.dim,
             layers=config.decoder_layers,
@@ -187,7 +211,12 @@ class ZegCLIP(nn.Module):
         return F.normalize(text_embeddings, dim=-1)
 
     def decode(
-        self, patch_tokens: Tensor, image_embedding: Tensor, text: Tensor, images: Tensor
+        self,
+        patch_tokens: Tensor,
+        image_embedding: Tensor,
+        text: Tensor,
+        images: Tensor,
+        window: tuple[slice, slice] | None = None,
     ) -> Tensor:
         """Predict mask logits from the image tower's output.
 
@@ -196,22 +225,33 @@ class ZegCLIP(nn.Module):
             image_embedding: ``(B, D)`` likewise.
             text: Text embeddings as the text tower gives them, ``(K, text_dim)``.
             images: The normalised images, ``(B, 3, H, W)``; only the detail branch looks at them.
+            window: Rows and columns of patches to draw masks on; the queries still see all of
+                the image. ``None`` draws on all of it.
 
         Returns:
             Mask logits ``(B, K, h, w)``, or ``(B, K, H / 4, W / 4)`` with a detail branch.
 
         """
         tokens, image_embedding = self.join(patch_tokens, image_embedding)
-        fine = None
-        if self.config.detail_width:
-            fine = F.normalize(self.detail(tokens, images), dim=1)
+        canvas = F.normalize(self._canvas(tokens, images, window), dim=1)
         logits: Tensor = self.decoder(
             F.normalize(tokens, dim=1),
             F.normalize(image_embedding, dim=-1),
             self.join_text(text),
-            fine,
+            canvas,
         )
-        return logits
+        return self.logit_scale(logits) if self.config.logit_scale else logits
+
+    def _canvas(
+        self, tokens: Tensor, images: Tensor, window: tuple[slice, slice] | None
+    ) -> Tensor:
+        """Return the tokens that masks are drawn on, those of a window of patches if asked."""
+        if window is not None:
+            patch = self.config.vision.patch_size
+            rows, columns = (slice(part.start * patch, part.stop * patch) for part in window)
+            tokens, images = tokens[:, :, window[0], window[1]], images[:, :, rows, columns]
+        refined: Tensor = self.detail(tokens, images) if self.config.detail_width else tokens
+        return refined
 
     def forward(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
         """Predict mask logits of normalised images; arguments and result as in ``decode``."""

@@ -14,6 +14,8 @@
 """Views: the crops and scales of a picture that a model is trained on, each the same every time."""
 
 from dataclasses import dataclass
+import hashlib
+import json
 
 import numpy as np
 import torch
@@ -79,3 +81,9 @@ def random_view(sample: Sample, config: ViewConfig, seed: int) -> tuple[Tensor, 
 def present_classes(labels: Tensor) -> list[int]:
     """Return the class indices that a mask holds, sorted."""
     return [int(value) for value in torch.unique(labels) if int(value) != IGNORED]
+
+
+def view_seed(seed: int, name: str, view: int) -> int:
+    """Return the seed of one view of one picture, the same on every machine."""
+    text = json.dumps([seed, name, view])
+    return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) % 2**63

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 import hashlib
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 from zegclip_core.data.folder import FolderDataset
-from zegclip_core.data.views import random_view, ViewConfig, whole_view
+from zegclip_core.data.views import random_view, view_seed, ViewConfig, whole_view
+from zegclip_core.training.views import Batch
 from zegclip_core.vit import VisionTransformer
 
 logger = logging.getLogger(__name__)
@@ -60,6 +62,16 @@ class ViewSet:
     def __len__(self) -> int:
         """Return the number of views."""
         return len(self.images)
+
+    def batch(self, source: int, indices: Sequence[int]) -> Batch:
+        """Return some of the views."""
+        chosen = list(indices)
+        arrays = (self.images, self.labels, self.patch_tokens, self.image_embeddings)
+        return Batch(source, *(torch.from_numpy(np.array(array[chosen])) for array in arrays))
+
+    def pixel_counts(self, classes: int) -> Tensor:
+        """Return how many labelled pixels each class has, float ``(classes,)``."""
+        return torch.from_numpy(np.bincount(self.labels.ravel(), minlength=256)[:classes]).float()
 
 
 class FeatureStore:
@@ -117,7 +129,9 @@ class FeatureStore:
             progress.write_text(json.dumps({'done': position + 1}))
             bar.update()
         bar.close()
-        return ViewSet(dataset.classes, **arrays)
+        for array in arrays.values():
+            array.flush()
+        return ViewSet(dataset.classes, **_in_memory(arrays))
 
     def _open(self, folder: Path, count: int) -> dict[str, Any]:
         """Open the arrays of a set of views, making them if they are not there."""
@@ -154,12 +168,20 @@ class FeatureStore:
         if view == 0:
             image, labels = whole_view(sample, self._config)
         else:
-            image, labels = random_view(sample, self._config, _view_seed(seed, sample.name, view))
+            image, labels = random_view(sample, self._config, view_seed(seed, sample.name, view))
         tokens, embedding = encode_views(self._tower, image.unsqueeze(0))
         arrays['images'][position] = image.numpy()
         arrays['labels'][position] = labels.numpy()
         arrays['patch_tokens'][position] = tokens[0].float().cpu().numpy()
         arrays['image_embeddings'][position] = embedding[0].float().cpu().numpy()
+
+
+def _in_memory(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Read arrays into memory if they take less than half of what is free."""
+    free = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_AVPHYS_PAGES')
+    if sum(array.nbytes for array in arrays.values()) > free / 2:
+        return arrays
+    return {name: np.array(array) for name, array in arrays.items()}
 
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -181,6 +203,3 @@ def encode_views(tower: VisionTransformer, images: Tensor) -> tuple[Tensor, Tens
 def _digest(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
-
-def _view_seed(seed: int, name: str, view: int) -> int:
-    return int(_digest([seed, name, view]), 16) % 2**63

@@ -1,0 +1,181 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Batches: views of one dataset and the words that are asked for in them.
+
+Which word may count as absent from which pixel is known here: a word of another dataset counts
+only where it cannot be true.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zegclip_core.data.folder import IGNORED
+from zegclip_core.data.views import present_classes
+from zegclip_core.training.config import SourceConfig
+from zegclip_core.training.words import ClassWords, PhraseTable
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of a batch: ``K`` words and where each of them counts.
+
+    Attributes:
+        text: Text embeddings, float32 ``(K, C)``.
+        index: Position in the query of each class of the dataset, int64 ``(256,)``; ``IGNORED``
+            for those that are not asked for and for unlabelled pixels.
+        valid: Whether word ``k`` counts in a pixel with label ``v``, bool ``(K, 256)``.
+        weights: Weight of each word in the loss, float32 ``(K,)``.
+    """
+
+    text: Tensor
+    index: Tensor
+    valid: Tensor
+    weights: Tensor
+
+
+class QueryMaker:
+    """Chooses the words for batches of one dataset.
+
+    Args:
+        config: How many to choose.
+        words: Classes of this dataset.
+        table: Their embeddings.
+        others: Classes and embeddings of the other datasets.
+        pixel_counts: Labelled pixels of each class in the training views, float ``(K,)``.
+
+    """
+
+    def __init__(
+        self,
+        config: SourceConfig,
+        words: Sequence[ClassWords],
+        table: PhraseTable,
+        others: Sequence[tuple[Sequence[ClassWords], PhraseTable]],
+        pixel_counts: Tensor,
+    ) -> None:
+        self._config = config
+        self._words = words
+        self._table = table
+        self._others = others
+        self._weights = balance_weights(pixel_counts, config.balance)
+        self._foreign = [(set_, i) for set_, (ws, _) in enumerate(others) for i in range(len(ws))]
+
+    def make(self, labels: Tensor, generator: torch.Generator) -> Query:
+        """Choose words for a batch.
+
+        Args:
+            labels: Class indices of the dataset, uint8 ``(B, H, W)``.
+            generator: Source of the random choice.
+
+        """
+        own = self._own(present_classes(labels), generator)
+        foreign = self._choose(self._foreign, self._config.foreign_words, generator)
+        text = [self._table.sample(own, generator)]
+        text += [self._others[set_][1].sample([i], generator) for set_, i in foreign]
+        index = torch.full((256,), IGNORED, dtype=torch.int64)
+        index[own] = torch.arange(len(own))
+        valid = torch.stack(
+            [self._own_valid() for _ in own]
+            + [self._foreign_valid(self._others[set_][0][i]) for set_, i in foreign]
+        )
+        weights = torch.cat([self._weights[own], torch.ones(len(foreign))])
+        return Query(torch.cat(text), index, valid, weights)
+
+    def _own(self, present: list[int], generator: torch.Generator) -> list[int]:
+        """Return the present classes and some absent ones."""
+        absent = [i for i in range(len(self._words)) if i not in present]
+        count = self._config.absent_words
+        count = len(absent) if count < 0 else count
+        chosen = self._choose([(0, i) for i in absent], count, generator)
+        return present + [i for _, i in chosen]
+
+    @staticmethod
+    def _choose(
+        options: list[tuple[int, int]], count: int, generator: torch.Generator
+    ) -> list[tuple[int, int]]:
+        order = torch.randperm(len(options), generator=generator)[:count]
+        return [options[int(i)] for i in order]
+
+    def _own_valid(self) -> Tensor:
+        """Return where own classes count: in labelled pixels, and perhaps in the others."""
+        valid = torch.ones(256, dtype=torch.bool)
+        valid[IGNORED] = self._config.unlabelled == 'none_of_these'
+        return valid
+
+    def _foreign_valid(self, word: ClassWords) -> Tensor:
+        """Return where another dataset's class is known to be absent."""
+        valid = torch.zeros(256, dtype=torch.bool)
+        for index, own in enumerate(self._words):
+            clash = word.name in own.overlaps or own.name in word.overlaps
+            valid[index] = not clash and word.name != own.name
+        return valid
+
+
+def balance_weights(pixel_counts: Tensor, exponent: float) -> Tensor:
+    """Return class weights that even out frequencies.
+
+    Args:
+        pixel_counts: Pixels of each class, float ``(K,)``.
+        exponent: 0 gives ones, 1 weights in inverse proportion.
+
+    Returns:
+        Weights with a mean of 1 over the pixels of all classes, at most 5; 1 for classes without
+        pixels.
+
+    """
+    share = pixel_counts / pixel_counts.sum().clamp(min=1.0)
+    weights = share.clamp(min=1e-6) ** -exponent
+    weights = weights / (weights * share).sum().clamp(min=1e-6)
+    return torch.where(pixel_counts > 0, weights.clamp(max=5.0), torch.ones_like(weights))
+
+
+def batch_order(
+    sizes: Sequence[int],
+    shares: Sequence[float],
+    *,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield, without end, a dataset and the views of a batch.
+
+    Every dataset is gone through in random order, again and again; the same seed gives the same
+    order, and ``start`` skips the batches that a resumed run has done.
+
+    Args:
+        sizes: Number of views of each dataset.
+        shares: How often each dataset gives a batch, relative to the others.
+        batch_size: Views of a batch.
+        seed: Seed of the order.
+        start: Number of batches to skip.
+
+    Yields:
+        Index of the dataset, and indices of its views.
+
+    """
+    generator = torch.Generator().manual_seed(seed)
+    queues: list[list[int]] = [[] for _ in sizes]
+    weights = torch.tensor(shares)
+    step = 0
+    while True:
+        source = int(torch.multinomial(weights, 1, generator=generator))
+        while len(queues[source]) < batch_size:
+            queues[source] += torch.randperm(sizes[source], generator=generator).tolist()
+        batch, queues[source] = queues[source][:batch_size], queues[source][batch_size:]
+        if step >= start:
+            yield source, batch
+        step += 1
