@@ -335,6 +335,16 @@ def test_too_many_classes_and_an_unknown_model_get_one_line(run: Run, tmp_path: 
     assert 'unheard-of' in line
 
 
+def test_a_library_that_is_not_installed_gets_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = half_red(tmp_path / 'photo.png')
+    # None in sys.modules makes the import fail as that of a package that is not there.
+    monkeypatch.setitem(sys.modules, 'tqdm', None)
+    line = refused(run('segment', photo, '--classes', 'a', '--out', tmp_path / 'out'))
+    assert 'the Python package tqdm to be installed' in line
+
+
 def test_a_single_broken_picture_gets_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / 'a.png').write_bytes(b'broken')
     line = refused(run('segment', tmp_path / 'a.png', '--classes', 'a', '--out', tmp_path / 'out'))

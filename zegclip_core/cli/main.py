@@ -66,6 +66,14 @@ def show_error(error: BaseException) -> None:
     sys.stderr.flush()
 
 
+def _not_installed(error: ModuleNotFoundError) -> ZegCLIPError:
+    """Return what to do about a missing library of an extra that was not installed."""
+    return ZegCLIPError(
+        f'Expected the Python package {error.name} to be installed, but it is not: '
+        "pip install 'zegclip-ros[train]' has all that the commands need."
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
@@ -83,6 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.run(args))
     except (ZegCLIPError, OSError) as error:
         show_error(error)
+        return USER_ERROR
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith('zegclip'):
+            raise
+        show_error(_not_installed(error))
         return USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write('zegclip: interrupted\n')
