@@ -155,9 +155,8 @@ def test_launch_arguments_are_described_and_lead_to_parameters(
 
 def test_launch_starts_what_exists(launch_file: dict[str, Any]) -> None:
     given = {'class_names': 'dog, traffic light', 'use_sim_time': 'true'}
-    sys.modules['launch.substitutions'].LaunchConfiguration.perform = (  # type: ignore[attr-defined]
-        lambda self, context: given.get(self.args[0], '')
-    )
+    configuration = vars(sys.modules['launch.substitutions'])['LaunchConfiguration']
+    configuration.perform = lambda self, context: given.get(self.args[0], '')
     segmentation, rviz = launch_file['start_nodes'](None)
     setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
     assert f"'{segmentation.executable} = zegclip_ros.segmentation_node:main'" in setup

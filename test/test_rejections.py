@@ -17,6 +17,8 @@ from zegclip_ros.rejections import INTERVAL, RejectionLog, shortened
 
 
 class Clock:
+    """A clock that stands still until it is moved."""
+
     def __init__(self) -> None:
         self.now = 100.0
 

@@ -26,6 +26,8 @@ def words(*names: str) -> Words:
 
 
 class Announcements(list[dict[str, Any]]):
+    """What was announced, decoded."""
+
     def add(self, text: str) -> None:
         self.append(json.loads(text))
 

@@ -33,8 +33,8 @@ OUTPUT_QOS = QoSProfile(
 class MaskPublishers:
     """One publisher for each mask topic.
 
-    Publishers are made and destroyed in the executor's thread (``provide``, ``close_others``), where
-    nothing waits on them, and used in the worker's (``wanted``, ``publish``).
+    Publishers are made and destroyed in the executor's thread (``provide``, ``close_others``),
+    where nothing waits on them, and used in the worker's (``wanted``, ``publish``).
     """
 
     def __init__(self, node: Node) -> None:
