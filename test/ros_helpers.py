@@ -225,6 +225,21 @@ class Rig:
         self.executor.shutdown()
 
 
+def spin_until(condition: Callable[[], object], *nodes: Node, deadline: float = DEADLINE) -> None:
+    """Let messages flow between nodes until a condition holds."""
+    executor = SingleThreadedExecutor()
+    for node in nodes:
+        executor.add_node(node)
+    end = time.monotonic() + deadline
+    try:
+        while not condition():
+            if time.monotonic() > end:
+                pytest.fail('the condition did not come true')
+            executor.spin_once(timeout_sec=0.05)
+    finally:
+        executor.shutdown()
+
+
 @contextmanager
 def running_ros(*arguments: str) -> Iterator[None]:
     """Initialise rclpy with ROS arguments (``-p``, ``name:=value``)."""
