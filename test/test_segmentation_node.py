@@ -217,6 +217,22 @@ def test_words_and_images_that_come_while_the_model_loads_are_kept(slow_rig: Rig
     assert labels.last.header == frame.header
 
 
+@pytest.mark.parametrize('none', ['[]', '[""]'])
+def test_images_may_come_before_the_first_words(none: str) -> None:
+    with running_ros('-p', f'class_names:={none}'):
+        rig = Rig(FakeSegmenter())
+        rig.start_camera()
+        labels = rig.listen('zegclip/label_image')
+        rig.deliver(*(solid(0, stamp=stamp) for stamp in (1, 2, 3)))
+        assert rig.state['version'] == 0
+        rig.say('cat, dog')
+        rig.until_active('cat', 'dog')
+        rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: labels.messages)
+        assert (image_to_labels(labels.last) == 1).all()
+        assert rig.segmenter.encoded == [('cat', 'dog')]
+        rig.close()
+
+
 def test_overlay_alpha_changes_while_the_node_runs(rig: Rig) -> None:
     rig.start_camera()
     overlay = rig.listen('zegclip/overlay')

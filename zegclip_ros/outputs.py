@@ -16,6 +16,7 @@
 from collections.abc import Sequence
 import threading
 
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -58,7 +59,13 @@ class MaskPublishers:
         topic = self._node.resolve_topic_name(relative)
         with self._lock:
             if topic not in self._publishers:
-                publisher = self._node.create_publisher(Image, relative, OUTPUT_QOS)
+                # Without event handlers: the executor would wait on those of 254 masks.
+                publisher = self._node.create_publisher(
+                    Image,
+                    relative,
+                    OUTPUT_QOS,
+                    event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
+                )
                 self._publishers[topic] = publisher
         return topic
 

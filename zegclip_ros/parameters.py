@@ -55,8 +55,8 @@ DECLARATIONS = (
             'book',
             'car',
         ],
-        'Words to begin with; the topic vocabulary changes them while the node runs.',
-        '1 to 254 distinct names',
+        'Words to begin with, or none; the topic vocabulary changes them while the node runs.',
+        'at most 254 distinct names',
     ),
     Declaration(
         'vocabulary_file',
@@ -88,7 +88,7 @@ class NodeParameters:
     device: str
     precision: str
     short_side: int
-    class_names: Sequence[str]
+    class_names: Sequence[str] | None
     vocabulary_file: str
     overlay_alpha: float
     image_reliability: str
@@ -103,12 +103,13 @@ class NodeParameters:
         """
         return cls(**declare(node, DECLARATIONS))
 
-    def vocabulary(self) -> Vocabulary:
-        """Return the words to begin with.
+    def vocabulary(self) -> Vocabulary | None:
+        """Return the words to begin with, ``None`` if there are none yet.
 
         Raises:
             VocabularyError: If they cannot be used.
         """
         if self.vocabulary_file:
             return Vocabulary.from_file(self.vocabulary_file)
-        return Vocabulary.from_names(self.class_names)
+        names = [name for name in self.class_names or () if name.strip()]
+        return Vocabulary.from_names(names) if names else None

@@ -16,6 +16,7 @@
 from collections.abc import Callable, Sequence
 import logging
 import sys
+import time
 import traceback
 
 from rclpy.parameter import Parameter
@@ -106,7 +107,9 @@ class SegmentationNode(RunnableNode):
         self._outputs = Outputs(self, parameters.overlay_alpha)
         self._retire = self.create_guard_condition(self._close_unused_masks)
         self._forward_library_logs()
-        self._use(parameters.vocabulary())
+        words = parameters.vocabulary()
+        if words is not None:
+            self._use(words)
         self._state.announce()
         self._worker = FrameWorker(
             Labeller(lambda: load(parameters), self._state, self._outputs, self)
@@ -117,6 +120,7 @@ class SegmentationNode(RunnableNode):
             String, 'vocabulary', self._on_vocabulary, VOCABULARY_QOS
         )
         self.get_logger().info(f'Loading the model {parameters.model}.')
+        self._began = time.monotonic()
         self._worker.start()
 
     def _use(self, vocabulary: Vocabulary) -> None:
@@ -155,7 +159,7 @@ class SegmentationNode(RunnableNode):
 
     def model_ready(self) -> None:
         """Log that frames are labelled from now on."""
-        self.get_logger().info('The model is ready.')
+        self.get_logger().info(f'The model is ready after {time.monotonic() - self._began:.1f} s.')
 
     def model_failed(self, error: Exception) -> None:
         """End the node with exit code 1."""
