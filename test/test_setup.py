@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Setting up on a machine that lacks something: one clear line for each thing, and no more."""
+"""Setting up on a machine that lacks something, and what CI makes of the outcome of its steps."""
 
 from pathlib import Path
 import shutil
@@ -92,3 +92,49 @@ def test_a_python_without_venv_gets_the_package_that_has_it(clone: Path) -> None
     (line,) = missing(clone)
     assert 'python3.12' in line
     assert 'apt install python3-venv' in line
+
+
+MAKE = """#!/bin/sh
+echo "make $1" >>made
+case "$1" in
+    test) echo '====== {closing} in 1.00s ======'; exit {tests} ;;
+    demo) echo 'the table of the demo'; exit {demo} ;;
+esac
+"""
+
+
+def run_ci(folder: Path, **outcome: object) -> tuple[int, list[str], list[str]]:
+    """Run CI with a make that only tells: exit code, lines on stdout, targets made."""
+    (folder / '.ci').mkdir()
+    shutil.copy(ROOT / '.ci' / 'run', folder / '.ci' / 'run')
+    (folder / 'bin').mkdir()
+    (folder / 'bin' / 'make').write_text(MAKE.format(**outcome))
+    (folder / 'bin' / 'make').chmod(0o755)
+    done = subprocess.run(
+        ['bash', '.ci/run'],
+        cwd=folder,
+        env={'PATH': f'{folder / "bin"}:/usr/bin:/bin', 'CI': 'true'},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout.splitlines(), (folder / 'made').read_text().splitlines()
+
+
+def test_ci_runs_tests_and_demo_and_ends_with_the_closing_line(tmp_path: Path) -> None:
+    code, said, made = run_ci(tmp_path, closing='9 passed, 1 skipped', tests=0, demo=0)
+    assert (code, made) == (0, ['make test', 'make demo'])
+    assert said[-1] == '====== 9 passed, 1 skipped in 1.00s ======'
+
+
+def test_ci_fails_with_the_tests_and_spares_the_demo(tmp_path: Path) -> None:
+    code, said, made = run_ci(tmp_path, closing='1 failed, 8 passed', tests=2, demo=0)
+    assert (code, made) == (1, ['make test'])
+    assert said[-1] == '====== 1 failed, 8 passed in 1.00s ======'
+
+
+def test_ci_fails_with_the_demo(tmp_path: Path) -> None:
+    code, said, _ = run_ci(tmp_path, closing='9 passed', tests=0, demo=1)
+    assert code == 1
+    assert said[-1] == '====== 9 passed in 1.00s ======'
