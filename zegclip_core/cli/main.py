@@ -66,6 +66,13 @@ def show_error(error: BaseException) -> None:
     sys.stderr.flush()
 
 
+def _unusable(error: OSError) -> ZegCLIPError:
+    """Return what the system says about a file, without its error number."""
+    reason = error.strerror or str(error)
+    where = f' {error.filename}' if error.filename else ''
+    return ZegCLIPError(f'Cannot use{where}: {reason}.')
+
+
 def _not_installed(error: ModuleNotFoundError) -> ZegCLIPError:
     """Return what to do about a missing library of an extra that was not installed."""
     return ZegCLIPError(
@@ -89,8 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args))
-    except (ZegCLIPError, OSError) as error:
+    except ZegCLIPError as error:
         show_error(error)
+        return USER_ERROR
+    except OSError as error:
+        show_error(_unusable(error))
         return USER_ERROR
     except ModuleNotFoundError as error:
         if str(error.name).startswith('zegclip'):
