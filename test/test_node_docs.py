@@ -22,10 +22,11 @@ from typing import Any
 
 import pytest
 from rclpy.node import Node
-from ros_helpers import running_ros
+from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros
 import yaml
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros import camera_node, parameters, recorder_node
+from zegclip_ros.demo import NEXT_WORDS
 from zegclip_ros.topic_names import topic_token
 
 pytestmark = pytest.mark.ros
@@ -80,6 +81,42 @@ def test_every_parameter_is_described_and_bounded_as_a_descriptor_can(module: Mo
             if isinstance(one.default, int | float):
                 assert descriptor.integer_range or descriptor.floating_point_range
         node.destroy_node()
+
+
+def test_the_page_lists_the_topics_as_they_are() -> None:
+    rows = re.findall(
+        r'^\| `([^`]+)` \| (in|out) \| `([^`]+)` \| (.*?) \|', PAGE, flags=re.MULTILINE
+    )
+    with own_domain(), running_ros('-p', 'class_names:=["cat"]'):
+        rig = Rig(FakeSegmenter())
+        found = set()
+        for topic, direction, kind, wanted in rows:
+            name = topic.replace('<class>', 'cat')
+            full = rig.node.resolve_topic_name(name)
+            look = {
+                'in': rig.probe.get_subscriptions_info_by_topic,
+                'out': rig.probe.get_publishers_info_by_topic,
+            }[direction]
+            ends = [end for end in look(full) if end.node_name == 'zegclip']
+            assert [end.topic_type for end in ends] == [kind], topic
+            if 'volatile' in wanted or 'transient' in wanted:
+                profile = ends[0].qos_profile
+                shown = (profile.reliability.name, profile.durability.name.replace('_', ' '))
+                assert wanted.lower().startswith(', '.join(shown).lower()), topic
+            found.add(full)
+        own = rig.node.get_publisher_names_and_types_by_node('zegclip', '/')
+        images = {name for name, _ in own if name.startswith('/zegclip/')}
+        assert images == {name for name in found if name.startswith('/zegclip/')}
+        rig.close()
+
+
+def test_the_last_words_of_the_demo_are_none_that_the_model_was_trained_on() -> None:
+    trained = set()
+    for path in (ROOT / 'config' / 'words').glob('*.yaml'):
+        for name, entry in yaml.safe_load(path.read_text(encoding='utf-8')).items():
+            trained |= {name, *entry.get('phrases', [])}
+    assert len(trained) > 100
+    assert not set(Vocabulary.parse(NEXT_WORDS[-1]).names) & trained
 
 
 def test_the_vocabulary_messages_on_the_page_are_what_they_seem() -> None:

@@ -37,9 +37,9 @@ FIRST_WORDS = ('person', 'cat', 'dining table', 'bowl', 'car')
 NEXT_WORDS = (
     '[{"name": "human", "phrases": ["woman", "face"], "color": "#ff8800"}, '
     '{"name": "kitten", "phrases": ["tabby cat"]}, "mug", "spoon", "wooden table"]',
-    'astronaut, espresso, whiskers of a tabby, night sky',
+    'astronaut, furry pet, espresso, breakfast table',
 )
-"""What the recorder publishes; "astronaut" and "espresso" occur nowhere in training."""
+"""What the recorder publishes; no phrase of the last list occurs anywhere in training."""
 _POLL = 0.2
 _TAIL = 30
 
