@@ -18,6 +18,7 @@ Reading is strict: a file that does not fit its model to the last key is refused
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 import json
 import os
@@ -110,7 +111,8 @@ def save_checkpoint(
         partial.write_bytes(save(tensors, metadata=_metadata(checkpoint)))
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what stopped the write may stop this as well
+            partial.unlink()
         raise CheckpointError(f'Cannot write the checkpoint {path}: {error}.') from error
 
 
@@ -169,15 +171,17 @@ def _read_metadata(
     return config, settings
 
 
-def _from_json(kind: type[Any], values: dict[str, Any]) -> Any:
+def _from_json(kind: type[Any], values: object) -> Any:  # noqa: ANN401 - ``kind``
     """Build a dataclass from JSON: lists become tuples, ``vision`` a ``VisionConfig``."""
+    if not isinstance(values, dict):
+        raise TypeError(f'expected an object, but got {values!r}')
     known = {entry.name for entry in fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f'unknown key {unknown[0]!r}')
     converted = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     if 'vision' in converted:
-        converted['vision'] = _from_json(VisionConfig, converted['vision'])
+        converted['vision'] = _from_json(VisionConfig, values['vision'])
     return kind(**converted)
 
 
@@ -211,6 +215,6 @@ def _first(keys: Iterable[str]) -> str:
     return (', '.join(listed[:3]) or 'none') + more
 
 
-def with_settings(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
+def with_settings(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:  # noqa: ANN401
     """Return the checkpoint with some settings changed."""
     return replace(checkpoint, settings=replace(checkpoint.settings, **changes))

@@ -13,10 +13,10 @@
 # limitations under the License.
 """The light decoder: text embeddings find their patches.
 
-Reference: Zhou et al., "ZegCLIP", CVPR 2023, https://arxiv.org/abs/2212.03588, section 3.3. Parameter
-names are those of its release, less the weights that take no part there: the self-attention and
-``norm1`` of every layer, and all of the last layer but its query and key projections (only that
-layer's attention logits are the prediction).
+Reference: Zhou et al., "ZegCLIP", CVPR 2023, https://arxiv.org/abs/2212.03588, section 3.3.
+Parameter names are those of its release, less the weights that take no part there: the
+self-attention and ``norm1`` of every layer, and all of the last layer but its query and key
+projections (only that layer's attention logits are the prediction).
 """
 
 import torch
@@ -38,7 +38,7 @@ class CrossAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
-        """Attend from ``queries`` ``(B, K, C)`` to ``tokens`` ``(B, N, C)``; gives ``(B, K, C)``."""
+        """Attend from ``queries`` ``(B, K, C)`` to ``tokens`` ``(B, N, C)``."""
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.q(queries), self.k(tokens), self.v(tokens))
@@ -89,8 +89,8 @@ class MaskAttention(nn.Module):
         """
         query = self.q(queries) * self.scale
         offset = query @ self.k.bias
-        logits: Tensor = (query @ self.k.weight) @ tokens.transpose(1, 2)
-        return logits + offset.unsqueeze(-1)
+        logits: Tensor = (query @ self.k.weight) @ tokens.transpose(1, 2) + offset.unsqueeze(-1)
+        return logits
 
 
 class MaskLayer(nn.Module):
@@ -204,11 +204,13 @@ class MaskDecoder(nn.Module):
         _check_shapes(patch_tokens, image_embedding, text_embeddings)
         queries = self.relationship(text_embeddings, image_embedding)
         tokens = patch_tokens.flatten(2).transpose(1, 2)
-        for layer in self.layers[:-1]:
+        *full, last = self.layers
+        for layer in full:
             queries = layer(queries, tokens)
         canvas = patch_tokens if canvas is None else canvas
-        logits: Tensor = self.layers[-1](queries, canvas.flatten(2).transpose(1, 2))
-        return logits.unflatten(2, canvas.shape[2:])
+        logits: Tensor = last(queries, canvas.flatten(2).transpose(1, 2))
+        out: Tensor = logits.unflatten(2, canvas.shape[2:])
+        return out
 
 
 def _check_shapes(patch_tokens: Tensor, image_embedding: Tensor, text_embeddings: Tensor) -> None:
@@ -216,8 +218,8 @@ def _check_shapes(patch_tokens: Tensor, image_embedding: Tensor, text_embeddings
     batch, dim = patch_tokens.shape[:2]
     if image_embedding.shape != (batch, dim) or text_embeddings.shape[1:] != (dim,):
         raise ValueError(
-            'Expected patch tokens (B, C, h, w), image embedding (B, C) and text embeddings (K, C), '
-            f'but got {tuple(patch_tokens.shape)}, {tuple(image_embedding.shape)} and '
+            'Expected patch tokens (B, C, h, w), image embedding (B, C) and text embeddings '
+            f'(K, C), but got {tuple(patch_tokens.shape)}, {tuple(image_embedding.shape)} and '
             f'{tuple(text_embeddings.shape)}.'
         )
     if not len(text_embeddings):

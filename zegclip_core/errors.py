@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the library raises when a user's input is at fault: one line that says what, allowed, given."""
+"""What the library raises when a user's input is at fault: one line, fit to be shown."""
 
 
 class ZegCLIPError(Exception):

@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-import torch.nn.functional as F  # noqa: N812 - torch's own documentation names it so
+import torch.nn.functional as F
 
 CLASS_CHUNK = 16
 """How many classes are brought to full size at once, so that memory does not grow with them."""

@@ -25,7 +25,6 @@ import torch.nn.functional as F
 from zegclip_core.decoder import MaskDecoder
 from zegclip_core.vit import VisionConfig, VisionTransformer
 
-
 _INITIAL_SCALE = 200.0
 _INITIAL_BIAS = -2.0
 

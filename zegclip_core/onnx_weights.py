@@ -102,7 +102,10 @@ def _named_weights(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     return named
 
 
-def _biased_products(graph: Any, arrays: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _biased_products(
+    graph: Any,  # noqa: ANN401 - onnx.GraphProto, and onnx may be absent
+    arrays: dict[str, Any],
+) -> Iterator[tuple[str, str]]:
     """Yield the names of bias and matrix of every product that a bias is added to."""
     producers = {output: node for node in graph.node for output in node.output}
     for node in graph.node:

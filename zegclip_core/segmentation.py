@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
 from zegclip_core.vocabulary import Vocabulary
 
 UNLABELLED = 255

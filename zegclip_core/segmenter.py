@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-import torch.nn.functional as F  # noqa: N812 - torch's own documentation names it so
+import torch.nn.functional as F
 from zegclip_core.checkpoint import ModelSettings
 from zegclip_core.devices import pick_device, pick_precision
 from zegclip_core.errors import ImageError, ModelError
@@ -260,18 +260,19 @@ class Segmenter:
         return best_class(logits[0], (height, width), words.bias, are_logits=True)
 
 
-def check_image(image: object) -> None:
+def check_image(image: npt.NDArray[np.uint8]) -> None:
     """Refuse what is no RGB image.
 
     Raises:
         ImageError: If it is no uint8 array of shape ``(H, W, 3)`` with at least one pixel.
     """
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3:
-        if image.shape[2] == 3 and image.size:
-            return
+    is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
+    if is_array and image.shape[2] == 3 and image.size:
+        return
     given = (
         f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
     )
     raise ImageError(
-        f'Expected an image to be a uint8 array of shape (H, W, 3) with H, W >= 1, but got {given}.'
+        'Expected an image to be a uint8 array of shape (H, W, 3) with H, W >= 1, '
+        f'but got {given}.'
     )

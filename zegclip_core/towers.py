@@ -99,7 +99,7 @@ def vision_config(
     head_width: int,
     activation: Literal['gelu', 'quick_gelu'],
     heads: int | None = None,
-    **settings: Any,
+    **settings: Any,  # noqa: ANN401 - fields of VisionConfig
 ) -> VisionConfig:
     """Read a tower's shape off its weights.
 
@@ -186,7 +186,7 @@ def timm_tower(
     *,
     head_width: int = CLIP_HEAD_WIDTH,
     where: str,
-    **settings: Any,
+    **settings: Any,  # noqa: ANN401 - fields of VisionConfig
 ) -> ImageTower:
     """Take weights in timm's layout of a ViT (plain, DINOv2 or CLIP kind).
 
@@ -211,7 +211,7 @@ def timm_tower(
         )
     tower['class_embedding'] = tower['class_embedding'].flatten()
     tower['positional_embedding'] = tower['positional_embedding'].flatten(0, -2)
-    defaults = {'norm_eps': DINOV2_EPS, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD}
+    defaults: dict[str, Any] = {'norm_eps': DINOV2_EPS, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD}
     config = vision_config(tower, head_width=head_width, activation='gelu', **defaults | settings)
     return ImageTower(config, tower)
 
@@ -237,9 +237,9 @@ def _timm_tower(reference: TowerReference) -> ImageTower:
     return timm_tower(model.state_dict(), where=str(reference), **settings)
 
 
-def _create_timm(timm: Any, reference: TowerReference) -> Any:
+def _create_timm(timm: Any, reference: TowerReference) -> Any:  # noqa: ANN401 - not annotated
     """Build a timm model with weights from a file or, if none is named, from timm's hub."""
-    path = reference.path
+    path = None if reference.path is None else str(Path(reference.path).expanduser())
     if path is not None and not Path(path).is_file():
         raise TowerError(f'Expected a file with timm weights, but there is none at {path}.')
     try:

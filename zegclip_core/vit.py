@@ -14,7 +14,8 @@
 """The image tower: a lean ViT with deep prompt tokens, for CLIP and DINOv2 weights.
 
 Parameter names are CLIP's (https://github.com/openai/CLIP, MIT) as open_clip keeps them, and the
-prompts' names are those of ZegCLIP's release, so that published weights load under their own names.
+prompts' names are those of ZegCLIP's release, so that published weights load under their own
+names.
 
 References:
     Dosovitskiy et al., "An Image is Worth 16x16 Words", https://arxiv.org/abs/2010.11929.
@@ -134,7 +135,8 @@ class PromptedAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """Return tokens ``(B, N, D)`` as ``(B, heads, N, D / heads)``."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        parts: Tensor = x.unflatten(-1, (self.heads, -1))
+        return parts.transpose(1, 2)
 
     def forward(self, x: Tensor, prompts: Tensor | None) -> Tensor:
         """Attend.

@@ -23,7 +23,6 @@ import unicodedata
 
 import numpy as np
 import numpy.typing as npt
-
 from zegclip_core.colors import assign_colors, Color
 from zegclip_core.errors import VocabularyError
 
@@ -63,17 +62,19 @@ def clean_text(text: object, what: str) -> str:
             f'with {len(cleaned)}.'
         )
     if any(char == '\ufffd' or unicodedata.category(char) in {'Cc', 'Cs'} for char in cleaned):
-        raise VocabularyError(f'Expected {what} to be readable UTF-8 text, but got {_shown(text)}.')
+        raise VocabularyError(
+            f'Expected {what} to be readable UTF-8 text, but got {_shown(text)}.'
+        )
     return cleaned
 
 
-def _clean_color(value: object, name: str) -> Color:
+def _clean_color(value: Any, name: str) -> Color:  # noqa: ANN401 - decoded JSON
     """Return an RGB colour given as ``[r, g, b]`` or ``"#rrggbb"``."""
     if isinstance(value, str) and re.fullmatch(r'#[0-9a-fA-F]{6}', value):
         return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)
-    if isinstance(value, list | tuple) and len(value) == 3:
-        if all(type(part) is int and 0 <= part <= 255 for part in value):
-            return value[0], value[1], value[2]
+    is_triple = isinstance(value, list | tuple) and len(value) == 3
+    if is_triple and all(type(part) is int and 0 <= part <= 255 for part in value):
+        return value[0], value[1], value[2]
     raise VocabularyError(
         f'Expected the color of class {name!r} to be [r, g, b] with integers from 0 to 255 or '
         f'"#rrggbb", but got {_shown(value)}.'

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A folder of pictures and masks: ``images/SPLIT/*``, ``labels/SPLIT/*.png`` and ``classes.txt``."""
+"""A folder of pictures and masks: ``images/SPLIT/``, ``labels/SPLIT/``, ``classes.txt``."""
 
 from dataclasses import dataclass
 from pathlib import Path

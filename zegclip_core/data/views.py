@@ -11,13 +11,14 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Views: the crops and scales of a picture that a model is trained on, each the same every time."""
+"""Views: the crops and scales of a picture that a model is trained on, repeatable by seed."""
 
 from dataclasses import dataclass
 import hashlib
 import json
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
@@ -87,3 +88,39 @@ def view_seed(seed: int, name: str, view: int) -> int:
     """Return the seed of one view of one picture, the same on every machine."""
     text = json.dumps([seed, name, view])
     return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) % 2**63
+
+
+def split_indices(count: int, every: int, *, held_out: bool) -> list[int]:
+    """Return the pictures that are kept for training or held out of it.
+
+    Args:
+        count: Number of pictures.
+        every: Every n-th picture is held out; 0 holds none out.
+        held_out: Whether to return those; with ``every`` 0 all are returned either way.
+
+    """
+    if every == 0:
+        return list(range(count))
+    return [index for index in range(count) if (index % every == 0) == held_out]
+
+
+def asked_classes(labels: Tensor | npt.NDArray[np.uint8], count: int, absent: int) -> list[int]:
+    """Return the classes that a validation picture is asked for.
+
+    Args:
+        labels: Class indices, uint8 of any shape.
+        count: Number of classes of the dataset.
+        absent: How many classes beside the present ones; -1 for all.
+
+    Returns:
+        Class indices; the absent ones are spread evenly over the dataset's classes, the same each
+        time.
+
+    """
+    present = present_classes(torch.as_tensor(labels))
+    others = [index for index in range(count) if index not in present]
+    if 0 <= absent < len(others):
+        start = sum(present) % max(len(others), 1)
+        step = len(others) // absent if absent else 1
+        others = [others[(start + step * k) % len(others)] for k in range(absent)]
+    return present + others

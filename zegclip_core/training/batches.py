@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
 from zegclip_core.data.folder import IGNORED
 from zegclip_core.data.views import present_classes
 from zegclip_core.training.config import SourceConfig

@@ -20,7 +20,6 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints, Literal, TypeVar
 
 import yaml
-
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.errors import ConfigError
 
@@ -257,7 +256,9 @@ def _convert(hint: Any, value: object, key: str) -> Any:  # noqa: ANN401 - any s
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         if value not in inner:
-            raise ConfigError(f'Expected {key} to be one of {", ".join(inner)}, but got {value!r}.')
+            raise ConfigError(
+                f'Expected {key} to be one of {", ".join(inner)}, but got {value!r}.'
+            )
         return value
     if origin is UnionType:
         if value is None and NoneType in inner:

@@ -202,4 +202,3 @@ def encode_views(tower: VisionTransformer, images: Tensor) -> tuple[Tensor, Tens
 
 def _digest(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-
 from zegclip_core.data.folder import FolderDataset
 from zegclip_core.data.views import random_view, view_seed, ViewConfig, whole_view
 from zegclip_core.training.views import Batch

@@ -19,8 +19,8 @@ from pathlib import Path
 import cv2
 import lightning
 import numpy as np
+import numpy.typing as npt
 import torch
-
 from zegclip_core.drawing import draw_overlay
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.training.task import SegmentationTask, ValidationSet
@@ -58,10 +58,10 @@ class ValidationPictures(lightning.Callback):
             ]
             sheet = np.concatenate(rows)[:, :, ::-1]
             name = Path(entry.config.root).name
-            path = self._folder / f'{name}-{trainer.global_step:06d}.jpg'
+            path = self._folder / f'{name}-{trainer.global_step:06d}.png'
             cv2.imwrite(str(path), sheet)
 
-    def _row(self, task: SegmentationTask, number: int, index: int) -> np.ndarray:
+    def _row(self, task: SegmentationTask, number: int, index: int) -> npt.NDArray[np.uint8]:
         """Return picture, prediction and truth side by side, RGB uint8."""
         entry = self._validation[number]
         batch = entry.views.batch(0, [index])

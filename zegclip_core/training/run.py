@@ -23,9 +23,9 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQ
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 import torch
 from torch.utils.data import DataLoader
-
 from zegclip_core.checkpoint import Checkpoint, ModelSettings, save_checkpoint
 from zegclip_core.data.folder import FolderDataset
+from zegclip_core.data.views import split_indices
 from zegclip_core.model import ZegCLIP, ZegCLIPConfig
 from zegclip_core.text import load_text_tower, TextEncoder
 from zegclip_core.towers import ImageTower, load_image_tower
@@ -34,7 +34,8 @@ from zegclip_core.training.config import SourceConfig, TrainConfig, ValidationCo
 from zegclip_core.training.features import FeatureStore
 from zegclip_core.training.live import LiveViews
 from zegclip_core.training.pictures import ValidationPictures
-from zegclip_core.training.task import BatchStream, SegmentationTask, ValidationSet, Views
+from zegclip_core.training.task import BatchStream, SegmentationTask, ValidationSet
+from zegclip_core.training.views import Views
 from zegclip_core.training.words import ClassWords, PhraseTable, read_words
 from zegclip_core.vit import IMAGENET_MEAN, IMAGENET_STD, VisionConfig
 
@@ -99,20 +100,6 @@ def fill_tower(network: ZegCLIP, tower: ImageTower) -> None:
         raise ValueError(f'Expected the tower to fill {odd[0]}, but it does not.')
 
 
-def split_indices(count: int, every: int, *, held_out: bool) -> list[int]:
-    """Return the pictures that are kept for training or held out of it.
-
-    Args:
-        count: Number of pictures.
-        every: Every n-th picture is held out; 0 holds none out.
-        held_out: Whether to return those; with ``every`` 0 all are returned either way.
-
-    """
-    if every == 0:
-        return list(range(count))
-    return [index for index in range(count) if (index % every == 0) == held_out]
-
-
 class Run:
     """A training run.
 
@@ -167,7 +154,9 @@ class Run:
         words = [ClassWords(name) for name in dataset.classes]
         return ValidationSet(entry, views, dataset.classes, PhraseTable(words, self._encoder))
 
-    def _makers(self, views: Sequence[Views], words: Sequence[tuple[ClassWords, ...]]) -> list[QueryMaker]:
+    def _makers(
+        self, views: Sequence[Views], words: Sequence[tuple[ClassWords, ...]]
+    ) -> list[QueryMaker]:
         tables = [PhraseTable(entry, self._encoder) for entry in words]
         makers = []
         for index, source in enumerate(self.config.train):
@@ -211,7 +200,7 @@ class Run:
         config = self.config
         saver = ModelCheckpoint(
             dirpath=self.folder,
-            filename='step-{step}',
+            filename='{step}',
             save_last=True,
             every_n_train_steps=min(config.schedule.validate_every, config.schedule.steps),
             enable_version_counter=False,

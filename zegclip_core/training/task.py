@@ -20,11 +20,10 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor
-import torch.nn.functional as F  # noqa: N812 - torch's own documentation names it so
+import torch.nn.functional as F
 from torch.utils.data import IterableDataset
-
 from zegclip_core.data.folder import IGNORED
-from zegclip_core.data.views import present_classes
+from zegclip_core.data.views import asked_classes
 from zegclip_core.inference import resize_maps
 from zegclip_core.losses import NonExclusiveLoss
 from zegclip_core.metrics import ConfusionMatrix
@@ -127,6 +126,8 @@ class SegmentationTask(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch."""
         generator = self._generator()
+        # Dropout draws from torch's own source, which a resumed run would find elsewhere.
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
         query = self._makers[batch.source].make(batch.labels, generator)
         window = self._window(batch, generator)
         logits = self._logits(batch, query.text.to(self.device), window).float()
@@ -172,9 +173,7 @@ class SegmentationTask(lightning.LightningModule):
     def validation_step(self, batch: Batch, _: int, dataloader_idx: int = 0) -> None:
         """Count the predictions of one picture."""
         labels = self.predict_labels(batch, dataloader_idx)
-        self._matrices[dataloader_idx].update(
-            labels.cpu().numpy(), batch.labels[0].cpu().numpy()
-        )
+        self._matrices[dataloader_idx].update(labels.cpu().numpy(), batch.labels[0].cpu().numpy())
 
     def predict_labels(self, batch: Batch, dataset: int) -> Tensor:
         """Return the class of every pixel of one picture, int64 ``(H, W)``, without threshold."""
@@ -217,25 +216,3 @@ def _crop(labels: Tensor, window: tuple[slice, slice] | None, patch: int) -> Ten
         return labels
     rows, columns = (slice(part.start * patch, part.stop * patch) for part in window)
     return labels[:, rows, columns]
-
-
-def asked_classes(labels: Tensor, count: int, absent: int) -> list[int]:
-    """Return the classes that a validation picture is asked for.
-
-    Args:
-        labels: Class indices, uint8 of any shape.
-        count: Number of classes of the dataset.
-        absent: How many classes beside the present ones; -1 for all.
-
-    Returns:
-        Class indices; the absent ones are spread evenly over the dataset's classes, the same each
-        time.
-
-    """
-    present = present_classes(labels)
-    others = [index for index in range(count) if index not in present]
-    if 0 <= absent < len(others):
-        start = sum(present) % max(len(others), 1)
-        step = len(others) // absent if absent else 1
-        others = [others[(start + step * k) % len(others)] for k in range(absent)]
-    return present + others

@@ -19,9 +19,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-import torch.nn.functional as F  # noqa: N812 - torch's own documentation names it so
+import torch.nn.functional as F
 import yaml
-
 from zegclip_core.errors import ConfigError
 from zegclip_core.templates import fill_template
 from zegclip_core.text import TextEncoder

@@ -1,0 +1,202 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The segmenter: sizes, thresholds, calibration, caching, sliding windows, errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import write_published
+import torch
+from zegclip_core.errors import ImageError, ModelError
+from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.segmenter import Segmenter, working_size
+from zegclip_core.vocabulary import Vocabulary, VocabularyClass
+
+WORDS = Vocabulary.from_names(['cat', 'traffic light', 'tree'])
+
+
+@pytest.fixture(scope='module')
+def path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_published(tmp_path_factory.mktemp('model') / 'tiny.pth'))
+
+
+@pytest.fixture(scope='module')
+def segmenter(path: str) -> Segmenter:
+    return Segmenter.load(path, device='cpu', precision='fp32')
+
+
+def _image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 7), (2, 3000), (33, 47), (480, 640)])
+def test_labels_have_the_size_of_the_image(segmenter: Segmenter, size: tuple[int, int]) -> None:
+    result = segmenter.segment(_image(*size), WORDS)
+    assert result.labels.shape == result.scores.shape == size
+    assert result.labels.dtype == np.uint8
+    assert result.scores.dtype == np.float32
+    assert set(np.unique(result.labels)) <= {0, 1, 2}
+    assert result.vocabulary is WORDS
+    assert sum(result.shares().values()) == pytest.approx(1.0)
+
+
+def test_a_view_into_another_array_is_taken(segmenter: Segmenter) -> None:
+    image = _image(20, 30)
+    turned = image[::-1, ::-1, ::-1]
+    expected = segmenter.segment(np.ascontiguousarray(turned), WORDS)
+    assert np.array_equal(segmenter.segment(turned, WORDS).labels, expected.labels)
+
+
+def test_the_working_size_keeps_the_aspect_and_is_capped() -> None:
+    def size(height: int, width: int) -> tuple[int, int]:
+        return working_size(height, width, short_side=364, patch_size=14)
+
+    assert size(480, 640) == (364, 476)
+    assert size(640, 480) == (476, 364)
+    assert size(1080, 1920) == (364, 644)
+    assert size(1, 1) == (364, 364)
+    for height, width in ((2, 3000), (3000, 2), (1, 100_000)):
+        rows, columns = size(height, width)
+        assert rows % 14 == columns % 14 == 0
+        assert min(rows, columns) >= 14
+        assert max(rows, columns) <= 8 * 364
+        assert rows * columns <= 4 * 364**2
+
+
+def test_chosen_is_the_best_score_of_each_class_alone(segmenter: Segmenter) -> None:
+    image = _image(24, 40)
+    alone = np.stack(
+        [segmenter.segment(image, Vocabulary((entry,))).scores for entry in WORDS.classes]
+    )
+    result = segmenter.segment(image, WORDS)
+    assert np.array_equal(result.labels, alone.argmax(axis=0))
+    np.testing.assert_allclose(result.scores, alone.max(axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_more_classes_than_a_chunk_are_chosen_from_rightly(segmenter: Segmenter) -> None:
+    image = _image(16, 16)
+    words = Vocabulary.from_names([f'thing {number}' for number in range(40)])
+    alone = np.stack(
+        [segmenter.segment(image, Vocabulary((entry,))).scores for entry in words.classes]
+    )
+    assert np.array_equal(segmenter.segment(image, words).labels, alone.argmax(axis=0))
+
+
+def test_thresholds_leave_pixels_unlabelled(segmenter: Segmenter) -> None:
+    image = _image(24, 40)
+    plain = segmenter.segment(image, WORDS)
+    best = int(np.bincount(plain.labels.ravel()).argmax())
+    cut = float(np.median(plain.scores[plain.labels == best]))
+    classes = list(WORDS.classes)
+    classes[best] = VocabularyClass(classes[best].name, threshold=cut)
+    result = segmenter.segment(image, Vocabulary(tuple(classes)))
+    below = (plain.labels == best) & (plain.scores < np.float32(cut))
+    assert below.any()
+    assert (result.labels[below] == UNLABELLED).all()
+    assert np.array_equal(result.labels[~below], plain.labels[~below])
+    assert result.unlabelled_share == pytest.approx(below.mean())
+
+
+def test_the_models_threshold_can_be_overruled(path: str) -> None:
+    strict = Segmenter.load(path, device='cpu', precision='fp32', threshold=1.0)
+    assert strict.segment(_image(9, 9), WORDS).unlabelled_share == 1.0
+
+
+def test_a_known_phrase_is_not_encoded_again(path: str) -> None:
+    segmenter = Segmenter.load(path, device='cpu', precision='fp32')
+    segmenter.encode(WORDS)
+    assert segmenter.encoded_phrases == 3
+    segmenter.segment(_image(8, 8), Vocabulary.from_names(['tree', 'cat']))
+    assert segmenter.encoded_phrases == 3
+    segmenter.encode(Vocabulary((VocabularyClass('cat', phrases=('kitten', 'tree')),)))
+    assert segmenter.encoded_phrases == 4
+
+
+def test_further_phrases_change_the_embedding(segmenter: Segmenter) -> None:
+    both = segmenter.encode(Vocabulary((VocabularyClass('cat', phrases=('tree',)),)))
+    single = segmenter.encode(WORDS)
+    mean = single.embeddings[0] + single.embeddings[2]
+    torch.testing.assert_close(both.embeddings[0], mean / mean.norm())
+
+
+def test_sliding_a_window_as_large_as_the_image_is_whole(path: str) -> None:
+    image = _image(32, 32)
+    whole, slide = (
+        Segmenter.load(path, device='cpu', precision='fp32', mode=mode)
+        for mode in ('whole', 'slide')
+    )
+    assert slide.settings.crop == 32
+    assert np.array_equal(whole.segment(image, WORDS).labels, slide.segment(image, WORDS).labels)
+    wide = _image(32, 90)
+    assert slide.segment(wide, WORDS).labels.shape == (32, 90)
+
+
+def test_bfloat16_mostly_agrees(path: str, segmenter: Segmenter) -> None:
+    half = Segmenter.load(path, device='cpu', precision='bf16')
+    assert half.dtype == torch.bfloat16
+    image = _image(64, 64)
+    found, exact = half.segment(image, WORDS), segmenter.segment(image, WORDS)
+    assert (found.labels == exact.labels).mean() > 0.9
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_cuda_agrees(path: str, segmenter: Segmenter) -> None:
+    cuda = Segmenter.load(path, device='cuda', precision='fp32')
+    image = _image(64, 64)
+    found, exact = cuda.segment(image, WORDS), segmenter.segment(image, WORDS)
+    np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    'image',
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+        None,
+    ],
+)
+def test_what_is_no_image_is_refused(segmenter: Segmenter, image: np.ndarray) -> None:
+    with pytest.raises(ImageError, match='uint8 array of shape'):
+        segmenter.segment(image, WORDS)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'device': 'tpu'}, 'tpu'),
+        ({'device': 'cuda:99'}, 'cuda:99'),
+        ({'precision': 'int4'}, 'int4'),
+        ({'device': 'cpu', 'precision': 'fp16'}, 'fp16'),
+        ({'device': 'cpu', 'short_side': 3}, 'short side'),
+        ({'device': 'cpu', 'threshold': 1.5}, 'threshold'),
+        ({'device': 'cpu', 'mode': 'half'}, 'half'),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(
+    path: str, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        Segmenter.load(path, **settings)  # type: ignore[arg-type]
+
+
+def test_a_model_file_from_another_folder_works(path: str, tmp_path: Path) -> None:
+    moved = tmp_path / 'my model.pth'
+    moved.write_bytes(Path(path).read_bytes())
+    segmenter = Segmenter.load(str(moved), device='cpu')
+    segmenter.warm_up()
+    assert segmenter.model_name == str(moved)

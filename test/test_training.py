@@ -1,0 +1,360 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Training: configurations, words, batches, kept features, and a run from start to model."""
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from tiny_models import published_state
+import torch
+from zegclip_core.cli.main import main
+from zegclip_core.data.folder import FolderDataset, Sample
+from zegclip_core.data.views import (
+    asked_classes,
+    random_view,
+    split_indices,
+    ViewConfig,
+    whole_view,
+)
+from zegclip_core.errors import ConfigError, DataError
+from zegclip_core.evaluation import evaluate, parse_renames
+from zegclip_core.segmenter import Segmenter
+from zegclip_core.text import TextEncoder
+from zegclip_core.training.batches import balance_weights, batch_order, QueryMaker
+from zegclip_core.training.config import load_config, SourceConfig
+from zegclip_core.training.task import SegmentationTask
+from zegclip_core.training.views import Batch
+from zegclip_core.training.words import ClassWords, PhraseTable, read_words
+
+CONFIG = Path(__file__).parent.parent / 'config' / 'train' / 'everyday-s.yaml'
+COLORS = {'red square': (200, 30, 30), 'blue square': (30, 30, 200)}
+
+
+@pytest.fixture(scope='module')
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write pictures of coloured halves."""
+    root = tmp_path_factory.mktemp('squares')
+    rng = np.random.default_rng(0)
+    (root / 'classes.txt').write_text('\n'.join(COLORS) + '\n')
+    for split, count in (('train', 6), ('val', 3)):
+        for kind in ('images', 'labels'):
+            (root / kind / split).mkdir(parents=True)
+        for index in range(count):
+            labels = np.zeros((48, 64), np.uint8)
+            labels[:, rng.integers(16, 48) :] = 1
+            labels[:4] = 255
+            image = np.array(list(COLORS.values()), np.uint8)[np.minimum(labels, 1)]
+            image = np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(root / f'images/{split}/{index}.png'), image[:, :, ::-1])
+            cv2.imwrite(str(root / f'labels/{split}/{index}.png'), labels)
+    return root
+
+
+@pytest.fixture(scope='module')
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Write a small CLIP in OpenAI's layout and return its reference."""
+    state = {}
+    for key, value in published_state().items():
+        if key.startswith('backbone.') and 'prompt' not in key:
+            state[key.replace('backbone.', 'visual.')] = value
+        elif key.startswith('text_encoder.'):
+            state[key.removeprefix('text_encoder.')] = value
+    path = tmp_path_factory.mktemp('clip') / 'clip.pt'
+    torch.save(state, path)
+    return str(path)
+
+
+class _PowerCutError(Exception):
+    """What stops a run half-way."""
+
+
+class _Words:
+    """A text tower whose embeddings follow from the text alone."""
+
+    name = 'test'
+    embed_dim = 8
+
+    def encode(self, texts: list[str]) -> torch.Tensor:
+        rows = [torch.randn(8, generator=torch.Generator().manual_seed(len(t))) for t in texts]
+        return torch.nn.functional.normalize(torch.stack(rows), dim=-1)
+
+
+@pytest.fixture
+def encoder() -> TextEncoder:
+    return TextEncoder(_Words(), ['{}', 'a photo of a {}'])
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    config = load_config(CONFIG)
+    assert config.name == 'everyday-s'
+    assert [source.split for source in config.train] == ['train', 'train']
+
+
+def test_settings_can_be_changed_by_key() -> None:
+    config = load_config(CONFIG, ['schedule.steps=7', 'train.1.root=/data', 'views.size=[28, 42]'])
+    assert config.schedule.steps == 7
+    assert config.train[1].root == '/data'
+    assert config.views.size == (28, 42)
+
+
+@pytest.mark.parametrize(
+    ('override', 'named'),
+    [
+        ('schedule.stepz=1', "schedule, but got 'stepz'"),
+        ('precision=8', 'precision to be one of'),
+        ('model.dim=wide', 'model.dim to be a int'),
+        ('train.7.root=a', '0 to 1'),
+        ('train.0.unlabelled=maybe', 'train.0.unlabelled'),
+        ('views.size=[1, 2, 3]', '2 entries'),
+        ('views.size=4', 'a list'),
+        ('train=[]', 'at least one dataset'),
+        ('schedule.steps=0', 'at least 1'),
+        ('name', 'key=value'),
+    ],
+)
+def test_a_wrong_setting_is_named(override: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        load_config(CONFIG, [override])
+
+
+def test_a_missing_or_broken_configuration_is_one_line(tmp_path: Path) -> None:
+    broken = tmp_path / 'broken.yaml'
+    broken.write_text('a: [')
+    for path in (tmp_path / 'none.yaml', broken):
+        with pytest.raises(ConfigError, match=path.name) as caught:
+            load_config(path)
+        assert '\n' not in str(caught.value)
+
+
+def test_the_shipped_words_fit_their_datasets() -> None:
+    folder = CONFIG.parent.parent / 'words'
+    street = read_words(
+        str(folder / 'street.yaml'),
+        ['sky', 'building', 'pole', 'road', 'pavement', 'tree', 'traffic sign', 'fence', 'car',
+         'pedestrian', 'bicyclist'],
+    )  # fmt: skip
+    assert all(len(entry.phrases) >= 3 for entry in street)
+    with pytest.raises(ConfigError, match='sky'):
+        read_words(str(folder / 'street.yaml'), ['car'])
+
+
+def test_views_are_the_same_for_the_same_seed_and_keep_image_and_mask_together() -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[20:40, 30:60] = 1
+    image = np.repeat(np.where(labels[..., None] == 1, 255, 0).astype(np.uint8), 3, axis=2)
+    sample = Sample(image, labels, 'x')
+    config = ViewConfig((56, 70), jitter=0.0)
+    seen = set()
+    for seed in range(8):
+        view, mask = random_view(sample, config, seed)
+        again, _ = random_view(sample, config, seed)
+        assert torch.equal(view, again)
+        # Antialiasing blurs the border, so the mask is compared away from it.
+        white = view[..., 0].float()
+        assert ((white > 250) & (mask == 0)).float().mean() < 0.03
+        assert ((white < 5) & (mask == 1)).float().mean() < 0.03
+        seen.add(view.numpy().tobytes())
+    assert len(seen) == 8
+    whole, mask = whole_view(sample, config)
+    assert whole.shape == (56, 70, 3)
+    assert mask.shape == (56, 70)
+
+
+def test_batches_visit_every_view_and_resume_where_they_stopped() -> None:
+    def order(start: int) -> list[tuple[int, list[int]]]:
+        stream = batch_order([10, 4], [0.75, 0.25], batch_size=2, seed=3, start=start)
+        return list(islice(stream, 400 - start))
+
+    full = order(0)
+    assert order(17) == full[17:]
+    sources = Counter(source for source, _ in full)
+    assert sources[0] / 400 == pytest.approx(0.75, abs=0.06)
+    first = [view for source, views in full if source == 0 for view in views][:10]
+    assert sorted(first) == list(range(10))
+
+
+def test_balance_evens_out_frequencies() -> None:
+    counts = torch.tensor([900.0, 100.0, 0.0])
+    assert balance_weights(counts, 0.0).tolist() == pytest.approx([1, 1, 1])
+    weights = balance_weights(counts, 1.0)
+    assert weights[0] * 900 == pytest.approx(weights[1] * 100)
+    assert (weights[:2] * counts[:2]).sum() / 1000 == pytest.approx(1.0)
+    assert weights[2] == 1.0
+
+
+def test_a_foreign_word_counts_only_where_it_cannot_be_true(encoder: TextEncoder) -> None:
+    own = [ClassWords('pedestrian', overlaps=('person',)), ClassWords('road'), ClassWords('car')]
+    foreign = [ClassWords('person'), ClassWords('cat'), ClassWords('car')]
+    tables = [PhraseTable(words, encoder) for words in (own, foreign)]
+    config = SourceConfig('', '', unlabelled='unknown', foreign_words=3)
+    maker = QueryMaker(config, own, tables[0], [(foreign, tables[1])], torch.ones(3))
+    labels = torch.tensor([[[0, 1], [2, 255]]], dtype=torch.uint8)
+    query = maker.make(labels, torch.Generator().manual_seed(0))
+    assert query.text.shape == (6, 8)
+    assert query.index[:3].tolist() == [0, 1, 2]
+    assert query.index[255] == 255
+    assert query.valid[:3, :3].all()
+    assert not query.valid[:, 255].any()
+    # Which foreign word stands where is random; what may be true of them is not.
+    assert sorted(query.valid[3:, :3].int().tolist()) == sorted([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
+
+
+def test_an_unlabelled_pixel_is_none_of_the_own_classes_where_the_set_says_so(
+    encoder: TextEncoder,
+) -> None:
+    words = [ClassWords('cat'), ClassWords('dog')]
+    config = SourceConfig('', '', unlabelled='none_of_these')
+    maker = QueryMaker(config, words, PhraseTable(words, encoder), [], torch.ones(2))
+    query = maker.make(torch.zeros(1, 2, 2, dtype=torch.uint8), torch.Generator())
+    assert query.valid.all()
+
+
+def test_a_class_goes_by_its_name_half_the_time(encoder: TextEncoder) -> None:
+    table = PhraseTable([ClassWords('cat', ('kitten', 'tabby cat'))], encoder)
+    generator = torch.Generator().manual_seed(0)
+    name = table.canonical([0])
+    same = [torch.equal(table.sample([0], generator), name) for _ in range(200)]
+    # One in nine of the other draws is the averaged name as well.
+    assert 0.4 < np.mean(same) < 0.7
+
+
+def test_held_out_pictures_are_not_trained_on() -> None:
+    kept, held = split_indices(11, 5, held_out=False), split_indices(11, 5, held_out=True)
+    assert held == [0, 5, 10]
+    assert sorted(kept + held) == list(range(11))
+    assert split_indices(3, 0, held_out=False) == split_indices(3, 0, held_out=True) == [0, 1, 2]
+
+
+def test_validation_asks_for_the_present_and_some_absent_classes() -> None:
+    labels = torch.tensor([3, 7, 255], dtype=torch.uint8)
+    asked = asked_classes(labels, 80, 5)
+    assert asked[:2] == [3, 7]
+    assert len(set(asked)) == 7
+    assert asked == asked_classes(labels, 80, 5)
+    assert sorted(asked_classes(labels, 9, -1)) == list(range(9))
+
+
+def test_a_dataset_that_lies_wrong_is_described(squares: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r'classes\.txt'):
+        FolderDataset(tmp_path, 'train')
+    with pytest.raises(DataError, match='no_split'):
+        FolderDataset(squares, 'no_split')
+    root = tmp_path / 'copy'
+    for kind in ('images', 'labels'):
+        (root / kind / 'train').mkdir(parents=True)
+    (root / 'classes.txt').write_text('a\n')
+    cv2.imwrite(str(root / 'images/train/1.png'), np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(DataError, match='1 have none'):
+        FolderDataset(root, 'train')
+    cv2.imwrite(str(root / 'labels/train/1.png'), np.full((4, 4), 9, np.uint8))
+    with pytest.raises(DataError, match='but got 9'):
+        FolderDataset(root, 'train')[0]
+    cv2.imwrite(str(root / 'labels/train/1.png'), np.zeros((4, 5), np.uint8))
+    with pytest.raises(DataError, match='size'):
+        FolderDataset(root, 'train')[0]
+
+
+def test_renames_are_read_and_checked() -> None:
+    assert parse_renames('car = automobile,tree=bush', ['car', 'tree']) == {
+        'car': 'automobile',
+        'tree': 'bush',
+    }
+    assert parse_renames('', ['car']) == {}
+    for text in ('boat=ship', 'car', 'car='):
+        with pytest.raises(DataError, match='class=word'):
+            parse_renames(text, ['car'])
+
+
+def _arguments(squares: Path, clip: str, out: Path, *settings: str) -> list[str]:
+    reference = f'open_clip:ViT-B-16-quickgelu/file:{clip}'
+    config = out / 'squares.yaml'
+    out.mkdir(parents=True, exist_ok=True)
+    config.write_text(
+        f"""
+name: squares
+output: {out}
+towers: {{image: "{reference}", text: "{reference}"}}
+model: {{dim: 32, decoder_layers: 2, decoder_heads: 4, decoder_mlp_dim: 32, detail_width: 8}}
+views: {{size: [48, 64], scale: [0.5, 1.0], jitter: 0.0}}
+train: [{{root: "{squares}", split: train, views: 3, unlabelled: unknown}}]
+validate: [{{root: "{squares}", split: val}}]
+schedule: {{steps: 60, batch_size: 4, learning_rate: 0.003, validate_every: 30}}
+loss: {{mask_weight: 20.0, cross_entropy_weight: 1.0, window: [4, 5]}}
+settings: {{short_side: 48}}
+"""
+    )
+    return ['train', '--config', str(config), *settings]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('prompts', [0, 2])
+def test_a_run_learns_and_leaves_a_model(
+    squares: Path, clip: str, tmp_path: Path, prompts: int
+) -> None:
+    arguments = _arguments(squares, clip, tmp_path, f'model.prompt_tokens={prompts}')
+    assert main(arguments) == 0
+    folder = tmp_path / 'squares'
+    assert list((folder / 'pictures').glob('*.png'))
+    assert (folder / 'logs' / 'metrics.csv').is_file()
+    assert (tmp_path / 'features').is_dir() == (prompts == 0)
+    segmenter = Segmenter.load(str(folder / 'squares.safetensors'), device='cpu')
+    dataset = FolderDataset(squares, 'val')
+    result = evaluate(segmenter, dataset, range(len(dataset)))
+    assert result.images == 3
+    assert result.metrics.miou > 0.8
+
+
+@pytest.mark.slow
+def test_a_resumed_run_ends_as_an_uninterrupted_one(
+    squares: Path, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ('schedule.steps=8', 'schedule.validate_every=3', 'schedule.threads=1')
+    assert main(_arguments(squares, clip, tmp_path, *settings, 'name=whole')) == 0
+    arguments = [*_arguments(squares, clip, tmp_path, *settings, 'name=parts'), '--resume']
+    step = SegmentationTask.training_step
+
+    def stops_at_the_fifth(task: SegmentationTask, batch: Batch, index: int) -> torch.Tensor:
+        if task.global_step == 5:
+            raise _PowerCutError
+        return step(task, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationTask, 'training_step', stops_at_the_fifth)
+        with pytest.raises(_PowerCutError):
+            main(arguments)
+    assert not (tmp_path / 'parts' / 'parts.safetensors').exists()
+    assert main(arguments) == 0
+    whole, parts = (load_file(tmp_path / n / f'{n}.safetensors') for n in ('whole', 'parts'))
+    assert whole.keys() == parts.keys()
+    for key, value in whole.items():
+        assert torch.equal(value, parts[key]), key
+
+
+@pytest.mark.slow
+def test_evaluate_writes_the_figures_that_its_table_shows(
+    squares: Path, clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(_arguments(squares, clip, tmp_path, 'schedule.steps=2')) == 0
+    model, figures = tmp_path / 'squares' / 'squares.safetensors', tmp_path / 'figures.json'
+    arguments = ['evaluate', '--model', str(model), '--data', str(squares), '--json', str(figures)]
+    assert main([*arguments, '--rename', 'red square=crimson']) == 0
+    assert '"miou"' in figures.read_text()
+    assert 'blue square' in capsys.readouterr().out
+    assert main([*arguments, '--rename', 'green=x']) == 2
+    assert capsys.readouterr().err.count('\n') == 1

@@ -1,0 +1,106 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""``zegclip convert``: turn a checkpoint of ZegCLIP's authors into one of ours."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import Any, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zegclip_core.checkpoint import Checkpoint
+
+IMAGE_TOWER = 'open_clip:ViT-B-16/openai'
+"""What the published checkpoints were trained on."""
+
+_DESCRIPTION = """\
+Turn a published ZegCLIP checkpoint (.pth) into a safetensors file of this project. The file names
+the frozen CLIP towers, which are loaded by name when it is used; with --include-towers it holds
+them, and needs nothing else.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add this command to the parser of ``zegclip``."""
+    parser = subparsers.add_parser(
+        'convert', help="turn the authors' checkpoint into ours", description=_DESCRIPTION
+    )
+    parser.add_argument('source', metavar='PTH', help="the authors' checkpoint")
+    parser.add_argument('target', metavar='OUT', help='file to write, NAME.safetensors')
+    parser.add_argument(
+        '--seen',
+        default='',
+        metavar='WORDS',
+        help='classes that its training saw, whose scores are lowered a little when labels are '
+        'chosen: "aeroplane, bicycle" or a file with one a line (default: none)',
+    )
+    parser.add_argument(
+        '--templates', default='', help='prompt templates (default: by the number of prompts)'
+    )
+    towers = parser.add_mutually_exclusive_group()
+    towers.add_argument(
+        '--tower', default=IMAGE_TOWER, help='the frozen CLIP, by reference (default: %(default)s)'
+    )
+    towers.add_argument(
+        '--include-towers', action='store_true', help='write the frozen towers into the file'
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert; returns 0."""
+    from zegclip_core.checkpoint import save_checkpoint
+    from zegclip_core.errors import CheckpointError
+    from zegclip_core.loading import build_network, SUFFIX
+    from zegclip_core.published import load_published
+
+    if Path(args.target).suffix != SUFFIX:
+        raise CheckpointError(f'Expected a target NAME{SUFFIX}, but got {args.target!r}.')
+    published = load_published(args.source)
+    # Building the model checks every key before anything is written.
+    network = build_network(published, where=args.source)
+    checkpoint = _with_choices(published, args, network.trained_names())
+    save_checkpoint(checkpoint, args.target)
+    sys.stdout.write(f'Wrote {args.target}\n')
+    return 0
+
+
+def _with_choices(
+    checkpoint: Checkpoint, args: argparse.Namespace, trained: list[str]
+) -> Checkpoint:
+    """Return the checkpoint with what the user chose."""
+    from zegclip_core.checkpoint import with_settings
+    from zegclip_core.published import drop_towers
+    from zegclip_core.templates import resolve_templates
+
+    if args.templates:
+        resolve_templates(args.templates)
+        checkpoint = with_settings(checkpoint, templates=args.templates)
+    checkpoint = with_settings(checkpoint, seen_classes=_seen(args.seen))
+    if args.include_towers:
+        return checkpoint
+    named = with_settings(checkpoint, image_tower=args.tower, text_tower=args.tower)
+    return drop_towers(named, trained)
+
+
+def _seen(text: str) -> tuple[str, ...]:
+    """Return class names given as words or as a file."""
+    from zegclip_core.vocabulary import Vocabulary
+
+    if not text:
+        return ()
+    is_file = Path(text).is_file()
+    return (Vocabulary.from_file(text) if is_file else Vocabulary.parse(text)).names
