@@ -97,6 +97,23 @@ def test_the_picture_shows_most_classes_and_belongs_to_its_words(run: Recording)
     assert run.picture(3) is None
 
 
+def test_labels_are_awaited_until_a_frame_has_the_last_words(run: Recording) -> None:
+    assert not run.awaits_labels()
+    run.said(Vocabulary.from_names(['hen']), 14 * SECOND)
+    assert run.awaits_labels()
+    run.announced(state(3, ['hen'], None))
+    run.labelled(frame(14 * SECOND, 0, 0))
+    assert run.awaits_labels()
+    run.announced(state(3, ['hen'], 15 * SECOND))
+    assert run.awaits_labels()
+    run.labelled(frame(15 * SECOND, 0, 0))
+    assert not run.awaits_labels()
+
+
+def test_nothing_is_there_at_the_beginning() -> None:
+    assert Recording().awaits_labels()
+
+
 def test_only_a_few_frames_are_kept_whole() -> None:
     recording = Recording()
     recording.announced(state(1, ['cat'], 1))

@@ -125,20 +125,21 @@ SHOWN = ('segmentation', 'recorder')
 
 def commands(options: argparse.Namespace) -> dict[str, list[str]]:
     """Return the command of each process by name."""
-    first = json.dumps(list(FIRST_WORDS))
-    said = json.dumps([text.replace("'", "''") for text in NEXT_WORDS])
     hold = options.seconds / (3 * (1 + len(NEXT_WORDS)))
     return {
         'camera': node('camera_node', source=options.source, seconds_per_photo=float(hold)),
         'segmentation': node(
-            'segmentation_node', model=options.model, device=options.device, class_names=first
+            'segmentation_node',
+            model=options.model,
+            device=options.device,
+            class_names=FIRST_WORDS,
         ),
         'recorder': node(
             'recorder_node',
             output=str(options.out),
             seconds=float(options.seconds),
             patience=float(options.patience),
-            vocabularies=said,
+            vocabularies=NEXT_WORDS,
         ),
     }
 
@@ -149,7 +150,8 @@ def node(module: str, **parameters: object) -> list[str]:
     if module != 'camera_node':
         command += ['-r', 'image:=/camera/image']
     for name, value in parameters.items():
-        command += ['-p', f'{name}:={value if value != "" else chr(39) * 2}']
+        # ROS reads values as YAML, of which JSON is a part; bare words might look like numbers.
+        command += ['-p', f'{name}:={json.dumps(value, ensure_ascii=False)}']
     return command
 
 

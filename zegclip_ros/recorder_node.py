@@ -37,7 +37,7 @@ from zegclip_ros.video import FRAME_RATE, LegendVideo, with_legend
 PROGRESS_INTERVAL = 4.0
 """Seconds between two lines about the progress."""
 PACKAGES = ('torch', 'numpy', 'opencv-python-headless', 'open_clip_torch', 'timm', 'ros-rclpy')
-_REMEMBERED = 40
+_REMEMBERED = 100
 """Frames that wait for what belongs to them."""
 
 DECLARATIONS = (
@@ -46,7 +46,10 @@ DECLARATIONS = (
         'seconds', 36.0, 'Time to record from the first overlay on [s].', bounds=(1.0, 36000.0)
     ),
     Declaration(
-        'patience', 180.0, 'Longest wait for the first overlay [s].', bounds=(1.0, 36000.0)
+        'patience',
+        180.0,
+        'Longest wait for the first overlay, and for those that are missing at the end [s].',
+        bounds=(1.0, 36000.0),
     ),
     Declaration(
         'vocabularies',
@@ -164,10 +167,14 @@ class RecorderNode(RunnableNode):
             return
         if self._video is not None:
             self._video.tick()
+        # A slow machine gets more time, so that every vocabulary has a frame of its own.
+        if self._recording.awaits_labels() and elapsed < self._seconds + self._patience:
+            return
         interval = self._seconds / (1 + len(self._requests))
-        if self._said < len(self._requests) and elapsed >= interval * (1 + self._said):
-            self._say(self._requests[self._said], self._vocabularies[self._said])
-        if elapsed >= self._seconds and not self.finished.done():
+        if self._said < len(self._requests):
+            if elapsed >= interval * (1 + self._said):
+                self._say(self._requests[self._said], self._vocabularies[self._said])
+        elif elapsed >= self._seconds and not self.finished.done():
             self._write()
             self.end(0)
 

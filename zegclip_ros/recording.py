@@ -123,6 +123,16 @@ class Recording:
         times = [when for words, when in self._requests if words.names == vocabulary.names]
         return times[-1] if times else None
 
+    def awaits_labels(self) -> bool:
+        """Return whether no frame has come yet that was labelled with the last words."""
+        newest = max(self.versions, default=None)
+        if newest is None:
+            return True
+        said = self._requests[-1][1] if self._requests else None
+        if self.versions[newest].said != said:
+            return True
+        return not any(self.owner(stamp) == newest for stamp in self.counts)
+
     def owner(self, stamp: int) -> int | None:
         """Return the version that a frame was labelled with."""
         since = [
