@@ -223,8 +223,9 @@ def test_images_may_come_before_the_first_words(none: str) -> None:
         rig = Rig(FakeSegmenter())
         rig.start_camera()
         labels = rig.listen('zegclip/label_image')
-        rig.deliver(*(solid(0, stamp=stamp) for stamp in (1, 2, 3)))
+        rig.deliver(*(solid(1, stamp=stamp) for stamp in (1, 2, 3)))
         assert rig.state['version'] == 0
+        assert labels.messages == []
         rig.say('cat, dog')
         rig.until_active('cat', 'dog')
         rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: labels.messages)
