@@ -141,18 +141,6 @@ def test_a_node_that_is_still_loading_ends_at_once_and_cleanly() -> None:
         node.communicate()
 
 
-def test_an_unknown_model_ends_the_node_with_one_line_and_code_1() -> None:
-    node = start('segmentation_node', '-p', 'model:=no-such-model')
-    try:
-        log = node.communicate(timeout=LOADING)[1]
-    finally:
-        node.kill()
-        node.communicate()
-    assert node.returncode == 1
-    assert 'no-such-model' in log
-    assert 'Traceback' not in log
-
-
 def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, '-m', 'zegclip_ros.demo', *arguments],

@@ -15,14 +15,19 @@
 
 from collections.abc import Iterator
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rclpy.parameter import Parameter
 from ros_helpers import FakeSegmenter, Inbox, own_domain, Rig, running_ros, solid, TRANSIENT
 from std_msgs.msg import String
+from zegclip_core.errors import ModelError
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
+from zegclip_ros.parameters import NodeParameters
+from zegclip_ros.runtime import run_node
+from zegclip_ros.segmentation_node import SegmentationNode
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -254,6 +259,51 @@ def test_a_fault_of_the_model_costs_one_frame_not_the_node(rig: Rig) -> None:
     assert rig.log == ['Rejected the frame: RuntimeError: CUDA out of memory']
     rig.segmenter.fault = None
     rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: labels.messages)
+
+
+@pytest.mark.parametrize('fault', [ModelError('No such model.'), RuntimeError('CUDA is broken')])
+def test_a_model_that_cannot_be_loaded_ends_the_node_with_code_1(
+    fault: Exception, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def load(parameters: NodeParameters) -> FakeSegmenter:
+        raise fault
+
+    assert run_node(lambda: SegmentationNode(load), []) == 1
+    log = capfd.readouterr().err
+    assert str(fault) in log
+    # Only what nobody expected is worth a traceback.
+    assert ('Traceback' in log) is isinstance(fault, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ('parameter', 'said'),
+    [
+        ('class_names:=["cat", "Cat"]', "'Cat' twice"),
+        ('class_names:=["a b", "a-b"]', 'both become'),
+        ('class_names:=person', 'STRING_ARRAY'),
+        ('vocabulary_file:=/no/such/file', 'Cannot read the vocabulary file'),
+        ('overlay_alpha:=1.5', 'overlay_alpha'),
+        ('precision:=int4', 'auto, fp32, bf16, fp16'),
+    ],
+)
+def test_a_parameter_that_is_not_allowed_ends_the_node_with_one_line(
+    parameter: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ['--ros-args', '-p', parameter]
+    assert run_node(lambda: SegmentationNode(lambda values: FakeSegmenter()), arguments) == 1
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
+def test_words_to_begin_with_may_stand_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / 'words.json'
+    path.write_text('[{"name": "café", "phrases": ["coffee house"]}]', encoding='utf-8')
+    with running_ros('-p', f'vocabulary_file:={path}'):
+        rig = Rig(FakeSegmenter())
+        state = rig.until_active('café')
+        assert state['classes'][0]['phrases'] == ['coffee house']
+        rig.close()
 
 
 def test_names_can_be_remapped_and_namespaced() -> None:
