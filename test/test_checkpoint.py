@@ -150,6 +150,8 @@ def test_a_foreign_file_is_told_by_its_keys(tmp_path: Path) -> None:
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     class Evil:
+        """Runs code when it is unpickled."""
+
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (eval, ('1/0',))
 

@@ -36,7 +36,13 @@ from zegclip_core.cli.main import build_parser
 from zegclip_ros.dds_domain import reserved_domain
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ('README.md', 'docs/install.md', 'docs/node.md', 'docs/segment.md')
+PAGES = (
+    'README.md',
+    'docs/install.md',
+    'docs/node.md',
+    'docs/segment.md',
+    'docs/training.md',
+)
 BIN = Path(sys.executable).parent
 NEEDS_APT = '# needs ROS 2 from apt'
 
@@ -146,7 +152,8 @@ def _start_and_stop(command: list[str], folder: Path, environment: dict[str, str
 
 CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'(PYTHON=\S+ )?make \w+': is_target_of_make,
-    r'zegclip segment .*': segments,
+    r'zegclip segment (?!.*--model runs/).*': segments,
+    r'zegclip segment .*--model runs/.*': is_understood,
     r'zegclip (train|evaluate|convert) .*': is_understood,
     r'segmentation_node .*': starts_the_node,
 }

@@ -143,8 +143,8 @@ def test_a_class_does_not_depend_on_the_others(reference: ReferenceFile, network
     """Asking for one class alone gives the map that it has among all."""
     image, text = reference.tensors['input.image'], reference.tensors['input.text']
     together = network(image, text)
-    for index in range(len(text)):
-        _close(network(image, text[index : index + 1])[:, 0], together[:, index])
+    for index, embedding in enumerate(text):
+        _close(network(image, embedding[None])[:, 0], together[:, index])
 
 
 def test_losses_equal_the_published_ones(reference: ReferenceFile) -> None:

@@ -91,7 +91,8 @@ def test_prompted_attention_equals_attention_over_the_whole_sequence(tokens: int
     image, prompts = torch.randn(2, 15, 64), torch.randn(2, tokens, 64)
     sequence = torch.cat([image[:, :1], prompts, image[:, 1:]], dim=1)
     expected, _ = plain(sequence, sequence, sequence)
-    kept = torch.cat([expected[:, :1], expected[:, 1 + tokens :]], dim=1)
+    patches = 1 + tokens
+    kept = torch.cat([expected[:, :1], expected[:, patches:]], dim=1)
     torch.testing.assert_close(ours(image, prompts), kept, **CLOSE)
 
 

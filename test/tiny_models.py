@@ -29,9 +29,9 @@ def _block(prefix: str, generator: torch.Generator) -> dict[str, Tensor]:
         'attn.in_proj_bias': (3 * WIDTH,),
         'attn.out_proj.weight': (WIDTH, WIDTH),
         'attn.out_proj.bias': (WIDTH,),
-        'mlp.c_fc.weight': (2 * WIDTH, WIDTH),
-        'mlp.c_fc.bias': (2 * WIDTH,),
-        'mlp.c_proj.weight': (WIDTH, 2 * WIDTH),
+        'mlp.c_fc.weight': (4 * WIDTH, WIDTH),
+        'mlp.c_fc.bias': (4 * WIDTH,),
+        'mlp.c_proj.weight': (WIDTH, 4 * WIDTH),
         'mlp.c_proj.bias': (WIDTH,),
     }
     tensors = {f'{prefix}{k}': _random(shape, generator) for k, shape in shapes.items()}

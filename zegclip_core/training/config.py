@@ -144,7 +144,23 @@ class SettingsConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole training run."""
+    """A whole training run.
+
+    Attributes:
+        name: What the run and its model are called.
+        towers: The frozen towers.
+        views: How views of pictures are drawn.
+        train: What to train on.
+        schedule: How long and how fast.
+        validate: What to validate on.
+        model: The trained parts.
+        loss: What is minimised.
+        settings: What the exported model uses by default.
+        seed: Seed of all that is random.
+        output: Folder for runs and kept features.
+        precision: Floating-point types while training.
+        initialize_from: A model of the same shape to start from, by name or file; empty for none.
+    """
 
     name: str
     towers: TowersConfig

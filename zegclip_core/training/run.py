@@ -23,9 +23,16 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQ
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 import torch
 from torch.utils.data import DataLoader
-from zegclip_core.checkpoint import Checkpoint, ModelSettings, save_checkpoint
+from zegclip_core.checkpoint import (
+    check_keys,
+    Checkpoint,
+    load_checkpoint,
+    ModelSettings,
+    save_checkpoint,
+)
 from zegclip_core.data.folder import FolderDataset
 from zegclip_core.data.views import split_indices
+from zegclip_core.loading import model_path
 from zegclip_core.model import ZegCLIP, ZegCLIPConfig
 from zegclip_core.text import load_text_tower, TextEncoder
 from zegclip_core.towers import ImageTower, load_image_tower
@@ -100,6 +107,25 @@ def fill_tower(network: ZegCLIP, tower: ImageTower) -> None:
         raise ValueError(f'Expected the tower to fill {odd[0]}, but it does not.')
 
 
+def initialize_from(network: ZegCLIP, model: str) -> None:
+    """Start from what another model has learnt.
+
+    Args:
+        network: The model to train.
+        model: Name of a bundled model, or path of a ``.safetensors`` file.
+
+    Raises:
+        ModelError: If there is no such model.
+        CheckpointError: If its shape is another.
+    """
+    path = model_path(model)
+    checkpoint = load_checkpoint(path)
+    state = network.state_dict()
+    trained = {name: state[name] for name in network.trained_names()}
+    check_keys(path, trained, checkpoint.state_dict)
+    network.load_state_dict({**state, **checkpoint.state_dict}, strict=True)
+
+
 class Run:
     """A training run.
 
@@ -121,6 +147,8 @@ class Run:
         tower = load_image_tower(config.towers.image)
         self._encoder = TextEncoder(load_text_tower(config.towers.text), config.towers.templates)
         self.network = new_network(config, tower, self._encoder.embed_dim)
+        if config.initialize_from:
+            initialize_from(self.network, config.initialize_from)
         self._store: FeatureStore | None = None
         if not config.model.prompt_tokens:
             self._store = self._feature_store()
