@@ -85,7 +85,10 @@ def test_chosen_is_the_best_score_of_each_class_alone(segmenter: Segmenter) -> N
     np.testing.assert_allclose(result.scores, alone.max(axis=0), rtol=1e-5, atol=1e-6)
 
 
-def test_more_classes_than_a_chunk_are_chosen_from_rightly(segmenter: Segmenter) -> None:
+def test_more_classes_than_a_chunk_are_chosen_from_rightly(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('zegclip_core.inference.CHUNK_VALUES', 16 * 16 * 7)
     image = _image(16, 16)
     words = Vocabulary.from_names([f'thing {number}' for number in range(40)])
     alone = np.stack(

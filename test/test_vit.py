@@ -179,6 +179,15 @@ def test_an_unknown_timm_model_is_refused() -> None:
         load_image_tower('timm:no_such_model')
 
 
+def test_a_timm_model_that_cannot_be_fetched_says_what_to_fetch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_CACHE', str(tmp_path))
+    with pytest.raises(TowerError, match=r'vit_tiny_patch16_224.*model\.safetensors'):
+        load_image_tower('timm:vit_tiny_patch16_224')
+
+
 def test_a_timm_file_is_loaded(tmp_path: Path) -> None:
     model = timm.create_model('vit_tiny_patch16_224', num_classes=0)
     path = tmp_path / 'tiny.pth'

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 
-CLASS_CHUNK = 16
-"""How many classes are brought to full size at once, so that memory does not grow with them."""
+CHUNK_VALUES = 2**25
+"""How many scores are held at full size at once, so that memory does not grow with classes."""
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -117,8 +117,9 @@ def best_class(
     """
     best = torch.full(size, -torch.inf, device=maps.device)
     labels = torch.zeros(size, dtype=torch.int64, device=maps.device)
-    for start in range(0, len(maps), CLASS_CHUNK):
-        chunk = slice(start, start + CLASS_CHUNK)
+    step = max(CHUNK_VALUES // (size[0] * size[1]), 1)
+    for start in range(0, len(maps), step):
+        chunk = slice(start, start + step)
         scores = resize_maps(maps[None, chunk].float(), size)
         if are_logits:
             scores = calibrated_scores(scores, bias[chunk])

@@ -18,7 +18,7 @@ Every source ends as a ``VisionConfig`` and a state dict under the names of
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import logging
 from pathlib import Path
 import re
@@ -26,11 +26,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from zegclip_core.clip_weights import load_clip_weights
+from zegclip_core.clip_weights import cached_hub_file, hub_is_reachable, load_clip_weights
 from zegclip_core.errors import TowerError
 from zegclip_core.onnx_weights import read_onnx_vit
 from zegclip_core.references import package_path, parse_reference, TowerReference
-from zegclip_core.vit import IMAGENET_MEAN, IMAGENET_STD, VisionConfig
+from zegclip_core.vit import IMAGENET_MEAN, IMAGENET_STD, resize_positions, VisionConfig
 
 logger = logging.getLogger(__name__)
 
@@ -242,6 +242,8 @@ def _create_timm(timm: Any, reference: TowerReference) -> Any:  # noqa: ANN401 -
     path = None if reference.path is None else str(Path(reference.path).expanduser())
     if path is not None and not Path(path).is_file():
         raise TowerError(f'Expected a file with timm weights, but there is none at {path}.')
+    if path is None:
+        _check_timm_download(timm, reference)
     try:
         return timm.create_model(
             reference.name, pretrained=path is None, checkpoint_path=path or '', num_classes=0
@@ -254,12 +256,21 @@ def _create_timm(timm: Any, reference: TowerReference) -> Any:  # noqa: ANN401 -
         ) from error
 
 
+def _check_timm_download(timm: Any, reference: TowerReference) -> None:  # noqa: ANN401
+    """Refuse a model that is neither on this machine nor can be fetched, before any retries."""
+    known = timm.get_pretrained_cfg(reference.name)
+    repository = str(getattr(known, 'hf_hub_id', None) or '')
+    names = ['model.safetensors', 'pytorch_model.bin']
+    if cached_hub_file(repository, names) is None and not hub_is_reachable():
+        raise TowerError(
+            f'The weights of {reference} are not on this machine and the model hub cannot be '
+            f'reached. Fetch https://huggingface.co/{repository}/resolve/main/{names[0]} where '
+            f'there is a network, and name it as timm:{reference.name}/file:PATH.'
+        )
+
+
 def resized_positions(tower: ImageTower, grid: tuple[int, int], mode: str) -> ImageTower:
     """Return the tower with its position table brought to another grid, as ZegCLIP trains it."""
-    from dataclasses import replace
-
-    from zegclip_core.vit import resize_positions
-
     table = tower.state_dict['positional_embedding']
     resized = resize_positions(table, tower.config.grid, grid, mode).to(torch.float32)
     return ImageTower(

@@ -39,7 +39,9 @@ def _spelled(char: str) -> str:
         return _ROMANISED[char]
     if not char.isalnum():
         return '' if _is_accent(char) else '_'
-    parts = [part for part in unicodedata.normalize('NFKD', char) if not _is_accent(part)]
+    # Lower case once more: a mathematical capital has no lower case of its own.
+    decomposed = unicodedata.normalize('NFKD', char).lower()
+    parts = [part for part in decomposed if not _is_accent(part)]
     plain = ''.join(_ROMANISED.get(part, part) if part.isalnum() else '_' for part in parts)
     if plain.isascii():
         return plain
