@@ -44,6 +44,7 @@ class ZegCLIPConfig:
         relationship_descriptor: Whether queries are ``[t * g, t]`` or ``t`` alone.
         projections: Whether image and text go through trained projections into the joint space;
             needed where the towers were not trained together.
+        projection_dropout: Dropout of the image features before their projections.
         detail_width: Channels of the detail branch; 0 for none.
         logit_scale: Whether mask logits have a learnt factor and offset, as in SigLIP
             (https://arxiv.org/abs/2303.15343); a new decoder learns many times faster with it.
@@ -59,6 +60,7 @@ class ZegCLIPConfig:
     decoder_dropout: float = 0.1
     relationship_descriptor: bool = True
     projections: bool = False
+    projection_dropout: float = 0.0
     detail_width: int = 0
     logit_scale: bool = False
 
@@ -66,15 +68,16 @@ class ZegCLIPConfig:
 class Projection(nn.Module):
     """A LayerNorm and a linear map into the joint space."""
 
-    def __init__(self, in_dim: int, dim: int) -> None:
-        """Build both."""
+    def __init__(self, in_dim: int, dim: int, dropout: float = 0.0) -> None:
+        """Build both; ``dropout`` acts on the normalised features while training."""
         super().__init__()
         self.norm = nn.LayerNorm(in_dim)
+        self.drop = nn.Dropout(dropout)
         self.linear = nn.Linear(in_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., in_dim)`` to ``(..., dim)``."""
-        out: Tensor = self.linear(self.norm(x))
+        out: Tensor = self.linear(self.drop(self.norm(x)))
         return out
 
 
@@ -156,8 +159,9 @@ class ZegCLIP(nn.Module):
         self.config = config
         self.visual = VisionTransformer(config.vision)
         if config.projections:
-            self.image_projection = Projection(config.vision.output_dim, config.dim)
-            self.global_projection = Projection(config.vision.output_dim, config.dim)
+            width, drop = config.vision.output_dim, config.projection_dropout
+            self.image_projection = Projection(width, config.dim, drop)
+            self.global_projection = Projection(width, config.dim, drop)
             self.text_projection = Projection(config.text_dim, config.dim)
         if config.detail_width:
             self.detail = DetailBranch(config.dim, config.detail_width)

@@ -52,6 +52,7 @@ class ModelConfig:
     feature_layers: tuple[int, ...] = ()
     prompt_tokens: int = 0
     projections: bool = True
+    projection_dropout: float = 0.0
     logit_scale: bool = True
     published: bool = False
 
@@ -126,12 +127,22 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the loss's parts, and the window of patches that it looks at (empty: all)."""
+    """What is minimised.
+
+    Attributes:
+        mask_weight: Factor of the focal part.
+        dice_weight: Factor of the dice part.
+        cross_entropy_weight: Factor of a softmax cross-entropy over the words; 0 for none.
+        window: Rows and columns of the window of patches that masks are drawn on; empty for all.
+        text_noise: Standard deviation of the noise on each channel of the text embeddings, which
+            have a norm of 1; it makes one wording as good as another.
+    """
 
     mask_weight: float = 100.0
     dice_weight: float = 1.0
     cross_entropy_weight: float = 0.0
     window: tuple[int, ...] = ()
+    text_noise: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
             decoder_mlp_dim=model.decoder_mlp_dim,
             decoder_dropout=model.decoder_dropout,
             projections=model.projections,
+            projection_dropout=model.projection_dropout,
             detail_width=model.detail_width,
             logit_scale=model.logit_scale,
         )

@@ -130,7 +130,9 @@ class SegmentationTask(lightning.LightningModule):
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
         query = self._makers[batch.source].make(batch.labels, generator)
         window = self._window(batch, generator)
-        logits = self._logits(batch, query.text.to(self.device), window).float()
+        noise = torch.randn(query.text.shape, generator=generator) * self.config.loss.text_noise
+        text = F.normalize(query.text + noise, dim=-1).to(self.device)
+        logits = self._logits(batch, text, window).float()
         labels = _crop(batch.labels, window, self.network.config.vision.patch_size)
         labels = labels[:, ::_LOSS_STRIDE, ::_LOSS_STRIDE].long()
         logits = resize_maps(logits, (labels.shape[1], labels.shape[2]))
