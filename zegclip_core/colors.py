@@ -43,6 +43,8 @@ PALETTE = _palette()
 """The colours that are handed out first; RGB, 0 to 255."""
 MIN_DISTANCE = 0.13
 """Two colours nearer than this in OKLab look alike when they tint a photo."""
+_GOOD_DISTANCE = 0.22
+"""Two colours at least this far apart are told apart at a glance; taken while there are any."""
 _SAME = 1e-6
 """Two colours nearer than this in OKLab are one; less than any two RGB colours are apart."""
 _VIVID = 3 * _HUES
@@ -108,8 +110,11 @@ class _Taken:
         nearest = self._nearest[order]
         if nearest.max() < _SAME:
             return self._unused(name)
-        different = np.flatnonzero(nearest >= MIN_DISTANCE)
-        return PALETTE[order[different[0] if different.size else nearest.argmax()]]
+        for distance in (_GOOD_DISTANCE, MIN_DISTANCE):
+            different = np.flatnonzero(nearest >= distance)
+            if different.size:
+                return PALETTE[order[different[0]]]
+        return PALETTE[order[nearest.argmax()]]
 
     def _unused(self, name: str) -> Color:
         salt = 0
