@@ -107,7 +107,7 @@ main() {
     say 'Installing pip and setuptools'
     install --quiet pip setuptools wheel
     say "Installing $(grep -c == constraints.txt) pinned packages, ROS 2 and PyTorch among them:" \
-        'about 4 GB the first time, some minutes'
+        'about 6 GB the first time, some minutes'
     # The build tools are pinned and there already, so nothing is fetched to build with.
     install --no-build-isolation --editable ".[$EXTRAS]"
     say 'Checking that the packages fit together'
