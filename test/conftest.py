@@ -16,6 +16,11 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+from zegclip_core.threads import wait_without_spinning
+
+# The nodes that tests start share the cores with the tests.
+wait_without_spinning()
+
 HERE = Path(__file__).parent
 
 collect_ignore: list[str] = []

@@ -73,61 +73,6 @@ class Watcher(Node):
         return json.loads(self.states.last.data) if self.states.messages else {}
 
 
-@pytest.fixture(scope='module')
-def watcher() -> Iterator[Watcher]:
-    camera = start('camera_node', '-p', 'seconds_per_photo:=2.0')
-    words = 'class_names:=["person", "cat", "dining table", "bowl", "car"]'
-    node = start('segmentation_node', '-r', 'image:=/camera/image', '-p', words)
-    with running_ros():
-        made = Watcher()
-        try:
-            spin_until(lambda: made.overlays.messages, made, deadline=LOADING)
-            yield made
-            made.destroy_node()
-            stop(camera)
-            log = stop(node, signal.SIGTERM)
-            assert 'ERROR' not in log
-            assert 'Rejected' not in log
-        finally:
-            for process in (camera, node):
-                process.kill()
-                process.communicate()
-
-
-def by_stamp(inbox: Inbox) -> dict[tuple[int, int], Image]:
-    return {(m.header.stamp.sec, m.header.stamp.nanosec): m for m in inbox.messages}
-
-
-def test_outputs_are_of_the_camera_s_frames_and_agree(watcher: Watcher) -> None:
-    inboxes = (watcher.camera, watcher.labels, watcher.overlays, watcher.cats)
-
-    def common() -> set[tuple[int, int]]:
-        return set.intersection(*(set(by_stamp(inbox)) for inbox in inboxes))
-
-    spin_until(lambda: len(common()) >= 3, watcher)
-    assert set(by_stamp(watcher.labels)) <= set(by_stamp(watcher.camera))
-    for stamp in common():
-        frame, labels, overlay, cats = (by_stamp(inbox)[stamp] for inbox in inboxes)
-        assert frame.header == labels.header == overlay.header == cats.header
-        ids = image_to_labels(labels)
-        assert ids.shape == (480, 640)
-        assert set(np.unique(ids)) <= {0, 1, 2, 3, 4, 255}
-        assert (image_to_labels(cats) == np.where(ids == 1, 255, 0)).all()
-        same = (image_to_rgb(overlay) == image_to_rgb(frame)).all(axis=2)
-        assert same[ids == 255].all()
-
-
-def test_new_words_show_in_the_very_next_labels(watcher: Watcher) -> None:
-    watcher.words.publish(String(data='[{"name": "espresso", "color": [1, 2, 3]}, "astronaut"]'))
-    spin_until(lambda: watcher.state['version'] == 2 and watcher.state['stamp'], watcher)
-    assert [entry['name'] for entry in watcher.state['classes']] == ['espresso', 'astronaut']
-    since = (watcher.state['stamp']['sec'], watcher.state['stamp']['nanosec'])
-    spin_until(lambda: since in by_stamp(watcher.labels), watcher)
-    later = [labels for stamp, labels in by_stamp(watcher.labels).items() if stamp >= since]
-    for labels in later:
-        assert set(np.unique(image_to_labels(labels))) <= {0, 1, 255}
-
-
 def test_a_node_that_is_still_loading_ends_at_once_and_cleanly() -> None:
     node = start('segmentation_node')
     assert node.stderr is not None
@@ -198,3 +143,59 @@ def _holds(path: Path, folder: Path) -> bool:
         return str(folder).encode() in path.read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+# Last, since these nodes run on beside whatever comes after them in this file.
+@pytest.fixture(scope='module')
+def watcher() -> Iterator[Watcher]:
+    camera = start('camera_node', '-p', 'seconds_per_photo:=2.0')
+    words = 'class_names:=["person", "cat", "dining table", "bowl", "car"]'
+    node = start('segmentation_node', '-r', 'image:=/camera/image', '-p', words)
+    with running_ros():
+        made = Watcher()
+        try:
+            spin_until(lambda: made.overlays.messages, made, deadline=LOADING)
+            yield made
+            made.destroy_node()
+            stop(camera)
+            log = stop(node, signal.SIGTERM)
+            assert 'ERROR' not in log
+            assert 'Rejected' not in log
+        finally:
+            for process in (camera, node):
+                process.kill()
+                process.communicate()
+
+
+def by_stamp(inbox: Inbox) -> dict[tuple[int, int], Image]:
+    return {(m.header.stamp.sec, m.header.stamp.nanosec): m for m in inbox.messages}
+
+
+def test_outputs_are_of_the_camera_s_frames_and_agree(watcher: Watcher) -> None:
+    inboxes = (watcher.camera, watcher.labels, watcher.overlays, watcher.cats)
+
+    def common() -> set[tuple[int, int]]:
+        return set.intersection(*(set(by_stamp(inbox)) for inbox in inboxes))
+
+    spin_until(lambda: len(common()) >= 3, watcher)
+    assert set(by_stamp(watcher.labels)) <= set(by_stamp(watcher.camera))
+    for stamp in common():
+        frame, labels, overlay, cats = (by_stamp(inbox)[stamp] for inbox in inboxes)
+        assert frame.header == labels.header == overlay.header == cats.header
+        ids = image_to_labels(labels)
+        assert ids.shape == (480, 640)
+        assert set(np.unique(ids)) <= {0, 1, 2, 3, 4, 255}
+        assert (image_to_labels(cats) == np.where(ids == 1, 255, 0)).all()
+        same = (image_to_rgb(overlay) == image_to_rgb(frame)).all(axis=2)
+        assert same[ids == 255].all()
+
+
+def test_new_words_show_in_the_very_next_labels(watcher: Watcher) -> None:
+    watcher.words.publish(String(data='[{"name": "espresso", "color": [1, 2, 3]}, "astronaut"]'))
+    spin_until(lambda: watcher.state['version'] == 2 and watcher.state['stamp'], watcher)
+    assert [entry['name'] for entry in watcher.state['classes']] == ['espresso', 'astronaut']
+    since = (watcher.state['stamp']['sec'], watcher.state['stamp']['nanosec'])
+    spin_until(lambda: since in by_stamp(watcher.labels), watcher)
+    later = [labels for stamp, labels in by_stamp(watcher.labels).items() if stamp >= since]
+    for labels in later:
+        assert set(np.unique(image_to_labels(labels))) <= {0, 1, 255}

@@ -23,6 +23,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from zegclip_core.errors import VocabularyError, ZegCLIPError
+from zegclip_core.threads import wait_without_spinning
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.frame_worker import FrameWorker
 from zegclip_ros.image_input import ImageInput
@@ -51,6 +52,7 @@ def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
     Raises:
         ZegCLIPError: If it cannot be loaded; one line says why.
     """
+    wait_without_spinning()
     from zegclip_core.segmenter import Segmenter  # Takes seconds: it imports PyTorch.
 
     return Segmenter.load(

@@ -28,6 +28,7 @@ from typing import NoReturn
 
 from zegclip_core import __version__, cli
 from zegclip_core.errors import ZegCLIPError
+from zegclip_core.threads import wait_without_spinning
 
 USER_ERROR = 2
 """Exit code when the user can mend what went wrong."""
@@ -93,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The decoders of OpenCV and FFmpeg write lines of their own about files that we report.
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    wait_without_spinning()
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args))
