@@ -126,6 +126,7 @@ def test_one_listened_mask_takes_the_model_but_draws_no_overlay(
 
 def test_the_active_vocabulary_says_everything_from_the_first_frame_on(rig: Rig) -> None:
     state = rig.until_active('person', 'cat', 'traffic light')
+    colors = Vocabulary.from_names(['person', 'cat', 'traffic light']).colors.tolist()
     assert state == {
         'version': 1,
         'classes': [
@@ -133,7 +134,7 @@ def test_the_active_vocabulary_says_everything_from_the_first_frame_on(rig: Rig)
                 'id': index,
                 'name': name,
                 'phrases': [],
-                'color': [int(part) for part in Vocabulary.from_names([name]).colors[0]],
+                'color': colors[index],
                 'threshold': None,
                 'topic': topic,
             }
