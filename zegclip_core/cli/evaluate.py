@@ -21,6 +21,8 @@ from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
 
+from zegclip_core.cli._model import add_model_options, load_segmenter
+
 if TYPE_CHECKING:
     from zegclip_core.evaluation import Evaluation
 
@@ -34,7 +36,6 @@ counts as wrong; one that is unlabelled in the mask does not count.
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add this command to the parser of ``zegclip``."""
     parser = subparsers.add_parser('evaluate', help='score a model', description=_DESCRIPTION)
-    parser.add_argument('--model', default='everyday-s', help='name or file')
     parser.add_argument('--data', required=True, metavar='DIR', help='folder of the dataset')
     parser.add_argument('--split', default='val', help='part of it (default: %(default)s)')
     parser.add_argument(
@@ -51,10 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         help='ask for the classes in a picture and N others (default: for all)',
     )
     parser.add_argument('--mode', default='whole', choices=('whole', 'slide'))
-    parser.add_argument('--short-side', type=int, metavar='PIXELS', help='working size')
-    parser.add_argument('--threshold', type=float, metavar='SCORE', help='0 labels every pixel')
-    parser.add_argument('--device', default='auto')
-    parser.add_argument('--precision', default='auto')
+    add_model_options(parser)
     parser.add_argument('--json', metavar='FILE', help='also write the figures there')
     parser.set_defaults(run=run)
 
@@ -64,18 +62,10 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.data.folder import FolderDataset
     from zegclip_core.data.views import split_indices
     from zegclip_core.evaluation import evaluate, parse_renames
-    from zegclip_core.segmenter import Segmenter
 
     dataset = FolderDataset(args.data, args.split)
     renames = parse_renames(args.rename, dataset.classes)
-    segmenter = Segmenter.load(
-        args.model,
-        device=args.device,
-        precision=args.precision,
-        short_side=args.short_side,
-        mode=args.mode,
-        threshold=args.threshold,
-    )
+    segmenter = load_segmenter(args, mode=args.mode)
     indices = split_indices(len(dataset), args.hold_out, held_out=True)
     result = evaluate(segmenter, dataset, indices, renames=renames, absent=args.absent)
     if args.json:

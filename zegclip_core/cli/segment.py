@@ -23,6 +23,8 @@ import sys
 import time
 from typing import Any, TYPE_CHECKING
 
+from zegclip_core.cli._model import add_model_options, fraction, load_segmenter
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -59,54 +61,20 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         '--classes-file', metavar='FILE', help='a file with the same, or one a line'
     )
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results')
-    _add_model_options(parser)
+    add_model_options(parser)
     _add_look_options(parser)
     parser.set_defaults(run=run)
 
 
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--model', default='everyday-s', help='name or file (default: %(default)s)'
-    )
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', default='auto', help='auto, fp32, bf16 or fp16')
-    parser.add_argument(
-        '--short-side',
-        type=_positive,
-        metavar='PIXELS',
-        help='working size: larger finds smaller things and takes longer',
-    )
-    parser.add_argument(
-        '--threshold',
-        type=_fraction,
-        metavar='SCORE',
-        help='least score of a labelled pixel, 0 to 1, for classes without one of their own',
-    )
-
-
 def _add_look_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        '--alpha', type=_fraction, default=0.5, help='weight of the colours (default: %(default)s)'
+        '--alpha', type=fraction, default=0.5, help='weight of the colours (default: %(default)s)'
     )
     parser.add_argument(
         '--frame-labels',
         action='store_true',
         help='also write NAME_label/NUMBER.png for every frame of a video',
     )
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f'expected a number in [0, 1], but got {text}')
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'expected a positive integer, but got {text}')
-    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -127,15 +95,7 @@ def run(args: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
 
     # Last, since it takes seconds: everything that can be refused without it has been.
-    from zegclip_core.segmenter import Segmenter
-
-    segmenter = Segmenter.load(
-        args.model,
-        device=args.device,
-        precision=args.precision,
-        short_side=args.short_side,
-        threshold=args.threshold,
-    )
+    segmenter = load_segmenter(args)
     encoded = segmenter.encode(vocabulary)
     task = _Task(segmenter, encoded, vocabulary, out, args.alpha, args.frame_labels)
     return _run_jobs(jobs, task)

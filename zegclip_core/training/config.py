@@ -111,7 +111,7 @@ class ScheduleConfig:
     """How long and how fast to train; one step is one batch.
 
     ``warmup`` is a share of the steps, ``clip`` the largest norm of a gradient (0: any),
-    ``workers`` and ``threads`` count loader processes and CPU threads (0: torch's own choice).
+    ``threads`` counts CPU threads (0: torch's own choice).
     """
 
     steps: int
@@ -121,7 +121,6 @@ class ScheduleConfig:
     warmup: float = 0.05
     clip: float = 0.0
     validate_every: int = 500
-    workers: int = 0
     threads: int = 0
 
 

@@ -1,0 +1,81 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The options of every command that uses a model, and the model that they name."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zegclip_core.segmenter import Segmenter
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a model and say how it runs."""
+    parser.add_argument(
+        '--model', default='everyday-s', help='name or file (default: %(default)s)'
+    )
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--precision', default='auto', help='auto, fp32, bf16 or fp16')
+    parser.add_argument(
+        '--short-side',
+        type=positive,
+        metavar='PIXELS',
+        help='working size: larger finds smaller things and takes longer',
+    )
+    parser.add_argument(
+        '--threshold',
+        type=fraction,
+        metavar='SCORE',
+        help='least score of a labelled pixel, 0 to 1, for classes without one of their own',
+    )
+
+
+def load_segmenter(args: argparse.Namespace, **further: Any) -> Segmenter:  # noqa: ANN401
+    """Load the model that the options name; takes seconds.
+
+    Args:
+        args: The parsed options of ``add_model_options``.
+        **further: Further arguments of ``Segmenter.load``.
+
+    Raises:
+        ZegCLIPError: If it cannot be loaded.
+    """
+    from zegclip_core.segmenter import Segmenter
+
+    return Segmenter.load(
+        args.model,
+        device=args.device,
+        precision=args.precision,
+        short_side=args.short_side,
+        threshold=args.threshold,
+        **further,
+    )
+
+
+def fraction(text: str) -> float:
+    """Return a number in [0, 1] given as text."""
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f'expected a number in [0, 1], but got {text}')
+    return value
+
+
+def positive(text: str) -> int:
+    """Return a positive integer given as text."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'expected a positive integer, but got {text}')
+    return value
