@@ -69,7 +69,7 @@ BAD_WORDS = {
     'broken JSON': ('["person", "cat"', 'in JSON'),
     'deep JSON': ('[' * 60_000, 'in JSON'),
     'JSON object': ('{"name": "person"}', 'JSON list'),
-    'empty JSON list': ('[]', '1 to 254 classes'),
+    'empty JSON list': ('[]', '1 to 1024 classes'),
     'JSON numbers': ('[1, 2]', 'string or an object'),
     'no name': ('[{"phrases": ["man"]}]', 'name'),
     'unknown key': ('[{"name": "person", "colour": "red"}]', 'colour'),

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from tiny_models import write_published
 import torch
-from zegclip_core.errors import ImageError, ModelError
+from zegclip_core.errors import DeviceMemoryError, ImageError, ModelError
 from zegclip_core.segmentation import UNLABELLED
 from zegclip_core.segmenter import Segmenter, working_size
 from zegclip_core.vocabulary import Vocabulary, VocabularyClass
@@ -152,6 +152,38 @@ def test_bfloat16_mostly_agrees(path: str, segmenter: Segmenter) -> None:
     image = _image(64, 64)
     found, exact = half.segment(image, WORDS), segmenter.segment(image, WORDS)
     assert (found.labels == exact.labels).mean() > 0.9
+
+
+def test_memory_that_runs_out_costs_one_image(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB. GPU 0 ...')
+
+    released: list[bool] = []
+    image = _image(64, 64)
+    expected = segmenter.segment(image, WORDS).labels
+    with monkeypatch.context() as patch:
+        patch.setattr(segmenter, 'release_memory', lambda: released.append(True))
+        patch.setattr(segmenter, '_label', fail)
+        with pytest.raises(DeviceMemoryError, match='64x64 .* but got: CUDA out of memory.$'):
+            segmenter.segment(image, WORDS)
+    assert released == [True]
+    assert (segmenter.segment(image, WORDS).labels == expected).all()
+
+
+def test_labels_of_300_classes_have_16_bits(segmenter: Segmenter) -> None:
+    many = Vocabulary.from_names(f'thing {number}' for number in range(300))
+    image = _image(64, 64)
+    every = Segmenter.segment(segmenter, image, many)
+    assert every.labels.dtype == np.uint16
+    assert every.labels[every.labels != 65535].max(initial=0) < 300
+    assert (every.labels == 65535).mean() == every.unlabelled_share
+
+
+def test_a_cpu_has_no_memory_of_its_own_to_tell(segmenter: Segmenter) -> None:
+    segmenter.release_memory()
+    assert segmenter.memory_bytes() is None
 
 
 @pytest.mark.gpu

@@ -23,9 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from zegclip_core.colors import assign_colors, MIN_DISTANCE, PALETTE
-from zegclip_core.errors import VocabularyError, ZegCLIPError
-from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.colors import assign_colors, MIN_DISTANCE, PALETTE, PALETTE_NAMES
+from zegclip_core.errors import ConfigError, VocabularyError, ZegCLIPError
+from zegclip_core.segmentation import label_type, Segmentation, UNLABELLED
 from zegclip_core.vocabulary import (
     MAX_CLASSES,
     MAX_NAME,
@@ -86,7 +86,7 @@ def test_ids_follow_the_order_of_the_words() -> None:
     [
         ('', 'empty text'),
         (' ,\n, ', 'empty text'),
-        ('[]', '1 to 254 classes, but got 0'),
+        ('[]', '1 to 1024 classes, but got 0'),
         ('cat, dog, Cat', "'Cat' twice"),
         ('["cat", "CAT"]', "'CAT' twice"),
         ('[', 'cannot be read'),
@@ -125,10 +125,10 @@ def test_a_refusal_is_one_of_our_errors_and_a_value_error() -> None:
     assert issubclass(VocabularyError, ValueError)
 
 
-def test_254_classes_are_the_limit() -> None:
+def test_1024_classes_are_the_limit() -> None:
     names = [f'thing {number}' for number in range(MAX_CLASSES + 1)]
-    assert len(Vocabulary.from_names(names[:-1])) == 254
-    assert 'but got 255' in refusal(','.join(names))
+    assert len(Vocabulary.from_names(names[:-1])) == 1024
+    assert 'but got 1025' in refusal(','.join(names))
 
 
 def test_files_hold_what_messages_hold(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_word_has_the_same_colour_in_every_process() -> None:
     assert len(runs) == 1
 
 
-def test_all_254_classes_have_a_colour_of_their_own() -> None:
+def test_all_classes_have_a_colour_of_their_own() -> None:
     colors = Vocabulary.from_names(f'thing {number}' for number in range(MAX_CLASSES)).colors
     assert len({tuple(color) for color in colors.tolist()}) == MAX_CLASSES
     assert colors.dtype == np.uint8
@@ -252,7 +252,43 @@ def test_chosen_colours_are_kept_and_avoided() -> None:
     assert beside_its_own in PALETTE
 
 
+@pytest.mark.parametrize('palette', PALETTE_NAMES)
+def test_a_palette_keeps_chosen_colours_and_repeats_none(palette: str) -> None:
+    words = Vocabulary.parse('["cat", {"name": "dog", "color": "#010203"}, "cow", "a", "b", "c"]')
+    painted = words.painted(palette)
+    assert painted.names == words.names
+    assert painted.colors[1].tolist() == [1, 2, 3]
+    assert len({tuple(color) for color in painted.colors.tolist()}) == 6
+    assert (painted.colors == words.colors).all() == (palette == 'by_name')
+
+
+def test_the_palette_of_pascal_voc_is_that_of_its_devkit() -> None:
+    # aeroplane, bicycle, bird, boat; 20: tvmonitor.
+    painted = Vocabulary.from_names(f'thing {number}' for number in range(20)).painted(
+        'pascal_voc'
+    )
+    first = [[128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]]
+    assert painted.colors[:4].tolist() == first
+    assert painted.colors[19].tolist() == [0, 64, 128]
+
+
+def test_a_palette_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match="by_name, color_blind, pascal_voc, but got 'rainbow'"):
+        Vocabulary.parse('cat').painted('rainbow')
+
+
 # What a segmentation says about its classes
+
+
+def test_labels_of_many_classes_have_16_bits() -> None:
+    assert label_type(254) is np.uint8
+    assert label_type(255) is np.uint16
+    names = Vocabulary.from_names(f'thing {number}' for number in range(300))
+    labels = np.array([[0, 255, 299, 65535]], dtype=np.uint16)
+    found = Segmentation(labels, np.ones((1, 4), np.float32), names)
+    assert found.unlabelled.tolist() == [[False, False, False, True]]
+    assert found.shares()['thing 255'] == 0.25
+    assert found.unlabelled_share == 0.25
 
 
 def test_masks_and_shares_follow_the_labels() -> None:

@@ -19,6 +19,7 @@ import hashlib
 
 import numpy as np
 import numpy.typing as npt
+from zegclip_core.errors import ConfigError
 
 Color = tuple[int, int, int]
 
@@ -148,3 +149,53 @@ def assign_colors(names: Sequence[str], chosen: Sequence[Color | None]) -> tuple
             taken.add(color)
         colors.append(color)
     return tuple(colors)
+
+
+PALETTE_NAMES = ('by_name', 'color_blind', 'pascal_voc')
+"""Ways to colour classes: by their names, or by their places in the vocabulary."""
+_COLOR_BLIND: tuple[Color, ...] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+"""Okabe and Ito, "Color Universal Design", https://jfly.uni-koeln.de/color; without black."""
+
+
+def palette_colors(
+    palette: str, names: Sequence[str], chosen: Sequence[Color | None]
+) -> tuple[Color, ...]:
+    """Return the colours of classes in a palette.
+
+    Args:
+        palette: ``by_name``: see ``assign_colors``. ``color_blind``: seven colours that people
+            with any colour vision tell apart, in the order of the ids, then as ``by_name``.
+            ``pascal_voc``: those of PASCAL VOC's devkit, in the order of the ids from 1 on.
+        names: Class names, in the order of their ids.
+        chosen: For each class the colour that the user asked for, which is kept, or ``None``.
+
+    Raises:
+        ConfigError: If there is no such palette.
+    """
+    if palette not in PALETTE_NAMES:
+        raise ConfigError(
+            f'Expected a palette of {", ".join(PALETTE_NAMES)}, but got {palette!r}.'
+        )
+    own = {
+        'by_name': lambda place: None,
+        'color_blind': lambda place: dict(enumerate(_COLOR_BLIND)).get(place),
+        'pascal_voc': lambda place: _voc_color(place + 1),
+    }[palette]
+    return assign_colors(names, [color or own(place) for place, color in enumerate(chosen)])
+
+
+def _voc_color(index: int) -> Color:
+    """Return a colour of the devkit's ``VOClabelcolormap``: the bits of the index, dealt out."""
+    parts = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            parts[channel] |= (index >> (3 * bit + channel) & 1) << (7 - bit)
+    return parts[0], parts[1], parts[2]

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import ConfigError, ImageError
 from zegclip_core.lettering import shortened, text_width, write_text
-from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
 
 RgbImage = npt.NDArray[np.uint8]
@@ -63,10 +63,10 @@ def draw_overlay(
             f'segmentation has it, but got {image.shape} and {image.dtype}.'
         )
     check_alpha(alpha)
-    palette = np.zeros((256, 3), dtype=np.uint8)
+    palette = np.zeros((int(np.iinfo(labels.dtype).max) + 1, 3), dtype=np.uint8)
     palette[: len(segmentation.vocabulary)] = segmentation.vocabulary.colors
     overlay = cv2.addWeighted(image, 1.0 - alpha, palette[labels], alpha, 0.0)
-    unlabelled = np.asarray(labels == UNLABELLED, dtype=np.uint8)
+    unlabelled = segmentation.unlabelled.astype(np.uint8)
     return np.asarray(cv2.copyTo(image, unlabelled, overlay), dtype=np.uint8)
 
 

@@ -30,6 +30,10 @@ class ModelError(ZegCLIPError, ValueError):
     """A model is not known, or a setting does not fit it."""
 
 
+class DeviceMemoryError(ZegCLIPError, RuntimeError):
+    """The device that the model runs on has too little free memory."""
+
+
 class TowerError(ZegCLIPError, ValueError):
     """A frozen image or text tower cannot be found or does not fit."""
 

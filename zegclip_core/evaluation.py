@@ -25,7 +25,7 @@ from zegclip_core.data.folder import FolderDataset
 from zegclip_core.data.views import asked_classes
 from zegclip_core.errors import DataError
 from zegclip_core.metrics import ConfusionMatrix, SegmentationMetrics
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.segmentation import LabelArray, UNLABELLED
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.vocabulary import Vocabulary
 
@@ -112,8 +112,8 @@ def evaluate(
     return Evaluation(matrix.compute(dataset.classes, seen=seen), len(chosen), seconds)
 
 
-def _dataset_ids(labels: npt.NDArray[np.uint8], asked: Sequence[int]) -> npt.NDArray[np.uint8]:
-    """Return labels in the dataset's class indices instead of the vocabulary's ids."""
+def _dataset_ids(labels: LabelArray, asked: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """Return labels in the dataset's class indices, of which 8 bits hold all."""
     table = np.full(256, UNLABELLED, dtype=np.uint8)
     table[: len(asked)] = asked
     return table[labels]

@@ -20,7 +20,21 @@ import numpy.typing as npt
 from zegclip_core.vocabulary import Vocabulary
 
 UNLABELLED = 255
-"""Label of a pixel that is none of the classes."""
+"""Label of a pixel that is none of the classes, where labels have 8 bits."""
+NARROW = 254
+"""Most classes whose labels fit into 8 bits beside ``UNLABELLED``; more take 16."""
+
+LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+def label_type(classes: int) -> type[np.uint8] | type[np.uint16]:
+    """Return the type of the labels of a vocabulary of so many classes."""
+    return np.uint8 if classes <= NARROW else np.uint16
+
+
+def unlabelled_id(kind: npt.DTypeLike) -> int:
+    """Return the label of a pixel that is no class: the greatest one that the type has."""
+    return int(np.iinfo(np.dtype(kind)).max)
 
 
 @dataclass(frozen=True)
@@ -28,12 +42,13 @@ class Segmentation:
     """The label of every pixel of an image.
 
     Attributes:
-        labels: Class ids, uint8 ``(H, W)``; ``UNLABELLED`` where no class reaches its threshold.
+        labels: Class ids, uint8 ``(H, W)``, or uint16 above ``NARROW`` classes; the greatest value
+            of the type (255 or 65535) where no class reaches its threshold.
         scores: Score of the best class, float32 ``(H, W)`` in [0, 1], also where unlabelled.
         vocabulary: The classes that the ids stand for.
     """
 
-    labels: npt.NDArray[np.uint8]
+    labels: LabelArray
     scores: npt.NDArray[np.float32]
     vocabulary: Vocabulary
 
@@ -47,13 +62,19 @@ class Segmentation:
 
     def shares(self) -> dict[str, float]:
         """Return each class's share of all pixels, in [0, 1], by class name."""
-        counts = np.bincount(self.labels.ravel(), minlength=256)[: len(self.vocabulary)]
+        size = len(self.vocabulary)
+        counts = np.bincount(self.labels.ravel(), minlength=size)[:size]
         return {
             name: float(count) / self.labels.size
             for name, count in zip(self.vocabulary.names, counts, strict=True)
         }
 
     @property
+    def unlabelled(self) -> npt.NDArray[np.bool_]:
+        """Where no class is, bool ``(H, W)``."""
+        return np.asarray(self.labels == unlabelled_id(self.labels.dtype), dtype=np.bool_)
+
+    @property
     def unlabelled_share(self) -> float:
         """Share of pixels, in [0, 1], that are none of the classes."""
-        return float(np.mean(self.labels == UNLABELLED))
+        return float(np.mean(self.unlabelled))

@@ -27,10 +27,10 @@ from torch import Tensor
 import torch.nn.functional as F
 from zegclip_core.checkpoint import ModelSettings
 from zegclip_core.devices import pick_device, pick_precision
-from zegclip_core.errors import ImageError, ModelError
+from zegclip_core.errors import DeviceMemoryError, ImageError, ModelError
 from zegclip_core.inference import best_class, sliding_scores
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
-from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.segmentation import label_type, Segmentation, unlabelled_id
 from zegclip_core.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -211,14 +211,45 @@ class Segmenter:
 
         Raises:
             ImageError: If the image has another type or shape, or no pixel.
+            DeviceMemoryError: If the device has too little free memory for it; what the attempt
+                took is free again, and the next image gets a new chance.
         """
         check_image(image)
         words = self._encoded(vocabulary)
+        try:
+            return self._segment(image, words)
+        except torch.OutOfMemoryError as error:
+            reason = str(error).partition('\n')[0].partition('. ')[0]
+        # Past the handler, whose error holds the tensors of the attempt.
+        self.release_memory()
+        raise DeviceMemoryError(
+            f'Expected enough free memory on {self.device} for an image of '
+            f'{image.shape[1]}x{image.shape[0]} pixels at a short side of {self.short_side}, '
+            f'but got: {reason}.'
+        )
+
+    def _segment(self, image: npt.NDArray[np.uint8], words: EncodedVocabulary) -> Segmentation:
+        """Label every pixel of an image that has been looked at."""
+        kind = label_type(len(words.vocabulary))
         with torch.inference_mode():
             labels, scores = self._label(self._to_device(image), image.shape[:2], words)
             below = scores < words.thresholds[labels]
-            ids = labels.masked_fill(below, UNLABELLED).to(torch.uint8)
-        return Segmentation(ids.cpu().numpy(), scores.cpu().numpy(), words.vocabulary)
+            ids = labels.masked_fill(below, unlabelled_id(kind))
+            if kind is np.uint8:
+                ids = ids.to(torch.uint8)  # An eighth to copy from the device.
+        found = ids.cpu().numpy().astype(kind, copy=False)
+        return Segmentation(found, scores.cpu().numpy(), words.vocabulary)
+
+    def release_memory(self) -> None:
+        """Give the device's memory that no tensor uses back to it; the model stays."""
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()
+
+    def memory_bytes(self) -> int | None:
+        """Return the device's memory that PyTorch holds in this process; ``None`` on a CPU."""
+        if self.device.type != 'cuda':
+            return None
+        return int(torch.cuda.memory_reserved(self.device))
 
     def _encoded(self, vocabulary: Vocabulary | EncodedVocabulary) -> EncodedVocabulary:
         """Return the vocabulary's embeddings, those of the last frame if it is the same."""

@@ -14,7 +14,7 @@
 """Vocabularies: the classes to look for, as plain words, read from a message or a file."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import json
 from pathlib import Path
 import re
@@ -23,11 +23,11 @@ import unicodedata
 
 import numpy as np
 import numpy.typing as npt
-from zegclip_core.colors import assign_colors, Color
+from zegclip_core.colors import assign_colors, Color, palette_colors
 from zegclip_core.errors import VocabularyError
 
-MAX_CLASSES = 254
-"""Class ids are 8-bit and 255 means unlabelled."""
+MAX_CLASSES = 1024
+"""Most classes; from 255 on labels have 16 bits."""
 MAX_TEXT = 65_536
 """Longest vocabulary text, in characters."""
 MAX_NAME = 200
@@ -205,6 +205,17 @@ class Vocabulary:
     def colors(self) -> npt.NDArray[np.uint8]:
         """Class colours, RGB uint8 of shape ``(K, 3)``, a new array each time."""
         return np.array(self._colors, dtype=np.uint8)
+
+    def painted(self, palette: str) -> 'Vocabulary':
+        """Return the same classes with the colours of a palette, but for those with their own.
+
+        Raises:
+            ConfigError: If there is no such palette.
+        """
+        chosen = [entry.color for entry in self.classes]
+        colors = palette_colors(palette, self.names, chosen)
+        pairs = zip(self.classes, colors, strict=True)
+        return Vocabulary(tuple(replace(entry, color=color) for entry, color in pairs))
 
     def index(self, name: str) -> int:
         """Return the id of a class.

@@ -42,8 +42,8 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    """Write grey ``(H, W)`` or RGB ``(H, W, 3)`` values, uint8, as a PNG of 8 bits a channel."""
+def write_png(path: Path, pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
+    """Write grey ``(H, W)``, uint8 or uint16, or RGB ``(H, W, 3)``, uint8, as a PNG."""
     with replacing(path) as partial:
         Image.fromarray(pixels).save(partial, format='PNG')
 

@@ -24,6 +24,7 @@ import time
 from typing import Any, TYPE_CHECKING
 
 from zegclip_core.cli._model import add_model_options, fraction, load_segmenter
+from zegclip_core.segmentation import label_type, unlabelled_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -202,7 +203,10 @@ def _about(task: _Task, shares: dict[str, float], unlabelled: float) -> dict[str
         'model': task.segmenter.model_name,
         'device': str(task.segmenter.device),
         'classes': classes,
-        'unlabelled': {'id': 255, 'share': round(unlabelled, 6)},
+        'unlabelled': {
+            'id': unlabelled_id(label_type(len(classes))),
+            'share': round(unlabelled, 6),
+        },
     }
 
 
