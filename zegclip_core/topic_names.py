@@ -1,0 +1,104 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""From class names to topic names, which allow far less than words do."""
+
+from collections.abc import Sequence
+import hashlib
+import unicodedata
+
+from zegclip_core.errors import VocabularyError
+
+_LONGEST = 100
+"""Longest token; DDS allows some 250 characters for the whole name, namespaces included."""
+
+_PAIRS = (
+    'аa бb вv гg дd еe ёe жzh зz иi йy кk лl мm нn оo пp '  # noqa: RUF001
+    'рr сs тt уu фf хkh цts чch шsh щshch ъ ыy ь эe юyu яya іi їyi єye ґg '  # noqa: RUF001
+    'αa βv γg δd εe ζz ηi θth ιi κk λl μm νn '  # noqa: RUF001
+    'ξx οo πp ρr σs ςs τt υy φf χch ψps ωo '  # noqa: RUF001
+    'ßss æae œoe øo đd ðd łl þth ıi'  # noqa: RUF001
+)
+_ROMANISED = {pair[0]: pair[1:] for pair in _PAIRS.split()}
+"""Letters that no decomposition turns into ASCII, and how they are spelled in it."""
+
+
+def _spelled(char: str) -> str:
+    """Return ASCII letters for one lower-case character, or ``_`` for what separates words."""
+    if char in _ROMANISED:
+        return _ROMANISED[char]
+    if not char.isalnum():
+        return '' if _is_accent(char) else '_'
+    # Lower case once more: a mathematical capital has no lower case of its own.
+    decomposed = unicodedata.normalize('NFKD', char).lower()
+    parts = [part for part in decomposed if not _is_accent(part)]
+    plain = ''.join(_ROMANISED.get(part, part) if part.isalnum() else '_' for part in parts)
+    if plain.isascii():
+        return plain
+    # KATAKANA LETTER NE, HANGUL SYLLABLE GO: the last word is the sound. Others have a number.
+    name = unicodedata.name(char, '')
+    if name.startswith(('HIRAGANA', 'KATAKANA', 'HANGUL')):
+        return name.split()[-1].lower()
+    return f'_u{ord(char):04x}_'
+
+
+def _is_accent(char: str) -> bool:
+    return unicodedata.category(char) == 'Mn'
+
+
+def topic_token(name: str) -> str:
+    """Return a class name as one token of a topic name.
+
+    Lower case, words joined by ``_``, accents dropped, Cyrillic, Greek, kana and Hangul spelled in
+    Latin letters, other scripts as code points; ``class_`` goes before a leading digit.
+
+    Args:
+        name: A class name, not empty.
+
+    Returns:
+        A token of ``a-z``, ``0-9`` and ``_`` that begins with a letter.
+
+    Example:
+        >>> topic_token('Traffic light'), topic_token('café'), topic_token('3d')
+        ('traffic_light', 'cafe', 'class_3d')
+
+    """
+    spelled = ''.join(map(_spelled, unicodedata.normalize('NFC', name.lower())))
+    token = '_'.join(part for part in spelled.split('_') if part)
+    if not token:  # Punctuation or symbols only.
+        token = '_'.join(f'u{ord(char):04x}' for char in name)
+        token = f'class_{token}'
+    if token[0].isdigit():
+        token = f'class_{token}'
+    if len(token) > _LONGEST:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        token = f'{token[: _LONGEST - 9].rstrip("_")}_{digest}'
+    return token
+
+
+def topic_tokens(names: Sequence[str]) -> tuple[str, ...]:
+    """Return one distinct token a class name, in the same order.
+
+    Raises:
+        VocabularyError: If two names lead to one topic name.
+    """
+    owners: dict[str, str] = {}
+    for name in names:
+        token = topic_token(name)
+        if token in owners:
+            raise VocabularyError(
+                f'Expected class names with distinct topic names, but {owners[token]!r} and '
+                f'{name!r} both become {token!r}.'
+            )
+        owners[token] = name
+    return tuple(owners)
