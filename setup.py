@@ -123,6 +123,7 @@ setup(
         'opencv-python-headless>=4.8',
         'pillow>=10',
         'pyyaml>=6',
+        'rosbags>=0.11.9,<0.12',  # Bags without ROS; its API changes between minor versions.
         'safetensors>=0.4',
         'sentence-transformers>=2.2',
         'timm>=1.0.17',
