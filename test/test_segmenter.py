@@ -166,7 +166,7 @@ def test_memory_that_runs_out_costs_one_image(
     with monkeypatch.context() as patch:
         patch.setattr(segmenter, 'release_memory', lambda: released.append(True))
         patch.setattr(segmenter, '_label', fail)
-        with pytest.raises(DeviceMemoryError, match='64x64 .* but got: CUDA out of memory.$'):
+        with pytest.raises(DeviceMemoryError, match=r'64x64 .* got: CUDA out of memory\.$'):
             segmenter.segment(image, WORDS)
     assert released == [True]
     assert (segmenter.segment(image, WORDS).labels == expected).all()

@@ -184,12 +184,17 @@ def palette_colors(
         raise ConfigError(
             f'Expected a palette of {", ".join(PALETTE_NAMES)}, but got {palette!r}.'
         )
-    own = {
-        'by_name': lambda place: None,
-        'color_blind': lambda place: dict(enumerate(_COLOR_BLIND)).get(place),
-        'pascal_voc': lambda place: _voc_color(place + 1),
-    }[palette]
-    return assign_colors(names, [color or own(place) for place, color in enumerate(chosen)])
+    pairs = enumerate(chosen)
+    return assign_colors(names, [color or _of_place(palette, place) for place, color in pairs])
+
+
+def _of_place(palette: str, place: int) -> Color | None:
+    """Return the colour that a palette has for a place in the vocabulary, if it has one."""
+    if palette == 'pascal_voc':
+        return _voc_color(place + 1)
+    if palette == 'color_blind' and place < len(_COLOR_BLIND):
+        return _COLOR_BLIND[place]
+    return None
 
 
 def _voc_color(index: int) -> Color:

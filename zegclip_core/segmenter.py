@@ -237,7 +237,9 @@ class Segmenter:
             ids = labels.masked_fill(below, unlabelled_id(kind))
             if kind is np.uint8:
                 ids = ids.to(torch.uint8)  # An eighth to copy from the device.
-        found = ids.cpu().numpy().astype(kind, copy=False)
+        found = ids.cpu().numpy()
+        if kind is np.uint16:
+            found = found.astype(np.uint16)
         return Segmentation(found, scores.cpu().numpy(), words.vocabulary)
 
     def release_memory(self) -> None:
