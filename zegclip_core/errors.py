@@ -48,3 +48,7 @@ class DataError(ZegCLIPError, ValueError):
 
 class ConfigError(ZegCLIPError, ValueError):
     """A configuration has an unknown key or a value that is not allowed."""
+
+
+class BagError(ZegCLIPError, ValueError):
+    """A recorded bag cannot be read, labelled or written."""

@@ -1,0 +1,152 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The bag that is labelled: opened for reading only, its topics and its images."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import hashlib
+import json
+from pathlib import Path
+import re
+from types import TracebackType
+from typing import Any
+
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader
+from zegclip_core.bags.images import COMPRESSED, IMAGE
+from zegclip_core.errors import BagError
+
+STORAGES = ('mcap', 'sqlite3')
+
+
+class BagSource:
+    """A rosbag2: a folder with its ``metadata.yaml``, or a single MCAP or SQLite file.
+
+    Attributes:
+        path: Where it lies.
+        storage: ``mcap`` or ``sqlite3``.
+
+    Raises:
+        BagError: If there is none or it cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open the bag."""
+        self.path = Path(path).expanduser()
+        if not self.path.exists():
+            raise BagError(f'Cannot read the bag {self.path}: there is no such file or folder.')
+        with self._reading():
+            self._reader = Reader(self.path)
+            self._reader.open()
+            self.storage = self._find_storage()
+
+    def __enter__(self) -> 'BagSource':
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reader.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn whatever a damaged bag makes the reader raise into one line."""
+        try:
+            yield
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).rstrip('.')
+            raise BagError(f'Cannot read the bag {self.path}: {reason}.') from error
+
+    def _find_storage(self) -> str:
+        """Return how the messages are stored."""
+        if self.path.is_file():
+            return 'mcap' if self.path.suffix == '.mcap' else 'sqlite3'
+        text = (self.path / 'metadata.yaml').read_text(encoding='utf-8')
+        return 'mcap' if re.search(r'storage_identifier:\s*[\'"]?mcap\b', text) else 'sqlite3'
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The topics with type, quality of service and count of messages."""
+        return list(self._reader.connections)
+
+    @property
+    def message_count(self) -> int:
+        """How many messages the bag says that it holds."""
+        return int(self._reader.message_count)
+
+    @property
+    def custom_data(self) -> dict[str, str]:
+        """What the recorder's user noted in the metadata."""
+        return dict(self._reader.storage.metadata.custom or {})
+
+    def fingerprint(self) -> str:
+        """Return a text that another bag has not, without reading the messages."""
+        topics = sorted((c.topic, c.msgtype, c.msgcount) for c in self.connections)
+        times = (self._reader.start_time, self._reader.end_time)
+        content = json.dumps([self.message_count, times, topics])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def pick_topic(self, topic: str | None) -> list[Connection]:
+        """Return the connections of a topic with images.
+
+        Args:
+            topic: Its name; ``None`` takes the only one.
+
+        Raises:
+            BagError: If there is no such topic, it has another type, or none is named and there
+                is not exactly one.
+        """
+        images = [c for c in self.connections if c.msgtype in {IMAGE, COMPRESSED}]
+        names = sorted({c.topic for c in images})
+        if topic is None:
+            if len(names) != 1:
+                listed = ', '.join(names) or 'none'
+                raise BagError(
+                    f'Expected --topic, as {self.path} does not have exactly one topic with '
+                    f'images; it has: {listed}.'
+                )
+            topic = names[0]
+        found = [c for c in images if c.topic == topic]
+        if not found:
+            raise BagError(self._no_images(topic, names))
+        if not any(c.msgcount for c in found):
+            raise BagError(f'Expected images on {topic} in {self.path}, but it has no message.')
+        return found
+
+    def _no_images(self, topic: str, names: list[str]) -> str:
+        """Return why a topic cannot be labelled, and which ones can."""
+        others = sorted({c.msgtype for c in self.connections if c.topic == topic})
+        what = f'that has the type {others[0]}' if others else 'there is none of that name'
+        return (
+            f'Expected a topic with images in {self.path}, which has '
+            f'{", ".join(names) or "none"}, but got {topic}: {what}.'
+        )
+
+    def messages(self, connections: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
+        """Yield connection, time of recording [ns] and serialised message, in recorded order.
+
+        Raises:
+            BagError: If the bag is damaged.
+        """
+        with self._reading():
+            messages: Iterator[Any] = iter(self._reader.messages(connections))
+        while True:
+            with self._reading():
+                found = next(messages, None)
+            if found is None:
+                return
+            yield found
