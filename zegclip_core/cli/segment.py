@@ -24,6 +24,7 @@ import time
 from typing import Any, TYPE_CHECKING
 
 from zegclip_core.cli._model import add_model_options, fraction, load_segmenter
+from zegclip_core.cli._words import add_word_options, read_words
 from zegclip_core.segmentation import label_type, unlabelled_id
 
 if TYPE_CHECKING:
@@ -54,13 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         'inputs', nargs='+', metavar='PHOTO', help='pictures, videos, or folders of them'
     )
-    words = parser.add_mutually_exclusive_group(required=True)
-    words.add_argument(
-        '--classes', metavar='WORDS', help='what to look for: "person, cat", or JSON'
-    )
-    words.add_argument(
-        '--classes-file', metavar='FILE', help='a file with the same, or one a line'
-    )
+    add_word_options(parser)
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results')
     add_model_options(parser)
     _add_look_options(parser)
@@ -89,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from zegclip_core.cli._inputs import check_outputs, plan_jobs
 
-    vocabulary = _vocabulary(args)
+    vocabulary = read_words(args)
     jobs = plan_jobs(args.inputs)
     out = Path(args.out).expanduser()
     check_outputs(jobs, (path for job in jobs for path in _output_paths(out, job)))
@@ -100,15 +95,6 @@ def run(args: argparse.Namespace) -> int:
     encoded = segmenter.encode(vocabulary)
     task = _Task(segmenter, encoded, vocabulary, out, args.alpha, args.frame_labels)
     return _run_jobs(jobs, task)
-
-
-def _vocabulary(args: argparse.Namespace) -> Vocabulary:
-    """Return the words that the user gave."""
-    from zegclip_core.vocabulary import Vocabulary
-
-    if args.classes_file is not None:
-        return Vocabulary.from_file(args.classes_file)
-    return Vocabulary.parse(args.classes)
 
 
 def _output_paths(out: Path, job: Job) -> list[Path]:

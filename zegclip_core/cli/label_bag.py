@@ -1,0 +1,174 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""``zegclip label-bag``: labels beside the images of a recorded bag, without ROS."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+import sys
+from typing import Any, TYPE_CHECKING
+
+from zegclip_core.cli._model import add_model_options, load_segmenter, positive
+from zegclip_core.cli._words import add_word_options, read_words
+
+if TYPE_CHECKING:
+    from zegclip_core.bags.labelling import LabelJob, Report
+    from zegclip_core.vocabulary import Vocabulary
+
+_DESCRIPTION = """\
+Label the images of a recorded ROS 2 bag (MCAP or SQLite) at full speed, without ROS. The new bag
+OUT holds everything that IN holds, and the label image of every image beside it. IN is only read.
+A run that is interrupted keeps its labels in OUT.partial: the same command goes on there.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add this command to the parser of ``zegclip``."""
+    parser = subparsers.add_parser(
+        'label-bag', help='label the images of a recorded bag', description=_DESCRIPTION
+    )
+    parser.add_argument('source', metavar='IN', help='the bag: its folder, .mcap or .db3 file')
+    parser.add_argument('target', metavar='OUT', help='folder for the new bag')
+    parser.add_argument(
+        '--topic', metavar='NAME', help='topic with images (default: the only one that IN has)'
+    )
+    add_word_options(parser)
+    parser.add_argument(
+        '--every', type=positive, default=1, metavar='N', help='label each Nth image only'
+    )
+    add_model_options(parser)
+    _add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--overlay', action='store_true', help='also add the images tinted in class colours'
+    )
+    parser.add_argument(
+        '--confidence', action='store_true', help='also add the score of each pixel'
+    )
+    parser.add_argument(
+        '--masks', action='store_true', help='also add a mask of 0 and 255 for each class'
+    )
+    parser.add_argument(
+        '--prefix',
+        default='/zegclip',
+        metavar='NAME',
+        help='what the added topics begin with (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--storage', choices=('mcap', 'sqlite3'), help='of OUT (default: that of IN)'
+    )
+    parser.add_argument(
+        '--compress', action='store_true', help='compress OUT with zstd, if it is MCAP'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Label a bag.
+
+    Returns:
+        0, or 2 if some images or messages could not be read.
+
+    Raises:
+        ZegCLIPError: If the bag, the words or the model cannot be used.
+    """
+    from zegclip_core.bags.labelling import label_bag
+    from zegclip_core.cli.main import USER_ERROR
+
+    job = _job(args)
+    report = label_bag(job, _warn)
+    if report.copied != report.expected:
+        _warn(
+            f'Expected {report.expected} messages in {job.source}, as it says itself, but read '
+            f'{report.copied}.'
+        )
+    sys.stdout.write(f'{job.target}: {_in_words(report)}\n')
+    return USER_ERROR if report.unreadable or report.copied != report.expected else 0
+
+
+def _job(args: argparse.Namespace) -> LabelJob:
+    """Return what the options ask for."""
+    from zegclip_core.bags.labelling import LabelJob
+    from zegclip_core.bags.messages import Outputs
+
+    vocabulary = read_words(args)
+    return LabelJob(
+        source=Path(args.source).expanduser(),
+        target=Path(args.target).expanduser(),
+        topic=args.topic,
+        outputs=Outputs(vocabulary, args.prefix, args.overlay, args.confidence, args.masks),
+        load=lambda: load_segmenter(args),
+        settings=_settings(args, vocabulary),
+        storage=args.storage,
+        compress=args.compress,
+        every=args.every,
+    )
+
+
+def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str]:
+    """Return what the labels depend on, by option."""
+    classes = [
+        [entry.name, entry.phrases, entry.color, entry.threshold] for entry in vocabulary.classes
+    ]
+    plain = all(rest == [(), None, None] for _, *rest in classes)
+    words = ', '.join(vocabulary.names) if plain else json.dumps(classes, ensure_ascii=False)
+    return {
+        '--classes': words,
+        '--model': _model_identity(args.model),
+        '--precision': args.precision,
+        '--short-side': str(args.short_side or "the model's"),
+        '--threshold': "the model's" if args.threshold is None else str(args.threshold),
+    }
+
+
+def _model_identity(name: str) -> str:
+    """Return a model's name and, so that another file of that name is noticed, its digest."""
+    import zegclip_core
+
+    bundled = Path(zegclip_core.__file__).parent / 'models' / f'{name}.safetensors'
+    for path in (Path(name).expanduser(), bundled):
+        if path.is_file():
+            digest = hashlib.sha256()
+            with path.open('rb') as file:
+                while part := file.read(2**20):
+                    digest.update(part)
+            return f'{path.stem} ({digest.hexdigest()[:12]})'
+    return name
+
+
+def _warn(text: str) -> None:
+    """Write a line that is no error, beside a progress bar if there is one."""
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):
+        sys.stderr.write(f'zegclip: {" ".join(text.split())}\n')
+        sys.stderr.flush()
+
+
+def _in_words(report: Report) -> str:
+    """Return the counts of a run as a sentence."""
+    parts = [f'{report.labelled} images of {report.topic} labelled']
+    if report.earlier:
+        parts.append(f'{report.earlier} of them by an earlier run')
+    if report.rate:
+        parts.append(f'{report.rate:.1f} frames/s')
+    if report.unreadable:
+        parts.append(f'{report.unreadable.total()} could not be read')
+    parts.append(f'{report.copied} messages copied, {report.added} added')
+    return ', '.join(parts)
