@@ -25,7 +25,6 @@ from typing import Any, TYPE_CHECKING
 
 from zegclip_core.cli._model import add_model_options, fraction, load_segmenter
 from zegclip_core.cli._words import add_word_options, read_words
-from zegclip_core.segmentation import label_type, unlabelled_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,6 +179,8 @@ def _segment_picture(job: Job, task: _Task) -> dict[str, float]:
 
 def _about(task: _Task, shares: dict[str, float], unlabelled: float) -> dict[str, object]:
     """Return what the JSON files say about model and classes."""
+    from zegclip_core.segmentation import label_type, unlabelled_id
+
     colors = task.vocabulary.colors.tolist()
     classes = [
         {'id': place, 'name': name, 'color': colors[place], 'share': round(shares[name], 6)}
