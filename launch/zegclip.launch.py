@@ -22,77 +22,162 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
+from launch_ros.actions import LifecycleNode, Node
+from zegclip_ros.large_data import LARGE_DATA
 
 # The source tree and share/zegclip_ros hold config and rviz in the same places.
 SHARE = Path(__file__).resolve().parent.parent
 
-# Arguments that are parameters of the node as well; empty ones leave the params_file's value.
-PARAMETERS = {
-    'model': 'Bundled model or path of a checkpoint.',
-    'device': 'Where the model runs: auto, cpu, cuda or cuda:<number>.',
-    'class_names': 'Words to begin with, separated by commas.',
-    'vocabulary_file': 'File with the words to begin with.',
-}
+RESPAWN_DELAY = 2.0  # Seconds, in which a device that has failed can recover.
+
+SWITCH = ['true', 'false', 'True', 'False']
+KEPT = "Empty: the params_file's."
+
+# Arguments that are parameters of the node as well; those that are empty are not passed on.
+PARAMETERS = (
+    'image_transport',
+    'model',
+    'device',
+    'class_names',
+    'vocabulary_file',
+    'autostart',
+    'use_sim_time',
+)
+
+ARGUMENTS = [
+    DeclareLaunchArgument(
+        'image_topic', default_value='/camera/image', description='Topic of the camera.'
+    ),
+    DeclareLaunchArgument(
+        'image_transport',
+        default_value='',
+        choices=['', 'raw', 'compressed'],
+        description=f'compressed takes <image_topic>/compressed instead. {KEPT}',
+    ),
+    DeclareLaunchArgument(
+        'namespace', default_value='', description='Namespace of the node and its topics.'
+    ),
+    DeclareLaunchArgument(
+        'vocabulary_topic',
+        default_value='vocabulary',
+        description='Topic that new words come on; a relative name is in the namespace.',
+    ),
+    DeclareLaunchArgument(
+        'params_file',
+        default_value=str(SHARE / 'config' / 'zegclip.yaml'),
+        description='File with the parameters of the node.',
+    ),
+    DeclareLaunchArgument(
+        'model',
+        default_value='',
+        description=f'Name of a bundled model or path of a checkpoint. {KEPT}',
+    ),
+    DeclareLaunchArgument(
+        'device',
+        default_value='',
+        description=f'Where the model runs: auto, cpu, cuda or cuda:<number>. {KEPT}',
+    ),
+    DeclareLaunchArgument(
+        'class_names',
+        default_value='',
+        description=f'Words to begin with, separated by commas. {KEPT}',
+    ),
+    DeclareLaunchArgument(
+        'vocabulary_file',
+        default_value='',
+        description=f'File with the words to begin with. {KEPT}',
+    ),
+    DeclareLaunchArgument(
+        'autostart',
+        default_value='',
+        choices=['', *SWITCH],
+        description=f'Whether the node configures and activates by itself. {KEPT}',
+    ),
+    DeclareLaunchArgument(
+        'use_sim_time',
+        default_value='',
+        choices=['', *SWITCH],
+        description=f'Whether /clock gives the time. {KEPT}',
+    ),
+    DeclareLaunchArgument(
+        'rviz', default_value='false', choices=SWITCH, description='Whether to start rviz2 too.'
+    ),
+    DeclareLaunchArgument(
+        'respawn',
+        default_value='false',
+        choices=SWITCH,
+        description='Whether to start the node again when it ends.',
+    ),
+    DeclareLaunchArgument(
+        'log_level',
+        default_value='info',
+        choices=['debug', 'info', 'warn', 'error', 'fatal'],
+        description='Lowest level that is logged.',
+    ),
+    DeclareLaunchArgument(
+        'large_data',
+        default_value='false',
+        choices=SWITCH,
+        description='Whether to set Fast DDS and malloc up for large images. Off by default, as '
+        'both sides need it: where the camera or a subscriber lacks it, nothing arrives.',
+    ),
+]
+
+
+def is_true(text: str) -> bool:
+    """Return whether a switch is on."""
+    return text.lower() == 'true'
 
 
 def as_parameter(name: str, text: str) -> object:
     """Return the value of a launch argument as the node's parameter wants it."""
     if name == 'class_names':
         return [word.strip() for word in text.split(',') if word.strip()]
+    if name in ('autostart', 'use_sim_time'):
+        return is_true(text)
     return text
 
 
-def start_nodes(context: LaunchContext) -> list[Node]:
-    """Return the nodes, once the values of all arguments are known."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in PARAMETERS}
-    overrides = {name: as_parameter(name, text) for name, text in given.items() if text}
-    common = {'use_sim_time': LaunchConfiguration('use_sim_time').perform(context) == 'true'}
-    image = LaunchConfiguration('image_topic')
-    segmentation = Node(
+def segmentation_node(given: dict[str, str]) -> LifecycleNode:
+    """Return the node, which configures and activates itself unless ``autostart`` is off."""
+    overrides = {name: as_parameter(name, given[name]) for name in PARAMETERS if given[name]}
+    return LifecycleNode(
         package='zegclip_ros',
         executable='segmentation_node',
         name='zegclip',
-        namespace=LaunchConfiguration('namespace'),
-        parameters=[LaunchConfiguration('params_file'), overrides, common],
-        remappings=[('image', image)],
-        output='screen',
+        namespace=given['namespace'],
+        parameters=[given['params_file'], overrides],
+        remappings=[('image', given['image_topic']), ('vocabulary', given['vocabulary_topic'])],
+        ros_arguments=['--log-level', given['log_level']],
+        additional_env=dict(LARGE_DATA) if is_true(given['large_data']) else {},
+        respawn=is_true(given['respawn']),
+        respawn_delay=RESPAWN_DELAY,
+        output='both',
         emulate_tty=True,
     )
-    rviz = Node(
+
+
+def rviz(given: dict[str, str]) -> Node:
+    """Return rviz in the node's namespace, which its layout leaves open."""
+    return Node(
         package='rviz2',
         executable='rviz2',
-        namespace=LaunchConfiguration('namespace'),
+        namespace=given['namespace'],
         arguments=['-d', str(SHARE / 'rviz' / 'zegclip.rviz')],
-        parameters=[common],
-        remappings=[('/camera/image', image)],
-        condition=IfCondition(LaunchConfiguration('rviz')),
+        parameters=[{'use_sim_time': is_true(given['use_sim_time'])}],
+        remappings=[('camera/image', given['image_topic'])],
+        additional_env=dict(LARGE_DATA) if is_true(given['large_data']) else {},
+        output='both',
+        condition=IfCondition(given['rviz']),
     )
-    return [segmentation, rviz]
+
+
+def start(context: LaunchContext) -> list[Node]:
+    """Return what to start, once the values of all arguments are known."""
+    given = {one.name: LaunchConfiguration(one.name).perform(context) for one in ARGUMENTS}
+    return [segmentation_node(given), rviz(given)]
 
 
 def generate_launch_description() -> LaunchDescription:
     """Return what ``ros2 launch`` runs."""
-    params_file = str(SHARE / 'config' / 'zegclip.yaml')
-    arguments = [
-        DeclareLaunchArgument(
-            'image_topic', default_value='/camera/image', description='Topic of the camera.'
-        ),
-        DeclareLaunchArgument(
-            'namespace', default_value='', description='Namespace of the node and its topics.'
-        ),
-        DeclareLaunchArgument(
-            'params_file', default_value=params_file, description='Parameters of the node.'
-        ),
-        DeclareLaunchArgument(
-            'rviz', default_value='false', description='Whether to start rviz2 as well.'
-        ),
-        DeclareLaunchArgument(
-            'use_sim_time', default_value='false', description='Whether /clock gives the time.'
-        ),
-    ]
-    arguments += [
-        DeclareLaunchArgument(name, default_value='', description=f'{text} Empty: params_file.')
-        for name, text in PARAMETERS.items()
-    ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=start_nodes)])
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])

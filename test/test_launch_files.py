@@ -11,21 +11,26 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The launch files as read without ``launch``, which is not on PyPI: names lead somewhere."""
+"""The launch files, read without ``launch``, which is not on PyPI: their names lead somewhere."""
 
 from pathlib import Path
+import re
+import runpy
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from zegclip_ros import parameters
+from zegclip_core.errors import ConfigError
+from zegclip_ros import camera_node, parameters
+from zegclip_ros.large_data import LARGE_DATA
 
 pytestmark = pytest.mark.ros
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / 'config' / 'zegclip.yaml'
+FILES = ('zegclip', 'demo', 'multi_camera')
 
 
 class _Recorded(SimpleNamespace):
@@ -35,61 +40,209 @@ class _Recorded(SimpleNamespace):
         super().__init__(args=args, **kwargs)
 
 
-def _launch_modules() -> dict[str, ModuleType]:
-    """Return modules with the names that the launch file imports; launch is not on PyPI."""
-    names = {
-        'launch': ['LaunchContext', 'LaunchDescription'],
-        'launch.actions': ['DeclareLaunchArgument', 'OpaqueFunction'],
-        'launch.conditions': ['IfCondition'],
-        'launch.substitutions': ['LaunchConfiguration'],
-        'launch_ros': [],
-        'launch_ros.actions': ['Node'],
-    }
-    modules = {}
-    for name, classes in names.items():
-        modules[name] = ModuleType(name)
-        for one in classes:
-            setattr(modules[name], one, type(one, (_Recorded,), {}))
-    return modules
+class _Argument(_Recorded):
+    @property
+    def name(self) -> str:
+        return self.args[0]
 
 
-@pytest.fixture
-def launch_file(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    for name, module in _launch_modules().items():
+class _Configuration(_Recorded):
+    def perform(self, context: dict[str, str]) -> str:
+        return context[self.args[0]]
+
+
+class _Description(_Recorded):
+    def get_launch_arguments(self) -> list[_Argument]:
+        return [one for one in self.args[0] if isinstance(one, _Argument)]
+
+
+class _Source(_Recorded):
+    def get_launch_description(self, context: object) -> _Description:
+        return runpy.run_path(self.args[0])['generate_launch_description']()
+
+
+STAND_INS = {
+    'launch': {'LaunchContext': _Recorded, 'LaunchDescription': _Description},
+    'launch.actions': {
+        'DeclareLaunchArgument': _Argument,
+        'GroupAction': _Recorded,
+        'IncludeLaunchDescription': _Recorded,
+        'OpaqueFunction': _Recorded,
+    },
+    'launch.conditions': {'IfCondition': _Recorded},
+    'launch.launch_description_sources': {'PythonLaunchDescriptionSource': _Source},
+    'launch.substitutions': {'LaunchConfiguration': _Configuration},
+    'launch_ros': {},
+    'launch_ros.actions': {
+        'LifecycleNode': type('LifecycleNode', (_Recorded,), {}),
+        'Node': type('Node', (_Recorded,), {}),
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, classes in STAND_INS.items():
+        module = ModuleType(name)
+        vars(module).update(classes)
         monkeypatch.setitem(sys.modules, name, module)
-    path = ROOT / 'launch' / 'zegclip.launch.py'
-    namespace: dict[str, Any] = {'__file__': str(path), '__name__': 'launch_file'}
-    exec(compile(path.read_text(encoding='utf-8'), str(path), 'exec'), namespace)
-    return namespace
 
 
-def test_launch_arguments_are_described_and_lead_to_parameters(
-    launch_file: dict[str, Any],
-) -> None:
-    arguments = {
-        action.args[0]: action
-        for action in launch_file['generate_launch_description']().args[0]
-        if action.args
+def load(name: str) -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / 'launch' / f'{name}.launch.py'))
+
+
+def arguments(name: str) -> dict[str, _Argument]:
+    """Return the arguments that a launch file declares by itself."""
+    declared = load(name)['generate_launch_description']().get_launch_arguments()
+    return {one.name: one for one in declared}
+
+
+def defaults(name: str) -> dict[str, str]:
+    return {
+        key: one.default_value
+        for key, one in arguments(name).items()
+        if hasattr(one, 'default_value')
     }
-    wanted = {'image_topic', 'namespace', 'params_file', 'rviz', 'use_sim_time', 'model', 'device'}
-    assert wanted <= set(arguments)
-    assert all(action.description for action in arguments.values())
-    assert arguments['params_file'].default_value == str(CONFIG)
-    assert set(launch_file['PARAMETERS']) <= {one.name for one in parameters.DECLARATIONS}
-    assert set(launch_file['PARAMETERS']) <= set(arguments)
 
 
-def test_launch_starts_what_exists(launch_file: dict[str, Any]) -> None:
-    given = {'class_names': 'dog, traffic light', 'use_sim_time': 'true'}
-    configuration = vars(sys.modules['launch.substitutions'])['LaunchConfiguration']
-    configuration.perform = lambda self, context: given.get(self.args[0], '')
-    segmentation, rviz = launch_file['start_nodes'](None)
+def segmentation(**given: str) -> Any:  # noqa: ANN401
+    return load('zegclip')['start'](defaults('zegclip') | given)[0]
+
+
+def camera(**given: str) -> Any:  # noqa: ANN401
+    return load('demo')['start_camera'](defaults('zegclip') | defaults('demo') | given)[0]
+
+
+def settings(**given: str) -> list[dict[str, str]]:
+    """Return what each camera's node is started with."""
+    groups = load('multi_camera')['start'](defaults('multi_camera') | given)
+    includes = [group.args[0][0] for group in groups]
+    files = {Path(include.args[0].args[0]).name for include in includes}
+    assert files == {'zegclip.launch.py'}
+    return [dict(include.launch_arguments) for include in includes]
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_arguments_are_described_and_defaults_are_allowed(name: str) -> None:
+    for one in arguments(name).values():
+        assert re.fullmatch(r'\S.*\.', one.description)
+        if hasattr(one, 'choices'):
+            assert one.default_value in one.choices
+
+
+def test_parameters_among_the_arguments_are_those_that_the_node_declares() -> None:
+    names = load('zegclip')['PARAMETERS']
+    declared = arguments('zegclip')
+    for name in names:
+        assert declared[name].default_value == ''
+        assert "Empty: the params_file's." in declared[name].description
+    assert set(names) - {'use_sim_time'} <= set(parameters.BY_NAME)
+    transports = declared['image_transport'].choices
+    assert transports == ['', *parameters.BY_NAME['image_transport'].choices]
+
+
+def test_without_arguments_the_parameter_file_alone_counts() -> None:
+    assert segmentation().parameters == [str(CONFIG), {}]
+
+
+def test_arguments_reach_the_parameters_in_their_types() -> None:
+    given = {'model': 'a.safetensors', 'device': 'cuda:1', 'image_transport': 'compressed'}
+    switches = {'autostart': 'false', 'use_sim_time': 'True'}
+    words = {'class_names': ' dog, traffic light,,', 'vocabulary_file': '/words.txt'}
+    assert segmentation(**given, **switches, **words).parameters[1] == {
+        **given,
+        'autostart': False,
+        'use_sim_time': True,
+        'class_names': ['dog', 'traffic light'],
+        'vocabulary_file': '/words.txt',
+    }
+
+
+def test_the_node_gets_its_name_topics_and_options() -> None:
+    node = segmentation(
+        namespace='robot', image_topic='/front', vocabulary_topic='/words', log_level='warn'
+    )
+    assert type(node).__name__ == 'LifecycleNode'
+    assert (node.name, node.namespace) == ('zegclip', 'robot')
+    assert node.remappings == [('image', '/front'), ('vocabulary', '/words')]
+    assert node.ros_arguments == ['--log-level', 'warn']
+    assert not node.respawn
+    assert segmentation(respawn='true').respawn
+
+
+def test_large_data_is_off_unless_asked_for_and_then_on_both_sides() -> None:
+    assert {'FASTDDS_BUILTIN_TRANSPORTS'} < set(LARGE_DATA)
+    for start in (segmentation, camera):
+        assert start().additional_env == {}
+        assert start(large_data='true').additional_env == dict(LARGE_DATA)
+
+
+def test_what_is_started_is_installed() -> None:
     setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
-    assert f"'{segmentation.executable} = zegclip_ros.segmentation_node:main'" in setup
-    assert segmentation.name == 'zegclip'
-    assert segmentation.parameters[1] == {'class_names': ['dog', 'traffic light']}
-    assert segmentation.parameters[2] == {'use_sim_time': True}
-    layout = Path(rviz.arguments[1])
-    displays = yaml.safe_load(layout.read_text(encoding='utf-8'))['Visualization Manager']
-    topics = [display['Topic']['Value'] for display in displays['Displays']]
-    assert topics == ['/camera/image', '/zegclip/overlay', '/zegclip/label_image']
+    for node in (segmentation(), camera()):
+        assert node.package == 'zegclip_ros'
+        assert f"'{node.executable} = zegclip_ros.{node.executable}:main'" in setup
+
+
+def test_rviz_shows_the_topics_of_the_node_wherever_it_is() -> None:
+    rviz = load('zegclip')['start'](defaults('zegclip') | {'image_topic': '/front'})[1]
+    layout = yaml.safe_load(Path(rviz.arguments[1]).read_text(encoding='utf-8'))
+    shown = layout['Visualization Manager']['Displays']
+    topics = {one['Name']: one['Topic']['Value'] for one in shown}
+    # Relative, so that they follow the namespace in which rviz is started with the node.
+    assert topics == {
+        'Camera': 'camera/image',
+        'Overlay': 'zegclip/overlay',
+        'Label image': 'zegclip/label_image',
+        'Mask of a person': 'zegclip/masks/person',
+        'Confidence': 'zegclip/confidence',
+    }
+    assert rviz.remappings == [('camera/image', '/front')]
+    assert 'person' in parameters.BY_NAME['class_names'].default
+    wanted = {one['Name']: one['Topic']['Reliability Policy'] for one in shown}
+    assert wanted.pop('Camera') == 'Best Effort'
+    assert set(wanted.values()) == {'Reliable'}
+    assert [one['Name'] for one in shown if not one['Enabled']] == ['Confidence']
+
+
+def test_the_demo_plays_what_the_node_listens_to() -> None:
+    player = camera(source='walk.mp4', namespace='robot')
+    assert player.parameters == [{'source': 'walk.mp4'}]
+    assert set(player.parameters[0]) <= {one.name for one in camera_node.DECLARATIONS}
+    assert player.namespace == 'robot'
+    # The node has it from the same argument, which the demo declares first.
+    assert player.remappings == [('~/image', defaults('demo')['image_topic'])]
+    assert defaults('demo')['rviz'] == 'true'
+
+
+def test_each_camera_has_a_node_in_its_namespace() -> None:
+    front, rear = settings(cameras='front, rear', namespace='/robot')
+    assert (front['namespace'], rear['namespace']) == ('robot/front', 'robot/rear')
+    assert (front['image_topic'], rear['image_topic']) == ('/front/image', '/rear/image')
+    assert front['vocabulary_topic'] == rear['vocabulary_topic'] == '/vocabulary'
+    (one,) = settings(cameras='front', image_topic='/sensors/{camera}/raw')
+    assert (one['namespace'], one['image_topic']) == ('front', '/sensors/front/raw')
+
+
+def test_other_arguments_of_the_node_go_to_every_camera() -> None:
+    own = {'cameras', 'image_topic', 'namespace', 'vocabulary_topic'}
+    # They are declared outside, so that the included file finds their values.
+    assert set(arguments('multi_camera')) == own | set(arguments('zegclip')) - {'rviz'}
+    assert set(settings(cameras='front')[0]) == own - {'cameras'} | {'rviz'}
+
+
+@pytest.mark.parametrize(
+    'given', ['', 'front,', '3d', 'front rear', 'a__b', '../x', 'front,front']
+)
+def test_cameras_that_cannot_be_namespaces_are_refused_in_one_line(given: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r'^Expected the argument cameras .* but got .*\.$'
+    ) as said:
+        settings(cameras=given)
+    assert repr(given) in str(said.value)
+
+
+def test_one_topic_for_all_cameras_is_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"^Expected .* \{camera\} .* but got '/image'\.$"):
+        settings(cameras='front,rear', image_topic='/image')

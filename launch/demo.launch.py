@@ -1,0 +1,77 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Launch a camera that plays pictures, the segmentation node and rviz.
+
+For example ``ros2 launch zegclip_ros demo.launch.py source:=walk.mp4``. All arguments of
+``zegclip.launch.py`` can be given as well.
+"""
+
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from zegclip_ros.large_data import LARGE_DATA
+
+NODE = Path(__file__).resolve().with_name('zegclip.launch.py')
+
+# Those of the same name in zegclip.launch.py come after these and keep their values.
+ARGUMENTS = [
+    DeclareLaunchArgument(
+        'source',
+        default_value='',
+        description='What to play: a picture, a video, a folder or the number of a webcam. '
+        'Empty: photos of scikit-image.',
+    ),
+    DeclareLaunchArgument(
+        'image_topic',
+        default_value='camera/image',
+        description='Topic of the camera; a relative name is in the namespace.',
+    ),
+    DeclareLaunchArgument(
+        'rviz',
+        default_value='true',
+        choices=['true', 'false', 'True', 'False'],
+        description='Whether to start rviz2 too.',
+    ),
+]
+
+
+def start_camera(context: LaunchContext) -> list[Node]:
+    """Return the camera, once the values of all arguments are known."""
+
+    def given(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    camera = Node(
+        package='zegclip_ros',
+        executable='camera_node',
+        name='camera',
+        namespace=given('namespace'),
+        parameters=[{'source': given('source')}],
+        remappings=[('~/image', given('image_topic'))],
+        additional_env=dict(LARGE_DATA) if given('large_data').lower() == 'true' else {},
+        output='both',
+        emulate_tty=True,
+    )
+    return [camera]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return what ``ros2 launch`` runs."""
+    node = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(NODE)))
+    # The camera comes last, as the included file gives its arguments their default values.
+    return LaunchDescription([*ARGUMENTS, node, OpaqueFunction(function=start_camera)])
