@@ -41,22 +41,30 @@ class _Recorded(SimpleNamespace):
 
 
 class _Argument(_Recorded):
+    """An argument, by its name."""
+
     @property
     def name(self) -> str:
         return self.args[0]
 
 
 class _Configuration(_Recorded):
+    """A value, which the context holds."""
+
     def perform(self, context: dict[str, str]) -> str:
         return context[self.args[0]]
 
 
 class _Description(_Recorded):
+    """What a launch file returns."""
+
     def get_launch_arguments(self) -> list[_Argument]:
         return [one for one in self.args[0] if isinstance(one, _Argument)]
 
 
 class _Source(_Recorded):
+    """A launch file, by its path."""
+
     def get_launch_description(self, context: object) -> _Description:
         return runpy.run_path(self.args[0])['generate_launch_description']()
 
