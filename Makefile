@@ -23,13 +23,15 @@ ARGS ?=
 unexport PYTHONPATH AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test lint clean distclean
+.PHONY: help setup demo test lint fuzz soak clean distclean
 
 help:
 	@echo 'make setup      create .venv with every pinned package (the others do it by themselves)'
 	@echo 'make demo       camera, segmentation and recorder as three processes; writes demo_output/'
 	@echo 'make test       run all tests;              ARGS="-k vocabulary" picks some'
 	@echo 'make lint       run the linters alone'
+	@echo 'make fuzz       hostile messages to the node, minutes;  ARGS="--messages 10000"'
+	@echo 'make soak       the node kept busy, memory watched;     ARGS="--minutes 20"'
 	@echo 'make clean      remove build outputs, caches and demo_output/'
 	@echo 'make distclean  remove .venv as well'
 
@@ -47,6 +49,14 @@ test: setup
 lint: setup
 	@echo '==> Linters'
 	@$(PYTHON_OF_VENV) -m pytest -q -m linter test $(ARGS)
+
+fuzz: setup
+	@echo '==> Fuzz: hostile messages, some minutes; results go to runs/fuzz/'
+	@$(PYTHON_OF_VENV) -m benchmarks.fuzz $(ARGS)
+
+soak: setup
+	@echo '==> Soak: the node is kept busy, 20 minutes unless told; results go to runs/soak/'
+	@$(PYTHON_OF_VENV) -m benchmarks.soak $(ARGS)
 
 clean:
 	rm -rf build install log dist demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis
