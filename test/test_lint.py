@@ -28,7 +28,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = ('zegclip_core', 'zegclip_ros', 'test', 'setup.py', 'launch', 'scripts')
+CODE = ('zegclip_core', 'zegclip_ros', 'benchmarks', 'test', 'setup.py', 'launch', 'scripts')
 HEADER = (ROOT / 'setup.py').read_text(encoding='utf-8').split('"""')[0].splitlines()
 
 pytestmark = pytest.mark.linter
@@ -41,8 +41,8 @@ def paths(*names: str) -> list[str]:
 
 def files(*patterns: str) -> list[Path]:
     """Return the files of the packages, tests and settings that fit any of some patterns."""
-    folders = [ROOT / name for name in ('zegclip_core', 'zegclip_ros', 'test', 'launch', 'config')]
-    folders += [ROOT / 'rviz', ROOT / 'scripts']
+    names = ('zegclip_core', 'zegclip_ros', 'benchmarks', 'test', 'launch', 'config')
+    folders = [ROOT / name for name in (*names, 'rviz', 'scripts')]
     found = [path for folder in folders for pattern in patterns for path in folder.rglob(pattern)]
     found += [path for pattern in patterns for path in ROOT.glob(pattern)]
     return sorted(set(found))
@@ -103,7 +103,7 @@ def test_pep257() -> None:
         'pydocstyle',
         '--convention=google',
         '--add-ignore=D104,D105,D107',
-        *paths('zegclip_core', 'zegclip_ros', 'setup.py', 'launch'),
+        *paths('zegclip_core', 'zegclip_ros', 'benchmarks', 'setup.py', 'launch'),
     )
 
 
