@@ -24,8 +24,6 @@ import sqlite3
 import time
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 from rosbags.interfaces import Connection
 from tqdm import tqdm
 from zegclip_core.bags.ahead import ahead
@@ -50,7 +48,11 @@ class Segmenter(Protocol):
     def encode(self, vocabulary: Any) -> Any:  # noqa: ANN401
         """Return a vocabulary in the form that ``segment`` takes."""
 
-    def segment(self, image: npt.NDArray[np.uint8], vocabulary: Any) -> Segmentation:  # noqa: ANN401
+    def segment(
+        self,
+        image: RgbImage,
+        vocabulary: Any,  # noqa: ANN401
+    ) -> Segmentation:
         """Return the labels of an RGB uint8 ``(H, W, 3)`` image."""
 
 

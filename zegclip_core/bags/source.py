@@ -46,6 +46,11 @@ class BagSource:
         self.path = Path(path).expanduser()
         if not self.path.exists():
             raise BagError(f'Cannot read the bag {self.path}: there is no such file or folder.')
+        if self.path.is_dir() and not (self.path / 'metadata.yaml').exists():
+            raise BagError(
+                f'Cannot read the bag {self.path}: it has no metadata.yaml, which '
+                '`ros2 bag reindex` makes; a single file of it can be named instead.'
+            )
         with self._reading():
             self._reader = Reader(self.path)
             self._reader.open()
