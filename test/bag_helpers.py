@@ -209,12 +209,27 @@ def write_bag(
     return path
 
 
-def camera_bag(path: Path, storage: str = 'mcap', frames: int = 6) -> Path:
-    """Write a bag with a camera, and beside it an IMU and a type that nobody knows."""
+def camera_bag(
+    path: Path,
+    storage: str = 'mcap',
+    frames: int = 6,
+    more: Iterable[str] = (),
+    size: tuple[int, int] = (12, 16),
+) -> Path:
+    """Write a bag with a camera, and beside it an IMU and a type that nobody knows.
+
+    Args:
+        path: Where to.
+        storage: How it is stored.
+        frames: Number of images.
+        more: Further topics with the same images.
+        size: Height and width of the images.
+    """
     imu = TYPES.types[FOREIGN](data=np.arange(7, dtype=np.uint8), note='keep me')
     foreign = bytes(TYPES.serialize_cdr(imu, FOREIGN))
     pictures = [
-        raw_image(red_until(place + 1), 'rgb8', START + place * STEP) for place in range(frames)
+        raw_image(red_until(place + 1, size), 'rgb8', START + place * STEP)
+        for place in range(frames)
     ]
     return write_bag(
         path,
@@ -223,6 +238,7 @@ def camera_bag(path: Path, storage: str = 'mcap', frames: int = 6) -> Path:
             '/secret': (FOREIGN, [foreign, foreign]),
             # Bytes that are no such message at all are copied, as nobody looks into them.
             '/imu': (IMU, [b'\x00\x01\x00\x00torn', b'\x00\x01\x00\x00more']),
+            **dict.fromkeys(more, (IMAGE, pictures)),
         },
         storage,
     )

@@ -88,6 +88,8 @@ PICTURES |= {
 def test_every_encoding_shows_the_colour(encoding: str) -> None:
     rgb = decoded(raw_image(PICTURES[encoding], encoding))
     assert (rgb.shape, rgb.dtype) == ((8, 12, 3), np.uint8)
+    assert rgb.flags.c_contiguous
+    assert rgb.flags.writeable
     expected = (GREY, GREY, GREY) if 'mono' in encoding else ORANGE
     # Colour from brightness and two differences in 8 bits is off by a few.
     tolerance = 6 if 'yu' in encoding or 'uy' in encoding else 0

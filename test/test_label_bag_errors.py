@@ -14,6 +14,7 @@
 """``zegclip label-bag``: the one line after a mistake, and a run with a real model."""
 
 from pathlib import Path
+import re
 
 from bag_helpers import (
     camera_bag,
@@ -30,8 +31,11 @@ from bag_helpers import (
 )
 import numpy as np
 import pytest
-from zegclip_core.cli.main import main
+from zegclip_core.bags.messages import Outputs
+from zegclip_core.cli.main import build_parser, main
+from zegclip_core.vocabulary import Vocabulary
 
+ROOT = Path(__file__).resolve().parents[1]
 WORDS = ('--classes', 'tomato, sky')
 
 
@@ -118,6 +122,19 @@ def test_a_bag_that_lies_about_its_count_is_reported(run: Command, tmp_path: Pat
     code, out, err = run(source, tmp_path / 'out', *WORDS)
     assert (code, '10 messages copied' in out) == (2, True)
     assert 'Expected 11 messages' in err
+
+
+def test_the_page_names_every_option_and_topic(tmp_path: Path) -> None:
+    text = (ROOT / 'docs' / 'bags.md').read_text(encoding='utf-8')
+    shown = build_parser().parse_args(['label-bag', 'in', 'out', '--classes', 'a'])
+    names = set(vars(shown)) - {'command', 'source', 'target', 'run'}
+    assert [name for name in names if f'--{name.replace("_", "-")}' not in text] == []
+    outputs = Outputs(Vocabulary.parse('a'), overlay=True, confidence=True, masks=True)
+    rows = dict(re.findall(r'^\| `(/zegclip/[\w/<>]+)` \| `(\S+)`', text, re.MULTILINE))
+    assert rows == {
+        output.topic.replace('masks/a', 'masks/<class>'): output.kind
+        for output in outputs.topics()
+    }
 
 
 def test_help_needs_no_bag(run: Command) -> None:

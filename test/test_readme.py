@@ -28,6 +28,7 @@ import signal
 import subprocess
 import sys
 
+from bag_helpers import camera_bag, COMPRESSED, content, raw_picture, red_until, write_bag
 import cv2
 from PIL import Image
 import pytest
@@ -38,6 +39,7 @@ from zegclip_ros.dds_domain import reserved_domain
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     'README.md',
+    'docs/bags.md',
     'docs/install.md',
     'docs/node.md',
     'docs/segment.md',
@@ -111,6 +113,22 @@ def segments(command: str, folder: Path) -> None:
     assert all(path.stat().st_size > 1000 for path in made)
 
 
+def labels_a_bag(command: str, folder: Path) -> None:
+    """Run ``zegclip label-bag`` beside the bags that are named."""
+    camera_bag(folder / 'drive', frames=2)
+    picture = raw_picture(red_until(20, (120, 160)), '.jpg')
+    sides = (f'/{side}/image/compressed' for side in ('left', 'right'))
+    write_bag(folder / 'two_cameras', {side: (COMPRESSED, [picture]) for side in sides})
+    program, *arguments = shlex.split(command)
+    done = subprocess.run(
+        [BIN / program, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    topics = [topic for topic, *_ in content(folder / arguments[2])]
+    assert '/zegclip/label_image' in topics
+    assert ('/zegclip/overlay' in topics) == ('--overlay' in arguments)
+
+
 def is_understood(command: str, folder: Path) -> None:
     """Check a command that takes hours: its arguments are known and its files are there."""
     arguments = build_parser().parse_args(shlex.split(command)[1:])
@@ -155,6 +173,7 @@ CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'zegclip segment (?!.*--model runs/).*': segments,
     r'zegclip segment .*--model runs/.*': is_understood,
     r'zegclip (train|evaluate|convert) .*': is_understood,
+    r'zegclip label-bag .*': labels_a_bag,
     r'segmentation_node .*': starts_the_node,
 }
 

@@ -85,7 +85,7 @@ def to_rgb(message: Any, kind: str) -> RgbImage:  # noqa: ANN401 - rosbags makes
         kind: ``IMAGE`` or ``COMPRESSED``.
 
     Returns:
-        RGB, uint8 ``(H, W, 3)``, 0 to 255, contiguous; not to be written to.
+        RGB, uint8 ``(H, W, 3)``, 0 to 255, contiguous and writable.
 
     Raises:
         ImageError: If the message contradicts itself or cannot be decoded.
@@ -125,10 +125,10 @@ def _converted(message: Any) -> RgbImage:  # noqa: ANN401
         pixels = np.asarray(cv2.convertScaleAbs(native, alpha=255.0 / 65535.0), dtype=np.uint8)
         # OpenCV drops the channel of a grey image.
         pixels = pixels.reshape(native.shape)
-    pixels = np.ascontiguousarray(pixels)
     if encoding.code is None:
-        return pixels
-    return np.asarray(cv2.cvtColor(pixels, encoding.code), dtype=np.uint8)
+        # A copy, since what torch takes has to be writable.
+        return np.array(pixels, dtype=np.uint8, order='C')
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), encoding.code), dtype=np.uint8)
 
 
 def _values(message: Any, encoding: _Encoding) -> npt.NDArray[Any]:  # noqa: ANN401

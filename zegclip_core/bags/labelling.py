@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+import os
 from pathlib import Path
 import re
 import shutil
@@ -142,9 +143,17 @@ def label_bag(job: LabelJob, warn: Callable[[str], object]) -> Report:
             with _kept(store, job, warn):
                 _label(source, images, store, job, report, warn)
                 _write(source, images, store, job, report)
+    _settle(job.partial / job.target.name)
     (job.partial / job.target.name).rename(job.target)
     shutil.rmtree(job.partial)
     return report
+
+
+def _settle(folder: Path) -> None:
+    """Wait until a folder's files are on the disk, so that a name means a whole bag for sure."""
+    for path in folder.iterdir():
+        with path.open('rb') as file:
+            os.fsync(file.fileno())
 
 
 def _check_target(job: LabelJob) -> None:
