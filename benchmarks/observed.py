@@ -78,23 +78,25 @@ class ObservedNode(SegmentationNode):
         self,
         msg_type: Any,  # noqa: ANN401 - a message class
         topic: str,
-        callback: Callable[[Any], None],
+        callback: Any,  # noqa: ANN401 - a function of the message
         *arguments: Any,  # noqa: ANN401 - rclpy's own
         **options: Any,  # noqa: ANN401 - rclpy's own
     ) -> Any:  # noqa: ANN401 - rclpy's subscription
-        """Subscribe; images are written down before they are passed on."""
+        """Subscribe; images are written down when they have been passed on."""
         if msg_type not in (Image, CompressedImage):
             return super().create_subscription(msg_type, topic, callback, *arguments, **options)
 
         def observed(message: Any, info: MessageInfo) -> None:  # noqa: ANN401 - an image
+            came = time.time_ns()
+            callback(message)
             self._event_log.add(
                 'arrived',
                 stamp=nanoseconds(message.header.stamp),
                 written=info['source_timestamp'],
                 received=info['received_timestamp'],
-                time=time.time_ns(),
+                time=came,
+                handed=time.time_ns(),
             )
-            callback(message)
 
         return super().create_subscription(msg_type, topic, observed, *arguments, **options)
 
