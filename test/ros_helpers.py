@@ -32,7 +32,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
-from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.segmentation import label_type, Segmentation, unlabelled_id
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_message
 from zegclip_ros.dds_domain import reserved_domain
@@ -57,7 +57,13 @@ class FakeSegmenter:
         encoded: Names of every vocabulary that was encoded.
         sizes: Height and width of every image that was labelled.
         threads: Names of the threads that it was used from.
+        released: How often memory was given back.
+        fault: What the next frames raise; ``None`` for nothing.
+        load_fault: What warming up raises; ``None`` for nothing.
     """
+
+    device = 'fake'
+    threshold = 0.25
 
     def __init__(self) -> None:
         self.loading = threading.Event()
@@ -65,14 +71,27 @@ class FakeSegmenter:
         self.going = threading.Event()
         self.going.set()
         self.busy = threading.Event()
+        self.busy_loading = threading.Event()
         self.encoded: list[tuple[str, ...]] = []
         self.sizes: list[tuple[int, int]] = []
         self.threads: set[str] = set()
-        self.fault: Exception | None = None
+        self.released = 0
+        self.fault: BaseException | None = None
+        self.load_fault: BaseException | None = None
 
     def warm_up(self) -> None:
         self.threads.add(threading.current_thread().name)
+        self.busy_loading.set()
         self.loading.wait(DEADLINE)
+        if self.load_fault is not None:
+            raise self.load_fault
+
+    def release_memory(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.released += 1
+
+    def memory_bytes(self) -> int | None:
+        return 7 * 2**20
 
     def encode(self, vocabulary: Vocabulary) -> Vocabulary:
         self.threads.add(threading.current_thread().name)
@@ -89,8 +108,9 @@ class FakeSegmenter:
         assert image.flags['C_CONTIGUOUS']
         self.sizes.append(image.shape[:2])
         red = image[:, :, 0]
-        labels = np.where(red < len(vocabulary), red, UNLABELLED).astype(np.uint8)
-        return Segmentation(labels, np.ones(labels.shape, np.float32), vocabulary)
+        kind = label_type(len(vocabulary))
+        labels = np.where(red < len(vocabulary), red, unlabelled_id(kind)).astype(kind)
+        return Segmentation(labels, np.full(labels.shape, 0.75, np.float32), vocabulary)
 
 
 def solid(red: int, height: int = 4, width: int = 6, stamp: int = 1) -> Image:
@@ -135,6 +155,10 @@ class Rig:
         self.until(lambda: self.rosout.subscription.get_publisher_count() > 1, 'the log')
         self.until(lambda: self.states.messages, 'the node tells its words')
 
+    def until_state(self, state: str) -> None:
+        """Wait until the node is in a lifecycle state."""
+        self.until(lambda: self.node.state == state, f'the node being {state}')
+
     @property
     def log(self) -> list[str]:
         """Warnings and errors of the node under test."""
@@ -155,18 +179,23 @@ class Rig:
             self.executor.spin_once(timeout_sec=0.05)
 
     def start_camera(self, reliability: str = 'reliable', topic: str = 'image') -> None:
+        """Have a camera, which a lazy node subscribes to once somebody listens."""
         self.camera = self.probe.create_publisher(Image, topic, qos(reliability))
+        self.reliability = reliability
+
+    def until_subscribed(self) -> None:
+        """Wait until the node listens to the camera in the camera's own way."""
         self.until(
             lambda: (
                 self.camera.get_subscription_count() > 0
-                and self.node._input.reliability.name.lower() == reliability
+                and self.node._pipeline.camera.reliability.name.lower() == self.reliability
             ),
             'the node listens to the camera',
         )
 
-    def listen(self, topic: str) -> Inbox:
+    def listen(self, topic: str, kind: type = Image) -> Inbox:
         """Subscribe to an output and wait until the node knows it."""
-        inbox = Inbox(self.probe, Image, topic, qos())
+        inbox = Inbox(self.probe, kind, topic, qos())
         self.until(
             lambda: (
                 inbox.subscription.get_publisher_count() > 0
@@ -212,6 +241,7 @@ class Rig:
         What a reader has acknowledged lies ready for its callback, so that the answer to words
         that are published afterwards comes later than that.
         """
+        self.until_subscribed()
         for frame in frames:
             self.camera.publish(frame)
         assert self.camera.wait_for_all_acked(Duration(seconds=DEADLINE))
@@ -221,6 +251,7 @@ class Rig:
         self.segmenter.loading.set()
         self.segmenter.going.set()
         assert self.node.close()
+        self.node.destroy_node()
         self.probe.destroy_node()
         self.executor.shutdown()
 

@@ -22,10 +22,8 @@ import pytest
 from rclpy.parameter import Parameter
 from ros_helpers import FakeSegmenter, Inbox, own_domain, Rig, running_ros, solid, TRANSIENT
 from std_msgs.msg import String
-from zegclip_core.errors import ModelError
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
-from zegclip_ros.parameters import NodeParameters
 from zegclip_ros.runtime import run_node
 from zegclip_ros.segmentation_node import SegmentationNode
 
@@ -84,7 +82,7 @@ def test_the_model_never_runs_in_the_executor(rig: Rig) -> None:
     rig.start_camera()
     labels = rig.listen('zegclip/label_image')
     rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: labels.messages)
-    assert rig.segmenter.threads == {'frame_worker'}
+    assert rig.segmenter.threads == {'frame_worker', 'word_worker'}
 
 
 def test_only_the_newest_frame_waits_while_the_model_is_busy(rig: Rig) -> None:
@@ -99,13 +97,29 @@ def test_only_the_newest_frame_waits_while_the_model_is_busy(rig: Rig) -> None:
     assert labels.stamps() == [1, 4]
 
 
-def test_nothing_is_computed_while_nobody_listens(rig: Rig) -> None:
+def test_the_camera_is_heard_only_while_somebody_listens(rig: Rig) -> None:
     rig.start_camera()
     rig.until_active('person', 'cat', 'traffic light')
-    # Damaged frames go the same way and leave a trace, so it is known that the way was gone.
-    bad = solid(0)
-    bad.step = 1
-    rig.send_until(lambda stamp: bad if stamp % 2 else solid(0), lambda: rig.log)
+    rig.until_state('active')
+    assert rig.camera.get_subscription_count() == 0
+    labels = rig.listen('zegclip/label_image')
+    rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: labels.messages)
+    rig.probe.destroy_subscription(labels.subscription)
+    rig.until(lambda: rig.camera.get_subscription_count() == 0, 'the camera being left')
+    rig.node.set_parameters([Parameter('lazy', value=False)])
+    rig.until(lambda: rig.camera.get_subscription_count() == 1, 'the camera being heard')
+
+
+def test_nothing_is_computed_while_nobody_listens(rig: Rig) -> None:
+    rig.node.set_parameters([Parameter('lazy', value=False)])
+    rig.start_camera()
+    rig.until_active('person', 'cat', 'traffic light')
+    rig.until_subscribed()
+    statistics = rig.node._monitor.statistics
+    rig.send_until(
+        lambda stamp: solid(0, stamp=stamp),
+        lambda: statistics.snapshot().dropped['nobody listens'] > 1,
+    )
     assert rig.segmenter.sizes == []
     assert rig.state['stamp'] is None
 
@@ -147,6 +161,7 @@ def test_the_active_vocabulary_says_everything_from_the_first_frame_on(rig: Rig)
             )
         ],
         'stamp': None,
+        'requested': 1,
         'error': None,
         'refused': None,
     }
@@ -202,25 +217,20 @@ def test_masks_of_classes_that_left_are_closed_and_others_live_on(rig: Rig) -> N
     assert (image_to_labels(cat.last) == 255).all()
 
 
-def test_words_and_images_that_come_while_the_model_loads_are_kept(slow_rig: Rig) -> None:
+def test_words_that_come_while_the_model_loads_are_kept(slow_rig: Rig) -> None:
     rig = slow_rig
-    nothing = {'version': 0, 'classes': [], 'stamp': None, 'error': None, 'refused': None}
-    assert rig.state == nothing
-    rig.start_camera()
-    labels = rig.listen('zegclip/label_image')
-    rig.words.publish(String(data='dog'))
-    rig.words.publish(String(data='horse, sheep'))
-    frame = solid(1, stamp=5)
-    rig.deliver(frame)
-    assert rig.say('sheep, sheep')['error'] is not None
+    rig.until(rig.segmenter.busy_loading.is_set)
+    assert (rig.state['version'], rig.state['classes'], rig.state['stamp']) == (0, [], None)
+    assert rig.say('dog')['requested'] == 2
+    assert rig.say('horse, sheep')['requested'] == 3
+    refused = rig.say('sheep, sheep')
+    assert (refused['version'], refused['requested']) == (0, 3)
+    assert 'sheep' in refused['error']
     rig.segmenter.loading.set()
     state = rig.until_active('horse', 'sheep')
-    assert state['version'] == 1
+    assert state['version'] == 3
     assert 'sheep' in state['error']
     assert rig.segmenter.encoded == [('horse', 'sheep')]
-    rig.until(lambda: labels.messages)
-    assert (image_to_labels(labels.last) == 1).all()
-    assert labels.last.header == frame.header
 
 
 @pytest.mark.parametrize('none', ['[]', '[""]'])
@@ -262,29 +272,14 @@ def test_a_fault_of_the_model_costs_one_frame_not_the_node(rig: Rig) -> None:
     rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: labels.messages)
 
 
-@pytest.mark.parametrize('fault', [ModelError('No such model.'), RuntimeError('CUDA is broken')])
-def test_a_model_that_cannot_be_loaded_ends_the_node_with_code_1(
-    fault: Exception, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def load(parameters: NodeParameters) -> FakeSegmenter:
-        raise fault
-
-    assert run_node(lambda: SegmentationNode(load), []) == 1
-    log = capfd.readouterr().err
-    assert str(fault) in log
-    # Only what nobody expected is worth a traceback.
-    assert ('Traceback' in log) is isinstance(fault, RuntimeError)
-
-
 @pytest.mark.parametrize(
     ('parameter', 'said'),
     [
-        ('class_names:=["cat", "Cat"]', "'Cat' twice"),
-        ('class_names:=["a b", "a-b"]', 'both become'),
         ('class_names:=person', 'STRING_ARRAY'),
-        ('vocabulary_file:=/no/such/file', 'Cannot read the vocabulary file'),
         ('overlay_alpha:=1.5', 'overlay_alpha'),
+        ('overlay_alpha:=.nan', 'overlay_alpha'),
         ('precision:=int4', 'auto, fp32, bf16, fp16'),
+        ('image_transport:=theora', 'raw, compressed'),
     ],
 )
 def test_a_parameter_that_is_not_allowed_ends_the_node_with_one_line(

@@ -15,13 +15,18 @@
 
 from array import array
 from collections.abc import Callable
+import io
+import sys
 from typing import TYPE_CHECKING, TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import Image
+import PIL.Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
+from zegclip_core.segmentation import LabelArray
 
 if TYPE_CHECKING:
     from cv_bridge import CvBridge
@@ -33,8 +38,19 @@ RgbImage = npt.NDArray[np.uint8]
 MAX_PIXELS = 2**26
 """Largest image that is accepted; more is taken for a damaged message."""
 
-_CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
+_PIXEL_BYTES = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1, 'mono16': 2}
 """Encodings that need no conversion but a view; all others are left to cv_bridge."""
+_TO_RGB = {
+    'bgr8': cv2.COLOR_BGR2RGB,
+    'rgba8': cv2.COLOR_RGBA2RGB,
+    'bgra8': cv2.COLOR_BGRA2RGB,
+    'mono8': cv2.COLOR_GRAY2RGB,
+    'mono16': cv2.COLOR_GRAY2RGB,
+}
+_ENDS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND'}
+"""Formats of compressed images, and what stands at their end."""
+_SLACK = 1024
+"""Bytes that a camera may append to a compressed image."""
 
 
 def check_image(message: Image) -> None:
@@ -45,8 +61,8 @@ def check_image(message: Image) -> None:
             end too early, or its encoding is not known.
     """
     _check_size(message)
-    if message.encoding in _CHANNELS:
-        row_bytes = message.width * _CHANNELS[message.encoding]
+    if message.encoding in _PIXEL_BYTES:
+        row_bytes = message.width * _PIXEL_BYTES[message.encoding]
     else:
         row_bytes = message.width * _foreign_pixel(message.encoding)[1]
     if message.step < row_bytes:
@@ -75,9 +91,9 @@ def _check_size(message: Image) -> None:
 def image_to_rgb(message: Image) -> RgbImage:
     """Return the pixels of an image message.
 
-    ``rgb8``, ``bgr8``, ``rgba8``, ``bgra8`` and ``mono8`` become views of the message's data with
-    the padding of ``step`` cut off; alpha is dropped. Every other encoding is converted by
-    cv_bridge.
+    ``rgb8``, ``bgr8``, ``rgba8``, ``bgra8``, ``mono8`` and ``mono16`` (its upper bytes) become
+    views of the message's data with the padding of ``step`` cut off; alpha is dropped. Every
+    other encoding is converted by cv_bridge.
 
     Args:
         message: An image of any encoding.
@@ -89,14 +105,96 @@ def image_to_rgb(message: Image) -> RgbImage:
         ImageError: If the message contradicts itself or its encoding cannot be converted.
     """
     check_image(message)
-    if message.encoding not in _CHANNELS:
+    if message.encoding not in _PIXEL_BYTES:
         return _foreign_to_rgb(message)
-    pixels = _rows(message, _CHANNELS[message.encoding])
-    if message.encoding == 'mono8':
+    pixels = _native(message)
+    if pixels.shape[2] == 1:
         return np.broadcast_to(pixels, (message.height, message.width, 3))
     if message.encoding.startswith('bgr'):
         return pixels[:, :, 2::-1]
     return pixels[:, :, :3]
+
+
+def _native(message: Image) -> npt.NDArray[np.uint8]:
+    """Return the 8-bit channels of a message as a view of its data, in the message's order."""
+    pixels = _rows(message, _PIXEL_BYTES[message.encoding])
+    if message.encoding == 'mono16':
+        return pixels[:, :, :1] if message.is_bigendian else pixels[:, :, 1:]
+    return pixels
+
+
+def packed_rgb(message: Image | CompressedImage) -> RgbImage:
+    """Return the pixels of a message in one block of memory, as a model takes them.
+
+    That is ``image_to_rgb`` at the least cost: an ``rgb8`` image without padding is not copied,
+    and OpenCV reorders channels many times faster than NumPy.
+
+    Args:
+        message: An image of any encoding, or a JPEG or PNG file.
+
+    Returns:
+        RGB, uint8 ``(H, W, 3)``, 0 to 255, contiguous; not to be written to.
+
+    Raises:
+        ImageError: If the message contradicts itself or cannot be converted.
+    """
+    if isinstance(message, CompressedImage):
+        return _decoded(message)
+    code = _TO_RGB.get(message.encoding)
+    if code is None:
+        return np.ascontiguousarray(image_to_rgb(message))
+    check_image(message)
+    pixels = _native(message)
+    if message.encoding == 'mono16':
+        pixels = np.ascontiguousarray(pixels)
+    return np.asarray(cv2.cvtColor(pixels, code), dtype=np.uint8)
+
+
+def check_frame(message: Image | CompressedImage) -> None:
+    """Look at a message without touching its pixels.
+
+    Raises:
+        ImageError: If it contradicts itself, or is no JPEG or PNG file.
+    """
+    if isinstance(message, CompressedImage):
+        _check_compressed(message)
+    else:
+        check_image(message)
+
+
+def _check_compressed(message: CompressedImage) -> None:
+    """Refuse what is no whole JPEG or PNG, or would decode to an absurd size."""
+    data = bytes(message.data)
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=tuple(_ENDS)) as header:
+            kind, (width, height) = str(header.format), header.size
+    except Exception as error:  # Its readers throw whatever a damaged file leads them to.
+        raise ImageError(
+            f'Expected a compressed image to be a JPEG or PNG file, but got {len(data)} bytes '
+            f'with the format {message.format[:40]!r} that are none.'
+        ) from error
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f'Expected an image of 1 to {MAX_PIXELS} pixels, but got {width}x{height}.'
+        )
+    if _ENDS[kind] not in data[-_SLACK:]:
+        raise ImageError(
+            f'Expected a whole {kind} file, but got {len(data)} bytes without its end.'
+        )
+
+
+def _decoded(message: CompressedImage) -> RgbImage:
+    """Return the pixels of a compressed image, as they lie in the file."""
+    _check_compressed(message)
+    data = np.frombuffer(message.data, dtype=np.uint8)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        bgr = cv2.imdecode(data, flags)
+    except cv2.error as error:
+        raise ImageError(f'Cannot decode the compressed image: {error.err}.') from error
+    if bgr is None:
+        raise ImageError(f'Cannot decode the compressed image of {len(data)} bytes.')
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _rows(message: Image, pixel_bytes: int) -> npt.NDArray[np.uint8]:
@@ -115,7 +213,7 @@ def _bridge(encoding: str) -> 'CvBridge':
         from cv_bridge import CvBridge
     except ImportError as error:
         raise ImageError(
-            f'Expected an image encoded as {", ".join(_CHANNELS)}, but got {encoding!r}, which '
+            f'Expected an image encoded as {", ".join(_PIXEL_BYTES)}, but got {encoding!r}, which '
             'takes the package cv_bridge, and that is not installed.'
         ) from error
     return CvBridge()
@@ -127,8 +225,8 @@ def _by_bridge(encoding: str, work: Callable[[], Result]) -> Result:
         return work()
     except Exception as error:
         raise ImageError(
-            f'Expected an image encoded as {", ".join(_CHANNELS)} or what cv_bridge converts to '
-            f'rgb8, but got {encoding!r}: {type(error).__name__}: {error}.'
+            f'Expected an image encoded as {", ".join(_PIXEL_BYTES)} or what cv_bridge converts '
+            f'to rgb8, but got {encoding!r}: {type(error).__name__}: {error}.'
         ) from error
 
 
@@ -167,9 +265,6 @@ def image_message(
         The message, without row padding.
     """
     pixels = np.ascontiguousarray(pixels)
-    data = array('B')
-    # Anything but an array.array costs the setter of Image.data a hundredfold.
-    data.frombytes(pixels.data.cast('B'))
     return Image(
         header=header,
         height=pixels.shape[0],
@@ -177,8 +272,15 @@ def image_message(
         encoding=encoding,
         is_bigendian=is_bigendian,
         step=pixels.nbytes // pixels.shape[0],
-        data=data,
+        data=_bytes(pixels),
     )
+
+
+def _bytes(pixels: npt.NDArray[np.uint8]) -> 'array[int]':
+    """Return contiguous bytes as the setters of messages take them a hundred times faster."""
+    data = array('B')
+    data.frombytes(pixels.data.cast('B'))
+    return data
 
 
 def rgb_to_image(rgb: RgbImage, header: Header) -> Image:
@@ -186,9 +288,24 @@ def rgb_to_image(rgb: RgbImage, header: Header) -> Image:
     return image_message(rgb, 'rgb8', header)
 
 
-def labels_to_image(labels: npt.NDArray[np.uint8], header: Header) -> Image:
-    """Build a ``mono8`` label image from class ids, uint8 ``(H, W)``, 255 = unlabelled."""
-    return image_message(labels, 'mono8', header)
+def labels_to_image(labels: LabelArray, header: Header) -> Image:
+    """Build a label image from class ids ``(H, W)``.
+
+    ``mono8`` with 255 = unlabelled from uint8, ``16UC1`` with 65535 = unlabelled from uint16.
+    """
+    if labels.dtype == np.uint8:
+        return image_message(labels.view(np.uint8), 'mono8', header)
+    return image_message(_pixel_bytes(labels), '16UC1', header, sys.byteorder == 'big')
+
+
+def scores_to_image(scores: npt.NDArray[np.float32], header: Header) -> Image:
+    """Build a ``32FC1`` message from scores, float32 ``(H, W)``."""
+    return image_message(_pixel_bytes(scores), '32FC1', header, sys.byteorder == 'big')
+
+
+def _pixel_bytes(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """Return the bytes of each pixel of an array ``(H, W)``, uint8 ``(H, W, bytes)``."""
+    return np.ascontiguousarray(values)[:, :, None].view(np.uint8)
 
 
 def mask_to_image(mask: npt.NDArray[np.bool_], header: Header) -> Image:
@@ -196,13 +313,45 @@ def mask_to_image(mask: npt.NDArray[np.bool_], header: Header) -> Image:
     return image_message(np.multiply(mask, 255, dtype=np.uint8), 'mono8', header)
 
 
-def image_to_labels(message: Image) -> npt.NDArray[np.uint8]:
-    """Return the class ids of a ``mono8`` label image, uint8 ``(H, W)``, as a view.
+def rgb_to_jpeg(rgb: RgbImage, header: Header, quality: int) -> CompressedImage:
+    """Build a JPEG message from RGB pixels, uint8 ``(H, W, 3)``.
+
+    Args:
+        rgb: The pixels.
+        header: Header of the image that they were computed from.
+        quality: 1 to 100.
+
+    Raises:
+        ImageError: If the image is larger than JPEG allows, 65535 pixels a side.
+    """
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    try:
+        data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    except cv2.error as error:
+        raise ImageError(f'Cannot write a JPEG of {rgb.shape[1]}x{rgb.shape[0]}.') from error
+    # As image_transport's compressed plugin writes it.
+    return CompressedImage(header=header, format='rgb8; jpeg compressed bgr8', data=_bytes(data))
+
+
+def image_to_labels(message: Image) -> LabelArray:
+    """Return the class ids of a label image, as a view.
+
+    Returns:
+        uint8 ``(H, W)`` from ``mono8``, uint16 from ``16UC1``.
 
     Raises:
         ImageError: If the message contradicts itself or has another encoding.
     """
+    if message.encoding not in {'mono8', '16UC1'}:
+        raise ImageError(
+            f'Expected a label image of mono8 or 16UC1, but got {message.encoding!r}.'
+        )
     check_image(message)
-    if message.encoding != 'mono8':
-        raise ImageError(f'Expected a label image of mono8, but got {message.encoding!r}.')
-    return _rows(message, 1)[:, :, 0]
+    if message.encoding == 'mono8':
+        return _rows(message, 1)[:, :, 0]
+    return np.ndarray(
+        shape=(message.height, message.width),
+        dtype=np.dtype(np.uint16).newbyteorder('>' if message.is_bigendian else '<'),
+        buffer=message.data,
+        strides=(message.step, 2),
+    )

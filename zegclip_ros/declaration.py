@@ -15,7 +15,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+import math
+from typing import Any, Literal
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
@@ -32,7 +33,8 @@ class Declaration:
         constraints: Allowed values in words, where a range cannot say it.
         bounds: Least and greatest value of a number.
         choices: The allowed words, if only some are.
-        live: Whether a change takes effect while the node runs; else it is read-only.
+        change: When it may be changed: ``never`` once the node runs, ``at once``, with an effect
+            at once, or while the node is ``unconfigured``, for what is read in ``configure``.
         any_type: Whether values of other types than the default's may be given.
     """
 
@@ -42,7 +44,7 @@ class Declaration:
     constraints: str = ''
     bounds: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
-    live: bool = False
+    change: Literal['never', 'at once', 'unconfigured'] = 'never'
     any_type: bool = False
 
     @property
@@ -51,7 +53,7 @@ class Declaration:
         descriptor = ParameterDescriptor(
             description=self.description,
             additional_constraints=self.constraints or ', '.join(self.choices),
-            read_only=not self.live,
+            read_only=self.change == 'never',
             dynamic_typing=self.any_type,
         )
         if self.bounds is not None and isinstance(self.default, float):
@@ -62,21 +64,30 @@ class Declaration:
             descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
         return descriptor
 
+    def fault(self, value: Any) -> str | None:  # noqa: ANN401 - any type that ROS has
+        """Return what is wrong with a value of the right type, or ``None``.
+
+        ROS checks ranges by itself, but lets pass what is no number.
+        """
+        if self.choices and value not in self.choices:
+            known = ', '.join(self.choices)
+            return f'Expected the parameter {self.name} to be one of {known}, but got {value!r}.'
+        if isinstance(value, float) and not math.isfinite(value):
+            return f'Expected the parameter {self.name} to be a number, but got {value}.'
+        return None
+
 
 def declare(node: Node, declarations: Sequence[Declaration]) -> dict[str, Any]:
     """Declare parameters on a node and return their values by name.
 
     Raises:
         ParameterException: If a value has the wrong type or is out of its range.
-        ValueError: If it is none of the choices.
+        ValueError: If it is none of the choices or no number.
     """
     values = {}
     for one in declarations:
         value = node.declare_parameter(one.name, one.default, one.descriptor).value
-        if one.choices and value not in one.choices:
-            raise ValueError(
-                f'Expected the parameter {one.name} to be one of {", ".join(one.choices)}, '
-                f'but got {value!r}.'
-            )
+        if fault := one.fault(value):
+            raise ValueError(fault)
         values[one.name] = value
     return values

@@ -11,18 +11,22 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The subscription to the camera, which follows the reliability that the camera offers."""
+"""The camera: what is subscribed to, in which way, and when."""
 
 from collections.abc import Callable, Iterable
+import threading
+import time
 
 from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.expand_topic_name import expand_topic_name
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
-CHECK_INTERVAL = 0.5
+FOLLOW_INTERVAL = 0.5
 """Seconds between two looks at what the camera offers."""
+_COMPRESSED = 'image/compressed'
 
 
 def reliability_for(offered: Iterable[ReliabilityPolicy]) -> ReliabilityPolicy | None:
@@ -43,53 +47,124 @@ def reliability_for(offered: Iterable[ReliabilityPolicy]) -> ReliabilityPolicy |
     return ReliabilityPolicy.BEST_EFFORT
 
 
+def compressed_topic(node: Node) -> str:
+    """Return the full topic of compressed images.
+
+    A remapping of ``image/compressed`` itself goes first; else it lies below whatever ``image``
+    is remapped to, as image_transport has it.
+    """
+    own = node.resolve_topic_name(_COMPRESSED)
+    if own != expand_topic_name(_COMPRESSED, node.get_name(), node.get_namespace()):
+        return own
+    return f'{node.resolve_topic_name("image")}/compressed'
+
+
 class ImageInput:
-    """Subscribes to ``image`` with depth 1.
+    """Subscribes to the camera with depth 1, while it is told to.
+
+    Methods may be called from any thread.
 
     Args:
         node: The node.
-        reliability: ``reliable``, ``best_effort``, or ``auto``, which looks at the publishers
-            again and again, since a camera may come back as another one.
+        transport: ``raw`` or ``compressed``.
+        reliability: As in ``set_reliability``.
         callback: Gets every image.
     """
 
-    def __init__(self, node: Node, reliability: str, callback: Callable[[Image], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        transport: str,
+        reliability: str,
+        callback: Callable[[Image | CompressedImage], None],
+    ) -> None:
         self._node = node
         self._callback = callback
-        self._auto = reliability == 'auto'
-        # Until a camera is seen: best effort, which every camera serves.
-        fixed = ReliabilityPolicy.RELIABLE if reliability == 'reliable' else None
-        self._reliability = fixed or ReliabilityPolicy.BEST_EFFORT
-        self._subscription = self._subscribe()
-        self._timer = node.create_timer(CHECK_INTERVAL, self._follow) if self._auto else None
+        self._kind = CompressedImage if transport == 'compressed' else Image
+        # The full name is remapped already, and once more would be once too often.
+        self.topic = (
+            compressed_topic(node)
+            if transport == 'compressed'
+            else node.resolve_topic_name('image')
+        )
+        self._relative = 'image' if transport == 'raw' else self.topic
+        self._lock = threading.RLock()
+        self._subscription: Subscription | None = None
+        self._followed = 0.0
+        self._since = 0.0
+        self.set_reliability(reliability)
 
     @property
     def reliability(self) -> ReliabilityPolicy:
-        """Reliability of the present subscription."""
+        """Reliability of the present or next subscription."""
         return self._reliability
 
-    def _subscribe(self) -> Subscription:
-        return self._node.create_subscription(
-            Image,
-            'image',
+    @property
+    def subscribed_seconds(self) -> float | None:
+        """Seconds since it subscribed; ``None`` while it does not."""
+        return None if self._subscription is None else time.monotonic() - self._since
+
+    def set_reliability(self, reliability: str) -> None:
+        """Ask the camera for a reliability.
+
+        Args:
+            reliability: ``reliable``, ``best_effort``, ``system_default``, or ``auto``, which
+                looks at the publishers again and again, since a camera may come back as another.
+        """
+        with self._lock:
+            self._auto = reliability == 'auto'
+            # Until a camera is seen: best effort, which every camera serves.
+            name = 'best_effort' if self._auto else reliability
+            self._reliability = ReliabilityPolicy[name.upper()]
+            self._followed = 0.0
+            if self._subscription is not None:
+                self._subscribe()
+
+    def update(self, *, wanted: bool) -> None:
+        """Subscribe or not, and in the way that the camera asks for; called again and again."""
+        with self._lock:
+            if not wanted:
+                self.close()
+                return
+            now = time.monotonic()
+            if self._auto and now - self._followed >= FOLLOW_INTERVAL:
+                self._followed = now
+                self._follow()
+            if self._subscription is None:
+                self._subscribe()
+
+    def close(self) -> None:
+        """Subscribe no longer."""
+        with self._lock:
+            if self._subscription is not None:
+                self._node.destroy_subscription(self._subscription)
+                self._subscription = None
+
+    def _subscribe(self) -> None:
+        self.close()
+        qos = QoSProfile(
+            depth=1, reliability=self._reliability, durability=DurabilityPolicy.VOLATILE
+        )
+        self._subscription = self._node.create_subscription(
+            self._kind,
+            self._relative,
             self._callback,
-            QoSProfile(
-                depth=1, reliability=self._reliability, durability=DurabilityPolicy.VOLATILE
-            ),
+            qos,
             # A mismatch is mended here, so that the usual warning would only mislead.
             event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=not self._auto),
         )
+        self._since = time.monotonic()
 
     def _follow(self) -> None:
         """Subscribe again if the publishers offer something else than what was asked for."""
-        publishers = self._node.get_publishers_info_by_topic(self._subscription.topic_name)
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
         wanted = reliability_for(entry.qos_profile.reliability for entry in publishers)
         if wanted is None or wanted == self._reliability:
             return
-        self._node.get_logger().info(
-            f'The camera on {self._subscription.topic_name} is {wanted.name.lower()}: '
-            'subscribing to it in the same way.'
-        )
         self._reliability = wanted
-        self._node.destroy_subscription(self._subscription)
-        self._subscription = self._subscribe()
+        if self._subscription is not None:
+            self._node.get_logger().info(
+                f'The camera on {self.topic} is {wanted.name.lower()}: '
+                'subscribing to it in the same way.'
+            )
+            self._subscribe()

@@ -11,19 +11,23 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What happens to a frame between its message and the outputs; runs in the worker's thread."""
+"""The work on frames and words, between the threads that do it and the topics."""
 
 from collections.abc import Callable
-from typing import Protocol, TYPE_CHECKING
+from dataclasses import dataclass, field
+import time
+from typing import Any, Protocol, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import Image
-from zegclip_core.errors import ImageError
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from zegclip_core.errors import DeviceMemoryError, ImageError
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
-from zegclip_ros.conversions import check_image, image_to_rgb
-from zegclip_ros.outputs import Outputs
+from zegclip_ros.conversions import packed_rgb
+from zegclip_ros.outputs import LabelledFrame, Outputs
+from zegclip_ros.statistics import Statistics
 from zegclip_ros.vocabulary_state import Stamp, VocabularyState, Words
 
 if TYPE_CHECKING:
@@ -31,7 +35,13 @@ if TYPE_CHECKING:
 
 
 class SegmenterLike(Protocol):
-    """The part of ``zegclip_core.segmenter.Segmenter`` that the node uses."""
+    """The part of ``zegclip_core.segmenter.Segmenter`` that the node uses.
+
+    ``encode`` is called from one thread while ``segment`` runs in another.
+    """
+
+    device: Any
+    threshold: float
 
     def warm_up(self) -> None:
         """Run once, so that the first frame is not slower than the others."""
@@ -44,33 +54,47 @@ class SegmenterLike(Protocol):
     ) -> Segmentation:
         """Label an RGB image, uint8 ``(H, W, 3)``."""
 
+    def release_memory(self) -> None:
+        """Give memory that is not in use back to the device."""
+
+    def memory_bytes(self) -> int | None:
+        """Return how much of the device's memory is held; ``None`` if it has none of its own."""
+
 
 class LabellerListener(Protocol):
-    """What is told about the labeller's work; every method is called from the worker's thread."""
+    """What is told about the labeller's work; every method is called from a worker's thread."""
 
-    def model_ready(self) -> None:
-        """Take note that the model is loaded."""
+    def words_changed(self, words: Words, header: Header | None) -> None:
+        """Take note of new words, and of the header of the first frame labelled with them."""
 
-    def model_failed(self, error: Exception) -> None:
-        """Take note that the model cannot be loaded."""
+    def words_given_up(self, error: Exception) -> None:
+        """Take note that words cannot be encoded."""
 
-    def words_changed(self) -> None:
-        """Take note that words which waited were taken over or given up."""
+    def image_rejected(self, error: ImageError) -> None:
+        """Take note that an image cannot be used."""
 
-    def message_rejected(self, what: str, error: Exception) -> None:
-        """Take note that a message cannot be used."""
+    def memory_ran_out(self, error: DeviceMemoryError) -> None:
+        """Take note that a frame was lost because the device has too little memory."""
 
-    def frame_failed(self, error: Exception) -> None:
-        """Take note that something went wrong which no input explains."""
+
+@dataclass(frozen=True)
+class Arrival:
+    """An image and when it came, in seconds of ``time.perf_counter``."""
+
+    message: Image | CompressedImage
+    time: float = field(default_factory=time.perf_counter)
 
 
 class Labeller:
-    """The job of the frame worker: loads the model, takes over new words, labels frames.
+    """Holds the model while there is one; takes over new words and labels frames.
+
+    ``encode_pending`` may run beside ``label``, in another thread; nothing else may.
 
     Args:
-        load: Returns a segmenter; called once, in the worker's thread.
+        load: Returns a segmenter.
         state: The words.
         outputs: Where labels go.
+        statistics: The figures.
         listener: Who is told.
     """
 
@@ -79,27 +103,40 @@ class Labeller:
         load: Callable[[], SegmenterLike],
         state: VocabularyState,
         outputs: Outputs,
+        statistics: Statistics,
         listener: LabellerListener,
     ) -> None:
         self._load = load
         self._state = state
         self._outputs = outputs
+        self._statistics = statistics
         self._listener = listener
         self._segmenter: SegmenterLike | None = None
-        self._words: Words | None = None
-        self._encoded: EncodedVocabulary | None = None
+        self._current: tuple[Words, EncodedVocabulary] | None = None
 
-    def prepare(self) -> None:
-        """Load the model."""
-        self._segmenter = self._load()
-        self._segmenter.warm_up()
-        self._listener.model_ready()
+    @property
+    def segmenter(self) -> SegmenterLike | None:
+        """The model, while there is one."""
+        return self._segmenter
 
-    def prepare_failed(self, error: Exception) -> None:
-        """Pass on that the model cannot be loaded."""
-        self._listener.model_failed(error)
+    def load(self) -> None:
+        """Load the model and run it once."""
+        segmenter = self._load()
+        segmenter.warm_up()
+        self._segmenter = segmenter
 
-    def update(self) -> None:
+    def unload(self) -> None:
+        """Let go of the model and give its memory back."""
+        segmenter, self._segmenter, self._current = self._segmenter, None, None
+        if segmenter is not None:
+            segmenter.release_memory()
+
+    def release_memory(self) -> None:
+        """Give back the memory that only frames need."""
+        if self._segmenter is not None:
+            self._segmenter.release_memory()
+
+    def encode_pending(self, _: object = None) -> None:
         """Take over the words that wait, all of them or none."""
         words = self._state.take()
         if words is None or self._segmenter is None:
@@ -108,31 +145,48 @@ class Labeller:
             encoded = self._segmenter.encode(words.vocabulary)
         except Exception as error:
             self._state.give_up(words, error)
-            self._listener.message_rejected('vocabulary', error)
-        else:
-            self._words, self._encoded = words, encoded
-            self._state.activate(words)
-        self._listener.words_changed()
+            self._listener.words_given_up(error)
+            return
+        self._state.activate(words)
+        self._current = words, encoded
+        self._listener.words_changed(words, None)
 
-    def process(self, frame: Image) -> None:
+    def label(self, arrival: Arrival) -> None:
         """Label a frame and publish what somebody listens to."""
         try:
-            self._process(frame)
+            self._label(arrival)
         except ImageError as error:
-            self._listener.message_rejected('image', error)
+            self._statistics.dropped('bad image')
+            self._listener.image_rejected(error)
+        except DeviceMemoryError as error:
+            self._statistics.dropped('out of memory')
+            self._listener.memory_ran_out(error)
 
-    def _process(self, frame: Image) -> None:
-        check_image(frame)  # A damaged image is told even if nothing is computed.
-        segmenter, words, encoded = self._segmenter, self._words, self._encoded
-        if segmenter is None or words is None or encoded is None:
+    def _label(self, arrival: Arrival) -> None:
+        began = time.perf_counter()
+        if self._segmenter is None or self._current is None:
+            self._statistics.dropped('no words')
             return
-        if not self._outputs.any_wanted(words.topics):
+        if not self._outputs.any_wanted():
+            self._statistics.dropped('nobody listens')
             return
-        rgb = np.ascontiguousarray(image_to_rgb(frame))
-        segmentation = segmenter.segment(rgb, encoded)
-        self._state.labelled(Stamp(frame.header.stamp.sec, frame.header.stamp.nanosec))
-        self._outputs.publish(rgb, frame.header, segmentation, words.topics)
-
-    def failed(self, error: Exception) -> None:
-        """Pass on a fault that no input explains; the next frame gets a new chance."""
-        self._listener.frame_failed(error)
+        words, encoded = self._current
+        rgb = packed_rgb(arrival.message)
+        prepared = time.perf_counter()
+        segmentation = self._segmenter.segment(rgb, encoded)
+        found = time.perf_counter()
+        header = arrival.message.header
+        if self._state.labelled(words, Stamp(header.stamp.sec, header.stamp.nanosec)):
+            self._listener.words_changed(words, header)
+        look = self._outputs.look
+        frame = LabelledFrame(rgb, header, segmentation, words.topics, look)
+        rendering, publishing = self._outputs.publish(frame)
+        self._statistics.labelled(
+            {
+                'wait': began - arrival.time,
+                'pre-process': prepared - began,
+                'model': found - prepared,
+                'post-process': rendering,
+                'publish': publishing,
+            }
+        )

@@ -13,31 +13,48 @@
 # limitations under the License.
 """Parameters of the segmentation node: names, defaults, descriptions; the only place of each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from rclpy.exceptions import ParameterUninitializedException
 from rclpy.node import Node
-from zegclip_core.vocabulary import Vocabulary
+from zegclip_core.colors import PALETTE_NAMES
+from zegclip_core.segmentation import NARROW
+from zegclip_core.vocabulary import MAX_CLASSES, Vocabulary
 from zegclip_ros.declaration import Declaration, declare
 
 DECLARATIONS = (
     Declaration(
+        'autostart',
+        True,
+        'Whether the node configures and activates itself; else a lifecycle manager does.',
+    ),
+    Declaration(
         'model',
         'everyday-s',
         'Model to load: the name of a bundled one or the path of a checkpoint.',
+        change='unconfigured',
     ),
-    Declaration('device', 'auto', 'Where the model runs: auto, cpu, cuda or cuda:<number>.'),
+    Declaration(
+        'device',
+        'auto',
+        'Where the model runs: auto, cpu, cuda or cuda:<number>.',
+        change='unconfigured',
+    ),
     Declaration(
         'precision',
         'auto',
         'Number format of the model: auto takes what is fast on the device.',
         choices=('auto', 'fp32', 'bf16', 'fp16'),
+        change='unconfigured',
     ),
     Declaration(
         'short_side',
         0,
         "Shorter side, in pixels, that a frame is scaled to for the model; 0 is the model's own.",
         bounds=(0, 2048),
+        change='unconfigured',
     ),
     Declaration(
         'class_names',
@@ -55,8 +72,9 @@ DECLARATIONS = (
             'book',
             'car',
         ],
-        'Words to begin with, or none; the topic vocabulary changes them while the node runs.',
-        'at most 254 distinct names',
+        'Words to look for; at the start there may be none. The topic vocabulary says more.',
+        f'at most {MAX_CLASSES} distinct names',
+        change='at once',
     ),
     Declaration(
         'vocabulary_file',
@@ -65,33 +83,83 @@ DECLARATIONS = (
         'class_names.',
     ),
     Declaration(
-        'overlay_alpha',
-        0.5,
-        'How much of the overlay is colour: 0 shows the photo alone, 1 the colours alone.',
-        bounds=(0.0, 1.0),
-        live=True,
+        'image_transport',
+        'raw',
+        'What the camera sends: raw on image, or compressed on image/compressed.',
+        choices=('raw', 'compressed'),
+        change='unconfigured',
     ),
     Declaration(
         'image_reliability',
         'auto',
         'Reliability asked of the camera; auto matches what the camera offers.',
-        choices=('auto', 'reliable', 'best_effort'),
+        choices=('auto', 'system_default', 'reliable', 'best_effort'),
+        change='at once',
+    ),
+    Declaration(
+        'lazy',
+        True,
+        'Whether to subscribe to the camera only while somebody subscribes to an output.',
+        change='at once',
+    ),
+    Declaration(
+        'overlay_alpha',
+        0.5,
+        'How much of the overlay is colour: 0 shows the photo alone, 1 the colours alone.',
+        bounds=(0.0, 1.0),
+        change='at once',
+    ),
+    Declaration(
+        'overlay_palette',
+        'by_name',
+        'Colours of classes without one of their own: by their names, or by their ids.',
+        choices=PALETTE_NAMES,
+        change='at once',
+    ),
+    Declaration(
+        'jpeg_quality',
+        90,
+        'Quality of the compressed overlay.',
+        bounds=(1, 100),
+        change='at once',
+    ),
+    Declaration(
+        'max_mask_topics',
+        NARROW,
+        'How many classes, the first ones, have a mask topic.',
+        bounds=(0, MAX_CLASSES),
+        change='unconfigured',
+    ),
+    Declaration(
+        'min_rate',
+        0.0,
+        'Output rate under which diagnostics warn [Hz]; 0 never warns.',
+        bounds=(0.0, 1000.0),
+        change='at once',
     ),
 )
+BY_NAME: Mapping[str, Declaration] = {one.name: one for one in DECLARATIONS}
 
 
 @dataclass(frozen=True)
 class NodeParameters:
-    """The values that the node starts with; the fields are the names of the parameters."""
+    """The values of one moment; the fields are the names of the parameters."""
 
+    autostart: bool
     model: str
     device: str
     precision: str
     short_side: int
     class_names: Sequence[str] | None
     vocabulary_file: str
-    overlay_alpha: float
+    image_transport: str
     image_reliability: str
+    lazy: bool
+    overlay_alpha: float
+    overlay_palette: str
+    jpeg_quality: int
+    max_mask_topics: int
+    min_rate: float
 
     @classmethod
     def declare(cls, node: Node) -> 'NodeParameters':
@@ -99,9 +167,14 @@ class NodeParameters:
 
         Raises:
             ParameterException: If a value has the wrong type or is out of its range.
-            ValueError: If it is none of the allowed words.
+            ValueError: If it is none of the allowed words, or no number.
         """
         return cls(**declare(node, DECLARATIONS))
+
+    @classmethod
+    def read(cls, node: Node) -> 'NodeParameters':
+        """Return the present values of a node's parameters."""
+        return cls(**{name: value_of(node, name) for name in BY_NAME})
 
     def vocabulary(self) -> Vocabulary | None:
         """Return the words to begin with, ``None`` if there are none yet.
@@ -113,3 +186,11 @@ class NodeParameters:
             return Vocabulary.from_file(self.vocabulary_file)
         names = [name for name in self.class_names or () if name.strip()]
         return Vocabulary.from_names(names) if names else None
+
+
+def value_of(node: Node, name: str) -> Any:  # noqa: ANN401 - any type that ROS has
+    """Return the present value of a parameter, ``None`` for one such as an empty list."""
+    try:
+        return node.get_parameter(name).value
+    except ParameterUninitializedException:
+        return None

@@ -174,7 +174,7 @@ class RecorderNode(RunnableNode):
         if self._said < len(self._requests):
             if elapsed >= interval * (1 + self._said):
                 self._say(self._requests[self._said], self._vocabularies[self._said])
-        elif elapsed >= self._seconds and not self.finished.done():
+        elif elapsed >= self._seconds and not self.ended.is_set():
             self._write()
             self.end(0)
 
@@ -221,7 +221,7 @@ class RecorderNode(RunnableNode):
         """Finish the video, also of a run that was cut short."""
         if self._video is not None:
             self._video.close()
-        return super().close()
+        return True
 
 
 def stamp_of(message: Image) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.segmentation import LabelArray, Segmentation, unlabelled_id
 from zegclip_core.vocabulary import Vocabulary, VocabularyClass
 
 RgbImage = npt.NDArray[np.uint8]
@@ -38,18 +38,18 @@ class Labelled:
     Attributes:
         stamp: Time of the frame [ns].
         image: The frame.
-        labels: Class ids, uint8 ``(H, W)``.
+        labels: Class ids, uint8 or uint16 ``(H, W)``.
     """
 
     stamp: int
     image: RgbImage
-    labels: npt.NDArray[np.uint8]
+    labels: LabelArray
 
     def worth(self) -> tuple[int, float]:
         """Return how much there is to see: classes, then share of the labelled pixels."""
-        shares = np.bincount(self.labels.ravel(), minlength=256) / self.labels.size
-        classes = int((shares[:UNLABELLED] >= _WORTH_SHOWING).sum())
-        return classes, float(1.0 - shares[UNLABELLED])
+        shares = _counts(self.labels) / self.labels.size
+        classes = int((shares[:-1] >= _WORTH_SHOWING).sum())
+        return classes, float(1.0 - shares[-1])
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Recording:
 
     def labelled(self, frame: Labelled) -> None:
         """Note a frame with its labels; keep the few best of each vocabulary."""
-        self.counts[frame.stamp] = np.bincount(frame.labels.ravel(), minlength=256)
+        self.counts[frame.stamp] = _counts(frame.labels)
         self._best.append(frame)
         peers = [one for one in self._best if self.owner(one.stamp) == self.owner(frame.stamp)]
         if len(peers) > CANDIDATES:
@@ -180,7 +180,7 @@ class Recording:
                 name: round(float(share), 4)
                 for name, share in zip(record.vocabulary.names, shares, strict=False)
             },
-            'unlabelled_share': round(float(shares[UNLABELLED]), 4),
+            'unlabelled_share': round(float(shares[-1]), 4),
         }
 
     def _owns(self, record: VersionRecord, stamp: int) -> bool:
@@ -215,3 +215,8 @@ def _rate(times: Sequence[int]) -> float:
 
 def _percentile(values: Sequence[float], percent: float) -> float | None:
     return round(float(np.percentile(values, percent)), 1) if values else None
+
+
+def _counts(labels: LabelArray) -> npt.NDArray[np.int64]:
+    """Return the number of pixels of each label that the type has; the last is unlabelled."""
+    return np.bincount(labels.ravel(), minlength=unlabelled_id(labels.dtype) + 1)

@@ -11,64 +11,115 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Starting and ending nodes: one way for all of them."""
+"""How the nodes of this package start and end."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import logging
 import os
+import signal
 import sys
+import threading
+import traceback
+from types import FrameType
+from typing import cast
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
-from rclpy.task import Future
+from rclpy.signals import SignalHandlerOptions
 
 logger = logging.getLogger(__name__)
 
 RCLError = rclpy_implementation.RCLError
+STOP_TIMEOUT = 1.0
+"""Seconds that work in progress gets at the end; after two in all the process is gone."""
+_LAST_CALLBACKS = 0.3
+_POLL = 0.1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+EXECUTOR_THREADS = 3
+"""One for topics, one for a transition that takes its time, one that answers meanwhile."""
 
 
-class RunnableNode(Node):
+class Runnable:
     """A node that says itself when it is done.
 
     Attributes:
-        finished: Done when the node wants to end; its result is the exit code.
+        ended: Set when it is.
+        exit_code: The process's exit code then.
     """
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.finished: Future[int] = Future()
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.exit_code = 0
 
     def end(self, code: int) -> None:
         """Have the process end with an exit code; may be called from any thread."""
-        if not self.finished.done():
-            self.finished.set_result(code)
+        if not self.ended.is_set():
+            self.exit_code = code
+            self.ended.set()
 
     def close(self) -> bool:
-        """Let go of everything; return whether no thread is left."""
-        self.destroy_node()
+        """End what works in the background; called when no callback runs any more.
+
+        Returns:
+            Whether all of it ended in ``STOP_TIMEOUT``.
+        """
         return True
+
+
+class RunnableNode(Runnable, Node):
+    """A plain node that can be run by ``run_node``."""
+
+    def __init__(self, name: str) -> None:
+        Node.__init__(self, name)
+        Runnable.__init__(self)
 
 
 @contextmanager
 def ros_context(args: Sequence[str] | None) -> Iterator[None]:
-    """Initialise rclpy and shut it down whatever happens.
+    """Initialise rclpy without its signal handlers and shut it down whatever happens.
 
     ``with rclpy.init()`` does the same, but not yet in ROS 2 Jazzy.
     """
-    rclpy.init(args=None if args is None else list(args))
+    rclpy.init(
+        args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO
+    )
     try:
         yield
     finally:
         rclpy.try_shutdown()
 
 
-def run_node(make_node: Callable[[], RunnableNode], args: Sequence[str] | None = None) -> int:
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Give an event that SIGINT and SIGTERM set; outside the main thread nothing sets it.
+
+    Python's own way, an exception wherever the main thread is, would leave half-made objects.
+    """
+    stop = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = None) -> int:
     """Run a node until it is done or gets SIGINT or SIGTERM.
+
+    The executor spins in a thread of its own, so that signals are heard while it is busy.
 
     Args:
         make_node: Makes the node. What it raises as ``ValueError`` or ``ParameterException``
@@ -78,42 +129,56 @@ def run_node(make_node: Callable[[], RunnableNode], args: Sequence[str] | None =
     Returns:
         Exit code: the node's own, 0 after a signal, 1 if the node could not be made.
     """
-    code, clean = 0, True
-    try:
-        with ros_context(args):
-            code, clean = _run(make_node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        logger.debug('Interrupted.')
+    with stop_signals() as stop:
+        try:
+            with ros_context(args):
+                code, clean = _run(make_node, stop)
+        except RCLError as error:
+            get_logger('zegclip_ros').fatal(str(error).partition('\n')[0])
+            return 1
     if not clean:
-        # A model is still being loaded in a thread that nothing can interrupt.
+        # A frame, or a model that is being loaded, in a thread that nothing can interrupt.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     return code
 
 
-def _run(make_node: Callable[[], RunnableNode]) -> tuple[int, bool]:
-    """Make a node and spin it; return its exit code and whether all its threads ended."""
+def _run(make_node: Callable[[], Runnable], stop: threading.Event) -> tuple[int, bool]:
+    """Make a node and spin it until the end; return its exit code and whether all is at rest."""
     try:
         node = make_node()
     except (ValueError, ParameterException) as error:
         get_logger('zegclip_ros').fatal(str(error))
         return 1, True
-    except RCLError:
-        if rclpy.ok():
-            raise
-        return 0, True  # A signal came while the node was being made.
+    executor = MultiThreadedExecutor(EXECUTOR_THREADS)
+    executor.add_node(cast(Node, node))
+    spinner = threading.Thread(target=_spin, args=(executor, node), name='executor', daemon=True)
+    spinner.start()
+    while not (stop.is_set() or node.ended.is_set()):
+        stop.wait(_POLL)
+    code = node.exit_code
+    node.end(code)
+    rclpy.try_shutdown()
+    spinner.join(_LAST_CALLBACKS)
+    # Waits for the threads that callbacks run in, which may be held up by the model.
+    ender = threading.Thread(target=executor.shutdown, args=(0.0,), daemon=True)
+    ender.start()
+    ender.join(_LAST_CALLBACKS)
+    return code, node.close() and not ender.is_alive()
+
+
+def _spin(executor: Executor, node: Runnable) -> None:
+    """Run callbacks until the end; an error in one of them is the end, and not a silent one."""
     try:
-        rclpy.spin_until_future_complete(node, node.finished)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        logger.debug('Interrupted.')
-    except RCLError:
-        if rclpy.ok():
-            raise
-        logger.debug('Interrupted while publishing.')
-    finally:
-        clean = node.close()
-    return (node.finished.result() or 0) if node.finished.done() else 0, clean
+        executor.spin()
+    except ExternalShutdownException:
+        logger.debug('The context was shut down.')
+    except Exception as error:
+        if not node.ended.is_set():
+            text = ''.join(traceback.format_exception(error)).rstrip()
+            get_logger('zegclip_ros').fatal(f'A callback failed: {text}')
+            node.end(1)
 
 
 class RosLogHandler(logging.Handler):

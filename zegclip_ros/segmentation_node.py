@@ -11,38 +11,50 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The segmentation node: a camera and a few words in, labels and masks out."""
+"""The segmentation node: a camera and words in, labels, masks and overlays out."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 import logging
 import sys
 import time
 import traceback
+from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from std_msgs.msg import String
-from zegclip_core.errors import VocabularyError, ZegCLIPError
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header, String
+from zegclip_core.errors import DeviceMemoryError, ImageError, VocabularyError
 from zegclip_core.threads import wait_without_spinning
 from zegclip_core.vocabulary import Vocabulary
-from zegclip_ros.frame_worker import FrameWorker
-from zegclip_ros.image_input import ImageInput
-from zegclip_ros.labeller import Labeller, SegmenterLike
-from zegclip_ros.outputs import Outputs
-from zegclip_ros.parameters import NodeParameters
+from zegclip_ros.conversions import check_frame
+from zegclip_ros.diagnostics import DiagnosticsPublisher, INTERVAL
+from zegclip_ros.labeller import SegmenterLike
+from zegclip_ros.managed_node import ManagedNode
+from zegclip_ros.monitor import Monitor
+from zegclip_ros.outputs import Look
+from zegclip_ros.parameters import BY_NAME, NodeParameters, value_of
+from zegclip_ros.pipeline import Pipeline
 from zegclip_ros.rejections import RejectionLog
-from zegclip_ros.runtime import RosLogHandler, run_node, RunnableNode
+from zegclip_ros.runtime import RosLogHandler, run_node, STOP_TIMEOUT
 from zegclip_ros.topic_names import topic_tokens
 from zegclip_ros.vocabulary_state import VocabularyState, Words
 
-STOP_TIMEOUT = 3.0
-"""Seconds that a frame in work, or a model that is being loaded, gets at the end."""
+FRAME_TIMEOUT = 10.0
+"""Seconds that the frame in work gets when the node is deactivated."""
+HOUSEKEEPING = 0.1
+"""Seconds between two looks at who listens."""
 
 VOCABULARY_QOS = QoSProfile(
     depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE
 )
+# Each request is answered, also while an earlier answer is still on its way.
 ACTIVE_VOCABULARY_QOS = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+    depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
 
 
@@ -63,29 +75,16 @@ def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
     )
 
 
-class SegmentationNode(RunnableNode):
+class SegmentationNode(ManagedNode):
     """Labels every pixel of a camera's frames with a class of the vocabulary.
 
-    One frame is in work at a time, in a thread of its own, where the model is loaded as well;
-    frames that come meanwhile are dropped but for the newest. Every output carries the header of
-    its image, and nothing is computed that nobody listens to.
+    A lifecycle node, that by default configures and activates itself. One frame is in work at a
+    time, in a thread of its own; frames that come meanwhile are dropped but for the newest.
+    Words are encoded beside, in another thread. Every output carries the header of its image,
+    and nothing is computed or even received that nobody listens to.
 
-    Subscribed topics:
-        ``image`` (``sensor_msgs/msg/Image``, depth 1, reliability of the camera): Any encoding
-        of 8-bit colour or grey, and what cv_bridge converts.
-        ``vocabulary`` (``std_msgs/msg/String``, reliable, depth 10): The words to look for; see
-        ``zegclip_core.vocabulary.Vocabulary.parse``. The last good ones stay if it is refused.
-
-    Published topics:
-        ``~/label_image`` (``sensor_msgs/msg/Image``, ``mono8``): Class id of each pixel, 255
-        where it is none of the classes.
-        ``~/overlay`` (``sensor_msgs/msg/Image``, ``rgb8``): The frame with the classes' colours.
-        ``~/masks/<class>`` (``sensor_msgs/msg/Image``, ``mono8``): 255 where the class is.
-        ``~/active_vocabulary`` (``std_msgs/msg/String``, transient local): JSON; the classes in
-        use with ids and colours, since which frame, and why the last request was refused.
-
-    Parameters:
-        See ``zegclip_ros.parameters``.
+    Topics, parameters, lifecycle and diagnostics: ``docs/node.md``, which a test compares with
+    this node.
 
     Callbacks raise nothing for bad messages: each gives one throttled warning.
 
@@ -93,65 +92,42 @@ class SegmentationNode(RunnableNode):
         load: Loads the model from the parameters; tests give one of their own.
 
     Raises:
-        VocabularyError: If the words to begin with cannot be used.
         ValueError: If a parameter is not one of the allowed words.
         ParameterException: If a parameter has the wrong type or is out of its range.
     """
 
     def __init__(self, load: Callable[[NodeParameters], SegmenterLike] = load_segmenter) -> None:
         super().__init__('zegclip')
+        self._load = load
         parameters = NodeParameters.declare(self)
         self._rejections = RejectionLog(self.get_logger().warning)
+        self._monitor = Monitor()
         self._announcer = self.create_publisher(
             String, '~/active_vocabulary', ACTIVE_VOCABULARY_QOS
         )
         self._state = VocabularyState(lambda text: self._announcer.publish(String(data=text)))
-        self._outputs = Outputs(self, parameters.overlay_alpha)
-        self._retire = self.create_guard_condition(self._close_unused_masks)
-        self._forward_library_logs()
-        words = parameters.vocabulary()
-        if words is not None:
-            self._use(words)
         self._state.announce()
-        self._worker = FrameWorker(
-            Labeller(lambda: load(parameters), self._state, self._outputs, self)
-        )
+        self._look = Look(parameters.overlay_alpha, parameters.jpeg_quality)
+        self._asked: Vocabulary | None = None
+        self._pipeline: Pipeline | None = None
+        self._forward_library_logs()
+        self._connect()
+        if parameters.autostart:
+            self.autostart()
+
+    def _connect(self) -> None:
+        """Make what is there in every state."""
+        self.add_on_set_parameters_callback(self._on_set_parameters)
         self.add_post_set_parameters_callback(self._on_parameters_set)
-        self._input = ImageInput(self, parameters.image_reliability, self._worker.submit)
+        self._retire = self.create_guard_condition(self._close_unused_masks)
         self._words_input = self.create_subscription(
             String, 'vocabulary', self._on_vocabulary, VOCABULARY_QOS
         )
-        self.get_logger().info(f'Loading the model {parameters.model}.')
-        self._began = time.monotonic()
-        self._worker.start()
-
-    def _use(self, vocabulary: Vocabulary) -> None:
-        """Have frames labelled with a vocabulary as soon as the worker gets to it.
-
-        Raises:
-            VocabularyError: If two classes have one topic name.
-        """
-        topics = self._outputs.masks.provide(topic_tokens(vocabulary.names))
-        self._state.request(Words(vocabulary, topics))
-
-    def _on_vocabulary(self, message: String) -> None:
-        """Take over the words of a message or say why not."""
-        try:
-            self._use(Vocabulary.parse(message.data))
-        except VocabularyError as error:
-            self._state.refuse(message.data, error)
-            self._rejections.report('vocabulary', error)
-        else:
-            self._worker.wake()
-
-    def _on_parameters_set(self, parameters: list[Parameter]) -> None:
-        """Take over what may change while the node runs."""
-        for parameter in parameters:
-            if parameter.name == 'overlay_alpha':
-                self._outputs.overlay_alpha = parameter.value
-
-    def _close_unused_masks(self) -> None:
-        self._outputs.masks.close_others(self._state.topics_in_use())
+        self._diagnostics = DiagnosticsPublisher(self)
+        # Not the node's clock: a simulated one may stand still, and this has to go on.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(HOUSEKEEPING, self._keep_house, clock=clock)
+        self.create_timer(INTERVAL, self._publish_diagnostics, clock=clock)
 
     def _forward_library_logs(self) -> None:
         self._log_handler = RosLogHandler(self)
@@ -159,39 +135,220 @@ class SegmentationNode(RunnableNode):
         library.addHandler(self._log_handler)
         library.setLevel(logging.INFO)
 
-    def model_ready(self) -> None:
-        """Log that frames are labelled from now on."""
-        self.get_logger().info(f'The model is ready after {time.monotonic() - self._began:.1f} s.')
+    # Lifecycle
 
-    def model_failed(self, error: Exception) -> None:
-        """End the node with exit code 1."""
-        if isinstance(error, ZegCLIPError):
-            self.get_logger().fatal(str(error))
-        else:
-            text = ''.join(traceback.format_exception(error)).rstrip()
-            self.get_logger().fatal(f'The model cannot be loaded: {text}')
-        self.end(1)
+    def configure(self) -> None:
+        """Load the model, run it once, and encode the words."""
+        parameters = NodeParameters.read(self)
+        began = time.monotonic()
+        if self._state.newest is None:
+            vocabulary = parameters.vocabulary()
+            if vocabulary is not None:
+                self._use(vocabulary)
+        self.get_logger().info(f'Loading the model {parameters.model}.')
+        self._pipeline = Pipeline(
+            self,
+            parameters,
+            self._load,
+            self._state,
+            self._look,
+            self._monitor.statistics,
+            self,
+            self._on_image,
+        )
+        self._pipeline.load(self.wait_for)
+        self.get_logger().info(f'The model is ready after {time.monotonic() - began:.1f} s.')
 
-    def words_changed(self) -> None:
-        """Have the publishers of masks that left closed by the executor."""
+    def activate(self) -> None:
+        """Label frames from now on."""
+        self._monitor.restart()
+        if self._pipeline is not None:
+            self._pipeline.start()
+
+    def deactivate(self) -> None:
+        """Label no frame any more, and free the memory that only frames need."""
+        if self._pipeline is not None:
+            self._pipeline.stop(self._wait_for_frame)
+
+    def cleanup(self) -> None:
+        """Let go of the model and of all outputs; the words are kept for the next one."""
+        pipeline = self._pipeline
+        if pipeline is None:
+            return
+        pipeline.unload(self._wait_for_frame)
+        pipeline.stop_threads(FRAME_TIMEOUT)
+        self._pipeline = None
+        pipeline.close()
+        self._state.retire()
+
+    def _wait_for_frame(self, future: 'Future[None]') -> None:
+        self.wait_for(future, FRAME_TIMEOUT)
+
+    def close(self) -> bool:
+        """Stop the threads; return whether they ended in time."""
+        self.ended.set()
+        logging.getLogger('zegclip_core').removeHandler(self._log_handler)
+        return self._pipeline is None or self._pipeline.stop_threads(STOP_TIMEOUT)
+
+    def worker_died(self, error: BaseException) -> None:
+        """Go to error processing."""
+        reason = f'A thread of the node died: {type(error).__name__}: {error}'
+        trace = ''.join(traceback.format_exception(error)).rstrip()
+        self.get_logger().fatal(f'{reason}\n{trace}')
+        self._monitor.note(reason)
+        self.fail(reason)
+
+    # Words
+
+    def _use(self, vocabulary: Vocabulary) -> None:
+        """Have frames labelled with a vocabulary as soon as it is encoded; all ways lead here.
+
+        Raises:
+            VocabularyError: If two classes have one topic name.
+        """
+        tokens = topic_tokens(vocabulary.names)
+        most = int(self._value('max_mask_topics'))
+        names = [self.resolve_topic_name(f'~/masks/{token}') for token in tokens[:most]]
+        if self._pipeline is not None:
+            self._pipeline.provide_masks(names)
+        painted = vocabulary.painted(self._value('overlay_palette'))
+        self._asked = vocabulary
+        self._state.request(painted, (*names, *[None] * (len(tokens) - len(names))))
+        if self._pipeline is not None:
+            self._pipeline.encode_words()
+
+    def _on_vocabulary(self, message: String) -> None:
+        """Take over the words of a message or say why not."""
+        try:
+            self._use(Vocabulary.parse(message.data))
+        except VocabularyError as error:
+            self._refuse(message.data, error)
+
+    def _refuse(self, text: str, error: VocabularyError) -> None:
+        self._state.refuse(text, error)
+        self._reject('vocabulary', error)
+
+    def words_changed(self, words: Words, header: Header | None) -> None:
+        """Publish the class names, and have the publishers of masks that left closed."""
+        if self._pipeline is not None:
+            shown = header or Header(stamp=self.get_clock().now().to_msg())
+            self._pipeline.publish_names(words, shown)
+        if header is None:
+            self._retire.trigger()
+
+    def words_given_up(self, error: Exception) -> None:
+        """Log that words cannot be encoded."""
+        self._reject('vocabulary', error)
         self._retire.trigger()
 
-    def message_rejected(self, what: str, error: Exception) -> None:
-        """Log once in a while that a message cannot be used."""
-        self._rejections.report(what, error)
+    def _close_unused_masks(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.close_unused_masks()
+
+    # Frames
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        """Hand a frame to the worker; a damaged one does not take the place of a good one."""
+        self._monitor.arrived()
+        try:
+            check_frame(message)
+        except ImageError as error:
+            self._monitor.statistics.dropped('bad image')
+            self.image_rejected(error)
+            return
+        if self._pipeline is not None and self._pipeline.submit(message):
+            self._monitor.statistics.dropped('newer frame')
+
+    def image_rejected(self, error: ImageError) -> None:
+        """Log once in a while that an image cannot be used."""
+        self._reject('image', error)
+
+    def memory_ran_out(self, error: DeviceMemoryError) -> None:
+        """Log once in a while that a frame was lost for lack of memory, and tell it."""
+        self._monitor.memory_ran_out()
+        self._reject('frame', error)
 
     def frame_failed(self, error: Exception) -> None:
         """Log once in a while that a frame came to nothing, unless it is because of the end."""
-        if self.context.ok():
-            fault = RuntimeError(f'{type(error).__name__}: {error}')
-            self._rejections.report('frame', fault)
+        if self.context.ok() and not self.ended.is_set():
+            self._monitor.statistics.dropped('fault')
+            self._reject('frame', RuntimeError(f'{type(error).__name__}: {error}'))
             self.get_logger().debug(''.join(traceback.format_exception(error)))
 
-    def close(self) -> bool:
-        """Stop the worker and destroy the node; return whether the worker ended in time."""
-        stopped = self._worker.stop(STOP_TIMEOUT)
-        logging.getLogger('zegclip_core').removeHandler(self._log_handler)
-        return stopped and super().close()
+    def _reject(self, what: str, error: Exception) -> None:
+        self._monitor.note(f'Rejected the {what}: {error}')
+        self._rejections.report(what, error)
+
+    # Parameters
+
+    def _value(self, name: str) -> Any:  # noqa: ANN401 - any type that ROS has
+        return value_of(self, name)
+
+    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Refuse values that cannot be used, and changes that would have no effect now."""
+        for parameter in parameters:
+            fault = self._fault_of(parameter)
+            if fault is not None:
+                return SetParametersResult(successful=False, reason=fault)
+        return SetParametersResult(successful=True)
+
+    def _fault_of(self, parameter: Parameter) -> str | None:
+        declaration = BY_NAME.get(parameter.name)
+        if declaration is None:
+            return None
+        if declaration.change == 'unconfigured' and self.state != 'unconfigured':
+            return (
+                f'Expected the node to be unconfigured for a change of {parameter.name}, but it '
+                f'is {self.state}: deactivate it and clean it up first.'
+            )
+        if parameter.name == 'class_names':
+            return self._fault_of_names(parameter.value)
+        return declaration.fault(parameter.value)
+
+    def _fault_of_names(self, names: Sequence[str] | None) -> str | None:
+        try:
+            topic_tokens(Vocabulary.from_names(names or ()).names)
+        except VocabularyError as error:
+            self._refuse(', '.join(names or ()), error)
+            return str(error)
+        return None
+
+    def _on_parameters_set(self, parameters: list[Parameter]) -> None:
+        """Take over what may change while the node runs."""
+        for parameter in parameters:
+            if parameter.name == 'class_names':
+                self._use(Vocabulary.from_names(parameter.value))
+            elif parameter.name in {'overlay_palette', 'max_mask_topics'}:
+                if self._asked is not None:
+                    self._use(self._asked)
+            elif parameter.name == 'overlay_alpha':
+                self._look.alpha = parameter.value
+            elif parameter.name == 'jpeg_quality':
+                self._look.jpeg_quality = parameter.value
+            elif parameter.name == 'image_reliability' and self._pipeline is not None:
+                self._pipeline.camera.set_reliability(parameter.value)
+
+    # Once in a while
+
+    def _keep_house(self) -> None:
+        """Subscribe to the camera while frames are of use."""
+        if self._pipeline is not None:
+            active = self.state == 'active'
+            busy = self._pipeline.update_camera(active=active, lazy=self._value('lazy'))
+            self._monitor.wanted(busy)
+
+    def _publish_diagnostics(self) -> None:
+        """Say how the node is."""
+        pipeline = self._pipeline
+        health = self._monitor.health(
+            state=self.state,
+            fault=self.fault,
+            words=self._state,
+            camera=None if pipeline is None else pipeline.camera,
+            segmenter=None if pipeline is None else pipeline.segmenter,
+            parameters=NodeParameters.read(self),
+        )
+        self._diagnostics.publish(health)
 
 
 def main(args: Sequence[str] | None = None) -> int:

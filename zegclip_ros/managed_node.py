@@ -1,0 +1,184 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A lifecycle node whose transitions say why they failed and never block what goes on beside."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+import math
+import threading
+import time
+import traceback
+from typing import TypeVar
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+from zegclip_core.errors import ZegCLIPError
+from zegclip_ros.runtime import Runnable
+
+RCLError = rclpy_implementation.RCLError
+Result = TypeVar('Result')
+_POLL = 0.1
+
+
+class TransitionError(ZegCLIPError):
+    """A transition cannot be made; the text says why."""
+
+
+class ManagedNode(Runnable, LifecycleNodeMixin, Node):
+    """Turns the methods of a subclass into lifecycle transitions.
+
+    ``configure``, ``activate`` and ``deactivate`` may raise: the transition fails, the node
+    stays in the state it was in, and the log says why. ``cleanup`` lets go of everything that
+    ``configure`` made, also what a failed one left, and does not raise.
+
+    Transitions run beside topics and parameters, in a callback group of their own: a model takes
+    many seconds to load. ``fail`` leads through error processing to ``unconfigured``.
+
+    Attributes:
+        fault: What keeps the node from working; ``None`` if nothing does.
+    """
+
+    def __init__(self, name: str) -> None:
+        Node.__init__(self, name)
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        Runnable.__init__(self)
+        self.fault: str | None = None
+        self._dead = False
+
+    @property
+    def state(self) -> str:
+        """Label of the lifecycle state."""
+        return str(self._state_machine.current_state[1])
+
+    def configure(self) -> None:
+        """Make everything that takes time; in a thread of its own or of the executor."""
+
+    def activate(self) -> None:
+        """Begin to work."""
+
+    def deactivate(self) -> None:
+        """Stop working."""
+
+    def cleanup(self) -> None:
+        """Let go of everything that ``configure`` made."""
+
+    def autostart(self) -> None:
+        """Configure and activate, in a thread of its own."""
+        self._in_background(self._start)
+
+    def fail(self, reason: str) -> None:
+        """Have the node go to error processing because it cannot work any more."""
+        self.fault, self._dead = reason, True
+        self._in_background(self._error_transition)
+
+    def wait_for(self, future: 'Future[Result]', timeout: float = math.inf) -> Result:
+        """Return a result that another thread works on, unless the process ends before.
+
+        Args:
+            future: The result.
+            timeout: Longest wait, in seconds.
+
+        Raises:
+            TransitionError: If the process ends, or the wait was too long.
+            Exception: Whatever the work raises.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                return future.result(timeout=_POLL)
+            except FutureTimeoutError:
+                if future.done():
+                    raise
+                if self.ended.is_set() or not self.context.ok():
+                    raise TransitionError('The process ends.') from None
+                if time.monotonic() > end:
+                    raise TransitionError(
+                        f'The frame in work did not end in {timeout:.0f} s.'
+                    ) from None
+
+    def _start(self) -> None:
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def _error_transition(self) -> None:
+        """Start whichever transition the present state has; its callback reports the error."""
+        if self.state == 'active':
+            self.trigger_deactivate()
+        elif self.state == 'inactive':
+            self.trigger_cleanup()
+
+    def _in_background(self, work: Callable[[], None]) -> None:
+        threading.Thread(target=self._unless_ended, args=(work,), daemon=True).start()
+
+    def _unless_ended(self, work: Callable[[], None]) -> None:
+        """Run transitions; that the context is gone halfway is the end and no error."""
+        try:
+            work()
+        except RCLError:
+            if self.context.ok():
+                raise
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``configure``; after a failure nothing of it is left."""
+        self.fault, self._dead = None, False
+        done = self._attempt('configure', self.configure)
+        if done != TransitionCallbackReturn.SUCCESS:
+            self.cleanup()
+        return done
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``activate``."""
+        self.fault = None
+        return self._attempt('activate', self.activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``deactivate``."""
+        return self._attempt('deactivate', self.deactivate)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``cleanup``."""
+        return self._attempt('clean up', self.cleanup)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``cleanup``, whatever the state is."""
+        return self._attempt('shut down', self.cleanup)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of everything; the node may be configured again."""
+        self._dead = False
+        return self._attempt('recover', self.cleanup)
+
+    def _attempt(self, what: str, work: Callable[[], None]) -> TransitionCallbackReturn:
+        """Do the work of a transition; say why if it fails."""
+        if self._dead:
+            return TransitionCallbackReturn.ERROR
+        try:
+            work()
+        except Exception as error:
+            if not self.ended.is_set():
+                self._tell(what, error)
+            return TransitionCallbackReturn.FAILURE
+        self.get_logger().info(f'Done: {what}.')
+        return TransitionCallbackReturn.SUCCESS
+
+    def _tell(self, what: str, error: Exception) -> None:
+        """Log why a transition failed, with a traceback if nobody expected it, and keep it."""
+        expected = isinstance(error, ZegCLIPError)
+        text = str(error) if expected else f'{type(error).__name__}: {error}'
+        self.fault = f'Cannot {what}: {text}'
+        trace = '' if expected else '\n' + ''.join(traceback.format_exception(error)).rstrip()
+        self.get_logger().error(f'{self.fault}{trace}')

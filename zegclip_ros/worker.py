@@ -1,0 +1,174 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A thread that works on the newest of what it is given; what is older is dropped."""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+import threading
+from typing import Generic, TypeVar
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+
+
+class WorkerStoppedError(Exception):
+    """The worker ended before it came to a task."""
+
+
+class Worker(Generic[Item]):
+    """Runs a job on the newest item, and tasks between two items, in one thread of its own.
+
+    ``submit`` and ``run`` return at once and may be called from any thread. An item that comes
+    while another waits replaces it. Until ``resume``, and from ``pause`` on, only tasks are run.
+
+    Args:
+        name: Name of the thread.
+        process: The job; what it raises as ``Exception`` goes to ``failed``, and the thread
+            goes on.
+        failed: Takes note of such an error, in the thread.
+        died: Takes note of an error that ends the thread, in the thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        process: Callable[[Item], object],
+        failed: Callable[[Exception], object],
+        died: Callable[[BaseException], object],
+    ) -> None:
+        self._process = process
+        self._failed = failed
+        self._died = died
+        self._condition = threading.Condition()
+        self._tasks: deque[Callable[[], None]] = deque()
+        self._futures: set[Future] = set()
+        self._item: Item | None = None
+        self._paused = True
+        self._stopping = False
+        # A daemon, since a model that is being loaded cannot be interrupted.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def submit(self, item: Item) -> Item | None:
+        """Hand over an item.
+
+        Returns:
+            The item that will never be processed: the one that waited, or this one if the worker
+            is paused; ``None`` if there is none.
+        """
+        with self._condition:
+            if self._paused:
+                return item
+            dropped, self._item = self._item, item
+            self._condition.notify()
+            return dropped
+
+    def run(self, task: Callable[[], Result]) -> 'Future[Result]':
+        """Have a task run before the next item; return its result or error to come.
+
+        ``WorkerStoppedError`` is the error of a task that the thread never came to.
+        """
+        future: Future[Result] = Future()
+        with self._condition:
+            if self._stopping or not self._thread.is_alive():
+                future.set_exception(WorkerStoppedError(self._thread.name))
+                return future
+            self._futures.add(future)
+            self._tasks.append(partial(_fulfil, future, task))
+            self._condition.notify()
+        return future
+
+    def resume(self) -> None:
+        """Accept items."""
+        with self._condition:
+            self._paused = False
+
+    def pause(self) -> Item | None:
+        """Accept no more items; return the one that waited, if one did."""
+        with self._condition:
+            self._paused = True
+            dropped, self._item = self._item, None
+            return dropped
+
+    def stop(self, timeout: float) -> bool:
+        """End the thread after what it works on.
+
+        Args:
+            timeout: Longest wait, in seconds.
+
+        Returns:
+            Whether the thread has ended.
+        """
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while (work := self._next()) is not None:
+                work()
+        except BaseException as error:
+            self._end()
+            self._died(error)
+        else:
+            self._end()
+
+    def _next(self) -> Callable[[], None] | None:
+        """Wait for something to do and return it; ``None`` is the end."""
+        with self._condition:
+            self._condition.wait_for(
+                lambda: self._stopping or self._tasks or self._item is not None
+            )
+            if self._stopping:
+                return None
+            if self._tasks:
+                return self._tasks.popleft()
+            item, self._item = self._item, None
+            return None if item is None else partial(self._work_on, item)
+
+    def _work_on(self, item: Item) -> None:
+        try:
+            self._process(item)
+        except Exception as error:
+            self._failed(error)
+
+    def _end(self) -> None:
+        """Tell whoever waits for a task that it will not be run."""
+        with self._condition:
+            self._stopping = self._paused = True
+            self._item = None
+            waiting, self._futures = self._futures, set()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(WorkerStoppedError(self._thread.name))
+
+
+def _fulfil(future: 'Future[Result]', task: Callable[[], Result]) -> None:
+    """Run a task and give its result or its error to the future."""
+    try:
+        result = task()
+    except Exception as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
