@@ -40,13 +40,15 @@ class StandInSegmenter:
     The time is slept, as a CPU sleeps while a GPU works: other threads run meanwhile.
 
     Attributes:
-        threshold: As a real segmenter has it; not used here.
+        device: As a real segmenter has it.
+        threshold: Likewise; not used here.
 
     Args:
         cost_seconds: Time of a frame, labels included; more only if the labels alone take more.
         observer: Is told of every frame; ``None`` to have nothing recorded.
     """
 
+    device = 'none'
     threshold = 0.0
 
     def __init__(self, cost_seconds: float, observer: Observer | None = None) -> None:
