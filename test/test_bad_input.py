@@ -76,7 +76,7 @@ BAD_WORDS = {
     'bad colour': ('[{"name": "person", "color": [1, 2, 300]}]', '0 to 255'),
     'bad threshold': ('[{"name": "person", "threshold": 2}]', '[0, 1]'),
     'duplicates': ('dog, horse, DOG', 'twice'),
-    'too many': (','.join(f'thing {number}' for number in range(255)), '255'),
+    'too many': (','.join(f'thing {number}' for number in range(1025)), '1025'),
     'colliding topics': ('traffic light, traffic-light', 'both become'),
     'long name': ('x' * 201, '200 characters'),
     'control characters': ('dog\x07, horse', 'UTF-8'),
@@ -121,12 +121,22 @@ def test_odd_names_get_topics_that_ros_accepts(rig: Rig) -> None:
     assert_alive(rig)
 
 
-def test_as_many_classes_as_fit_into_a_label_image_are_accepted(rig: Rig) -> None:
-    rig.say(','.join(f'thing {number}' for number in range(254)))
-    rig.until(lambda: len(rig.state['classes']) == 254)
-    before = len(rig.labels.messages)
-    rig.send_until(lambda stamp: solid(253), lambda: len(rig.labels.messages) > before)
-    rig.until(lambda: (image_to_labels(rig.labels.last) == 253).all())
+def test_254_classes_have_labels_of_8_bits_and_more_have_16(rig: Rig) -> None:
+    for count, encoding in ((254, 'mono8'), (300, '16UC1')):
+        rig.say(','.join(f'thing {number}' for number in range(count)))
+        rig.until(lambda count=count: len(rig.state['classes']) == count)
+        rig.send_until(
+            lambda stamp: solid(253),
+            lambda encoding=encoding: rig.labels.last.encoding == encoding,
+        )
+        rig.until(lambda: (image_to_labels(rig.labels.last) == 253).all())
+    named = [entry['topic'] for entry in rig.state['classes']]
+    assert named[253].endswith('/thing_253')
+    assert named[254:] == [None] * 46
+    rig.send_until(
+        lambda stamp: with_changes(encoding='mono8', step=6, data=array('B', [255] * 24))(),
+        lambda: (image_to_labels(rig.labels.last) == 255).all(),
+    )
     rig.say(','.join(GOOD))
     rig.until_active(*GOOD)
 

@@ -16,9 +16,9 @@
 from collections.abc import Iterator
 
 import pytest
+from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
-from ros_helpers import FakeSegmenter, own_domain, qos, Rig, running_ros, solid
-from sensor_msgs.msg import Image
+from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros, solid
 from zegclip_ros.image_input import reliability_for
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
@@ -79,14 +79,19 @@ def test_a_best_effort_camera_beside_a_reliable_one_is_heard() -> None:
 def test_a_fixed_reliability_stays_and_a_mismatch_is_told() -> None:
     with running_ros('-p', 'image_reliability:=reliable', '-p', 'class_names:=["cat"]'):
         rig = Rig(FakeSegmenter())
-        rig.camera = rig.probe.create_publisher(Image, 'image', qos('best_effort'))
+        rig.listen('zegclip/label_image')
+        rig.start_camera('best_effort')
         rig.until(lambda: any('incompatible QoS' in line for line in rig.log))
-        assert rig.node._input.reliability is RELIABLE
+        assert rig.node._pipeline.camera.reliability is RELIABLE
+        # A change applies at once.
+        answer = rig.node.set_parameters([Parameter('image_reliability', value='best_effort')])
+        assert answer[0].successful
+        rig.until_subscribed()
         rig.close()
 
 
 def test_an_unknown_reliability_is_refused_with_the_choices() -> None:
-    choices = "auto, reliable, best_effort, but got 'sometimes'"
+    choices = "auto, system_default, reliable, best_effort, but got 'sometimes'"
     with (
         running_ros('-p', 'image_reliability:=sometimes'),
         pytest.raises(ValueError, match=choices),

@@ -99,7 +99,12 @@ class SegmentationNode(ManagedNode):
     def __init__(self, load: Callable[[NodeParameters], SegmenterLike] = load_segmenter) -> None:
         super().__init__('zegclip')
         self._load = load
-        parameters = NodeParameters.declare(self)
+        try:
+            parameters = NodeParameters.declare(self)
+        except Exception:
+            # Its callbacks hold on to it, so that it would live on beside the next one.
+            self.destroy_node()
+            raise
         self._rejections = RejectionLog(self.get_logger().warning)
         self._monitor = Monitor()
         self._announcer = self.create_publisher(
