@@ -64,6 +64,11 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
         """Label of the lifecycle state."""
         return str(self._state_machine.current_state[1])
 
+    def destroy_node(self) -> None:
+        """Destroy the node, also its part in the log, which the state machine would keep alive."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def configure(self) -> None:
         """Make everything that takes time; in a thread of its own or of the executor."""
 
