@@ -127,9 +127,12 @@ def test_254_classes_have_labels_of_8_bits_and_more_have_16(rig: Rig) -> None:
         rig.until(lambda count=count: len(rig.state['classes']) == count)
         rig.send_until(
             lambda stamp: solid(253),
-            lambda encoding=encoding: rig.labels.last.encoding == encoding,
+            lambda encoding=encoding: (
+                rig.labels.messages
+                and rig.labels.last.encoding == encoding
+                and (image_to_labels(rig.labels.last) == 253).all()
+            ),
         )
-        rig.until(lambda: (image_to_labels(rig.labels.last) == 253).all())
     named = [entry['topic'] for entry in rig.state['classes']]
     assert named[253].endswith('/thing_253')
     assert named[254:] == [None] * 46
@@ -137,6 +140,7 @@ def test_254_classes_have_labels_of_8_bits_and_more_have_16(rig: Rig) -> None:
         lambda stamp: with_changes(encoding='mono8', step=6, data=array('B', [255] * 24))(),
         lambda: (image_to_labels(rig.labels.last) == 255).all(),
     )
+    assert rig.labels.last.encoding == '16UC1'
     rig.say(','.join(GOOD))
     rig.until_active(*GOOD)
 
