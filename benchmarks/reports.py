@@ -1,0 +1,71 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Tables of figures, and where they stand in the documentation."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+import json
+import os
+from pathlib import Path
+import platform
+from typing import Any
+
+RELIABILITY_PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'reliability.md'
+
+
+def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ['---'] * len(head), *rows]
+    return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
+
+
+def replace_between(text: str, name: str, content: str) -> str:
+    """Return a text with new content between its markers ``<!-- name:begin/end -->``.
+
+    Raises:
+        ValueError: If it has not one pair of them.
+    """
+    begin, end = f'<!-- {name}:begin -->', f'<!-- {name}:end -->'
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f'Expected one {begin} and after it one {end}.')
+    head, tail = text.split(begin)[0], text.split(end)[1]
+    return f'{head}{begin}\n{content.strip()}\n{end}{tail}'
+
+
+def write_docs(name: str, content: str, page: Path = RELIABILITY_PAGE) -> None:
+    """Replace a part of a page.
+
+    Raises:
+        ValueError: If the page has no such part.
+    """
+    page.write_text(replace_between(page.read_text('utf-8'), name, content), encoding='utf-8')
+
+
+def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
+    """Write a file of figures and make its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+
+
+def setting() -> str:
+    """Return on what machine, with what software and when figures were taken."""
+    python = platform.python_version()
+    ros = 'Fast DDS' if 'fast' in os.environ.get('RMW_IMPLEMENTATION', 'fast') else 'another RMW'
+    cores = len(os.sched_getaffinity(0))
+    return f'{date.today()}, {cores} CPU cores, Python {python}, {ros}'
+
+
+def megabytes(count: float) -> str:
+    """Return bytes as megabytes of a million bytes."""
+    return f'{count / 1e6:.1f} MB'
