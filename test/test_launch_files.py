@@ -30,6 +30,7 @@ pytestmark = pytest.mark.ros
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / 'config' / 'zegclip.yaml'
+PAGE = (ROOT / 'docs' / 'launch.md').read_text(encoding='utf-8')
 FILES = ('zegclip', 'demo', 'multi_camera')
 
 
@@ -254,3 +255,35 @@ def test_cameras_that_cannot_be_namespaces_are_refused_in_one_line(given: str) -
 def test_one_topic_for_all_cameras_is_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match=r"^Expected .* \{camera\} .* but got '/image'\.$"):
         settings(cameras='front,rear', image_topic='/image')
+
+
+def row(one: _Argument) -> tuple[str, ...]:
+    """Return the line of an argument on the page."""
+    default = getattr(one, 'default_value', None)
+    if default is None:
+        shown = 'required'
+    elif default == str(CONFIG):
+        shown = '`config/zegclip.yaml`'
+    else:
+        shown = f'`{default}`' if default else '(empty)'
+    choices = [
+        value for value in getattr(one, 'choices', []) if value not in {'', 'True', 'False'}
+    ]
+    allowed = ', '.join(f'`{value}`' for value in choices)
+    # A page would take <word> for a tag and not show it.
+    return one.name, shown, allowed, one.description.replace('<', '\\<')
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_the_page_lists_the_arguments_as_they_are_declared(name: str) -> None:
+    section = PAGE.split(f'\n## {name}.launch.py\n')[1].split('\n## ')[0]
+    rows = re.findall(r'^\| `(\w+)` \| (.*?) \| (.*?) ?\| (.*?) \|$', section, re.MULTILINE)
+    shared = set(arguments('zegclip')) if name == 'multi_camera' else set()
+    own = {'image_topic', 'namespace', 'vocabulary_topic'}
+    declared = [one for one in arguments(name).values() if one.name not in shared - own]
+    assert rows == [row(one) for one in declared]
+
+
+def test_the_page_shows_what_large_data_sets() -> None:
+    block = re.findall(r'```text\n(.*?)```', PAGE, re.DOTALL)[0]
+    assert dict(line.split('=') for line in block.splitlines()) == dict(LARGE_DATA)
