@@ -23,7 +23,7 @@ ARGS ?=
 unexport PYTHONPATH AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test lint fuzz soak clean distclean
+.PHONY: help setup demo test lint fuzz soak bench-node clean distclean
 
 help:
 	@echo 'make setup      create .venv with every pinned package (the others do it by themselves)'
@@ -32,6 +32,7 @@ help:
 	@echo 'make lint       run the linters alone'
 	@echo 'make fuzz       hostile messages to the node, minutes;  ARGS="--messages 10000"'
 	@echo 'make soak       the node kept busy, memory watched;     ARGS="--minutes 20"'
+	@echo 'make bench-node latency that the node adds, 5 minutes;  ARGS="--slow --write-docs"'
 	@echo 'make clean      remove build outputs, caches and demo_output/'
 	@echo 'make distclean  remove .venv as well'
 
@@ -57,6 +58,10 @@ fuzz: setup
 soak: setup
 	@echo '==> Soak: the node is kept busy, 20 minutes unless told; results go to runs/soak/'
 	@$(PYTHON_OF_VENV) -m benchmarks.soak $(ARGS)
+
+bench-node: setup
+	@echo '==> Latency of the node, about five minutes; results go to runs/node_latency/'
+	@$(PYTHON_OF_VENV) -m benchmarks.node_latency $(ARGS)
 
 clean:
 	rm -rf build install log dist demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -80,7 +80,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def cases(options: argparse.Namespace) -> dict[str, list[Case]]:
     """Return what is to be measured, by part."""
-    sizes = [Case(*pair, seconds=options.seconds, cost=options.cost) for pair in options.sizes]
+    sizes = [
+        Case(width=width, height=height, seconds=options.seconds, cost=options.cost)
+        for width, height in options.sizes
+    ]
     todo: dict[str, list[Case]] = {}
     if 'latency' in options.parts:
         todo['latency'] = [
@@ -142,6 +145,16 @@ def tables(found: Results) -> dict[str, str]:
     return {name: f'{text}\n\n({setting()})' for name, text in texts.items()}
 
 
+def fill(found: Results) -> None:
+    """Put the tables, and the picture of the slow part, into the page."""
+    texts = tables(found)
+    if 'slow' in found:
+        slow_picture(found['slow'][0], PICTURE)
+        texts['slow'] += f'\n\n![Added latency over time](images/{PICTURE.name})'
+    for name, text in texts.items():
+        write_docs(name, text, PAGE)
+
+
 def clean(found: Results) -> bool:
     """Return whether no process died, no frame was stale and no label was wrong."""
     results = [result for entries in found.values() for result in entries]
@@ -169,10 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         slow_picture(found['slow'][0], options.out.parent / PICTURE.name)
     for name, text in tables(found).items():
         print(f'\n## {name}\n\n{text}')
-        if options.write_docs:
-            write_docs(name, text, PAGE)
-    if options.write_docs and 'slow' in found:
-        slow_picture(found['slow'][0], PICTURE)
+    if options.write_docs:
+        fill(found)
     print(f'\nFigures: {options.out}')
     return 0 if clean(found) else 1
 

@@ -20,8 +20,8 @@ from typing import Any
 from benchmarks.node_case import target, TRANSPORTS
 from benchmarks.node_figures import STAGES
 from benchmarks.reports import table
-from benchmarks.soak_figures import Curve, Picture, Trend, trend
-import numpy as np
+from benchmarks.soak_figures import Curve, Picture
+from scipy import stats
 
 Result = Mapping[str, Any]
 NOTHING = '-'
@@ -148,36 +148,31 @@ def model_table(results: Sequence[Result]) -> str:
     return table(head, rows) + _problems(results)
 
 
-def flatness(result: Result) -> Trend | None:
-    """Return the trend of the medians over time, ``None`` if there are too few."""
-    rows = result['over time [ms]']
+def slope(rows: Sequence[Mapping[str, float]]) -> tuple[float, float] | None:
+    """Return how the medians grow, in ms a minute, and the half width of its 95 % interval.
+
+    Returns:
+        ``None`` if there are fewer than four.
+    """
     if len(rows) < 4:
         return None
-    seconds = np.array([row['seconds'] for row in rows])
-    # One value for each window: the medians are there already.
-    return trend(
-        np.append(seconds, 2 * seconds[-1] - seconds[-2]),
-        np.array([*(row['p50'] for row in rows), 0.0]),
-        window=float(seconds[1] - seconds[0]),
-    )
+    fit = stats.linregress([row['seconds'] / 60.0 for row in rows], [row['p50'] for row in rows])
+    return float(fit.slope), float(stats.t.ppf(0.975, len(rows) - 2) * fit.stderr)
 
 
 def slow_table(result: Result) -> str:
     """Return the added latency with a model that is slower than the camera, by the minute."""
+    over_time = result['over time [ms]']
     rows = [
-        [number(row['seconds'] / 60.0), row['frames'], *(number(row[name]) for name in NAMES)]
-        for row in result['over time [ms]']
+        [f'{row["seconds"] / 60.0:.2f}', row['frames'], *(number(row[name]) for name in NAMES)]
+        for row in over_time
     ]
     text = table(['minute', 'frames', 'p50 [ms]', 'p95 [ms]', 'max [ms]'], rows)
-    line = flatness(result)
+    line = slope(over_time)
     if line is not None:
-        slope, low, high = (value / 60.0 for value in (line.slope, line.low, line.high))
-        text += (
-            f'\n\nSlope of the medians: {slope:+.3f} ms a minute '
-            f'(95 % confidence: {low:+.3f} to {high:+.3f}). '
-        )
+        text += f'\n\nThe medians change by {line[0]:+.2f} ± {line[1]:.2f} ms a minute (95 %).'
     return (
-        f'{text}\nFrames worked on although a newer one had arrived: {_stale([result])}. '
+        f'{text}\n\nFrames worked on although a newer one had arrived: {_stale([result])}. '
         f'Received / sent: {_counts(result)}.{_problems([result])}'
     )
 
