@@ -15,7 +15,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-import math
 from typing import Any, Literal
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -65,15 +64,10 @@ class Declaration:
         return descriptor
 
     def fault(self, value: Any) -> str | None:  # noqa: ANN401 - any type that ROS has
-        """Return what is wrong with a value of the right type, or ``None``.
-
-        ROS checks ranges by itself, but lets pass what is no number.
-        """
+        """Return what is wrong with a value that ROS would take, or ``None``."""
         if self.choices and value not in self.choices:
             known = ', '.join(self.choices)
             return f'Expected the parameter {self.name} to be one of {known}, but got {value!r}.'
-        if isinstance(value, float) and not math.isfinite(value):
-            return f'Expected the parameter {self.name} to be a number, but got {value}.'
         return None
 
 
@@ -82,7 +76,7 @@ def declare(node: Node, declarations: Sequence[Declaration]) -> dict[str, Any]:
 
     Raises:
         ParameterException: If a value has the wrong type or is out of its range.
-        ValueError: If it is none of the choices or no number.
+        ValueError: If it is none of the choices.
     """
     values = {}
     for one in declarations:

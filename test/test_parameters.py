@@ -1,0 +1,235 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Parameters of the segmentation node: what each does at once, and what is refused and why."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+import pytest
+from rclpy.parameter import Parameter
+from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros, solid
+from sensor_msgs.msg import CompressedImage
+from zegclip_ros.conversions import image_to_rgb, packed_rgb
+from zegclip_ros.parameters import BY_NAME, DECLARATIONS, NodeParameters
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def domain() -> Iterator[None]:
+    with own_domain():
+        yield
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    with running_ros('-p', 'class_names:=["person", "cat"]'):
+        made = Rig(FakeSegmenter())
+        made.until_state('active')
+        made.start_camera()
+        made.until_active('person', 'cat')
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def idle() -> Iterator[Rig]:
+    """Rig whose node stays unconfigured."""
+    with running_ros('-p', 'autostart:=false'):
+        made = Rig(FakeSegmenter())
+        yield made
+        made.close()
+
+
+def set_to(rig: Rig, name: str, value: Any) -> str:  # noqa: ANN401
+    """Set a parameter; return why it was refused, '' if it was not."""
+    result = rig.node.set_parameters([Parameter(name, value=value)])[0]
+    assert result.successful is not bool(result.reason)
+    return result.reason
+
+
+OTHER: dict[str, Any] = {
+    'autostart': False,
+    'model': 'other',
+    'device': 'cpu',
+    'precision': 'fp32',
+    'short_side': 224,
+    'class_names': ['dog', 'cow'],
+    'vocabulary_file': 'other.txt',
+    'image_transport': 'compressed',
+    'image_reliability': 'reliable',
+    'lazy': False,
+    'overlay_alpha': 0.25,
+    'overlay_palette': 'color_blind',
+    'jpeg_quality': 10,
+    'max_mask_topics': 1,
+    'min_rate': 5.0,
+}
+"""A value of each parameter that is allowed and not its default."""
+
+WRONG: dict[str, list[tuple[Any, str]]] = {
+    'autostart': [(1, 'read-only')],
+    'model': [(3, 'type')],
+    'device': [(3, 'type')],
+    'precision': [('int4', 'auto, fp32, bf16, fp16')],
+    'short_side': [(-1, 'range'), (2049, 'range')],
+    'class_names': [
+        ([], 'type'),
+        ([''], 'a class name to have 1 to 200'),
+        (['cat', 'CAT'], 'twice'),
+        (['a b', 'a-b'], 'both become'),
+        ('cat', 'type'),
+    ],
+    'vocabulary_file': [(3, 'read-only')],
+    'image_transport': [('theora', 'raw, compressed')],
+    'image_reliability': [('perhaps', 'auto, system_default, reliable, best_effort')],
+    'lazy': [(1, 'type')],
+    'overlay_alpha': [(-0.1, 'range'), (1.1, 'range'), (float('nan'), 'range')],
+    'overlay_palette': [('rainbow', 'by_name, color_blind, pascal_voc')],
+    'jpeg_quality': [(0, 'range'), (101, 'range')],
+    'max_mask_topics': [(-1, 'range'), (1025, 'range')],
+    'min_rate': [(-1.0, 'range'), (float('inf'), 'range'), (float('nan'), 'range')],
+}
+
+
+def test_the_tables_of_this_test_are_whole() -> None:
+    assert set(OTHER) == set(WRONG) == set(BY_NAME) == set(NodeParameters.__annotations__)
+    assert all(OTHER[one.name] != one.default for one in DECLARATIONS)
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_wrong_values_are_refused_with_the_reason_and_change_nothing(idle: Rig, name: str) -> None:
+    before = idle.node.get_parameter(name).value
+    for value, said in WRONG[name]:
+        assert said in set_to(idle, name, value)
+        assert idle.node.get_parameter(name).value == before
+
+
+@pytest.mark.parametrize('name', [one.name for one in DECLARATIONS if one.change == 'never'])
+def test_what_is_read_once_is_read_only(idle: Rig, name: str) -> None:
+    assert idle.node.describe_parameter(name).read_only
+    assert 'read-only' in set_to(idle, name, OTHER[name])
+
+
+CONFIGURED = [one.name for one in DECLARATIONS if one.change == 'unconfigured']
+
+
+@pytest.mark.parametrize('name', CONFIGURED)
+def test_what_configure_reads_is_refused_later_and_says_what_to_do(rig: Rig, name: str) -> None:
+    reason = set_to(rig, name, OTHER[name])
+    assert reason == (
+        f'Expected the node to be unconfigured for a change of {name}, but it is active: '
+        'deactivate it and clean it up first.'
+    )
+
+
+def test_what_configure_reads_reaches_the_next_model() -> None:
+    seen: list[NodeParameters] = []
+    with running_ros('-p', 'autostart:=false'):
+        rig = Rig(FakeSegmenter())
+        rig.node._load = lambda parameters: seen.append(parameters) or rig.segmenter
+        for name in CONFIGURED:
+            assert set_to(rig, name, OTHER[name]) == ''
+        rig.node.trigger_configure()
+        assert {name: getattr(seen[0], name) for name in CONFIGURED} == {
+            name: OTHER[name] for name in CONFIGURED
+        }
+        assert rig.node._pipeline.camera.topic == '/image/compressed'
+        rig.until(lambda: rig.state['version'] == 1)
+        assert [entry['topic'] is None for entry in rig.state['classes']][:2] == [False, True]
+        rig.close()
+
+
+def frame_until(rig: Rig, condition: Callable[[], object]) -> None:
+    rig.send_until(lambda stamp: solid(1, 8, 8, stamp=stamp), condition)
+
+
+def test_class_names_change_the_words_at_once_and_refusals_are_acknowledged(rig: Rig) -> None:
+    version = rig.state['requested']
+    assert set_to(rig, 'class_names', ['dog', 'traffic light']) == ''
+    assert rig.until_active('dog', 'traffic light')['version'] == version + 1
+    reason = set_to(rig, 'class_names', ['dog', 'Dog'])
+    rig.until(lambda: rig.state['error'] is not None)
+    assert rig.state['error'] == reason
+    assert rig.state['refused'] == 'dog, Dog'
+    assert rig.node.get_parameter('class_names').value == ['dog', 'traffic light']
+    assert set_to(rig, 'class_names', ['person', 'cat']) == ''
+    rig.until_active('person', 'cat')
+
+
+def test_alpha_and_palette_change_the_overlay_at_once(rig: Rig) -> None:
+    overlay = rig.listen('zegclip/overlay')
+    assert set_to(rig, 'overlay_alpha', 1.0) == ''
+    assert set_to(rig, 'overlay_palette', 'pascal_voc') == ''
+    cat = [0, 128, 0]
+    frame_until(rig, lambda: overlay.messages and image_to_rgb(overlay.last)[4, 4].tolist() == cat)
+    assert [entry['color'] for entry in rig.state['classes']] == [[128, 0, 0], cat]
+    assert set_to(rig, 'overlay_palette', 'by_name') == ''
+    rig.until(lambda: rig.state['classes'][1]['color'] != cat)
+    assert set_to(rig, 'overlay_alpha', 0.0) == ''
+    frame_until(rig, lambda: (image_to_rgb(overlay.last) == 1).all())
+    rig.probe.destroy_subscription(overlay.subscription)
+
+
+def test_jpeg_quality_changes_the_compressed_overlay_at_once(rig: Rig) -> None:
+    set_to(rig, 'overlay_alpha', 0.5)
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+
+    def noisy(stamp: int) -> Any:  # noqa: ANN401
+        message = solid(1, 64, 64, stamp=stamp)
+        pixels = np.full((64, 64, 3), 1, np.uint8)
+        pixels[:, :, 1] = noise
+        message.data = bytes(pixels.tobytes())
+        return message
+
+    jpeg = rig.listen('zegclip/overlay/compressed', CompressedImage)
+    rig.send_until(noisy, lambda: jpeg.messages)
+    assert jpeg.last.format == 'rgb8; jpeg compressed bgr8'
+    assert packed_rgb(jpeg.last).shape == (64, 64, 3)
+    fine = len(jpeg.last.data)
+    assert set_to(rig, 'jpeg_quality', 5) == ''
+    rig.send_until(noisy, lambda: len(jpeg.last.data) < fine / 2)
+    rig.probe.destroy_subscription(jpeg.subscription)
+
+
+def asked_of_the_camera(rig: Rig) -> list[str]:
+    ends = rig.probe.get_subscriptions_info_by_topic('/image')
+    return [end.qos_profile.reliability.name.lower() for end in ends]
+
+
+def test_lazy_and_reliability_change_the_subscription_at_once(rig: Rig) -> None:
+    rig.until(lambda: rig.camera.get_subscription_count() == 0)
+    assert set_to(rig, 'lazy', False) == ''
+    rig.until(lambda: rig.camera.get_subscription_count() == 1)
+    # What system_default is depends on the middleware.
+    assert set_to(rig, 'image_reliability', 'system_default') == ''
+    assert rig.node._pipeline.camera.reliability.name == 'SYSTEM_DEFAULT'
+    for reliability in ('best_effort', 'reliable', 'best_effort', 'auto'):
+        assert set_to(rig, 'image_reliability', reliability) == ''
+        wanted = 'best_effort' if reliability == 'best_effort' else 'reliable'
+        rig.until(lambda wanted=wanted: asked_of_the_camera(rig) == [wanted], reliability)
+    assert set_to(rig, 'lazy', True) == ''
+    rig.until(lambda: rig.camera.get_subscription_count() == 0)
+
+
+def test_min_rate_warns_at_once(rig: Rig) -> None:
+    heard = Inbox(rig.probe, DiagnosticArray, '/diagnostics', qos())
+    labels = rig.listen('zegclip/label_image')
+    assert set_to(rig, 'min_rate', 999.0) == ''
+    frame_until(rig, lambda: heard.messages and '999.0 Hz' in heard.last.status[0].message)
+    assert set_to(rig, 'min_rate', 0.0) == ''
+    frame_until(rig, lambda: 'Hz' not in heard.last.status[0].message)
+    assert labels.messages
