@@ -13,6 +13,7 @@
 # limitations under the License.
 """Parameters, their file and docs/node.md say the same."""
 
+from importlib.util import find_spec
 import json
 from pathlib import Path
 import re
@@ -24,7 +25,10 @@ from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros
 import yaml
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros import camera_node, parameters, recorder_node
+from zegclip_ros.declaration import Declaration
 from zegclip_ros.demo import NEXT_WORDS
+from zegclip_ros.diagnostics import entries, Health
+from zegclip_ros.statistics import STAGES, Statistics
 from zegclip_ros.topic_names import topic_token
 
 pytestmark = pytest.mark.ros
@@ -37,7 +41,17 @@ PAGE = (ROOT / 'docs' / 'node.md').read_text(encoding='utf-8')
 def shown(default: object) -> str:
     """Return a default as the table on the page shows it."""
     text = ', '.join(default) if isinstance(default, list) else str(default)
+    text = text.lower() if isinstance(default, bool) else text
     return f'`{text}`' if text else '(empty)'
+
+
+def allowed(one: Declaration) -> str:
+    """Return the allowed values as the table on the page shows them."""
+    if one.choices:
+        return ', '.join(f'`{choice}`' for choice in one.choices)
+    if one.bounds:
+        return f'{one.bounds[0]:g} to {one.bounds[1]:g}'
+    return one.constraints or '-'
 
 
 def test_the_parameter_file_holds_every_parameter_at_its_default() -> None:
@@ -62,9 +76,31 @@ def test_the_parameter_file_reaches_the_node_in_any_namespace(tmp_path: Path) ->
 
 
 def test_the_page_lists_the_parameters_as_they_are_declared() -> None:
-    rows = re.findall(r'^\| `(\w+)` \| (.*?) \| (.*?) \|$', PAGE, re.MULTILINE)
-    expected = [(one.name, shown(one.default), one.description) for one in parameters.DECLARATIONS]
-    assert [row for row in rows if row[0] not in {'image', 'vocabulary'}] == expected
+    rows = re.findall(
+        r'^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$',
+        PAGE.split('## Parameters')[1].split('\n## ')[0],
+        re.MULTILINE,
+    )
+    assert rows == [
+        (one.name, shown(one.default), allowed(one), one.change, one.description)
+        for one in parameters.DECLARATIONS
+    ]
+
+
+def test_the_page_lists_the_keys_of_the_diagnostics() -> None:
+    table = PAGE.split('## Diagnostics')[1].split('\n## ')[0]
+    page = set(
+        re.findall(r'`([^`]+)`', ''.join(re.findall(r'^\| (`.*?) \|', table, re.MULTILINE)))
+    )
+    figures = Statistics()
+    figures.labelled(dict.fromkeys(STAGES, 0.0))
+    told = entries(
+        Health('', '', '', 0, 0, figures.snapshot(), None, '', 0, 0, None, None, None, 0, '')
+    )
+    for key in told:
+        stage = key.split(' p')[0]
+        assert key in page or f'{stage} ...' in page, key
+    assert {key for key in page if '...' not in key} <= set(told)
 
 
 @pytest.mark.parametrize('module', [parameters, camera_node, recorder_node])
@@ -75,8 +111,8 @@ def test_every_parameter_is_described_and_bounded_as_a_descriptor_can(module: Mo
             node.declare_parameter(one.name, one.default, one.descriptor)
             descriptor = node.describe_parameter(one.name)
             assert descriptor.description.endswith('.')
-            assert descriptor.read_only is not one.live
-            if isinstance(one.default, int | float):
+            assert descriptor.read_only is (one.change == 'never')
+            if isinstance(one.default, int | float) and not isinstance(one.default, bool):
                 assert descriptor.integer_range or descriptor.floating_point_range
         node.destroy_node()
 
@@ -85,27 +121,39 @@ def test_the_page_lists_the_topics_as_they_are() -> None:
     rows = re.findall(
         r'^\| `([^`]+)` \| (in|out) \| `([^`]+)` \| (.*?) \|', PAGE, flags=re.MULTILINE
     )
-    with own_domain(), running_ros('-p', 'class_names:=["cat"]'):
-        rig = Rig(FakeSegmenter())
-        found = set()
-        for topic, direction, kind, wanted in rows:
-            name = topic.replace('<class>', 'cat')
-            full = rig.node.resolve_topic_name(name)
-            look = {
-                'in': rig.probe.get_subscriptions_info_by_topic,
-                'out': rig.probe.get_publishers_info_by_topic,
-            }[direction]
-            ends = [end for end in look(full) if end.node_name == 'zegclip']
-            assert [end.topic_type for end in ends] == [kind], topic
-            if 'volatile' in wanted or 'transient' in wanted:
-                profile = ends[0].qos_profile
-                shown = (profile.reliability.name, profile.durability.name.replace('_', ' '))
-                assert wanted.lower().startswith(', '.join(shown).lower()), topic
-            found.add(full)
-        own = rig.node.get_publisher_names_and_types_by_node('zegclip', '/')
-        images = {name for name, _ in own if name.startswith('/zegclip/')}
-        assert images == {name for name in found if name.startswith('/zegclip/')}
-        rig.close()
+    found: set[str] = set()
+    for transport in ('raw', 'compressed'):
+        arguments = ('-p', 'class_names:=["cat"]', '-p', f'image_transport:={transport}')
+        with own_domain(), running_ros(*arguments, '-p', 'lazy:=false'):
+            rig = Rig(FakeSegmenter())
+            rig.until_active('cat')
+            rig.until(lambda rig=rig: rig.node._pipeline.camera.subscribed_seconds is not None)
+            found |= {topic for topic, *row in rows if is_there(rig, topic, *row)}
+            own = rig.node.get_publisher_names_and_types_by_node('zegclip', '/')
+            listed = {
+                rig.node.resolve_topic_name(row[0].replace('<class>', 'cat')) for row in rows
+            }
+            standard = {'/rosout', '/parameter_events', '/zegclip/transition_event'}
+            assert {name for name, _ in own} - standard <= listed
+            rig.close()
+    optional = set() if find_spec('vision_msgs') else {'~/label_info'}
+    assert found == {row[0] for row in rows} - optional
+
+
+def is_there(rig: Rig, topic: str, direction: str, kind: str, wanted: str) -> bool:
+    """Return whether the node has a topic; check its type and QoS if it has."""
+    full = rig.node.resolve_topic_name(topic.replace('<class>', 'cat'))
+    look = {
+        'in': rig.probe.get_subscriptions_info_by_topic,
+        'out': rig.probe.get_publishers_info_by_topic,
+    }[direction]
+    ends = [end for end in look(full) if end.node_name == 'zegclip']
+    if ends and ('volatile' in wanted or 'transient' in wanted):
+        profile = ends[0].qos_profile
+        shown = (profile.reliability.name, profile.durability.name.replace('_', ' '))
+        assert wanted.lower().startswith(', '.join(shown).lower()), topic
+    assert [end.topic_type for end in ends] == [kind] * bool(ends), topic
+    return bool(ends)
 
 
 def test_the_last_words_of_the_demo_are_none_that_the_model_was_trained_on() -> None:
@@ -126,7 +174,7 @@ def test_the_vocabulary_messages_on_the_page_are_what_they_seem() -> None:
         ('person', 'car'),
     ]
     state = json.loads(re.findall(r'```json\n(.*?)```', PAGE, re.DOTALL)[0])
-    assert set(state) == {'version', 'classes', 'stamp', 'error', 'refused'}
+    assert set(state) == {'version', 'classes', 'stamp', 'requested', 'error', 'refused'}
 
 
 def test_the_topic_names_on_the_page_are_true() -> None:

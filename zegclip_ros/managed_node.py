@@ -58,6 +58,7 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
         Runnable.__init__(self)
         self.fault: str | None = None
         self._dead = False
+        self._background: list[threading.Thread] = []
 
     @property
     def state(self) -> str:
@@ -127,7 +128,17 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
             self.trigger_cleanup()
 
     def _in_background(self, work: Callable[[], None]) -> None:
-        threading.Thread(target=self._unless_ended, args=(work,), daemon=True).start()
+        thread = threading.Thread(target=self._unless_ended, args=(work,), daemon=True)
+        self._background = [one for one in self._background if one.is_alive()] + [thread]
+        thread.start()
+
+    def interrupt(self, timeout: float) -> bool:
+        """Give up transitions of the background; return whether none is left."""
+        self.ended.set()
+        end = time.monotonic() + timeout
+        for thread in list(self._background):
+            thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._background)
 
     def _unless_ended(self, work: Callable[[], None]) -> None:
         """Run transitions; that the context is gone halfway is the end and no error."""

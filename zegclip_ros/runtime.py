@@ -22,7 +22,7 @@ import sys
 import threading
 import traceback
 from types import FrameType
-from typing import cast
+from typing import cast, NoReturn
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -35,7 +35,7 @@ from rclpy.signals import SignalHandlerOptions
 logger = logging.getLogger(__name__)
 
 RCLError = rclpy_implementation.RCLError
-STOP_TIMEOUT = 1.0
+STOP_TIMEOUT = 0.8
 """Seconds that work in progress gets at the end; after two in all the process is gone."""
 _LAST_CALLBACKS = 0.3
 _POLL = 0.1
@@ -61,6 +61,10 @@ class Runnable:
         if not self.ended.is_set():
             self.exit_code = code
             self.ended.set()
+
+    def interrupt(self, timeout: float) -> bool:
+        """Give up transitions in progress; return whether none is left after so many seconds."""
+        return True
 
     def close(self) -> bool:
         """End what works in the background; called when no callback runs any more.
@@ -132,25 +136,31 @@ def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = Non
     with stop_signals() as stop:
         try:
             with ros_context(args):
-                code, clean = _run(make_node, stop)
+                return _run(make_node, stop)
         except RCLError as error:
             get_logger('zegclip_ros').fatal(str(error).partition('\n')[0])
             return 1
-    if not clean:
-        # A frame, or a model that is being loaded, in a thread that nothing can interrupt.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
 
 
-def _run(make_node: Callable[[], Runnable], stop: threading.Event) -> tuple[int, bool]:
-    """Make a node and spin it until the end; return its exit code and whether all is at rest."""
+def leave(code: int) -> NoReturn:
+    """End the process at once, with nothing to wait for.
+
+    For threads that nothing can interrupt, as while a model is being loaded; and because Python
+    takes seconds to take down PyTorch piece by piece.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _run(make_node: Callable[[], Runnable], stop: threading.Event) -> int:
+    """Make a node and spin it until the end; return its exit code."""
     try:
         node = make_node()
     except (ValueError, ParameterException) as error:
         get_logger('zegclip_ros').fatal(str(error))
-        return 1, True
+        return 1
     executor = MultiThreadedExecutor(EXECUTOR_THREADS)
     executor.add_node(cast(Node, node))
     spinner = threading.Thread(target=_spin, args=(executor, node), name='executor', daemon=True)
@@ -159,13 +169,22 @@ def _run(make_node: Callable[[], Runnable], stop: threading.Event) -> tuple[int,
         stop.wait(_POLL)
     code = node.exit_code
     node.end(code)
-    rclpy.try_shutdown()
-    spinner.join(_LAST_CALLBACKS)
+    if not _come_to_rest(node, executor, spinner):
+        # While a thread is left, the context has to live: rcl crashes without it.
+        leave(code)
+    return code
+
+
+def _come_to_rest(node: Runnable, executor: Executor, spinner: threading.Thread) -> bool:
+    """End transitions, callbacks and other work; return whether all of it ended in time."""
+    interrupted = node.interrupt(_LAST_CALLBACKS)
     # Waits for the threads that callbacks run in, which may be held up by the model.
     ender = threading.Thread(target=executor.shutdown, args=(0.0,), daemon=True)
     ender.start()
     ender.join(_LAST_CALLBACKS)
-    return code, node.close() and not ender.is_alive()
+    spinner.join(_LAST_CALLBACKS)
+    closed = node.close()
+    return interrupted and closed and not (ender.is_alive() or spinner.is_alive())
 
 
 def _spin(executor: Executor, node: Runnable) -> None:

@@ -16,10 +16,9 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 import logging
-import sys
 import time
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
@@ -40,7 +39,7 @@ from zegclip_ros.outputs import Look
 from zegclip_ros.parameters import BY_NAME, NodeParameters, value_of
 from zegclip_ros.pipeline import Pipeline
 from zegclip_ros.rejections import RejectionLog
-from zegclip_ros.runtime import RosLogHandler, run_node, STOP_TIMEOUT
+from zegclip_ros.runtime import leave, RosLogHandler, run_node, STOP_TIMEOUT
 from zegclip_ros.topic_names import topic_tokens
 from zegclip_ros.vocabulary_state import VocabularyState, Words
 
@@ -356,10 +355,10 @@ class SegmentationNode(ManagedNode):
         self._diagnostics.publish(health)
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the segmentation node; return its exit code."""
-    return run_node(SegmentationNode, args)
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the segmentation node and end the process with its exit code."""
+    leave(run_node(SegmentationNode, args))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()
