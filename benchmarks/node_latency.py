@@ -109,7 +109,7 @@ def measure(todo: dict[str, list[Case]], folder: Path, say: Callable[[str], obje
     for part, entries in todo.items():
         for case in entries:
             say(f'{part}: {case.name}, {case.seconds:g} s')
-            result = run_case(case, folder / part.replace(' ', '_'), 300.0 if case.model else 60.0)
+            result = run_case(case, folder / part.replace(' ', '_'), 300.0 if case.model else 30.0)
             say(f'  {short(result)}')
             found.setdefault(part, []).append(result)
     return found
@@ -122,7 +122,8 @@ def short(result: dict[str, Any]) -> str:
     added = result['added [ms]'] or {'p50': float('nan')}
     return (
         f'added p50 {added["p50"]:.1f} ms; received {result["received"]} of {result["sent"]}; '
-        f'stale {result["stale"]["count"]}; wrong labels {result["wrong labels"]}'
+        f'stale {result["stale"]["count"]}; wrong labels {result["wrong labels"]}; '
+        f'starts {result["starts"]}'
     )
 
 
