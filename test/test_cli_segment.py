@@ -328,8 +328,8 @@ def test_mistakes_get_one_line_before_the_model_is_loaded(
 
 def test_too_many_classes_and_an_unknown_model_get_one_line(run: Run, tmp_path: Path) -> None:
     photo = half_red(tmp_path / 'photo.png')
-    words = ','.join(f'thing {number}' for number in range(255))
-    assert '255' in refused(run('segment', photo, '--classes', words, '--out', tmp_path / 'out'))
+    words = ','.join(f'thing {number}' for number in range(1025))
+    assert '1025' in refused(run('segment', photo, '--classes', words, '--out', tmp_path / 'out'))
     line = refused(
         run('segment', photo, '--classes', 'a', '--out', tmp_path / 'out', '--model', 'unheard-of')
     )

@@ -41,7 +41,7 @@ ROS = {
     'zegclip_ros',
 }
 TORCH = {'open_clip', 'sentence_transformers', 'timm', 'torch', 'torchvision', 'transformers'}
-IMAGE_MESSAGES = {'sensor_msgs', 'vision_msgs'}
+IMAGE_MESSAGES = {'sensor_msgs'}
 
 
 def imported(path: Path) -> Iterator[tuple[int, str]]:

@@ -28,11 +28,11 @@ from typing import Any, Protocol
 from rosbags.interfaces import Connection
 from tqdm import tqdm
 from zegclip_core.bags.ahead import ahead
-from zegclip_core.bags.images import RgbImage, to_rgb
 from zegclip_core.bags.messages import Outputs, TYPES
 from zegclip_core.bags.source import BagSource
 from zegclip_core.bags.store import Key, key_of, LabelStore
 from zegclip_core.bags.writing import BagWriter, check_topics, LabelledBag
+from zegclip_core.encodings import packed_rgb, RgbImage
 from zegclip_core.errors import BagError, ImageError, ZegCLIPError
 from zegclip_core.segmentation import Segmentation
 
@@ -286,7 +286,7 @@ def _pictures(
             continue
         try:
             message = TYPES.deserialize_cdr(raw, connection.msgtype)
-            found: RgbImage | str = to_rgb(message, connection.msgtype)
+            found: RgbImage | str = packed_rgb(message)
         except ImageError as error:
             found = str(error)
         except Exception as error:
@@ -357,6 +357,6 @@ def _fill(
             for output in job.outputs.for_vocabulary(message.header, threshold):
                 bag.add(output, recorded)
             threshold = None
-        image = to_rgb(message, connection.msgtype) if job.outputs.overlay else None
+        image = packed_rgb(message) if job.outputs.overlay else None
         for output in job.outputs.for_frame(message.header, found, image):
             bag.add(output, recorded)

@@ -30,8 +30,8 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
-from zegclip_core.bags.images import IMAGE, RgbImage
 from zegclip_core.drawing import draw_overlay
+from zegclip_core.encodings import IMAGE, RgbImage
 from zegclip_core.errors import BagError
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.topic_names import topic_tokens

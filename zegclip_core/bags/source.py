@@ -24,7 +24,7 @@ from typing import Any
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
-from zegclip_core.bags.images import COMPRESSED, IMAGE
+from zegclip_core.encodings import COMPRESSED, IMAGE
 from zegclip_core.errors import BagError
 
 STORAGES = ('mcap', 'sqlite3')

@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from zegclip_core.bags.images import ENCODINGS, to_rgb
+from zegclip_core.encodings import ENCODINGS, packed_rgb
 from zegclip_core.errors import ImageError
 
 ORANGE = (240, 130, 20)
@@ -37,7 +37,7 @@ GREY = 90
 
 
 def decoded(raw: bytes, kind: str = IMAGE) -> npt.NDArray[np.uint8]:
-    return to_rgb(TYPES.deserialize_cdr(raw, kind), kind)
+    return packed_rgb(TYPES.deserialize_cdr(raw, kind))
 
 
 def orange(height: int = 8, width: int = 12) -> npt.NDArray[np.uint8]:
@@ -133,9 +133,9 @@ def test_the_byte_order_is_that_of_the_message(encoding: str) -> None:
     assert np.array_equal(decoded(swapped), decoded(raw_image(pixels, encoding)))
 
 
-def test_sixteen_bits_are_scaled_to_eight() -> None:
+def test_the_upper_bytes_of_sixteen_bits_are_seen() -> None:
     values = np.array([[0, 128, 129, 32768, 65535]], dtype=np.uint16)
-    assert decoded(raw_image(values, 'mono16'))[0, :, 1].tolist() == [0, 0, 1, 128, 255]
+    assert decoded(raw_image(values, 'mono16'))[0, :, 1].tolist() == [0, 0, 0, 128, 255]
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
@@ -177,8 +177,8 @@ def test_encodings_that_are_no_picture_are_refused(encoding: str) -> None:
 @pytest.mark.parametrize('data', [b'', b'no picture', b'\xff\xd8\xff\xe0 torn'])
 def test_what_does_not_decode_is_refused(data: bytes) -> None:
     message = SimpleNamespace(data=np.frombuffer(data, dtype=np.uint8), format='jpeg')
-    with pytest.raises(ImageError, match=f'the {len(data)} bytes'):
-        to_rgb(message, COMPRESSED)
+    with pytest.raises(ImageError, match=f'got {len(data)} bytes'):
+        packed_rgb(message)
 
 
 def test_sizes_that_the_conversion_does_not_know_are_refused() -> None:

@@ -1,0 +1,271 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Images as messages carry them: encodings, byte orders, padded rows, compressed files.
+
+Works on whatever has the fields of ``sensor_msgs/msg/Image`` or ``CompressedImage``, so that the
+node and the reader of bags, which knows no ROS, see the same pixels.
+"""
+
+from dataclasses import dataclass
+import io
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+from zegclip_core.errors import ImageError
+
+RgbImage = npt.NDArray[np.uint8]
+"""An RGB image, uint8 ``(H, W, 3)``, 0 to 255."""
+
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+
+MAX_PIXELS = 2**26
+"""Largest image that is accepted; more is taken for a damaged message."""
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """How the bytes of an image are to be read.
+
+    Attributes:
+        channels: Values of a pixel.
+        code: OpenCV's conversion to RGB; ``None`` if there is none to do.
+        bits: Bits of a value.
+        planar: Whether half as many rows of colour follow the rows of brightness.
+    """
+
+    channels: int
+    code: int | None
+    bits: int = 8
+    planar: bool = False
+
+
+# OpenCV names a Bayer pattern after its second row: BG is what ROS calls RGGB.
+_BAYER = {
+    'rggb': cv2.COLOR_BayerBG2RGB,
+    'bggr': cv2.COLOR_BayerRG2RGB,
+    'gbrg': cv2.COLOR_BayerGR2RGB,
+    'grbg': cv2.COLOR_BayerGB2RGB,
+}
+_COLORS: dict[str, tuple[int, int | None]] = {
+    'rgb': (3, None),
+    'bgr': (3, cv2.COLOR_BGR2RGB),
+    'rgba': (4, cv2.COLOR_RGBA2RGB),
+    'bgra': (4, cv2.COLOR_BGRA2RGB),
+    'mono': (1, cv2.COLOR_GRAY2RGB),
+    **{f'bayer_{pattern}': (1, code) for pattern, code in _BAYER.items()},
+}
+_ENCODINGS = {
+    **{f'{name}8': _Encoding(*color) for name, color in _COLORS.items()},
+    **{f'{name}16': _Encoding(*color, bits=16) for name, color in _COLORS.items()},
+    'yuv422': _Encoding(2, cv2.COLOR_YUV2RGB_UYVY),
+    'uyvy': _Encoding(2, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': _Encoding(2, cv2.COLOR_YUV2RGB_YUY2),
+    'yuyv': _Encoding(2, cv2.COLOR_YUV2RGB_YUY2),
+    'nv12': _Encoding(1, cv2.COLOR_YUV2RGB_NV12, planar=True),
+    'nv21': _Encoding(1, cv2.COLOR_YUV2RGB_NV21, planar=True),
+}
+ENCODINGS = tuple(_ENCODINGS)
+"""Names of the encodings that can be read."""
+
+
+_ENDS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND'}
+"""Formats of compressed images, and what stands at their end."""
+_SLACK = 1024
+"""Bytes that a camera may append to a compressed image."""
+
+
+def is_compressed(message: Any) -> bool:  # noqa: ANN401 - of ROS or of rosbags
+    """Return whether a message is a ``CompressedImage``, which alone has a format."""
+    return hasattr(message, 'format')
+
+
+def check_image(message: Any) -> None:  # noqa: ANN401
+    """Look at a message without touching its pixels.
+
+    Raises:
+        ImageError: If its encoding is none of ``ENCODINGS``, its size is zero or absurd, its rows
+            are too short for its width, or its data end too early; or if a compressed one is no
+            whole JPEG or PNG file.
+    """
+    if is_compressed(message):
+        _check_compressed(message)
+    else:
+        _values(message, _encoding(message))
+
+
+def rgb_view(message: Any) -> RgbImage:  # noqa: ANN401
+    """Return the pixels of an ``Image``, without a copy where that can be.
+
+    ``rgb8``, ``bgr8``, ``rgba8``, ``bgra8``, ``mono8`` and ``mono16`` (its upper bytes) become
+    views of the message's data with the padding of the rows cut off; alpha is dropped.
+
+    Returns:
+        RGB, uint8 ``(H, W, 3)``, 0 to 255; not to be written to, and not contiguous in general.
+
+    Raises:
+        ImageError: As ``check_image``, or if it cannot be converted.
+    """
+    encoding = _encoding(message)
+    values = _values(message, encoding)
+    if message.encoding in {'mono8', 'mono16'}:
+        return np.broadcast_to(_upper_bytes(values), (*values.shape[:2], 3))
+    if encoding.bits == 8 and encoding.code == cv2.COLOR_RGBA2RGB:
+        return values[:, :, :3]
+    if encoding.bits == 8 and encoding.code in {cv2.COLOR_BGR2RGB, cv2.COLOR_BGRA2RGB}:
+        return values[:, :, 2::-1]
+    return packed_rgb(message)
+
+
+def packed_rgb(message: Any) -> RgbImage:  # noqa: ANN401
+    """Return the pixels of a message in one block of memory, as a model takes them.
+
+    An ``rgb8`` image without padding is not copied; OpenCV converts the others, which takes it
+    far less time than NumPy needs to copy a view.
+
+    Args:
+        message: An ``Image`` of one of the ``ENCODINGS``, or a ``CompressedImage``.
+
+    Returns:
+        RGB, uint8 ``(H, W, 3)``, 0 to 255, contiguous; not to be written to.
+
+    Raises:
+        ImageError: As ``check_image``, or if it cannot be converted.
+    """
+    try:
+        return _decoded(message) if is_compressed(message) else _converted(message)
+    except cv2.error as error:
+        reason = str(error.err or error).rstrip('.')
+        raise ImageError(f'OpenCV cannot convert it to RGB: {reason}.') from error
+
+
+def _check_compressed(message: Any) -> None:  # noqa: ANN401
+    """Refuse what is no whole JPEG or PNG, or would decode to an absurd size."""
+    data = bytes(message.data)
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=tuple(_ENDS)) as header:
+            kind, (width, height) = str(header.format), header.size
+    except PIL.Image.DecompressionBombError as error:
+        raise ImageError(
+            f'Expected an image of 1 to {MAX_PIXELS} pixels, but got a compressed image of many '
+            'more.'
+        ) from error
+    except Exception as error:  # Its readers throw whatever a damaged file leads them to.
+        raise ImageError(
+            f'Expected a compressed image to be a JPEG or PNG file, but got {len(data)} bytes '
+            f'of the format {message.format[:40]!r} that are none.'
+        ) from error
+    _check_size(width, height)
+    if _ENDS[kind] not in data[-_SLACK:]:
+        raise ImageError(
+            f'Expected a whole {kind} file, but got {len(data)} bytes without its end.'
+        )
+
+
+def _check_size(width: int, height: int) -> None:
+    """Refuse sizes that no camera has."""
+    if width == 0 or height == 0 or width * height > MAX_PIXELS:
+        raise ImageError(
+            f'Expected an image of 1 to {MAX_PIXELS} pixels, but got {width}x{height}.'
+        )
+
+
+def _decoded(message: Any) -> RgbImage:  # noqa: ANN401
+    """Decode a compressed image, as it lies in the file; its first bytes name the codec."""
+    _check_compressed(message)
+    data = np.frombuffer(message.data, dtype=np.uint8)
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if bgr is None:
+        raise ImageError(f'Cannot decode the compressed image of {data.size} bytes.')
+    # Some drivers swap the channels before they encode and say so; the rest encode as usual.
+    if 'compressed rgb' in message.format:
+        return np.asarray(bgr, dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _encoding(message: Any) -> _Encoding:  # noqa: ANN401
+    """Return how the bytes of an ``Image`` are to be read."""
+    encoding = _ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise ImageError(
+            f'Expected an image encoded as {", ".join(ENCODINGS)}, but got {message.encoding!r}.'
+        )
+    return encoding
+
+
+def _converted(message: Any) -> RgbImage:  # noqa: ANN401
+    """Convert an image of one of the ``ENCODINGS``."""
+    encoding = _encoding(message)
+    pixels = _values(message, encoding)
+    if encoding.bits == 16:
+        pixels = np.ascontiguousarray(_upper_bytes(pixels))
+    if encoding.code is None:
+        # Writable, as torch wants it; the messages of bags are not.
+        return np.require(pixels, requirements=['C', 'W'])
+    if encoding.planar:
+        pixels = np.ascontiguousarray(pixels)
+    return np.asarray(cv2.cvtColor(pixels, encoding.code), dtype=np.uint8)
+
+
+def _upper_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return the upper bytes of 16-bit values as a view; 8-bit values are returned as they are."""
+    if values.dtype == np.uint8:
+        return values
+    big = values.dtype.newbyteorder('>') == values.dtype
+    return values.view(np.uint8)[:, :, 0 if big else 1 :: 2]
+
+
+def _values(message: Any, encoding: _Encoding) -> npt.NDArray[Any]:  # noqa: ANN401
+    """Return the values as a view of the data without the padding of the rows, ``(H, W, C)``."""
+    order = '>' if message.is_bigendian else '<'
+    kind = np.dtype(np.uint8) if encoding.bits == 8 else np.dtype(f'{order}u2')
+    pixels = pixel_bytes(message, encoding.channels * kind.itemsize, planar=encoding.planar)
+    return pixels.view(kind)
+
+
+def pixel_bytes(message: Any, size: int, *, planar: bool = False) -> npt.NDArray[np.uint8]:  # noqa: ANN401
+    """Return the bytes of the pixels of an ``Image`` as a view of its data.
+
+    Args:
+        message: The message.
+        size: Bytes of a pixel.
+        planar: Whether half as many rows of colour follow the rows of brightness.
+
+    Returns:
+        uint8 ``(H, W, size)``, without the padding of the rows.
+
+    Raises:
+        ImageError: If the message's size, step and data do not fit together.
+    """
+    width, height, step = int(message.width), int(message.height), int(message.step)
+    _check_size(width, height)
+    rows = height * 3 // 2 if planar else height
+    if step < width * size:
+        raise ImageError(
+            f'Expected a step of at least {width * size} bytes for {width} pixels of '
+            f'{message.encoding}, but got {step}.'
+        )
+    # The padding of the last row may be missing; nothing of it is read.
+    needed = step * (rows - 1) + width * size
+    if len(message.data) < needed:
+        raise ImageError(
+            f'Expected at least {needed} bytes of data for {rows} rows with a step of {step}, '
+            f'but got {len(message.data)}.'
+        )
+    return np.ndarray(
+        shape=(rows, width, size), dtype=np.uint8, buffer=message.data, strides=(step, size, 1)
+    )
