@@ -169,15 +169,19 @@ def _check_compressed(message: Any) -> None:  # noqa: ANN401
             f'Expected a compressed image to be a JPEG or PNG file, but got {len(data)} bytes '
             f'of the format {message.format[:40]!r} that are none.'
         ) from error
-    _check_size(width, height)
+    check_size(width, height)
     if _ENDS[kind] not in data[-_SLACK:]:
         raise ImageError(
             f'Expected a whole {kind} file, but got {len(data)} bytes without its end.'
         )
 
 
-def _check_size(width: int, height: int) -> None:
-    """Refuse sizes that no camera has."""
+def check_size(width: int, height: int) -> None:
+    """Refuse sizes that no camera has.
+
+    Raises:
+        ImageError: If a side is 0 or the area above ``MAX_PIXELS``.
+    """
     if width == 0 or height == 0 or width * height > MAX_PIXELS:
         raise ImageError(
             f'Expected an image of 1 to {MAX_PIXELS} pixels, but got {width}x{height}.'
@@ -199,6 +203,7 @@ def _decoded(message: Any) -> RgbImage:  # noqa: ANN401
 
 def _encoding(message: Any) -> _Encoding:  # noqa: ANN401
     """Return how the bytes of an ``Image`` are to be read."""
+    check_size(int(message.width), int(message.height))
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
         raise ImageError(
@@ -252,7 +257,7 @@ def pixel_bytes(message: Any, size: int, *, planar: bool = False) -> npt.NDArray
         ImageError: If the message's size, step and data do not fit together.
     """
     width, height, step = int(message.width), int(message.height), int(message.step)
-    _check_size(width, height)
+    check_size(width, height)
     rows = height * 3 // 2 if planar else height
     if step < width * size:
         raise ImageError(

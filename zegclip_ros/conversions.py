@@ -111,6 +111,7 @@ def _by_bridge(encoding: str, work: Callable[[], Result]) -> Result:
 
 def _foreign_rows(message: Image) -> npt.NDArray[np.uint8]:
     """Return the bytes of the pixels of an encoding that cv_bridge knows, as a view."""
+    encodings.check_size(message.width, message.height)
     bridge = _bridge(message.encoding)
     depth, channels = _by_bridge(
         message.encoding, lambda: bridge.encoding_to_dtype_with_channels(message.encoding)
