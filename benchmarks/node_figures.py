@@ -211,7 +211,7 @@ def changes(frames: Sequence[Frame], receiver: Sequence[Event]) -> dict[str, Any
     """Return what changes of the words cost, ``None`` if there were none.
 
     A frame is lost to a change if it was sent after the change was asked for and before the next
-    one, or was in work then, and got no labels.
+    one, or was in work then, and came to the node, which published no labels of it.
     """
     times = [event['time'] for event in receiver if event['kind'] == 'asked']
     times = [time for time in times if frames[0].stamp + _SLACK <= time <= frames[-1].stamp]
@@ -239,7 +239,7 @@ def _gaps(frames: Sequence[Frame]) -> list[int]:
 
 def _lost(frames: Sequence[Frame], begin: int, end: int) -> int:
     between = (frame for frame in frames if begin - _SLACK <= frame.stamp < end - _SLACK)
-    return sum(frame.label is None for frame in between)
+    return sum(frame.arrived is not None and frame.published is None for frame in between)
 
 
 def figures(frames: Sequence[Frame], receiver: Sequence[Event]) -> dict[str, Any]:

@@ -50,14 +50,15 @@ class Receiver(RunnableNode):
         super().__init__('bench_receiver')
         self._log = log
         self._turn = 0
-        once = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+        # Deep enough that no label is lost to this process being held up.
+        volatile = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         kept = QoSProfile(
             depth=10,
             reliability=ReliabilityPolicy.RELIABLE,
             durability=DurabilityPolicy.TRANSIENT_LOCAL,
         )
         self._listening = (
-            self.create_subscription(Image, 'zegclip/label_image', self._on_labels, once),
+            self.create_subscription(Image, 'zegclip/label_image', self._on_labels, volatile),
             self.create_subscription(String, 'zegclip/active_vocabulary', self._on_words, kept),
             self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10),
         )
