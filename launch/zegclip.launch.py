@@ -23,6 +23,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
+from zegclip_core.errors import ConfigError
 from zegclip_ros.large_data import LARGE_DATA
 
 # The source tree and share/zegclip_ros hold config and rviz in the same places.
@@ -138,6 +139,20 @@ def as_parameter(name: str, text: str) -> object:
     return text
 
 
+def parameter_file(text: str) -> str:
+    """Return the path of the parameter file; launch itself would go on without one.
+
+    Raises:
+        ConfigError: If there is no such file.
+    """
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ConfigError(
+            f'Expected the argument params_file to be the path of a file, but got {text!r}.'
+        )
+    return str(path)
+
+
 def segmentation_node(given: dict[str, str]) -> LifecycleNode:
     """Return the node, which configures and activates itself unless ``autostart`` is off."""
     overrides = {name: as_parameter(name, given[name]) for name in PARAMETERS if given[name]}
@@ -146,7 +161,7 @@ def segmentation_node(given: dict[str, str]) -> LifecycleNode:
         executable='segmentation_node',
         name='zegclip',
         namespace=given['namespace'],
-        parameters=[given['params_file'], overrides],
+        parameters=[parameter_file(given['params_file']), overrides],
         remappings=[('image', given['image_topic']), ('vocabulary', given['vocabulary_topic'])],
         ros_arguments=['--log-level', given['log_level']],
         additional_env=dict(LARGE_DATA) if is_true(given['large_data']) else {},

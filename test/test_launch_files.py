@@ -155,6 +155,12 @@ def test_without_arguments_the_parameter_file_alone_counts() -> None:
     assert segmentation().parameters == [str(CONFIG), {}]
 
 
+def test_a_parameter_file_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
+    missing = str(tmp_path / 'robot.yaml')
+    with pytest.raises(ConfigError, match=r'^Expected the argument params_file .* but got .*\.$'):
+        segmentation(params_file=missing)
+
+
 def test_arguments_reach_the_parameters_in_their_types() -> None:
     given = {'model': 'a.safetensors', 'device': 'cuda:1', 'image_transport': 'compressed'}
     switches = {'autostart': 'false', 'use_sim_time': 'True'}
