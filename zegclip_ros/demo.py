@@ -42,6 +42,8 @@ NEXT_WORDS = (
 """What the recorder publishes; no phrase of the last list occurs anywhere in training."""
 _POLL = 0.2
 _TAIL = 30
+_GIVEN_UP = 'Cannot configure'
+"""How the segmentation node begins to say that it waits for somebody to mend something."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -97,7 +99,7 @@ def run(options: argparse.Namespace, domain: int) -> int:
     with Processes(logs, environment(domain, logs)) as processes:
         for name, command in commands(options).items():
             processes.start(name, command)
-        failed = watch(processes, [Follower(processes.log_of(name)) for name in SHOWN])
+        failed = watch(processes, {name: Follower(processes.log_of(name)) for name in SHOWN})
     if failed is not None:
         return explain(failed, processes.log_of(failed))
     summary = json.loads((out / 'summary.json').read_text(encoding='utf-8'))
@@ -179,7 +181,7 @@ class Follower:
         ]
 
 
-def watch(processes: Processes, followers: Sequence[Follower]) -> str | None:
+def watch(processes: Processes, followers: Mapping[str, Follower]) -> str | None:
     """Wait until the recorder has ended, showing progress.
 
     Returns:
@@ -187,8 +189,10 @@ def watch(processes: Processes, followers: Sequence[Follower]) -> str | None:
     """
     while True:
         codes = processes.exit_codes()
-        for follower in followers:
+        for name, follower in followers.items():
             for line in follower.new_lines():
+                if line.startswith(_GIVEN_UP):
+                    return name
                 print(f'  {line}', flush=True)
         # A node that ends by itself before the recorder is at fault, not the recorder.
         for name in ('segmentation', 'camera'):

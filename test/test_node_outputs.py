@@ -1,0 +1,167 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Outputs of the node: compressed input, confidence, simulated time, names of the ids."""
+
+from collections.abc import Iterator
+
+import cv2
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros, solid, TRANSIENT
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage
+from zegclip_ros.conversions import image_to_labels
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+
+WORDS = ('-p', 'class_names:=["person", "cat"]')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def domain() -> Iterator[None]:
+    with own_domain():
+        yield
+
+
+def jpeg(red: int, stamp: int) -> CompressedImage:
+    pixels = np.full((8, 8, 3), (red, red, red), np.uint8)
+    data = cv2.imencode('.png', pixels)[1].tobytes()
+    return CompressedImage(header=solid(red, stamp=stamp).header, format='png', data=data)
+
+
+@pytest.mark.parametrize(
+    ('remap', 'topic'),
+    [
+        ((), 'image/compressed'),
+        (('-r', 'image:=/camera/image_raw'), '/camera/image_raw/compressed'),
+        (('-r', 'image/compressed:=/front/jpeg'), '/front/jpeg'),
+    ],
+)
+def test_compressed_images_are_taken_where_image_transport_puts_them(
+    remap: tuple[str, ...], topic: str
+) -> None:
+    with running_ros(*WORDS, '-p', 'image_transport:=compressed', *remap):
+        rig = Rig(FakeSegmenter())
+        camera = rig.probe.create_publisher(CompressedImage, topic, qos())
+        labels = rig.listen('zegclip/label_image')
+        rig.until(lambda: camera.get_subscription_count() == 1, f'a subscription to {topic}')
+        camera.publish(jpeg(1, 5))
+        rig.until(lambda: labels.messages)
+        assert (image_to_labels(labels.last) == 1).all()
+        assert labels.last.header == solid(1, stamp=5).header
+        broken = jpeg(1, 6)
+        broken.data = broken.data[:20]
+        camera.publish(broken)
+        rig.until(lambda: rig.log)
+        assert 'Expected a' in rig.log[0]
+        camera.publish(jpeg(0, 7))
+        rig.until(lambda: labels.stamps()[-1] == 7)
+        rig.close()
+
+
+def test_confidence_is_the_score_of_each_pixel_s_class() -> None:
+    with running_ros(*WORDS):
+        rig = Rig(FakeSegmenter())
+        rig.start_camera()
+        scores = rig.listen('zegclip/confidence')
+        rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: scores.messages)
+        message = scores.last
+        assert (message.encoding, message.height, message.width) == ('32FC1', 4, 6)
+        assert (np.frombuffer(message.data, np.float32) == 0.75).all()
+        assert message.header.frame_id == 'test_camera'
+        rig.close()
+
+
+def test_a_clock_that_is_set_back_is_told_so_that_outputs_stay_tied_to_their_words() -> None:
+    with running_ros(*WORDS):
+        rig = Rig(FakeSegmenter())
+        rig.start_camera()
+        labels = rig.listen('zegclip/label_image')
+        rig.send_until(lambda stamp: solid(1, stamp=stamp + 1000), lambda: labels.messages)
+        first = rig.state['stamp']
+        rig.send_until(
+            lambda stamp: solid(1, stamp=5), lambda: rig.state['stamp'] == {'sec': 5, 'nanosec': 0}
+        )
+        assert first['sec'] > 1000
+        assert rig.state['version'] == 1
+        rig.close()
+
+
+def test_simulated_time_that_stands_still_or_jumps_stops_nothing() -> None:
+    with running_ros(*WORDS, '-p', 'use_sim_time:=true'):
+        rig = Rig(FakeSegmenter())
+        clock = rig.probe.create_publisher(Clock, '/clock', qos(depth=10))
+        heard = Inbox(rig.probe, DiagnosticArray, '/diagnostics', qos())
+        rig.until(lambda: clock.get_subscription_count() > 0)
+        rig.start_camera()
+        labels = rig.listen('zegclip/label_image')
+        # The clock of a bag: it stands still, runs, and starts again from the beginning.
+        for second in (50, 51, 52, 10, 11):
+            message = Clock()
+            message.clock.sec = second
+            clock.publish(message)
+            frame = solid(1, stamp=second)
+            rig.until(lambda: rig.camera.get_subscription_count() == 1)
+            rig.send_until(lambda stamp, frame=frame: frame, lambda s=second: s in labels.stamps())
+            rig.until(
+                lambda s=second: heard.messages and heard.last.header.stamp.sec == s,
+                f'diagnostics at {second} s',
+            )
+        rig.close()
+
+
+def test_the_names_of_the_ids_lie_beside_the_images() -> None:
+    messages = pytest.importorskip('vision_msgs.msg')
+    with running_ros(*WORDS):
+        rig = Rig(FakeSegmenter())
+        infos = Inbox(rig.probe, messages.LabelInfo, 'zegclip/label_info', TRANSIENT)
+        rig.until(lambda: infos.messages)
+        rig.start_camera()
+        labels = rig.listen('zegclip/label_image')
+        rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: labels.messages)
+        rig.until(lambda: infos.last.header == labels.messages[0].header, 'the first header')
+        found = [(entry.class_id, entry.class_name) for entry in infos.last.class_map]
+        assert found == [(0, 'person'), (1, 'cat')]
+        assert infos.last.threshold == 0.25
+        rig.say('dog')
+        rig.until(lambda: [entry.class_name for entry in infos.last.class_map] == ['dog'])
+        late = Inbox(rig.probe, messages.LabelInfo, 'zegclip/label_info', TRANSIENT)
+        rig.until(lambda: late.messages)
+        assert late.last.class_map == infos.last.class_map
+        ends = rig.probe.get_publishers_info_by_topic('/zegclip/label_info')
+        expected = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL).durability
+        assert [end.qos_profile.durability for end in ends] == [expected]
+        rig.close()
+
+
+def test_three_hundred_classes_have_labels_of_16_bits_and_masks_for_the_first() -> None:
+    with running_ros(*WORDS, '-p', 'max_mask_topics:=2'):
+        rig = Rig(FakeSegmenter())
+        rig.start_camera()
+        labels = rig.listen('zegclip/label_image')
+        rig.say(','.join(f'thing {number}' for number in range(300)))
+        rig.until(lambda: len(rig.state['classes']) == 300)
+        rig.send_until(
+            lambda stamp: solid(255, stamp=stamp),
+            lambda: labels.messages and labels.last.encoding == '16UC1',
+        )
+        assert (image_to_labels(labels.last) == 255).all()
+        assert [entry['topic'] for entry in rig.state['classes'][:3]] == [
+            '/zegclip/masks/thing_0',
+            '/zegclip/masks/thing_1',
+            None,
+        ]
+        rig.close()
