@@ -197,6 +197,8 @@ def _result(
     sent = [event for event in events['camera'] if window[0] <= event['stamp'] < window[1]]
     frames = join(sent, events['node'], events['receiver'])
     found = figures(frames, events['receiver'])
+    if case.model:
+        found['wrong labels'] = None  # Only the stand-in's labels are known beforehand.
     if problem is None and found['received'] == 0:
         problem = 'nothing was received'
     result = {'name': case.name, 'case': asdict(case), 'problem': problem, **found}
