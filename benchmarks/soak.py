@@ -31,7 +31,7 @@ from benchmarks.node_process import as_row, footprint, LARGE_DATA, NodeProcess
 from benchmarks.reports import megabytes, RELIABILITY_PAGE, setting, write_docs, write_json
 from benchmarks.soak_figures import Trend
 from benchmarks.soak_report import draw, ends_of, faults_of, in_markdown, same, trends
-from benchmarks.soak_world import World
+from benchmarks.soak_world import TROUBLES, World
 from benchmarks.tasks import Task
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -50,9 +50,11 @@ class Soak:
     Args:
         process: The node; not yet started.
         seed: Seed of what happens.
+        only: Kinds of trouble.
     """
 
-    def __init__(self, process: NodeProcess, seed: int) -> None:
+    def __init__(self, process: NodeProcess, seed: int, only: Sequence[str] = TROUBLES) -> None:
+        self._only = only
         self.samples: list[dict[str, float]] = []
         self._process = process
         self._probe = Node('probe', use_global_arguments=False)
@@ -160,7 +162,7 @@ class Soak:
 
     def _unsettle(self, seconds: float, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
         """Make trouble for some time; return the counts when it has settled again."""
-        self.world.start_trouble()
+        self.world.start_trouble(self._only)
         self._live(lambda: False, seconds)
         self._do(self.world.stop_trouble(), 120.0)
         if not self._process.alive:
@@ -189,6 +191,9 @@ def build_parser() -> argparse.ArgumentParser:
         '--transport', choices=('large_data', 'default'), default='large_data', help='of Fast DDS'
     )
     parser.add_argument('--seed', type=int, default=1, help='of what happens when')
+    parser.add_argument(
+        '--only', nargs='+', choices=TROUBLES, default=TROUBLES, help='to find out what leaks'
+    )
     parser.add_argument('--out', type=Path, default=Path('runs/soak'), help='folder for results')
     parser.add_argument('--write-docs', action='store_true', help='put them into the docs')
     return parser
@@ -217,7 +222,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         log, ['--cost', str(options.cost), '--ros-args', '-p', 'use_sim_time:=true'], environment
     )
     rclpy.init(args=[])
-    soak = Soak(process, options.seed)
+    soak = Soak(process, options.seed, options.only)
     try:
         counts = soak.run(60 * options.minutes)
     finally:

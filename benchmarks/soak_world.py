@@ -15,6 +15,7 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 import json
 import random
 import time
@@ -44,6 +45,7 @@ OUTPUTS: dict[str, type] = {
     'confidence': Image,
     'overlay/compressed': CompressedImage,
 }
+TROUBLES = ('words', 'listeners', 'camera', 'clock', 'states', 'hostile')
 ANSWER_TIME = 15.0
 """Seconds within which an answer has to come, on a machine that has much to do."""
 RELIABLE = QoSProfile(depth=10)
@@ -125,13 +127,19 @@ class World:
         self.tasks.start(self._watch())
         self.tasks.start(self._play_camera())
 
-    def start_trouble(self) -> None:
-        """Start everything else."""
+    def start_trouble(self, only: Sequence[str] = TROUBLES) -> None:
+        """Start everything else, or only some of it."""
         self._stopping = False
-        works = [self._change_words, self._change_listeners, self._restart_camera]
-        works += [self._jump, self._cycle, self._send_hostile]
-        for work in works:
-            self.tasks.start(self._counted(work()))
+        works = {
+            'words': self._change_words,
+            'listeners': self._change_listeners,
+            'camera': self._restart_camera,
+            'clock': self._jump,
+            'states': self._cycle,
+            'hostile': self._send_hostile,
+        }
+        for name in only:
+            self.tasks.start(self._counted(works[name]()))
 
     def _counted(self, work: Task) -> Task:
         self._busy += 1
