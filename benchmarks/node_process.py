@@ -23,17 +23,15 @@ import sys
 import time
 from types import TracebackType
 
+from zegclip_ros.large_data import LARGE_DATA as _LARGE_DATA
+
 ROOT = Path(__file__).resolve().parents[1]
+
+LARGE_DATA = dict(_LARGE_DATA)
+"""Settings under which large images arrive."""
 
 FAULTS = ('Traceback (most recent call last)', 'terminate called', 'Fatal Python error')
 """What a log holds if something went wrong that nobody had thought of."""
-
-LARGE_DATA = {
-    'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA',
-    'MALLOC_MMAP_THRESHOLD_': '268435456',
-    'MALLOC_TRIM_THRESHOLD_': '536870912',
-}
-"""Settings under which images arrive; every process that moves them needs the first one."""
 
 
 @dataclass(frozen=True)
