@@ -26,12 +26,15 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
+from rclpy.service import Service
+from rclpy.task import Future as RosFuture
 from zegclip_core.errors import ZegCLIPError
 from zegclip_ros.runtime import Runnable
 
 RCLError = rclpy_implementation.RCLError
 Result = TypeVar('Result')
 _POLL = 0.1
+_DESTROY_TIMEOUT = 5.0
 
 
 class TransitionError(ZegCLIPError):
@@ -45,8 +48,8 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
     stays in the state it was in, and the log says why. ``cleanup`` lets go of everything that
     ``configure`` made, also what a failed one left, and does not raise.
 
-    Transitions run beside topics and parameters, in a callback group of their own: a model takes
-    many seconds to load. ``fail`` leads through error processing to ``unconfigured``.
+    Transitions run beside topics and parameters, in threads of their own: a model takes many
+    seconds to load. ``fail`` leads through error processing to ``unconfigured``.
 
     Attributes:
         fault: What keeps the node from working; ``None`` if nothing does.
@@ -59,6 +62,23 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
         self.fault: str | None = None
         self._dead = False
         self._background: list[threading.Thread] = []
+        for service in self.services:
+            if service.srv_name.endswith('/change_state'):
+                self._answer_beside(service)
+
+    def _answer_beside(self, service: Service) -> None:
+        """Have a service's requests answered by threads of their own, one each.
+
+        An executor with several threads would do it too, but makes every message slower.
+        """
+        answer = service.callback
+
+        async def answer_later(request: object, response: object) -> object:
+            done: RosFuture = RosFuture()
+            self._in_background(lambda: done.set_result(answer(request, response)))
+            return await done
+
+        service.callback = answer_later
 
     @property
     def state(self) -> str:
@@ -67,6 +87,7 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
 
     def destroy_node(self) -> None:
         """Destroy the node, also its part in the log, which the state machine would keep alive."""
+        self.interrupt(_DESTROY_TIMEOUT)  # rcl crashes in a transition of a node that is gone.
         super().destroy_node()
         self._state_machine.destroy_when_not_in_use()
 
@@ -128,6 +149,8 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
             self.trigger_cleanup()
 
     def _in_background(self, work: Callable[[], None]) -> None:
+        if self.ended.is_set():
+            return
         thread = threading.Thread(target=self._unless_ended, args=(work,), daemon=True)
         self._background = [one for one in self._background if one.is_alive()] + [thread]
         thread.start()

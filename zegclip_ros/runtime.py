@@ -26,7 +26,7 @@ from typing import cast, NoReturn
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
@@ -40,8 +40,6 @@ STOP_TIMEOUT = 0.8
 _LAST_CALLBACKS = 0.3
 _POLL = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-EXECUTOR_THREADS = 3
-"""One for topics, one for a transition that takes its time, one that answers meanwhile."""
 
 
 class Runnable:
@@ -161,7 +159,8 @@ def _run(make_node: Callable[[], Runnable], stop: threading.Event) -> int:
     except (ValueError, ParameterException) as error:
         get_logger('zegclip_ros').fatal(str(error))
         return 1
-    executor = MultiThreadedExecutor(EXECUTOR_THREADS)
+    # With one of several threads every message costs half a millisecond more.
+    executor = SingleThreadedExecutor()
     executor.add_node(cast(Node, node))
     spinner = threading.Thread(target=_spin, args=(executor, node), name='executor', daemon=True)
     spinner.start()
@@ -178,13 +177,10 @@ def _run(make_node: Callable[[], Runnable], stop: threading.Event) -> int:
 def _come_to_rest(node: Runnable, executor: Executor, spinner: threading.Thread) -> bool:
     """End transitions, callbacks and other work; return whether all of it ended in time."""
     interrupted = node.interrupt(_LAST_CALLBACKS)
-    # Waits for the threads that callbacks run in, which may be held up by the model.
-    ender = threading.Thread(target=executor.shutdown, args=(0.0,), daemon=True)
-    ender.start()
-    ender.join(_LAST_CALLBACKS)
+    executor.shutdown(timeout_sec=0.0)
     spinner.join(_LAST_CALLBACKS)
     closed = node.close()
-    return interrupted and closed and not (ender.is_alive() or spinner.is_alive())
+    return interrupted and closed and not spinner.is_alive()
 
 
 def _spin(executor: Executor, node: Runnable) -> None:
