@@ -25,8 +25,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from zegclip_core.encodings import MAX_PIXELS
 from zegclip_core.errors import ImageError
+from zegclip_core.image_encodings import MAX_PIXELS
 from zegclip_ros.conversions import (
     check_frame,
     image_message,

@@ -22,8 +22,8 @@ from rclpy.parameter import Parameter
 from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros, solid
 from zegclip_core.errors import DeviceMemoryError
 from zegclip_ros.diagnostics import entries, Health, judge, MEMORY_ALARM, SILENCE
+from zegclip_ros.frame_statistics import DROPS, RATE_WINDOW, STAGES, Statistics
 from zegclip_ros.monitor import Monitor
-from zegclip_ros.statistics import DROPS, RATE_WINDOW, STAGES, Statistics
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 

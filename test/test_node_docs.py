@@ -28,7 +28,7 @@ from zegclip_ros import camera_node, parameters, recorder_node
 from zegclip_ros.declaration import Declaration
 from zegclip_ros.demo import NEXT_WORDS
 from zegclip_ros.diagnostics import entries, Health
-from zegclip_ros.statistics import STAGES, Statistics
+from zegclip_ros.frame_statistics import STAGES, Statistics
 from zegclip_ros.topic_names import topic_token
 
 pytestmark = pytest.mark.ros

@@ -35,7 +35,14 @@ import zegclip_core
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = ('ros', 'demo', 'train', 'test')
 NODES = ('segmentation_node', 'camera_node', 'recorder_node')
-SHARED = ('package.xml', 'launch/zegclip.launch.py', 'config/zegclip.yaml')
+SHARED = (
+    'package.xml',
+    'launch/zegclip.launch.py',
+    'launch/demo.launch.py',
+    'launch/multi_camera.launch.py',
+    'config/zegclip.yaml',
+    'config/sros2/zegclip.policy.xml',
+)
 LEFT_OUT = shutil.ignore_patterns(
     '.git',
     '.venv',

@@ -41,6 +41,7 @@ PAGES = (
     'README.md',
     'docs/bags.md',
     'docs/install.md',
+    'docs/launch.md',
     'docs/node.md',
     'docs/segment.md',
     'docs/training.md',

@@ -131,19 +131,19 @@ def test_the_end_waits_for_nothing_longer_than_it_says() -> None:
     """The bound is in the code, so that no clock of a busy machine decides."""
     from zegclip_ros import runtime
 
-    waits = runtime.STOP_TIMEOUT + 3 * runtime._LAST_CALLBACKS + runtime._POLL
-    assert waits < 2.0
+    waits = runtime.STOP_TIMEOUT + 2 * runtime._LAST_CALLBACKS + runtime._TEARDOWN
+    assert waits + runtime._POLL < 2.0
 
 
 def ended_by(act: Callable[[RunnableNode], None]) -> int:
     """Run a node that acts once; return the exit code."""
 
-    class Once(RunnableNode):
-        def __init__(self) -> None:
-            super().__init__('once')
-            self.create_timer(0.01, lambda: act(self))
+    def make() -> RunnableNode:
+        made = RunnableNode('once')
+        made.create_timer(0.01, lambda: act(made))
+        return made
 
-    return run_node(Once, [])
+    return run_node(make, [])
 
 
 def test_a_node_may_end_itself_with_a_code() -> None:

@@ -278,7 +278,8 @@ class Vocabulary:
         try:
             text = Path(path).read_text(encoding='utf-8')
         except (OSError, UnicodeDecodeError) as error:
-            raise VocabularyError(f'Cannot read the vocabulary file {path}: {error}.') from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise VocabularyError(f'Cannot read the vocabulary file {path}: {reason}.') from error
         return cls.parse(text)
 
 

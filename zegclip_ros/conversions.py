@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from zegclip_core import encodings
-from zegclip_core.encodings import RgbImage
+from zegclip_core import image_encodings
 from zegclip_core.errors import ImageError
+from zegclip_core.image_encodings import RgbImage
 from zegclip_core.segmentation import LabelArray
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ def check_frame(message: Image | CompressedImage) -> None:
     if is_foreign(message):
         _foreign_rows(message)
     else:
-        encodings.check_image(message)
+        image_encodings.check_image(message)
 
 
 def image_to_rgb(message: Image) -> RgbImage:
     """Return the pixels of an image message, without a copy where that can be.
 
     ``rgb8``, ``bgr8``, ``rgba8``, ``bgra8``, ``mono8`` and ``mono16`` become views of the
-    message's data; see ``zegclip_core.encodings.rgb_view``. What that does not know is converted
+    message's data; see ``zegclip_core.image_encodings.rgb_view``. What that does not know is converted
     by cv_bridge.
 
     Args:
@@ -63,7 +63,9 @@ def image_to_rgb(message: Image) -> RgbImage:
     Raises:
         ImageError: If the message contradicts itself or its encoding cannot be converted.
     """
-    return _foreign_to_rgb(message) if is_foreign(message) else encodings.rgb_view(message)
+    if is_foreign(message):
+        return _foreign_to_rgb(message)
+    return image_encodings.rgb_view(message)
 
 
 def packed_rgb(message: Image | CompressedImage) -> RgbImage:
@@ -78,12 +80,12 @@ def packed_rgb(message: Image | CompressedImage) -> RgbImage:
     Raises:
         ImageError: If the message contradicts itself or cannot be converted.
     """
-    return _foreign_to_rgb(message) if is_foreign(message) else encodings.packed_rgb(message)
+    return _foreign_to_rgb(message) if is_foreign(message) else image_encodings.packed_rgb(message)
 
 
 def is_foreign(message: Image | CompressedImage) -> bool:
     """Return whether it takes cv_bridge to read a message."""
-    return isinstance(message, Image) and message.encoding not in encodings.ENCODINGS
+    return isinstance(message, Image) and message.encoding not in image_encodings.ENCODINGS
 
 
 def _bridge(encoding: str) -> 'CvBridge':
@@ -92,7 +94,7 @@ def _bridge(encoding: str) -> 'CvBridge':
         from cv_bridge import CvBridge
     except ImportError as error:
         raise ImageError(
-            f'Expected an image encoded as {", ".join(encodings.ENCODINGS)}, but got '
+            f'Expected an image encoded as {", ".join(image_encodings.ENCODINGS)}, but got '
             f'{encoding!r}, which takes the package cv_bridge, and that is not installed.'
         ) from error
     return CvBridge()
@@ -104,19 +106,19 @@ def _by_bridge(encoding: str, work: Callable[[], Result]) -> Result:
         return work()
     except Exception as error:
         raise ImageError(
-            f'Expected an image encoded as {", ".join(encodings.ENCODINGS)} or what cv_bridge '
+            f'Expected an image encoded as {", ".join(image_encodings.ENCODINGS)} or what cv_bridge '
             f'converts to rgb8, but got {encoding!r}: {type(error).__name__}: {error}.'
         ) from error
 
 
 def _foreign_rows(message: Image) -> npt.NDArray[np.uint8]:
     """Return the bytes of the pixels of an encoding that cv_bridge knows, as a view."""
-    encodings.check_size(message.width, message.height)
+    image_encodings.check_size(message.width, message.height)
     bridge = _bridge(message.encoding)
     depth, channels = _by_bridge(
         message.encoding, lambda: bridge.encoding_to_dtype_with_channels(message.encoding)
     )
-    return encodings.pixel_bytes(message, int(channels) * np.dtype(depth).itemsize)
+    return image_encodings.pixel_bytes(message, int(channels) * np.dtype(depth).itemsize)
 
 
 def _foreign_to_rgb(message: Image) -> RgbImage:
@@ -226,7 +228,7 @@ def image_to_labels(message: Image) -> LabelArray:
             f'Expected a label image of mono8 or 16UC1, but got {message.encoding!r}.'
         )
     wide = message.encoding == '16UC1'
-    pixels = encodings.pixel_bytes(message, 2 if wide else 1)
+    pixels = image_encodings.pixel_bytes(message, 2 if wide else 1)
     if not wide:
         return pixels[:, :, 0]
     return pixels.view(np.dtype('>u2' if message.is_bigendian else '<u2'))[:, :, 0]

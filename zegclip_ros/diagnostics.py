@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
-from zegclip_ros.statistics import Snapshot
+from zegclip_ros.frame_statistics import Snapshot
 
 INTERVAL = 1.0
 """Seconds between two messages."""

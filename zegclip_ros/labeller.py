@@ -26,8 +26,8 @@ from zegclip_core.errors import DeviceMemoryError, ImageError
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import packed_rgb
+from zegclip_ros.frame_statistics import Statistics
 from zegclip_ros.outputs import LabelledFrame, Outputs
-from zegclip_ros.statistics import Statistics
 from zegclip_ros.vocabulary_state import Stamp, VocabularyState, Words
 
 if TYPE_CHECKING:

@@ -103,6 +103,9 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
     def cleanup(self) -> None:
         """Let go of everything that ``configure`` made."""
 
+    def on_fault(self, text: str) -> None:
+        """Take note of why a transition failed."""
+
     def autostart(self) -> None:
         """Configure and activate, in a thread of its own."""
         self._in_background(self._start)
@@ -221,3 +224,4 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
         self.fault = f'Cannot {what}: {text}'
         trace = '' if expected else '\n' + ''.join(traceback.format_exception(error)).rstrip()
         self.get_logger().error(f'{self.fault}{trace}')
+        self.on_fault(self.fault)

@@ -17,11 +17,11 @@ from collections.abc import Callable
 import time
 
 from zegclip_ros.diagnostics import Health
+from zegclip_ros.frame_statistics import Statistics
 from zegclip_ros.image_input import ImageInput
 from zegclip_ros.labeller import SegmenterLike
 from zegclip_ros.parameters import NodeParameters
 from zegclip_ros.rejections import shortened
-from zegclip_ros.statistics import Statistics
 from zegclip_ros.vocabulary_state import VocabularyState
 
 

@@ -39,7 +39,7 @@ DECLARATIONS = (
     Declaration(
         'device',
         'auto',
-        'Where the model runs: auto, cpu, cuda or cuda:<number>.',
+        'Where the model runs: auto, cpu, cuda or cuda:N.',
         change='unconfigured',
     ),
     Declaration(

@@ -21,12 +21,12 @@ from typing import Protocol
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from zegclip_ros.frame_statistics import Statistics
 from zegclip_ros.image_input import ImageInput
 from zegclip_ros.label_info import LabelInfoPublisher
 from zegclip_ros.labeller import Arrival, Labeller, LabellerListener, SegmenterLike
 from zegclip_ros.outputs import Look, Outputs
 from zegclip_ros.parameters import NodeParameters
-from zegclip_ros.statistics import Statistics
 from zegclip_ros.vocabulary_state import VocabularyState, Words
 from zegclip_ros.worker import Worker, WorkerStoppedError
 

@@ -38,6 +38,7 @@ RCLError = rclpy_implementation.RCLError
 STOP_TIMEOUT = 0.8
 """Seconds that work in progress gets at the end; after two in all the process is gone."""
 _LAST_CALLBACKS = 0.3
+_TEARDOWN = 0.4
 _POLL = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -134,7 +135,13 @@ def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = Non
     with stop_signals() as stop:
         try:
             with ros_context(args):
-                return _run(make_node, stop)
+                code = _run(make_node, stop)
+                # Fast DDS may wait for a TCP connection for ever when it is to end.
+                watchdog = threading.Timer(_TEARDOWN, leave, (code,))
+                watchdog.daemon = True
+                watchdog.start()
+            watchdog.cancel()
+            return code
         except RCLError as error:
             get_logger('zegclip_ros').fatal(str(error).partition('\n')[0])
             return 1

@@ -51,9 +51,8 @@ HOUSEKEEPING = 0.1
 VOCABULARY_QOS = QoSProfile(
     depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE
 )
-# Each request is answered, also while an earlier answer is still on its way.
 ACTIVE_VOCABULARY_QOS = QoSProfile(
-    depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
 
 
@@ -184,6 +183,10 @@ class SegmentationNode(ManagedNode):
         self._pipeline = None
         pipeline.close()
         self._state.retire()
+
+    def on_fault(self, text: str) -> None:
+        """Keep it for the diagnostics."""
+        self._monitor.note(text)
 
     def _wait_for_frame(self, future: 'Future[None]') -> None:
         self.wait_for(future, FRAME_TIMEOUT)

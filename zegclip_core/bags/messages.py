@@ -31,8 +31,8 @@ from rosbags.interfaces import (
 )
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from zegclip_core.drawing import draw_overlay
-from zegclip_core.encodings import IMAGE, RgbImage
 from zegclip_core.errors import BagError
+from zegclip_core.image_encodings import IMAGE, RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.topic_names import topic_tokens
 from zegclip_core.vocabulary import Vocabulary

@@ -230,8 +230,8 @@ def _upper_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return the upper bytes of 16-bit values as a view; 8-bit values are returned as they are."""
     if values.dtype == np.uint8:
         return values
-    big = values.dtype.newbyteorder('>') == values.dtype
-    return values.view(np.uint8)[:, :, 0 if big else 1 :: 2]
+    first = 0 if values.dtype.newbyteorder('>') == values.dtype else 1
+    return values.view(np.uint8)[:, :, first::2]
 
 
 def _values(message: Any, encoding: _Encoding) -> npt.NDArray[Any]:  # noqa: ANN401
@@ -242,7 +242,12 @@ def _values(message: Any, encoding: _Encoding) -> npt.NDArray[Any]:  # noqa: ANN
     return pixels.view(kind)
 
 
-def pixel_bytes(message: Any, size: int, *, planar: bool = False) -> npt.NDArray[np.uint8]:  # noqa: ANN401
+def pixel_bytes(
+    message: Any,  # noqa: ANN401
+    size: int,
+    *,
+    planar: bool = False,
+) -> npt.NDArray[np.uint8]:
     """Return the bytes of the pixels of an ``Image`` as a view of its data.
 
     Args:
