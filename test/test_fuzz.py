@@ -66,6 +66,11 @@ def test_hostile_messages_change_nothing_and_every_good_frame_is_labelled(
     assert looked_at['bad'] > 10
 
 
+def send_frames(campaign: Campaign, count: int) -> None:
+    for _ in range(count):
+        campaign.good_frame()
+
+
 @pytest.mark.parametrize('campaign', ['raw'], indirect=True)
 def test_a_wrong_answer_is_noticed(campaign: Campaign) -> None:
     campaign.begin()
@@ -75,6 +80,6 @@ def test_a_wrong_answer_is_noticed(campaign: Campaign) -> None:
     answer = campaign.call('set_parameters', SetParameters, request)
     assert answer.results[0].successful
     with pytest.raises(TooManyFailuresError):
-        for _ in range(1000):  # The first ones may overtake the announcement.
-            campaign.good_frame()
-    assert 'expected the state' in campaign.failures[0]['what']
+        send_frames(campaign, 1000)  # The first ones may overtake the announcement.
+    what = campaign.failures[0]['what']
+    assert 'expected the state' in what or 'wrong labels' in what
