@@ -51,8 +51,8 @@ def image_to_rgb(message: Image) -> RgbImage:
     """Return the pixels of an image message, without a copy where that can be.
 
     ``rgb8``, ``bgr8``, ``rgba8``, ``bgra8``, ``mono8`` and ``mono16`` become views of the
-    message's data; see ``zegclip_core.image_encodings.rgb_view``. What that does not know is converted
-    by cv_bridge.
+    message's data; see ``zegclip_core.image_encodings.rgb_view``. What that does not know is
+    converted by cv_bridge.
 
     Args:
         message: An image of any encoding.
@@ -106,8 +106,8 @@ def _by_bridge(encoding: str, work: Callable[[], Result]) -> Result:
         return work()
     except Exception as error:
         raise ImageError(
-            f'Expected an image encoded as {", ".join(image_encodings.ENCODINGS)} or what cv_bridge '
-            f'converts to rgb8, but got {encoding!r}: {type(error).__name__}: {error}.'
+            f'Expected an image encoded as {", ".join(image_encodings.ENCODINGS)} or what '
+            f'cv_bridge converts to rgb8, but got {encoding!r}: {type(error).__name__}: {error}.'
         ) from error
 
 
