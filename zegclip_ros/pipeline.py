@@ -30,7 +30,7 @@ from zegclip_ros.parameters import NodeParameters
 from zegclip_ros.vocabulary_state import VocabularyState, Words
 from zegclip_ros.worker import Worker, WorkerStoppedError
 
-Wait = Callable[['Future[None]'], None]
+Wait = Callable[[Future], None]
 """Waits for a future, as long as the caller has patience, and raises its error."""
 
 
