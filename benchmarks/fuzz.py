@@ -21,6 +21,7 @@ sent and its labels are compared. What a message was that went wrong stands in `
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Sequence
 import math
 import os
@@ -173,8 +174,10 @@ class Run:
 
 def faults_of(figures: dict[str, Any]) -> list[str]:
     """Return what is wrong with the figures of a run, in words."""
-    found = [f'{entry["what"]}: {entry["message"]}' for entry in figures['failures']]
-    found += [f'log: {line}' for line in figures['faults in the log']]
+    times = Counter(entry['what'] for entry in figures['failures'])
+    first = {entry['what']: entry['message'] for entry in reversed(figures['failures'])}
+    found = [f'{what} ({count} times), first by {first[what]}' for what, count in times.items()]
+    found += [f'log: {line}' for line in figures['faults in the log'][:5]]
     if overtaken(figures) > MOST_OVERTAKEN * figures['images'].get('sent', 0):
         found.append(f'{overtaken(figures)} of {figures["images"]["sent"]} images never arrived')
     if figures['exit code'] != 0:
