@@ -82,6 +82,9 @@ class StandInSegmenter:
     def release_memory(self) -> None:
         """Do nothing: there is nothing to free."""
 
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go."""
+
     def memory_bytes(self) -> int | None:
         """Return ``None``: no GPU is used."""
         return None

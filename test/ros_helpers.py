@@ -58,6 +58,7 @@ class FakeSegmenter:
         sizes: Height and width of every image that was labelled.
         threads: Names of the threads that it was used from.
         released: How often memory was given back.
+        closed: How often the model was let go.
         fault: What the next frames raise; ``None`` for nothing.
         load_fault: What warming up raises; ``None`` for nothing.
     """
@@ -76,6 +77,7 @@ class FakeSegmenter:
         self.sizes: list[tuple[int, int]] = []
         self.threads: set[str] = set()
         self.released = 0
+        self.closed = 0
         self.fault: BaseException | None = None
         self.load_fault: BaseException | None = None
 
@@ -89,6 +91,10 @@ class FakeSegmenter:
     def release_memory(self) -> None:
         self.threads.add(threading.current_thread().name)
         self.released += 1
+
+    def close(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.closed += 1
 
     def memory_bytes(self) -> int | None:
         return 7 * 2**20

@@ -23,13 +23,13 @@ import pytest
 from rclpy.node import Node
 from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros
 import yaml
+from zegclip_core.topic_names import topic_token
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros import camera_node, parameters, recorder_node
 from zegclip_ros.declaration import Declaration
 from zegclip_ros.demo import NEXT_WORDS
 from zegclip_ros.diagnostics import entries, Health
 from zegclip_ros.frame_statistics import STAGES, Statistics
-from zegclip_ros.topic_names import topic_token
 
 pytestmark = pytest.mark.ros
 

@@ -19,6 +19,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 import pytest
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros, solid
 from sensor_msgs.msg import CompressedImage
@@ -233,3 +234,25 @@ def test_min_rate_warns_at_once(rig: Rig) -> None:
     assert set_to(rig, 'min_rate', 0.0) == ''
     frame_until(rig, lambda: 'Hz' not in heard.last.status[0].message)
     assert labels.messages
+
+
+@pytest.mark.parametrize('service', [SetParameters, SetParametersAtomically])
+def test_types_that_ros_does_not_have_are_refused_and_the_node_lives(
+    rig: Rig, service: type
+) -> None:
+    atomically = service is SetParametersAtomically
+    name = 'set_parameters_atomically' if atomically else 'set_parameters'
+    client = rig.probe.create_client(service, f'zegclip/{name}')
+    rig.until(client.service_is_ready)
+    good = Parameter('min_rate', value=2.5).to_parameter_msg()
+    bad = Parameter('overlay_alpha', value=0.1).to_parameter_msg()
+    bad.value.type = 42
+    future = client.call_async(service.Request(parameters=[bad, good]))
+    rig.until(future.done)
+    answer = future.result()
+    results = [answer.result] if atomically else answer.results
+    assert 'to be 0 to 9, but got 42' in results[0].reason
+    expected = [False] if atomically else [False, True]
+    assert [result.successful for result in results] == expected
+    assert rig.node.get_parameter('min_rate').value == (0.0 if atomically else 2.5)
+    assert rig.node.get_parameter('overlay_alpha').value == 0.5

@@ -14,6 +14,7 @@
 """The segmenter: sizes, thresholds, calibration, caching, sliding windows, errors."""
 
 from pathlib import Path
+import weakref
 
 import numpy as np
 import pytest
@@ -184,6 +185,15 @@ def test_labels_of_300_classes_have_16_bits(segmenter: Segmenter) -> None:
 def test_a_cpu_has_no_memory_of_its_own_to_tell(segmenter: Segmenter) -> None:
     segmenter.release_memory()
     assert segmenter.memory_bytes() is None
+
+
+def test_a_segmenter_that_is_closed_leaves_nothing_of_its_model(path: str) -> None:
+    loaded = Segmenter.load(path, device='cpu', precision='fp32')
+    loaded.segment(_image(64, 64), WORDS)
+    network = weakref.ref(loaded.network)
+    for _ in range(2):
+        loaded.close()
+        assert network() is None
 
 
 @pytest.mark.gpu

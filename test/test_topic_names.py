@@ -18,7 +18,7 @@ import re
 from hypothesis import given, strategies
 import pytest
 from zegclip_core.errors import VocabularyError
-from zegclip_ros.topic_names import topic_token, topic_tokens
+from zegclip_core.topic_names import topic_token, topic_tokens
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def test_ids_follow_the_order_of_the_words() -> None:
         ('', 'empty text'),
         (' ,\n, ', 'empty text'),
         ('[]', '1 to 1024 classes, but got 0'),
+        (f'[{"1" * 5000}]', 'in JSON'),
         ('cat, dog, Cat', "'Cat' twice"),
         ('["cat", "CAT"]', "'CAT' twice"),
         ('[', 'cannot be read'),

@@ -17,6 +17,7 @@ Here NumPy and torch meet: above it are arrays, below it tensors.
 """
 
 from dataclasses import dataclass
+import gc
 import logging
 from typing import Literal
 
@@ -80,7 +81,7 @@ def working_size(height: int, width: int, *, short_side: int, patch_size: int) -
 class Segmenter:
     """Labels every pixel of an image with a class of a vocabulary.
 
-    One thread uses it at a time.
+    One thread uses it at a time, but ``encode`` may run in another one beside ``segment``.
 
     Args:
         loaded: The model.
@@ -246,6 +247,14 @@ class Segmenter:
         """Give the device's memory that no tensor uses back to it; the model stays."""
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        """Let go of the model and its memory; nothing but this may be called afterwards."""
+        if hasattr(self, 'network'):
+            del self.network, self.text_encoder
+        self._last = None
+        gc.collect()  # The parts of a network know one another.
+        self.release_memory()
 
     def memory_bytes(self) -> int | None:
         """Return the device's memory that PyTorch holds in this process; ``None`` on a CPU."""

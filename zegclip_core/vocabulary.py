@@ -287,7 +287,8 @@ def _json_list(text: str) -> list[object]:
     """Return the decoded JSON list of a vocabulary message."""
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    # Numbers of thousands of digits are a plain ValueError.
+    except (ValueError, RecursionError) as error:
         raise VocabularyError(
             f'Expected a vocabulary in JSON, but it cannot be read: {error}.'
         ) from error

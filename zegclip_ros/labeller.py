@@ -57,6 +57,9 @@ class SegmenterLike(Protocol):
     def release_memory(self) -> None:
         """Give memory that is not in use back to the device."""
 
+    def close(self) -> None:
+        """Let go of the model and its memory; nothing is called afterwards."""
+
     def memory_bytes(self) -> int | None:
         """Return how much of the device's memory is held; ``None`` if it has none of its own."""
 
@@ -129,7 +132,7 @@ class Labeller:
         """Let go of the model and give its memory back."""
         segmenter, self._segmenter, self._current = self._segmenter, None, None
         if segmenter is not None:
-            segmenter.release_memory()
+            segmenter.close()
 
     def release_memory(self) -> None:
         """Give back the memory that only frames need."""

@@ -29,6 +29,7 @@ from rclpy.node import Node
 from rclpy.service import Service
 from rclpy.task import Future as RosFuture
 from zegclip_core.errors import ZegCLIPError
+from zegclip_ros.parameter_guard import guard_parameter_services
 from zegclip_ros.runtime import Runnable
 
 RCLError = rclpy_implementation.RCLError
@@ -62,6 +63,7 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
         self.fault: str | None = None
         self._dead = False
         self._background: list[threading.Thread] = []
+        guard_parameter_services(self)
         for service in self.services:
             if service.srv_name.endswith('/change_state'):
                 self._answer_beside(service)

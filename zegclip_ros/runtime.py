@@ -31,6 +31,7 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from zegclip_ros.parameter_guard import guard_parameter_services
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class RunnableNode(Runnable, Node):
     def __init__(self, name: str) -> None:
         Node.__init__(self, name)
         Runnable.__init__(self)
+        guard_parameter_services(self)
 
 
 @contextmanager

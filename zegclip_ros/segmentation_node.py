@@ -29,6 +29,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 from zegclip_core.errors import DeviceMemoryError, ImageError, VocabularyError
 from zegclip_core.threads import wait_without_spinning
+from zegclip_core.topic_names import topic_tokens
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import check_frame
 from zegclip_ros.diagnostics import DiagnosticsPublisher, INTERVAL
@@ -40,7 +41,6 @@ from zegclip_ros.parameters import BY_NAME, NodeParameters, value_of
 from zegclip_ros.pipeline import Pipeline
 from zegclip_ros.rejections import RejectionLog
 from zegclip_ros.runtime import leave, RosLogHandler, run_node, STOP_TIMEOUT
-from zegclip_ros.topic_names import topic_tokens
 from zegclip_ros.vocabulary_state import VocabularyState, Words
 
 FRAME_TIMEOUT = 10.0
@@ -302,7 +302,8 @@ class SegmentationNode(ManagedNode):
     def _fault_of(self, parameter: Parameter) -> str | None:
         declaration = BY_NAME.get(parameter.name)
         if declaration is None:
-            return None
+            known = self.has_parameter(parameter.name)
+            return None if known else f'Expected a known parameter, but got {parameter.name!r}.'
         if declaration.change == 'unconfigured' and self.state != 'unconfigured':
             return (
                 f'Expected the node to be unconfigured for a change of {parameter.name}, but it '

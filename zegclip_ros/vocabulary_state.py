@@ -19,6 +19,7 @@ import json
 import threading
 from typing import Any
 
+from zegclip_core.announcement import announcement
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.rejections import shortened
 
@@ -161,27 +162,12 @@ class VocabularyState:
 
     def _as_dict(self) -> dict[str, Any]:
         first, active = self._first, self._active
-        return {
-            'version': 0 if active is None else active.version,
-            'classes': [] if active is None else _classes(active),
-            'stamp': None if first is None else {'sec': first.sec, 'nanosec': first.nanosec},
-            'requested': self._requested,
-            'error': self._error,
-            'refused': self._refused,
-        }
-
-
-def _classes(words: Words) -> list[dict[str, Any]]:
-    """Return the classes as they stand in the announcement."""
-    rows = zip(words.vocabulary.classes, words.vocabulary.colors, words.topics, strict=True)
-    return [
-        {
-            'id': index,
-            'name': entry.name,
-            'phrases': list(entry.phrases),
-            'color': [int(part) for part in color],
-            'threshold': entry.threshold,
-            'topic': topic,
-        }
-        for index, (entry, color, topic) in enumerate(rows)
-    ]
+        return announcement(
+            None if active is None else active.vocabulary,
+            () if active is None else active.topics,
+            version=0 if active is None else active.version,
+            stamp=None if first is None else {'sec': first.sec, 'nanosec': first.nanosec},
+            requested=self._requested,
+            error=self._error,
+            refused=self._refused,
+        )

@@ -30,6 +30,7 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from zegclip_core.announcement import announcement
 from zegclip_core.drawing import draw_overlay
 from zegclip_core.errors import BagError
 from zegclip_core.image_encodings import IMAGE, RgbImage
@@ -165,7 +166,12 @@ class Outputs:
             header: That of the first labelled image.
             threshold: Least score of a labelled pixel of classes without one of their own.
         """
-        text = json.dumps(self._announcement(header), ensure_ascii=False)
+        # What the node would say on its topic at its first frame.
+        stamp = {'sec': int(header.stamp.sec), 'nanosec': int(header.stamp.nanosec)}
+        content = announcement(
+            self.vocabulary, self._mask_topics(), version=1, stamp=stamp, requested=1
+        )
+        text = json.dumps(content, ensure_ascii=False)
         string = TYPES.types[STRING](data=text)
         yield Output(self._topic('active_vocabulary'), STRING, LATCHED, string)
         entry = TYPES.types['vision_msgs/msg/VisionClass']
@@ -176,31 +182,6 @@ class Outputs:
             threshold=threshold,
         )
         yield Output(self._topic('label_info'), LABEL_INFO, LATCHED, info)
-
-    def _announcement(self, header: Any) -> dict[str, Any]:  # noqa: ANN401
-        """Return what the node would announce on its topic at its first frame."""
-        colors = self.vocabulary.colors.tolist()
-        topics = self._mask_topics()
-        classes = [
-            {
-                'id': place,
-                'name': entry.name,
-                'phrases': list(entry.phrases),
-                'color': colors[place],
-                'threshold': entry.threshold,
-                'topic': topics[place],
-            }
-            for place, entry in enumerate(self.vocabulary.classes)
-        ]
-        stamp = {'sec': int(header.stamp.sec), 'nanosec': int(header.stamp.nanosec)}
-        return {
-            'version': 1,
-            'classes': classes,
-            'stamp': stamp,
-            'requested': 1,
-            'error': None,
-            'refused': None,
-        }
 
     def for_frame(
         self,
