@@ -98,7 +98,12 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     'image_transport': [('theora', 'raw, compressed')],
     'image_reliability': [('perhaps', 'auto, system_default, reliable, best_effort')],
     'lazy': [(1, 'type')],
-    'overlay_alpha': [(-0.1, 'range'), (1.1, 'range'), (float('nan'), 'range')],
+    'overlay_alpha': [
+        (-0.1, 'range'),
+        (1.1, 'range'),
+        (1.000000001, 'in [0, 1], but got 1.0'),
+        (float('nan'), 'range'),
+    ],
     'overlay_palette': [('rainbow', 'by_name, color_blind, pascal_voc')],
     'jpeg_quality': [(0, 'range'), (101, 'range')],
     'max_mask_topics': [(-1, 'range'), (1025, 'range')],

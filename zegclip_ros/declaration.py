@@ -64,10 +64,19 @@ class Declaration:
         return descriptor
 
     def fault(self, value: Any) -> str | None:  # noqa: ANN401 - any type that ROS has
-        """Return what is wrong with a value that ROS would take, or ``None``."""
+        """Return what is wrong with a value that ROS would take, or ``None``.
+
+        ROS takes numbers that are out of their range by a hair.
+        """
         if self.choices and value not in self.choices:
             known = ', '.join(self.choices)
             return f'Expected the parameter {self.name} to be one of {known}, but got {value!r}.'
+        if self.bounds is not None and not self.bounds[0] <= value <= self.bounds[1]:
+            low, high = self.bounds
+            return (
+                f'Expected the parameter {self.name} to be in [{low:g}, {high:g}], '
+                f'but got {value!r}.'
+            )
         return None
 
 
@@ -76,7 +85,7 @@ def declare(node: Node, declarations: Sequence[Declaration]) -> dict[str, Any]:
 
     Raises:
         ParameterException: If a value has the wrong type or is out of its range.
-        ValueError: If it is none of the choices.
+        ValueError: If it is none of the choices or out of its range.
     """
     values = {}
     for one in declarations:

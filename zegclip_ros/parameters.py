@@ -167,7 +167,7 @@ class NodeParameters:
 
         Raises:
             ParameterException: If a value has the wrong type or is out of its range.
-            ValueError: If it is none of the allowed words.
+            ValueError: If it is none of the allowed words or out of its range.
         """
         return cls(**declare(node, DECLARATIONS))
 
