@@ -122,12 +122,14 @@ class MaskPublishers:
         self._node = node
         self._lock = threading.Lock()
         self._publishers: dict[str, Publisher] = {}
+        self._closed = False
 
     def provide(self, topics: Sequence[str]) -> None:
         """Make the publishers that are missing; ``topics`` are full names."""
         with self._lock:
             for topic in topics:
-                if topic not in self._publishers:
+                # Words may come while the node is cleaned up.
+                if topic not in self._publishers and not self._closed:
                     self._publishers[topic] = self._node.create_publisher(
                         Image, topic, OUTPUT_QOS, event_callbacks=_NO_EVENTS
                     )
@@ -137,6 +139,12 @@ class MaskPublishers:
         with self._lock:
             for topic in set(self._publishers) - topics:
                 self._node.destroy_publisher(self._publishers.pop(topic))
+
+    def close(self) -> None:
+        """Destroy all publishers, and make none any more."""
+        with self._lock:
+            self._closed = True
+        self.close_others(set())
 
     def any_wanted(self) -> bool:
         """Return whether somebody listens to any of them."""
@@ -180,7 +188,7 @@ class Outputs:
 
     def close(self) -> None:
         """Destroy all publishers."""
-        self.masks.close_others(set())
+        self.masks.close()
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
         self._publishers.clear()
