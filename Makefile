@@ -30,8 +30,8 @@ help:
 	@echo 'make demo       camera, segmentation and recorder as three processes; writes demo_output/'
 	@echo 'make test       run all tests;              ARGS="-k vocabulary" picks some'
 	@echo 'make lint       run the linters alone'
-	@echo 'make fuzz       hostile messages to the node, minutes;  ARGS="--messages 10000"'
-	@echo 'make soak       the node kept busy, memory watched;     ARGS="--minutes 20"'
+	@echo 'make fuzz       hostile messages to the node, minutes;  FUZZ_ARGS="--seed 2"'
+	@echo 'make soak       the same, then the node kept busy for 20 minutes, memory watched'
 	@echo 'make bench-node latency that the node adds, 5 minutes;  ARGS="--slow --write-docs"'
 	@echo 'make clean      remove build outputs, caches and demo_output/'
 	@echo 'make distclean  remove .venv as well'
@@ -53,11 +53,11 @@ lint: setup
 
 fuzz: setup
 	@echo '==> Fuzz: hostile messages, some minutes; results go to runs/fuzz/'
-	@$(PYTHON_OF_VENV) -m benchmarks.fuzz $(ARGS)
+	@$(PYTHON_OF_VENV) -m benchmarks.fuzz $(FUZZ_ARGS)
 
-soak: setup
+soak: fuzz
 	@echo '==> Soak: the node is kept busy, 20 minutes unless told; results go to runs/soak/'
-	@$(PYTHON_OF_VENV) -m benchmarks.soak $(ARGS)
+	@$(PYTHON_OF_VENV) -m benchmarks.soak $(SOAK_ARGS)
 
 bench-node: setup
 	@echo '==> Latency of the node, about five minutes; results go to runs/node_latency/'
