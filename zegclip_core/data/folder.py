@@ -11,19 +11,27 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A folder of pictures and masks: ``images/SPLIT/``, ``labels/SPLIT/``, ``classes.txt``."""
+"""Pictures with masks; a folder of them: ``images/SPLIT/``, ``labels/SPLIT/``, ``classes.txt``."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+import os
 from pathlib import Path
+import struct
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from zegclip_core.errors import DataError
 from zegclip_core.media import PICTURE_SUFFIXES, read_image
 
 IGNORED = 255
 """Mask value of a pixel that is not labelled."""
+NO_CLASS = -1
+"""Entry of a label table for a mask value that must not occur."""
+
+LabelTable = npt.NDArray[np.int16]
+"""Class index, ``IGNORED`` or ``NO_CLASS`` by mask value, int16 ``(256,)``."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,75 @@ class Sample:
     name: str
 
 
-class FolderDataset:
+@dataclass(frozen=True)
+class Pair:
+    """The files of one sample.
+
+    Attributes:
+        image: The picture.
+        mask: Its mask.
+    """
+
+    image: Path
+    mask: Path
+
+
+class MaskDataset:
+    """Pictures and masks with known class names.
+
+    Args:
+        root: Folder of the dataset.
+        classes: Class names, in the order of their indices.
+        pairs: The files.
+        table: What each mask value stands for; ``None``: class indices, and ``IGNORED``.
+
+    Raises:
+        DataError: If a picture or a mask is missing.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        classes: Sequence[str],
+        pairs: Sequence[Pair],
+        table: LabelTable | None = None,
+    ) -> None:
+        self.root = root
+        self.classes = tuple(classes)
+        self.pairs = list(pairs)
+        self.images = [pair.image for pair in self.pairs]
+        self.table = label_table(len(self.classes)) if table is None else table
+        self._refuse_missing()
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read a picture and its mask.
+
+        Raises:
+            DataError: If the mask cannot be read, has another size, or holds an unknown index.
+        """
+        return read_sample(self.pairs[index], self.table)
+
+    def _refuse_missing(self) -> None:
+        """Refuse a dataset of which files are missing."""
+        absent = missing_files(pair.image for pair in self.pairs)
+        if absent:
+            raise DataError(
+                f'Expected the picture {absent[0]}, but it is not there, '
+                f'as {len(absent)} of {len(self.pairs)} are not.'
+            )
+        absent = missing_files(pair.mask for pair in self.pairs)
+        if absent:
+            raise DataError(
+                f'Expected a mask {absent[0].parent}/NAME.png for every picture, '
+                f'but {len(absent)} have none, the first being {absent[0].name}.'
+            )
+
+
+class FolderDataset(MaskDataset):
     """Pictures and index masks that lie in folders.
 
     Args:
@@ -54,58 +130,113 @@ class FolderDataset:
     """
 
     def __init__(self, root: str | Path, split: str) -> None:
-        self.root = Path(root).expanduser()
-        self.classes = _read_classes(self.root / 'classes.txt')
-        self.images = _pictures(self.root / 'images' / split)
-        self._labels = self.root / 'labels' / split
-        missing = [p.stem for p in self.images if not self._mask_path(p).is_file()]
-        if missing:
-            raise DataError(
-                f'Expected a mask {self._labels}/NAME.png for every picture, '
-                f'but {len(missing)} have none, the first being {missing[0]}.'
-            )
-
-    def __len__(self) -> int:
-        """Return the number of pictures."""
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Sample:
-        """Read a picture and its mask.
-
-        Raises:
-            DataError: If the mask cannot be read, has another size, or holds an unknown index.
-        """
-        path = self.images[index]
-        image = read_image(path)
-        labels = cv2.imread(str(self._mask_path(path)), cv2.IMREAD_UNCHANGED)
-        if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
-            raise DataError(
-                f'Expected {self._mask_path(path)} to be an 8-bit mask of one channel.'
-            )
-        if labels.shape != image.shape[:2]:
-            raise DataError(
-                f'Expected the mask {self._mask_path(path)} to have the size of its picture, '
-                f'{image.shape[:2]}, but got {labels.shape}.'
-            )
-        self._check_values(path, labels)
-        return Sample(image, labels.astype(np.uint8), path.stem)
-
-    def _mask_path(self, image: Path) -> Path:
-        return self._labels / f'{image.stem}.png'
-
-    def _check_values(self, path: Path, labels: npt.NDArray[np.generic]) -> None:
-        """Refuse indices that stand for no class."""
-        values = np.unique(labels)
-        odd = values[(values >= len(self.classes)) & (values != IGNORED)]
-        if odd.size:
-            raise DataError(
-                f'Expected {self._mask_path(path)} to hold indices below {len(self.classes)} or '
-                f'{IGNORED}, but got {int(odd[0])}.'
-            )
+        folder = Path(root).expanduser()
+        super().__init__(folder, read_classes(folder / 'classes.txt'), folder_pairs(folder, split))
 
 
-def _read_classes(path: Path) -> tuple[str, ...]:
-    """Return the class names of a dataset."""
+def label_table(count: int, first: int = 0, ignored: Iterable[int] = (IGNORED,)) -> LabelTable:
+    """Return what each mask value stands for.
+
+    Args:
+        count: Number of classes.
+        first: Mask value of the first class; the others follow.
+        ignored: Mask values of pixels that are not labelled.
+
+    Example:
+        >>> label_table(2, first=1, ignored=[0, 255])[[0, 1, 2, 3, 255]].tolist()
+        [255, 0, 1, -1, 255]
+
+    Raises:
+        DataError: If 8-bit masks cannot hold as many classes, or there is none.
+    """
+    if not 0 < count <= IGNORED - first:
+        raise DataError(f'Expected 1 to {IGNORED - first} class names, but got {count}.')
+    table = np.full(256, NO_CLASS, dtype=np.int16)
+    table[np.arange(first, first + count)] = np.arange(count)
+    table[list(ignored)] = IGNORED
+    return table
+
+
+def read_sample(pair: Pair, table: LabelTable) -> Sample:
+    """Read a picture and its mask.
+
+    Raises:
+        ImageError: If the picture cannot be read.
+        DataError: If the mask cannot be read, has another size, or holds an unknown value.
+    """
+    image = read_image(pair.image)
+    values = read_mask(pair.mask)
+    if values.shape != image.shape[:2]:
+        raise DataError(
+            f'Expected the mask {pair.mask} to have the size of its picture, '
+            f'{image.shape[:2]}, but got {values.shape}.'
+        )
+    _check_values(pair.mask, values, table)
+    return Sample(image, table[values].astype(np.uint8), pair.image.stem)
+
+
+def read_mask(path: Path) -> npt.NDArray[np.uint8]:
+    """Return the values of a mask, uint8 ``(H, W)``; of one with a palette, its indices.
+
+    Raises:
+        DataError: If it cannot be read or has another type.
+    """
+    try:
+        with Image.open(path) as opened:
+            mode, values = opened.mode, np.array(opened)
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error) as error:
+        raise DataError(
+            f'Expected {path} to be an 8-bit mask of one channel, but it cannot be read.'
+        ) from error
+    if mode not in ('L', 'P'):
+        raise DataError(
+            f'Expected {path} to be an 8-bit mask of one channel, but its pixels are {mode}.'
+        )
+    return values
+
+
+def _check_values(path: Path, values: npt.NDArray[np.uint8], table: LabelTable) -> None:
+    """Refuse values that stand for no class."""
+    counts = np.bincount(values.ravel(), minlength=256)
+    odd = np.flatnonzero((counts > 0) & (table == NO_CLASS))
+    if odd.size:
+        count = int((np.unique(table[table != NO_CLASS]) != IGNORED).sum())
+        known = np.flatnonzero((table != NO_CLASS) & (table != IGNORED))
+        ignored = ' or '.join(str(value) for value in np.flatnonzero(table == IGNORED))
+        raise DataError(
+            f'Expected {path} to hold {int(known[0])} to {int(known[-1])} (its {count} classes) '
+            f'or {ignored}, but got {int(odd[0])}.'
+        )
+
+
+def missing_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the files that are not there; each folder is listed once, not each file asked for."""
+    listed: dict[Path, set[str]] = {}
+    absent = []
+    for path in paths:
+        if path.parent not in listed:
+            listed[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
+        if path.name not in listed[path.parent]:
+            absent.append(path)
+    return absent
+
+
+def folder_pairs(root: Path, split: str) -> list[Pair]:
+    """Return the pictures of a part of a folder, sorted by name, with where their masks lie.
+
+    Raises:
+        DataError: If there is no such part or it holds no picture.
+    """
+    labels = root / 'labels' / split
+    return [Pair(path, labels / f'{path.stem}.png') for path in _pictures(root / 'images' / split)]
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Return the class names of a dataset.
+
+    Raises:
+        DataError: If there is no such file.
+    """
     if not path.is_file():
         raise DataError(f'Expected the class names, one a line, in {path}, but there is no file.')
     return tuple(line.strip() for line in path.read_text('utf-8').splitlines() if line.strip())
