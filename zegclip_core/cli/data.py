@@ -1,0 +1,110 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""``zegclip data``: check that a dataset is whole and lies as expected."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+import sys
+from typing import Any, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zegclip_core.data.check import Report
+
+_DESCRIPTION = """\
+Read every picture and mask of a dataset and say what is wrong: counts, missing or damaged files,
+mask values that stand for no class. Exit code 1 if something is wrong, 2 if the folders do not
+lie as expected.
+"""
+_SHOWN = 10
+"""Faults that are shown; the others are only counted."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add this command to the parser of ``zegclip``."""
+    parser = subparsers.add_parser('data', help='check a dataset', description=_DESCRIPTION)
+    actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
+    check = actions.add_parser('check', help='check a dataset', description=_DESCRIPTION)
+    check.add_argument('folder', metavar='DIR', help='folder of the dataset')
+    check.add_argument(
+        '--split',
+        default='folder',
+        metavar='NAME',
+        help='voc12, coco_stuff164k, context59, context60, a YAML file like theirs, '
+        'or folder: images/, labels/ and classes.txt (default: %(default)s)',
+    )
+    check.add_argument(
+        '--part',
+        action='append',
+        default=[],
+        metavar='PART',
+        help='only this part, such as val; may be given again (default: all)',
+    )
+    check.add_argument(
+        '--sheet', metavar='FILE', help='also draw pictures and masks there, as PNG'
+    )
+    check.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check a dataset; returns 1 if something is wrong with it, else 0."""
+    from zegclip_core.data.check import check_part, expected_parts, histogram
+
+    _check_sheet(args.sheet)
+    reports = []
+    for expected in expected_parts(args.folder, args.split, args.part):
+        report = check_part(expected)
+        reports.append(report)
+        sys.stdout.write(f'{expected.part}: {len(report.good)} good pictures\n')
+        sys.stdout.write(f'{histogram(report)}{_faults(report)}\n')
+    if args.sheet:
+        _write_sheet(args.sheet, reports)
+    return 1 if any(report.faults for report in reports) else 0
+
+
+def _faults(report: Report) -> str:
+    """Return what is wrong with a part, the first of many, or that nothing is."""
+    count = len(report.faults)
+    if not count:
+        return f'{report.expected.part}: nothing wrong\n'
+    lines = [f'{report.expected.part}: {count} wrong', *report.faults[:_SHOWN]]
+    if count > _SHOWN:
+        lines.append(f'... and {count - _SHOWN} more')
+    return '\n'.join(lines) + '\n'
+
+
+def _check_sheet(name: str | None) -> None:
+    """Refuse a file for the sheet before minutes have gone into reading."""
+    from zegclip_core.errors import ConfigError
+
+    if name is None:
+        return
+    if Path(name).suffix.lower() != '.png':
+        raise ConfigError(f'Expected --sheet to be a file that ends in .png, but got {name!r}.')
+    if not Path(name).absolute().parent.is_dir():
+        raise ConfigError(f'Expected a folder for --sheet, but {Path(name).parent} is none.')
+
+
+def _write_sheet(name: str, reports: Sequence[Report]) -> None:
+    """Write the sheet, if there is anything to show."""
+    from PIL import Image
+    from zegclip_core.data.sheet import contact_sheet
+
+    if not any(report.good for report in reports):
+        sys.stdout.write('No sheet was drawn, as no picture can be used.\n')
+        return
+    Image.fromarray(contact_sheet(reports)).save(name)
+    sys.stdout.write(f'Wrote {name}\n')
