@@ -219,6 +219,17 @@ def test_a_value_that_stands_for_no_class_is_refused(tmp_path: Path) -> None:
         open_dataset(root, 'voc12', 'val')[0]
 
 
+def test_names_may_have_spaces_but_must_be_text(tmp_path: Path) -> None:
+    base = voc(tmp_path) / 'VOCdevkit/VOC2012'
+    picture(base / 'JPEGImages/a b.jpg')
+    mask(base / 'SegmentationClass/a b.png', 1)
+    names_in(base / 'ImageSets/Segmentation/val.txt', 'a b', '')
+    assert open_dataset(tmp_path, 'voc12', 'val')[0].name == 'a b'
+    (base / 'ImageSets/Segmentation/val.txt').write_bytes(b'\xff\xfe\x80')
+    with pytest.raises(DataError, match=r'val\.txt to be text'):
+        open_dataset(tmp_path, 'voc12', 'val')
+
+
 def test_a_color_mask_is_refused(tmp_path: Path) -> None:
     root = voc(tmp_path)
     picture(root / 'VOCdevkit/VOC2012/SegmentationClass/2009_3.png')

@@ -28,6 +28,7 @@ from zegclip_core.data.folder import (
     LabelTable,
     MaskDataset,
     Pair,
+    read_lines,
 )
 from zegclip_core.errors import DataError
 
@@ -244,7 +245,7 @@ def _listed(spec: DatasetSpec, folder: Path, name: str) -> list[str]:
             f'Expected the names of the pictures of {spec.title}, one a line, in {path}, '
             f'but there is no such file.'
         )
-    return path.read_text('utf-8').split()
+    return read_lines(path)
 
 
 def _found(folder: Path, pattern: str) -> list[str]:

@@ -239,7 +239,20 @@ def read_classes(path: Path) -> tuple[str, ...]:
     """
     if not path.is_file():
         raise DataError(f'Expected the class names, one a line, in {path}, but there is no file.')
-    return tuple(line.strip() for line in path.read_text('utf-8').splitlines() if line.strip())
+    return tuple(read_lines(path))
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file that are not empty.
+
+    Raises:
+        DataError: If it is not text.
+    """
+    try:
+        lines = path.read_text('utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f'Expected {path} to be text in UTF-8, but it is not.') from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _pictures(folder: Path) -> list[Path]:
