@@ -25,9 +25,9 @@ from PIL import Image
 import pytest
 import torch
 from zegclip_core import segmenter
-from zegclip_core.cli import _inputs, _outputs
+from zegclip_core.cli import _inputs
 from zegclip_core.cli.main import main
-from zegclip_core.errors import ImageError, ModelError
+from zegclip_core.errors import ModelError
 from zegclip_core.segmentation import Segmentation, UNLABELLED
 from zegclip_core.vocabulary import Vocabulary
 
@@ -353,23 +353,6 @@ def test_a_single_broken_picture_gets_one_line(run: Run, tmp_path: Path) -> None
     assert names(tmp_path / 'out') == []
 
 
-def break_off(target: Path) -> None:
-    with _outputs.replacing(target) as partial:
-        partial.write_text('half')
-        raise RuntimeError
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    target = tmp_path / 'result.json'
-    target.write_text('old')
-    with pytest.raises(TypeError):
-        _outputs.write_json(target, {'not JSON': object()})
-    with pytest.raises(RuntimeError):
-        break_off(target)
-    assert target.read_text() == 'old'
-    assert names(tmp_path) == ['result.json']
-
-
 def test_an_interrupted_video_leaves_no_half_file(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,24 +365,6 @@ def test_an_interrupted_video_leaves_no_half_file(
     assert code == 130
     assert 'interrupted' in err
     assert names(tmp_path / 'out') == []
-
-
-def test_a_video_that_cannot_be_encoded_is_an_image_error(tmp_path: Path) -> None:
-    with (
-        pytest.raises(ImageError, match='encoder does not open'),
-        _outputs.Mp4Writer(tmp_path / 'no' / 'such' / 'folder.mp4', 10.0) as writer,
-    ):
-        writer.write(np.zeros((8, 8, 3), dtype=np.uint8))
-
-
-def test_frames_of_odd_size_grow_by_a_pixel(tmp_path: Path) -> None:
-    with _outputs.Mp4Writer(tmp_path / 'odd.mp4', 10.0) as writer:
-        writer.write(np.full((47, 63, 3), (200, 30, 30), dtype=np.uint8))
-    decoded, frame = cv2.VideoCapture(str(tmp_path / 'odd.mp4')).read()
-    assert decoded
-    assert frame.shape == (48, 64, 3)
-    # OpenCV reads BGR.
-    assert np.allclose(frame.mean(axis=(0, 1)), (30, 30, 200), atol=12)
 
 
 def test_jobs_name_files_in_the_order_given(tmp_path: Path) -> None:
