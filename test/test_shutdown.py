@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import IO
 
 import pytest
 from rclpy.node import Node
@@ -66,18 +67,10 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
     return log
 
 
-def until_line(process: subprocess.Popen[str], words: str) -> None:
-    """Read what the process prints until a line has some words."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if words in line:
-            return
-    pytest.fail(f'no line with {words!r}')
-
-
-def until_logged(process: subprocess.Popen[str], words: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
+def until_line(stream: IO[str] | None, words: str) -> None:
+    """Read what a process writes until a line has some words."""
+    assert stream is not None
+    for line in stream:
         if words in line:
             return
     pytest.fail(f'no line with {words!r}')
@@ -89,7 +82,7 @@ SIGNALS = pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 @SIGNALS
 def test_it_ends_while_a_model_is_being_loaded(number: signal.Signals) -> None:
     with node(FOREVER, 0.0) as process:
-        until_line(process, 'loading')
+        until_line(process.stdout, 'loading')
         end(process, number)
 
 
@@ -101,7 +94,7 @@ def test_it_ends_in_the_middle_of_a_frame(number: signal.Signals) -> None:
         Inbox(probe, Image, 'zegclip/label_image', qos())
         spin_until(lambda: camera.get_subscription_count() > 0, probe)
         camera.publish(solid(1))
-        until_line(process, 'frame')
+        until_line(process.stdout, 'frame')
         end(process, number)
         probe.destroy_node()
 
@@ -118,7 +111,7 @@ def test_it_ends_in_the_middle_of_a_frame(number: signal.Signals) -> None:
 def test_it_ends_in_a_state_of_rest(arguments: tuple[str, ...], ready: str) -> None:
     with node(0.0, 0.0, *arguments) as process:
         if ready:
-            until_logged(process, ready)
+            until_line(process.stderr, ready)
         else:
             with running_ros():
                 probe = Node('probe')
@@ -182,7 +175,7 @@ def test_the_process_ends_when_work_cannot_be_ended(tmp_path: Path) -> None:
         [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        until_line(process, 'up')
+        until_line(process.stdout, 'up')
         began = time.monotonic()
         end(process, signal.SIGTERM)
         assert time.monotonic() - began < DEADLINE

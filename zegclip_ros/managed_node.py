@@ -23,16 +23,14 @@ import traceback
 from typing import TypeVar
 
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.service import Service
 from rclpy.task import Future as RosFuture
 from zegclip_core.errors import ZegCLIPError
 from zegclip_ros.parameter_guard import guard_parameter_services
-from zegclip_ros.runtime import Runnable
+from zegclip_ros.runtime import RCLError, Runnable
 
-RCLError = rclpy_implementation.RCLError
 Result = TypeVar('Result')
 _POLL = 0.1
 _DESTROY_TIMEOUT = 5.0
@@ -94,7 +92,7 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
         self._state_machine.destroy_when_not_in_use()
 
     def configure(self) -> None:
-        """Make everything that takes time; in a thread of its own or of the executor."""
+        """Make everything that takes time; like the other transitions, in its own thread."""
 
     def activate(self) -> None:
         """Begin to work."""
