@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 import pytest
-from zegclip_core.data.catalog import dataset_names, load_spec, open_dataset
+from zegclip_core.data.catalog import dataset_names, load_spec, open_dataset, unseen_of
 from zegclip_core.data.folder import FolderDataset, MaskDataset, Pair
 from zegclip_core.errors import DataError
 
@@ -271,6 +271,33 @@ parts: {val: {sources: [{images: p/*.jpg, masks: m/*_mask.png}]}}
 classes: [cat, dog]
 unseen: {mine: [dog]}
 """
+
+
+def test_unseen_classes_are_asked_for_by_class_and_by_split(tmp_path: Path) -> None:
+    classes = load_spec('voc12').classes
+    found = unseen_of('voc12', ['zegclip', 'car', 'pavement', 'zs3'], classes)
+    assert found.classes == ('car', *UNSEEN_VOC)
+    assert found.unknown == ('pavement', 'zs3')
+    assert unseen_of('folder', ['dog', 'zegclip'], ['dog', 'cat']) == (('dog',), ('zegclip',))
+    names_in(tmp_path / 'own.yaml', OWN)
+    assert unseen_of(str(tmp_path / 'own.yaml'), ['mine'], ['cat', 'dog']) == (('dog',), ())
+    assert unseen_of('context60', [], load_spec('context60').classes) == ((), ())
+
+
+def test_a_dataset_tells_its_pictures_without_reading_them(tmp_path: Path) -> None:
+    dataset = open_dataset(voc(tmp_path / 'here'), 'voc12', 'train_aug')
+    assert [dataset.name(index) for index in range(2)] == ['2007_1', '2008_2']
+    assert dataset.name(1) == dataset[1].name
+    assert dataset.title == 'here'
+
+
+def test_readings_with_other_classes_or_masks_have_other_keys(tmp_path: Path) -> None:
+    root = context(tmp_path / 'context')
+    opened = [('context59', 'val'), ('context60', 'val'), ('context60', 'train')]
+    keys = [open_dataset(root, name, part).key for name, part in opened]
+    assert len(set(keys)) == 3
+    assert open_dataset(root, 'context59', 'val').key == keys[0]
+    assert open_dataset(context(tmp_path / 'copy'), 'context59', 'val').key != keys[0]
 
 
 def test_a_file_of_ones_own_describes_a_dataset(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@
 Each is a YAML file in ``splits/``, which one can read, and copy for a dataset of one's own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from zegclip_core.data.folder import (
@@ -28,6 +28,7 @@ from zegclip_core.data.folder import (
     LabelTable,
     MaskDataset,
     Pair,
+    Pictures,
     read_lines,
 )
 from zegclip_core.errors import DataError
@@ -132,6 +133,18 @@ class DatasetSpec:
         )
 
 
+class Unseen(NamedTuple):
+    """The classes of one dataset that training must not see.
+
+    Attributes:
+        classes: Their names, in the dataset's order.
+        unknown: What was asked for that is neither a class nor a split of this dataset.
+    """
+
+    classes: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
 def dataset_names() -> tuple[str, ...]:
     """Return the names of the datasets that come with the package.
 
@@ -170,7 +183,7 @@ def load_spec(name: str) -> DatasetSpec:
         ) from error
 
 
-def open_dataset(root: str | Path, name: str, split: str) -> MaskDataset:
+def open_dataset(root: str | Path, name: str, split: str) -> Pictures:
     """Open a part of a dataset.
 
     Args:
@@ -185,6 +198,25 @@ def open_dataset(root: str | Path, name: str, split: str) -> MaskDataset:
         return FolderDataset(root, split)
     spec, folder = load_spec(name), Path(root).expanduser()
     return MaskDataset(folder, spec.classes, spec.pairs(folder, split), spec.table)
+
+
+def unseen_of(name: str, entries: Sequence[str], classes: Sequence[str]) -> Unseen:
+    """Return the classes of a dataset that are unseen.
+
+    Args:
+        name: As in ``open_dataset``.
+        entries: Names of classes, and of seen/unseen splits, of this and of other datasets.
+        classes: The dataset's classes.
+
+    Raises:
+        DataError: If the dataset is not known.
+    """
+    splits = {} if name == FOLDER else load_spec(name).unseen
+    wanted = {*entries, *(known for entry in entries for known in splits.get(entry, ()))}
+    return Unseen(
+        classes=tuple(known for known in classes if known in wanted),
+        unknown=tuple(entry for entry in entries if entry not in {*splits, *classes}),
+    )
 
 
 def _spec(values: Mapping[str, Any]) -> DatasetSpec:

@@ -15,9 +15,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+import hashlib
+import json
 import os
 from pathlib import Path
 import struct
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +50,37 @@ class Sample:
     image: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.uint8]
     name: str
+
+
+class Pictures(Protocol):
+    """What training and evaluation need of a dataset, read from files or made on the fly."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of their indices."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """A short name, fit for a progress bar and as part of a file name."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """What tells the pictures and masks from those of other datasets, for caches."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Return the name of a picture, that of its sample, without reading it."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return a picture and its mask."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,6 +122,22 @@ class MaskDataset:
         self.images = [pair.image for pair in self.pairs]
         self.table = label_table(len(self.classes)) if table is None else table
         self._refuse_missing()
+
+    @property
+    def title(self) -> str:
+        """The folder's own name."""
+        return self.root.resolve().name
+
+    @property
+    def key(self) -> str:
+        """Where the files lie and how masks are read, which tells two readings apart."""
+        masks = [str(pair.mask) for pair in self.pairs]
+        parts = [str(self.root.resolve()), self.classes, self.table.tolist(), masks]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def name(self, index: int) -> str:
+        """Return the file name of a picture without its ending."""
+        return self.pairs[index].image.stem
 
     def __len__(self) -> int:
         """Return the number of pictures."""
