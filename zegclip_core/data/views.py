@@ -16,6 +16,7 @@
 from dataclasses import dataclass
 import hashlib
 import json
+from typing import get_args, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,15 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from zegclip_core.data.augment import Joint, published_view, resized
 from zegclip_core.data.folder import IGNORED, Sample
+from zegclip_core.errors import ConfigError
+
+Pipeline = Literal['resized_crop', 'published']
+PIPELINES = get_args(Pipeline)
+"""Ways to draw a view."""
+_MOST_JITTER = 5.0
+"""At this strength the hue turns by half a circle."""
 
 
 @dataclass(frozen=True)
@@ -32,26 +41,81 @@ class ViewConfig:
 
     Attributes:
         size: ``(H, W)`` of a view, in pixels.
-        scale: Smallest and largest share of the picture's area that a view shows.
-        ratio: Smallest and largest width by height of what it shows.
-        jitter: Strength of brightness, contrast and saturation changes; 0 for none.
+        pipeline: ``resized_crop`` cuts out a rectangle and stretches it to ``size``.
+            ``published`` does as ZegCLIP's code: it scales the picture, keeping its proportions,
+            cuts out ``size``, changes colours, and fills what is too small.
+        scale: Of ``resized_crop``, the smallest and largest share of the picture's area that a
+            view shows; of ``published``, the smallest and largest factor on ``min(size)``, which
+            the picture's shorter side becomes (published: 0.5 and 2).
+        ratio: Smallest and largest width by height of what ``resized_crop`` shows; no other uses
+            it.
+        jitter: Strength of brightness, contrast and saturation changes; 0 for none. Those of
+            ``published`` have a fixed strength, and only 0 acts.
+        cat_max_ratio: Of ``published``, the share of the labelled pixels that no class should
+            reach; 1 takes any rectangle. ``resized_crop`` does not use it.
+
+    Raises:
+        ConfigError: If a value is not allowed.
     """
 
     size: tuple[int, int]
+    pipeline: Pipeline = 'resized_crop'
     scale: tuple[float, float] = (0.2, 1.0)
     ratio: tuple[float, float] = (1.1, 1.6)
     jitter: float = 0.4
+    cat_max_ratio: float = 0.75
+
+    def __post_init__(self) -> None:
+        area = self.pipeline == 'resized_crop'
+        largest, allowed = (1.0, ', at most 1') if area else (float('inf'), '')
+        for key, fine, what in (
+            ('size', min(self.size) >= 1, 'two lengths of at least 1 pixel'),
+            ('pipeline', self.pipeline in PIPELINES, f'one of {", ".join(PIPELINES)}'),
+            (
+                'scale',
+                0 < self.scale[0] <= self.scale[1] <= largest,
+                f'two rising numbers above 0{allowed}',
+            ),
+            ('ratio', 0 < self.ratio[0] <= self.ratio[1], 'two rising numbers above 0'),
+            ('jitter', 0 <= self.jitter <= _MOST_JITTER, f'from 0 to {_MOST_JITTER:g}'),
+            ('cat_max_ratio', 0 < self.cat_max_ratio <= 1, 'above 0 and at most 1'),
+        ):
+            if not fine:
+                value = getattr(self, key)
+                given = list(value) if isinstance(value, tuple) else repr(value)
+                raise ConfigError(f'Expected views.{key} to be {what}, but got {given}.')
 
 
-def _joint(sample: Sample) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
+def _joint(sample: Sample) -> Joint:
     image = tv_tensors.Image(torch.from_numpy(np.array(sample.image)).permute(2, 0, 1))
     return image, tv_tensors.Mask(torch.from_numpy(np.array(sample.labels)))
 
 
-def whole_view(sample: Sample, config: ViewConfig) -> tuple[Tensor, Tensor]:
-    """Return the whole picture at the size of a view; results as in ``random_view``."""
-    image, labels = v2.Resize(config.size, antialias=True)(*_joint(sample))
-    return image.permute(1, 2, 0).contiguous(), labels.as_subclass(Tensor)
+def _plain(joint: Joint) -> tuple[Tensor, Tensor]:
+    image, labels = (part.as_subclass(Tensor) for part in joint)
+    return image.permute(1, 2, 0).contiguous(), labels.contiguous()
+
+
+def whole_view(sample: Sample, config: ViewConfig, *, multiple: int = 1) -> tuple[Tensor, Tensor]:
+    """Return the whole picture.
+
+    Args:
+        sample: Picture and mask.
+        config: How views are drawn. With ``resized_crop`` the picture gets the size of a view;
+            with ``published`` it keeps its proportions, and its shorter side that of a view.
+        multiple: With ``published``, what both sides are rounded to multiples of.
+
+    Returns:
+        As ``random_view``.
+
+    """
+    joint = _joint(sample)
+    if config.pipeline == 'resized_crop':
+        return _plain(v2.Resize(config.size, antialias=True)(*joint))
+    sides = joint[1].shape
+    factor = min(config.size) / min(sides) / multiple
+    height, width = (max(round(side * factor), 1) * multiple for side in sides)
+    return _plain(resized(joint, (height, width)))
 
 
 def random_view(sample: Sample, config: ViewConfig, seed: int) -> tuple[Tensor, Tensor]:
@@ -66,6 +130,21 @@ def random_view(sample: Sample, config: ViewConfig, seed: int) -> tuple[Tensor, 
         RGB, uint8 ``(H, W, 3)``, and class indices, uint8 ``(H, W)``.
 
     """
+    if config.pipeline == 'resized_crop':
+        return _plain(_resized_crop(_joint(sample), config, seed))
+    view = published_view(
+        _joint(sample),
+        config.size,
+        config.scale,
+        config.cat_max_ratio,
+        torch.Generator().manual_seed(seed),
+        distort=config.jitter > 0,
+    )
+    return _plain(view)
+
+
+def _resized_crop(joint: Joint, config: ViewConfig, seed: int) -> Joint:
+    """Cut out a rectangle and stretch it."""
     transform = v2.Compose(
         [
             v2.RandomResizedCrop(config.size, config.scale, config.ratio, antialias=True),
@@ -75,8 +154,8 @@ def random_view(sample: Sample, config: ViewConfig, seed: int) -> tuple[Tensor, 
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        image, labels = transform(*_joint(sample))
-    return image.permute(1, 2, 0).contiguous(), labels.as_subclass(Tensor)
+        image, labels = transform(*joint)
+    return image, labels
 
 
 def present_classes(labels: Tensor) -> list[int]:
