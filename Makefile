@@ -23,7 +23,7 @@ ARGS ?=
 unexport PYTHONPATH AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test lint fuzz soak bench-node clean distclean
+.PHONY: help setup demo test lint fuzz soak bench-node ablation clean distclean
 
 help:
 	@echo 'make setup      create .venv with every pinned package (the others do it by themselves)'
@@ -33,6 +33,7 @@ help:
 	@echo 'make fuzz       hostile messages to the node, minutes;  FUZZ_ARGS="--seed 2"'
 	@echo 'make soak       the same, then the node kept busy for 20 minutes, memory watched'
 	@echo 'make bench-node latency that the node adds, 5 minutes;  ARGS="--slow --write-docs"'
+	@echo 'make ablation   train and score the steps of the paper, hours;  ABLATION_ARGS="--seeds 0"'
 	@echo 'make clean      remove build outputs, caches and demo_output/'
 	@echo 'make distclean  remove .venv as well'
 
@@ -62,6 +63,10 @@ soak: fuzz
 bench-node: setup
 	@echo '==> Latency of the node, about five minutes; results go to runs/node_latency/'
 	@$(PYTHON_OF_VENV) -m benchmarks.node_latency $(ARGS)
+
+ablation: setup
+	@echo '==> Ablation: five steps, three seeds each, hours; results go to runs/ablation/'
+	@$(PYTHON_OF_VENV) -m benchmarks.ablation $(ABLATION_ARGS)
 
 clean:
 	rm -rf build install log dist demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis
