@@ -31,10 +31,13 @@ from zegclip_core.data.folder import (
     Pictures,
     read_lines,
 )
+from zegclip_core.data.shapes import ShapesDataset, UNSEEN
 from zegclip_core.errors import DataError
 
 FOLDER = 'folder'
 """Name of a plain folder in the place of a dataset's name."""
+SHAPES = 'shapes'
+"""Likewise, of the dataset that is made on the fly."""
 _T = TypeVar('_T')
 _SPLITS = Path(__file__).resolve().parent / 'splits'
 
@@ -156,6 +159,11 @@ def dataset_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _SPLITS.glob('*.yaml')))
 
 
+def known_names() -> tuple[str, ...]:
+    """Return all names that ``open_dataset`` knows."""
+    return (FOLDER, *dataset_names(), SHAPES)
+
+
 def load_spec(name: str) -> DatasetSpec:
     """Read the description of a dataset.
 
@@ -168,8 +176,7 @@ def load_spec(name: str) -> DatasetSpec:
     own = name.endswith(('.yaml', '.yml'))
     if not own and name not in dataset_names():
         raise DataError(
-            f'Expected a dataset of {", ".join((FOLDER, *dataset_names()))} or a YAML file, '
-            f'but got {name!r}.'
+            f'Expected a dataset of {", ".join(known_names())} or a YAML file, but got {name!r}.'
         )
     path = Path(name).expanduser() if own else _SPLITS / f'{name}.yaml'
     try:
@@ -187,8 +194,8 @@ def open_dataset(root: str | Path, name: str, split: str) -> Pictures:
     """Open a part of a dataset.
 
     Args:
-        root: Its folder.
-        name: A name of ``dataset_names()``, ``folder`` or the path of a YAML file.
+        root: Its folder; ``shapes`` needs none.
+        name: A name of ``known_names()`` or the path of a YAML file.
         split: The part, such as ``val``.
 
     Raises:
@@ -196,6 +203,8 @@ def open_dataset(root: str | Path, name: str, split: str) -> Pictures:
     """
     if name == FOLDER:
         return FolderDataset(root, split)
+    if name == SHAPES:
+        return ShapesDataset(split)
     spec, folder = load_spec(name), Path(root).expanduser()
     return MaskDataset(folder, spec.classes, spec.pairs(folder, split), spec.table)
 
@@ -211,12 +220,19 @@ def unseen_of(name: str, entries: Sequence[str], classes: Sequence[str]) -> Unse
     Raises:
         DataError: If the dataset is not known.
     """
-    splits = {} if name == FOLDER else load_spec(name).unseen
+    splits = _splits(name)
     wanted = {*entries, *(known for entry in entries for known in splits.get(entry, ()))}
     return Unseen(
         classes=tuple(known for known in classes if known in wanted),
         unknown=tuple(entry for entry in entries if entry not in {*splits, *classes}),
     )
+
+
+def _splits(name: str) -> Mapping[str, tuple[str, ...]]:
+    """Return a dataset's unseen classes by the names of its splits."""
+    if name == FOLDER:
+        return {}
+    return UNSEEN if name == SHAPES else load_spec(name).unseen
 
 
 def _spec(values: Mapping[str, Any]) -> DatasetSpec:
