@@ -42,7 +42,7 @@ from zegclip_core.training.batches import balance_weights, batch_order, QueryMak
 from zegclip_core.training.config import load_config, SourceConfig
 from zegclip_core.training.task import SegmentationTask
 from zegclip_core.training.views import Batch
-from zegclip_core.training.words import ClassWords, PhraseTable, read_words
+from zegclip_core.training.words import ClassSet, ClassWords, PhraseTable, read_words
 
 CONFIG = Path(__file__).parent.parent / 'config' / 'train' / 'everyday-s.yaml'
 COLORS = {'red square': (200, 30, 30), 'blue square': (30, 30, 200)}
@@ -225,7 +225,10 @@ def test_a_foreign_word_counts_only_where_it_cannot_be_true(encoder: TextEncoder
     foreign = [ClassWords('person'), ClassWords('cat'), ClassWords('car')]
     tables = [PhraseTable(words, encoder) for words in (own, foreign)]
     config = SourceConfig('', '', unlabelled='unknown', foreign_words=3)
-    maker = QueryMaker(config, own, tables[0], [(foreign, tables[1])], torch.ones(3))
+    sets = [
+        ClassSet(tuple(words), table) for words, table in zip((own, foreign), tables, strict=True)
+    ]
+    maker = QueryMaker(config, sets[0], sets[1:], torch.ones(3))
     labels = torch.tensor([[[0, 1], [2, 255]]], dtype=torch.uint8)
     query = maker.make(labels, torch.Generator().manual_seed(0))
     assert query.text.shape == (6, 8)
@@ -242,7 +245,8 @@ def test_an_unlabelled_pixel_is_none_of_the_own_classes_where_the_set_says_so(
 ) -> None:
     words = [ClassWords('cat'), ClassWords('dog')]
     config = SourceConfig('', '', unlabelled='none_of_these')
-    maker = QueryMaker(config, words, PhraseTable(words, encoder), [], torch.ones(2))
+    own = ClassSet(tuple(words), PhraseTable(words, encoder))
+    maker = QueryMaker(config, own, [], torch.ones(2))
     query = maker.make(torch.zeros(1, 2, 2, dtype=torch.uint8), torch.Generator())
     assert query.valid.all()
 

@@ -50,5 +50,9 @@ class ConfigError(ZegCLIPError, ValueError):
     """A configuration has an unknown key or a value that is not allowed."""
 
 
+class TrainingError(ZegCLIPError, RuntimeError):
+    """Training ended before its time: the disk is full, or a process that it needs has died."""
+
+
 class BagError(ZegCLIPError, ValueError):
     """A recorded bag cannot be read, labelled or written."""

@@ -49,6 +49,22 @@ class ConfusionMatrix:
             )
         self._matrix = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
 
+    @classmethod
+    def from_counts(cls, counts: npt.NDArray[np.int64]) -> 'ConfusionMatrix':
+        """Return a matrix with counts of its own, such as the sum of several.
+
+        Args:
+            counts: Pixel counts as in ``matrix``, int64 ``(K, K + 1)``.
+
+        Raises:
+            ValueError: If the shape is another.
+        """
+        if counts.ndim != 2 or counts.shape[1] != counts.shape[0] + 1:
+            raise ValueError(f'Expected counts of shape (K, K + 1), but got {counts.shape}.')
+        made = cls(counts.shape[0])
+        made._matrix += counts
+        return made
+
     @property
     def num_classes(self) -> int:
         """Number of classes ``K``."""
@@ -121,15 +137,16 @@ class ConfusionMatrix:
             raise ValueError(
                 f'Expected the seen classes to be among {list(names)}, but got {unknown}.'
             )
-        iou = dict(zip(names, map(float, self._iou()), strict=True))
+        iou = dict(zip(names, map(float, self.iou()), strict=True))
         is_seen = {name: seen is None or name in seen for name in names}
-        return SegmentationMetrics(pixel_accuracy=self._accuracy(), iou=iou, is_seen=is_seen)
+        return SegmentationMetrics(pixel_accuracy=self.accuracy(), iou=iou, is_seen=is_seen)
 
-    def _accuracy(self) -> float:
+    def accuracy(self) -> float:
+        """Return the share of the counted pixels that got their class; nan if there are none."""
         total = int(self._matrix.sum())
         return float(np.trace(self._matrix)) / total if total else math.nan
 
-    def _iou(self) -> npt.NDArray[np.float64]:
+    def iou(self) -> npt.NDArray[np.float64]:
         """Return the IoU of each class, float64 ``(K,)``, nan where its union is empty."""
         right = np.diagonal(self._matrix).astype(np.float64)
         union = self._matrix.sum(axis=1) + self._matrix[:, :-1].sum(axis=0) - right

@@ -182,14 +182,23 @@ class ZegCLIP(nn.Module):
         return [
             name
             for name, _ in self.named_parameters()
-            if not name.startswith('visual.') or 'prompt' in name
+            if self._tower_is_trained or not name.startswith('visual.') or 'prompt' in name
         ]
 
     def freeze_tower(self) -> None:
+        """Train all but the image tower's own weights, as a new model does."""
+        self._set_tower(trained=False)
+
+    def unfreeze_tower(self) -> None:
+        """Train the image tower's own weights as well."""
+        self._set_tower(trained=True)
+
+    def _set_tower(self, *, trained: bool) -> None:
         """Let gradients reach only what is trained."""
-        trained = set(self.trained_names())
+        self._tower_is_trained = trained
+        names = set(self.trained_names())
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name in trained)
+            parameter.requires_grad_(name in names)
 
     def join(self, patch_tokens: Tensor, image_embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Bring the image tower's output into the joint space.

@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 from zegclip_core.data.folder import IGNORED
 from zegclip_core.data.views import present_classes
+from zegclip_core.losses import UNSEEN
 from zegclip_core.training.config import SourceConfig
-from zegclip_core.training.words import ClassWords, PhraseTable
+from zegclip_core.training.words import ClassSet, ClassWords
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,23 @@ class Query:
     Attributes:
         text: Text embeddings, float32 ``(K, C)``.
         index: Position in the query of each class of the dataset, int64 ``(256,)``; ``IGNORED``
-            for those that are not asked for and for unlabelled pixels.
+            for those that are not asked for and for unlabelled pixels, ``UNSEEN`` for those of
+            which training is told only that they are unseen.
         valid: Whether word ``k`` counts in a pixel with label ``v``, bool ``(K, 256)``.
         weights: Weight of each word in the loss, float32 ``(K,)``.
+        guessed: Positions of the words among which a pixel labelled ``UNSEEN`` is guessed.
     """
 
     text: Tensor
     index: Tensor
     valid: Tensor
     weights: Tensor
+    guessed: tuple[int, ...] = ()
+
+    @property
+    def not_guessed(self) -> list[int]:
+        """Positions of all other words."""
+        return [index for index in range(len(self.text)) if index not in self.guessed]
 
 
 class QueryMaker:
@@ -51,27 +60,31 @@ class QueryMaker:
 
     Args:
         config: How many to choose.
-        words: Classes of this dataset.
-        table: Their embeddings.
-        others: Classes and embeddings of the other datasets.
+        own: Classes of this dataset.
+        others: Classes of the other datasets.
         pixel_counts: Labelled pixels of each class in the training views, float ``(K,)``.
+        transductive: Whether unseen classes are asked for, their pixels being known to be of one
+            of them; if not, those pixels count as unlabelled.
 
     """
 
     def __init__(
         self,
         config: SourceConfig,
-        words: Sequence[ClassWords],
-        table: PhraseTable,
-        others: Sequence[tuple[Sequence[ClassWords], PhraseTable]],
+        own: ClassSet,
+        others: Sequence[ClassSet],
         pixel_counts: Tensor,
+        *,
+        transductive: bool = False,
     ) -> None:
         self._config = config
-        self._words = words
-        self._table = table
+        self._own = own
         self._others = others
-        self._weights = balance_weights(pixel_counts, config.balance)
-        self._foreign = [(set_, i) for set_, (ws, _) in enumerate(others) for i in range(len(ws))]
+        self._guessed = sorted(own.unseen) if transductive else []
+        seen_counts = pixel_counts.clone()
+        seen_counts[sorted(own.unseen)] = 0.0
+        self._weights = balance_weights(seen_counts, config.balance)
+        self._foreign = [(set_, i) for set_, other in enumerate(others) for i in other.seen]
 
     def make(self, labels: Tensor, generator: torch.Generator) -> Query:
         """Choose words for a batch.
@@ -81,26 +94,40 @@ class QueryMaker:
             generator: Source of the random choice.
 
         """
-        own = self._own(present_classes(labels), generator)
+        own = self._choose_own(present_classes(labels), generator)
         foreign = self._choose(self._foreign, self._config.foreign_words, generator)
-        text = [self._table.sample(own, generator)]
-        text += [self._others[set_][1].sample([i], generator) for set_, i in foreign]
-        index = torch.full((256,), IGNORED, dtype=torch.int64)
-        index[own] = torch.arange(len(own))
+        text = [self._own.table.sample(own, generator)]
+        text += [self._others[set_].table.sample([i], generator) for set_, i in foreign]
         valid = torch.stack(
             [self._own_valid() for _ in own]
-            + [self._foreign_valid(self._others[set_][0][i]) for set_, i in foreign]
+            + [self._foreign_valid(self._others[set_].words[i]) for set_, i in foreign]
         )
-        weights = torch.cat([self._weights[own], torch.ones(len(foreign))])
-        return Query(torch.cat(text), index, valid, weights)
+        return Query(
+            torch.cat(text),
+            self._index(own),
+            valid,
+            torch.cat([self._weights[own], torch.ones(len(foreign))]),
+            tuple(k for k, index in enumerate(own) if index in self._guessed),
+        )
 
-    def _own(self, present: list[int], generator: torch.Generator) -> list[int]:
-        """Return the present classes and some absent ones."""
-        absent = [i for i in range(len(self._words)) if i not in present]
+    def _index(self, own: list[int]) -> Tensor:
+        """Return where in the query each label is."""
+        index = torch.full((256,), IGNORED, dtype=torch.int64)
+        index[own] = torch.arange(len(own))
+        index[self._guessed] = UNSEEN
+        return index
+
+    def _choose_own(self, present: list[int], generator: torch.Generator) -> list[int]:
+        """Return the seen classes that are present, some that are not, and those to guess."""
+        seen = [i for i in present if i not in self._own.unseen]
+        absent = [i for i in self._own.seen if i not in present]
         count = self._config.absent_words
         count = len(absent) if count < 0 else count
         chosen = self._choose([(0, i) for i in absent], count, generator)
-        return present + [i for _, i in chosen]
+        # A batch without any seen class still needs a word to be told that it is not there.
+        if not (seen or chosen or self._guessed):
+            chosen = self._choose([(0, i) for i in self._own.seen], 1, generator)
+        return seen + [i for _, i in chosen] + self._guessed
 
     @staticmethod
     def _choose(
@@ -112,13 +139,15 @@ class QueryMaker:
     def _own_valid(self) -> Tensor:
         """Return where own classes count: in labelled pixels, and perhaps in the others."""
         valid = torch.ones(256, dtype=torch.bool)
-        valid[IGNORED] = self._config.unlabelled == 'none_of_these'
+        hidden = [IGNORED] if self._guessed else [IGNORED, *sorted(self._own.unseen)]
+        valid[hidden] = self._config.unlabelled == 'none_of_these'
         return valid
 
     def _foreign_valid(self, word: ClassWords) -> Tensor:
         """Return where another dataset's class is known to be absent."""
         valid = torch.zeros(256, dtype=torch.bool)
-        for index, own in enumerate(self._words):
+        for index in self._own.seen:
+            own = self._own.words[index]
             clash = word.name in own.overlaps or own.name in word.overlaps
             valid[index] = not clash and word.name != own.name
         return valid
@@ -158,7 +187,7 @@ def batch_order(
     Args:
         sizes: Number of views of each dataset.
         shares: How often each dataset gives a batch, relative to the others.
-        batch_size: Views of a batch.
+        batch_size: Views of a batch, which may be more than a dataset has.
         seed: Seed of the order.
         start: Number of batches to skip.
 

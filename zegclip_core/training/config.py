@@ -13,17 +13,16 @@
 # limitations under the License.
 """Training configurations: YAML files, checked key by key."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, MISSING
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints, Literal, TypeVar
+from typing import Literal
 
 import yaml
+from zegclip_core.data.catalog import FOLDER
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.errors import ConfigError
-
-T = TypeVar('T')
+from zegclip_core.training.settings import build, override
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,9 @@ class ModelConfig:
     """The trained parts; the fields are those of ``ZegCLIPConfig`` and ``VisionConfig``.
 
     ``published`` trains a CLIP tower exactly as ZegCLIP's release does: class embedding twice,
-    trained norm before ``ln_post``, ImageNet's mean and std, bilinear positions.
+    trained norm before ``ln_post``, ImageNet's mean and std, bilinear positions, decoder layers
+    that start alike. ``tower`` says whether the image tower's own weights are trained as well;
+    prompts are trained either way.
     """
 
     dim: int = 256
@@ -50,7 +51,9 @@ class ModelConfig:
     decoder_dropout: float = 0.1
     detail_width: int = 0
     feature_layers: tuple[int, ...] = ()
+    relationship_descriptor: bool = True
     prompt_tokens: int = 0
+    tower: Literal['frozen', 'finetuned'] = 'frozen'
     projections: bool = True
     projection_dropout: float = 0.0
     logit_scale: bool = True
@@ -62,9 +65,13 @@ class SourceConfig:
     """One dataset to train on.
 
     Attributes:
-        root: Folder with ``images/``, ``labels/`` and ``classes.txt``.
+        root: Its folder.
         split: Which part of it.
+        dataset: What lies there: ``folder`` (``images/``, ``labels/`` and ``classes.txt``) or a
+            dataset of ``zegclip_core.data.catalog``, by name or file.
         words: YAML file of further phrases and overlaps for each class; empty for none.
+        wording: Whether a class goes by its ``name`` in all templates, averaged (published), or
+            is ``varied``: half the time by one of its phrases in one template.
         views: Views of each picture when features are kept on disk.
         share: Share of the batches that come from this dataset.
         unlabelled: Whether an unlabelled pixel is ``none_of_these`` classes (published) or
@@ -78,7 +85,9 @@ class SourceConfig:
 
     root: str
     split: str
+    dataset: str = FOLDER
     words: str = ''
+    wording: Literal['varied', 'name'] = 'varied'
     views: int = 8
     share: float = 1.0
     unlabelled: Literal['none_of_these', 'unknown'] = 'none_of_these'
@@ -95,6 +104,7 @@ class ValidationConfig:
     Attributes:
         root: As in ``SourceConfig``.
         split: Likewise.
+        dataset: Likewise.
         hold_out: Only every n-th picture is used; 0 uses all.
         absent_words: How many classes that are not in a picture are asked for beside those that
             are; -1 asks for all classes.
@@ -102,26 +112,52 @@ class ValidationConfig:
 
     root: str
     split: str
+    dataset: str = FOLDER
     hold_out: int = 0
     absent_words: int = -1
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How long and how fast to train; one step is one batch.
+    """How long and how fast to train; one step is one change of the weights.
 
-    ``warmup`` is a share of the steps, ``clip`` the largest norm of a gradient (0: any),
-    ``threads`` counts CPU threads (0: torch's own choice).
+    Attributes:
+        steps: How many.
+        batch_size: Views that one process takes at once.
+        accumulate: Batches whose gradients make one step. The loss is divided by what all of
+            them hold, over all processes, so that 4 batches of 4 equal one of 16.
+        learning_rate: The largest one.
+        tower_rate: Factor of the learning rate for a fine-tuned tower's own weights.
+        weight_decay: Of all weights, norms and biases included, as published.
+        decay: ``one_cycle`` is a cosine to nothing; ``poly`` the published power of 0.9.
+        min_learning_rate: Where ``poly`` ends.
+        warmup: Below 1 a share of the steps, else a number of steps.
+        clip: Largest norm of a gradient; 0 for any.
+        validate_every: Steps between validations; a checkpoint is written as often.
+        keep: Steps after which a checkpoint is kept as ``step=N.ckpt``.
+        workers: Processes that draw views; 0 draws them in the training process.
+        threads: CPU threads; 0 for torch's own choice.
     """
 
     steps: int
     batch_size: int = 16
+    accumulate: int = 1
     learning_rate: float = 2e-4
+    tower_rate: float = 1.0
     weight_decay: float = 0.01
+    decay: Literal['one_cycle', 'poly'] = 'one_cycle'
+    min_learning_rate: float = 1e-6
     warmup: float = 0.05
     clip: float = 0.0
     validate_every: int = 500
+    keep: tuple[int, ...] = ()
+    workers: int = 0
     threads: int = 0
+
+    @property
+    def warmup_steps(self) -> int:
+        """Number of steps of the warm-up."""
+        return round(self.warmup * self.steps if self.warmup < 1 else self.warmup)
 
 
 @dataclass(frozen=True)
@@ -131,7 +167,10 @@ class LossConfig:
     Attributes:
         mask_weight: Factor of the focal part.
         dice_weight: Factor of the dice part.
-        cross_entropy_weight: Factor of a softmax cross-entropy over the words; 0 for none.
+        cross_entropy_weight: Factor of a softmax cross-entropy over the words; 0 for none. Beside
+            the other parts it is averaged over accumulated batches, as long as their numbers of
+            classes are alike.
+        stride: The loss looks at every n-th row and column of pixels.
         window: Rows and columns of the window of patches that masks are drawn on; empty for all.
         text_noise: Standard deviation of the noise on each channel of the text embeddings, which
             have a norm of 1; it makes one wording as good as another.
@@ -140,6 +179,7 @@ class LossConfig:
     mask_weight: float = 100.0
     dice_weight: float = 1.0
     cross_entropy_weight: float = 0.0
+    stride: int = 1
     window: tuple[int, ...] = ()
     text_noise: float = 0.0
 
@@ -150,6 +190,7 @@ class SettingsConfig:
 
     threshold: float = 0.0
     short_side: int = 512
+    seen_bias: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -166,10 +207,20 @@ class TrainConfig:
         model: The trained parts.
         loss: What is minimised.
         settings: What the exported model uses by default.
+        setting: What training knows of the unseen classes. ``inductive``: nothing, their pixels
+            count as unlabelled. ``transductive``: their names, and where one of them is but not
+            which. ``fully_supervised``: all; there must be no unseen classes.
+        unseen: The unseen classes of all datasets: names of classes, or of splits in the files
+            of the datasets.
         seed: Seed of all that is random.
         output: Folder for runs and kept features.
         precision: Floating-point types while training.
-        initialize_from: A model of the same shape to start from, by name or file; empty for none.
+        initialize_from: A model of the same shape to start from: its name, its file, or a
+            checkpoint of a run (``.ckpt``); empty for none.
+        keep_features: Whether the output of a tower that does not change is computed once for
+            some views of each picture and kept on disk; else views are drawn anew each time.
+        devices: Processes on each node, one a GPU; 0 takes all GPUs, or one process without.
+        nodes: Number of machines.
     """
 
     name: str
@@ -181,19 +232,54 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     settings: SettingsConfig = field(default_factory=SettingsConfig)
+    setting: Literal['fully_supervised', 'inductive', 'transductive'] = 'fully_supervised'
+    unseen: tuple[str, ...] = ()
     seed: int = 0
     output: str = 'runs'
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true'
     initialize_from: str = ''
+    keep_features: bool = True
+    devices: int = 0
+    nodes: int = 1
+
+    @property
+    def tower_changes(self) -> bool:
+        """Whether training changes what the image tower puts out."""
+        return self.model.prompt_tokens > 0 or self.model.tower == 'finetuned'
 
     def __post_init__(self) -> None:
         if not self.train:
             raise ConfigError('Expected at least one dataset under train, but got none.')
-        if self.schedule.steps < 1 or self.schedule.batch_size < 1:
+        self._check_numbers()
+        loss = self.loss
+        if not (loss.mask_weight or loss.dice_weight or loss.cross_entropy_weight):
+            raise ConfigError('Expected a factor under loss that is above 0, but all are 0.')
+        if (self.setting == 'fully_supervised') == bool(self.unseen):
             raise ConfigError(
-                'Expected schedule.steps and schedule.batch_size to be at least 1, but got '
-                f'{self.schedule.steps} and {self.schedule.batch_size}.'
+                'Expected classes under unseen with setting inductive or transductive, and none '
+                f'with fully_supervised, but got {self.setting} and {list(self.unseen)}.'
             )
+
+    def _check_numbers(self) -> None:
+        """Refuse numbers that are too small to make sense."""
+        schedule = self.schedule
+        least = {
+            'schedule.steps': (schedule.steps, 1),
+            'schedule.batch_size': (schedule.batch_size, 1),
+            'schedule.accumulate': (schedule.accumulate, 1),
+            'schedule.validate_every': (schedule.validate_every, 1),
+            'schedule.warmup': (schedule.warmup, 0),
+            'schedule.learning_rate': (schedule.learning_rate, 0),
+            'schedule.workers': (schedule.workers, 0),
+            'schedule.threads': (schedule.threads, 0),
+            'loss.stride': (self.loss.stride, 1),
+            'model.prompt_tokens': (self.model.prompt_tokens, 0),
+            'devices': (self.devices, 0),
+            'nodes': (self.nodes, 1),
+        }
+        for key, (value, lowest) in least.items():
+            if value < lowest:
+                raise ConfigError(f'Expected {key} to be at least {lowest}, but got {value}.')
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -213,100 +299,5 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
         reason = ' '.join(str(error).split())
         raise ConfigError(f'Cannot read the configuration {path}: {reason}.') from error
     for text in overrides:
-        _override(values, text)
+        override(values, text)
     return build(TrainConfig, values, '')
-
-
-def _override(values: Any, text: str) -> None:  # noqa: ANN401 - whatever YAML holds
-    """Put one ``key=value`` into the values."""
-    key, equals, value = text.partition('=')
-    if not equals or not key:
-        raise ConfigError(f'Expected a setting key=value, but got {text!r}.')
-    *parents, last = key.split('.')
-    for parent in parents:
-        if isinstance(values, list):
-            values = values[_position(values, parent, key)]
-        elif isinstance(values, dict):
-            values = values.setdefault(parent, {})
-        else:
-            raise ConfigError(f'Expected {key} to name a setting, but there is none below it.')
-    if isinstance(values, list):
-        values[_position(values, last, key)] = yaml.safe_load(value)
-    else:
-        values[last] = yaml.safe_load(value)
-
-
-def _position(values: list[Any], text: str, key: str) -> int:
-    if not text.isdigit() or int(text) >= len(values):
-        raise ConfigError(
-            f'Expected a position from 0 to {len(values) - 1} in {key}, but got {text!r}.'
-        )
-    return int(text)
-
-
-def build(kind: type[T], values: object, where: str) -> T:
-    """Build a dataclass from decoded YAML.
-
-    Args:
-        kind: The dataclass.
-        values: What the file holds.
-        where: Key of this part, for error messages.
-
-    Raises:
-        ConfigError: If a key is unknown or missing, or a value has the wrong type.
-    """
-    here = where or 'the configuration'
-    if not isinstance(values, Mapping):
-        raise ConfigError(f'Expected {here} to be a mapping of settings, but got {values!r}.')
-    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
-    unknown = [str(key) for key in values if key not in known]
-    if unknown:
-        raise ConfigError(
-            f'Expected the keys {", ".join(known)} in {here}, but got {unknown[0]!r}.'
-        )
-    hints = get_type_hints(kind)
-    arguments = {}
-    for name, entry in known.items():
-        key = f'{where}.{name}' if where else name
-        if name in values:
-            arguments[name] = _convert(hints[name], values[name], key)
-        elif entry.default is MISSING and entry.default_factory is MISSING:
-            raise ConfigError(f'Expected a value for {key}, but there is none.')
-    return kind(**arguments)
-
-
-def _convert(hint: Any, value: object, key: str) -> Any:  # noqa: ANN401 - any setting
-    """Check a value against its annotation."""
-    if is_dataclass(hint):
-        return build(hint, value, key)  # type: ignore[arg-type]
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        if value not in inner:
-            raise ConfigError(
-                f'Expected {key} to be one of {", ".join(inner)}, but got {value!r}.'
-            )
-        return value
-    if origin is UnionType:
-        if value is None and NoneType in inner:
-            return None
-        return _convert(next(part for part in inner if part is not NoneType), value, key)
-    if origin is tuple:
-        return _convert_tuple(inner, value, key)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ConfigError(f'Expected {key} to be a {hint.__name__}, but got {value!r}.')
-    return value
-
-
-def _convert_tuple(inner: tuple[Any, ...], value: object, key: str) -> tuple[Any, ...]:
-    """Check a list against a tuple's annotation."""
-    if not isinstance(value, list | tuple):
-        raise ConfigError(f'Expected {key} to be a list, but got {value!r}.')
-    kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
-    if len(kinds) != len(value):
-        raise ConfigError(f'Expected {key} to have {len(kinds)} entries, but got {len(value)}.')
-    return tuple(
-        _convert(kind, entry, f'{key}.{index}')
-        for index, (kind, entry) in enumerate(zip(kinds, value, strict=True))
-    )

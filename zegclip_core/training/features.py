@@ -26,12 +26,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from zegclip_core.data.folder import FolderDataset
+from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import random_view, view_seed, ViewConfig, whole_view
 from zegclip_core.training.views import Batch
 from zegclip_core.vit import VisionTransformer
@@ -67,7 +68,10 @@ class ViewSet:
         """Return some of the views."""
         chosen = list(indices)
         arrays = (self.images, self.labels, self.patch_tokens, self.image_embeddings)
-        return Batch(source, *(torch.from_numpy(np.array(array[chosen])) for array in arrays))
+        images, labels, tokens, embeddings = (
+            torch.from_numpy(np.array(array[chosen])) for array in arrays
+        )
+        return Batch(source, images, labels, tokens, embeddings)
 
     def pixel_counts(self, classes: int) -> Tensor:
         """Return how many labelled pixels each class has, float ``(classes,)``."""
@@ -94,7 +98,7 @@ class FeatureStore:
         self._config = config
 
     def views(
-        self, dataset: FolderDataset, indices: Sequence[int], *, count: int, seed: int
+        self, dataset: Pictures, indices: Sequence[int], *, count: int, seed: int
     ) -> ViewSet:
         """Return views of some pictures; those that are on disk are not computed again.
 
@@ -105,24 +109,34 @@ class FeatureStore:
             seed: Seed of the random ones.
 
         """
-        names = [dataset.images[index].name for index in indices]
+        names = [dataset.name(index) for index in indices]
         key = _digest(
             [
                 self._name,
                 asdict(self._config),
                 str(self._tower.config.feature_layers),
-                str(dataset.root.resolve()),
+                dataset.key,
                 names,
                 count,
                 seed,
             ]
         )
         folder = self._folder / key
+        folder.mkdir(parents=True, exist_ok=True)
+        # Of several processes one computes, and the others find it done.
+        with FileLock(folder / 'lock'):
+            arrays = self._computed(folder, dataset, indices, count, seed)
+        return ViewSet(dataset.classes, **_in_memory(arrays))
+
+    def _computed(
+        self, folder: Path, dataset: Pictures, indices: Sequence[int], count: int, seed: int
+    ) -> dict[str, Any]:
+        """Return the arrays of a set of views, all of them computed."""
         arrays = self._open(folder, len(indices) * count)
         progress = folder / _PROGRESS
         done = json.loads(progress.read_text())['done'] if progress.is_file() else 0
         jobs = [(index, view) for view in range(count) for index in indices]
-        bar = tqdm(total=len(jobs), initial=done, desc=f'features of {dataset.root.name}')
+        bar = tqdm(total=len(jobs), initial=done, desc=f'features of {dataset.title}')
         for position in range(done, len(jobs)):
             index, view = jobs[position]
             self._fill(arrays, position, dataset, index, view, seed)
@@ -131,7 +145,7 @@ class FeatureStore:
         bar.close()
         for array in arrays.values():
             array.flush()
-        return ViewSet(dataset.classes, **_in_memory(arrays))
+        return arrays
 
     def _open(self, folder: Path, count: int) -> dict[str, Any]:
         """Open the arrays of a set of views, making them if they are not there."""
@@ -144,7 +158,6 @@ class FeatureStore:
             'patch_tokens': ((count, dim, height // patch, width // patch), np.float16),
             'image_embeddings': ((count, dim), np.float16),
         }
-        folder.mkdir(parents=True, exist_ok=True)
         arrays = {}
         for name, (shape, dtype) in shapes.items():
             path = folder / f'{name}.npy'
@@ -158,7 +171,7 @@ class FeatureStore:
         self,
         arrays: dict[str, Any],
         position: int,
-        dataset: FolderDataset,
+        dataset: Pictures,
         index: int,
         view: int,
         seed: int,

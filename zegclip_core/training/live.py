@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from zegclip_core.data.folder import FolderDataset
+from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import random_view, view_seed, ViewConfig, whole_view
 from zegclip_core.training.views import Batch
 
@@ -34,16 +34,24 @@ class LiveViews:
         indices: Which of them.
         config: How views are drawn.
         seed: Seed of the views; ``None`` gives each picture once, whole.
+        multiple: What the sides of whole pictures are multiples of, where they keep their shape.
 
     """
 
     def __init__(
-        self, dataset: FolderDataset, indices: Sequence[int], config: ViewConfig, seed: int | None
+        self,
+        dataset: Pictures,
+        indices: Sequence[int],
+        config: ViewConfig,
+        seed: int | None,
+        *,
+        multiple: int = 1,
     ) -> None:
         self._dataset = dataset
         self._indices = list(indices)
         self._config = config
         self._seed = seed
+        self._multiple = multiple
 
     def __len__(self) -> int:
         """Return the number of views."""
@@ -58,7 +66,7 @@ class LiveViews:
     def _view(self, index: int) -> tuple[Tensor, Tensor]:
         sample = self._dataset[self._indices[index % len(self._indices)]]
         if self._seed is None:
-            return whole_view(sample, self._config)
+            return whole_view(sample, self._config, multiple=self._multiple)
         seed = view_seed(self._seed, sample.name, index // len(self._indices))
         return random_view(sample, self._config, seed)
 

@@ -56,9 +56,8 @@ class ValidationPictures(lightning.Callback):
                 self._row(pl_module, number, index)
                 for index in range(0, len(entry.views), step)[:ROWS]
             ]
-            sheet = np.concatenate(rows)[:, :, ::-1]
-            name = Path(entry.config.root).name
-            path = self._folder / f'{name}-{trainer.global_step:06d}.png'
+            sheet = _stack(rows)[:, :, ::-1]
+            path = self._folder / f'{entry.title}-{trainer.global_step:06d}.png'
             cv2.imwrite(str(path), sheet)
 
     def _row(self, task: SegmentationTask, number: int, index: int) -> npt.NDArray[np.uint8]:
@@ -79,3 +78,11 @@ class ValidationPictures(lightning.Callback):
             for ids in (labels.cpu().numpy(), batch.labels[0].numpy())
         ]
         return np.concatenate([image, *drawn], axis=1)
+
+
+def _stack(rows: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """Put rows below each other, narrow ones with black at their right."""
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate(
+        [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    )

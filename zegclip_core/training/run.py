@@ -14,117 +14,37 @@
 """A training run from its configuration to the exported model."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 import logging
 from pathlib import Path
 
 import lightning
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 import torch
-from torch.utils.data import DataLoader
-from zegclip_core.checkpoint import (
-    check_keys,
-    Checkpoint,
-    load_checkpoint,
-    ModelSettings,
-    save_checkpoint,
-)
-from zegclip_core.data.folder import FolderDataset
+from torch import Tensor
+from zegclip_core.checkpoint import Checkpoint, ModelSettings, save_checkpoint
+from zegclip_core.data.catalog import open_dataset, unseen_of
+from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import split_indices
-from zegclip_core.loading import model_path
-from zegclip_core.model import ZegCLIP, ZegCLIPConfig
+from zegclip_core.errors import ConfigError
 from zegclip_core.text import load_text_tower, TextEncoder
-from zegclip_core.towers import ImageTower, load_image_tower
+from zegclip_core.towers import load_image_tower
 from zegclip_core.training.batches import QueryMaker
 from zegclip_core.training.config import SourceConfig, TrainConfig, ValidationConfig
 from zegclip_core.training.features import FeatureStore
 from zegclip_core.training.live import LiveViews
-from zegclip_core.training.pictures import ValidationPictures
-from zegclip_core.training.task import BatchStream, SegmentationTask, ValidationSet
+from zegclip_core.training.loaders import TrainingData
+from zegclip_core.training.networks import (
+    initialize_from,
+    new_network,
+    read_run_checkpoint,
+)
+from zegclip_core.training.provenance import provenance
+from zegclip_core.training.task import SegmentationTask, trained_weights, ValidationSet
+from zegclip_core.training.trainer import BEST, fit, LAST, make_trainer
 from zegclip_core.training.views import Views
-from zegclip_core.training.words import ClassWords, PhraseTable, read_words
-from zegclip_core.vit import IMAGENET_MEAN, IMAGENET_STD, VisionConfig
+from zegclip_core.training.words import ClassSet, ClassWords, PhraseTable, read_words
 
 logger = logging.getLogger(__name__)
-
-LAST = 'last.ckpt'
-
-
-def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLIP:
-    """Build an untrained model on a frozen tower.
-
-    Args:
-        config: The run.
-        tower: The frozen tower.
-        text_dim: Width of the text embeddings.
-
-    """
-    model = config.model
-    vision = replace(
-        tower.config, prompt_tokens=model.prompt_tokens, feature_layers=model.feature_layers
-    )
-    if model.published:
-        vision = _published_vision(vision)
-    network = ZegCLIP(
-        ZegCLIPConfig(
-            vision=vision,
-            text_dim=text_dim,
-            dim=model.dim,
-            decoder_layers=model.decoder_layers,
-            decoder_heads=model.decoder_heads,
-            decoder_mlp_dim=model.decoder_mlp_dim,
-            decoder_dropout=model.decoder_dropout,
-            projections=model.projections,
-            projection_dropout=model.projection_dropout,
-            detail_width=model.detail_width,
-            logit_scale=model.logit_scale,
-        )
-    )
-    fill_tower(network, tower)
-    return network
-
-
-def _published_vision(vision: VisionConfig) -> VisionConfig:
-    """Return a CLIP tower's configuration as ZegCLIP's release sets it."""
-    return replace(
-        vision,
-        class_embedding_twice=True,
-        prompt_norm=True,
-        position_resize='bilinear',
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-    )
-
-
-def fill_tower(network: ZegCLIP, tower: ImageTower) -> None:
-    """Copy the frozen weights into a model, strictly: only prompts may stay as they are."""
-    state = network.visual.state_dict()
-    frozen = {key for key in state if 'prompt' not in key}
-    weights = {**state, **{key: value.float() for key, value in tower.state_dict.items()}}
-    network.visual.load_state_dict(weights, strict=True)
-    if frozen != set(tower.state_dict):
-        odd = sorted(frozen ^ set(tower.state_dict))
-        raise ValueError(f'Expected the tower to fill {odd[0]}, but it does not.')
-
-
-def initialize_from(network: ZegCLIP, model: str) -> None:
-    """Start from what another model has learnt.
-
-    Args:
-        network: The model to train.
-        model: Name of a bundled model, or path of a ``.safetensors`` file.
-
-    Raises:
-        ModelError: If there is no such model.
-        CheckpointError: If its shape is another.
-    """
-    path = model_path(model)
-    checkpoint = load_checkpoint(path)
-    state = network.state_dict()
-    trained = {name: state[name] for name in network.trained_names()}
-    check_keys(path, trained, checkpoint.state_dict)
-    network.load_state_dict({**state, **checkpoint.state_dict}, strict=True)
 
 
 class Run:
@@ -136,7 +56,7 @@ class Run:
     Raises:
         TowerError: If a frozen tower cannot be found.
         DataError: If a dataset does not lie as expected.
-        ConfigError: If a words file cannot be used.
+        ConfigError: If a words file cannot be used, or an unseen class is not known.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -144,6 +64,10 @@ class Run:
         self.folder = Path(config.output) / config.name
         if config.schedule.threads:
             torch.set_num_threads(config.schedule.threads)
+        # Wrong data are found before towers are loaded, which takes seconds.
+        self._datasets = [_open(entry) for entry in config.train]
+        self._validated = [_open(entry) for entry in config.validate]
+        self._check_unseen()
         lightning.seed_everything(config.seed, verbose=False)
         tower = load_image_tower(config.towers.image)
         self._encoder = TextEncoder(load_text_tower(config.towers.text), config.towers.templates)
@@ -151,8 +75,28 @@ class Run:
         if config.initialize_from:
             initialize_from(self.network, config.initialize_from)
         self._store: FeatureStore | None = None
-        if not config.model.prompt_tokens:
+        if config.keep_features and not config.tower_changes:
             self._store = self._feature_store()
+
+    def _check_unseen(self) -> None:
+        """Refuse an unseen class, or a split of them, that no dataset knows."""
+        config = self.config
+        entries: list[SourceConfig | ValidationConfig] = [*config.train, *config.validate]
+        datasets = [*self._datasets, *self._validated]
+        for wanted in config.unseen:
+            if all(
+                unseen_of(entry.dataset, [wanted], dataset.classes).unknown
+                for entry, dataset in zip(entries, datasets, strict=True)
+            ):
+                known = dict.fromkeys(name for dataset in datasets for name in dataset.classes)
+                raise ConfigError(
+                    'Expected unseen to hold names of classes, or of splits, of the datasets '
+                    f'({", ".join(list(known)[:12])}, ...), but got {wanted!r}.'
+                )
+
+    def _unseen(self, entry: SourceConfig | ValidationConfig, dataset: Pictures) -> list[str]:
+        """Return the unseen classes of a dataset."""
+        return list(unseen_of(entry.dataset, self.config.unseen, dataset.classes).classes)
 
     def _feature_store(self) -> FeatureStore:
         """Return the store of the frozen tower's features, computed in the run's precision."""
@@ -166,32 +110,53 @@ class Run:
         folder = Path(self.config.output) / 'features'
         return FeatureStore(folder, tower, name, self.config.views)
 
-    def _training_views(self, source: SourceConfig, dataset: FolderDataset) -> Views:
+    def _live_views(
+        self, dataset: Pictures, indices: Sequence[int], *, seed: int | None
+    ) -> LiveViews:
+        patch = self.network.config.vision.patch_size
+        return LiveViews(dataset, indices, self.config.views, seed=seed, multiple=patch)
+
+    def _training_views(self, source: SourceConfig, dataset: Pictures) -> Views:
         indices = split_indices(len(dataset), source.hold_out, held_out=False)
         if self._store is None:
-            return LiveViews(dataset, indices, self.config.views, seed=self.config.seed)
+            return self._live_views(dataset, indices, seed=self.config.seed)
         return self._store.views(dataset, indices, count=source.views, seed=self.config.seed)
 
-    def _validation_set(self, entry: ValidationConfig) -> ValidationSet:
-        dataset = FolderDataset(entry.root, entry.split)
+    def _validation_set(self, entry: ValidationConfig, dataset: Pictures) -> ValidationSet:
         indices = split_indices(len(dataset), entry.hold_out, held_out=True)
         views: Views
         if self._store is None:
-            views = LiveViews(dataset, indices, self.config.views, seed=None)
+            views = self._live_views(dataset, indices, seed=None)
         else:
             views = self._store.views(dataset, indices, count=1, seed=self.config.seed)
         words = [ClassWords(name) for name in dataset.classes]
-        return ValidationSet(entry, views, dataset.classes, PhraseTable(words, self._encoder))
+        unseen = self._unseen(entry, dataset)
+        return ValidationSet(
+            config=entry,
+            title=dataset.title,
+            views=views,
+            classes=dataset.classes,
+            table=PhraseTable(words, self._encoder, varied=False),
+            seen=tuple(name for name in dataset.classes if name not in unseen),
+        )
 
-    def _makers(
-        self, views: Sequence[Views], words: Sequence[tuple[ClassWords, ...]]
-    ) -> list[QueryMaker]:
-        tables = [PhraseTable(entry, self._encoder) for entry in words]
+    def _class_set(self, source: SourceConfig, dataset: Pictures) -> ClassSet:
+        """Return the words of a training set, and which of its classes are unseen."""
+        words = read_words(source.words, dataset.classes)
+        table = PhraseTable(words, self._encoder, varied=source.wording == 'varied')
+        unseen = [dataset.classes.index(name) for name in self._unseen(source, dataset)]
+        return ClassSet(words, table, frozenset(unseen))
+
+    def _makers(self, views: Sequence[Views], classes: Sequence[ClassSet]) -> list[QueryMaker]:
         makers = []
         for index, source in enumerate(self.config.train):
-            others = [(words[k], tables[k]) for k in range(len(words)) if k != index]
-            counts = views[index].pixel_counts(len(words[index]))
-            makers.append(QueryMaker(source, words[index], tables[index], others, counts))
+            own = classes[index]
+            count = len(own.words)
+            # Counting reads every mask, which takes long for a large dataset.
+            counts = views[index].pixel_counts(count) if source.balance else torch.ones(count)
+            others = [entry for k, entry in enumerate(classes) if k != index]
+            transductive = self.config.setting == 'transductive'
+            makers.append(QueryMaker(source, own, others, counts, transductive=transductive))
         return makers
 
     def train(self, *, resume: bool = False) -> Path:
@@ -202,100 +167,89 @@ class Run:
 
         Returns:
             The model's file.
+
+        Raises:
+            TrainingError: If training ends early; checkpoints that are finished stay.
         """
         config = self.config
-        datasets = [FolderDataset(source.root, source.split) for source in config.train]
-        words = [
-            read_words(source.words, dataset.classes)
-            for source, dataset in zip(config.train, datasets, strict=True)
+        pairs = list(zip(config.train, self._datasets, strict=True))
+        classes = [self._class_set(source, dataset) for source, dataset in pairs]
+        views = [self._training_views(source, dataset) for source, dataset in pairs]
+        validation = [
+            self._validation_set(entry, dataset)
+            for entry, dataset in zip(config.validate, self._validated, strict=True)
         ]
-        views = [
-            self._training_views(source, dataset)
-            for source, dataset in zip(config.train, datasets, strict=True)
-        ]
-        validation = [self._validation_set(entry) for entry in config.validate]
-        task = SegmentationTask(self.network, config, self._makers(views, words), validation)
+        task = SegmentationTask(self.network, config, self._makers(views, classes), validation)
         last = self.folder / LAST
-        trainer = self._trainer(validation)
-        trainer.fit(
-            task,
-            DataLoader(BatchStream(views, config, lambda: task.global_step), batch_size=None),
-            [_whole_pictures(entry) for entry in validation],
-            ckpt_path=str(last) if resume and last.is_file() else None,
-        )
-        return self.export([word.name for entry in words for word in entry], trainer)
+        start = last if resume and last.is_file() else None
+        done = 0 if start is None else _steps_done(config, start)
+        trainer = make_trainer(config, self.folder, validation, done=done)
+        fit(trainer, task, TrainingData(views, validation, config), start)
+        path = self.folder / f'{config.name}.safetensors'
+        if trainer.is_global_zero:
+            self._export(path, classes, trainer, self.network.state_dict())
+            self._export_best(path, classes, trainer)
+        return path
 
-    def _trainer(self, validation: Sequence[ValidationSet]) -> lightning.Trainer:
+    def _export_best(
+        self, path: Path, classes: Sequence[ClassSet], trainer: lightning.Trainer
+    ) -> None:
+        """Write the model of the best checkpoint, if there was a validation to tell it."""
+        best = self.folder / BEST
+        if self.config.validate and best.is_file():
+            weights = trained_weights(read_run_checkpoint(best))
+            self._export(path.with_stem(f'{path.stem}-best'), classes, trainer, weights)
+
+    def _export(
+        self,
+        path: Path,
+        classes: Sequence[ClassSet],
+        trainer: lightning.Trainer,
+        weights: dict[str, Tensor],
+    ) -> None:
+        """Write what was trained as a model file, with all that says how."""
         config = self.config
-        saver = ModelCheckpoint(
-            dirpath=self.folder,
-            filename='{step}',
-            save_last=True,
-            every_n_train_steps=min(config.schedule.validate_every, config.schedule.steps),
-            enable_version_counter=False,
-        )
-        return lightning.Trainer(
-            max_steps=config.schedule.steps,
-            precision=config.precision,
-            gradient_clip_val=config.schedule.clip or None,
-            accelerator='auto',
-            devices='auto' if torch.cuda.is_available() else 1,
-            default_root_dir=self.folder,
-            logger=[
-                CSVLogger(self.folder, name='logs', version=''),
-                TensorBoardLogger(self.folder, name='logs', version=''),
-            ],
-            callbacks=[
-                saver,
-                TQDMProgressBar(refresh_rate=10),
-                LearningRateMonitor(),
-                ValidationPictures(self.folder / 'pictures', validation),
-            ],
-            val_check_interval=config.schedule.validate_every,
-            check_val_every_n_epoch=None,
-            num_sanity_val_steps=0,
-            log_every_n_steps=10,
-        )
-
-    def export(self, classes: Sequence[str], trainer: lightning.Trainer) -> Path:
-        """Write what was trained as a model file.
-
-        Args:
-            classes: Names of the classes that training saw.
-            trainer: Knows the figures.
-
-        """
-        config = self.config
-        state = self.network.state_dict()
+        seen = [entry.words[index].name for entry in classes for index in entry.seen]
         figures = {
             key: round(float(value), 4)
             for key, value in trainer.callback_metrics.items()
             if key.startswith('val/')
         }
+        side = config.settings.short_side
         settings = ModelSettings(
-            image_tower=config.towers.image,
+            # A fine-tuned tower is in the file.
+            image_tower='' if config.model.tower == 'finetuned' else config.towers.image,
             text_tower=config.towers.text,
             templates=config.towers.templates,
-            seen_classes=tuple(dict.fromkeys(classes)),
+            seen_classes=tuple(dict.fromkeys(seen)),
+            seen_bias=config.settings.seen_bias,
             threshold=config.settings.threshold,
-            short_side=config.settings.short_side,
-            crop=config.settings.short_side,
-            stride=round(config.settings.short_side * 426 / 512),
+            short_side=side,
+            crop=side,
+            stride=round(side * 426 / 512),
             training={
-                'config': asdict(config),
+                **provenance(config),
                 'steps': trainer.global_step,
                 'validation': figures,
             },
         )
-        kept = {name: state[name] for name in self.network.trained_names()}
-        path = self.folder / f'{config.name}.safetensors'
+        kept = {name: weights[name] for name in self.network.trained_names()}
         checkpoint = Checkpoint(self.network.config, settings, kept)
         save_checkpoint(checkpoint, path, dtype=torch.float16)
         logger.info('Wrote %s.', path)
-        return path
 
 
-def _whole_pictures(entry: ValidationSet) -> DataLoader[object]:
-    """Return a loader of single whole pictures."""
-    batches = [entry.views.batch(0, [index]) for index in range(len(entry.views))]
-    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+def _open(entry: SourceConfig | ValidationConfig) -> Pictures:
+    """Open the dataset that a part of the configuration names."""
+    return open_dataset(entry.root, entry.dataset, entry.split)
+
+
+def _steps_done(config: TrainConfig, path: Path) -> int:
+    """Return the steps of a checkpoint, and say which settings differ from those it had."""
+    checkpoint = read_run_checkpoint(path)
+    before = checkpoint.get('zegclip', {}).get('config', {})
+    now = asdict(config)
+    changed = [key for key in now if now[key] != before.get(key)]
+    if changed:
+        logger.warning('Going on with other settings under %s.', ', '.join(changed))
+    return int(checkpoint['global_step'])

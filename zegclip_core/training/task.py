@@ -11,73 +11,58 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The training loop's contents, on Lightning: what a step does, how validation is scored."""
+"""One training step, one validation, and which weights they change."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from torch.utils.data import IterableDataset
-from zegclip_core.data.folder import IGNORED
+from zegclip_core.checkpoint import check_keys
 from zegclip_core.data.views import asked_classes
 from zegclip_core.inference import resize_maps
-from zegclip_core.losses import NonExclusiveLoss
-from zegclip_core.metrics import ConfusionMatrix
+from zegclip_core.losses import count_present_classes, IGNORED, NonExclusiveLoss, pseudo_labels
+from zegclip_core.metrics import ConfusionMatrix, SegmentationMetrics
 from zegclip_core.model import ZegCLIP
-from zegclip_core.training.batches import batch_order, Query, QueryMaker
+from zegclip_core.training.batches import Query, QueryMaker
 from zegclip_core.training.config import TrainConfig, ValidationConfig
 from zegclip_core.training.features import normalize
+from zegclip_core.training.optimizer import make_optimizer, make_scheduler
+from zegclip_core.training.provenance import provenance
 from zegclip_core.training.views import Batch, Views
 from zegclip_core.training.words import PhraseTable
 
 _HIDDEN = -1e4
 """Logit of a word that does not count in a pixel, for the cross-entropy."""
-_LOSS_STRIDE = 2
-"""The loss looks at every second row and column of pixels."""
-
-
-class BatchStream(IterableDataset[Batch]):
-    """Batches of several datasets, without end.
-
-    Args:
-        views: The datasets.
-        config: Shares, batch size and seed.
-        start: Tells the number of batches to skip, which a resumed run has done.
-
-    """
-
-    def __init__(
-        self, views: Sequence[Views], config: TrainConfig, start: Callable[[], int]
-    ) -> None:
-        self._views = views
-        self._config = config
-        self._start = start
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield batches."""
-        order = batch_order(
-            [len(views) for views in self._views],
-            [source.share for source in self._config.train],
-            batch_size=self._config.schedule.batch_size,
-            seed=self._config.seed,
-            start=self._start(),
-        )
-        for source, indices in order:
-            yield self._views[source].batch(source, indices)
+SCORE = 'val/score'
+"""What the best checkpoint has most of: the mean over validation sets of hIoU, or of mIoU where
+all of the classes are seen."""
+_NETWORK = 'network.'
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Whole pictures to validate on, with the names of their classes."""
+    """Whole pictures to validate on, with the names of their classes.
+
+    Attributes:
+        config: Which set it is.
+        title: Its name in figures and files.
+        views: The pictures.
+        classes: Names of its classes.
+        table: Their text embeddings.
+        seen: Names of those that training sees.
+    """
 
     config: ValidationConfig
+    title: str
     views: Views
     classes: tuple[str, ...]
     table: PhraseTable
+    seen: tuple[str, ...]
 
 
 class SegmentationTask(lightning.LightningModule):
@@ -104,6 +89,7 @@ class SegmentationTask(lightning.LightningModule):
         self._makers = makers
         self._validation = validation
         self._loss = NonExclusiveLoss(config.loss.mask_weight, config.loss.dice_weight)
+        self._divisor = 0.0
         self._matrices: list[ConfusionMatrix] = []
 
     def _logits(
@@ -118,14 +104,9 @@ class SegmentationTask(lightning.LightningModule):
             tokens, embedding = batch.patch_tokens.float(), batch.image_embedding.float()
         return self.network.decode(tokens, embedding, text, images, window)
 
-    def _generator(self) -> torch.Generator:
-        """Return the step's own source of randomness, the same in a resumed run."""
-        seed = self.config.seed * 1_000_003 + self.global_step
-        return torch.Generator().manual_seed(seed)
-
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Return the loss of a batch."""
-        generator = self._generator()
+        """Return the loss of a batch, not yet divided by what the step's batches hold."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + batch.position)
         # Dropout draws from torch's own source, which a resumed run would find elsewhere.
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
         query = self._makers[batch.source].make(batch.labels, generator)
@@ -134,11 +115,15 @@ class SegmentationTask(lightning.LightningModule):
         text = F.normalize(query.text + noise, dim=-1).to(self.device)
         logits = self._logits(batch, text, window).float()
         labels = _crop(batch.labels, window, self.network.config.vision.patch_size)
-        labels = labels[:, ::_LOSS_STRIDE, ::_LOSS_STRIDE].long()
+        stride = self.config.loss.stride
+        labels = labels[:, ::stride, ::stride].long()
         logits = resize_maps(logits, (labels.shape[1], labels.shape[2]))
-        parts = self._losses(logits, labels, query)
-        self.log_dict({f'train/{k}': v for k, v in parts.items()}, prog_bar=True)
-        return torch.stack(list(parts.values())).sum()
+        parts, divisor = self._losses(logits, labels, query)
+        shown = {f'train/{name}': part.detach() / divisor for name, part in parts.items()}
+        self.log_dict(shown, prog_bar=True, batch_size=len(labels))
+        self._divisor += float(divisor)
+        # Lightning divides by the number of accumulated batches.
+        return torch.stack(list(parts.values())).sum() * self.config.schedule.accumulate
 
     def _window(self, batch: Batch, generator: torch.Generator) -> tuple[slice, slice] | None:
         """Return a random window of patches, if the loss looks at one."""
@@ -152,21 +137,45 @@ class SegmentationTask(lightning.LightningModule):
             parts.append(slice(start, min(start + length, side // patch)))
         return parts[0], parts[1]
 
-    def _losses(self, logits: Tensor, labels: Tensor, query: Query) -> dict[str, Tensor]:
-        """Return the parts of the loss by name."""
-        valid = query.valid.to(labels.device)[:, labels].movedim(0, 1)
+    def _losses(
+        self, logits: Tensor, labels: Tensor, query: Query
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the parts of the loss as sums, by name, and what they are to be divided by."""
         targets = query.index.to(labels.device)[labels]
+        if query.guessed:
+            targets = pseudo_labels(targets, logits, query.not_guessed)
+        valid = query.valid.to(labels.device)[:, labels].movedim(0, 1)
         weights = query.weights.to(labels.device)
-        nel = self._loss(logits, targets, valid=valid, class_weights=weights)
-        parts = {'focal': nel.mask, 'dice': nel.dice}
-        factor = self.config.loss.cross_entropy_weight
-        if factor:
-            shown = logits.masked_fill(~valid, _HIDDEN)
+        config = self.config.loss
+        exclusive = not (config.mask_weight or config.dice_weight)
+        known = (targets != IGNORED).sum().clamp(min=1)
+        parts = {}
+        if exclusive:
+            divisor = known.float()
+        else:
+            divisor = count_present_classes(targets).clamp(min=1.0)
+            nel = self._loss(logits, targets, valid=valid, class_weights=weights, normalizer=1.0)
+            parts = {'focal': nel.mask, 'dice': nel.dice}
+        if config.cross_entropy_weight:
+            hidden = logits.masked_fill(~valid, _HIDDEN)
             values = F.cross_entropy(
-                shown, targets, weight=weights, ignore_index=IGNORED, reduction='sum'
+                hidden, targets, weight=weights, ignore_index=IGNORED, reduction='sum'
             )
-            parts['cross_entropy'] = factor * values / (targets != IGNORED).sum().clamp(min=1)
-        return parts
+            parts['cross_entropy'] = config.cross_entropy_weight * values / known * divisor
+        return parts, divisor
+
+    def on_before_optimizer_step(self, _: Any) -> None:  # noqa: ANN401 - Lightning's union
+        """Divide the gradients by what the batches of the step hold, over all processes.
+
+        The published loss is divided by the number of classes in the whole batch, which is known
+        only when the last part of it was seen.
+        """
+        total = torch.tensor(self._divisor, device=self.device)
+        divisor = float(self.trainer.strategy.reduce(total, reduce_op='mean'))
+        for parameter in self.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.div_(divisor)
+        self._divisor = 0.0
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""
@@ -182,34 +191,72 @@ class SegmentationTask(lightning.LightningModule):
         entry = self._validation[dataset]
         asked = asked_classes(batch.labels, len(entry.classes), entry.config.absent_words)
         logits = self._logits(batch, entry.table.canonical(asked).to(self.device)).float()
-        best = resize_maps(logits, (batch.labels.shape[1], batch.labels.shape[2]))[0].argmax(0)
+        scores = resize_maps(logits, (batch.labels.shape[1], batch.labels.shape[2]))[0].sigmoid()
+        seen = [entry.classes[index] in entry.seen for index in asked]
+        bias = torch.tensor(seen, device=scores.device) * self.config.settings.seen_bias
+        best = (scores - bias[:, None, None]).argmax(0)
         return torch.tensor(asked, device=best.device)[best]
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores."""
+        scores = []
         for entry, matrix in zip(self._validation, self._matrices, strict=True):
-            scores = matrix.compute(entry.classes)
-            name = f'val/{entry.config.root.rstrip("/").rsplit("/", 1)[-1]}'
-            self.log(f'{name}/miou', scores.miou, prog_bar=True)
-            self.log(f'{name}/pixel_accuracy', scores.pixel_accuracy, prog_bar=True)
+            metrics = self._gathered(matrix).compute(entry.classes, seen=entry.seen)
+            figures = _figures(metrics)
+            scores.append(figures.get('hiou', figures['miou']))
+            named = {f'val/{entry.title}/{name}': value for name, value in figures.items()}
+            self.log_dict(named, prog_bar=True)
+        if scores:
+            self.log(SCORE, float(np.mean(scores)))
+
+    def _gathered(self, matrix: ConfusionMatrix) -> ConfusionMatrix:
+        """Return the counts of all processes."""
+        counts = torch.from_numpy(matrix.matrix).to(self.device)
+        total = self.trainer.strategy.reduce(counts, reduce_op='sum')
+        return ConfusionMatrix.from_counts(total.cpu().numpy())
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of unions
-        """Return AdamW with a warm-up and a cosine decay to nothing."""
-        schedule = self.config.schedule
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, lr=schedule.learning_rate, weight_decay=schedule.weight_decay
-        )
-        decay = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            schedule.learning_rate,
-            total_steps=schedule.steps + 1,
-            pct_start=schedule.warmup,
-        )
+        """Return AdamW and the learning rate's course."""
+        optimizer = make_optimizer(self.network, self.config)
         return {
             'optimizer': optimizer,
-            'lr_scheduler': {'scheduler': decay, 'interval': 'step'},
+            'lr_scheduler': {
+                'scheduler': make_scheduler(optimizer, self.config.schedule),
+                'interval': 'step',
+            },
         }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is trained only, and say where it comes from."""
+        trained = {_NETWORK + name for name in self.network.trained_names()}
+        state = checkpoint['state_dict']
+        checkpoint['state_dict'] = {key: state[key] for key in state if key in trained}
+        checkpoint['zegclip'] = provenance(self.config)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put back the frozen weights, which checkpoints lack, so that the rest loads strictly."""
+        state = self.state_dict()
+        trained = {_NETWORK + name for name in self.network.trained_names()}
+        found = checkpoint['state_dict']
+        check_keys('The checkpoint', {key: state[key] for key in trained}, found)
+        checkpoint['state_dict'] = {**state, **found}
+
+
+def trained_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the network's weights in a checkpoint of a run, under their own names."""
+    return {key.removeprefix(_NETWORK): value for key, value in checkpoint['state_dict'].items()}
+
+
+def _figures(metrics: SegmentationMetrics) -> dict[str, float]:
+    """Return what is logged of a validation set; figures that do not exist are left out."""
+    figures = {'miou': metrics.miou, 'pixel_accuracy': metrics.pixel_accuracy}
+    if not all(metrics.is_seen.values()):
+        figures |= {
+            'miou_seen': metrics.miou_seen,
+            'miou_unseen': metrics.miou_unseen,
+            'hiou': metrics.hiou,
+        }
+    return {name: value for name, value in figures.items() if not np.isnan(value)}
 
 
 def _crop(labels: Tensor, window: tuple[slice, slice] | None, patch: int) -> Tensor:

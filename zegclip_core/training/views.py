@@ -28,6 +28,7 @@ class Batch(NamedTuple):
         labels: Class indices, uint8 ``(B, H, W)``.
         patch_tokens: The frozen tower's output, float16 ``(B, D, h, w)``, if it is kept.
         image_embedding: Likewise, float16 ``(B, D)``.
+        position: Number of the batch in the run, over all processes; seeds what is random in it.
     """
 
     source: int
@@ -35,6 +36,7 @@ class Batch(NamedTuple):
     labels: Tensor
     patch_tokens: Tensor | None = None
     image_embedding: Tensor | None = None
+    position: int = 0
 
 
 class Views(Protocol):

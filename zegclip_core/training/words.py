@@ -93,11 +93,14 @@ class PhraseTable:
     Args:
         words: The dataset's classes.
         encoder: Encodes them; its templates are used.
+        varied: Whether ``sample`` draws phrases and templates; if not, classes go by their names.
 
     """
 
-    def __init__(self, words: Sequence[ClassWords], encoder: TextEncoder) -> None:
-        self._variants = [_variants(entry, encoder) for entry in words]
+    def __init__(
+        self, words: Sequence[ClassWords], encoder: TextEncoder, *, varied: bool = True
+    ) -> None:
+        self._variants = [_variants(entry, encoder) for entry in words] if varied else []
         self._names = encoder.encode_classes([[entry.name] for entry in words])
 
     def canonical(self, indices: Sequence[int]) -> Tensor:
@@ -109,6 +112,8 @@ class PhraseTable:
 
         Half the time a class goes by its name, averaged over the templates, as in use.
         """
+        if not self._variants:
+            return self.canonical(indices)
         rows = []
         for index in indices:
             if torch.rand((), generator=generator) < 0.5:
@@ -129,3 +134,23 @@ def _variants(entry: ClassWords, encoder: TextEncoder) -> Tensor:
         for template in encoder.templates
     ]
     return torch.cat([averaged, F.normalize(encoder.tower.encode(prompts), dim=-1)])
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """The classes of one training set.
+
+    Attributes:
+        words: What each is called.
+        table: Their text embeddings.
+        unseen: Indices of those that training must not see.
+    """
+
+    words: tuple[ClassWords, ...]
+    table: PhraseTable
+    unseen: frozenset[int] = frozenset()
+
+    @property
+    def seen(self) -> list[int]:
+        """Indices of the classes that training sees."""
+        return [index for index in range(len(self.words)) if index not in self.unseen]

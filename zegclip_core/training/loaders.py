@@ -1,0 +1,129 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What is read in which order: the same for one process or many, whole or resumed."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import lightning
+from torch.utils.data import DataLoader, Dataset, get_worker_info, IterableDataset
+from zegclip_core.training.batches import batch_order
+from zegclip_core.training.config import TrainConfig
+from zegclip_core.training.task import ValidationSet
+from zegclip_core.training.views import Batch, Views
+
+
+class BatchStream(IterableDataset[Batch]):
+    """Batches of several datasets, without end.
+
+    The views of a step are drawn for all processes and accumulated batches together, so that how
+    they are shared out does not change which they are.
+
+    Args:
+        views: The datasets.
+        config: Shares, batch size and seed.
+        step: Steps that a resumed run has done.
+        rank: Which of the processes this is.
+        world: Number of processes.
+
+    """
+
+    def __init__(
+        self, views: Sequence[Views], config: TrainConfig, *, step: int, rank: int, world: int
+    ) -> None:
+        self._views = views
+        self._config = config
+        self._step, self._rank, self._world = step, rank, world
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield batches; of several reading processes each yields its share, in turn."""
+        worker = get_worker_info()
+        first, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for position, source, indices in islice(self._order(), first, None, count):
+            yield self._views[source].batch(source, indices)._replace(position=position)
+
+    def _order(self) -> Iterator[tuple[int, int, list[int]]]:
+        """Yield number, dataset and views of each batch of this process."""
+        schedule = self._config.schedule
+        size = schedule.batch_size
+        parts = schedule.accumulate * self._world
+        steps = batch_order(
+            [len(views) for views in self._views],
+            [source.share for source in self._config.train],
+            batch_size=size * parts,
+            seed=self._config.seed,
+            start=self._step,
+        )
+        for step, (source, indices) in enumerate(steps, start=self._step):
+            for part in range(self._rank, parts, self._world):
+                yield step * parts + part, source, indices[part * size : (part + 1) * size]
+
+
+class WholePictures(Dataset[Batch]):
+    """Single whole pictures, read when they are asked for."""
+
+    def __init__(self, entry: ValidationSet) -> None:
+        """Take a set to validate on."""
+        self._views = entry.views
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._views)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return one picture, as a batch of one."""
+        return self._views.batch(0, [index])
+
+
+class TrainingData(lightning.LightningDataModule):
+    """The loaders of a run, made when the trainer knows its processes and the step to go on from.
+
+    Args:
+        views: What to train on.
+        validation: What to validate on.
+        config: The run.
+
+    """
+
+    def __init__(
+        self, views: Sequence[Views], validation: Sequence[ValidationSet], config: TrainConfig
+    ) -> None:
+        super().__init__()
+        self._views = views
+        self._validation = validation
+        self._config = config
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return the loader of training batches."""
+        trainer = self.trainer
+        if trainer is None:
+            raise RuntimeError('Expected a trainer to ask for the batches, but there is none.')
+        stream = BatchStream(
+            self._views,
+            self._config,
+            step=trainer.global_step,
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+        )
+        return self._loader(stream)
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        """Return a loader of whole pictures for each set."""
+        return [self._loader(WholePictures(entry)) for entry in self._validation]
+
+    def _loader(self, dataset: Dataset[Batch]) -> DataLoader[Batch]:
+        workers = self._config.schedule.workers
+        return DataLoader(
+            dataset, batch_size=None, num_workers=workers, persistent_workers=workers > 0
+        )
