@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 import statistics
+import textwrap
 from typing import Any
 
 from benchmarks.ablation_matrix import BIASES, TITLES, TRANSDUCTIVE
@@ -29,6 +30,7 @@ _COLORS = ('#0072B2', '#E69F00', '#009E73')
 """Of Okabe and Ito's palette, which colour-blind people can tell apart."""
 _HATCHES = ('', '//', '..')
 """What tells the bars apart in black and white."""
+_DOT = {'color': 'black', 'markersize': 2.5, 'alpha': 0.6}
 
 
 @dataclass(frozen=True)
@@ -164,11 +166,13 @@ def draw(rows: Sequence[Row], title: str, path: Path) -> None:
     canvas = Canvas(figsize=(9.5, 7.5), layout='constrained')
     panels = canvas.subplots(len(BIASES), 1, sharey=True, squeeze=False)[:, 0]
     for axes, bias in zip(panels, BIASES, strict=True):
-        how = f'seen scores - {bias:g} (as published)' if bias else 'scores as they are'
-        _panel(axes, [row for row in rows if row.seen_bias == bias], how)
-    panels[0].legend(loc='upper left', ncols=len(NAMES), frameon=False)
-    low, high = panels[0].get_ylim()
-    panels[0].set_ylim(0.0, 1.15 * max(high, -low))  # Room for the legend.
+        how = f'{bias:g} subtracted from the scores of seen classes, as published'
+        own = [row for row in rows if row.seen_bias == bias]
+        _panel(axes, own, how if bias else 'scores as they are')
+    handles, labels = panels[0].get_legend_handles_labels()
+    canvas.legend(handles, labels, loc='outside lower center', ncols=len(NAMES), frameon=False)
+    panels[0].margins(y=0.1)
+    panels[0].set_ylim(bottom=0.0)
     canvas.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(path, dpi=110)
@@ -186,8 +190,8 @@ def _panel(axes: Any, rows: Sequence[Row], title: str) -> None:  # noqa: ANN401 
         _bars(axes, places + shift * width, means, spreads, shift + 1, label)
         for place, figure in zip(places + shift * width, figures, strict=True):
             dots = [100 * value for value in figure.values]
-            axes.plot([place] * len(dots), dots, 'o', color='black', markersize=2.5, alpha=0.6)
-    axes.set_xticks(places, [TITLES[row.key].replace(' ', '\n', 2) for row in rows])
+            axes.plot([place + 0.07] * len(dots), dots, 'o', **_DOT)
+    axes.set_xticks(places, [textwrap.fill(TITLES[row.key], 15) for row in rows])
     axes.set_ylabel('mIoU [%]')
     axes.set_title(title, fontsize='medium', loc='left')
     axes.spines[['top', 'right']].set_visible(False)
