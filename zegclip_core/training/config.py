@@ -18,11 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from zegclip_core.data.catalog import FOLDER
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.errors import ConfigError
-from zegclip_core.training.settings import build, override
+from zegclip_core.training.settings import build, override, read_values
 
 
 @dataclass(frozen=True)
@@ -286,18 +285,15 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a training configuration.
 
     Args:
-        path: YAML file.
+        path: YAML file; ``base`` in it names another one, relative to it, whose settings hold
+            where it has none of its own.
         overrides: ``key=value`` texts, the key with dots (``schedule.steps=100``,
             ``train.0.root=/data``), the value in YAML.
 
     Raises:
         ConfigError: If the file cannot be read, a key is not known, or a value not allowed.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text('utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = ' '.join(str(error).split())
-        raise ConfigError(f'Cannot read the configuration {path}: {reason}.') from error
+    values = read_values(Path(path))
     for text in overrides:
         override(values, text)
     return build(TrainConfig, values, '')

@@ -15,6 +15,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, MISSING
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints, Literal, TypeVar
 
@@ -22,6 +23,39 @@ import yaml
 from zegclip_core.errors import ConfigError
 
 T = TypeVar('T')
+_BASE = 'base'
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Read the settings of a YAML file, on top of those of the file that its ``base`` names.
+
+    Mappings are merged key by key; anything else replaces what the base has.
+
+    Raises:
+        ConfigError: If a file cannot be read or holds no settings.
+    """
+    try:
+        values = yaml.safe_load(path.read_text('utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = ' '.join(str(error).split())
+        raise ConfigError(f'Cannot read the configuration {path}: {reason}.') from error
+    if not isinstance(values, dict):
+        raise ConfigError(f'Expected {path} to be a mapping of settings, but got {values!r}.')
+    base = values.pop(_BASE, None)
+    if base is None:
+        return values
+    if not isinstance(base, str) or (path.parent / base).resolve() == path.resolve():
+        raise ConfigError(f'Expected {_BASE} in {path} to name another file, but got {base!r}.')
+    return _merged(read_values(path.parent / base), values)
+
+
+def _merged(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings on top of others."""
+    merged = dict(base)
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merged(base[key], value) if both else value
+    return merged
 
 
 def override(values: Any, text: str) -> None:  # noqa: ANN401 - whatever YAML holds
