@@ -64,14 +64,15 @@ def run(args: argparse.Namespace) -> int:
     """Convert; returns 0."""
     from zegclip_core.checkpoint import save_checkpoint
     from zegclip_core.errors import CheckpointError
-    from zegclip_core.loading import build_network, SUFFIX
+    from zegclip_core.loading import build_network, build_text_tower, SUFFIX
     from zegclip_core.published import load_published
 
     if Path(args.target).suffix != SUFFIX:
         raise CheckpointError(f'Expected a target NAME{SUFFIX}, but got {args.target!r}.')
     published = load_published(args.source)
-    # Building the model checks every key before anything is written.
+    # Building the model and its text tower checks every key before anything is written.
     network = build_network(published, where=args.source)
+    build_text_tower(published, where=args.source)
     checkpoint = _with_choices(published, args, network.trained_names())
     save_checkpoint(checkpoint, args.target)
     sys.stdout.write(f'Wrote {args.target}\n')
