@@ -11,23 +11,45 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Score a segmenter on a folder of pictures and masks, exactly as it labels pictures in use."""
+"""Score a segmenter on pictures with masks, exactly as it labels pictures in use."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import time
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
-from zegclip_core.data.folder import FolderDataset
+from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import asked_classes
-from zegclip_core.errors import DataError
+from zegclip_core.evaluating.choices import parse_renames
 from zegclip_core.metrics import ConfusionMatrix, SegmentationMetrics
-from zegclip_core.segmentation import LabelArray, UNLABELLED
-from zegclip_core.segmenter import Segmenter
+from zegclip_core.segmentation import LabelArray, Segmentation, UNLABELLED
+from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 from zegclip_core.vocabulary import Vocabulary
+
+__all__ = ['LOW_SCORE', 'Evaluation', 'PictureScore', 'evaluate', 'parse_renames']
+
+LOW_SCORE = 0.05
+"""A best score below this says that the model finds none of the words in a pixel."""
+
+
+@dataclass(frozen=True)
+class PictureScore:
+    """How well one picture was labelled.
+
+    Attributes:
+        index: Its place in the dataset.
+        miou: Mean IoU over the classes that its mask holds.
+        pixel_accuracy: Share of its labelled pixels that got their class.
+        labels: What the model said, as class indices of the dataset, uint8 ``(H, W)``.
+    """
+
+    index: int
+    miou: float
+    pixel_accuracy: float
+    labels: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -38,11 +60,18 @@ class Evaluation:
         metrics: The figures.
         images: Number of pictures.
         seconds: Time that labelling took, without reading files, in seconds.
+        confusion: The pixel counts that the figures come from.
+        low_scores: Share of the counted pixels whose best score is below ``LOW_SCORE``; nan if no
+            pixel was counted.
+        worst: The pictures with the least mean IoU, the worst first, as many as were asked for.
     """
 
     metrics: SegmentationMetrics
     images: int
     seconds: float
+    confusion: ConfusionMatrix
+    low_scores: float
+    worst: tuple[PictureScore, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for a JSON file."""
@@ -53,36 +82,16 @@ class Evaluation:
         }
 
 
-def parse_renames(text: str, classes: Sequence[str]) -> dict[str, str]:
-    """Read other words for classes.
-
-    Args:
-        text: ``car=automobile, tree=bushes``; empty for none.
-        classes: The dataset's classes.
-
-    Raises:
-        DataError: If the text has another form or names an unknown class.
-    """
-    renames = {}
-    for part in (part.strip() for part in text.split(',') if part.strip()):
-        name, equals, word = (piece.strip() for piece in part.partition('='))
-        if not equals or not word or name not in classes:
-            raise DataError(
-                f'Expected other words as class=word with a class of {", ".join(classes)}, '
-                f'but got {part!r}.'
-            )
-        renames[name] = word
-    return renames
-
-
 def evaluate(
     segmenter: Segmenter,
-    dataset: FolderDataset,
+    dataset: Pictures,
     indices: Iterable[int],
     *,
-    renames: Mapping[str, str] | None = None,
+    words: Vocabulary | None = None,
     absent: int = -1,
     seen: Sequence[str] | None = None,
+    bias: Mapping[str, float] | None = None,
+    worst: int = 0,
 ) -> Evaluation:
     """Label pictures and compare with their masks.
 
@@ -90,26 +99,101 @@ def evaluate(
         segmenter: What to score.
         dataset: The pictures.
         indices: Which of them.
-        renames: Other words to ask for, by class name.
+        words: What to ask for, one entry for each class of the dataset; ``None`` for its names.
         absent: Classes to ask for beside those in a picture; -1 asks for all.
         seen: Names of the classes that training saw; ``None`` for all.
+        bias: What is subtracted from the scores of classes, by the dataset's name of the class
+            whatever it is asked for as; ``None`` takes the model's.
+        worst: How many of the worst pictures to return.
 
     Returns:
         The scores; a pixel left unlabelled counts as wrong, one unlabelled in the mask not at all.
 
     """
-    words = [(renames or {}).get(name, name) for name in dataset.classes]
-    matrix = ConfusionMatrix(len(words))
-    chosen, seconds = list(indices), 0.0
-    for index in tqdm(chosen, desc=f'evaluating on {dataset.root.name}'):
+    asking = _Asking(segmenter, dataset.classes, words, bias)
+    tally = _Tally(len(dataset.classes), worst)
+    chosen = list(indices)
+    for index in tqdm(chosen, desc=f'evaluating on {dataset.title}'):
         sample = dataset[index]
-        asked = asked_classes(sample.labels, len(words), absent)
-        vocabulary = Vocabulary.from_names([words[k] for k in asked])
+        # Sorted, since of equal scores the first class wins: the present ones must not be first.
+        asked = sorted(asked_classes(sample.labels, len(dataset.classes), absent))
+        encoded = asking.encoded(asked)
         start = time.perf_counter()
-        labels = segmenter.segment(sample.image, vocabulary).labels
-        seconds += time.perf_counter() - start
-        matrix.update(_dataset_ids(labels, asked), sample.labels)
-    return Evaluation(matrix.compute(dataset.classes, seen=seen), len(chosen), seconds)
+        found = segmenter.segment(sample.image, encoded)
+        tally.seconds += time.perf_counter() - start
+        tally.add(index, found, _dataset_ids(found.labels, asked), sample.labels)
+    return tally.result(dataset.classes, seen, len(chosen))
+
+
+class _Asking:
+    """Encodes the words for some of the classes, with the bias of each class."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        classes: Sequence[str],
+        words: Vocabulary | None,
+        bias: Mapping[str, float] | None,
+    ) -> None:
+        settings = segmenter.settings
+        if bias is None:
+            bias = dict.fromkeys(settings.seen_classes, settings.seen_bias)
+        self._segmenter = segmenter
+        self._words = (words or Vocabulary.from_names(classes)).classes
+        self._bias = [bias.get(name, 0.0) for name in classes]
+        self._last: tuple[list[int], EncodedVocabulary] | None = None
+
+    def encoded(self, asked: list[int]) -> EncodedVocabulary:
+        """Return the words of some classes, encoded."""
+        if self._last is None or self._last[0] != asked:
+            plain = self._segmenter.encode(Vocabulary(tuple(self._words[k] for k in asked)))
+            bias = plain.bias.new_tensor([self._bias[k] for k in asked])
+            self._last = asked, replace(plain, bias=bias)
+        return self._last[1]
+
+
+class _Tally:
+    """Counts pixels over the whole set."""
+
+    def __init__(self, classes: int, worst: int) -> None:
+        self.seconds = 0.0
+        self._confusion = ConfusionMatrix(classes)
+        self._low = 0
+        self._keep = worst
+        self._worst: list[PictureScore] = []
+
+    def add(
+        self,
+        index: int,
+        found: Segmentation,
+        labels: npt.NDArray[np.uint8],
+        truth: npt.NDArray[np.uint8],
+    ) -> None:
+        """Count one picture; one whose mask labels no pixel cannot be among the worst."""
+        picture = ConfusionMatrix(self._confusion.num_classes)
+        picture.update(labels, truth)
+        self._confusion.merge(picture)
+        known = truth != UNLABELLED
+        self._low += int(np.count_nonzero(found.scores[known] < LOW_SCORE))
+        present = picture.matrix.any(axis=1)
+        if self._keep and present.any():
+            miou = float(picture.iou()[present].mean())
+            score = PictureScore(index, miou, picture.accuracy(), labels)
+            self._worst = sorted([*self._worst, score], key=lambda entry: entry.miou)[: self._keep]
+
+    def result(
+        self, classes: Sequence[str], seen: Sequence[str] | None, images: int
+    ) -> Evaluation:
+        """Return the figures of all that was counted."""
+        counted = int(self._confusion.matrix.sum())
+        return Evaluation(
+            metrics=self._confusion.compute(classes, seen=seen),
+            images=images,
+            seconds=self.seconds,
+            confusion=self._confusion,
+            low_scores=self._low / counted if counted else float('nan'),
+            worst=tuple(self._worst),
+        )
 
 
 def _dataset_ids(labels: LabelArray, asked: Sequence[int]) -> npt.NDArray[np.uint8]:

@@ -24,7 +24,35 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from zegclip_core.errors import ImageError
+from zegclip_core.errors import ConfigError, ImageError
+
+
+def check_output(option: str, name: str | None, suffix: str = '') -> Path | None:
+    """Refuse a file that cannot be written, before minutes have gone into what it is to hold.
+
+    Args:
+        option: What the user named it with, for the message.
+        name: Where it is to be; ``None`` if it is not wanted.
+        suffix: How its name must end; empty if in any way.
+
+    Raises:
+        ConfigError: If it ends in another way or is a folder, or its folder cannot be written to.
+    """
+    if name is None:
+        return None
+    path = Path(name).expanduser()
+    if suffix and path.suffix.lower() != suffix:
+        raise ConfigError(
+            f'Expected {option} to be a file that ends in {suffix}, but got {name!r}.'
+        )
+    if not path.name or path.is_dir():
+        raise ConfigError(f'Expected {option} to be a file, but {name!r} is a folder.')
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(f'Expected a folder for {option}, but {path.parent} is none.')
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f'Expected a folder for {option} that can be written to, not {folder}.')
+    return path
 
 
 @contextmanager

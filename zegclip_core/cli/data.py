@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from zegclip_core.data.check import Report
 
 _DESCRIPTION = """\
@@ -61,17 +62,18 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check a dataset; returns 1 if something is wrong with it, else 0."""
+    from zegclip_core.cli._outputs import check_output
     from zegclip_core.data.check import check_part, expected_parts, histogram
 
-    _check_sheet(args.sheet)
+    sheet = check_output('--sheet', args.sheet, '.png')
     reports = []
     for expected in expected_parts(args.folder, args.split, args.part):
         report = check_part(expected)
         reports.append(report)
         sys.stdout.write(f'{expected.part}: {len(report.good)} good pictures\n')
         sys.stdout.write(f'{histogram(report)}{_faults(report)}\n')
-    if args.sheet:
-        _write_sheet(args.sheet, reports)
+    if sheet:
+        _write_sheet(sheet, reports)
     return 1 if any(report.faults for report in reports) else 0
 
 
@@ -86,25 +88,13 @@ def _faults(report: Report) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _check_sheet(name: str | None) -> None:
-    """Refuse a file for the sheet before minutes have gone into reading."""
-    from zegclip_core.errors import ConfigError
-
-    if name is None:
-        return
-    if Path(name).suffix.lower() != '.png':
-        raise ConfigError(f'Expected --sheet to be a file that ends in .png, but got {name!r}.')
-    if not Path(name).absolute().parent.is_dir():
-        raise ConfigError(f'Expected a folder for --sheet, but {Path(name).parent} is none.')
-
-
-def _write_sheet(name: str, reports: Sequence[Report]) -> None:
+def _write_sheet(path: Path, reports: Sequence[Report]) -> None:
     """Write the sheet, if there is anything to show."""
-    from PIL import Image
+    from zegclip_core.cli._outputs import write_png
     from zegclip_core.data.sheet import contact_sheet
 
     if not any(report.good for report in reports):
         sys.stdout.write('No sheet was drawn, as no picture can be used.\n')
         return
-    Image.fromarray(contact_sheet(reports)).save(name)
-    sys.stdout.write(f'Wrote {name}\n')
+    write_png(path, contact_sheet(reports))
+    sys.stdout.write(f'Wrote {path}\n')

@@ -16,33 +16,54 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
 
-from zegclip_core.cli._model import add_model_options, load_segmenter
+from zegclip_core.cli._model import add_model_options, fraction, load_segmenter
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from zegclip_core.data.folder import Pictures
     from zegclip_core.evaluation import Evaluation
 
 _DESCRIPTION = """\
-Score a model on a folder of pictures and masks (images/SPLIT/, labels/SPLIT/*.png, classes.txt).
-Scored are the labels that `zegclip segment` writes: a pixel that the model leaves unlabelled
-counts as wrong; one that is unlabelled in the mask does not count.
+Score a model on pictures with masks. Scored are the labels that `zegclip segment` writes: a pixel
+that the model leaves unlabelled counts as wrong; one that is unlabelled in the mask does not
+count. Unless told otherwise, the classes that the model's training saw count as seen, and all if
+it saw none of these.
 """
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add this command to the parser of ``zegclip``."""
     parser = subparsers.add_parser('evaluate', help='score a model', description=_DESCRIPTION)
+    _add_data_options(parser)
+    _add_class_options(parser)
+    parser.add_argument('--mode', default='whole', choices=('whole', 'slide'))
+    add_model_options(parser)
+    parser.add_argument('--json', metavar='FILE', help='also write the figures there')
+    parser.add_argument(
+        '--worst', metavar='FILE', help='also draw the worst pictures there, as PNG'
+    )
+    parser.add_argument(
+        '--confusion', metavar='FILE', help='also draw the confusion matrix there, as PNG'
+    )
+    parser.set_defaults(run=run)
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', required=True, metavar='DIR', help='folder of the dataset')
     parser.add_argument('--split', default='val', help='part of it (default: %(default)s)')
     parser.add_argument(
-        '--hold-out', type=int, default=0, metavar='N', help='only every N-th picture'
+        '--dataset',
+        default='folder',
+        metavar='NAME',
+        help='what lies there: voc12, coco_stuff164k, context59, context60, a YAML file like '
+        'theirs, or folder: images/, labels/ and classes.txt (default: %(default)s)',
     )
     parser.add_argument(
-        '--rename', default='', metavar='WORDS', help='other words: "car=automobile, ..."'
+        '--hold-out', type=int, default=0, metavar='N', help='only every N-th picture'
     )
     parser.add_argument(
         '--absent',
@@ -51,36 +72,96 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         metavar='N',
         help='ask for the classes in a picture and N others (default: for all)',
     )
-    parser.add_argument('--mode', default='whole', choices=('whole', 'slide'))
-    add_model_options(parser)
-    parser.add_argument('--json', metavar='FILE', help='also write the figures there')
-    parser.set_defaults(run=run)
+
+
+def _add_class_options(parser: argparse.ArgumentParser) -> None:
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument(
+        '--rename', default='', metavar='WORDS', help='other words: "car=automobile, ..."'
+    )
+    words.add_argument(
+        '--classes-file', metavar='FILE', help='words for all classes, in their order, one a line'
+    )
+    for kind in ('seen', 'unseen'):
+        parser.add_argument(
+            f'--{kind}',
+            default='',
+            metavar='CLASSES',
+            help=f'the {kind} classes: "car, tree", a split of the dataset (zegclip), or all',
+        )
+    parser.add_argument(
+        '--seen-bias',
+        type=fraction,
+        metavar='X',
+        help="what the scores of seen classes are lowered by (default: the model's)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; returns 0."""
-    from zegclip_core.data.folder import FolderDataset
-    from zegclip_core.data.views import split_indices
-    from zegclip_core.evaluation import evaluate, parse_renames
+    from zegclip_core.cli._outputs import check_output, write_json
+    from zegclip_core.cli._scores import scores_table, warn_of_symptoms
+    from zegclip_core.data.catalog import open_dataset
 
-    dataset = FolderDataset(args.data, args.split)
-    renames = parse_renames(args.rename, dataset.classes)
-    segmenter = load_segmenter(args, mode=args.mode)
-    indices = split_indices(len(dataset), args.hold_out, held_out=True)
-    result = evaluate(segmenter, dataset, indices, renames=renames, absent=args.absent)
-    if args.json:
-        Path(args.json).write_text(json.dumps(result.to_dict(), indent=2) + '\n', 'utf-8')
-    sys.stdout.write(_table(result))
+    files = {
+        'json': check_output('--json', args.json),
+        'worst': check_output('--worst', args.worst, '.png'),
+        'confusion': check_output('--confusion', args.confusion, '.png'),
+    }
+    if files['confusion']:
+        import matplotlib  # noqa: F401 - if it is missing, that is said now
+    dataset = open_dataset(args.data, args.dataset, args.split)
+    result = _evaluate(args, dataset, drawn=files['worst'] is not None)
+    sys.stdout.write(scores_table(result))
+    warn_of_symptoms(result)
+    if files['json']:
+        write_json(files['json'], result.to_dict())
+    _draw(dataset, result, files['worst'], files['confusion'])
     return 0
 
 
-def _table(result: Evaluation) -> str:
-    """Return the figures as text."""
-    metrics = result.metrics
-    lines = [f'{name:24} {value:6.3f}' for name, value in metrics.iou.items()]
-    lines += [
-        f'{"mIoU":24} {metrics.miou:6.3f}',
-        f'{"pixel accuracy":24} {metrics.pixel_accuracy:6.3f}',
-        f'{result.images} pictures, {result.seconds / max(result.images, 1):.3f} s each',
-    ]
-    return '\n'.join(lines) + '\n'
+def _evaluate(args: argparse.Namespace, dataset: Pictures, *, drawn: bool) -> Evaluation:
+    """Score the model; what can be refused without it is refused before it is loaded."""
+    from zegclip_core.evaluating.choices import choose_seen, chosen_words
+
+    words = chosen_words(dataset.classes, args.rename, args.classes_file)
+    chosen = {'seen': args.seen, 'unseen': args.unseen}
+    choose_seen(args.dataset, dataset.classes, **chosen)
+    segmenter = load_segmenter(args, mode=args.mode)
+    from zegclip_core.data.views import split_indices
+    from zegclip_core.evaluating.worst import PICTURES
+    from zegclip_core.evaluation import evaluate
+
+    settings = segmenter.settings
+    seen = choose_seen(args.dataset, dataset.classes, **chosen, known=settings.seen_classes)
+    bias = None
+    if any(chosen.values()) or args.seen_bias is not None:
+        amount = settings.seen_bias if args.seen_bias is None else args.seen_bias
+        bias = dict.fromkeys(seen, amount)
+    return evaluate(
+        segmenter,
+        dataset,
+        split_indices(len(dataset), args.hold_out, held_out=True),
+        words=words,
+        absent=args.absent,
+        seen=seen,
+        bias=bias,
+        worst=PICTURES if drawn else 0,
+    )
+
+
+def _draw(
+    dataset: Pictures, result: Evaluation, worst: Path | None, confusion: Path | None
+) -> None:
+    """Draw the pictures that were asked for."""
+    from zegclip_core.cli._outputs import replacing, write_png
+
+    if worst and result.worst:
+        from zegclip_core.evaluating.worst import worst_sheet
+
+        write_png(worst, worst_sheet(dataset, result.worst))
+    if confusion:
+        from zegclip_core.evaluating.confusion_picture import save_confusion
+
+        with replacing(confusion) as partial:
+            save_confusion(result, partial)
