@@ -82,11 +82,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def chart_name(name: str, data: str) -> str:
+    """Return the file name of the chart of a set's models on a dataset."""
+    return '-'.join(dict.fromkeys(('results', name, data))) + '.png'
+
+
 def report(name: str, runs: Sequence[dict[str, Any]], images: Path) -> dict[str, str]:
     """Draw the charts, and return the text of each dataset.
 
     Args:
-        name: What the charts' names begin with.
+        name: Which configurations.
         runs: What is known of each finished run.
         images: Folder of the charts.
 
@@ -94,7 +99,7 @@ def report(name: str, runs: Sequence[dict[str, Any]], images: Path) -> dict[str,
     rows, texts = aggregate(runs), {}
     for data in datasets(rows):
         own = [row for row in rows if row.data == data]
-        draw(own, _title(own), images / f'results-{name}-{data}.png')
+        draw(own, _title(own), images / chart_name(name, data))
         texts[data] = table_of(own)
     return texts
 
@@ -110,7 +115,7 @@ def page_text(name: str, texts: dict[str, str], runs: Sequence[dict[str, Any]]) 
     """Return what stands in the page: for each dataset table and chart, and all commands."""
     parts = [
         f'On `{data}`, in %:\n\n{text}\n\n'
-        f'![Seen, unseen and harmonic mean IoU on {data}](images/results-{name}-{data}.png)'
+        f'![Seen, unseen and harmonic mean IoU on {data}](images/{chart_name(name, data)})'
         for data, text in texts.items()
     ]
     seeds = 'Commands of the first seed; another seed has its own `seed=` and `name=`:'

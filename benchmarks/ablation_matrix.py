@@ -19,10 +19,10 @@ import hashlib
 import json
 from pathlib import Path
 
-import yaml
 from zegclip_core.data.catalog import FOLDER, open_dataset, unseen_of
 from zegclip_core.errors import ConfigError
 from zegclip_core.training.config import load_config, TrainConfig, ValidationConfig
+from zegclip_core.training.settings import read_values
 
 STEPS = {
     '1': '(1) frozen tower',
@@ -158,7 +158,7 @@ class Matrix:
 
 def _digest(path: Path, settings: Sequence[str]) -> str:
     """Return what tells a configuration from others, whatever its comments say."""
-    values = json.dumps([yaml.safe_load(path.read_text('utf-8')), settings], sort_keys=True)
+    values = json.dumps([read_values(path), settings], sort_keys=True)
     return hashlib.sha256(values.encode()).hexdigest()[:8]
 
 

@@ -166,9 +166,12 @@ def draw(rows: Sequence[Row], title: str, path: Path) -> None:
     canvas = Canvas(figsize=(9.5, 7.5), layout='constrained')
     panels = canvas.subplots(len(BIASES), 1, sharey=True, squeeze=False)[:, 0]
     for axes, bias in zip(panels, BIASES, strict=True):
-        how = f'{bias:g} subtracted from the scores of seen classes, as published'
-        own = [row for row in rows if row.seen_bias == bias]
-        _panel(axes, own, how if bias else 'scores as they are')
+        how = (
+            f'{bias:g} subtracted from the scores of seen classes'
+            if bias
+            else 'scores as they are'
+        )
+        _panel(axes, [row for row in rows if row.seen_bias == bias], how)
     handles, labels = panels[0].get_legend_handles_labels()
     canvas.legend(handles, labels, loc='outside lower center', ncols=len(NAMES), frameon=False)
     panels[0].margins(y=0.1)

@@ -18,10 +18,11 @@ import json
 from pathlib import Path
 import shlex
 import statistics
+import subprocess
 import sys
 from typing import Any
 
-from benchmarks import ablation
+from benchmarks import ablation, ablation_runs
 from benchmarks.ablation_matrix import Job, Matrix, STEPS
 from benchmarks.ablation_report import aggregate, draw, Figure, table_of
 from benchmarks.ablation_runs import execute, finish, is_finished, RunError
@@ -156,13 +157,17 @@ def test_finished_runs_are_not_run_again(configs: Path) -> None:
     assert len(results(configs)['runs']) == 2
 
 
-@pytest.mark.parametrize('change', ['override', 'file', 'model'])
+@pytest.mark.parametrize('change', ['override', 'file', 'base', 'model'])
 def test_another_configuration_is_another_run(configs: Path, change: str) -> None:
-    start(configs, Program(), '--steps-of-figure', '1', '--seeds', '0')
     path, settings = configs / 'camvid-1.yaml', []
+    if change == 'base':
+        path.rename(configs / 'base.yaml')
+        path.write_text('base: base.yaml\n', encoding='utf-8')
+        path = configs / 'base.yaml'
+    start(configs, Program(), '--steps-of-figure', '1', '--seeds', '0')
     if change == 'override':
         settings = ['schedule.steps=9']
-    elif change == 'file':
+    elif change != 'model':
         text = path.read_text(encoding='utf-8')
         path.write_text(text.replace('steps: 8', 'steps: 9'), encoding='utf-8')
     else:
@@ -304,3 +309,28 @@ def test_a_process_that_is_killed_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(RunError, match=r'^ended by SIGKILL$'):
         execute(['zegclip', 'train'], tmp_path / 'a.log')
     assert (tmp_path / 'a.log').read_text(encoding='utf-8') == 'on its way\n'
+
+
+def test_ctrl_c_reaches_the_process_and_its_end_is_awaited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / 'python'
+    lines = ['#!/bin/sh', "trap 'echo saved; exit 1' INT", 'echo ready', 'while :; do sleep 0.05']
+    program.write_text('\n'.join([*lines, 'done', '']), encoding='utf-8')
+    program.chmod(0o755)
+    forward, calls = ablation_runs._forward, []
+
+    def interrupted(process: subprocess.Popen[bytes], log: int) -> None:
+        calls.append(process)
+        if len(calls) > 1:
+            return forward(process, log)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b'ready\n'
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, 'executable', str(program))
+    monkeypatch.setattr(ablation_runs, '_forward', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        execute(['zegclip', 'train'], tmp_path / 'a.log')
+    assert (tmp_path / 'a.log').read_text(encoding='utf-8') == 'saved\n'
+    assert calls[0].returncode == 1
