@@ -14,6 +14,8 @@
 """Views as the published code draws them: against slow statements of the same rules in NumPy."""
 
 import colorsys
+from pathlib import Path
+import re
 
 import cv2
 from hypothesis import given
@@ -24,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import tv_tensors
+import yaml
 from zegclip_core.data import augment
 from zegclip_core.data.augment import distorted, padded, random_crop, scaled, scaled_size
 from zegclip_core.data.folder import IGNORED, Sample
@@ -325,6 +328,9 @@ def test_a_setting_that_cannot_be_is_named(values: dict[str, object], expected: 
             ViewConfig((32, 32), 'mine')
 
 
-def test_the_published_range_is_allowed_where_it_is_a_factor() -> None:
-    values = {'size': [512, 512], 'pipeline': 'published', 'scale': [0.5, 2.0]}
-    assert build(ViewConfig, values, 'views').cat_max_ratio == 0.75
+def test_the_page_on_datasets_shows_the_published_views() -> None:
+    page = (Path(__file__).parent.parent / 'docs' / 'datasets.md').read_text('utf-8')
+    (block,) = re.findall(r'^```yaml\nviews:(.*?)^```', page, re.DOTALL | re.MULTILINE)
+    config = build(ViewConfig, yaml.safe_load(block), 'views')
+    assert config == ViewConfig((512, 512), 'published', scale=(0.5, 2.0), cat_max_ratio=0.75)
+    assert config == ViewConfig((512, 512), 'published', scale=(0.5, 2.0))

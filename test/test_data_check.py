@@ -262,7 +262,8 @@ def test_the_page_on_datasets_is_true(
     monkeypatch.chdir(tmp_path)
     exec(compile(code, 'datasets.md', 'exec'), {})
     assert 'tvmonitor' in capsys.readouterr().out
-    (block,) = re.findall(r'^```sh\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
+    block, training = re.findall(r'^```sh\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
+    assert (PAGE.parent.parent / shlex.split(training)[-1]).is_file()
     codes = []
     for line in block.splitlines():
         program, *arguments = shlex.split(line)

@@ -14,13 +14,15 @@
 """The dataset ``shapes``: masks, classes, what is unseen, and that pictures follow from seeds."""
 
 import colorsys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from zegclip_core.data.catalog import open_dataset, unseen_of
+from zegclip_core.data.check import expected_parts
 from zegclip_core.data.folder import IGNORED, Pictures, Sample
-from zegclip_core.data.shapes import CLASSES, COLORS, SHAPES, UNSEEN
+from zegclip_core.data.shapes import CLASSES, COLORS, PARTS, SHAPES, SIDE, UNSEEN
 from zegclip_core.errors import DataError
 
 
@@ -129,3 +131,14 @@ def test_what_is_not_there_is_refused() -> None:
             dataset[index]
     with pytest.raises(DataError, match=r'folder, .*voc12, shapes or a YAML file'):
         open_dataset('', 'shape', 'val')
+    with pytest.raises(DataError, match='shapes is made on the fly'):
+        expected_parts('.', 'shapes')
+
+
+def test_the_page_on_datasets_says_how_it_is() -> None:
+    page = (Path(__file__).parent.parent / 'docs' / 'datasets.md').read_text('utf-8')
+    parts = ', '.join(f'`{part}`: {count}' for part, count in PARTS.items())
+    assert f'| {len(CLASSES)} | {parts} | `combinations`: {len(UNSEEN["combinations"])} |' in page
+    assert f'{SIDE}x{SIDE} pixels' in page
+    for words in (COLORS, SHAPES, UNSEEN['combinations']):
+        assert ', '.join(words) in page

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
-from zegclip_core.data.catalog import FOLDER, load_spec
+from zegclip_core.data.catalog import FOLDER, load_spec, SHAPES
 from zegclip_core.data.folder import (
     folder_pairs,
     IGNORED,
@@ -93,6 +93,8 @@ def expected_parts(root: str | Path, name: str, parts: Sequence[str] = ()) -> li
     Raises:
         DataError: If the dataset or a part is not known, or the folders do not lie as expected.
     """
+    if name == SHAPES:
+        raise DataError(f'Expected a dataset of files to check, but {SHAPES} is made on the fly.')
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise DataError(f'Expected a folder with a dataset, but {folder} is none.')
