@@ -23,7 +23,6 @@ from zegclip_core.data.catalog import FOLDER, open_dataset, unseen_of
 from zegclip_core.errors import ConfigError
 from zegclip_core.training.config import load_config, TrainConfig, ValidationConfig
 from zegclip_core.training.settings import read_values
-from zegclip_core.training.settings import read_values
 
 STEPS = {
     '1': '(1) frozen tower',
