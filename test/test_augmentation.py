@@ -53,7 +53,8 @@ def places(height: int, width: int) -> np.ndarray:
 def blobs(height: int = 60, width: int = 90) -> Sample:
     """Return a picture of a bright rectangle, which is class 1, on black, which is class 0."""
     labels = np.zeros((height, width), np.uint8)
-    labels[height // 4 : height // 2, width // 6 : width // 2] = 1
+    top, bottom, left, right = height // 4, height // 2, width // 6, width // 2
+    labels[top:bottom, left:right] = 1
     return Sample(np.repeat(labels[..., None] * np.uint8(255), 3, axis=2), labels, 'blobs')
 
 
@@ -107,6 +108,11 @@ def test_pictures_are_scaled_as_opencv_does(ratio: float) -> None:
     assert (found_labels.numpy() == labels).mean() > 0.97
 
 
+def part(values: np.ndarray, top: int, left: int) -> np.ndarray:
+    """Return 16 x 16 pixels."""
+    return values[top:][:16, left:][:, :16]
+
+
 def is_mixed(labels: np.ndarray, cat_max_ratio: float) -> bool:
     """Return whether the published code would take this part."""
     shares = [np.sum(labels == value) for value in range(255)]
@@ -118,21 +124,18 @@ def test_a_part_is_drawn_again_up_to_ten_times() -> None:
     labels[:15, :15] = 1
     labels[:6] = IGNORED  # Does not count, else more parts would do.
     boxes = [(top, left) for top in range(25) for left in range(25)]
-    good = {(t, k) for t, k in boxes if is_mixed(labels[t : t + 16, k : k + 16], 0.75)}
+    good = {(t, k) for t, k in boxes if is_mixed(part(labels, t, k), 0.75)}
     share = len(good) / len(boxes)
     assert 0.05 < share < 0.2
     for cat_max_ratio, draws in ((0.75, 11), (1.0, 1)):
         hits = 0
         for seed in range(300):
-            parts = random_crop(
+            image, cut = random_crop(
                 joint(places(40, 40), labels), (16, 16), cat_max_ratio, generator(seed)
             )
-            place = (int(parts[0][0, 0, 0]), int(parts[0][1, 0, 0]))
-            top, left = place
-            assert np.array_equal(parts[1], labels[top : top + 16, left : left + 16])
-            assert np.array_equal(
-                parts[0].permute(1, 2, 0), places(40, 40)[top : top + 16, left : left + 16]
-            )
+            place = (int(image[0, 0, 0]), int(image[1, 0, 0]))
+            assert np.array_equal(cut, part(labels, *place))
+            assert np.array_equal(image.permute(1, 2, 0), part(places(40, 40), *place))
             hits += place in good
         assert hits / 300 == pytest.approx(1 - (1 - share) ** draws, abs=0.09)
 
@@ -191,6 +194,8 @@ def test_a_view_follows_from_its_seed_alone() -> None:
 
 
 class _Views(torch.utils.data.Dataset[Tensor]):
+    """Views of one picture, each with its number as the seed."""
+
     def __len__(self) -> int:
         return 6
 
