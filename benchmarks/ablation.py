@@ -20,6 +20,7 @@ comes of it. A matrix that was stopped goes on where it stopped.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+import signal
 import sys
 from typing import Any
 
@@ -171,6 +172,8 @@ def main(arguments: Sequence[str] | None = None, call: Execute = execute) -> int
     matrix = Matrix(
         options.set, rows, options.seeds, options.out, tuple(options.settings), options.configs
     )
+    # A shell that starts this in the background has it, and all that it starts, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         jobs = matrix.jobs()
         with interruptible():

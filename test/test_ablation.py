@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import json
 from pathlib import Path
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -334,3 +335,12 @@ def test_ctrl_c_reaches_the_process_and_its_end_is_awaited(
         execute(['zegclip', 'train'], tmp_path / 'a.log')
     assert (tmp_path / 'a.log').read_text(encoding='utf-8') == 'saved\n'
     assert calls[0].returncode == 1
+
+
+def test_started_in_the_background_it_does_not_ignore_ctrl_c(configs: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # As shells do.
+    try:
+        start(configs, Program(), '--steps-of-figure', '1', '--seeds', '0')
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
