@@ -194,6 +194,8 @@ def test_a_run_whose_scoring_was_stopped_is_not_trained_again(configs: Path) -> 
 
 def test_time_of_a_stopped_training_counts_and_it_goes_on(configs: Path) -> None:
     class Stopped(Program):
+        """Is interrupted at once."""
+
         def __call__(self, command: Sequence[str], log: Path) -> None:
             raise KeyboardInterrupt
 
