@@ -13,6 +13,7 @@
 # limitations under the License.
 """``zegclip evaluate``: the labels of ``zegclip segment``, scored for seen and unseen classes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 import json
 import math
@@ -99,9 +100,11 @@ def scores(tmp_path: Path, data: Path, model: str, *options: str) -> dict:
     return json.loads(out.read_text())
 
 
-def slow_figures(pairs: list[tuple[np.ndarray, np.ndarray]], seen: set[int]) -> dict:
+def slow_figures(
+    pairs: list[tuple[np.ndarray, np.ndarray]], seen: set[int], names: Sequence[str] = CLASSES
+) -> dict:
     """Count pixel by pixel over all pictures, and average."""
-    both, guessed, real = [0] * 4, [0] * 4, [0] * 4
+    both, guessed, real = ([0] * len(names) for _ in range(3))
     for predicted, truth in pairs:
         for guess, label in zip(predicted.ravel().tolist(), truth.ravel().tolist(), strict=True):
             if label == 255:
@@ -112,7 +115,7 @@ def slow_figures(pairs: list[tuple[np.ndarray, np.ndarray]], seen: set[int]) -> 
             both[label] += guess == label
     iou = [b / (g + r - b) if g + r else math.nan for b, g, r in zip(both, guessed, real)]  # noqa: B905
     one, other = (
-        float(np.nanmean([iou[k] for k in range(4) if (k in seen) == wanted]))
+        float(np.nanmean([iou[k] for k in range(len(names)) if (k in seen) == wanted]))
         for wanted in (True, False)
     )
     return {
@@ -121,7 +124,7 @@ def slow_figures(pairs: list[tuple[np.ndarray, np.ndarray]], seen: set[int]) -> 
         'miou_seen': one,
         'miou_unseen': other,
         'hiou': 2 * one * other / (one + other),
-        'iou': dict(zip(CLASSES, iou, strict=True)),
+        'iou': dict(zip(names, iou, strict=True)),
     }
 
 

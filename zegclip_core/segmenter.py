@@ -62,18 +62,31 @@ class EncodedVocabulary:
     thresholds: Tensor
 
 
-def working_size(height: int, width: int, *, short_side: int, patch_size: int) -> tuple[int, int]:
-    """Return the ``(H, W)`` in whole patches at which an image is looked at.
+def working_size(
+    height: int, width: int, *, short_side: int, patch_size: int, window: int | None = None
+) -> tuple[int, int]:
+    """Return the ``(H, W)`` at which an image is looked at.
 
     The short side becomes ``short_side`` and the aspect is kept, except for extreme shapes, whose
     area and longer side are capped.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Likewise.
+        short_side: Short side to bring it to, in pixels.
+        patch_size: Side of a patch; both sides are whole patches, unless there are windows.
+        window: Side of the sliding windows, if there are any: sides that these cover are kept to
+            the pixel, as published.
     """
     scale = short_side / min(height, width)
     scale = min(scale, (MAX_AREA * short_side**2 / (height * width)) ** 0.5)
     longest = MAX_ASPECT * short_side
+    exact = [min(scale * side, longest) for side in (height, width)]
     rows, columns = (
-        max(patch_size, int(min(scale * side, longest) + 1e-6) // patch_size * patch_size)
-        for side in (height, width)
+        int(side + 0.5)
+        if window is not None and window % patch_size == 0 and int(side + 0.5) >= window
+        else max(patch_size, int(side + 1e-6) // patch_size * patch_size)
+        for side in exact
     )
     return rows, columns
 
@@ -279,6 +292,7 @@ class Segmenter:
             image.shape[1],
             short_side=self.short_side,
             patch_size=self.network.config.vision.patch_size,
+            window=self.settings.crop if self.mode == 'slide' else None,
         )
         batch = F.interpolate(batch, size=size, mode='bilinear', antialias=True)
         return ((batch - self._mean) / self._std).to(self.dtype)

@@ -1,0 +1,146 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""``zegclip reproduce``: run a row of a published table, and print it beside the figures."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from typing import Any, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from zegclip_core.evaluating.rows import Row
+    from zegclip_core.evaluation import Evaluation
+
+_DESCRIPTION = """\
+Run a row of a published table end to end: check the data, train by the configuration of the same
+name (a transductive row first trains the inductive one), score by the published protocol, and
+print the figures beside the published ones. With --checkpoint nothing is trained. A training that
+was stopped goes on when the command is given again.
+"""
+_FIGURES = ('pixel_accuracy', 'miou_seen', 'miou_unseen', 'hiou')
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add this command to the parser of ``zegclip``."""
+    parser = subparsers.add_parser(
+        'reproduce', help='run a row of a published table', description=_DESCRIPTION
+    )
+    parser.intermixed = True
+    parser.add_argument(
+        'row',
+        metavar='ROW',
+        help='voc12-, coco- or context-, and inductive, transductive or (not context) fully',
+    )
+    parser.add_argument(
+        'settings', nargs='*', default=[], metavar='KEY=VALUE', help='settings of training'
+    )
+    parser.add_argument('--data', required=True, metavar='DIR', help='folder of the dataset')
+    parser.add_argument(
+        '--checkpoint', metavar='FILE', help='score this model: a published .pth, or one of ours'
+    )
+    parser.add_argument('--device', default='auto', help='for scoring: auto, cpu, cuda or cuda:N')
+    parser.add_argument(
+        '--precision',
+        default='fp32',
+        help='for scoring: fp32, bf16 or fp16 (default: %(default)s)',
+    )
+    parser.add_argument('--json', metavar='FILE', help='also write the figures there')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reproduce a row; returns 0."""
+    from zegclip_core.cli._outputs import check_output, write_json
+    from zegclip_core.cli._scores import warn, warn_of_symptoms
+    from zegclip_core.errors import ConfigError
+    from zegclip_core.evaluating.rows import load_row, open_checked
+
+    row = load_row(args.row)
+    out = check_output('--json', args.json)
+    if args.checkpoint and args.settings:
+        raise ConfigError('Expected no settings of training with --checkpoint, but got some.')
+    dataset, note = open_checked(args.data, row.dataset, row.part)
+    if note:
+        warn(note)
+    model = args.checkpoint or _train(args)
+    if model is None:
+        return 0
+    from zegclip_core.evaluating.reproduction import row_segmenter, score_row
+
+    segmenter = row_segmenter(row, str(model), device=args.device, precision=args.precision)
+    result = score_row(row, segmenter, dataset)
+    sys.stdout.write(_table(row, result))
+    warn_of_symptoms(result)
+    if out:
+        write_json(out, _figures(args.row, row, result))
+    return 0
+
+
+def _train(args: argparse.Namespace) -> Path | None:
+    """Train, after the pictures were found, and return the model's file."""
+    from zegclip_core.cli._scores import warn
+    from zegclip_core.evaluating.reproduction import row_configs, train_row
+    from zegclip_core.evaluating.rows import open_checked
+
+    configs = row_configs(args.row, args.data, args.settings)
+    for source in configs[-1].train:
+        _, note = open_checked(source.root, source.dataset, source.split)
+        if note:
+            warn(note)
+    return train_row(configs)
+
+
+def _published(row: Row) -> dict[str, float | None]:
+    """Return the published figures in percent; ``None`` where none could be verified."""
+    return {key: getattr(row.published, key, None) for key in _FIGURES}
+
+
+def _table(row: Row, result: Evaluation) -> str:
+    """Return the figures beside the published ones, in percent."""
+    from zegclip_core.cli._scores import FIGURES
+
+    lines = [
+        f'{row.title}, {result.images} pictures',
+        _line('', 'published', 'ours', 'difference'),
+    ]
+    titles = dict(FIGURES)
+    for key, figure in _published(row).items():
+        ours = 100.0 * getattr(result.metrics, key)
+        own = '-' if math.isnan(ours) else f'{ours:.1f}'
+        if figure is None:
+            lines.append(_line(titles[key], 'not verified', own, '-'))
+        else:
+            difference = '-' if math.isnan(ours) else f'{ours - figure:+.1f}'
+            lines.append(_line(titles[key], f'{figure:.1f}', own, difference))
+    if row.source:
+        lines.append(f'published: {row.source}')
+    return '\n'.join(lines) + '\n'
+
+
+def _line(*cells: str) -> str:
+    name, *others = cells
+    return f'{name:8}' + ''.join(f'{cell:>14}' for cell in others)
+
+
+def _figures(name: str, row: Row, result: Evaluation) -> dict[str, Any]:
+    """Return the figures for a JSON file, the published ones as shares as well."""
+    published = {
+        key: None if figure is None else round(figure / 100.0, 4)
+        for key, figure in _published(row).items()
+    }
+    return {'row': name, 'published': published, **result.to_dict()}
