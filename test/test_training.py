@@ -15,16 +15,14 @@
 
 from collections import Counter
 from itertools import islice
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
-import open_clip
 import pytest
 from safetensors.torch import load_file
-from tiny_models import GRID, PATCH, published_state, WIDTH
 import torch
+from training_helpers import run_arguments, write_clip, write_squares
 from zegclip_core.cli.main import main
 from zegclip_core.data.folder import FolderDataset, Sample
 from zegclip_core.data.views import (
@@ -45,61 +43,16 @@ from zegclip_core.training.views import Batch
 from zegclip_core.training.words import ClassSet, ClassWords, PhraseTable, read_words
 
 CONFIG = Path(__file__).parent.parent / 'config' / 'train' / 'everyday-s.yaml'
-COLORS = {'red square': (200, 30, 30), 'blue square': (30, 30, 200)}
 
 
 @pytest.fixture(scope='module')
 def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write pictures of coloured halves."""
-    root = tmp_path_factory.mktemp('squares')
-    rng = np.random.default_rng(0)
-    (root / 'classes.txt').write_text('\n'.join(COLORS) + '\n')
-    for split, count in (('train', 6), ('val', 3)):
-        for kind in ('images', 'labels'):
-            (root / kind / split).mkdir(parents=True)
-        for index in range(count):
-            labels = np.zeros((48, 64), np.uint8)
-            edge = rng.integers(16, 48)
-            labels[:, edge:] = 1
-            labels[:4] = 255
-            image = np.array(list(COLORS.values()), np.uint8)[np.minimum(labels, 1)]
-            image = np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
-            cv2.imwrite(str(root / f'images/{split}/{index}.png'), image[:, :, ::-1])
-            cv2.imwrite(str(root / f'labels/{split}/{index}.png'), labels)
-    return root
+    return write_squares(tmp_path_factory.mktemp('squares'))
 
 
 @pytest.fixture(scope='module')
 def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Write a small CLIP in OpenAI's layout, make it known, and return its reference."""
-    folder = tmp_path_factory.mktemp('clip')
-    config = {
-        'embed_dim': WIDTH,
-        'quick_gelu': True,
-        'vision_cfg': {
-            'image_size': GRID * PATCH,
-            'layers': 2,
-            'width': WIDTH,
-            'patch_size': PATCH,
-        },
-        'text_cfg': {
-            'context_length': 77,
-            'vocab_size': 49408,
-            'width': WIDTH,
-            'heads': 1,
-            'layers': 2,
-        },
-    }
-    (folder / 'tiny-clip.json').write_text(json.dumps(config))
-    open_clip.add_model_config(folder / 'tiny-clip.json')
-    state = {}
-    for key, value in published_state().items():
-        if key.startswith('backbone.') and 'prompt' not in key:
-            state[key.replace('backbone.', 'visual.')] = value
-        elif key.startswith('text_encoder.'):
-            state[key.removeprefix('text_encoder.')] = value
-    torch.save(state, folder / 'clip.pt')
-    return f'open_clip:tiny-clip/file:{folder / "clip.pt"}'
+    return write_clip(tmp_path_factory.mktemp('clip'))
 
 
 class _PowerCutError(Exception):
@@ -307,32 +260,12 @@ def test_renames_are_read_and_checked() -> None:
             parse_renames(text, ['car'])
 
 
-def _arguments(squares: Path, clip: str, out: Path, *settings: str) -> list[str]:
-    config = out / 'squares.yaml'
-    out.mkdir(parents=True, exist_ok=True)
-    config.write_text(
-        f"""
-name: squares
-output: {out}
-towers: {{image: "{clip}", text: "{clip}"}}
-model: {{dim: 32, decoder_layers: 2, decoder_heads: 4, decoder_mlp_dim: 32, detail_width: 8}}
-views: {{size: [48, 64], scale: [0.5, 1.0], jitter: 0.0}}
-train: [{{root: "{squares}", split: train, views: 3, unlabelled: unknown}}]
-validate: [{{root: "{squares}", split: val}}]
-schedule: {{steps: 60, batch_size: 4, learning_rate: 0.003, validate_every: 30}}
-loss: {{mask_weight: 20.0, cross_entropy_weight: 1.0, window: [4, 5]}}
-settings: {{short_side: 48}}
-"""
-    )
-    return ['train', '--config', str(config), *settings]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('prompts', [0, 2])
 def test_a_run_learns_and_leaves_a_model(
     squares: Path, clip: str, tmp_path: Path, prompts: int
 ) -> None:
-    arguments = _arguments(squares, clip, tmp_path, f'model.prompt_tokens={prompts}')
+    arguments = run_arguments(squares, clip, tmp_path, f'model.prompt_tokens={prompts}')
     assert main(arguments) == 0
     folder = tmp_path / 'squares'
     assert list((folder / 'pictures').glob('*.png'))
@@ -350,8 +283,8 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     squares: Path, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = ('schedule.steps=8', 'schedule.validate_every=3', 'schedule.threads=1')
-    assert main(_arguments(squares, clip, tmp_path, *settings, 'name=whole')) == 0
-    arguments = [*_arguments(squares, clip, tmp_path, *settings, 'name=parts'), '--resume']
+    assert main(run_arguments(squares, clip, tmp_path, *settings, 'name=whole')) == 0
+    arguments = [*run_arguments(squares, clip, tmp_path, *settings, 'name=parts'), '--resume']
     step = SegmentationTask.training_step
 
     def stops_at_the_fifth(task: SegmentationTask, batch: Batch, index: int) -> torch.Tensor:
@@ -373,7 +306,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
 
 @pytest.mark.slow
 def test_a_run_can_start_from_another_model(squares: Path, clip: str, tmp_path: Path) -> None:
-    first = _arguments(squares, clip, tmp_path, 'schedule.steps=3')
+    first = run_arguments(squares, clip, tmp_path, 'schedule.steps=3')
     assert main(first) == 0
     model = tmp_path / 'squares' / 'squares.safetensors'
     settings = ('name=second', 'schedule.steps=1', 'schedule.learning_rate=0.0')
@@ -389,7 +322,7 @@ def test_a_run_can_start_from_another_model(squares: Path, clip: str, tmp_path: 
 def test_evaluate_writes_the_figures_that_its_table_shows(
     squares: Path, clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(_arguments(squares, clip, tmp_path, 'schedule.steps=2')) == 0
+    assert main(run_arguments(squares, clip, tmp_path, 'schedule.steps=2')) == 0
     model, figures = tmp_path / 'squares' / 'squares.safetensors', tmp_path / 'figures.json'
     arguments = ['evaluate', '--model', str(model), '--data', str(squares), '--json', str(figures)]
     assert main([*arguments, '--rename', 'red square=crimson']) == 0

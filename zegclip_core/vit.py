@@ -167,8 +167,9 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         # The CPU's fused kernel takes three times as long as this to train, in bfloat16 above all.
         with torch.autocast('cpu', enabled=False):
             scores = query.float() @ key.float().transpose(-2, -1)
-            weights = (scores * query.shape[-1] ** -0.5).softmax(dim=-1)
-            return weights @ value.float()
+            weights = (scores / math.sqrt(query.shape[-1])).softmax(dim=-1)
+            mixed: Tensor = weights @ value.float()
+            return mixed
     return F.scaled_dot_product_attention(query, key, value)
 
 

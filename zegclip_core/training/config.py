@@ -250,6 +250,11 @@ class TrainConfig:
         if not self.train:
             raise ConfigError('Expected at least one dataset under train, but got none.')
         self._check_numbers()
+        if self.views.pipeline == 'published' and self.keep_features and not self.tower_changes:
+            raise ConfigError(
+                'Expected keep_features to be false with views.pipeline published, whose pictures '
+                'keep their shape, but got true.'
+            )
         loss = self.loss
         if not (loss.mask_weight or loss.dice_weight or loss.cross_entropy_weight):
             raise ConfigError('Expected a factor under loss that is above 0, but all are 0.')

@@ -67,7 +67,8 @@ class BatchStream(IterableDataset[Batch]):
         )
         for step, (source, indices) in enumerate(steps, start=self._step):
             for part in range(self._rank, parts, self._world):
-                yield step * parts + part, source, indices[part * size : (part + 1) * size]
+                first, last = part * size, (part + 1) * size
+                yield step * parts + part, source, indices[first:last]
 
 
 class WholePictures(Dataset[Batch]):

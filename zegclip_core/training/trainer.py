@@ -122,7 +122,7 @@ def fit(
         KeyboardInterrupt: If the user stops it.
     """
     try:
-        trainer.fit(task, data, ckpt_path=start)
+        trainer.fit(task, data, ckpt_path=start, weights_only=True)
     except SystemExit as error:
         # Lightning turns Ctrl+C into an exit with code 1.
         raise KeyboardInterrupt from error

@@ -1,0 +1,96 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A small dataset, a small CLIP and a short run, for tests of training."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import open_clip
+from tiny_models import GRID, PATCH, published_state, WIDTH
+import torch
+
+COLORS = {'red square': (200, 30, 30), 'blue square': (30, 30, 200)}
+
+
+def write_squares(root: Path) -> Path:
+    """Write pictures of coloured halves."""
+    rng = np.random.default_rng(0)
+    (root / 'classes.txt').write_text('\n'.join(COLORS) + '\n')
+    for split, count in (('train', 6), ('val', 3)):
+        for kind in ('images', 'labels'):
+            (root / kind / split).mkdir(parents=True)
+        for index in range(count):
+            labels = np.zeros((48, 64), np.uint8)
+            edge = rng.integers(16, 48)
+            labels[:, edge:] = 1
+            labels[:4] = 255
+            image = np.array(list(COLORS.values()), np.uint8)[np.minimum(labels, 1)]
+            image = np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(root / f'images/{split}/{index}.png'), image[:, :, ::-1])
+            cv2.imwrite(str(root / f'labels/{split}/{index}.png'), labels)
+    return root
+
+
+def write_clip(folder: Path) -> str:
+    """Write a small CLIP in OpenAI's layout, make it known, and return its reference."""
+    config = {
+        'embed_dim': WIDTH,
+        'quick_gelu': True,
+        'vision_cfg': {
+            'image_size': GRID * PATCH,
+            'layers': 2,
+            'width': WIDTH,
+            'patch_size': PATCH,
+        },
+        'text_cfg': {
+            'context_length': 77,
+            'vocab_size': 49408,
+            'width': WIDTH,
+            'heads': 1,
+            'layers': 2,
+        },
+    }
+    (folder / 'tiny-clip.json').write_text(json.dumps(config))
+    open_clip.add_model_config(folder / 'tiny-clip.json')
+    state = {}
+    for key, value in published_state().items():
+        if key.startswith('backbone.') and 'prompt' not in key:
+            state[key.replace('backbone.', 'visual.')] = value
+        elif key.startswith('text_encoder.'):
+            state[key.removeprefix('text_encoder.')] = value
+    torch.save(state, folder / 'clip.pt')
+    return f'open_clip:tiny-clip/file:{folder / "clip.pt"}'
+
+
+def run_arguments(squares: Path, clip: str, out: Path, *settings: str) -> list[str]:
+    """Write a configuration and return the arguments of `zegclip` that train by it."""
+    config = out / 'squares.yaml'
+    out.mkdir(parents=True, exist_ok=True)
+    config.write_text(
+        f"""
+name: squares
+output: {out}
+towers: {{image: "{clip}", text: "{clip}"}}
+model: {{dim: 32, decoder_layers: 2, decoder_heads: 4, decoder_mlp_dim: 32, detail_width: 8}}
+views: {{size: [48, 64], scale: [0.5, 1.0], jitter: 0.0}}
+train: [{{root: "{squares}", split: train, views: 3, unlabelled: unknown}}]
+validate: [{{root: "{squares}", split: val}}]
+schedule: {{steps: 60, batch_size: 4, learning_rate: 0.003, validate_every: 30}}
+loss: {{mask_weight: 20.0, cross_entropy_weight: 1.0, window: [4, 5]}}
+settings: {{short_side: 48}}
+"""
+    )
+    return ['train', '--config', str(config), *settings]
