@@ -60,7 +60,8 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         default='folder',
         metavar='NAME',
         help='what lies there: voc12, coco_stuff164k, context59, context60, a YAML file like '
-        'theirs, or folder: images/, labels/ and classes.txt (default: %(default)s)',
+        'theirs, or folder: images/, labels/ and classes.txt (default: %(default)s); shapes is '
+        'made on the fly',
     )
     parser.add_argument(
         '--hold-out', type=int, default=0, metavar='N', help='only every N-th picture'
