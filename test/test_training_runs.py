@@ -243,21 +243,21 @@ def test_an_interrupted_run_can_go_on(
     caplog: pytest.LogCaptureFixture,
     file_limit: None,
 ) -> None:
-    settings = (*LIVE, 'schedule.steps=8', 'schedule.validate_every=2')
+    settings = (*LIVE, 'schedule.steps=24', 'schedule.validate_every=12')
     arguments = ['train', '--resume', *run_arguments(squares, clip, tmp_path, *settings)[1:]]
     with pytest.MonkeyPatch.context() as patch:
-        _Stop(patch).at(5, lambda: os.kill(os.getpid(), signal.SIGINT))
+        _Stop(patch).at(15, lambda: os.kill(os.getpid(), signal.SIGINT))
         assert main(arguments) == INTERRUPTED
     folder = tmp_path / 'squares'
     assert 'interrupted' in capsys.readouterr().err
-    assert _last_step(folder) == 4
+    assert _last_step(folder) == 12
     assert not (folder / 'squares.safetensors').exists()
     assert main([*arguments, 'schedule.clip=5.0']) == 0
     assert 'other settings under schedule' in caplog.text
-    assert _last_step(folder) == 8
+    assert _last_step(folder) == 24
     # What was logged before is still there.
     assert (folder / 'logs' / 'metrics.csv').is_file()
-    assert (folder / 'logs' / 'from-4' / 'metrics.csv').is_file()
+    assert (folder / 'logs' / 'from-12' / 'metrics.csv').is_file()
 
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
