@@ -99,7 +99,8 @@ def _row(image: Rgb, labels: Iterable[Rgb], vocabulary: Vocabulary) -> Rgb:
     tinted = (_tinted(small, ids, vocabulary) for ids in labels)
     for column, picture in enumerate((small, *tinted)):
         left = column * (_WIDTH + _GAP)
-        strip[: size[1], left : left + size[0]] = picture
+        right = left + size[0]
+        strip[: size[1], left:right] = picture
     return strip
 
 
