@@ -33,7 +33,7 @@ from zegclip_core.data.views import (
     whole_view,
 )
 from zegclip_core.errors import ConfigError, DataError
-from zegclip_core.evaluation import evaluate, parse_renames
+from zegclip_core.evaluation import evaluate
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text import TextEncoder
 from zegclip_core.training.batches import balance_weights, batch_order, QueryMaker
@@ -247,17 +247,6 @@ def test_a_dataset_that_lies_wrong_is_described(squares: Path, tmp_path: Path) -
     cv2.imwrite(str(root / 'labels/train/1.png'), np.zeros((4, 5), np.uint8))
     with pytest.raises(DataError, match='size'):
         FolderDataset(root, 'train')[0]
-
-
-def test_renames_are_read_and_checked() -> None:
-    assert parse_renames('car = automobile,tree=bush', ['car', 'tree']) == {
-        'car': 'automobile',
-        'tree': 'bush',
-    }
-    assert parse_renames('', ['car']) == {}
-    for text in ('boat=ship', 'car', 'car='):
-        with pytest.raises(DataError, match='class=word'):
-            parse_renames(text, ['car'])
 
 
 @pytest.mark.slow

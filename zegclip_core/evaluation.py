@@ -23,13 +23,10 @@ import numpy.typing as npt
 from tqdm import tqdm
 from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import asked_classes
-from zegclip_core.evaluating.choices import parse_renames
 from zegclip_core.metrics import ConfusionMatrix, SegmentationMetrics
 from zegclip_core.segmentation import LabelArray, Segmentation, UNLABELLED
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 from zegclip_core.vocabulary import Vocabulary
-
-__all__ = ['LOW_SCORE', 'Evaluation', 'PictureScore', 'evaluate', 'parse_renames']
 
 LOW_SCORE = 0.05
 """A best score below this says that the model finds none of the words in a pixel."""

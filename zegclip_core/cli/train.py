@@ -29,7 +29,12 @@ exported model lie in OUTPUT/NAME, the frozen tower's features in OUTPUT/feature
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add this command to the parser of ``zegclip``."""
     parser = subparsers.add_parser('train', help='train a model', description=_DESCRIPTION)
-    parser.add_argument('--config', required=True, metavar='FILE', help='YAML configuration')
+    parser.add_argument(
+        '--config',
+        required=True,
+        metavar='NAME',
+        help='a configuration of the package, such as folder or voc12-inductive, or a YAML file',
+    )
     parser.add_argument(
         '--resume', action='store_true', help='go on from the last checkpoint, if there is one'
     )
@@ -39,9 +44,10 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; returns 0."""
+    from zegclip_core.recipes import find_recipe
     from zegclip_core.training.config import load_config
 
-    config = load_config(args.config, args.settings)
+    config = load_config(find_recipe(args.config), args.settings)
     from zegclip_core.training.run import Run  # takes seconds; a wrong key should not
 
     path = Run(config).train(resume=args.resume)

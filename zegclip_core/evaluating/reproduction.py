@@ -91,7 +91,7 @@ def row_configs(name: str, data: str | Path, settings: Sequence[str] = ()) -> li
     if not row.first:
         return [config]
     half = config.schedule.steps
-    length = [f'schedule.steps={2 * half}', f'schedule.keep=[{half}]']
+    length = [f'schedule.steps={2 * half}', f'schedule.keep=[{half}]', f'schedule.stop={half}']
     first = load_config(find_recipe(row.first), [*changes, *length, f'name={row.first}'])
     start = f'initialize_from={json.dumps(str(half_way(first)))}'
     return [first, load_config(find_recipe(name), [*changes, start])]

@@ -122,6 +122,8 @@ class ScheduleConfig:
 
     Attributes:
         steps: How many.
+        stop: Steps after which to end all the same, the rates being those of a whole run; 0 for
+            the whole run.
         batch_size: Views that one process takes at once.
         accumulate: Batches whose gradients make one step. The loss is divided by what all of
             them hold, over all processes, so that 4 batches of 4 equal one of 16.
@@ -139,6 +141,7 @@ class ScheduleConfig:
     """
 
     steps: int
+    stop: int = 0
     batch_size: int = 16
     accumulate: int = 1
     learning_rate: float = 2e-4
@@ -152,6 +155,11 @@ class ScheduleConfig:
     keep: tuple[int, ...] = ()
     workers: int = 0
     threads: int = 0
+
+    @property
+    def end(self) -> int:
+        """Number of steps that are done in the end."""
+        return self.stop or self.steps
 
     @property
     def warmup_steps(self) -> int:
@@ -269,6 +277,7 @@ class TrainConfig:
         schedule = self.schedule
         least = {
             'schedule.steps': (schedule.steps, 1),
+            'schedule.stop': (schedule.stop, 0),
             'schedule.batch_size': (schedule.batch_size, 1),
             'schedule.accumulate': (schedule.accumulate, 1),
             'schedule.validate_every': (schedule.validate_every, 1),

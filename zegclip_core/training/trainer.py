@@ -66,7 +66,7 @@ def make_trainer(
     schedule = config.schedule
     one_process = 1 if not torch.cuda.is_available() else 'auto'
     return lightning.Trainer(
-        max_steps=schedule.steps,
+        max_steps=schedule.end,
         precision=config.precision,
         accumulate_grad_batches=schedule.accumulate,
         gradient_clip_val=schedule.clip or None,
@@ -90,7 +90,7 @@ def make_trainer(
 def _callbacks(
     config: TrainConfig, folder: Path, validation: Sequence[ValidationSet]
 ) -> list[lightning.Callback]:
-    every = min(config.schedule.validate_every, config.schedule.steps)
+    every = min(config.schedule.validate_every, config.schedule.end)
     common: dict[str, Any] = {'dirpath': folder, 'enable_version_counter': False}
     callbacks = [
         ModelCheckpoint(filename=Path(LAST).stem, every_n_train_steps=every, **common),
