@@ -34,6 +34,8 @@ from PIL import Image
 import pytest
 from skimage import data
 from zegclip_core.cli.main import build_parser
+from zegclip_core.recipes import find_recipe
+from zegclip_core.training.config import load_config
 from zegclip_ros.dds_domain import reserved_domain
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -131,10 +133,10 @@ def labels_a_bag(command: str, folder: Path) -> None:
 
 
 def is_understood(command: str, folder: Path) -> None:
-    """Check a command that takes hours: its arguments are known and its files are there."""
+    """Check a command that takes hours: its arguments and settings are known."""
     arguments = build_parser().parse_args(shlex.split(command)[1:])
     if getattr(arguments, 'config', None):
-        assert (ROOT / arguments.config).is_file()
+        assert load_config(find_recipe(arguments.config), arguments.settings).train
 
 
 def starts_the_node(command: str, folder: Path) -> None:
@@ -173,7 +175,7 @@ CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'(PYTHON=\S+ )?make \w+': is_target_of_make,
     r'zegclip segment (?!.*--model runs/).*': segments,
     r'zegclip segment .*--model runs/.*': is_understood,
-    r'zegclip (train|evaluate|convert) .*': is_understood,
+    r'zegclip (train|evaluate|convert|data) .*': is_understood,
     r'zegclip label-bag .*': labels_a_bag,
     r'segmentation_node .*': starts_the_node,
 }
