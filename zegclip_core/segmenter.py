@@ -20,24 +20,26 @@ from dataclasses import dataclass
 import gc
 import logging
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-import torch.nn.functional as F
 from zegclip_core.checkpoint import ModelSettings
 from zegclip_core.devices import pick_device, pick_precision
 from zegclip_core.errors import DeviceMemoryError, ImageError, ModelError
-from zegclip_core.inference import best_class, sliding_scores
+from zegclip_core.fast.engine import Engine, LeanEngine, PlainEngine, PreparedWords, Windows
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
-from zegclip_core.segmentation import label_type, Segmentation, unlabelled_id
+from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
 Mode = Literal['whole', 'slide']
 MODES: tuple[Mode, ...] = ('whole', 'slide')
+Path = Literal['lean', 'plain']
+PATHS: tuple[Path, ...] = ('lean', 'plain')
 MAX_ASPECT = 8
 """Longest working side, in short sides; longer images are squeezed."""
 MAX_AREA = 4
@@ -45,7 +47,7 @@ MAX_AREA = 4
 MAX_SHORT_SIDE = 2048
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedVocabulary:
     """A vocabulary with its text embeddings.
 
@@ -103,6 +105,7 @@ class Segmenter:
         short_side: Short side that images are brought to, in pixels; ``None`` takes the model's.
         mode: ``whole`` looks at the image once, ``slide`` at overlapping square windows.
         threshold: Least score of a labelled pixel, in [0, 1]; ``None`` takes the model's.
+        path: ``lean``, or ``plain`` for every step as the method describes it, to compare with.
 
     Raises:
         ModelError: If a setting is out of its range.
@@ -117,6 +120,7 @@ class Segmenter:
         short_side: int | None = None,
         mode: Mode = 'whole',
         threshold: float | None = None,
+        path: Path = 'lean',
     ) -> None:
         """Move the model to its device."""
         self.model_name = loaded.name
@@ -126,13 +130,22 @@ class Segmenter:
         self.network = loaded.network.to(device, dtype).eval()
         self.text_encoder = loaded.text_encoder
         self.mode = mode
+        self.path = path
         self.threshold = loaded.settings.threshold if threshold is None else threshold
         self.short_side = loaded.settings.short_side if short_side is None else short_side
         self._check()
-        vision = loaded.network.config.vision
-        self._mean = torch.tensor(vision.mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(vision.std, device=device).view(1, 3, 1, 1)
+        self.engine = self._make_engine()
+        self._prepared: WeakKeyDictionary[EncodedVocabulary, PreparedWords] = WeakKeyDictionary()
         self._last: EncodedVocabulary | None = None
+
+    def _make_engine(self) -> Engine:
+        """Return what labels the pixels."""
+        windows = None
+        if self.mode == 'slide':
+            windows = Windows(self.settings.crop, self.settings.stride)
+        if self.path == 'plain':
+            return PlainEngine(self.network, windows=windows)
+        return LeanEngine(self.network, dtype=self.dtype, device=self.device, windows=windows)
 
     def _check(self) -> None:
         """Refuse settings that are out of their range."""
@@ -144,6 +157,8 @@ class Segmenter:
             )
         if self.mode not in MODES:
             raise ModelError(f'Expected the mode to be whole or slide, but got {self.mode!r}.')
+        if self.path not in PATHS:
+            raise ModelError(f'Expected the path to be lean or plain, but got {self.path!r}.')
         if not 0.0 <= self.threshold <= 1.0:
             raise ModelError(f'Expected the threshold to be in [0, 1], but got {self.threshold}.')
 
@@ -157,6 +172,7 @@ class Segmenter:
         short_side: int | None = None,
         mode: Mode = 'whole',
         threshold: float | None = None,
+        path: Path = 'lean',
     ) -> 'Segmenter':
         """Load a model and put it on a device.
 
@@ -167,6 +183,7 @@ class Segmenter:
             short_side: As in the constructor, like what follows.
             mode: See there.
             threshold: See there.
+            path: See there.
 
         Raises:
             ModelError: If there is no such model, device or precision, or a setting is out of its
@@ -184,6 +201,7 @@ class Segmenter:
             short_side=short_side,
             mode=mode,
             threshold=threshold,
+            path=path,
         )
 
     @property
@@ -200,12 +218,22 @@ class Segmenter:
         thresholds = [
             self.threshold if entry.threshold is None else entry.threshold for entry in classes
         ]
-        return EncodedVocabulary(
+        encoded = EncodedVocabulary(
             vocabulary,
             embeddings.to(self.device),
             torch.tensor(bias, device=self.device),
             torch.tensor(thresholds, device=self.device),
         )
+        self._prepare(encoded)  # Here, and not with the first frame that needs it.
+        return encoded
+
+    def _prepare(self, words: EncodedVocabulary) -> PreparedWords:
+        """Return what the engine keeps of a vocabulary, computed once."""
+        if words not in self._prepared:
+            self._prepared[words] = self.engine.prepare(
+                words.embeddings, words.bias, words.thresholds
+            )
+        return self._prepared[words]
 
     def warm_up(self) -> None:
         """Segment an empty image of camera size, so that the first real one is not slow."""
@@ -244,28 +272,22 @@ class Segmenter:
 
     def _segment(self, image: npt.NDArray[np.uint8], words: EncodedVocabulary) -> Segmentation:
         """Label every pixel of an image that has been looked at."""
-        kind = label_type(len(words.vocabulary))
-        with torch.inference_mode():
-            labels, scores = self._label(self._to_device(image), image.shape[:2], words)
-            below = scores < words.thresholds[labels]
-            ids = labels.masked_fill(below, unlabelled_id(kind))
-            if kind is np.uint8:
-                ids = ids.to(torch.uint8)  # An eighth to copy from the device.
-        found = ids.cpu().numpy()
-        if kind is np.uint16:
-            found = found.astype(np.uint16)
-        return Segmentation(found, scores.cpu().numpy(), words.vocabulary)
+        labels, scores = self._label(image, words)
+        return Segmentation(labels[0].cpu().numpy(), scores[0].cpu().numpy(), words.vocabulary)
 
     def release_memory(self) -> None:
         """Give the device's memory that no tensor uses back to it; the model stays."""
+        if hasattr(self, 'engine'):
+            self.engine.release_memory()
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
 
     def close(self) -> None:
         """Let go of the model and its memory; nothing but this may be called afterwards."""
         if hasattr(self, 'network'):
-            del self.network, self.text_encoder
+            del self.network, self.text_encoder, self.engine
         self._last = None
+        self._prepared.clear()
         gc.collect()  # The parts of a network know one another.
         self.release_memory()
 
@@ -283,37 +305,20 @@ class Segmenter:
             self._last = self.encode(vocabulary)
         return self._last
 
-    def _to_device(self, image: npt.NDArray[np.uint8]) -> Tensor:
-        """Return the image normalised at its working size, ``(1, 3, H, W)`` on the device."""
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
-        batch = pixels.permute(2, 0, 1).unsqueeze(0).float()
+    def _label(
+        self, image: npt.NDArray[np.uint8], words: EncodedVocabulary
+    ) -> tuple[Tensor, Tensor]:
+        """Return labels and scores of an image, each ``(1, H, W)`` on the device."""
+        height, width = image.shape[:2]
         size = working_size(
-            image.shape[0],
-            image.shape[1],
+            height,
+            width,
             short_side=self.short_side,
             patch_size=self.network.config.vision.patch_size,
             window=self.settings.crop if self.mode == 'slide' else None,
         )
-        batch = F.interpolate(batch, size=size, mode='bilinear', antialias=True)
-        return ((batch - self._mean) / self._std).to(self.dtype)
-
-    def _label(
-        self, batch: Tensor, size: tuple[int, ...], words: EncodedVocabulary
-    ) -> tuple[Tensor, Tensor]:
-        """Return the best class and its score for every pixel of an image of ``size``."""
-        height, width = size[:2]
-        text = words.embeddings.to(self.dtype)
-        if self.mode == 'slide':
-            scores = sliding_scores(
-                lambda window: self.network(window, text),
-                batch,
-                crop=self.settings.crop,
-                stride=self.settings.stride,
-                bias=words.bias,
-            )
-            return best_class(scores[0], (height, width), words.bias, are_logits=False)
-        logits = self.network(batch, text)
-        return best_class(logits[0], (height, width), words.bias, are_logits=True)
+        pixels = torch.from_numpy(np.ascontiguousarray(image))[None]
+        return self.engine.run(pixels, size, self._prepare(words), (height, width))
 
 
 def check_image(image: npt.NDArray[np.uint8]) -> None:
