@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 import torch
 from torch import Tensor
 from training_helpers import run_arguments, write_clip, write_squares
+from zegclip_core.checkpoint import load_checkpoint
 from zegclip_core.cli.main import INTERRUPTED, main, USER_ERROR
 from zegclip_core.errors import CheckpointError
 from zegclip_core.training.live import LiveViews
@@ -258,6 +259,40 @@ def test_an_interrupted_run_can_go_on(
     # What was logged before is still there.
     assert (folder / 'logs' / 'metrics.csv').is_file()
     assert (folder / 'logs' / 'from-12' / 'metrics.csv').is_file()
+
+
+@pytest.mark.slow
+def test_views_drawn_anew_are_the_same_ones_in_a_resumed_run(
+    squares: Path, clip: str, tmp_path: Path, file_limit: None
+) -> None:
+    settings = (
+        'model.prompt_tokens=2',
+        'schedule.accumulate=2',
+        'schedule.batch_size=2',
+        'schedule.decay=poly',
+        'schedule.steps=6',
+        'schedule.validate_every=2',
+        'schedule.workers=1',
+        'views.jitter=0.4',
+    )
+    assert main(run_arguments(squares, clip, tmp_path, *settings, 'name=whole')) == 0
+    arguments = run_arguments(squares, clip, tmp_path, *settings, 'name=parts')
+    with pytest.MonkeyPatch.context() as patch:
+        _Stop(patch).at(3, lambda: os.kill(os.getpid(), signal.SIGINT))
+        assert main(arguments) == INTERRUPTED
+    assert _last_step(tmp_path / 'parts') == 2
+    assert main([*arguments, '--resume']) == 0
+    whole, parts = (load_file(tmp_path / n / f'{n}.safetensors') for n in ('whole', 'parts'))
+    for key, value in whole.items():
+        assert torch.equal(value, parts[key]), key
+    figures = {
+        name: load_checkpoint(tmp_path / 'whole' / f'{name}.safetensors').settings.training
+        for name in ('whole', 'whole-best')
+    }
+    assert figures['whole']['steps'] == 6
+    assert figures['whole-best']['steps'] in (2, 4, 6)
+    scores = {name: entry['validation']['val/score'] for name, entry in figures.items()}
+    assert scores['whole-best'] >= scores['whole']
 
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:

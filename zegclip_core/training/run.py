@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 import logging
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -38,7 +39,6 @@ from zegclip_core.training.networks import (
     new_network,
     read_run_checkpoint,
 )
-from zegclip_core.training.provenance import provenance
 from zegclip_core.training.task import SegmentationTask, trained_weights, ValidationSet
 from zegclip_core.training.trainer import BEST, fit, LAST, make_trainer
 from zegclip_core.training.views import Views
@@ -187,34 +187,30 @@ class Run:
         fit(trainer, task, TrainingData(views, validation, config), start)
         path = self.folder / f'{config.name}.safetensors'
         if trainer.is_global_zero:
-            self._export(path, classes, trainer, self.network.state_dict())
-            self._export_best(path, classes, trainer)
+            self._export(path, classes, self.network.state_dict(), task.record())
+            self._export_best(path, classes)
         return path
 
-    def _export_best(
-        self, path: Path, classes: Sequence[ClassSet], trainer: lightning.Trainer
-    ) -> None:
+    def _export_best(self, path: Path, classes: Sequence[ClassSet]) -> None:
         """Write the model of the best checkpoint, if there was a validation to tell it."""
         best = self.folder / BEST
         if self.config.validate and best.is_file():
-            weights = trained_weights(read_run_checkpoint(best))
-            self._export(path.with_stem(f'{path.stem}-best'), classes, trainer, weights)
+            checkpoint = read_run_checkpoint(best)
+            weights = trained_weights(checkpoint)
+            self._export(
+                path.with_stem(f'{path.stem}-best'), classes, weights, checkpoint['zegclip']
+            )
 
     def _export(
         self,
         path: Path,
         classes: Sequence[ClassSet],
-        trainer: lightning.Trainer,
         weights: dict[str, Tensor],
+        training: dict[str, Any],
     ) -> None:
         """Write what was trained as a model file, with all that says how."""
         config = self.config
         seen = [entry.words[index].name for entry in classes for index in entry.seen]
-        figures = {
-            key: round(float(value), 4)
-            for key, value in trainer.callback_metrics.items()
-            if key.startswith('val/')
-        }
         side = config.settings.short_side
         settings = ModelSettings(
             # A fine-tuned tower is in the file.
@@ -227,11 +223,7 @@ class Run:
             short_side=side,
             crop=side,
             stride=round(side * 426 / 512),
-            training={
-                **provenance(config),
-                'steps': trainer.global_step,
-                'validation': figures,
-            },
+            training=training,
         )
         kept = {name: weights[name] for name in self.network.trained_names()}
         checkpoint = Checkpoint(self.network.config, settings, kept)

@@ -231,7 +231,14 @@ class SegmentationTask(lightning.LightningModule):
         trained = {_NETWORK + name for name in self.network.trained_names()}
         state = checkpoint['state_dict']
         checkpoint['state_dict'] = {key: state[key] for key in state if key in trained}
-        checkpoint['zegclip'] = provenance(self.config)
+        checkpoint['zegclip'] = self.record()
+
+    def record(self) -> dict[str, Any]:
+        """Return what is stored beside the weights: how they were made, and their figures."""
+        metrics = self.trainer.callback_metrics
+        figures = {k: round(float(v), 4) for k, v in metrics.items() if k.startswith('val/')}
+        steps = self.trainer.global_step
+        return {**provenance(self.config), 'steps': steps, 'validation': figures}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put back the frozen weights, which checkpoints lack, so that the rest loads strictly."""
