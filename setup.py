@@ -37,7 +37,13 @@ ROS = [
     'ros-std-msgs>=5.3',
 ]
 DEMO = ['scikit-image>=0.22']  # Public-domain photos, which the camera node plays by default.
-TRAIN = ['lightning>=2.2', 'matplotlib>=3.9', 'tensorboard>=2.15', 'torchmetrics>=1.3']
+TRAIN = [
+    'filelock>=3.12',
+    'lightning>=2.2',
+    'matplotlib>=3.9',
+    'tensorboard>=2.15',
+    'torchmetrics>=1.3',
+]
 TEST = [
     'colcon-core>=0.15',
     'colcon-library-path>=0.2',
