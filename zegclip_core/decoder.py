@@ -222,5 +222,5 @@ def _check_shapes(patch_tokens: Tensor, image_embedding: Tensor, text_embeddings
             f'(K, C), but got {tuple(patch_tokens.shape)}, {tuple(image_embedding.shape)} and '
             f'{tuple(text_embeddings.shape)}.'
         )
-    if not len(text_embeddings):
+    if not text_embeddings.shape[0]:  # ``len`` would fix the class count of an export.
         raise ValueError('Expected at least 1 class, but got none.')
