@@ -14,8 +14,10 @@
 """Lightning's trainer as runs use it: checkpoints, logs, pictures, and how a run may end."""
 
 from collections.abc import Sequence
+import logging
 from pathlib import Path
 from typing import Any
+import warnings
 
 import lightning
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
@@ -29,6 +31,15 @@ from zegclip_core.training.task import SCORE, SegmentationTask, ValidationSet
 
 LAST = 'last.ckpt'
 BEST = 'best.ckpt'
+
+
+class StepBar(TQDMProgressBar):
+    """A progress bar that does not speak of epochs, of which there are none."""
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Begin the bar."""
+        super().on_train_epoch_start(trainer, *_)
+        self.train_progress_bar.set_description('training')
 
 
 class KeepSteps(lightning.Callback):
@@ -63,6 +74,8 @@ def make_trainer(
         done: Steps that a resumed run has done; its logs go beside the first ones.
     """
     part = f'from-{done}' if done else ''
+    # Its advice is not about this run.
+    logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
     schedule = config.schedule
     one_process = 1 if not torch.cuda.is_available() else 'auto'
     return lightning.Trainer(
@@ -83,6 +96,7 @@ def make_trainer(
         val_check_interval=schedule.validate_every * schedule.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
+        enable_model_summary=False,
         log_every_n_steps=10,
     )
 
@@ -95,7 +109,7 @@ def _callbacks(
     callbacks = [
         ModelCheckpoint(filename=Path(LAST).stem, every_n_train_steps=every, **common),
         KeepSteps(folder, config.schedule.keep),
-        TQDMProgressBar(refresh_rate=10),
+        StepBar(refresh_rate=10),
         LearningRateMonitor(),
         ValidationPictures(folder / 'pictures', validation),
     ]
@@ -122,7 +136,11 @@ def fit(
         KeyboardInterrupt: If the user stops it.
     """
     try:
-        trainer.fit(task, data, ckpt_path=start, weights_only=True)
+        with warnings.catch_warnings():
+            # That there are files from before is no news, nor what Lightning does inside.
+            warnings.filterwarnings('ignore', message='.*exists and is not empty.*')
+            warnings.filterwarnings('ignore', module=r'lightning\.pytorch\.utilities\._pytree')
+            trainer.fit(task, data, ckpt_path=start, weights_only=True)
     except SystemExit as error:
         # Lightning turns Ctrl+C into an exit with code 1.
         raise KeyboardInterrupt from error
