@@ -44,6 +44,7 @@ TRAIN = [
     'tensorboard>=2.15',
     'torchmetrics>=1.3',
 ]
+ONNX = ['onnxruntime>=1.18', 'onnxscript>=0.5']  # The second is for writing files alone.
 TEST = [
     'colcon-core>=0.15',
     'colcon-library-path>=0.2',
@@ -137,7 +138,7 @@ setup(
         'torchvision>=0.19',
         'tqdm>=4.60',
     ],
-    extras_require={'ros': ROS, 'demo': DEMO, 'train': TRAIN, 'test': TEST},
+    extras_require={'ros': ROS, 'demo': DEMO, 'train': TRAIN, 'onnx': ONNX, 'test': TEST},
     entry_points={
         'console_scripts': [
             'zegclip = zegclip_core.cli.main:main',

@@ -21,7 +21,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly VENV=.venv
 readonly STAMP=$VENV/.setup_done
-readonly EXTRAS='ros,demo,train,test'
+readonly EXTRAS='ros,demo,train,onnx,test'
 
 say() { printf '==> %s\n' "$*"; }
 missing() { printf 'missing: %s\n' "$*" >&2; }

@@ -108,7 +108,7 @@ def save_checkpoint(
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(save(tensors, metadata=_metadata(checkpoint)))
+        partial.write_bytes(save(tensors, metadata=checkpoint_metadata(checkpoint)))
         os.replace(partial, path)
     except OSError as error:
         with suppress(OSError):  # what stopped the write may stop this as well
@@ -116,8 +116,8 @@ def save_checkpoint(
         raise CheckpointError(f'Cannot write the checkpoint {path}: {error}.') from error
 
 
-def _metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return the safetensors header's strings."""
+def checkpoint_metadata(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return a checkpoint's shape and settings as the strings of a file's header."""
     return {
         'format': FORMAT,
         'format_version': str(FORMAT_VERSION),
@@ -139,7 +139,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     try:
         with safe_open(str(path), framework='pt') as file:
             metadata = file.metadata() or {}
-            config, settings = _read_metadata(path, metadata, list(file.keys()))
+            config, settings = read_metadata(path, metadata, list(file.keys()))
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
@@ -148,10 +148,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(config, settings, tensors)
 
 
-def _read_metadata(
+def read_metadata(
     path: Path, metadata: Mapping[str, str], keys: list[str]
 ) -> tuple[ZegCLIPConfig, ModelSettings]:
-    """Return shape and settings out of a safetensors header."""
+    """Return shape and settings out of a file's header.
+
+    Args:
+        path: What the file is called in an error message.
+        metadata: What ``checkpoint_metadata`` returned when it was written.
+        keys: Names of what else is in the file, likewise.
+
+    Raises:
+        CheckpointError: If the file is foreign, of another version, or damaged.
+    """
     if metadata.get('format') != FORMAT:
         raise CheckpointError(
             f'Expected {path} to be a checkpoint of this project, but its metadata does not say '

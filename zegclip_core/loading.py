@@ -98,6 +98,17 @@ def model_path(model: str) -> Path:
     )
 
 
+def open_checkpoint(model: str) -> tuple[Path, Checkpoint]:
+    """Return the file of a model and what it holds, without the towers that it names.
+
+    Raises:
+        ModelError: If there is no such model.
+        CheckpointError: If its file cannot be read.
+    """
+    path = model_path(model)
+    return path, load_checkpoint(path) if path.suffix == SUFFIX else load_published(path)
+
+
 def load_model(model: str = DEFAULT_MODEL) -> LoadedModel:
     """Load a model with its frozen towers.
 
@@ -109,8 +120,7 @@ def load_model(model: str = DEFAULT_MODEL) -> LoadedModel:
         CheckpointError: If its file cannot be read or does not match its towers.
         TowerError: If a frozen tower cannot be found.
     """
-    path = model_path(model)
-    checkpoint = load_checkpoint(path) if path.suffix == SUFFIX else load_published(path)
+    path, checkpoint = open_checkpoint(model)
     network = build_network(checkpoint, where=str(path))
     tower = build_text_tower(checkpoint, where=str(path))
     if tower.embed_dim != checkpoint.config.text_dim:

@@ -1,0 +1,76 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""``zegclip export``: write a model for another inference engine."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from typing import Any
+
+_DESCRIPTION = """\
+Write a model as an ONNX file for onnxruntime or TensorRT: an image in, labels and scores out, for
+words that are given with each image. The words are still encoded by the model's text tower.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add this command to the parser of ``zegclip``."""
+    parser = subparsers.add_parser(
+        'export', help='write a model for onnxruntime or TensorRT', description=_DESCRIPTION
+    )
+    parser.add_argument(
+        '--model', default='everyday-s', help='name or file (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--format', default='onnx', choices=['onnx'], help='what to write (default: %(default)s)'
+    )
+    parser.add_argument('--out', required=True, metavar='FILE', help='file to write, NAME.onnx')
+    parser.add_argument(
+        '--size',
+        type=size,
+        metavar='HxW',
+        help='height and width of the image in pixels, whole patches (default: what the model '
+        'makes of a 640x480 camera)',
+    )
+    parser.add_argument(
+        '--opset', type=int, metavar='N', help='operator set of ONNX, 18 to 23 (default: 18)'
+    )
+    parser.set_defaults(run=run)
+
+
+def size(text: str) -> tuple[int, int]:
+    """Return height and width given as ``HxW``."""
+    match = re.fullmatch(r'(\d{1,5})x(\d{1,5})', text)
+    if match is None or not int(match[1]) or not int(match[2]):
+        raise argparse.ArgumentTypeError(
+            f'expected height and width in pixels, such as 364x476, but got {text}'
+        )
+    return int(match[1]), int(match[2])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; returns 0."""
+    from zegclip_core.export.onnx_file import export_onnx, OPSET
+
+    opset = OPSET if args.opset is None else args.opset
+    made = export_onnx(args.model, args.out, size=args.size, opset=opset)
+    shown = ', '.join(f'{path} ({path.stat().st_size / 2**20:.0f} MB)' for path in made.files)
+    height, width = made.size
+    sys.stdout.write(
+        f'Wrote {shown}: image uint8 (1, {height}, {width}, 3) and text float32 '
+        f'(classes, {made.text_dim}) in, labels and scores (1, {height}, {width}) out\n'
+    )
+    return 0
