@@ -27,7 +27,7 @@ from zegclip_core.checkpoint import (
     TEXT_PREFIX,
 )
 from zegclip_core.errors import CheckpointError, ModelError, TowerError
-from zegclip_core.model import ZegCLIP
+from zegclip_core.model import ZegCLIP, ZegCLIPConfig
 from zegclip_core.published import load_published
 from zegclip_core.text import load_text_tower, TextEncoder, TextTower
 from zegclip_core.text_towers import OpenCLIPTextTower
@@ -69,6 +69,11 @@ class LoadedModel:
     network: ZegCLIP
     text_encoder: TextEncoder
     settings: ModelSettings
+
+    @property
+    def config(self) -> ZegCLIPConfig:
+        """The network's shape."""
+        return self.network.config
 
 
 def bundled_models() -> dict[str, Path]:

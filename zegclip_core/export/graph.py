@@ -24,7 +24,7 @@ import torch
 from torch import nn, Tensor
 from zegclip_core.inference import calibrated_scores, resize_maps
 from zegclip_core.model import ZegCLIP
-from zegclip_core.vit import KeysAndValues, PromptedAttention, VisionTransformer
+from zegclip_core.vit import Block, KeysAndValues, PromptedAttention, VisionTransformer
 
 INPUTS = ('image', 'text', 'bias', 'thresholds')
 OUTPUTS = ('labels', 'scores', 'logits')
@@ -58,8 +58,10 @@ class ExportedGraph(nn.Module):
         self.network = copy.deepcopy(network).eval()
         self.size = size
         vision = network.config.vision
-        self.register_buffer('mean', torch.tensor(vision.mean).view(1, 3, 1, 1))
-        self.register_buffer('std', torch.tensor(vision.std).view(1, 3, 1, 1))
+        self.mean, self.std = (
+            nn.Parameter(torch.tensor(values).view(1, 3, 1, 1), False)
+            for values in (vision.mean, vision.std)
+        )
         with torch.no_grad():
             _fix(self.network.visual, (size[0] // vision.patch_size, size[1] // vision.patch_size))
 
@@ -94,7 +96,7 @@ def _fix(visual: VisionTransformer, grid: tuple[int, int]) -> None:
     """Put constants in the place of what is the same for every image of a patch grid."""
     constants, table = visual.prompt_constants(), visual.positions(grid)
     for block, prompts in zip(visual.transformer.resblocks, constants, strict=True):
-        if prompts is not None:
-            block.attn = FixedPrompts(block.attn, prompts)
+        if isinstance(block, Block) and prompts is not None:
+            block.add_module('attn', FixedPrompts(block.attn, prompts))
     visual.positional_embedding = nn.Parameter(table, False)
     visual.config = replace(visual.config, grid=grid, prompt_tokens=0)
