@@ -152,7 +152,8 @@ class LiteralModel:
             hidden = linear(F.relu(linear(queries, layer, 'linear1')), layer, 'linear2')
             queries = norm(queries + hidden, layer, 'norm3')
             maps.append(logits)
-        return maps[-1].unflatten(2, dense.shape[2:])
+        out: Tensor = maps[-1].unflatten(2, dense.shape[2:])
+        return out
 
     def _cross(self, queries: Tensor, memory: Tensor, layer: Weights) -> tuple[Tensor, Tensor]:
         """Return cross-attention's output, and its logits averaged over the heads."""
@@ -193,10 +194,11 @@ class LiteralPipeline:
         height, width = frames[0].shape[:2]
         scale = min(LONGEST / max(height, width), self.crop / min(height, width))
         size = (int(width * scale + 0.5), int(height * scale + 0.5))
+        mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
         batch = []
         for frame in frames:
             resized = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
-            normalised = (resized.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
+            normalised = (resized.astype(np.float32) - mean) / std
             batch.append(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
         return torch.from_numpy(np.stack(batch)).to(self.bias.device)
 

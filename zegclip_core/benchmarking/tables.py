@@ -1,0 +1,139 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The report as text for a terminal and as Markdown for a page."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from zegclip_core.benchmarking.rows import CameraRow, Report, Row
+
+NOTHING = '-'
+_HEAD = (
+    *('frame', 'classes', 'batch', 'prompts', 'side', 'model [ms]', 'frame to labels [ms]'),
+    *('spread [ms]', 'runs', 'peak [MB]', 'as plain', 'as literal', 'of peak', 'speed-up'),
+)
+_CAMERA_HEAD = (
+    *('short side', 'precision', 'model [ms]', 'segment() [ms]', 'frames a second'),
+    'labels as by default',
+)
+
+Table = tuple[Sequence[str], list[list[str]]]
+
+
+def number(value: float | None) -> str:
+    """Return three or more digits, as many as tell something.
+
+    Example:
+        >>> number(1234.5), number(12.345), number(0.12345), number(None)
+        ('1234', '12.3', '0.123', '-')
+
+    """
+    if value is None:
+        return NOTHING
+    digits = next((d for limit, d in ((100, 0), (10, 1), (1, 2)) if abs(value) >= limit), 3)
+    return f'{value:.{digits}f}'
+
+
+def percent(value: float | None) -> str:
+    """Return a share in percent; 100 only for all.
+
+    Example:
+        >>> percent(0.9999), percent(0.99999), percent(1.0), percent(None)
+        ('99.99', '99.99', '100', '-')
+
+    """
+    if value is None:
+        return NOTHING
+    return '100' if value == 1.0 else f'{int(1e4 * value) / 100:.2f}'
+
+
+def rows_table(report: Report) -> Table:
+    """Return what was measured, with the times against the literal pipeline's."""
+    literal = {row.case: row.total_ms for row in report.rows if row.side == 'literal'}
+    return _HEAD, [_cells(row, report, literal.get(row.case)) for row in report.rows]
+
+
+def _cells(row: Row, report: Report, literal: float | None) -> list[str]:
+    case = row.case
+    frame = f'{case.width}x{case.height}'
+    start = [frame, str(case.classes), str(case.batch), str(case.prompts), row.side]
+    if row.skipped:
+        return [*start, f'skipped: {row.skipped}', *[NOTHING] * (len(_HEAD) - len(start) - 1)]
+    faster = literal / row.total_ms if literal and row.total_ms else None
+    return [
+        *start,
+        *(number(value) for value in (row.model_ms, row.total_ms, row.spread_ms)),
+        str(len(row.times)),
+        number(row.peak_mb),
+        *(percent(value) for value in (row.agreement, row.agreement_literal)),
+        percent(row.share_of_peak(report.ceiling)),
+        NOTHING if faster is None else f'{faster:.2f}x',
+    ]
+
+
+def camera_table(rows: Iterable[CameraRow]) -> Table:
+    """Return the figures of the bundled model."""
+    lines = [
+        [
+            f'{row.short_side}{" (default)" if row.is_default else ""}',
+            row.precision,
+            number(row.model_ms),
+            number(row.total_ms),
+            f'{row.rate:.1f}',
+            percent(row.agreement),
+        ]
+        for row in rows
+    ]
+    return _CAMERA_HEAD, lines
+
+
+def ceiling_line(report: Report) -> str:
+    """Return what the device can do."""
+    rates = ', '.join(f'{name} {number(rate)}' for name, rate in report.ceiling.tflops.items())
+    return (
+        f'{report.device}: products of matrices [TFLOP/s] {rates}; '
+        f'copying {number(report.ceiling.copy_gbps)} GB/s; best precision {report.best}'
+    )
+
+
+def plain_text(report: Report) -> str:
+    """Return the report for a terminal."""
+    parts = [ceiling_line(report), _aligned(*rows_table(report))]
+    if report.camera:
+        parts += ['everyday-s, 640x480 camera', _aligned(*camera_table(report.camera))]
+    minutes = report.seconds / 60
+    parts.append(f'{report.model}; {report.software}; {minutes:.1f} minutes')
+    return '\n\n'.join(parts) + '\n'
+
+
+def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return columns of equal width; a reason may be longer than its column."""
+    shown = [head, *rows]
+    short = [[cell for cell in column if ' ' not in cell] for column in zip(*rows, strict=True)]
+    widths = [max(map(len, (title, *cells))) for title, cells in zip(head, short, strict=True)]
+    return '\n'.join(_line(cells, widths) for cells in shown)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    skipped = next((i for i, cell in enumerate(cells) if cell.startswith('skipped')), None)
+    if skipped is not None:
+        cells = cells[: skipped + 1]
+    aligned = zip(cells, widths, strict=False)
+    return '  '.join(cell.rjust(width) for cell, width in aligned).rstrip()
+
+
+def markdown(table: Table, keep: Callable[[Sequence[str]], bool] = lambda row: True) -> str:
+    """Return a table in Markdown, of some of its rows."""
+    head, rows = table
+    lines = [head, ['---'] * len(head), *filter(keep, rows)]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
