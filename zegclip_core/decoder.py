@@ -132,6 +132,22 @@ class RelationshipDescriptor(nn.Module):
         queries: Tensor = self.q_proj(texts)
         return queries
 
+    def constants(self, text_embeddings: Tensor) -> Tensor:
+        """Return the part of the queries ``(K, C)`` that no image changes."""
+        dim = text_embeddings.shape[-1]
+        return F.linear(text_embeddings, self.q_proj.weight[:, -dim:], self.q_proj.bias)
+
+    def queries(
+        self, text_embeddings: Tensor, constants: Tensor, image_embedding: Tensor
+    ) -> Tensor:
+        """Return queries as ``forward`` does, ``constants`` being those of the texts."""
+        batch = image_embedding.shape[0]
+        if not self.enabled:
+            return constants.unsqueeze(0).expand(batch, -1, -1)
+        dim = text_embeddings.shape[-1]
+        joined = text_embeddings.unsqueeze(0) * image_embedding.unsqueeze(1)
+        return F.linear(joined, self.q_proj.weight[:, :dim]) + constants
+
 
 class MaskDecoder(nn.Module):
     """Text embeddings, patch tokens and the image embedding to one mask logit map a class.
@@ -203,6 +219,10 @@ class MaskDecoder(nn.Module):
         """
         _check_shapes(patch_tokens, image_embedding, text_embeddings)
         queries = self.relationship(text_embeddings, image_embedding)
+        return self.masks(queries, patch_tokens, canvas)
+
+    def masks(self, queries: Tensor, patch_tokens: Tensor, canvas: Tensor | None) -> Tensor:
+        """Return the mask logits of class queries ``(B, K, C)``; the rest as in ``forward``."""
         tokens = patch_tokens.flatten(2).transpose(1, 2)
         *full, last = self.layers
         for layer in full:

@@ -18,6 +18,7 @@ The model takes and gives tensors only; ``zegclip_core.segmenter`` joins it to N
 
 from dataclasses import dataclass
 import math
+from typing import cast
 
 import torch
 from torch import nn, Tensor
@@ -120,7 +121,15 @@ class DetailBranch(nn.Module):
             Tokens ``(B, C, ceil(H / 4), ceil(W / 4))``, not normalised.
 
         """
-        pixels = self.stem(images)
+        return self.refine(patch_tokens, self.stem(images))
+
+    @property
+    def first(self) -> nn.Conv2d:
+        """The convolution that sees the pixels."""
+        return cast(nn.Conv2d, self.stem[0])
+
+    def refine(self, patch_tokens: Tensor, pixels: Tensor) -> Tensor:
+        """Return fine tokens as ``forward`` does, ``pixels`` being the stem's ``(B, W, h, w)``."""
         coarse = F.interpolate(patch_tokens, size=pixels.shape[2:], mode='bilinear')
         mixed = F.gelu(self.mix(torch.cat([coarse, pixels], dim=1)))
         mixed = mixed + F.gelu(self.spread(mixed))

@@ -26,6 +26,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from zegclip_core.backends.choice import pick_backend
+from zegclip_core.backends.onnx_engine import ExportedModel, load_exported
 from zegclip_core.checkpoint import ModelSettings
 from zegclip_core.devices import pick_device, pick_precision
 from zegclip_core.errors import DeviceMemoryError, ImageError, ModelError
@@ -99,7 +101,7 @@ class Segmenter:
     One thread uses it at a time, but ``encode`` may run in another one beside ``segment``.
 
     Args:
-        loaded: The model.
+        loaded: The model; an exported one brings its own engine.
         device: Where it runs.
         dtype: Floating-point type of the image tower.
         short_side: Short side that images are brought to, in pixels; ``None`` takes the model's.
@@ -113,7 +115,7 @@ class Segmenter:
 
     def __init__(
         self,
-        loaded: LoadedModel,
+        loaded: LoadedModel | ExportedModel,
         *,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
@@ -127,32 +129,35 @@ class Segmenter:
         self.device = device
         self.dtype = dtype
         self.settings: ModelSettings = loaded.settings
-        self.network = loaded.network.to(device, dtype).eval()
+        if isinstance(loaded, LoadedModel):
+            self.network = loaded.network
+        self.patch_size = loaded.config.vision.patch_size
         self.text_encoder = loaded.text_encoder
         self.mode = mode
         self.path = path
         self.threshold = loaded.settings.threshold if threshold is None else threshold
         self.short_side = loaded.settings.short_side if short_side is None else short_side
         self._check()
-        self.engine = self._make_engine()
+        self.engine = self._make_engine(loaded)
         self._prepared: WeakKeyDictionary[EncodedVocabulary, PreparedWords] = WeakKeyDictionary()
         self._last: EncodedVocabulary | None = None
 
-    def _make_engine(self) -> Engine:
+    def _make_engine(self, loaded: LoadedModel | ExportedModel) -> Engine:
         """Return what labels the pixels."""
+        if isinstance(loaded, ExportedModel):
+            return loaded.engine
         windows = None
         if self.mode == 'slide':
             windows = Windows(self.settings.crop, self.settings.stride)
         if self.path == 'plain':
-            return PlainEngine(self.network, windows=windows)
-        return LeanEngine(self.network, dtype=self.dtype, device=self.device, windows=windows)
+            return PlainEngine(loaded.network.to(self.device, self.dtype).eval(), windows=windows)
+        return LeanEngine(loaded.network, dtype=self.dtype, device=self.device, windows=windows)
 
     def _check(self) -> None:
         """Refuse settings that are out of their range."""
-        patch = self.network.config.vision.patch_size
-        if not patch <= self.short_side <= MAX_SHORT_SIDE:
+        if not self.patch_size <= self.short_side <= MAX_SHORT_SIDE:
             raise ModelError(
-                f'Expected the short side to be in [{patch}, {MAX_SHORT_SIDE}] pixels, '
+                f'Expected the short side to be in [{self.patch_size}, {MAX_SHORT_SIDE}] pixels, '
                 f'but got {self.short_side}.'
             )
         if self.mode not in MODES:
@@ -173,17 +178,21 @@ class Segmenter:
         mode: Mode = 'whole',
         threshold: float | None = None,
         path: Path = 'lean',
+        backend: str = 'auto',
     ) -> 'Segmenter':
         """Load a model and put it on a device.
 
         Args:
-            model: Name of a bundled model, or path of a ``.safetensors`` or ``.pth`` file.
-            device: ``auto`` (CUDA if there is any), ``cpu``, ``cuda`` or ``cuda:N``.
-            precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+            model: Name of a bundled model, or path of a ``.safetensors``, ``.pth`` or exported
+                ``.onnx`` file.
+            device: ``auto`` (CUDA if there is any), ``cpu``, ``cuda`` or ``cuda:N``; for an
+                exported model see ``load_exported``.
+            precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; likewise.
             short_side: As in the constructor, like what follows.
             mode: See there.
             threshold: See there.
             path: See there.
+            backend: ``torch``, ``onnxruntime`` for exported models, or ``auto``.
 
         Raises:
             ModelError: If there is no such model, device or precision, or a setting is out of its
@@ -191,9 +200,16 @@ class Segmenter:
             CheckpointError: If the model's file cannot be used.
             TowerError: If one of its frozen towers cannot be found.
         """
-        place = pick_device(device)
-        dtype = pick_precision(precision, place)
-        loaded = load_model(model)
+        loaded: LoadedModel | ExportedModel
+        if pick_backend(backend, model) == 'onnxruntime':
+            check_fixed(short_side, mode, path)
+            loaded = load_exported(model, device=device, precision=precision)
+            # Where its tensors are; onnxruntime brings them to its own device.
+            place, dtype = torch.device('cpu'), torch.float32
+        else:
+            place = pick_device(device)
+            dtype = pick_precision(precision, place)
+            loaded = load_model(model)
         return cls(
             loaded,
             device=place,
@@ -284,8 +300,8 @@ class Segmenter:
 
     def close(self) -> None:
         """Let go of the model and its memory; nothing but this may be called afterwards."""
-        if hasattr(self, 'network'):
-            del self.network, self.text_encoder, self.engine
+        for part in ('network', 'text_encoder', 'engine'):
+            vars(self).pop(part, None)
         self._last = None
         self._prepared.clear()
         gc.collect()  # The parts of a network know one another.
@@ -314,11 +330,26 @@ class Segmenter:
             height,
             width,
             short_side=self.short_side,
-            patch_size=self.network.config.vision.patch_size,
+            patch_size=self.patch_size,
             window=self.settings.crop if self.mode == 'slide' else None,
         )
         pixels = torch.from_numpy(np.ascontiguousarray(image))[None]
         return self.engine.run(pixels, size, self._prepare(words), (height, width))
+
+
+def check_fixed(short_side: int | None, mode: str, path: str) -> None:
+    """Refuse settings that an exported model cannot follow.
+
+    Raises:
+        ModelError: If one is given.
+    """
+    if short_side is None and mode == 'whole' and path == 'lean':
+        return
+    raise ModelError(
+        'Expected an exported model to be used as it was exported, whole and at its own size '
+        f'(zegclip export --size), but got the short side {short_side}, the mode {mode} and the '
+        f'path {path}.'
+    )
 
 
 def check_image(image: npt.NDArray[np.uint8]) -> None:

@@ -23,9 +23,10 @@ References:
     Zhou et al., "ZegCLIP", https://arxiv.org/abs/2212.03588.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import math
-from typing import Literal
+from typing import cast, Literal
 
 import torch
 from torch import nn, Tensor
@@ -91,6 +92,11 @@ class VisionConfig:
     feature_layers: tuple[int, ...] = ()
 
     @property
+    def wanted_layers(self) -> tuple[int, ...]:
+        """Blocks, from 0, whose tokens are the output."""
+        return self.feature_layers or (self.layers - 1,)
+
+    @property
     def output_dim(self) -> int:
         """Width of what the tower puts out."""
         return (self.embed_dim or self.width) * max(1, len(self.feature_layers))
@@ -117,6 +123,12 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
+KeysAndValues = tuple[Tensor, Tensor]
+"""Of prompt tokens, each ``(B, heads, T, D / heads)``."""
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Softmax attention of queries, keys and values, each ``(B, heads, N, D / heads)``."""
+
+
 class PromptedAttention(nn.Module):
     """Self-attention of image tokens that also look at prompt tokens.
 
@@ -138,6 +150,13 @@ class PromptedAttention(nn.Module):
         parts: Tensor = x.unflatten(-1, (self.heads, -1))
         return parts.transpose(1, 2)
 
+    def constants(self, prompts: Tensor) -> KeysAndValues:
+        """Return keys and values of normalised prompt tokens ``(B, T, D)``."""
+        width = prompts.shape[-1]
+        weight, bias = self.in_proj_weight[width:], self.in_proj_bias[width:]
+        key, value = F.linear(prompts, weight, bias).chunk(2, dim=-1)
+        return self._split(key), self._split(value)
+
     def forward(self, x: Tensor, prompts: Tensor | None) -> Tensor:
         """Attend.
 
@@ -149,14 +168,25 @@ class PromptedAttention(nn.Module):
             The attention's output for the image tokens, ``(B, N, D)``.
 
         """
-        query, key, value = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        return self.attend(x, None if prompts is None else self.constants(prompts))
+
+    def attend(self, x: Tensor, prompts: KeysAndValues | None, mix: Mix | None = None) -> Tensor:
+        """Attend as ``forward`` does.
+
+        Args:
+            x: Normalised image tokens, ``(B, N, D)``.
+            prompts: What ``constants`` gives, or ``None``.
+            mix: Attention of queries to keys and values; ``None`` for PyTorch's.
+
+        """
+        query, key, value = (
+            self._split(part)
+            for part in F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        )
         if prompts is not None:
-            width = x.shape[-1]
-            weight, bias = self.in_proj_weight[width:], self.in_proj_bias[width:]
-            prompt_key, prompt_value = F.linear(prompts, weight, bias).chunk(2, dim=-1)
-            key = torch.cat([key, prompt_key], dim=1)
-            value = torch.cat([value, prompt_value], dim=1)
-        mixed = _attend(self._split(query), self._split(key), self._split(value))
+            key = torch.cat([key, prompts[0]], dim=2)
+            value = torch.cat([value, prompts[1]], dim=2)
+        mixed = (mix or _attend)(query, key, value)
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -205,7 +235,18 @@ class Block(nn.Module):
     def forward(self, x: Tensor, prompts: Tensor | None) -> Tensor:
         """Return the image tokens ``(B, N, D)`` after the block; ``prompts`` is ``(B, T, D)``."""
         normed = None if prompts is None else self.ln_1(prompts)
-        x = x + self.ls_1(self.attn(self.ln_1(x), normed))
+        return self._feed_forward(x + self.ls_1(self.attn(self.ln_1(x), normed)))
+
+    def constants(self, prompts: Tensor | None) -> KeysAndValues | None:
+        """Return keys and values of prompt tokens ``(B, T, D)``; they depend on no image."""
+        return None if prompts is None else self.attn.constants(self.ln_1(prompts))
+
+    def step(self, x: Tensor, prompts: KeysAndValues | None, mix: Mix | None = None) -> Tensor:
+        """Return what ``forward`` does, of what ``constants`` gives for the prompt tokens."""
+        return self._feed_forward(x + self.ls_1(self.attn.attend(self.ln_1(x), prompts, mix)))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        """Return tokens after the second half of the block."""
         out: Tensor = x + self.ls_2(self.mlp(self.ln_2(x)))
         return out
 
@@ -294,6 +335,22 @@ class VisionTransformer(nn.Module):
         projected = self.prompt_proj(table).unsqueeze(1).expand(-1, batch, -1, -1)
         return list(self.prompt_drop(projected))
 
+    def prompt_constants(self) -> list[KeysAndValues | None]:
+        """Return keys and values of every layer's prompt tokens, for a batch of one."""
+        prompts = self._prompts(1)
+        return [block.constants(part) for block, part in zip(self.blocks, prompts, strict=True)]
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The transformer blocks."""
+        return cast(list[Block], list(self.transformer.resblocks))
+
+    def positions(self, grid: tuple[int, int]) -> Tensor:
+        """Return the position table ``(1 + h * w, D)`` of a grid of patches."""
+        return resize_positions(
+            self.positional_embedding, self.config.grid, grid, self.config.position_resize
+        )
+
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Return the tokens before the first block, ``(B, 1 + h * w, D)``, and the grid."""
         patches = self.conv1(images)
@@ -302,13 +359,11 @@ class VisionTransformer(nn.Module):
         cls = self.class_embedding.expand(patches.shape[0], 1, -1)
         if self.config.class_embedding_twice:
             cls = cls + self.class_embedding
-        positions = resize_positions(
-            self.positional_embedding, self.config.grid, grid, self.config.position_resize
-        )
-        tokens: Tensor = self.ln_pre(torch.cat([cls, patches], dim=1) + positions)
+        x = torch.cat([cls, patches], dim=1) + self.positions(grid)
+        tokens: Tensor = self.ln_pre(x)
         return tokens, grid
 
-    def _finish(self, x: Tensor) -> Tensor:
+    def finish(self, x: Tensor) -> Tensor:
         """Normalise and project a block's tokens, ``(B, N, D)``."""
         if self.config.prompt_norm:
             x = self.prompt_norm(x)
@@ -328,13 +383,13 @@ class VisionTransformer(nn.Module):
 
         """
         x, (rows, columns) = self.embed(images)
-        wanted = self.config.feature_layers or (self.config.layers - 1,)
+        wanted = self.config.wanted_layers
         features = []
         prompts = self._prompts(images.shape[0])
         for index, block in enumerate(self.transformer.resblocks):
             x = block(x, prompts[index])
             if index in wanted:
-                features.append(self._finish(x))
+                features.append(self.finish(x))
         out = torch.cat(features, dim=-1)
         patch_tokens = out[:, 1:].transpose(1, 2).unflatten(2, (rows, columns))
         return patch_tokens, out[:, 0]

@@ -16,7 +16,10 @@
 import torch
 from torch import Tensor
 from zegclip_core.fast.contract import Engine, LeanOptions, PreparedWords, Windows
-from zegclip_core.fast.plain import PlainEngine
+from zegclip_core.fast.model import LeanModel, LeanWords
+from zegclip_core.fast.pixels import resized
+from zegclip_core.fast.plain import label_maps, PlainEngine
+from zegclip_core.inference import sliding_scores
 from zegclip_core.model import ZegCLIP
 
 __all__ = ['Engine', 'LeanEngine', 'LeanOptions', 'PlainEngine', 'PreparedWords', 'Windows']
@@ -29,7 +32,7 @@ class LeanEngine:
         network: The model; it is moved to ``device`` and ``dtype``.
         dtype: Floating-point type of the model.
         device: Where it runs.
-        options: Which savings are made.
+        options: Which savings are made; ``None`` for all.
         windows: Windows to look at; ``None`` for the whole image.
     """
 
@@ -45,12 +48,19 @@ class LeanEngine:
         """Compute what depends on the model alone."""
         self.device, self.dtype = device, dtype
         self.options = options or LeanOptions()
-        self._plain = PlainEngine(network.to(device, dtype).eval(), windows=windows)
+        self.windows = windows
+        self.model = LeanModel(network, dtype=dtype, device=device, options=self.options)
 
+    @torch.inference_mode()
     def prepare(self, embeddings: Tensor, bias: Tensor, thresholds: Tensor) -> PreparedWords:
         """Compute what depends on the words alone; see ``Engine``."""
-        return self._plain.prepare(embeddings, bias, thresholds)
+        embeddings = embeddings.to(self.device)
+        text, queries = self.model.words(embeddings)
+        return LeanWords(
+            embeddings, bias.to(self.device), thresholds.to(self.device), text, queries
+        )
 
+    @torch.inference_mode()
     def run(
         self,
         pixels: Tensor,
@@ -59,8 +69,23 @@ class LeanEngine:
         output_size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
         """Label every pixel; see ``Engine``."""
-        return self._plain.run(pixels, size, words, output_size)
+        if not isinstance(words, LeanWords):
+            raise TypeError(f'Expected words that this engine prepared, but got {words!r}.')
+        images = resized(pixels.to(self.device), size)
+        return label_maps(self._maps(images, words), output_size, words, self.windows is None)
 
     def release_memory(self) -> None:
         """Let go of what the next frame can make again."""
-        self._plain.release_memory()
+        self.model.tower.forget_grids()
+
+    def _maps(self, images: Tensor, words: LeanWords) -> Tensor:
+        """Return mask logits, or calibrated scores where there are windows."""
+        if self.windows is None:
+            return self.model.logits(images, words)
+        return sliding_scores(
+            lambda window: self.model.logits(window, words),
+            images,
+            crop=self.windows.crop,
+            stride=self.windows.stride,
+            bias=words.bias,
+        )

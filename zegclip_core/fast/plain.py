@@ -55,9 +55,9 @@ class PlainEngine:
     ) -> tuple[Tensor, Tensor]:
         """Label every pixel; see ``Engine``."""
         images = self.normalised(pixels, size)
-        found = [self._label(image[None], words, output_size) for image in images]
-        labels, scores = (torch.stack(parts) for parts in zip(*found, strict=True))
-        return labels, scores
+        whole = self.windows is None
+        maps = torch.cat([self._maps(image[None], words) for image in images])
+        return label_maps(maps, output_size, words, are_logits=whole)
 
     def release_memory(self) -> None:
         """Do nothing: it keeps nothing."""
@@ -68,35 +68,38 @@ class PlainEngine:
         batch = F.interpolate(batch, size=size, mode='bilinear', antialias=True)
         return ((batch - self._mean) / self._std).to(self.dtype)
 
-    def _label(
-        self, image: Tensor, words: PreparedWords, size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """Return labels and scores, both ``(H, W)``, of a normalised image ``(1, 3, h, w)``."""
+    def _maps(self, image: Tensor, words: PreparedWords) -> Tensor:
+        """Return mask logits of a normalised image, or its scores where there are windows."""
         text = words.embeddings.to(self.dtype)
         if self.windows is None:
-            maps = self.network(image, text)
-        else:
-            maps = sliding_scores(
-                lambda window: self.network(window, text),
-                image,
-                crop=self.windows.crop,
-                stride=self.windows.stride,
-                bias=words.bias,
-            )
-        are_logits = self.windows is None
-        labels, scores = best_class(maps[0], size, words.bias, are_logits=are_logits)
-        return with_unlabelled(labels, scores, words), scores
+            logits: Tensor = self.network(image, text)
+            return logits
+        return sliding_scores(
+            lambda window: self.network(window, text),
+            image,
+            crop=self.windows.crop,
+            stride=self.windows.stride,
+            bias=words.bias,
+        )
 
 
-def with_unlabelled(labels: Tensor, scores: Tensor, words: PreparedWords) -> Tensor:
-    """Return class indices as uint8 or uint16, the greatest where a class is below its threshold.
+def label_maps(
+    maps: Tensor, size: tuple[int, int], words: PreparedWords, are_logits: bool
+) -> tuple[Tensor, Tensor]:
+    """Choose the class of every pixel; arguments and result as in ``best_class``, for a batch.
 
     Args:
-        labels: Best classes, int64.
-        scores: Their scores, of the same shape.
+        maps: Float ``(B, K, h, w)``.
+        size: ``(H, W)`` to bring them to.
         words: The vocabulary.
+        are_logits: Whether ``maps`` are mask logits, or calibrated scores.
+
+    Returns:
+        Labels, uint8 or uint16 ``(B, H, W)`` with thresholds applied, and scores, float32.
     """
+    found = [best_class(each, size, words.bias, are_logits=are_logits) for each in maps]
+    labels, scores = (torch.stack(parts) for parts in zip(*found, strict=True))
     kind = label_type(words.classes)
     ids = labels.masked_fill(scores < words.thresholds[labels], unlabelled_id(kind))
     # Narrow already here: an eighth to copy from the device.
-    return ids.to(getattr(torch, kind.__name__))
+    return ids.to(getattr(torch, kind.__name__)), scores

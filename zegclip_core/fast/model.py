@@ -1,0 +1,132 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A model without what is the same for every image, or for every image of a vocabulary."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+import torch.nn.functional as F
+from zegclip_core.fast.contract import LeanOptions, PreparedWords
+from zegclip_core.fast.pixels import CENTRE, FoldedConvolution, PatchProjection
+from zegclip_core.fast.tower import LeanTower
+from zegclip_core.model import ZegCLIP
+
+
+@dataclass(frozen=True, eq=False)
+class LeanWords(PreparedWords):
+    """A vocabulary with what the model computes of it alone.
+
+    Attributes:
+        text: Normalised text embeddings in the joint space, ``(K, C)`` in the model's type.
+        queries: The part of the class queries that no image changes, likewise.
+    """
+
+    text: Tensor
+    queries: Tensor
+
+
+class LeanModel:
+    """Pixels and words to mask logits.
+
+    Args:
+        network: The model in the precision that its weights are folded in; it is moved to
+            ``device`` and ``dtype``.
+        dtype: Floating-point type to compute in.
+        device: Where.
+        options: Which savings are made.
+    """
+
+    def __init__(
+        self, network: ZegCLIP, *, dtype: torch.dtype, device: torch.device, options: LeanOptions
+    ) -> None:
+        """Fold, compute the constants, then move the model."""
+        self.network = network.to(device)
+        self.options = options
+        self.dtype = dtype
+        vision = network.config.vision
+        with torch.no_grad():
+            folded = self._fold() if options.folded_input else (None, None)
+            prompts = None
+            if options.prompt_constants:
+                prompts = [
+                    None if pair is None else (pair[0].to(dtype), pair[1].to(dtype))
+                    for pair in network.visual.prompt_constants()
+                ]
+        network.to(device, dtype).eval()
+        patches = folded[0] or network.visual.conv1
+        projection = PatchProjection(vision, patches.weight, patches.bias)
+        self.tower = LeanTower(network.visual, projection, prompts)
+        self._stem = folded[1]
+        self._mean = torch.tensor(vision.mean, device=device).sub(CENTRE).view(1, 3, 1, 1)
+        self._std = torch.tensor(vision.std, device=device).view(1, 3, 1, 1)
+
+    def _fold(self) -> tuple[FoldedConvolution, FoldedConvolution | None]:
+        """Return the first convolutions of the tower and of the detail branch, on pixels."""
+        vision = self.network.config.vision
+        first = [self.network.visual.conv1]
+        if self.network.config.detail_width:
+            first.append(self.network.detail.first)
+        folded = [
+            FoldedConvolution(layer, mean=vision.mean, std=vision.std, dtype=self.dtype)
+            for layer in first
+        ]
+        return folded[0], folded[1] if len(folded) > 1 else None
+
+    def words(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return normalised text embeddings in the joint space and the constant of the queries.
+
+        Args:
+            embeddings: As the text tower gives them, ``(K, D)``.
+        """
+        text = self.network.join_text(embeddings.to(self.dtype))
+        return text, self.network.decoder.relationship.constants(text)
+
+    def logits(self, images: Tensor, words: LeanWords) -> Tensor:
+        """Return mask logits ``(B, K, h, w)`` of ``resized`` pixels, float ``(B, 3, H, W)``."""
+        images = self._input(images)
+        tokens, embedding = self.network.join(*self.tower(images))
+        canvas = self._canvas(tokens, images)
+        return self.masks(tokens, embedding, canvas, words)
+
+    def masks(self, tokens: Tensor, embedding: Tensor, canvas: Tensor, words: LeanWords) -> Tensor:
+        """Return mask logits of what is in the joint space."""
+        network = self.network
+        text, queries = words.text, words.queries
+        if not self.options.vocabulary_constants:
+            text, queries = self.words(words.embeddings)
+        queries = network.decoder.relationship.queries(
+            text, queries, F.normalize(embedding, dim=-1)
+        )
+        normal = F.normalize(tokens, dim=1)
+        if canvas is tokens:
+            logits = network.decoder.masks(queries, normal, None)
+        else:
+            logits = network.decoder.masks(queries, normal, F.normalize(canvas, dim=1))
+        return network.logit_scale(logits) if network.config.logit_scale else logits
+
+    def _input(self, images: Tensor) -> Tensor:
+        """Return what the first convolutions take."""
+        if self.options.folded_input:
+            return images.to(self.dtype)
+        return ((images - self._mean) / self._std).to(self.dtype)
+
+    def _canvas(self, tokens: Tensor, images: Tensor) -> Tensor:
+        """Return the tokens that masks are drawn on."""
+        if not self.network.config.detail_width:
+            return tokens
+        detail = self.network.detail
+        if self._stem is None:
+            return detail.refine(tokens, detail.stem(images))
+        return detail.refine(tokens, detail.stem[1:](self._stem(images)))
