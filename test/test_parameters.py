@@ -65,6 +65,7 @@ def set_to(rig: Rig, name: str, value: Any) -> str:  # noqa: ANN401
 OTHER: dict[str, Any] = {
     'autostart': False,
     'model': 'other',
+    'backend': 'torch',
     'device': 'cpu',
     'precision': 'fp32',
     'short_side': 224,
@@ -84,6 +85,7 @@ OTHER: dict[str, Any] = {
 WRONG: dict[str, list[tuple[Any, str]]] = {
     'autostart': [(1, 'read-only')],
     'model': [(3, 'type')],
+    'backend': [('tensorflow', 'auto, torch, onnxruntime')],
     'device': [(3, 'type')],
     'precision': [('int4', 'auto, fp32, bf16, fp16')],
     'short_side': [(-1, 'range'), (2049, 'range')],

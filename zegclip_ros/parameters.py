@@ -19,6 +19,7 @@ from typing import Any
 
 from rclpy.exceptions import ParameterUninitializedException
 from rclpy.node import Node
+from zegclip_core.backends.choice import BACKENDS
 from zegclip_core.colors import PALETTE_NAMES
 from zegclip_core.segmentation import NARROW
 from zegclip_core.vocabulary import MAX_CLASSES, Vocabulary
@@ -33,13 +34,20 @@ DECLARATIONS = (
     Declaration(
         'model',
         'everyday-s',
-        'Model to load: the name of a bundled one or the path of a checkpoint.',
+        'Model to load: the name of a bundled one, or the path of a checkpoint or exported model.',
+        change='unconfigured',
+    ),
+    Declaration(
+        'backend',
+        'auto',
+        'What runs the model: onnxruntime for one that zegclip export wrote, torch for all others.',
+        choices=BACKENDS,
         change='unconfigured',
     ),
     Declaration(
         'device',
         'auto',
-        'Where the model runs: auto, cpu, cuda or cuda:N.',
+        'Where the model runs: auto, cpu, cuda or cuda:N; tensorrt for an exported model.',
         change='unconfigured',
     ),
     Declaration(
@@ -147,6 +155,7 @@ class NodeParameters:
 
     autostart: bool
     model: str
+    backend: str
     device: str
     precision: str
     short_side: int

@@ -67,6 +67,7 @@ def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
 
     return Segmenter.load(
         parameters.model,
+        backend=parameters.backend,
         device=parameters.device,
         precision=parameters.precision,
         short_side=parameters.short_side or None,

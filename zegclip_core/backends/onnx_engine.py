@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 import torch.nn.functional as F
+from zegclip_core.backends.providers import pick_providers, TENSORRT_CLASSES, tensorrt_shapes
 from zegclip_core.checkpoint import load_checkpoint, ModelSettings, read_metadata
 from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.export.graph import INPUTS, OUTPUTS
@@ -34,11 +35,9 @@ from zegclip_core.fast.plain import label_maps
 from zegclip_core.loading import build_text_tower
 from zegclip_core.model import ZegCLIPConfig
 from zegclip_core.text import load_text_tower, TextEncoder, TextTower
+from zegclip_core.vocabulary import MAX_CLASSES
 
 logger = logging.getLogger(__name__)
-
-TENSORRT_CLASSES = (1, 20, 256)
-"""Least, usual and greatest number of classes that a TensorRT engine is built for."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,8 @@ def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') 
     header = session.get_modelmeta().custom_metadata_map
     names = [entry.name for entry in session.get_inputs()]
     config, settings = read_metadata(path, header, names)
-    engine = OnnxEngine(session, path)
+    most = TENSORRT_CLASSES[-1] if device == 'tensorrt' else MAX_CLASSES
+    engine = OnnxEngine(session, path, most)
     tower = _text_tower(path, header, settings)
     if tower.embed_dim != config.text_dim:
         raise CheckpointError(
@@ -102,75 +102,38 @@ def open_session(path: Path, device: str, precision: str) -> Any:  # noqa: ANN40
     """
     import onnxruntime
 
-    providers = pick_providers(device, precision, onnxruntime.get_available_providers(), path)
+    available = onnxruntime.get_available_providers()
+    providers = pick_providers(device, precision, available, path)
+    if device == 'tensorrt':
+        # It wants to know the shapes before the file can be asked.
+        inputs = _open(path, providers[-1:]).get_inputs()
+        dims = [entry.shape[1] for entry in inputs if entry.name == 'text']
+        providers[0][1].update(tensorrt_shapes(dims[0] if dims else 0))
+    session = _open(path, providers)
+    found, (wanted, _) = session.get_providers(), providers[0]
+    if device != 'auto' and found[0] != wanted:
+        raise ModelError(
+            f'Expected onnxruntime to use {wanted} for the device {device!r}, but it could only '
+            f'use {", ".join(found)}: a library that it needs may be missing.'
+        )
+    logger.info('Running %s by onnxruntime: %s.', path, ', '.join(found))
+    return session
+
+
+def _open(path: Path, providers: list[tuple[str, dict[str, str]]]) -> Any:  # noqa: ANN401
+    """Open a file with execution providers, best first."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # Errors: warnings are about how it splits the graph.
     options.intra_op_num_threads = torch.get_num_threads()
     # Its threads would spin while they wait; see zegclip_core.threads.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # Its errors have no base of their own.
         reason = ' '.join(str(error).split())[:300]
         raise CheckpointError(f'Cannot read the exported model {path}: {reason}') from error
-    logger.info('Running %s by onnxruntime: %s.', path, ', '.join(session.get_providers()))
-    return session
-
-
-def pick_providers(
-    device: str, precision: str, available: list[str], path: Path
-) -> list[tuple[str, dict[str, str]]]:
-    """Return onnxruntime's execution providers for a device, with their options, best first.
-
-    Args:
-        device: As in ``load_exported``, like ``precision``.
-        precision: See there.
-        available: Names of the providers that this onnxruntime has.
-        path: The model; a TensorRT engine is kept in a folder beside it.
-
-    Raises:
-        ModelError: If it has no such device or precision.
-    """
-    cpu: tuple[str, dict[str, str]] = ('CPUExecutionProvider', {})
-    has_cuda = 'CUDAExecutionProvider' in available
-    name, _, index = device.partition(':')
-    name = ('cuda' if has_cuda else 'cpu') if name == 'auto' else name
-    if name not in {'cpu', 'cuda', 'tensorrt'} or (
-        index and not (name == 'cuda' and index.isdigit())
-    ):
-        raise ModelError(
-            'Expected a device of auto, cpu, cuda, cuda:N or tensorrt for an exported model, '
-            f'but got {device!r}.'
-        )
-    allowed = ('auto', 'fp32', 'fp16') if name == 'tensorrt' else ('auto', 'fp32')
-    if precision not in allowed:
-        raise ModelError(
-            f'Expected a precision of {", ".join(allowed)} for an exported model on {name}, '
-            f'but got {precision!r}.'
-        )
-    if name == 'cpu':
-        return [cpu]
-    wanted = 'TensorrtExecutionProvider' if name == 'tensorrt' else 'CUDAExecutionProvider'
-    if wanted not in available:
-        raise ModelError(
-            f'Expected an onnxruntime with {wanted} for the device {device!r}, but this one has '
-            f'{", ".join(available)}.'
-        )
-    cuda = [('CUDAExecutionProvider', {'device_id': index or '0'})] if has_cuda else []
-    if name == 'cuda':
-        return [*cuda, cpu]
-    return [(wanted, _tensorrt_options(precision, path)), *cuda, cpu]
-
-
-def _tensorrt_options(precision: str, path: Path) -> dict[str, str]:
-    """Return the options of the TensorRT provider but for its shapes."""
-    return {
-        'trt_fp16_enable': str(precision != 'fp32'),
-        # Building takes minutes; it is done once.
-        'trt_engine_cache_enable': 'True',
-        'trt_engine_cache_path': str(path.with_suffix('.tensorrt')),
-        'trt_timing_cache_enable': 'True',
-    }
 
 
 class OnnxEngine:
@@ -179,12 +142,13 @@ class OnnxEngine:
     Args:
         session: The opened file.
         path: What the file is called in an error message.
+        most: Most classes that it can take.
 
     Raises:
         CheckpointError: If the file has other inputs or outputs than an exported model.
     """
 
-    def __init__(self, session: Any, path: Path) -> None:  # noqa: ANN401 - no annotations
+    def __init__(self, session: Any, path: Path, most: int) -> None:  # noqa: ANN401 - as above
         """Read the size off the file."""
         import onnxruntime
 
@@ -195,14 +159,22 @@ class OnnxEngine:
                 f'Expected {path} to take {", ".join(INPUTS)} and to give {", ".join(OUTPUTS)}, '
                 f'but it takes {", ".join(inputs)} and gives {", ".join(sorted(outputs))}.'
             )
-        self._session = session
+        self._session, self._most = session, most
         self._options = onnxruntime.RunOptions()
         # The labels at the size of the graph are for those who have no ``label_maps``.
         self._options.only_execute_path_to_fetches = True
         self.size: tuple[int, int] = (inputs['image'][1], inputs['image'][2])
 
     def prepare(self, embeddings: Tensor, bias: Tensor, thresholds: Tensor) -> PreparedWords:
-        """Bring a vocabulary to the CPU, from where onnxruntime takes it."""
+        """Bring a vocabulary to the CPU, from where onnxruntime takes it.
+
+        Raises:
+            ModelError: If there are more classes than a TensorRT engine is built for.
+        """
+        if len(embeddings) > self._most:
+            raise ModelError(
+                f'Expected at most {self._most} classes on TensorRT, but got {len(embeddings)}.'
+            )
         parts = (
             part.to('cpu', torch.float32).contiguous() for part in (embeddings, bias, thresholds)
         )

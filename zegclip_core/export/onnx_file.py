@@ -26,6 +26,7 @@ from typing import Any
 import warnings
 
 import torch
+from zegclip_core.backends.choice import ONNX_SUFFIX, require
 from zegclip_core.checkpoint import (
     Checkpoint,
     checkpoint_metadata,
@@ -39,7 +40,6 @@ from zegclip_core.model import ZegCLIPConfig
 from zegclip_core.segmenter import working_size
 from zegclip_core.vocabulary import MAX_CLASSES
 
-SUFFIX = '.onnx'
 TEXT_SUFFIX = '.text.safetensors'
 """Of the file beside it that holds the text tower of a model that names none."""
 OPSET = 18
@@ -47,6 +47,8 @@ OPSET = 18
 NEWEST_OPSET = 23
 LARGEST_FILE = 2**31 - 2**24
 """Bytes of weights in one file; above, they lie in a file beside it, as protobuf ends at 2 GiB."""
+LEAST_TORCH = (2, 9)
+"""The first whose exporter by default is the one that is used here."""
 CAMERA = (480, 640)
 """``(H, W)`` of the image whose working size is exported by default."""
 _TRACED_CLASSES = 3  # Any number that no other size of a model could be mistaken for.
@@ -97,11 +99,17 @@ def export_onnx(
 
 def _check(path: Path, opset: int) -> None:
     """Refuse what can be refused before anything is loaded."""
-    if path.suffix != SUFFIX:
-        raise ModelError(f'Expected a file NAME{SUFFIX} to write to, but got {str(path)!r}.')
+    if path.suffix != ONNX_SUFFIX:
+        raise ModelError(f'Expected a file NAME{ONNX_SUFFIX} to write to, but got {str(path)!r}.')
     if not OPSET <= opset <= NEWEST_OPSET:
         raise ModelError(
             f'Expected an operator set in [{OPSET}, {NEWEST_OPSET}], but got {opset}.'
+        )
+    require('onnxscript', 'to export a model')
+    if tuple(int(part) for part in torch.__version__.split('.')[:2]) < LEAST_TORCH:
+        raise ModelError(
+            f'Expected PyTorch {".".join(map(str, LEAST_TORCH))} or newer to export a model, '
+            f'but got {torch.__version__}.'
         )
 
 
@@ -135,7 +143,7 @@ def _translate(graph: ExportedGraph, config: ZegCLIPConfig, opset: int) -> Any: 
     )
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # PyTorch's own, about its own parts.
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             graph.eval(),
             example,
             input_names=INPUTS,
@@ -145,7 +153,6 @@ def _translate(graph: ExportedGraph, config: ZegCLIPConfig, opset: int) -> Any: 
             dynamo=True,
             verbose=False,
         )
-    assert program is not None  # It is ``None`` only for the exporter of old.
     _check_program(program.model, opset)
     return program
 
