@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Do towers that were not trained together agree on words that nobody taught them?
+"""Towers that were not trained together, and words that nobody taught them.
 
 A linear map from the image tower's features to the text embeddings is fitted on some words and
 asked for others. Run it by ``python -m benchmarks.alignment``; ``docs/results.md`` says what comes

@@ -70,7 +70,8 @@ def fit(
     _, position, counts = np.unique(words, return_inverse=True, return_counts=True)
     weights: Floats = 1.0 / (len(counts) * counts[position])
     mean = weights @ features
-    scale: Floats = np.sqrt(weights @ (features - mean) ** 2) + float(np.finfo(np.float64).tiny)
+    spread: Floats = np.sqrt(weights @ (features - mean) ** 2)
+    scale = np.maximum(spread, np.finfo(np.float64).tiny)
     inputs, centre = (features - mean) / scale, weights @ embeddings[words]
     weighted = (inputs * weights[:, np.newaxis]).T
     penalty = strength * np.eye(inputs.shape[1])
@@ -110,15 +111,15 @@ class Answer:
 
     Attributes:
         few: With the unseen words alone to choose from.
-        all: With all words to choose from.
+        every: With all words to choose from.
         seen_few: As ``few``, had the words been seen, in other pictures.
-        seen_all: As ``all``, likewise.
+        seen_every: As ``every``, likewise.
     """
 
     few: float
-    all: float
+    every: float
     seen_few: float
-    seen_all: float
+    seen_every: float
 
 
 Fold = tuple[Mask, Mask]
@@ -139,7 +140,7 @@ def answer(regions: Regions, question: Question) -> Answer:
 def unseen_shares(
     regions: Regions, question: Question, strength: float = STRENGTH
 ) -> tuple[float, float]:
-    """Return what a map makes of words that it has not seen: ``Answer.few`` and ``all``."""
+    """Return what a map makes of words that it has not seen: ``Answer.few`` and ``every``."""
     seen = np.isin(regions.words, question.seen)
     return _shares(regions, [(seen, _asked(regions, question))], question, strength)
 
@@ -150,7 +151,8 @@ def later_halves(regions: Regions) -> Mask:
     alike = regions.words + len(regions.names) * regions.sources
     for key in np.unique(alike):
         places = np.flatnonzero(alike == key)
-        later[places[len(places) // 2 :]] = True
+        half = len(places) // 2
+        later[places[half:]] = True
     return later
 
 
@@ -185,7 +187,7 @@ def _shares(
 
 
 def random_question(regions: Regions, seen: int, unseen: int, seed: int) -> Question:
-    """Draw words: with one seed, more seen words are fewer and others, and the unseen stay.
+    """Draw words; those of a seed are the same ones however many of the seen are wanted.
 
     Args:
         regions: The regions.

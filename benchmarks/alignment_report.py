@@ -39,13 +39,13 @@ UNSEEN = 10
 CHOICES = 20
 """Random choices of words; their seeds count from 0."""
 STRENGTHS = (0.001, 0.01, STRENGTH, 1.0, 10.0)
-_COLORS = {'seen_few': '#009E73', 'few': '#0072B2', 'all': '#D55E00'}
+_COLORS = {'seen_few': '#009E73', 'few': '#0072B2', 'every': '#D55E00'}
 """Of Okabe and Ito's palette, which colour-blind people can tell apart."""
-_MARKERS = {'seen_few': 's', 'few': 'o', 'all': 'v'}
+_MARKERS = {'seen_few': 's', 'few': 'o', 'every': 'v'}
 _CURVES = {
-    'seen_few': 'the same words, had they been seen',
+    'seen_few': f'had they been seen, among the same {UNSEEN}',
     'few': f'unseen, among the {UNSEEN} unseen words',
-    'all': 'unseen, among all words',
+    'every': 'unseen, among all words',
 }
 
 
@@ -59,7 +59,7 @@ class Row:
         unseen: How many were asked for.
         words: How many there were to choose from.
         answers: One for each choice of words.
-        few: ``Answer.few`` of each choice for each of ``STRENGTHS``.
+        others: For each of ``STRENGTHS`` the ``few`` and the ``every`` of each choice.
     """
 
     title: str
@@ -67,7 +67,7 @@ class Row:
     unseen: int
     words: int
     answers: tuple[Answer, ...]
-    few: tuple[tuple[float, ...], ...]
+    others: tuple[tuple[tuple[float, float], ...], ...]
 
     def figure(self, name: str) -> Figure:
         """Return one field of the answers over the choices."""
@@ -83,8 +83,8 @@ def row_of(title: str, regions: Regions, questions: Sequence[Question]) -> Row:
         unseen=len(first.unseen),
         words=len(first.words),
         answers=tuple(answer(regions, question) for question in questions),
-        few=tuple(
-            tuple(unseen_shares(regions, question, strength)[0] for question in questions)
+        others=tuple(
+            tuple(unseen_shares(regions, question, strength) for question in questions)
             for strength in STRENGTHS
         ),
     )
@@ -113,7 +113,7 @@ def table_of(rows: Sequence[Row]) -> str:
     """Return the table of all rows, in %."""
     head = ['unseen words', 'seen', 'unseen', 'chance', 'among the unseen', 'among all']
     head += ['had they been seen: among the same', 'among all']
-    names = ('few', 'all', 'seen_few', 'seen_all')
+    names = ('few', 'every', 'seen_few', 'seen_every')
     lines = [
         [
             *(row.title, row.seen, row.unseen, Figure((1 / row.unseen,))),
@@ -127,16 +127,22 @@ def table_of(rows: Sequence[Row]) -> str:
 def strength_table(rows: Sequence[Row]) -> str:
     """Return what another strength of the ridge makes of each row, in %."""
     head = ['unseen words', 'seen', *(f'{strength:g}' for strength in STRENGTHS)]
-    lines = (
-        [row.title, row.seen, *(percent(Figure(few).mean) for few in row.few)] for row in rows
-    )
+    lines = ([row.title, row.seen, *map(_means, row.others)] for row in rows)
     return table(head, lines)
+
+
+def _means(shares: Sequence[tuple[float, float]]) -> str:
+    """Return the means of two figures over the choices."""
+    return ' / '.join(percent(Figure(values).mean) for values in zip(*shares, strict=True))
 
 
 def page_text(rows: Sequence[Row], chart: str) -> str:
     """Return what stands in the page."""
     figure = f'![Regions of unseen words named rightly, by number of seen words](images/{chart})'
-    other = f'Among the unseen, with other strengths of the ridge (above: {STRENGTH:g}):'
+    other = (
+        f'With other strengths of the ridge (above: {STRENGTH:g}), '
+        'the means among the unseen / among all:'
+    )
     return '\n\n'.join([table_of(rows), figure, other, strength_table(rows)])
 
 

@@ -118,13 +118,13 @@ def test_words_that_were_seen_are_named_in_other_regions() -> None:
     regions = world(linear=False, words=10)
     question = Question(seen=(0, 1, 2, 3), unseen=(7, 8, 9), words=tuple(range(10)))
     found = answer(regions, question)
-    assert (found.seen_few, found.seen_all) == (1.0, 1.0)
+    assert (found.seen_few, found.seen_every) == (1.0, 1.0)
     assert found.few < 1
     # The later half of each word's regions says nothing that the earlier half could teach.
     later = np.arange(len(regions.words)) % 4 >= 2
     noise = np.random.default_rng(3).normal(size=regions.features.shape)
     strange = replace(regions, features=np.where(later[:, np.newaxis], noise, regions.features))
-    assert answer(strange, question).seen_all < 0.6
+    assert answer(strange, question).seen_every < 0.6
 
 
 def test_regions_of_one_dataset_alone_are_asked() -> None:
@@ -270,7 +270,7 @@ def test_what_cannot_work_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_a_row_without_spread_has_plain_figures() -> None:
     regions = world(linear=False, words=10)
     found = answer(regions, Question((0, 1, 2, 3), (7, 8, 9), tuple(range(10))))
-    row = Row('`camvid-5`, on camvid', 4, 3, 10, (replace(found, few=0.25, all=0.0),), ())
+    row = Row('`camvid-5`, on camvid', 4, 3, 10, (replace(found, few=0.25, every=0.0),), ())
     assert '| `camvid-5`, on camvid | 4 | 3 | 33.3 | 25.0 | 0.0 | 100.0 | 100.0 |' in table_of(
         [row]
     )
