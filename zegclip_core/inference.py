@@ -83,14 +83,21 @@ def sliding_scores(
     batch, _, height, width = images.shape
     total = images.new_zeros((batch, len(bias), height, width), dtype=torch.float32)
     count = total.new_zeros((1, 1, height, width))
-    for top in window_starts(height, crop, stride):
-        for left in window_starts(width, crop, stride):
-            rows, columns = slice(top, top + crop), slice(left, left + crop)
-            window = images[:, :, rows, columns]
-            logits = resize_maps(predict(window).float(), (window.shape[2], window.shape[3]))
-            total[:, :, rows, columns] += calibrated_scores(logits, bias)
-            count[:, :, rows, columns] += 1
+    for rows, columns in window_corners((height, width), crop=crop, stride=stride):
+        window = images[:, :, rows, columns]
+        logits = resize_maps(predict(window).float(), (window.shape[2], window.shape[3]))
+        total[:, :, rows, columns] += calibrated_scores(logits, bias)
+        count[:, :, rows, columns] += 1
     return total / count
+
+
+def window_corners(size: tuple[int, int], *, crop: int, stride: int) -> list[tuple[slice, slice]]:
+    """Return rows and columns of every sliding window on an image of ``(H, W)``; all are alike."""
+    return [
+        (slice(top, min(top + crop, size[0])), slice(left, min(left + crop, size[1])))
+        for top in window_starts(size[0], crop, stride)
+        for left in window_starts(size[1], crop, stride)
+    ]
 
 
 def whole_scores(predict: Callable[[Tensor], Tensor], images: Tensor, *, bias: Tensor) -> Tensor:
@@ -115,15 +122,33 @@ def best_class(
         ``(H, W)``.
 
     """
-    best = torch.full(size, -torch.inf, device=maps.device)
-    labels = torch.zeros(size, dtype=torch.int64, device=maps.device)
-    step = max(CHUNK_VALUES // (size[0] * size[1]), 1)
-    for start in range(0, len(maps), step):
-        chunk = slice(start, start + step)
-        scores = resize_maps(maps[None, chunk].float(), size)
-        if are_logits:
-            scores = calibrated_scores(scores, bias[chunk])
-        value, index = scores[0].max(dim=0)
+
+    def scores(chunk: slice) -> Tensor:
+        values = resize_maps(maps[None, chunk].float(), size)
+        return (calibrated_scores(values, bias[chunk]) if are_logits else values)[0]
+
+    return best_of(scores, size, bias, at_once=max(CHUNK_VALUES // (size[0] * size[1]), 1))
+
+
+def best_of(
+    scores: Callable[[slice], Tensor], size: tuple[int, int], bias: Tensor, *, at_once: int
+) -> tuple[Tensor, Tensor]:
+    """Choose the best class of every pixel of scores that are made a few classes at a time.
+
+    Args:
+        scores: Gives the calibrated scores of some classes, float32 ``(k, H, W)``.
+        size: ``(H, W)`` of the scores.
+        bias: As in ``best_class``.
+        at_once: How many classes to ask for, at least 1.
+
+    Returns:
+        As ``best_class`` does.
+
+    """
+    best = torch.full(size, -torch.inf, device=bias.device)
+    labels = torch.zeros(size, dtype=torch.int64, device=bias.device)
+    for start in range(0, len(bias), at_once):
+        value, index = scores(slice(start, start + at_once)).max(dim=0)
         better = value > best
         best = torch.where(better, value, best)
         labels = torch.where(better, index + start, labels)

@@ -19,7 +19,8 @@ from zegclip_core.fast.contract import Engine, LeanOptions, PreparedWords, Windo
 from zegclip_core.fast.model import LeanModel, LeanWords
 from zegclip_core.fast.pixels import resized
 from zegclip_core.fast.plain import label_maps, PlainEngine
-from zegclip_core.inference import sliding_scores
+from zegclip_core.fast.tail import label_logits
+from zegclip_core.fast.windows import label_windows
 from zegclip_core.model import ZegCLIP
 
 __all__ = ['Engine', 'LeanEngine', 'LeanOptions', 'PlainEngine', 'PreparedWords', 'Windows']
@@ -72,20 +73,24 @@ class LeanEngine:
         if not isinstance(words, LeanWords):
             raise TypeError(f'Expected words that this engine prepared, but got {words!r}.')
         images = resized(pixels.to(self.device), size)
-        return label_maps(self._maps(images, words), output_size, words, self.windows is None)
+        if self.windows is not None:
+            return label_windows(
+                images,
+                lambda batch: self.model.logits(batch, words),
+                self.windows,
+                words,
+                output_size,
+            )
+        return self._tail(self.model.logits(images, words), output_size, words)
 
     def release_memory(self) -> None:
         """Let go of what the next frame can make again."""
         self.model.tower.forget_grids()
 
-    def _maps(self, images: Tensor, words: LeanWords) -> Tensor:
-        """Return mask logits, or calibrated scores where there are windows."""
-        if self.windows is None:
-            return self.model.logits(images, words)
-        return sliding_scores(
-            lambda window: self.model.logits(window, words),
-            images,
-            crop=self.windows.crop,
-            stride=self.windows.stride,
-            bias=words.bias,
-        )
+    def _tail(
+        self, logits: Tensor, size: tuple[int, int], words: LeanWords
+    ) -> tuple[Tensor, Tensor]:
+        """Return labels and scores of mask logits."""
+        if self.options.fused_tail and self.device.type == 'cpu':
+            return label_logits(logits, size, words)
+        return label_maps(logits, size, words, are_logits=True)

@@ -13,6 +13,8 @@
 # limitations under the License.
 """The plain engine: every step as the method describes it. What is faster is measured by it."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 import torch.nn.functional as F
@@ -98,6 +100,21 @@ def label_maps(
         Labels, uint8 or uint16 ``(B, H, W)`` with thresholds applied, and scores, float32.
     """
     found = [best_class(each, size, words.bias, are_logits=are_logits) for each in maps]
+    return with_unlabelled(found, words)
+
+
+def with_unlabelled(
+    found: Sequence[tuple[Tensor, Tensor]], words: PreparedWords
+) -> tuple[Tensor, Tensor]:
+    """Join the images of a batch and apply the thresholds.
+
+    Args:
+        found: Of each image class indices, int64 ``(H, W)``, and their scores.
+        words: The vocabulary.
+
+    Returns:
+        Labels, uint8 or uint16 ``(B, H, W)``, and scores, float32.
+    """
     labels, scores = (torch.stack(parts) for parts in zip(*found, strict=True))
     kind = label_type(words.classes)
     ids = labels.masked_fill(scores < words.thresholds[labels], unlabelled_id(kind))

@@ -1,0 +1,131 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The lean tail against the plain one: tiles, few candidates, calibration, odd values."""
+
+from hypothesis import given, settings, strategies
+import pytest
+import torch
+from torch import Tensor
+import torch.nn.functional as F
+from zegclip_core.fast import tail
+from zegclip_core.fast.contract import PreparedWords
+from zegclip_core.fast.plain import label_maps
+
+
+def vocabulary(classes: int, seed: int = 0, *, biased: bool) -> PreparedWords:
+    """Return words whose embeddings nobody reads."""
+    generator = torch.Generator().manual_seed(seed)
+    return PreparedWords(
+        torch.zeros(classes, 1),
+        0.2 * (torch.arange(classes) % 3 == 0) if biased else torch.full((classes,), 0.1),
+        torch.rand(classes, generator=generator),
+    )
+
+
+def maps(*shape: int, seed: int = 0, spread: float = 3.0) -> Tensor:
+    """Return logits that are smooth, as a model's are, with some noise."""
+    generator = torch.Generator().manual_seed(seed)
+    batch, classes, height, width = shape
+    coarse = torch.randn((batch, classes, 3, 4), generator=generator)
+    smooth = F.interpolate(coarse, size=(height, width), mode='bilinear')
+    return spread * (smooth + 0.2 * torch.randn(smooth.shape, generator=generator))
+
+
+def assert_same(logits: Tensor, size: tuple[int, int], words: PreparedWords) -> None:
+    """Compare both tails, where neither two classes nor score and threshold are equal."""
+    labels, scores = tail.label_logits(logits, size, words)
+    expected, exact = label_maps(logits, size, words, are_logits=True)
+    assert labels.dtype == expected.dtype
+    torch.testing.assert_close(scores, exact, rtol=1e-5, atol=1e-5)
+    full = F.interpolate(logits.float(), size=size, mode='bilinear').sigmoid()
+    values = full - words.bias.view(-1, 1, 1)
+    top = values.topk(min(2, words.classes), dim=1)
+    clear = (exact - words.thresholds[top.indices[:, 0]]).abs() > 1e-5
+    if words.classes > 1:
+        clear &= top.values[:, 0] - top.values[:, 1] > 1e-5
+    assert clear.float().mean() > 0.99
+    assert torch.equal(labels[clear], expected[clear])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    grid=strategies.tuples(strategies.integers(1, 12), strategies.integers(1, 12)),
+    size=strategies.tuples(strategies.integers(1, 230), strategies.integers(1, 230)),
+    classes=strategies.integers(1, 30),
+    seed=strategies.integers(0, 1000),
+    biased=strategies.booleans(),
+)
+def test_any_size_and_any_number_of_classes(
+    grid: tuple[int, int], size: tuple[int, int], classes: int, seed: int, biased: bool
+) -> None:
+    assert_same(maps(1, classes, *grid, seed=seed), size, vocabulary(classes, seed, biased=biased))
+
+
+@pytest.mark.parametrize('biased', [False, True])
+def test_only_few_of_many_classes_are_brought_to_full_size(
+    monkeypatch: pytest.MonkeyPatch, biased: bool
+) -> None:
+    counts: list[int] = []
+    best = tail._Tail._best
+
+    def counted(self: tail._Tail, logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        counts.append(len(classes))
+        return best(self, logits, classes)
+
+    monkeypatch.setattr(tail._Tail, '_best', counted)
+    words = vocabulary(300, biased=biased)
+    assert_same(maps(2, 300, 16, 20, spread=1.0), (250, 330), words)
+    assert len(counts) == 2 * 3 * 4
+    assert max(counts) < 150
+
+
+def test_no_class_is_brought_to_full_size_that_cannot_win() -> None:
+    logits = torch.stack([torch.full((8, 8), float(value)) for value in (-3, 2, -1, 1)])[None]
+    words = vocabulary(4, biased=False)
+    assert tail._Tail(logits[0], words).can_win.flatten(1).any(dim=1).tolist() == [
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf, 80.0])
+def test_odd_logits_give_some_label(value: float) -> None:
+    labels, _ = tail.label_logits(
+        torch.full((1, 3, 5, 4), value), (40, 30), vocabulary(3, biased=True)
+    )
+    assert bool(((labels < 3) | (labels == 255)).all())
+
+
+def test_labels_take_16_bits_above_254_classes() -> None:
+    for classes, kind in ((254, torch.uint8), (255, torch.uint16)):
+        labels, _ = tail.label_logits(
+            maps(1, classes, 4, 4), (20, 20), vocabulary(classes, biased=False)
+        )
+        assert labels.dtype == kind
+
+
+@pytest.mark.parametrize(('source', 'target'), [(1, 5), (7, 7), (26, 480), (119, 640), (90, 11)])
+def test_interpolation_is_that_of_torch(source: int, target: int) -> None:
+    values = torch.randn(1, 1, 1, source)
+    axis = tail.interpolation(source, target)
+    found = torch.cat(
+        [
+            weights @ values[0, 0, 0, first : last + 1]
+            for (first, last), weights in zip(axis.cells, axis.weights, strict=True)
+        ]
+    )
+    expected = F.interpolate(values, size=(1, target), mode='bilinear')[0, 0, 0]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
