@@ -32,6 +32,7 @@ from zegclip_core.checkpoint import ModelSettings
 from zegclip_core.devices import pick_device, pick_precision
 from zegclip_core.errors import DeviceMemoryError, ImageError, ModelError
 from zegclip_core.fast.engine import Engine, LeanEngine, PlainEngine, PreparedWords, Windows
+from zegclip_core.fast.staging import to_host
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
@@ -289,7 +290,8 @@ class Segmenter:
     def _segment(self, image: npt.NDArray[np.uint8], words: EncodedVocabulary) -> Segmentation:
         """Label every pixel of an image that has been looked at."""
         labels, scores = self._label(image, words)
-        return Segmentation(labels[0].cpu().numpy(), scores[0].cpu().numpy(), words.vocabulary)
+        found, certain = to_host(labels[0], scores[0])
+        return Segmentation(found, certain, words.vocabulary)
 
     def release_memory(self) -> None:
         """Give the device's memory that no tensor uses back to it; the model stays."""

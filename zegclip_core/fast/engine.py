@@ -13,15 +13,23 @@
 # limitations under the License.
 """The lean engine: what the plain one computes, without what need not be computed."""
 
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
 from zegclip_core.fast.contract import Engine, LeanOptions, PreparedWords, Windows
-from zegclip_core.fast.model import LeanModel, LeanWords
+from zegclip_core.fast.graphs import GraphCache
+from zegclip_core.fast.model import LeanModel
 from zegclip_core.fast.pixels import resized
 from zegclip_core.fast.plain import label_maps, PlainEngine
+from zegclip_core.fast.staging import Uploads
 from zegclip_core.fast.tail import label_logits
 from zegclip_core.fast.windows import label_windows
+from zegclip_core.fast.words import bucket_of, LeanWords, padded, penalties_of
 from zegclip_core.model import ZegCLIP
+from zegclip_core.segmentation import label_type, unlabelled_id
 
 __all__ = ['Engine', 'LeanEngine', 'LeanOptions', 'PlainEngine', 'PreparedWords', 'Windows']
 
@@ -51,15 +59,22 @@ class LeanEngine:
         self.options = options or LeanOptions()
         self.windows = windows
         self.model = LeanModel(network, dtype=dtype, device=device, options=self.options)
+        on_cuda = device.type == 'cuda'
+        self._uploads = Uploads(device) if on_cuda else None
+        self._graphs = GraphCache(device) if on_cuda and self.options.cuda_graphs else None
+        self._beside = torch.cuda.Stream(device) if on_cuda else None
+        self._latest: LeanWords | None = None
 
-    @torch.inference_mode()
     def prepare(self, embeddings: Tensor, bias: Tensor, thresholds: Tensor) -> PreparedWords:
-        """Compute what depends on the words alone; see ``Engine``."""
-        embeddings = embeddings.to(self.device)
-        text, queries = self.model.words(embeddings)
-        return LeanWords(
-            embeddings, bias.to(self.device), thresholds.to(self.device), text, queries
-        )
+        """Compute what depends on the words alone; see ``Engine``.
+
+        On CUDA this has a stream of its own: frames go on meanwhile.
+        """
+        with torch.inference_mode(), self._aside():
+            words = self._prepare(embeddings, bias, thresholds)
+            if self._beside is not None:
+                self._beside.synchronize()
+        return words
 
     @torch.inference_mode()
     def run(
@@ -72,20 +87,63 @@ class LeanEngine:
         """Label every pixel; see ``Engine``."""
         if not isinstance(words, LeanWords):
             raise TypeError(f'Expected words that this engine prepared, but got {words!r}.')
-        images = resized(pixels.to(self.device), size)
-        if self.windows is not None:
-            return label_windows(
-                images,
-                lambda batch: self.model.logits(batch, words),
-                self.windows,
-                words,
-                output_size,
-            )
-        return self._tail(self.model.logits(images, words), output_size, words)
+        frame = partial(self._frame, size=size, output_size=output_size)
+        if self._uploads is None:
+            return frame(pixels, words)
+        there = self._uploads(pixels)
+        if words is not self._latest:
+            for tensor in words.tensors():  # They were made on another stream.
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+            self._latest = words
+        if self._graphs is None:
+            return frame(there, words)
+        key = (tuple(there.shape), size, output_size, words.shape_key)
+        return self._graphs.run(key, frame, there, words, self.model.tower.tables)
 
     def release_memory(self) -> None:
         """Let go of what the next frame can make again."""
+        if self._graphs is not None:
+            self._graphs.clear()
+        if self._uploads is not None:
+            self._uploads.clear()
         self.model.tower.forget_grids()
+
+    def _aside(self) -> AbstractContextManager[object]:
+        """Return a context for what runs beside the frames."""
+        if self._beside is None:
+            return nullcontext()
+        self._beside.wait_stream(torch.cuda.current_stream(self.device))
+        return torch.cuda.stream(self._beside)
+
+    def _prepare(self, embeddings: Tensor, bias: Tensor, thresholds: Tensor) -> LeanWords:
+        """Return a vocabulary, in a bucket where graphs are recorded for it."""
+        number = len(bias)
+        embeddings, bias, thresholds = (
+            part.to(self.device) for part in (embeddings, bias, thresholds)
+        )
+        # The average over windows mixes scores, where what stands for no class would spread.
+        if self._graphs is not None and self.windows is None:
+            embeddings, bias, thresholds = padded(embeddings, bias, thresholds, bucket_of(number))
+        text, queries = self.model.words(embeddings)
+        penalties, calibrated = penalties_of(bias, number)
+        return LeanWords(
+            embeddings, bias, thresholds, number, text, queries, penalties, calibrated
+        )
+
+    def _frame(
+        self,
+        pixels: Tensor,
+        words: LeanWords,
+        *,
+        size: tuple[int, int],
+        output_size: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:
+        """Label the pixels of frames on the device."""
+        images = resized(pixels, size)
+        predict = partial(self.model.logits, words=words)
+        if self.windows is not None:
+            return label_windows(images, predict, self.windows, words, output_size)
+        return self._tail(predict(images), output_size, words)
 
     def _tail(
         self, logits: Tensor, size: tuple[int, int], words: LeanWords
@@ -93,4 +151,26 @@ class LeanEngine:
         """Return labels and scores of mask logits."""
         if self.options.fused_tail and self.device.type == 'cpu':
             return label_logits(logits, size, words)
+        if self.options.fused_tail and find_spec('triton') is not None:
+            return _in_one_kernel(logits, size, words)
         return label_maps(logits, size, words, are_logits=True)
+
+
+def _in_one_kernel(
+    logits: Tensor, size: tuple[int, int], words: LeanWords
+) -> tuple[Tensor, Tensor]:
+    """Return labels and scores of mask logits on a CUDA device."""
+    # Triton is not everywhere that torch is, and only CUDA needs it.
+    from zegclip_core.fast.triton_tail import label_logits_in_one_kernel
+
+    kind = label_type(words.classes)
+    return label_logits_in_one_kernel(
+        logits,
+        size,
+        penalties=words.penalties,
+        bias=words.bias,
+        thresholds=words.thresholds,
+        calibrated=words.calibrated,
+        unlabelled=unlabelled_id(kind),
+        kind=getattr(torch, kind.__name__),
+    )

@@ -13,28 +13,14 @@
 # limitations under the License.
 """A model without what is the same for every image, or for every image of a vocabulary."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.fast.contract import LeanOptions, PreparedWords
+from zegclip_core.fast.contract import LeanOptions
 from zegclip_core.fast.pixels import CENTRE, FoldedConvolution, PatchProjection
 from zegclip_core.fast.tower import LeanTower
+from zegclip_core.fast.words import LeanWords
 from zegclip_core.model import ZegCLIP
-
-
-@dataclass(frozen=True, eq=False)
-class LeanWords(PreparedWords):
-    """A vocabulary with what the model computes of it alone.
-
-    Attributes:
-        text: Normalised text embeddings in the joint space, ``(K, C)`` in the model's type.
-        queries: The part of the class queries that no image changes, likewise.
-    """
-
-    text: Tensor
-    queries: Tensor
 
 
 class LeanModel:

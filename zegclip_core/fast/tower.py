@@ -63,6 +63,10 @@ class LeanTower:
         out = features[0] if len(features) == 1 else torch.cat(features, dim=-1)
         return out[:, 1:].transpose(1, 2).unflatten(2, grid), out[:, 0]
 
+    def tables(self) -> list[Tensor]:
+        """Return the position tables that are kept."""
+        return list(self._tables.values())
+
     def forget_grids(self) -> None:
         """Let go of the position tables."""
         self._tables.clear()
