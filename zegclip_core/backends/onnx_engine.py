@@ -31,7 +31,7 @@ from zegclip_core.checkpoint import load_checkpoint, ModelSettings, read_metadat
 from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.export.graph import INPUTS, OUTPUTS
 from zegclip_core.fast.contract import PreparedWords
-from zegclip_core.fast.plain import label_maps
+from zegclip_core.fast.tail import label_logits
 from zegclip_core.loading import build_text_tower
 from zegclip_core.model import ZegCLIPConfig
 from zegclip_core.text import load_text_tower, TextEncoder, TextTower
@@ -161,7 +161,7 @@ class OnnxEngine:
             )
         self._session, self._most = session, most
         self._options = onnxruntime.RunOptions()
-        # The labels at the size of the graph are for those who have no ``label_maps``.
+        # The labels at the size of the graph are for those who have no ``label_logits``.
         self._options.only_execute_path_to_fetches = True
         self.size: tuple[int, int] = (inputs['image'][1], inputs['image'][2])
 
@@ -194,7 +194,7 @@ class OnnxEngine:
             images = F.interpolate(images, size=self.size, mode='bilinear', antialias=True)
         frames = images.permute(0, 2, 3, 1).contiguous()
         maps = torch.cat([self._logits(frame[None], words) for frame in frames])
-        return label_maps(maps, output_size, words, are_logits=True)
+        return label_logits(maps, output_size, words)
 
     def release_memory(self) -> None:
         """Do nothing: what onnxruntime holds, it needs for the next frame."""
