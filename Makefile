@@ -23,7 +23,7 @@ ARGS ?=
 unexport PYTHONPATH AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test lint fuzz soak bench-node ablation clean distclean
+.PHONY: help setup demo test lint fuzz soak bench bench-node gpu ablation clean distclean
 
 help:
 	@echo 'make setup      create .venv with every pinned package (the others do it by themselves)'
@@ -32,6 +32,8 @@ help:
 	@echo 'make lint       run the linters alone'
 	@echo 'make fuzz       hostile messages to the node, minutes;  FUZZ_ARGS="--seed 2"'
 	@echo 'make soak       the same, then the node kept busy for 20 minutes, memory watched'
+	@echo 'make bench      speed of the model, ten minutes on two cores;  ARGS="--write-docs"'
+	@echo 'make gpu        on a machine with a GPU: its tests and the whole benchmark'
 	@echo 'make bench-node latency that the node adds, 5 minutes;  ARGS="--slow --write-docs"'
 	@echo 'make ablation   train and score the steps of the paper, hours;  ABLATION_ARGS="--seeds 0"'
 	@echo 'make clean      remove build outputs, caches and demo_output/'
@@ -59,6 +61,25 @@ fuzz: setup
 soak: fuzz
 	@echo '==> Soak: the node is kept busy, 20 minutes unless told; results go to runs/soak/'
 	@$(PYTHON_OF_VENV) -m benchmarks.soak $(SOAK_ARGS)
+
+BENCH = $(PYTHON_OF_VENV) -m benchmarks.speed --json runs/benchmark.json --plots runs/benchmark
+
+bench: setup
+	@echo '==> Speed of the model, about ten minutes on two cores; results go to runs/'
+	@mkdir -p runs
+	@$(BENCH) $(ARGS)
+
+# ZEGCLIP_BENCH_DEVICE=cpu makes it a dry run: the tests skip, and one case is measured.
+BENCH_DEVICE := $(or $(ZEGCLIP_BENCH_DEVICE),cuda)
+gpu: setup
+	@echo '==> Tests that need a GPU'
+	@$(PYTHON_OF_VENV) -m pytest -m gpu -rs
+	@echo '==> Speed of the model on $(BENCH_DEVICE); results go to runs/'
+	@mkdir -p runs
+	@$(BENCH) --device $(BENCH_DEVICE) \
+		$(if $(filter cpu,$(BENCH_DEVICE)),--quick,--sides $(GPU_SIDES) --sweeps $(GPU_SWEEPS)) $(ARGS)
+GPU_SIDES = literal,plain,lean_fp32,lean,two_stage,two_stage_half
+GPU_SWEEPS = classes,prompts,sizes,batch,camera,steps
 
 bench-node: setup
 	@echo '==> Latency of the node, about five minutes; results go to runs/node_latency/'

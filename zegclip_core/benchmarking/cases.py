@@ -23,7 +23,9 @@ SIDES = ('literal', 'plain', 'lean_fp32', 'lean', 'two_stage')
 FURTHER_SIDES = ('two_stage_half',)
 """Sides that are only measured when asked for: the comparator in the device's best precision."""
 CAMERA = 'camera'
-"""Name of the sweep that is no sweep: the bundled model behind a camera."""
+"""Beside the sweeps: the bundled model behind a camera."""
+STEPS = 'steps'
+"""Likewise: the lean path with each of its savings left out."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def check_sweeps(sweeps: Sequence[str]) -> None:
     Raises:
         ConfigError: If there is no such sweep.
     """
-    known = (*SWEEPS, CAMERA)
+    known = (*SWEEPS, CAMERA, STEPS)
     for name in sweeps:
         if name not in known:
             raise ConfigError(f'Expected a sweep of {", ".join(known)}, but got {name!r}.')

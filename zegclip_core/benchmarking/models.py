@@ -31,8 +31,13 @@ from zegclip_core.text import TextEncoder
 
 _WIDTH, _LAYERS, _PATCH, _GRID, _DIM, _DECODER_LAYERS = 768, 12, 16, 32, 512, 3
 """The published model: CLIP's ViT-B/16 at 512 pixels."""
+_CONTRAST = 14.0
+"""Factor of either side of the mask product; logits then spread over a few units."""
 _SEEN = 0.75
 """Share of the classes whose scores are lowered, as in the published split of PASCAL VOC."""
+
+_REGIONS = 24
+"""Coloured regions of a frame."""
 
 Frame = npt.NDArray[np.uint8]
 
@@ -152,8 +157,21 @@ def seeded_state(prompts: int, seed: int = 0) -> dict[str, Tensor]:
             state[key] = torch.full(shape, fill)
         else:
             inputs = int(np.prod(shape[1:])) if key.endswith('weight') else shape[-1]
-            state[key] = torch.randn(shape, generator=generator) * inputs**-0.5
+            scale = _factor(key) * inputs**-0.5
+            state[key] = torch.randn(shape, generator=generator) * scale
     return state
+
+
+def _factor(key: str) -> float:
+    """Return by how much weights are larger than what keeps a signal's size.
+
+    The ends of residual branches are small, as where CLIP's training begins, so that patches stay
+    apart; the product that makes the masks is large, so that scores are not all alike.
+    """
+    if key.startswith('backbone.') and key.endswith(('attn.out_proj.weight', 'c_proj.weight')):
+        return float((2 * _LAYERS) ** -0.5)
+    last = f'decoder_1.layers.{_DECODER_LAYERS - 1}.multihead_attn.'
+    return _CONTRAST if f'{last}q.weight' in key or f'{last}k.weight' in key else 1.0
 
 
 def _backbone(prompts: int) -> dict[str, tuple[int, ...]]:
@@ -214,15 +232,21 @@ def _attention(name: str, width: int) -> dict[str, tuple[int, ...]]:
 
 
 def seeded_frames(height: int, width: int, count: int) -> list[Frame]:
-    """Return RGB frames of coloured clouds with fine grain, uint8 ``(H, W, 3)``."""
+    """Return RGB frames of coloured regions with clouds and grain, uint8 ``(H, W, 3)``."""
     return [_frame(height, width, np.random.default_rng(seed)) for seed in range(count)]
 
 
 def _frame(height: int, width: int, rng: np.random.Generator) -> Frame:
-    """Return clouds of several sizes, the large ones strongest, as in photos."""
-    total = np.full((height, width, 3), 120.0, np.float32)
-    for cells in (3, 6, 12, 24, 48):
-        coarse = rng.normal(0.0, 140.0 / cells**0.5, (cells, cells, 3)).astype(np.float32)
+    """Return a picture of things: the same for every size, but for its grain."""
+    rows, columns = np.indices((height, width), np.float32)
+    nearest = np.full((height, width), np.inf, np.float32)
+    total: npt.NDArray[np.float32] = np.zeros((height, width, 3), np.float32)
+    for row, column in rng.uniform(0.0, 1.0, (_REGIONS, 2)) * (height, width):
+        distance = (rows - row) ** 2 + (columns - column) ** 2
+        total[distance < nearest] = rng.uniform(30.0, 225.0, 3)
+        nearest = np.minimum(nearest, distance)
+    for cells in (4, 16, 64):
+        coarse = rng.normal(0.0, 8.0, (cells, cells, 3)).astype(np.float32)
         fine = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         total += np.asarray(fine, np.float32)
     total += rng.normal(0.0, 4.0, total.shape).astype(np.float32)

@@ -22,6 +22,9 @@ from zegclip_core.benchmarking.cases import Case
 from zegclip_core.benchmarking.ceiling import Ceiling
 from zegclip_core.benchmarking.sides import Timed
 
+NOTHING_LEFT_OUT = 'nothing'
+"""What the lean path lacks where it has all of its savings."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -107,7 +110,8 @@ class CameraRow:
         is_default: Whether that is the model's own.
         precision: Floating-point type.
         times: Every frame: of the model, and of the whole of ``segment``.
-        agreement: Share of pixels labelled as at the default size.
+        agreement: Share of pixels labelled as by the plain path in float32 at this size.
+        agreement_default: Likewise as at the default size.
     """
 
     short_side: int
@@ -115,6 +119,7 @@ class CameraRow:
     precision: str
     times: tuple[Timed, ...]
     agreement: float
+    agreement_default: float
 
     @property
     def model_ms(self) -> float:
@@ -145,6 +150,8 @@ class Report:
         ceiling: What the device can do.
         rows: In the order of the sweeps, the sides of a case together.
         camera: The bundled model; empty if that was not asked for.
+        steps: The lean path with savings left out, which stand in the place of the sides' names;
+            empty if that was not asked for.
         seconds: How long all of it took.
         software: Versions.
     """
@@ -157,6 +164,7 @@ class Report:
     ceiling: Ceiling
     rows: tuple[Row, ...]
     camera: tuple[CameraRow, ...]
+    steps: tuple[Row, ...]
     seconds: float
     software: str
 

@@ -14,7 +14,7 @@
 """Runs the benchmark: every side on every case, one after the other and round after round."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 import os
 from pathlib import Path
@@ -31,18 +31,22 @@ from zegclip_core.benchmarking.cases import (
     check_sweeps,
     choose_cases,
     choose_sides,
+    STEPS,
 )
 from zegclip_core.benchmarking.ceiling import measure_ceiling
 from zegclip_core.benchmarking.memory import free_bytes, Meter, meter_for
 from zegclip_core.benchmarking.models import Bundle, load_bundle, seeded_bundle, seeded_frames
-from zegclip_core.benchmarking.rows import CameraRow, Report, Row
-from zegclip_core.benchmarking.sides import build_side, Labels, Side, Timed
+from zegclip_core.benchmarking.rows import CameraRow, NOTHING_LEFT_OUT, Report, Row
+from zegclip_core.benchmarking.sides import build_side, EngineSide, Labels, Side, Timed
 from zegclip_core.benchmarking.watch import exact_float32
 from zegclip_core.devices import pick_device, pick_precision, PRECISIONS
 from zegclip_core.errors import DeviceMemoryError
+from zegclip_core.fast.engine import LeanOptions
 
 Say = Callable[[str, int], None]
 """Is told what is done now, and how many rows there will be."""
+STEPS_CASE = Case(classes=150, prompts=100)
+"""Where the lean path's savings are measured: many classes and prompts."""
 _LEAST_ROUNDS = 2
 _QUICK_SHRINK = 4
 
@@ -91,7 +95,8 @@ def run_benchmark(options: Options, show: Say, done: Callable[[Row], object]) ->
     cases = choose_cases(options.sweeps, base)
 
     def say(task: str) -> None:
-        show(task, len(cases) * len(sides))
+        steps = len(fields(LeanOptions)) + (device.type == 'cuda')
+        show(task, len(cases) * len(sides) + (steps if STEPS in options.sweeps else 0))
 
     say('what the device can do at most')
     with exact_float32():
@@ -102,6 +107,7 @@ def run_benchmark(options: Options, show: Say, done: Callable[[Row], object]) ->
             camera = measure_camera(device, options.repeats, options.case_seconds)
         runner = _Runner(options, device, sides, base, say, done, began)
         rows = list(runner.rows(cases, given))
+        steps = runner.steps(given) if STEPS in options.sweeps else []
     order = {case: index for index, case in enumerate(cases)}
     rows.sort(key=lambda row: order[row.case])
     return Report(
@@ -113,6 +119,7 @@ def run_benchmark(options: Options, show: Say, done: Callable[[Row], object]) ->
         ceiling=ceiling,
         rows=tuple(rows),
         camera=tuple(camera),
+        steps=tuple(steps),
         seconds=time.perf_counter() - began,
         software=f'Python {platform.python_version()}, PyTorch {torch.__version__}',
     )
@@ -170,6 +177,22 @@ class _Runner:
                 yield from self._skip([case], names, f'the {limit / 60:.3g} minutes were over')
             else:
                 yield from self._case(bundle, sides, case, first=index == 0)
+
+    def steps(self, given: Bundle | None) -> list[Row]:
+        """Measure the lean path without each of its savings, where they matter."""
+        prompts = STEPS_CASE.prompts if given is None else given.prompts
+        case, bundle = replace(STEPS_CASE, prompts=prompts), given or seeded_bundle(prompts)
+        dtype = pick_precision('auto', self._device)
+        names = [NOTHING_LEFT_OUT, *(field.name for field in fields(LeanOptions))]
+        if self._device.type != 'cuda':
+            names.remove('cuda_graphs')
+        sides = []
+        for name in names:
+            options = LeanOptions()
+            if name != NOTHING_LEFT_OUT:
+                options = replace(options, **{name: False})
+            sides.append(EngineSide(name, bundle, self._device, dtype, 'lean', options))
+        return list(self._case(bundle, sides, case, first=True))
 
     def _skip(self, cases: Sequence[Case], names: Sequence[str], reason: str) -> Iterator[Row]:
         """Keep what is not measured, with the reason."""

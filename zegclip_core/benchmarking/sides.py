@@ -35,6 +35,7 @@ from zegclip_core.benchmarking.two_stage import (
 )
 from zegclip_core.benchmarking.watch import Watch
 from zegclip_core.devices import pick_precision
+from zegclip_core.fast.engine import Engine, LeanEngine, LeanOptions
 from zegclip_core.segmenter import Segmenter, working_size
 
 Labels = npt.NDArray[np.integer]
@@ -105,9 +106,15 @@ class EngineSide(Side):
     """
 
     def __init__(
-        self, name: str, bundle: Bundle, device: torch.device, dtype: torch.dtype, style: Style
+        self,
+        name: str,
+        bundle: Bundle,
+        device: torch.device,
+        dtype: torch.dtype,
+        style: Style,
+        options: LeanOptions | None = None,
     ) -> None:
-        """Build the segmenter."""
+        """Build the segmenter; with options, an engine that leaves savings out in its place."""
         self._segmenter = Segmenter(
             bundle.loaded(),
             device=device,
@@ -115,16 +122,19 @@ class EngineSide(Side):
             threshold=0.0,
             path='plain' if style == 'plain' else 'lean',
         )
-        super().__init__(name, device, self._segmenter.network.parameters())
+        network = self._segmenter.network
+        super().__init__(name, device, network.parameters())
+        self._engine: Engine = self._segmenter.engine
+        if options is not None:
+            self._engine = LeanEngine(network, dtype=dtype, device=device, options=options)
         self._style: Style = style
         self._config = bundle.checkpoint.config
         self._watch = Watch(device)
 
     def load(self, frames: Sequence[Frame], words: Words) -> None:
         """Prepare the words, and the pixels for the model alone."""
-        engine = self._segmenter.engine
         thresholds = torch.zeros(len(words.bias))
-        self._words = engine.prepare(words.embeddings, words.bias, thresholds)
+        self._words = self._engine.prepare(words.embeddings, words.bias, thresholds)
         self._pixels = torch.from_numpy(np.stack(frames))
         self._output = (frames[0].shape[0], frames[0].shape[1])
         self._size = self._working_size(*self._output)
@@ -143,8 +153,7 @@ class EngineSide(Side):
 
     def label(self) -> Labels:
         """Run the engine from frames in the host's memory to labels and scores there."""
-        run = self._segmenter.engine.run
-        labels, scores = run(self._pixels, self._size, self._words, self._output)
+        labels, scores = self._engine.run(self._pixels, self._size, self._words, self._output)
         scores.cpu()  # They are part of what a segmenter returns.
         found: Labels = labels.cpu().numpy()
         return found
@@ -157,7 +166,7 @@ class EngineSide(Side):
         patch = self._config.vision.patch_size
         grid = (self._size[0] // patch, self._size[1] // patch)
         self._watch.start()
-        self._segmenter.engine.run(self._small, self._size, self._words, grid)
+        self._engine.run(self._small, self._size, self._words, grid)
         return labels, Timed(self._watch.seconds(), total)
 
     def flops(self, case: Case) -> float:
@@ -167,6 +176,7 @@ class EngineSide(Side):
 
     def release(self) -> None:
         """Drop recorded graphs and tables."""
+        self._engine.release_memory()
         self._segmenter.release_memory()
 
 

@@ -15,7 +15,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from zegclip_core.benchmarking.rows import CameraRow, Report, Row
+from zegclip_core.benchmarking.rows import CameraRow, NOTHING_LEFT_OUT, Report, Row
 
 NOTHING = '-'
 _HEAD = (
@@ -24,7 +24,11 @@ _HEAD = (
 )
 _CAMERA_HEAD = (
     *('short side', 'precision', 'model [ms]', 'segment() [ms]', 'frames a second'),
-    'labels as by default',
+    *('labels as plain fp32', 'as at the default size'),
+)
+_STEPS_HEAD = (
+    *('left out', 'model [ms]', 'frame to labels [ms]', 'spread [ms]', 'peak [MB]'),
+    'what the saving gives',
 )
 
 Table = tuple[Sequence[str], list[list[str]]]
@@ -91,10 +95,23 @@ def camera_table(rows: Iterable[CameraRow]) -> Table:
             number(row.total_ms),
             f'{row.rate:.1f}',
             percent(row.agreement),
+            percent(row.agreement_default),
         ]
         for row in rows
     ]
     return _CAMERA_HEAD, lines
+
+
+def steps_table(rows: Sequence[Row]) -> Table:
+    """Return what the lean path takes with each saving left out, and what the saving gives."""
+    whole = next((row.total_ms for row in rows if row.side == NOTHING_LEFT_OUT), None)
+    lines = []
+    for row in rows:
+        total = row.total_ms
+        gain = f'{total / whole:.2f}x' if total and whole and total != whole else NOTHING
+        times = (row.model_ms, total, row.spread_ms, row.peak_mb)
+        lines.append([row.side, *(number(value) for value in times), gain])
+    return _STEPS_HEAD, lines
 
 
 def ceiling_line(report: Report) -> str:
@@ -111,6 +128,9 @@ def plain_text(report: Report) -> str:
     parts = [ceiling_line(report), _aligned(*rows_table(report))]
     if report.camera:
         parts += ['everyday-s, 640x480 camera', _aligned(*camera_table(report.camera))]
+    if report.steps:
+        title = f'lean without each of its savings, {report.steps[0].case}'
+        parts += [title, _aligned(*steps_table(report.steps))]
     minutes = report.seconds / 60
     parts.append(f'{report.model}; {report.software}; {minutes:.1f} minutes')
     return '\n\n'.join(parts) + '\n'

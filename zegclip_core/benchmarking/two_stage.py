@@ -122,8 +122,9 @@ class TwoStage:
         x = norm(tokens + positions, own, 'ln_pre').transpose(0, 1)
         for index in range(len({key.split('.')[2] for key in own if 'resblocks' in key})):
             x = clip_block(x, own, index, self.heads)
-        features = F.normalize(norm(x[0], own, 'ln_post') @ own['proj'], dim=-1)
-        return (_TEMPERATURE * features @ text.to(features).T).float().softmax(dim=-1)
+        features: Tensor = F.normalize(norm(x[0], own, 'ln_post') @ own['proj'], dim=-1)
+        similarities = features @ text.to(features).T
+        return similarities.float().mul(_TEMPERATURE).softmax(dim=-1)
 
     def label(self, probabilities: Tensor, proposals: Proposals) -> Tensor:
         """Return the class of every pixel, int64 ``(H, W)``: masks weighted by their classes."""

@@ -66,7 +66,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--sweeps',
         metavar='A,B',
-        help=f'of {_SWEEPS} (the default); empty for the base alone',
+        help=f'of {_SWEEPS} (the default) and steps, the lean path with each saving left out; '
+        'empty for the base alone',
     )
     parser.add_argument(
         '--repeats', type=positive, metavar='N', help='calls that count (default: 3, CUDA 30)'
