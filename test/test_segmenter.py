@@ -196,6 +196,42 @@ def test_a_segmenter_that_is_closed_leaves_nothing_of_its_model(path: str) -> No
         assert network() is None
 
 
+def test_images_of_one_size_are_labelled_together(segmenter: Segmenter) -> None:
+    images = [_image(40, 52, seed) for seed in range(3)]
+    together = segmenter.segment_batch(images, WORDS)
+    for image, found in zip(images, together, strict=True):
+        alone = segmenter.segment(image, WORDS)
+        assert (found.labels == alone.labels).mean() > 0.999
+        np.testing.assert_allclose(found.scores, alone.scores, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('sizes', [[], [(8, 8), (8, 9)]])
+def test_images_of_several_sizes_are_no_batch(
+    segmenter: Segmenter, sizes: list[tuple[int, int]]
+) -> None:
+    with pytest.raises(ImageError, match='images of one size'):
+        segmenter.segment_batch([_image(*size) for size in sizes], WORDS)
+
+
+def test_the_plain_path_agrees(path: str, segmenter: Segmenter) -> None:
+    assert segmenter.path == 'lean'
+    plain = Segmenter.load(path, device='cpu', precision='fp32', path='plain')
+    image = _image(64, 90)
+    found, exact = segmenter.segment(image, WORDS), plain.segment(image, WORDS)
+    assert (found.labels == exact.labels).mean() > 0.999
+    np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-4, atol=1e-4)
+
+
+def test_threads_are_as_many_as_asked_for(path: str) -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (2, 1):
+            Segmenter.load(path, device='cpu', threads=threads)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 def test_cuda_agrees(path: str, segmenter: Segmenter) -> None:
@@ -230,6 +266,8 @@ def test_what_is_no_image_is_refused(segmenter: Segmenter, image: np.ndarray) ->
         ({'device': 'cpu', 'short_side': 3}, 'short side'),
         ({'device': 'cpu', 'threshold': 1.5}, 'threshold'),
         ({'device': 'cpu', 'mode': 'half'}, 'half'),
+        ({'device': 'cpu', 'path': 'short'}, 'short'),
+        ({'device': 'cpu', 'threads': 0}, 'thread'),
     ],
 )
 def test_a_setting_out_of_range_is_refused(

@@ -13,6 +13,8 @@
 # limitations under the License.
 """Devices and precisions: what can be asked for, and what ``auto`` means here."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from zegclip_core.errors import ModelError
 
@@ -42,6 +44,14 @@ def pick_device(device: str) -> torch.device:
             f'{torch.cuda.device_count()} CUDA devices that torch can use.'
         )
     return place
+
+
+def beside(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context whose work on CUDA does not wait for that of other threads, nor they."""
+    if device.type != 'cuda':
+        return nullcontext()
+    stream: AbstractContextManager[object] = torch.cuda.stream(torch.cuda.Stream(device))
+    return stream
 
 
 def pick_precision(precision: str, device: torch.device) -> torch.dtype:

@@ -16,6 +16,7 @@
 Here NumPy and torch meet: above it are arrays, below it tensors.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import gc
 import logging
@@ -29,13 +30,17 @@ from torch import Tensor
 from zegclip_core.backends.choice import pick_backend
 from zegclip_core.backends.onnx_engine import ExportedModel, load_exported
 from zegclip_core.checkpoint import ModelSettings
-from zegclip_core.devices import pick_device, pick_precision
+from zegclip_core.devices import beside, pick_device, pick_precision
 from zegclip_core.errors import DeviceMemoryError, ImageError, ModelError
 from zegclip_core.fast.engine import Engine, LeanEngine, PlainEngine, PreparedWords, Windows
 from zegclip_core.fast.staging import to_host
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
 from zegclip_core.segmentation import Segmentation
+from zegclip_core.threads import use_threads
 from zegclip_core.vocabulary import Vocabulary
+from zegclip_core.working_size import working_size
+
+__all__ = ['MODES', 'PATHS', 'EncodedVocabulary', 'Segmenter', 'check_image', 'working_size']
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +48,6 @@ Mode = Literal['whole', 'slide']
 MODES: tuple[Mode, ...] = ('whole', 'slide')
 Path = Literal['lean', 'plain']
 PATHS: tuple[Path, ...] = ('lean', 'plain')
-MAX_ASPECT = 8
-"""Longest working side, in short sides; longer images are squeezed."""
-MAX_AREA = 4
-"""Largest working area, in squares of the short side."""
 MAX_SHORT_SIDE = 2048
 
 
@@ -65,35 +66,6 @@ class EncodedVocabulary:
     embeddings: Tensor
     bias: Tensor
     thresholds: Tensor
-
-
-def working_size(
-    height: int, width: int, *, short_side: int, patch_size: int, window: int | None = None
-) -> tuple[int, int]:
-    """Return the ``(H, W)`` at which an image is looked at.
-
-    The short side becomes ``short_side`` and the aspect is kept, except for extreme shapes, whose
-    area and longer side are capped.
-
-    Args:
-        height: Of the image, in pixels.
-        width: Likewise.
-        short_side: Short side to bring it to, in pixels.
-        patch_size: Side of a patch; both sides are whole patches, unless there are windows.
-        window: Side of the sliding windows, if there are any: sides that these cover are kept to
-            the pixel, as published.
-    """
-    scale = short_side / min(height, width)
-    scale = min(scale, (MAX_AREA * short_side**2 / (height * width)) ** 0.5)
-    longest = MAX_ASPECT * short_side
-    exact = [min(scale * side, longest) for side in (height, width)]
-    rows, columns = (
-        int(side + 0.5)
-        if window is not None and window % patch_size == 0 and int(side + 0.5) >= window
-        else max(patch_size, int(side + 1e-6) // patch_size * patch_size)
-        for side in exact
-    )
-    return rows, columns
 
 
 class Segmenter:
@@ -140,6 +112,8 @@ class Segmenter:
         self.short_side = loaded.settings.short_side if short_side is None else short_side
         self._check()
         self.engine = self._make_engine(loaded)
+        if device.type == 'cuda':
+            self.text_encoder.to(device)
         self._prepared: WeakKeyDictionary[EncodedVocabulary, PreparedWords] = WeakKeyDictionary()
         self._last: EncodedVocabulary | None = None
 
@@ -180,6 +154,7 @@ class Segmenter:
         threshold: float | None = None,
         path: Path = 'lean',
         backend: str = 'auto',
+        threads: int | None = None,
     ) -> 'Segmenter':
         """Load a model and put it on a device.
 
@@ -194,6 +169,8 @@ class Segmenter:
             threshold: See there.
             path: See there.
             backend: ``torch``, ``onnxruntime`` for exported models, or ``auto``.
+            threads: How many threads PyTorch computes with on a CPU, in the whole process;
+                ``None`` leaves it as it is.
 
         Raises:
             ModelError: If there is no such model, device or precision, or a setting is out of its
@@ -201,6 +178,7 @@ class Segmenter:
             CheckpointError: If the model's file cannot be used.
             TowerError: If one of its frozen towers cannot be found.
         """
+        use_threads(threads)
         loaded: LoadedModel | ExportedModel
         if pick_backend(backend, model) == 'onnxruntime':
             check_fixed(short_side, mode, path)
@@ -229,7 +207,8 @@ class Segmenter:
     def encode(self, vocabulary: Vocabulary) -> EncodedVocabulary:
         """Encode a vocabulary's words; those known already cost nothing."""
         classes = vocabulary.classes
-        embeddings = self.text_encoder.encode_classes([entry.all_phrases for entry in classes])
+        with beside(self.device):
+            embeddings = self.text_encoder.encode_classes([each.all_phrases for each in classes])
         seen = set(self.settings.seen_classes)
         bias = [self.settings.seen_bias if entry.name in seen else 0.0 for entry in classes]
         thresholds = [
@@ -273,25 +252,46 @@ class Segmenter:
             DeviceMemoryError: If the device has too little free memory for it; what the attempt
                 took is free again, and the next image gets a new chance.
         """
-        check_image(image)
+        return self.segment_batch([image], vocabulary)[0]
+
+    def segment_batch(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        vocabulary: Vocabulary | EncodedVocabulary,
+    ) -> list[Segmentation]:
+        """Label every pixel of several images of one size at once, as of several cameras.
+
+        Args:
+            images: As in ``segment``, at least one.
+            vocabulary: The classes to look for.
+
+        Raises:
+            ImageError: As in ``segment``, or if there is no image or they differ in size.
+            DeviceMemoryError: As in ``segment``.
+        """
+        check_batch(images)
         words = self._encoded(vocabulary)
         try:
-            return self._segment(image, words)
+            return self._segment(images, words)
         except torch.OutOfMemoryError as error:
             reason = str(error).partition('\n')[0].partition('. ')[0]
         # Past the handler, whose error holds the tensors of the attempt.
         self.release_memory()
+        height, width = images[0].shape[:2]
         raise DeviceMemoryError(
-            f'Expected enough free memory on {self.device} for an image of '
-            f'{image.shape[1]}x{image.shape[0]} pixels at a short side of {self.short_side}, '
-            f'but got: {reason}.'
+            f'Expected enough free memory on {self.device} for an image of {width}x{height} '
+            f'pixels at a short side of {self.short_side}, but got: {reason}.'
         )
 
-    def _segment(self, image: npt.NDArray[np.uint8], words: EncodedVocabulary) -> Segmentation:
-        """Label every pixel of an image that has been looked at."""
-        labels, scores = self._label(image, words)
-        found, certain = to_host(labels[0], scores[0])
-        return Segmentation(found, certain, words.vocabulary)
+    def _segment(
+        self, images: Sequence[npt.NDArray[np.uint8]], words: EncodedVocabulary
+    ) -> list[Segmentation]:
+        """Label every pixel of images that have been looked at."""
+        labels, scores = to_host(*self._label(images, words))
+        return [
+            Segmentation(found, certain, words.vocabulary)
+            for found, certain in zip(labels, scores, strict=True)
+        ]
 
     def release_memory(self) -> None:
         """Give the device's memory that no tensor uses back to it; the model stays."""
@@ -324,10 +324,10 @@ class Segmenter:
         return self._last
 
     def _label(
-        self, image: npt.NDArray[np.uint8], words: EncodedVocabulary
+        self, images: Sequence[npt.NDArray[np.uint8]], words: EncodedVocabulary
     ) -> tuple[Tensor, Tensor]:
-        """Return labels and scores of an image, each ``(1, H, W)`` on the device."""
-        height, width = image.shape[:2]
+        """Return labels and scores of images of one size, each ``(B, H, W)`` on the device."""
+        height, width = images[0].shape[:2]
         size = working_size(
             height,
             width,
@@ -335,8 +335,10 @@ class Segmenter:
             patch_size=self.patch_size,
             window=self.settings.crop if self.mode == 'slide' else None,
         )
-        pixels = torch.from_numpy(np.ascontiguousarray(image))[None]
-        return self.engine.run(pixels, size, self._prepare(words), (height, width))
+        pixels = np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
+        return self.engine.run(
+            torch.from_numpy(pixels), size, self._prepare(words), (height, width)
+        )
 
 
 def check_fixed(short_side: int | None, mode: str, path: str) -> None:
@@ -352,6 +354,20 @@ def check_fixed(short_side: int | None, mode: str, path: str) -> None:
         f'(zegclip export --size), but got the short side {short_side}, the mode {mode} and the '
         f'path {path}.'
     )
+
+
+def check_batch(images: Sequence[npt.NDArray[np.uint8]]) -> None:
+    """Refuse what are no RGB images of one size.
+
+    Raises:
+        ImageError: If one is none, there is none, or they differ in size.
+    """
+    for image in images:
+        check_image(image)
+    sizes = sorted({image.shape[:2] for image in images})
+    if len(sizes) != 1:
+        given = ', '.join(f'{width}x{height}' for height, width in sizes) or 'no image'
+        raise ImageError(f'Expected images of one size, but got {given}.')
 
 
 def check_image(image: npt.NDArray[np.uint8]) -> None:

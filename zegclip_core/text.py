@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from zegclip_core.errors import VocabularyError
 from zegclip_core.templates import fill_template, resolve_templates, SINGLE
-from zegclip_core.text_towers import load_text_tower, TextTower
+from zegclip_core.text_towers import load_text_tower, MovableTower, TextTower
 
 __all__ = ['CACHE_SIZE', 'TextEncoder', 'TextTower', 'load_text_tower']
 
@@ -85,6 +85,11 @@ class TextEncoder:
     def encoded_phrases(self) -> int:
         """How many phrases the tower has encoded so far; a kept phrase does not count again."""
         return self._encoded_phrases
+
+    def to(self, device: torch.device) -> None:
+        """Move the text tower to a device, if it can compute there; embeddings stay on the CPU."""
+        if isinstance(self._tower, MovableTower):
+            self._tower.to(device)
 
     def encode_classes(self, classes: Sequence[Sequence[str]]) -> Tensor:
         """Encode classes as the normalised means over their phrases.

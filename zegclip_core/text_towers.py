@@ -21,7 +21,7 @@ from dataclasses import asdict
 import inspect
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -55,6 +55,14 @@ class TextTower(Protocol):
         Returns:
             L2-normalised embeddings, float32 ``(N, C)`` on the CPU.
         """
+
+
+@runtime_checkable
+class MovableTower(Protocol):
+    """A text tower that can compute elsewhere than on the CPU."""
+
+    def to(self, device: torch.device) -> None:
+        """Compute on another device from now on."""
 
 
 def load_text_tower(reference: str | TowerReference) -> TextTower:
@@ -104,6 +112,7 @@ class OpenCLIPTextTower:
                 f'Expected {name} to have {needed} token embeddings, but it has {known}.'
             )
         self._model = model.float().eval().requires_grad_(False)
+        self._mask: Tensor = model.attn_mask  # type: ignore[assignment]
         self._tokenizer = tokenizer
         self._name = name
         self._context_length = int(model.context_length)  # type: ignore[arg-type]
@@ -131,8 +140,24 @@ class OpenCLIPTextTower:
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Encode texts as they are; see ``TextTower.encode``."""
         batches = torch.split(self.tokenize(texts), BATCH_SIZE)
-        features = torch.cat([self._model(batch) for batch in batches])
-        return functional.normalize(features, dim=-1)
+        features = torch.cat([self._encode_batch(batch) for batch in batches])
+        return functional.normalize(features, dim=-1).cpu()
+
+    def _encode_batch(self, tokens: Tensor) -> Tensor:
+        """Return the embeddings of token ids ``(N, L)``, on the tower's device.
+
+        No token sees those behind it, and the embedding is that of the last one, which has the
+        greatest id: what only fills up the context length is left out.
+        """
+        length = int(tokens.argmax(dim=1).max()) + 1
+        self._model.attn_mask = self._mask[:length, :length]
+        features: Tensor = self._model(tokens[:, :length].to(self._mask.device))
+        return features
+
+    def to(self, device: torch.device) -> None:
+        """Move the tower to a device; see ``MovableTower``."""
+        self._model.to(device)
+        self._mask = self._mask.to(device)
 
     @classmethod
     def from_weights(cls, weights: CLIPWeights) -> 'OpenCLIPTextTower':
@@ -235,10 +260,14 @@ class SentenceTower:
             truncation=True,
             max_length=self._max_tokens,
             return_tensors='pt',
-        )
+        ).to(self._model.device)
         hidden: Tensor = self._model(**tokens).last_hidden_state
         mask = tokens['attention_mask'][..., None].to(hidden.dtype)
-        return functional.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1), dim=-1)
+        return functional.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1), dim=-1).cpu()
+
+    def to(self, device: torch.device) -> None:
+        """Move the tower to a device; see ``MovableTower``."""
+        self._model.to(device)
 
 
 def _text_keys(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

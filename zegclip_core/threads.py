@@ -11,15 +11,37 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How PyTorch's threads wait for each other; to be said before PyTorch is imported."""
+"""PyTorch's threads: how many there are, and how they wait for each other."""
 
 import os
+
+from zegclip_core.errors import ModelError
 
 
 def wait_without_spinning() -> None:
     """Let idle threads sleep instead of spinning, unless the user has said otherwise.
 
+    To be called before PyTorch is imported.
+
     OpenMP's threads spin while they wait. Beside other busy processes, as on a robot, the one that
     they wait for then gets no core, and everything takes many times longer.
     """
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+
+def use_threads(threads: int | None) -> None:
+    """Set how many threads compute on a CPU, in the whole process.
+
+    Args:
+        threads: At least 1; ``None`` leaves it as it is.
+
+    Raises:
+        ModelError: If it is less than 1.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise ModelError(f'Expected at least 1 thread, but got {threads}.')
+    import torch  # Here, since how threads wait is to be said before.
+
+    torch.set_num_threads(threads)

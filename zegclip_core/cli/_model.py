@@ -30,6 +30,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--precision', default='auto', help='auto, fp32, bf16 or fp16')
     parser.add_argument(
+        '--threads', type=positive, help='threads to compute with on a CPU (default: all cores)'
+    )
+    parser.add_argument(
         '--short-side',
         type=positive,
         metavar='PIXELS',
@@ -59,6 +62,7 @@ def load_segmenter(args: argparse.Namespace, **further: Any) -> Segmenter:  # no
         args.model,
         device=args.device,
         precision=args.precision,
+        threads=args.threads,
         short_side=args.short_side,
         threshold=args.threshold,
         **further,

@@ -1,0 +1,48 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The size at which an image is looked at."""
+
+MAX_ASPECT = 8
+"""Longest working side, in short sides; longer images are squeezed."""
+MAX_AREA = 4
+"""Largest working area, in squares of the short side."""
+
+
+def working_size(
+    height: int, width: int, *, short_side: int, patch_size: int, window: int | None = None
+) -> tuple[int, int]:
+    """Return the ``(H, W)`` at which an image is looked at.
+
+    The short side becomes ``short_side`` and the aspect is kept, except for extreme shapes, whose
+    area and longer side are capped.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Likewise.
+        short_side: Short side to bring it to, in pixels.
+        patch_size: Side of a patch; both sides are whole patches, unless there are windows.
+        window: Side of the sliding windows, if there are any: sides that these cover are kept to
+            the pixel, as published.
+    """
+    scale = short_side / min(height, width)
+    scale = min(scale, (MAX_AREA * short_side**2 / (height * width)) ** 0.5)
+    longest = MAX_ASPECT * short_side
+    exact = [min(scale * side, longest) for side in (height, width)]
+    rows, columns = (
+        int(side + 0.5)
+        if window is not None and window % patch_size == 0 and int(side + 0.5) >= window
+        else max(patch_size, int(side + 1e-6) // patch_size * patch_size)
+        for side in exact
+    )
+    return rows, columns
