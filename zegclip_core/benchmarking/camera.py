@@ -27,8 +27,9 @@ from zegclip_core.benchmarking.sides import Labels, Timed
 from zegclip_core.benchmarking.watch import Watch
 from zegclip_core.devices import pick_precision, PRECISIONS
 from zegclip_core.loading import load_model
-from zegclip_core.segmenter import Segmenter, working_size
+from zegclip_core.segmenter import Segmenter
 from zegclip_core.vocabulary import Vocabulary
+from zegclip_core.working_size import working_size
 
 SIZE = (480, 640)
 """Of the camera's frames, ``(H, W)``."""

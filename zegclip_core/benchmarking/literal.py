@@ -119,7 +119,8 @@ class LiteralModel:
         tokens = torch.cat([tokens[:, :1] + cls, tokens[:, 1:]], dim=1)
         x = self._transform(norm(tokens, own, 'ln_pre'), own)
         x = norm(norm(x, own, 'prompt_norm', eps=1e-6), own, 'ln_post') @ own['proj']
-        dense = x[:, -shape[0] * shape[1] :].transpose(1, 2).unflatten(2, shape)
+        _, dense = x.split([x.shape[1] - shape[0] * shape[1], shape[0] * shape[1]], dim=1)
+        dense = dense.transpose(1, 2).unflatten(2, shape)
         return F.normalize(dense, dim=1), F.normalize(x[:, 0], dim=-1)
 
     def _transform(self, tokens: Tensor, own: Weights) -> Tensor:
@@ -127,12 +128,12 @@ class LiteralModel:
         batch = len(tokens)
         first = linear(own['prompt_embeddings'].expand(batch, -1, -1), own, 'prompt_proj')
         deep = linear(own['deep_prompt_embeddings'], own, 'prompt_proj')
-        count = first.shape[1]
+        behind = 1 + first.shape[1]
         x = torch.cat([tokens[:, :1], first, tokens[:, 1:]], dim=1).transpose(0, 1)
         for index in range(len(deep) + 1):
             if index:
                 new = deep[index - 1].unsqueeze(1).expand(-1, batch, -1)
-                x = torch.cat([x[:1], new, x[1 + count :]])
+                x = torch.cat([x[:1], new, x[behind:]])
             x = clip_block(x, own, index, self.heads)
         return x.transpose(0, 1)
 

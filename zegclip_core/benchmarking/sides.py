@@ -36,7 +36,9 @@ from zegclip_core.benchmarking.two_stage import (
 from zegclip_core.benchmarking.watch import Watch
 from zegclip_core.devices import pick_precision
 from zegclip_core.fast.engine import Engine, LeanEngine, LeanOptions
-from zegclip_core.segmenter import Segmenter, working_size
+from zegclip_core.fast.staging import to_host
+from zegclip_core.segmenter import Segmenter
+from zegclip_core.working_size import working_size
 
 Labels = npt.NDArray[np.integer]
 _HELD_MAPS = 5
@@ -154,8 +156,7 @@ class EngineSide(Side):
     def label(self) -> Labels:
         """Run the engine from frames in the host's memory to labels and scores there."""
         labels, scores = self._engine.run(self._pixels, self._size, self._words, self._output)
-        scores.cpu()  # They are part of what a segmenter returns.
-        found: Labels = labels.cpu().numpy()
+        found: Labels = to_host(labels, scores)[0]
         return found
 
     def measure(self) -> tuple[Labels, Timed]:

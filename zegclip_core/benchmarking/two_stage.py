@@ -105,7 +105,7 @@ class TwoStage:
         mean, std = (pixels.new_tensor(v, dtype=torch.float32) for v in (CLIP_MEAN, CLIP_STD))
         image = ((pixels.float() - mean) / std).permute(2, 0, 1).unsqueeze(0)
         size, boxes = (self.side, self.side), proposals.boxes
-        parts = roi_align(image, boxes, size, sampling_ratio=1, aligned=True)
+        parts: Tensor = roi_align(image, boxes, size, sampling_ratio=1, aligned=True)
         own = boxes.clone()
         own[:, 0] = torch.arange(len(boxes), device=boxes.device)
         masks = proposals.masks.unsqueeze(1)

@@ -150,12 +150,11 @@ def _options(args: argparse.Namespace) -> Options:
     if args.quick and args.sweeps is None:
         sweeps = []
     check_sweeps(sweeps)
-    import torch
     from zegclip_core.benchmarking.run import Options
     from zegclip_core.devices import pick_device
+    from zegclip_core.threads import use_threads
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    use_threads(args.threads)
     defaults = _CPU if pick_device(device).type == 'cpu' else _CUDA
     minutes = defaults['minutes'] if args.minutes is None else args.minutes
     repeats = 1 if args.quick else int(defaults['repeats'] or 1)
