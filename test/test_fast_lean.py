@@ -19,6 +19,7 @@ import pytest
 from reference_files import zegclip_parity
 import torch
 from torch import Tensor
+from zegclip_core.fast.attention import attend_in_bfloat16, ROWS
 from zegclip_core.fast.contract import LeanOptions, PreparedWords, Windows
 from zegclip_core.fast.engine import LeanEngine
 from zegclip_core.fast.pixels import resized
@@ -200,3 +201,16 @@ def test_bfloat16_mostly_agrees(model: str) -> None:
     half = LeanEngine(MODELS[model](), dtype=torch.bfloat16, device=CPU)
     found, _ = half.run(pixels, size, words(half, network, 4), (60, 80))
     assert (found == expected).float().mean() > 0.9
+
+
+@pytest.mark.parametrize('tokens', [1, ROWS, 2 * ROWS + 3])
+def test_attention_in_bfloat16_is_attention(tokens: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn((2, count, 3, 16), generator=generator).transpose(1, 2)
+        for count in (tokens, tokens + 5, tokens + 5)
+    )
+    exact = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    found = attend_in_bfloat16(*(part.bfloat16() for part in (query, key, value)))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), exact, rtol=0.05, atol=0.03)

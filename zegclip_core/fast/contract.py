@@ -65,6 +65,8 @@ class LeanOptions:
         folded_input: Mean and deviation of the pixels are folded into the first convolutions.
         fused_tail: Upsampling, calibration, thresholds and the best class in one pass that never
             holds a full-size map of each class.
+        bfloat16_attention: On a CPU in bfloat16, attention is made of products in that type,
+            which is faster than the fused kernel and rounds a little more.
         cuda_graphs: On CUDA, a frame is one replay of a recorded graph.
     """
 
@@ -72,6 +74,7 @@ class LeanOptions:
     vocabulary_constants: bool = True
     folded_input: bool = True
     fused_tail: bool = True
+    bfloat16_attention: bool = True
     cuda_graphs: bool = True
 
 

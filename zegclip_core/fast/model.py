@@ -16,6 +16,7 @@
 import torch
 from torch import Tensor
 import torch.nn.functional as F
+from zegclip_core.fast.attention import attention_for
 from zegclip_core.fast.contract import LeanOptions
 from zegclip_core.fast.pixels import CENTRE, FoldedConvolution, PatchProjection
 from zegclip_core.fast.tower import LeanTower
@@ -53,7 +54,8 @@ class LeanModel:
         network.to(device, dtype).eval()
         patches = folded[0] or network.visual.conv1
         projection = PatchProjection(vision, patches.weight, patches.bias)
-        self.tower = LeanTower(network.visual, projection, prompts)
+        mix = attention_for(device, dtype) if options.bfloat16_attention else None
+        self.tower = LeanTower(network.visual, projection, prompts, mix)
         self._stem = folded[1]
         self._mean = torch.tensor(vision.mean, device=device).sub(CENTRE).view(1, 3, 1, 1)
         self._std = torch.tensor(vision.std, device=device).view(1, 3, 1, 1)

@@ -17,9 +17,8 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor
-from zegclip_core.fast.attention import attention_for
 from zegclip_core.fast.pixels import PatchProjection
-from zegclip_core.vit import KeysAndValues, VisionTransformer
+from zegclip_core.vit import KeysAndValues, Mix, VisionTransformer
 
 KEPT_GRIDS = 8
 """Position tables of how many patch grids are kept; those not used for longest leave first."""
@@ -32,6 +31,7 @@ class LeanTower:
         visual: The tower, on its device and in its floating-point type.
         projection: Its patch convolution.
         prompts: Keys and values of every layer's prompts; ``None`` computes them every time.
+        mix: Attention of queries to keys and values; ``None`` for PyTorch's.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class LeanTower:
         visual: VisionTransformer,
         projection: PatchProjection,
         prompts: list[KeysAndValues | None] | None,
+        mix: Mix | None = None,
     ) -> None:
         """Keep the parts."""
         self.visual = visual
         self.projection = projection
         self.prompts = prompts
-        weight = visual.conv1.weight
-        self._mix = attention_for(weight.device, weight.dtype)
+        self._mix = mix
         self._tables: OrderedDict[tuple[int, int], Tensor] = OrderedDict()
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
