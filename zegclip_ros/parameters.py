@@ -40,7 +40,7 @@ DECLARATIONS = (
     Declaration(
         'backend',
         'auto',
-        'What runs the model: onnxruntime for one that zegclip export wrote, torch for all others.',
+        'What runs the model: onnxruntime for one that zegclip export wrote, else torch.',
         choices=BACKENDS,
         change='unconfigured',
     ),
