@@ -123,7 +123,7 @@ def test_interpolation_is_that_of_torch(source: int, target: int) -> None:
     axis = tail.interpolation(source, target)
     found = torch.cat(
         [
-            weights @ values[0, 0, 0, first : last + 1]
+            weights @ values[0, 0, 0, slice(first, last + 1)]
             for (first, last), weights in zip(axis.cells, axis.weights, strict=True)
         ]
     )

@@ -39,6 +39,8 @@ def attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     keys = keys.transpose(1, 2)
     mixed = torch.empty_like(queries)
     for start in range(0, queries.shape[1], ROWS):
-        weights = torch.bmm(queries[:, start : start + ROWS], keys).softmax(dim=-1)
-        mixed[:, start : start + ROWS] = torch.bmm(weights, values)
-    return mixed.unflatten(0, query.shape[:2])
+        rows = slice(start, start + ROWS)
+        weights = torch.bmm(queries[:, rows], keys).softmax(dim=-1)
+        mixed[:, rows] = torch.bmm(weights, values)
+    out: Tensor = mixed.unflatten(0, query.shape[:2])
+    return out

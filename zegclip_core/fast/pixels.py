@@ -77,7 +77,7 @@ class FoldedConvolution:
         batch, channels, height, width = images.shape
         shape = (batch, channels, height + 2 * rows, width + 2 * columns)
         padded = self._border.expand(shape).clone()
-        padded[:, :, rows : rows + height, columns : columns + width] = images
+        padded[:, :, slice(rows, rows + height), slice(columns, columns + width)] = images
         return padded
 
 

@@ -67,7 +67,7 @@ def interpolation(source: int, target: int) -> Axis:
     spans = list(pairwise(starts))
     cells = tuple((int(low[begin]), int(high[end - 1])) for begin, end in spans)
     weights = tuple(
-        matrix[begin:end, first : last + 1].contiguous()
+        matrix[begin:end, slice(first, last + 1)].contiguous()
         for (begin, end), (first, last) in zip(spans, cells, strict=True)
     )
     return Axis(starts, cells, weights)
@@ -138,9 +138,10 @@ class _Tail:
             columns: ``(w, W)``.
         """
         (top, bottom), (left, right) = cells
-        inside = self.can_win[:, top : max(bottom, top + 1), left : max(right, left + 1)]
-        classes = inside.flatten(1).any(dim=1).nonzero().flatten()
-        maps = self.maps[:, top : bottom + 1, left : right + 1].index_select(0, classes)
+        down, across = slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
+        classes = self.can_win[:, down, across].flatten(1).any(dim=1).nonzero().flatten()
+        part = self.maps[:, slice(top, bottom + 1), slice(left, right + 1)]
+        maps = part.index_select(0, classes)
         best, index = self._best((rows @ maps) @ columns, classes)
         found = classes[index]
         score = best.sigmoid_()
