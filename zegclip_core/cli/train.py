@@ -48,8 +48,10 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.training.config import load_config
 
     config = load_config(find_recipe(args.config), args.settings)
-    from zegclip_core.training.run import Run  # takes seconds; a wrong key should not
+    from lightning.pytorch.utilities import rank_zero_only  # takes seconds; a wrong key should not
+    from zegclip_core.training.run import Run
 
     path = Run(config).train(resume=args.resume)
-    sys.stdout.write(f'Wrote {path}\n')
+    if getattr(rank_zero_only, 'rank', 0) == 0:
+        sys.stdout.write(f'Wrote {path}\n')
     return 0

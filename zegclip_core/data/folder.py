@@ -130,9 +130,9 @@ class MaskDataset:
 
     @property
     def key(self) -> str:
-        """Where the files lie and how masks are read, which tells two readings apart."""
-        masks = [str(pair.mask) for pair in self.pairs]
-        parts = [str(self.root.resolve()), self.classes, self.table.tolist(), masks]
+        """Where the files lie, when they changed, and how masks are read."""
+        files = [_stamp(path) for pair in self.pairs for path in (pair.image, pair.mask)]
+        parts = [str(self.root.resolve()), self.classes, self.table.tolist(), files]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def name(self, index: int) -> str:
@@ -281,15 +281,31 @@ def folder_pairs(root: Path, split: str) -> list[Pair]:
     return [Pair(path, labels / f'{path.stem}.png') for path in _pictures(root / 'images' / split)]
 
 
+def _stamp(path: Path) -> tuple[str, int, int]:
+    """Return what changes when a file does."""
+    found = path.stat()
+    return str(path), found.st_size, found.st_mtime_ns
+
+
 def read_classes(path: Path) -> tuple[str, ...]:
     """Return the class names of a dataset.
 
     Raises:
-        DataError: If there is no such file.
+        DataError: If there is no such file, a name stands there twice, or a line between names is
+            empty, as all names after it would get wrong indices.
     """
     if not path.is_file():
         raise DataError(f'Expected the class names, one a line, in {path}, but there is no file.')
-    return tuple(read_lines(path))
+    lines = [line.strip() for line in _text(path).rstrip().splitlines()]
+    if '' in lines:
+        raise DataError(
+            f'Expected a name in each line of {path}, index 0 first, but line '
+            f'{lines.index("") + 1} is empty.'
+        )
+    twice = [name for index, name in enumerate(lines) if name in lines[:index]]
+    if twice:
+        raise DataError(f'Expected each name once in {path}, but {twice[0]!r} is there twice.')
+    return tuple(lines)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -298,11 +314,15 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DataError: If it is not text.
     """
+    return [line.strip() for line in _text(path).splitlines() if line.strip()]
+
+
+def _text(path: Path) -> str:
+    """Return what a text file holds."""
     try:
-        lines = path.read_text('utf-8').splitlines()
+        return path.read_text('utf-8')
     except UnicodeDecodeError as error:
         raise DataError(f'Expected {path} to be text in UTF-8, but it is not.') from error
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -19,6 +19,7 @@ only where it cannot be true.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 
 import torch
 from torch import Tensor
@@ -181,29 +182,33 @@ def batch_order(
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield, without end, a dataset and the views of a batch.
 
-    Every dataset is gone through in random order, again and again; the same seed gives the same
+    Every dataset is gone through in random order, round after round; the same seed gives the same
     order, and ``start`` skips the batches that a resumed run has done.
 
     Args:
-        sizes: Number of views of each dataset.
+        sizes: Number of views in a round of each dataset.
         shares: How often each dataset gives a batch, relative to the others.
-        batch_size: Views of a batch, which may be more than a dataset has.
+        batch_size: Views of a batch, which may be more than a round has.
         seed: Seed of the order.
         start: Number of batches to skip.
 
     Yields:
-        Index of the dataset, and indices of its views.
+        Index of the dataset, and numbers of its views: ``round * size + index``.
 
     """
     generator = torch.Generator().manual_seed(seed)
-    queues: list[list[int]] = [[] for _ in sizes]
+    queues = [_rounds(size, seed, source) for source, size in enumerate(sizes)]
     weights = torch.tensor(shares)
-    step = 0
-    while True:
+    for step in count():
         source = int(torch.multinomial(weights, 1, generator=generator))
-        while len(queues[source]) < batch_size:
-            queues[source] += torch.randperm(sizes[source], generator=generator).tolist()
-        batch, queues[source] = queues[source][:batch_size], queues[source][batch_size:]
+        batch = list(islice(queues[source], batch_size))
         if step >= start:
             yield source, batch
-        step += 1
+
+
+def _rounds(size: int, seed: int, source: int) -> Iterator[int]:
+    """Yield the numbers of a dataset's views, each once a round, without end."""
+    generator = torch.Generator().manual_seed(seed * 1009 + source + 1)
+    for begin in count(0, size):
+        for index in torch.randperm(size, generator=generator).tolist():
+            yield begin + index

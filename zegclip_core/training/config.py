@@ -15,8 +15,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from zegclip_core.data.catalog import FOLDER
 from zegclip_core.data.views import ViewConfig
@@ -273,26 +274,69 @@ class TrainConfig:
             )
 
     def _check_numbers(self) -> None:
-        """Refuse numbers that are too small to make sense."""
-        schedule = self.schedule
-        least = {
-            'schedule.steps': (schedule.steps, 1),
-            'schedule.stop': (schedule.stop, 0),
-            'schedule.batch_size': (schedule.batch_size, 1),
-            'schedule.accumulate': (schedule.accumulate, 1),
-            'schedule.validate_every': (schedule.validate_every, 1),
-            'schedule.warmup': (schedule.warmup, 0),
-            'schedule.learning_rate': (schedule.learning_rate, 0),
-            'schedule.workers': (schedule.workers, 0),
-            'schedule.threads': (schedule.threads, 0),
-            'loss.stride': (self.loss.stride, 1),
-            'model.prompt_tokens': (self.model.prompt_tokens, 0),
-            'devices': (self.devices, 0),
-            'nodes': (self.nodes, 1),
+        """Refuse numbers that make no sense."""
+        schedule, loss, model = self.schedule, self.loss, self.model
+        _check_least(1, self, 'nodes')
+        _check_least(0, self, 'devices')
+        names: tuple[str, ...] = ('steps', 'batch_size', 'accumulate', 'validate_every')
+        _check_least(1, schedule, *names, where='schedule')
+        names = ('stop', 'warmup', 'learning_rate', 'tower_rate', 'weight_decay', 'clip')
+        _check_least(0, schedule, *names, 'workers', 'threads', where='schedule')
+        names = ('mask_weight', 'dice_weight', 'cross_entropy_weight', 'text_noise')
+        _check_least(0, loss, *names, where='loss')
+        _check_least(1, loss, 'stride', where='loss')
+        _check_least(0, model, 'prompt_tokens', 'detail_width', where='model')
+        names = ('dim', 'decoder_layers', 'decoder_heads', 'decoder_mlp_dim')
+        _check_least(1, model, *names, where='model')
+        _check_least(1, self.settings, 'short_side', where='settings')
+        for index, source in enumerate(self.train):
+            _check_least(1, source, 'views', where=f'train.{index}')
+            _check_least(0, source, 'hold_out', 'balance', where=f'train.{index}')
+            _check_source(source, f'train.{index}')
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        """Refuse values that do not fit each other, or lie outside of a range."""
+        model, schedule = self.model, self.schedule
+        allowed = {
+            'name to be a name, such as mine': bool(self.name.strip()),
+            'schedule.stop to be at most schedule.steps': schedule.stop <= schedule.steps,
+            'loss.window to have two numbers of at least 1, or none': (
+                not self.loss.window or (len(self.loss.window) == 2 and min(self.loss.window) > 0)
+            ),
+            'model.decoder_heads to divide model.dim': model.dim % model.decoder_heads == 0,
+            'model.detail_width to be a multiple of 8': model.detail_width % 8 == 0,
+            'model.decoder_dropout to be in [0, 1)': 0 <= model.decoder_dropout < 1,
+            'model.projection_dropout to be in [0, 1)': 0 <= model.projection_dropout < 1,
+            'settings.threshold to be in [0, 1]': 0 <= self.settings.threshold <= 1,
         }
-        for key, (value, lowest) in least.items():
-            if value < lowest:
-                raise ConfigError(f'Expected {key} to be at least {lowest}, but got {value}.')
+        for wanted, holds in allowed.items():
+            if not holds:
+                raise ConfigError(f'Expected {wanted}, but got {self._given(wanted)}.')
+
+    def _given(self, wanted: str) -> str:
+        """Return the value of the key that a sentence begins with."""
+        value: Any = self
+        for part in wanted.split(' ', 1)[0].split('.'):
+            value = getattr(value, part)
+        return repr(value)
+
+
+def _check_least(lowest: int, part: object, *names: str, where: str = '') -> None:
+    """Refuse values below a bound, and those that are no finite numbers."""
+    for name in names:
+        value = getattr(part, name)
+        if not lowest <= value < math.inf:
+            key = f'{where}.{name}' if where else name
+            raise ConfigError(f'Expected {key} to be at least {lowest}, but got {value}.')
+
+
+def _check_source(source: SourceConfig, where: str) -> None:
+    """Refuse a dataset of which nothing would be trained on."""
+    if not 0.0 < source.share < math.inf:
+        raise ConfigError(f'Expected {where}.share to be above 0, but got {source.share}.')
+    if source.hold_out == 1:
+        raise ConfigError(f'Expected {where}.hold_out to be 0 or at least 2, but got 1: all.')
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:

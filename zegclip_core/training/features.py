@@ -65,8 +65,8 @@ class ViewSet:
         return len(self.images)
 
     def batch(self, source: int, indices: Sequence[int]) -> Batch:
-        """Return some of the views."""
-        chosen = list(indices)
+        """Return some of the views; each round has the same ones."""
+        chosen = [index % len(self) for index in indices]
         arrays = (self.images, self.labels, self.patch_tokens, self.image_embeddings)
         images, labels, tokens, embeddings = (
             torch.from_numpy(np.array(array[chosen])) for array in arrays
@@ -114,7 +114,8 @@ class FeatureStore:
             [
                 self._name,
                 asdict(self._config),
-                str(self._tower.config.feature_layers),
+                asdict(self._tower.config),
+                str(self._tower.conv1.weight.dtype),
                 dataset.key,
                 names,
                 count,

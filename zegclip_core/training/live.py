@@ -22,9 +22,6 @@ from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import random_view, view_seed, ViewConfig, whole_view
 from zegclip_core.training.views import Batch
 
-ROUNDS = 4096
-"""How often a picture gives another view before views repeat."""
-
 
 class LiveViews:
     """A dataset's pictures, each giving many views.
@@ -54,11 +51,11 @@ class LiveViews:
         self._multiple = multiple
 
     def __len__(self) -> int:
-        """Return the number of views."""
-        return len(self._indices) * (1 if self._seed is None else ROUNDS)
+        """Return the number of pictures, which is that of the views of a round."""
+        return len(self._indices)
 
     def batch(self, source: int, indices: Sequence[int]) -> Batch:
-        """Return some of the views."""
+        """Return some of the views; each round has others."""
         views = [self._view(index) for index in indices]
         images, labels = zip(*views, strict=True)
         return Batch(source, torch.stack(images), torch.stack(labels))

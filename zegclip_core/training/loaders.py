@@ -72,19 +72,20 @@ class BatchStream(IterableDataset[Batch]):
 
 
 class WholePictures(Dataset[Batch]):
-    """Single whole pictures, read when they are asked for."""
+    """Single whole pictures, read when they are asked for; each process has its share."""
 
-    def __init__(self, entry: ValidationSet) -> None:
-        """Take a set to validate on."""
+    def __init__(self, entry: ValidationSet, *, rank: int, world: int) -> None:
+        """Take the share of process ``rank`` of ``world`` in a set to validate on."""
         self._views = entry.views
+        self._indices = range(rank, len(entry.views), world)
 
     def __len__(self) -> int:
         """Return the number of pictures."""
-        return len(self._views)
+        return len(self._indices)
 
     def __getitem__(self, index: int) -> Batch:
         """Return one picture, as a batch of one."""
-        return self._views.batch(0, [index])
+        return self._views.batch(0, [self._indices[index]])
 
 
 class TrainingData(lightning.LightningDataModule):
@@ -107,9 +108,7 @@ class TrainingData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the loader of training batches."""
-        trainer = self.trainer
-        if trainer is None:
-            raise RuntimeError('Expected a trainer to ask for the batches, but there is none.')
+        trainer = self._known_trainer()
         stream = BatchStream(
             self._views,
             self._config,
@@ -121,7 +120,15 @@ class TrainingData(lightning.LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Return a loader of whole pictures for each set."""
-        return [self._loader(WholePictures(entry)) for entry in self._validation]
+        trainer = self._known_trainer()
+        rank, world = trainer.global_rank, trainer.world_size
+        shares = [WholePictures(entry, rank=rank, world=world) for entry in self._validation]
+        return [self._loader(share) for share in shares]
+
+    def _known_trainer(self) -> lightning.Trainer:
+        if self.trainer is None:
+            raise RuntimeError('Expected a trainer to ask for the batches, but there is none.')
+        return self.trainer
 
     def _loader(self, dataset: Dataset[Batch]) -> DataLoader[Batch]:
         workers = self._config.schedule.workers

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from zegclip_core.checkpoint import check_keys, load_checkpoint
-from zegclip_core.errors import CheckpointError
+from zegclip_core.errors import CheckpointError, ConfigError
 from zegclip_core.loading import model_path
 from zegclip_core.model import ZegCLIP, ZegCLIPConfig
 from zegclip_core.towers import ImageTower, resized_positions
@@ -38,8 +38,11 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
         tower: The frozen tower.
         text_dim: Width of the text embeddings.
 
+    Raises:
+        ConfigError: If settings do not fit the tower.
     """
     model = config.model
+    _check_tower(config, tower)
     if model.published:
         tower = _published_tower(tower, config.views.size)
     vision = replace(
@@ -67,6 +70,26 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
     if model.tower == 'finetuned':
         network.unfreeze_tower()
     return network
+
+
+def _check_tower(config: TrainConfig, tower: ImageTower) -> None:
+    """Refuse settings that do not fit the tower.
+
+    Raises:
+        ConfigError: With the key at fault.
+    """
+    patch, layers = tower.config.patch_size, tower.config.layers
+    if any(side < patch or side % patch for side in config.views.size):
+        raise ConfigError(
+            f'Expected views.size to be multiples of {patch}, the side of a patch of '
+            f'{config.towers.image}, but got {list(config.views.size)}.'
+        )
+    if any(not 0 <= index < layers for index in config.model.feature_layers):
+        raise ConfigError(
+            f'Expected model.feature_layers to be in [0, {layers - 1}], as '
+            f'{config.towers.image} has {layers} layers, but got '
+            f'{list(config.model.feature_layers)}.'
+        )
 
 
 def _published_tower(tower: ImageTower, size: tuple[int, int]) -> ImageTower:

@@ -64,9 +64,10 @@ class ValidationPictures(lightning.Callback):
         """Return picture, prediction and truth side by side, RGB uint8."""
         entry = self._validation[number]
         batch = entry.views.batch(0, [index])
-        with torch.inference_mode():
-            labels = task.predict_labels(batch, number)
         image = batch.images[0].numpy()
+        moved = task.transfer_batch_to_device(batch, task.device, number)
+        with torch.inference_mode():
+            labels = task.predict_labels(moved, number)
         vocabulary = Vocabulary.from_names(entry.classes)
         drawn = [
             draw_overlay(

@@ -188,13 +188,16 @@ class Run:
         path = self.folder / f'{config.name}.safetensors'
         if trainer.is_global_zero:
             self._export(path, classes, self.network.state_dict(), task.record())
-            self._export_best(path, classes)
+            self._export_best(path, classes, trainer)
         return path
 
-    def _export_best(self, path: Path, classes: Sequence[ClassSet]) -> None:
-        """Write the model of the best checkpoint, if there was a validation to tell it."""
-        best = self.folder / BEST
-        if self.config.validate and best.is_file():
+    def _export_best(
+        self, path: Path, classes: Sequence[ClassSet], trainer: lightning.Trainer
+    ) -> None:
+        """Write the model of this run's best checkpoint, if there was a validation to tell it."""
+        callback = trainer.checkpoint_callback
+        best = Path(getattr(callback, 'best_model_path', ''))
+        if best.name == BEST and best.is_file():
             checkpoint = read_run_checkpoint(best)
             weights = trained_weights(checkpoint)
             self._export(

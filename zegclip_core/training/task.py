@@ -91,6 +91,7 @@ class SegmentationTask(lightning.LightningModule):
         self._loss = NonExclusiveLoss(config.loss.mask_weight, config.loss.dice_weight)
         self._divisor = 0.0
         self._matrices: list[ConfusionMatrix] = []
+        self._validated = 0
 
     def _logits(
         self, batch: Batch, text: Tensor, window: tuple[slice, slice] | None = None
@@ -119,7 +120,7 @@ class SegmentationTask(lightning.LightningModule):
         labels = labels[:, ::stride, ::stride].long()
         logits = resize_maps(logits, (labels.shape[1], labels.shape[2]))
         parts, divisor = self._losses(logits, labels, query)
-        shown = {f'train/{name}': part.detach() / divisor for name, part in parts.items()}
+        shown = {f'train/{k}': v.detach() / divisor.clamp(min=1.0) for k, v in parts.items()}
         self.log_dict(shown, prog_bar=True, batch_size=len(labels))
         self._divisor += float(divisor)
         # Lightning divides by the number of accumulated batches.
@@ -148,12 +149,12 @@ class SegmentationTask(lightning.LightningModule):
         weights = query.weights.to(labels.device)
         config = self.config.loss
         exclusive = not (config.mask_weight or config.dice_weight)
-        known = (targets != IGNORED).sum().clamp(min=1)
+        known = (targets != IGNORED).sum().float()
         parts = {}
         if exclusive:
-            divisor = known.float()
+            divisor = known
         else:
-            divisor = count_present_classes(targets).clamp(min=1.0)
+            divisor = count_present_classes(targets)
             nel = self._loss(logits, targets, valid=valid, class_weights=weights, normalizer=1.0)
             parts = {'focal': nel.mask, 'dice': nel.dice}
         if config.cross_entropy_weight:
@@ -161,7 +162,9 @@ class SegmentationTask(lightning.LightningModule):
             values = F.cross_entropy(
                 hidden, targets, weight=weights, ignore_index=IGNORED, reduction='sum'
             )
-            parts['cross_entropy'] = config.cross_entropy_weight * values / known * divisor
+            parts['cross_entropy'] = (
+                config.cross_entropy_weight * values / known.clamp(min=1.0) * divisor
+            )
         return parts, divisor
 
     def on_before_optimizer_step(self, _: Any) -> None:  # noqa: ANN401 - Lightning's union
@@ -171,7 +174,8 @@ class SegmentationTask(lightning.LightningModule):
         only when the last part of it was seen.
         """
         total = torch.tensor(self._divisor, device=self.device)
-        divisor = float(self.trainer.strategy.reduce(total, reduce_op='mean'))
+        # At least 1, as published, for batches in which nothing is labelled.
+        divisor = max(float(self.trainer.strategy.reduce(total, reduce_op='mean')), 1.0)
         for parameter in self.network.parameters():
             if parameter.grad is not None:
                 parameter.grad.div_(divisor)
@@ -203,9 +207,10 @@ class SegmentationTask(lightning.LightningModule):
         for entry, matrix in zip(self._validation, self._matrices, strict=True):
             metrics = self._gathered(matrix).compute(entry.classes, seen=entry.seen)
             figures = _figures(metrics)
-            scores.append(figures.get('hiou', figures['miou']))
+            scores.append(figures.get('hiou', figures.get('miou', 0.0)))
             named = {f'val/{entry.title}/{name}': value for name, value in figures.items()}
             self.log_dict(named, prog_bar=True)
+        self._validated = self.global_step
         if scores:
             self.log(SCORE, float(np.mean(scores)))
 
@@ -237,8 +242,12 @@ class SegmentationTask(lightning.LightningModule):
         """Return what is stored beside the weights: how they were made, and their figures."""
         metrics = self.trainer.callback_metrics
         figures = {k: round(float(v), 4) for k, v in metrics.items() if k.startswith('val/')}
-        steps = self.trainer.global_step
-        return {**provenance(self.config), 'steps': steps, 'validation': figures}
+        return {
+            **provenance(self.config),
+            'steps': self.trainer.global_step,
+            'validation': figures,
+            'validation_step': self._validated,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put back the frozen weights, which checkpoints lack, so that the rest loads strictly."""

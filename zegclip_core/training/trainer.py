@@ -14,16 +14,25 @@
 """Lightning's trainer as runs use it: checkpoints, logs, pictures, and how a run may end."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 import logging
+import os
 from pathlib import Path
+import re
 from typing import Any
 import warnings
 
 import lightning
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import (
+    Checkpoint,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    TQDMProgressBar,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 import torch
-from zegclip_core.errors import TrainingError
+from zegclip_core.errors import TrainingError, ZegCLIPError
 from zegclip_core.training.config import TrainConfig
 from zegclip_core.training.loaders import TrainingData
 from zegclip_core.training.pictures import ValidationPictures
@@ -42,24 +51,76 @@ class StepBar(TQDMProgressBar):
         self.train_progress_bar.set_description('training')
 
 
-class KeepSteps(lightning.Callback):
-    """Keeps the checkpoints of some steps as ``step=N.ckpt``.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints that appear whole or not at all, whatever file system they lie on.
+
+    Lightning's own writes elsewhere and moves, which between file systems is a copy over the
+    checkpoint that was there.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: object = None,
+    ) -> None:
+        """Write a checkpoint beside its place, then put it there."""
+        target = Path(path)
+        partial = target.with_name(f'.{target.name}.partial')
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open('wb') as file:
+                torch.save(checkpoint, file)
+            os.replace(partial, target)
+        except BaseException:
+            with suppress(OSError):  # what stopped the write may stop this as well
+                partial.unlink()
+            raise
+
+
+class RunCheckpoints(Checkpoint):
+    """Writes ``last.ckpt`` after each validation and at the end, and keeps those of some steps.
+
+    After, not before: a resumed run does not validate again what the checkpoint has done.
 
     Args:
         folder: Where to.
-        steps: After which steps.
+        every: Steps between checkpoints where there is no validation.
+        validates: Whether there is.
+        keep: Steps whose checkpoints are kept as ``step=N.ckpt``.
 
     """
 
-    def __init__(self, folder: Path, steps: Sequence[int]) -> None:
+    def __init__(self, folder: Path, *, every: int, validates: bool, keep: Sequence[int]) -> None:
         self._folder = folder
-        self._steps = set(steps)
+        self._every = every
+        self._validates = validates
+        self._keep = set(keep)
+        self._kept: set[int] = set()
+        self._last = 0
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Keep the checkpoint of a step, once all its batches are done."""
-        path = self._folder / f'step={trainer.global_step}.ckpt'
-        if trainer.global_step in self._steps and not path.exists():
-            trainer.save_checkpoint(path)
+        """Write what is due after a step, once all its batches are done."""
+        step = trainer.global_step
+        if step in self._keep - self._kept:
+            self._kept.add(step)
+            trainer.save_checkpoint(self._folder / f'step={step}.ckpt')
+        if not self._validates and step % self._every == 0:
+            self._save_last(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Write the checkpoint with the figures of its own step."""
+        self._save_last(trainer)
+
+    def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Write the checkpoint of the last step."""
+        self._save_last(trainer)
+
+    def _save_last(self, trainer: lightning.Trainer) -> None:
+        """Write the last checkpoint, unless it is there."""
+        if trainer.global_step > self._last:
+            self._last = trainer.global_step
+            trainer.save_checkpoint(self._folder / LAST)
 
 
 def make_trainer(
@@ -77,15 +138,21 @@ def make_trainer(
     # Its advice is not about this run.
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
     schedule = config.schedule
-    one_process = 1 if not torch.cuda.is_available() else 'auto'
+    gpus = torch.cuda.device_count()
+    several = (config.devices or gpus) * config.nodes > 1
+    # Without the descriptor the image embedding is not used, and its projection gets no gradient.
+    unused = several and not config.model.relationship_descriptor
     return lightning.Trainer(
         max_steps=schedule.end,
         precision=config.precision,
         accumulate_grad_batches=schedule.accumulate,
         gradient_clip_val=schedule.clip or None,
         accelerator='auto',
-        devices=config.devices or one_process,
+        devices=config.devices or max(gpus, 1),
         num_nodes=config.nodes,
+        strategy='ddp_find_unused_parameters_true' if unused else 'auto',
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False,
         default_root_dir=folder,
         logger=[
             CSVLogger(folder, name='logs', version=part),
@@ -105,19 +172,29 @@ def _callbacks(
     config: TrainConfig, folder: Path, validation: Sequence[ValidationSet]
 ) -> list[lightning.Callback]:
     every = min(config.schedule.validate_every, config.schedule.end)
-    common: dict[str, Any] = {'dirpath': folder, 'enable_version_counter': False}
-    callbacks = [
-        ModelCheckpoint(filename=Path(LAST).stem, every_n_train_steps=every, **common),
-        KeepSteps(folder, config.schedule.keep),
+    callbacks: list[lightning.Callback] = [
         StepBar(refresh_rate=10),
         LearningRateMonitor(),
         ValidationPictures(folder / 'pictures', validation),
     ]
     if validation:
-        callbacks.append(
-            ModelCheckpoint(filename=Path(BEST).stem, monitor=SCORE, mode='max', **common)
-        )
+        callbacks.append(best_checkpoint(folder))
+    validates = bool(validation) and config.schedule.validate_every <= config.schedule.end
+    keep = config.schedule.keep
+    # Behind the best one, whose score the last checkpoint is to know.
+    callbacks.append(RunCheckpoints(folder, every=every, validates=validates, keep=keep))
     return callbacks
+
+
+def best_checkpoint(folder: Path) -> ModelCheckpoint:
+    """Return what keeps the checkpoint of the best validation."""
+    return ModelCheckpoint(
+        dirpath=folder,
+        filename=Path(BEST).stem,
+        monitor=SCORE,
+        mode='max',
+        enable_version_counter=False,
+    )
 
 
 def fit(
@@ -147,10 +224,14 @@ def fit(
     except OSError as error:
         raise TrainingError(_ending(trainer, f'a file cannot be used: {error}')) from error
     except RuntimeError as error:
-        if 'DataLoader worker' not in str(error):
+        if not re.search('DataLoader worker .*(killed by signal|exited unexpectedly)', str(error)):
             raise
         reason = 'a process that reads pictures has died (out of memory?)'
         raise TrainingError(_ending(trainer, reason)) from error
+    except ZegCLIPError as error:
+        # Of a process that reads pictures comes a traceback, whose last line is the error.
+        *_, line = str(error).strip().splitlines()
+        raise TrainingError(_ending(trainer, line)) from error
 
 
 def _ending(trainer: lightning.Trainer, reason: str) -> str:

@@ -43,11 +43,11 @@ class Views(Protocol):
     """A dataset's views, kept with features or drawn anew."""
 
     def __len__(self) -> int:
-        """Return the number of views."""
+        """Return the number of views in a round."""
         ...
 
     def batch(self, source: int, indices: Sequence[int]) -> Batch:
-        """Return some of the views."""
+        """Return views by their numbers, which go on after the first round."""
         ...
 
     def pixel_counts(self, classes: int) -> Tensor:
