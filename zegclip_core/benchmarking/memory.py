@@ -21,6 +21,9 @@ from typing import Protocol
 import torch
 
 _MEGABYTE = 1e6
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # Of malloc.h.
+_MEASURED_BYTES = 2**16
+_USUAL_BYTES = 2**25  # What the GNU C library arrives at by itself once large blocks were freed.
 
 
 class Meter(Protocol):
@@ -56,17 +59,22 @@ class CudaMeter:
 class CpuMeter:
     """Reads the peak of the process's resident memory, which Linux lets us set back.
 
-    The allocator keeps freed blocks, which would hide later growth; they are given back first.
+    The allocator keeps freed blocks, which would hide growth, and fills its gaps anew, which would
+    add to it. So they are given back first, and blocks of any size that matters come from the
+    system and go back to it for as long as is measured.
     """
 
     def __init__(self) -> None:
         """Find out what this system can do."""
-        self._trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+        library = ctypes.CDLL(None)
+        self._trim = getattr(library, 'malloc_trim', None)
+        self._option = getattr(library, 'mallopt', None)
         self._before: int | None = None
 
     def start(self) -> None:
         """Begin."""
         gc.collect()
+        self._from_system(_MEASURED_BYTES)
         if self._trim is not None:
             self._trim(0)
         try:
@@ -80,9 +88,16 @@ class CpuMeter:
     def stop(self) -> float | None:
         """Return the growth."""
         peak = _status('VmHWM')
+        self._from_system(_USUAL_BYTES)
         if self._before is None or peak is None:
             return None
         return max(peak - self._before, 0) / _MEGABYTE
+
+    def _from_system(self, least: int) -> None:
+        """Take blocks of so many bytes and more from the system; see mallopt(3)."""
+        if self._option is not None:
+            self._option(_MMAP_THRESHOLD, least)
+            self._option(_TRIM_THRESHOLD, 2 * least)
 
 
 def _status(name: str) -> int | None:
@@ -93,7 +108,8 @@ def _status(name: str) -> int | None:
 def free_bytes(device: torch.device) -> int | None:
     """Return how much memory of a device is free; ``None`` if that cannot be told."""
     if device.type == 'cuda':
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     return _kilobytes(Path('/proc/meminfo'), 'MemAvailable')
 
 

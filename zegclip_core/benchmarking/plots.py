@@ -95,7 +95,7 @@ def _times(report: Report) -> Figure:
             axes.set_yscale('log')
             for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
                 which(FuncFormatter(_tick))
-    _legend(figure, report, [('full line: frames to labels', '-'), ('dotted: model alone', ':')])
+    _legend(figure, report, [('frames to labels', '-'), ('model alone', ':')])
     return figure
 
 

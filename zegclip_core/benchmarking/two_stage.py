@@ -105,12 +105,13 @@ class TwoStage:
         mean, std = (pixels.new_tensor(v, dtype=torch.float32) for v in (CLIP_MEAN, CLIP_STD))
         image = ((pixels.float() - mean) / std).permute(2, 0, 1).unsqueeze(0)
         size, boxes = (self.side, self.side), proposals.boxes
-        parts: Tensor = roi_align(image, boxes, size, sampling_ratio=1, aligned=True)
+        parts = roi_align(image, boxes, size, sampling_ratio=1, aligned=True)
         own = boxes.clone()
         own[:, 0] = torch.arange(len(boxes), device=boxes.device)
         masks = proposals.masks.unsqueeze(1)
         shown = roi_align(masks, own, size, sampling_ratio=1, aligned=True)
-        return (parts * shown).to(self._kernel.dtype)
+        cut: Tensor = (parts * shown).to(self._kernel.dtype)
+        return cut
 
     def classify(self, crops: Tensor, text: Tensor) -> Tensor:
         """Return each cut-out's probability of every class, float32 ``(M, K)``."""
