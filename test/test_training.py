@@ -160,8 +160,11 @@ def test_batches_visit_every_view_and_resume_where_they_stopped() -> None:
     assert order(17) == full[17:]
     sources = Counter(source for source, _ in full)
     assert sources[0] / 400 == pytest.approx(0.75, abs=0.06)
-    first = [view for source, views in full if source == 0 for view in views][:10]
-    assert sorted(first) == list(range(10))
+    drawn = [view for source, views in full if source == 0 for view in views]
+    # Each round has every view once, in another order.
+    for begin in range(0, 100, 10):
+        assert sorted(drawn[begin : begin + 10]) == list(range(begin, begin + 10))
+    assert [view % 10 for view in drawn[:10]] != [view % 10 for view in drawn[10:20]]
 
 
 def test_balance_evens_out_frequencies() -> None:

@@ -17,34 +17,24 @@ from collections.abc import Iterator
 import os
 from pathlib import Path
 import resource
+import shutil
 import signal
-import subprocess
-import sys
 
+import numpy as np
+from PIL import Image
 import pytest
 from safetensors.torch import load_file
 import torch
 from torch import Tensor
-from training_helpers import run_arguments, write_clip, write_squares
+from training_helpers import LIVE, run_arguments, write_clip, write_squares
 from zegclip_core.checkpoint import load_checkpoint
 from zegclip_core.cli.main import INTERRUPTED, main, USER_ERROR
 from zegclip_core.errors import CheckpointError
 from zegclip_core.training.live import LiveViews
 from zegclip_core.training.networks import read_run_checkpoint
 from zegclip_core.training.task import SegmentationTask, trained_weights
+from zegclip_core.training.trainer import AtomicCheckpointIO
 from zegclip_core.training.views import Batch
-
-LIVE = (
-    'keep_features=false',
-    'loss.cross_entropy_weight=0',
-    'loss.window=[]',
-    'loss.stride=1',
-    'model.decoder_dropout=0',
-    'train.0.unlabelled=none_of_these',
-    'train.0.wording=name',
-    'validate=[]',
-)
-"""What makes a step depend on its views alone, however they are shared out."""
 
 
 @pytest.fixture(scope='module')
@@ -55,98 +45,6 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='module')
 def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_clip(tmp_path_factory.mktemp('clip'))
-
-
-@pytest.fixture
-def gradients(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
-    """Collect the gradients that the optimiser gets, by step."""
-    found: list[dict[str, Tensor]] = []
-    divide = SegmentationTask.on_before_optimizer_step
-
-    def collect(task: SegmentationTask, optimizer: torch.optim.Optimizer) -> None:
-        divide(task, optimizer)
-        named = task.network.named_parameters()
-        found.append({n: p.grad.clone() for n, p in named if p.grad is not None})
-
-    monkeypatch.setattr(SegmentationTask, 'on_before_optimizer_step', collect)
-    return found
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    'loss', [(), ('loss.mask_weight=0', 'loss.dice_weight=0', 'loss.cross_entropy_weight=1')]
-)
-def test_four_batches_of_four_are_one_of_sixteen(
-    squares: Path,
-    clip: str,
-    tmp_path: Path,
-    gradients: list[dict[str, Tensor]],
-    loss: tuple[str, ...],
-) -> None:
-    # Views of half a picture often hold one class only, so batches hold different numbers.
-    common = (*LIVE, *loss, 'schedule.steps=1', 'views.scale=[0.05, 0.1]')
-    for size, count in ((16, 1), (4, 4)):
-        settings = (f'schedule.batch_size={size}', f'schedule.accumulate={count}')
-        assert main(run_arguments(squares, clip, tmp_path, *common, *settings)) == 0
-    whole, parts = gradients
-    assert whole.keys() == parts.keys()
-    for name, value in whole.items():
-        assert value.abs().max() > 0, name
-        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-6, msg=name)
-
-
-@pytest.mark.slow
-def test_the_number_of_reading_processes_changes_nothing(
-    squares: Path, clip: str, tmp_path: Path
-) -> None:
-    for workers in (0, 2):
-        settings = (*LIVE, 'schedule.steps=4', f'schedule.workers={workers}', f'name=w{workers}')
-        assert main(run_arguments(squares, clip, tmp_path, *settings)) == 0
-    none, two = (load_file(tmp_path / n / f'{n}.safetensors') for n in ('w0', 'w2'))
-    for key, value in none.items():
-        assert torch.equal(value, two[key]), key
-
-
-SCRIPT = """
-import open_clip, os, sys
-open_clip.add_model_config(os.environ['TINY_CLIP'])
-from zegclip_core.cli.main import main
-sys.exit(main())
-"""
-
-
-def _command(tmp_path: Path, arguments: list[str]) -> list[str]:
-    """Return a command that trains in a process of its own."""
-    script = tmp_path / 'run.py'
-    script.write_text(SCRIPT)
-    return [sys.executable, str(script), *arguments]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('launcher', ['own', 'torchrun'])
-def test_two_processes_train_as_one_does(
-    squares: Path, clip: str, tmp_path: Path, launcher: str
-) -> None:
-    common = (*LIVE, 'schedule.steps=3')
-    one = run_arguments(squares, clip, tmp_path, *common, 'name=one', 'schedule.batch_size=4')
-    assert main(one) == 0
-    settings = ('name=two', 'schedule.batch_size=2', 'devices=2')
-    two = _command(tmp_path, run_arguments(squares, clip, tmp_path, *common, *settings))
-    if launcher == 'torchrun':
-        two = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2', *two[1:]]
-    known = str(Path(clip.partition('file:')[2]).with_name('tiny-clip.json'))
-    environment = {**os.environ, 'TINY_CLIP': known}
-    done = subprocess.run(
-        two, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    single, double = (load_file(tmp_path / n / f'{n}.safetensors') for n in ('one', 'two'))
-    # Adam turns rounding errors of gradients near 0 into steps, so a few weights may differ.
-    close = [
-        torch.isclose(double[key].float(), value.float(), rtol=0, atol=1e-3)
-        for key, value in single.items()
-    ]
-    assert torch.cat([part.flatten() for part in close]).float().mean() > 0.999
 
 
 class _Stop:
@@ -293,6 +191,78 @@ def test_views_drawn_anew_are_the_same_ones_in_a_resumed_run(
     assert figures['whole-best']['steps'] in (2, 4, 6)
     scores = {name: entry['validation']['val/score'] for name, entry in figures.items()}
     assert scores['whole-best'] >= scores['whole']
+
+
+@pytest.mark.slow
+def test_figures_belong_to_the_checkpoint_that_carries_them(
+    squares: Path, clip: str, tmp_path: Path
+) -> None:
+    settings = ('schedule.steps=5', 'schedule.validate_every=2', 'keep_features=false')
+    assert main(run_arguments(squares, clip, tmp_path, *settings)) == 0
+    folder = tmp_path / 'squares'
+    assert _last_step(folder) == 5
+    record = load_checkpoint(folder / 'squares.safetensors').settings.training
+    assert (record['steps'], record['validation_step']) == (5, 4)
+    best = load_checkpoint(folder / 'squares-best.safetensors').settings.training
+    assert best['steps'] == best['validation_step']
+
+
+@pytest.mark.slow
+def test_a_new_run_does_not_take_the_files_of_an_earlier_one(
+    squares: Path, clip: str, tmp_path: Path
+) -> None:
+    settings = ('schedule.steps=2', 'schedule.validate_every=2', 'schedule.keep=[1]')
+    first = run_arguments(squares, clip, tmp_path, *LIVE[:-1], *settings)
+    assert main(first) == 0
+    assert main([*first, 'seed=7']) == 0
+    kept = read_run_checkpoint(tmp_path / 'squares' / 'step=1.ckpt')
+    assert kept['zegclip']['config']['seed'] == 7
+    best = load_checkpoint(tmp_path / 'squares' / 'squares-best.safetensors').settings.training
+    assert best['config']['seed'] == 7
+
+
+def test_a_checkpoint_is_replaced_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / 'last.ckpt'
+    AtomicCheckpointIO().save_checkpoint({'step': 1}, path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(torch, 'save', full)
+    with pytest.raises(OSError, match='No space'):
+        AtomicCheckpointIO().save_checkpoint({'step': 2}, path)
+    assert torch.load(path)['step'] == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.slow
+def test_a_bad_mask_in_a_reading_process_is_one_line(
+    squares: Path, clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / 'bad'
+    shutil.copytree(squares, root)
+    for path in (root / 'labels' / 'train').iterdir():
+        Image.fromarray(np.full((48, 64), 9, np.uint8)).save(path)
+    settings = (*LIVE, 'schedule.workers=1', 'schedule.steps=2')
+    assert main(run_arguments(root, clip, tmp_path, *settings)) == USER_ERROR
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert 'but got 9' in error
+    assert 'Traceback' not in error
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+@pytest.mark.parametrize('keep', ['true', 'false'])
+def test_a_run_on_a_gpu_validates_and_draws_its_pictures(
+    squares: Path, clip: str, tmp_path: Path, keep: str
+) -> None:
+    settings = ('schedule.steps=60', f'keep_features={keep}', 'precision=bf16-mixed')
+    assert main(run_arguments(squares, clip, tmp_path, *settings)) == 0
+    assert list((tmp_path / 'squares' / 'pictures').glob('*.png'))
+    record = load_checkpoint(tmp_path / 'squares' / 'squares.safetensors').settings.training
+    assert record['validation']['val/score'] > 0.8
 
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:

@@ -196,6 +196,18 @@ def test_the_five_steps_differ_in_what_the_paper_changes() -> None:
     assert len({(c.views, c.train, c.seed, c.unseen, c.setting) for c in configs}) == 1
 
 
+@pytest.mark.parametrize(
+    ('setting', 'named'),
+    [
+        ('model.feature_layers=[9]', r'model.feature_layers to be in \[0, 1\]'),
+        ('views.size=[100,112]', 'views.size to be multiples of 16'),
+    ],
+)
+def test_settings_that_do_not_fit_the_tower_are_named(setting: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        _network('ablation/camvid-5.yaml', setting)
+
+
 def test_a_fine_tuned_tower_is_trained_at_its_own_rate() -> None:
     config = load_config(CONFIGS / 'ablation' / 'camvid-2.yaml')
     network = _network('ablation/camvid-2.yaml', 'model.dim=32', 'model.decoder_heads=4')
@@ -227,6 +239,19 @@ def test_a_configuration_builds_on_another(tmp_path: Path) -> None:
         (['loss.mask_weight=0', 'loss.dice_weight=0', 'loss.cross_entropy_weight=0'], 'above 0'),
         (['schedule.accumulate=0'], 'schedule.accumulate to be at least 1'),
         (['schedule.steps=['], 'YAML'),
+        (['schedule.stop=99'], 'schedule.stop to be at most'),
+        (['schedule.learning_rate=.nan'], 'schedule.learning_rate to be at least 0'),
+        (['loss.window=[4]'], 'loss.window'),
+        (['loss.dice_weight=-1'], 'loss.dice_weight'),
+        (['train.0.share=0'], 'train.0.share'),
+        (['train.0.views=0'], 'train.0.views'),
+        (['train.0.hold_out=1'], 'train.0.hold_out'),
+        (['model.decoder_heads=5'], 'model.decoder_heads to divide'),
+        (['model.detail_width=6'], 'multiple of 8'),
+        (['model.decoder_dropout=2'], 'model.decoder_dropout'),
+        (['settings.threshold=5'], 'settings.threshold'),
+        (['settings.short_side=0'], 'settings.short_side'),
+        (['name=""'], 'name'),
         (['name.first=x'], 'below it'),
     ],
 )

@@ -24,6 +24,18 @@ import torch
 
 COLORS = {'red square': (200, 30, 30), 'blue square': (30, 30, 200)}
 
+LIVE = (
+    'keep_features=false',
+    'loss.cross_entropy_weight=0',
+    'loss.window=[]',
+    'loss.stride=1',
+    'model.decoder_dropout=0',
+    'train.0.unlabelled=none_of_these',
+    'train.0.wording=name',
+    'validate=[]',
+)
+"""What makes a step depend on its views alone, however they are shared out."""
+
 
 def write_squares(root: Path) -> Path:
     """Write pictures of coloured halves."""
