@@ -15,6 +15,9 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -134,15 +137,40 @@ def test_a_hundred_crops_cost_eight_times_the_whole_image() -> None:
 
 
 def test_the_peak_of_a_piece_of_work_is_what_it_takes_at_most() -> None:
+    def work() -> None:
+        for _ in range(3):  # Freed each time: the peak is that of one.
+            np.ones(40_000_000, np.uint8).sum()
+
     meter = CpuMeter()
-    meter.start()
-    for _ in range(3):  # Freed each time: the peak is that of one.
-        np.ones(40_000_000, np.uint8).sum()
-    peak = meter.stop()
+    peak, nothing = meter.peak(work), meter.peak(lambda: None)
     assert peak is not None
+    assert nothing is not None
     assert peak == pytest.approx(40.0, abs=8.0)
-    meter.start()
-    assert (meter.stop() or 0.0) < 8.0
+    assert nothing < 8.0
+    with pytest.raises(ZeroDivisionError):
+        meter.peak(lambda: 1 // 0)
+
+
+def test_gaps_of_the_heap_do_not_count(tmp_path: Path) -> None:
+    # Blocks between others that stay: once freed, each is filled anew by what comes next.
+    code = """
+import torch
+from zegclip_core.benchmarking.memory import CpuMeter
+meter = CpuMeter()
+meter.peak(lambda: None)
+blocks = [torch.ones(2**20 + index) for index in range(64)]
+del blocks[::2]
+
+def work():
+    for index in range(32):
+        torch.ones(2**20 - 1000 * index)
+
+print(meter.peak(work))
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 16.0
 
 
 @pytest.mark.gpu
@@ -150,11 +178,12 @@ def test_the_peak_of_a_piece_of_work_is_what_it_takes_at_most() -> None:
 def test_the_peak_on_a_gpu_is_what_the_work_takes_at_most() -> None:
     device = torch.device('cuda')
     kept = torch.zeros(2**24, dtype=torch.uint8, device=device)
-    meter = CudaMeter(device)
-    meter.start()
-    for _ in range(3):
-        torch.ones(2**26, dtype=torch.uint8, device=device).sum()
-    assert meter.stop() == pytest.approx(2**26 / 1e6, abs=3.0)
+
+    def work() -> None:
+        for _ in range(3):
+            torch.ones(2**26, dtype=torch.uint8, device=device).sum()
+
+    assert CudaMeter(device).peak(work) == pytest.approx(2**26 / 1e6, abs=3.0)
     assert kept.is_cuda
 
 

@@ -13,6 +13,8 @@
 # limitations under the License.
 """The most memory that a piece of work takes on top of what was there before."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 import ctypes
 import gc
 from pathlib import Path
@@ -26,14 +28,14 @@ _MEASURED_BYTES = 2**16
 _USUAL_BYTES = 2**25  # What the GNU C library arrives at by itself once large blocks were freed.
 
 
+Work = Callable[[], object]
+
+
 class Meter(Protocol):
     """Measures one piece of work at a time."""
 
-    def start(self) -> None:
-        """Begin: from here on memory counts."""
-
-    def stop(self) -> float | None:
-        """Return the growth to the highest point since [MB]; ``None`` if it cannot be told."""
+    def peak(self, work: Work) -> float | None:
+        """Do the work; return the growth to its highest point [MB], ``None`` if unknown."""
 
 
 class CudaMeter:
@@ -42,26 +44,23 @@ class CudaMeter:
     def __init__(self, device: torch.device) -> None:
         """Remember the device."""
         self._device = device
-        self._before = 0
 
-    def start(self) -> None:
-        """Begin."""
+    def peak(self, work: Work) -> float | None:
+        """Do the work and return the growth."""
         torch.cuda.synchronize(self._device)
         torch.cuda.reset_peak_memory_stats(self._device)
-        self._before = torch.cuda.memory_allocated(self._device)
-
-    def stop(self) -> float | None:
-        """Return the growth."""
+        before = torch.cuda.memory_allocated(self._device)
+        work()
         torch.cuda.synchronize(self._device)
-        return (torch.cuda.max_memory_allocated(self._device) - self._before) / _MEGABYTE
+        return (torch.cuda.max_memory_allocated(self._device) - before) / _MEGABYTE
 
 
 class CpuMeter:
     """Reads the peak of the process's resident memory, which Linux lets us set back.
 
-    The allocator keeps freed blocks, which would hide growth, and fills its gaps anew, which would
-    add to it. So they are given back first, and blocks of any size that matters come from the
-    system and go back to it for as long as is measured.
+    The allocator keeps freed blocks, which hides growth, and fills gaps without giving them back,
+    which adds to it. So what is free is given back first, and the work is done in a thread, whose
+    part of the heap has no gaps, with blocks that come from the system and go back to it.
     """
 
     def __init__(self) -> None:
@@ -69,29 +68,29 @@ class CpuMeter:
         library = ctypes.CDLL(None)
         self._trim = getattr(library, 'malloc_trim', None)
         self._option = getattr(library, 'mallopt', None)
-        self._before: int | None = None
 
-    def start(self) -> None:
-        """Begin."""
+    def peak(self, work: Work) -> float | None:
+        """Do the work and return the growth."""
         gc.collect()
-        self._from_system(_MEASURED_BYTES)
         if self._trim is not None:
             self._trim(0)
+        self._from_system(_MEASURED_BYTES)
+        before = self._set_back()
         try:
-            # "5" sets the peak back to what is resident now; see proc(5).
-            Path('/proc/self/clear_refs').write_text('5', encoding='ascii')
-        except OSError:
-            self._before = None  # No Linux, or not allowed: better no figure than a wrong one.
-        else:
-            self._before = _status('VmRSS')
-
-    def stop(self) -> float | None:
-        """Return the growth."""
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(work).result()
+        finally:
+            self._from_system(_USUAL_BYTES)
         peak = _status('VmHWM')
-        self._from_system(_USUAL_BYTES)
-        if self._before is None or peak is None:
-            return None
-        return max(peak - self._before, 0) / _MEGABYTE
+        return None if before is None or peak is None else max(peak - before, 0) / _MEGABYTE
+
+    def _set_back(self) -> int | None:
+        """Set the peak back to what is resident now, and return that; ``None`` if it cannot be."""
+        try:
+            Path('/proc/self/clear_refs').write_text('5', encoding='ascii')  # See proc(5).
+        except OSError:
+            return None  # No Linux, or not allowed: better no figure than a wrong one.
+        return _status('VmRSS')
 
     def _from_system(self, least: int) -> None:
         """Take blocks of so many bytes and more from the system; see mallopt(3)."""

@@ -266,9 +266,8 @@ class _Trial:
         if warm and not self.side.once:
             self.attempt(self.side.label)
             self.side.release()
-        meter.start()
-        self.attempt(self._once if self.side.once else self._label)
-        peak = meter.stop()
+        work = self._once if self.side.once else self._label
+        peak = meter.peak(partial(self.attempt, work))
         if peak is not None and self.side.device.type == 'cuda':
             peak += self.side.weight_bytes / 1e6
         self._peak = peak
