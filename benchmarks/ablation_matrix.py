@@ -36,6 +36,7 @@ TRANSDUCTIVE = 'transductive'
 TITLES = {**STEPS, TRANSDUCTIVE: 'transductive, from (5) at half-way'}
 INDUCTIVE = '5'
 """What the transductive run goes on from and is compared with."""
+_STEPS = 'schedule.steps='
 BIASES = (0.1, 0.0)
 """What is subtracted from the scores of seen classes: as published, and nothing."""
 
@@ -137,9 +138,17 @@ class Matrix:
             half_way = _half_way(inductive) if row == TRANSDUCTIVE else None
             yield self._job(row, seed, half_way)
 
+    def _length(self, row: str) -> tuple[str, ...]:
+        """Return what another length means for the halves of the transductive run."""
+        given = [text.partition('=')[2] for text in self.overrides if text.startswith(_STEPS)]
+        if not given or not given[-1].isdigit():
+            return ()
+        half = _half(int(given[-1]))
+        return (f'{_STEPS}{half}',) if row == TRANSDUCTIVE else (f'schedule.keep=[{half}]',)
+
     def _job(self, row: str, seed: int, starts_from: Path | None = None) -> Job:
         path = self.configs / f'{self.name}-{row}.yaml'
-        settings = (*self.overrides, f'seed={seed}')
+        settings = (*self.overrides, *self._length(row), f'seed={seed}')
         if starts_from is not None:
             settings = (*settings, f'initialize_from={starts_from}')
         config = load_config(path, settings)
@@ -154,6 +163,11 @@ class Matrix:
             scorings=_scorings(config, path),
             starts_from=starts_from,
         )
+
+
+def _half(steps: int) -> int:
+    """Return how many steps the first and the second half of a run have."""
+    return max(steps // 2, 1)
 
 
 def _digest(path: Path, settings: Sequence[str]) -> str:

@@ -237,6 +237,16 @@ def test_the_transductive_run_starts_from_the_inductive_one_of_its_seed(configs:
         assert f'initialize_from={half_way}' in transductive
 
 
+def test_another_length_moves_the_half_way_checkpoint(configs: Path) -> None:
+    matrix = Matrix(
+        'camvid', ('transductive',), (0,), Path('out'), ('schedule.steps=50',), configs
+    )
+    inductive, transductive = matrix.jobs()
+    assert (inductive.steps, transductive.steps) == (50, 25)
+    assert 'schedule.keep=[25]' in inductive.settings
+    assert transductive.starts_from == inductive.folder / 'step=25.ckpt'
+
+
 def test_without_the_inductive_run_the_transductive_one_fails(
     configs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 import pytest
 from zegclip_core.data.catalog import dataset_names, load_spec, open_dataset, unseen_of
-from zegclip_core.data.folder import FolderDataset, MaskDataset, Pair
+from zegclip_core.data.folder import FolderDataset, MaskDataset, Pair, read_classes
 from zegclip_core.errors import DataError
 
 UNSEEN_VOC = ('pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor')
@@ -228,6 +228,28 @@ def test_names_may_have_spaces_but_must_be_text(tmp_path: Path) -> None:
     (base / 'ImageSets/Segmentation/val.txt').write_bytes(b'\xff\xfe\x80')
     with pytest.raises(DataError, match=r'val\.txt to be text'):
         open_dataset(tmp_path, 'voc12', 'val')
+
+
+@pytest.mark.parametrize(
+    ('text', 'named'),
+    [('road\n\ncar\n', 'line 2 is empty'), ('car\nroad\ncar\n', "'car' is there twice")],
+)
+def test_names_that_would_shift_or_clash_are_refused(
+    tmp_path: Path, text: str, named: str
+) -> None:
+    (tmp_path / 'classes.txt').write_text(text)
+    with pytest.raises(DataError, match=named):
+        read_classes(tmp_path / 'classes.txt')
+
+
+def test_a_changed_mask_changes_what_tells_a_dataset_apart(tmp_path: Path) -> None:
+    names_in(tmp_path / 'classes.txt', 'road', 'car')
+    picture(tmp_path / 'images/train/a.png')
+    mask(tmp_path / 'labels/train/a.png', 0, 1)
+    before = FolderDataset(tmp_path, 'train').key
+    assert FolderDataset(tmp_path, 'train').key == before
+    mask(tmp_path / 'labels/train/a.png', 1, 0)
+    assert FolderDataset(tmp_path, 'train').key != before
 
 
 def test_a_color_mask_is_refused(tmp_path: Path) -> None:
