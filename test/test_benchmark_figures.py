@@ -152,18 +152,18 @@ def test_the_peak_of_a_piece_of_work_is_what_it_takes_at_most() -> None:
 
 
 def test_gaps_of_the_heap_do_not_count(tmp_path: Path) -> None:
-    # Blocks between others that stay: once freed, each is filled anew by what comes next.
+    # Gaps between blocks that stay, into each of which another one of the next blocks fits best.
     code = """
 import torch
 from zegclip_core.benchmarking.memory import CpuMeter
 meter = CpuMeter()
 meter.peak(lambda: None)
-blocks = [torch.ones(2**20 + index) for index in range(64)]
+blocks = [torch.ones(2**20 + 1000 * index) for index in range(64)]
 del blocks[::2]
 
 def work():
     for index in range(32):
-        torch.ones(2**20 - 1000 * index)
+        torch.ones(2**20 + 2000 * index - 100)
 
 print(meter.peak(work))
 """
