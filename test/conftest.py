@@ -11,11 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Leave out the tests that need ROS where there is none, as on a machine for training."""
+"""What all tests share; those that need ROS are left out where there is none."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from zegclip_core.threads import wait_without_spinning
 
 # The nodes that tests start share the cores with the tests.
@@ -30,3 +31,19 @@ if find_spec('rclpy') is None:
         for path in HERE.glob('test_*.py')
         if 'pytest.mark.ros' in path.read_text(encoding='utf-8')
     ]
+
+
+@pytest.fixture(scope='module')
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a small dataset to train on."""
+    from training_helpers import write_squares  # Its libraries take seconds to import.
+
+    return write_squares(tmp_path_factory.mktemp('squares'))
+
+
+@pytest.fixture(scope='module')
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Write a small CLIP, and return its reference."""
+    from training_helpers import write_clip
+
+    return write_clip(tmp_path_factory.mktemp('clip'))

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 import torch
-from training_helpers import run_arguments, write_clip, write_squares
+from training_helpers import run_arguments
 from zegclip_core.cli.main import main
 from zegclip_core.data.folder import FolderDataset, Sample
 from zegclip_core.data.views import (
@@ -43,16 +43,6 @@ from zegclip_core.training.views import Batch
 from zegclip_core.training.words import ClassSet, ClassWords, PhraseTable, read_words
 
 CONFIG = Path(__file__).parent.parent / 'config' / 'train' / 'everyday-s.yaml'
-
-
-@pytest.fixture(scope='module')
-def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_squares(tmp_path_factory.mktemp('squares'))
-
-
-@pytest.fixture(scope='module')
-def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_clip(tmp_path_factory.mktemp('clip'))
 
 
 class _PowerCutError(Exception):

@@ -24,21 +24,11 @@ import pytest
 from safetensors.torch import load_file
 import torch
 from torch import Tensor
-from training_helpers import LIVE, run_arguments, write_clip, write_squares
+from training_helpers import LIVE, run_arguments
 from zegclip_core.checkpoint import load_checkpoint
 from zegclip_core.cli.main import main
 from zegclip_core.training.loaders import WholePictures
 from zegclip_core.training.task import SegmentationTask
-
-
-@pytest.fixture(scope='module')
-def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_squares(tmp_path_factory.mktemp('squares'))
-
-
-@pytest.fixture(scope='module')
-def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_clip(tmp_path_factory.mktemp('clip'))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ import pytest
 from safetensors.torch import load_file
 import torch
 from torch import Tensor
-from training_helpers import LIVE, run_arguments, write_clip, write_squares
+from training_helpers import LIVE, run_arguments
 from zegclip_core.checkpoint import load_checkpoint
 from zegclip_core.cli.main import INTERRUPTED, main, USER_ERROR
 from zegclip_core.errors import CheckpointError
@@ -35,16 +35,6 @@ from zegclip_core.training.networks import read_run_checkpoint
 from zegclip_core.training.task import SegmentationTask, trained_weights
 from zegclip_core.training.trainer import AtomicCheckpointIO
 from zegclip_core.training.views import Batch
-
-
-@pytest.fixture(scope='module')
-def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_squares(tmp_path_factory.mktemp('squares'))
-
-
-@pytest.fixture(scope='module')
-def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_clip(tmp_path_factory.mktemp('clip'))
 
 
 class _Stop:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_helpers import run_arguments, write_clip, write_squares
+from training_helpers import run_arguments
 from zegclip_core.checkpoint import load_checkpoint
 from zegclip_core.cli.main import main
 from zegclip_core.errors import ConfigError
@@ -37,16 +37,6 @@ from zegclip_core.vit import VisionConfig, VisionTransformer
 
 CONFIGS = Path(__file__).parent.parent / 'config' / 'train'
 NAMES = ('road', 'car', 'tree', 'cat')
-
-
-@pytest.fixture(scope='module')
-def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_squares(tmp_path_factory.mktemp('squares'))
-
-
-@pytest.fixture(scope='module')
-def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_clip(tmp_path_factory.mktemp('clip'))
 
 
 class _Words:

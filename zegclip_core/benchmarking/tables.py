@@ -148,7 +148,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     skipped = next((i for i, cell in enumerate(cells) if cell.startswith('skipped')), None)
     if skipped is not None:
         cells = cells[: skipped + 1]
-    aligned = zip(cells, widths, strict=False)
+    aligned = zip(cells, widths[: len(cells)], strict=True)
     return '  '.join(cell.rjust(width) for cell, width in aligned).rstrip()
 
 

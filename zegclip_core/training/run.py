@@ -83,16 +83,17 @@ class Run:
         config = self.config
         entries: list[SourceConfig | ValidationConfig] = [*config.train, *config.validate]
         datasets = [*self._datasets, *self._validated]
-        for wanted in config.unseen:
-            if all(
-                unseen_of(entry.dataset, [wanted], dataset.classes).unknown
-                for entry, dataset in zip(entries, datasets, strict=True)
-            ):
-                known = dict.fromkeys(name for dataset in datasets for name in dataset.classes)
-                raise ConfigError(
-                    'Expected unseen to hold names of classes, or of splits, of the datasets '
-                    f'({", ".join(list(known)[:12])}, ...), but got {wanted!r}.'
-                )
+        unknown = [
+            set(unseen_of(entry.dataset, config.unseen, dataset.classes).unknown)
+            for entry, dataset in zip(entries, datasets, strict=True)
+        ]
+        wrong = [wanted for wanted in config.unseen if all(wanted in part for part in unknown)]
+        if wrong:
+            known = dict.fromkeys(name for dataset in datasets for name in dataset.classes)
+            raise ConfigError(
+                'Expected unseen to hold names of classes, or of splits, of the datasets '
+                f'({", ".join(list(known)[:12])}, ...), but got {wrong[0]!r}.'
+            )
 
     def _unseen(self, entry: SourceConfig | ValidationConfig, dataset: Pictures) -> list[str]:
         """Return the unseen classes of a dataset."""

@@ -92,6 +92,8 @@ class SegmentationTask(lightning.LightningModule):
         self._divisor = 0.0
         self._matrices: list[ConfusionMatrix] = []
         self._validated = 0
+        # Once: checkpoints tell of the sources that were loaded, not of those at their own time.
+        self._provenance = provenance(config)
 
     def _logits(
         self, batch: Batch, text: Tensor, window: tuple[slice, slice] | None = None
@@ -243,7 +245,7 @@ class SegmentationTask(lightning.LightningModule):
         metrics = self.trainer.callback_metrics
         figures = {k: round(float(v), 4) for k, v in metrics.items() if k.startswith('val/')}
         return {
-            **provenance(self.config),
+            **self._provenance,
             'steps': self.trainer.global_step,
             'validation': figures,
             'validation_step': self._validated,
