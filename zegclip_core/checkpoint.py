@@ -51,6 +51,7 @@ class ModelSettings:
         seen_classes: Names of the classes that training saw.
         seen_bias: What is subtracted from the score of a seen class before the best is chosen.
         threshold: Least score of a labelled pixel, in [0, 1]; 0 labels every pixel.
+        negatives: Words that compete with a user's; a pixel that one of them wins is unlabelled.
         short_side: Short side that images are brought to, in pixels.
         crop: Side of a sliding window, in pixels.
         stride: Step of the sliding windows, in pixels.
@@ -64,6 +65,7 @@ class ModelSettings:
     seen_classes: tuple[str, ...] = ()
     seen_bias: float = 0.0
     threshold: float = 0.0
+    negatives: tuple[str, ...] = ()
     short_side: int = 512
     crop: int = 512
     stride: int = 426
