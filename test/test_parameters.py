@@ -69,6 +69,7 @@ OTHER: dict[str, Any] = {
     'device': 'cpu',
     'precision': 'fp32',
     'short_side': 224,
+    'threads': 1,
     'class_names': ['dog', 'cow'],
     'vocabulary_file': 'other.txt',
     'image_transport': 'compressed',
@@ -89,6 +90,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     'device': [(3, 'type')],
     'precision': [('int4', 'auto, fp32, bf16, fp16')],
     'short_side': [(-1, 'range'), (2049, 'range')],
+    'threads': [(2, 'read-only'), (257, 'read-only')],
     'class_names': [
         ([], 'type'),
         ([''], 'a class name to have 1 to 200'),

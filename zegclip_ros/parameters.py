@@ -65,6 +65,12 @@ DECLARATIONS = (
         change='unconfigured',
     ),
     Declaration(
+        'threads',
+        0,
+        'Threads that PyTorch computes with on a CPU, in the whole process; 0 is all cores.',
+        bounds=(0, 256),
+    ),
+    Declaration(
         'class_names',
         [
             'person',
@@ -159,6 +165,7 @@ class NodeParameters:
     device: str
     precision: str
     short_side: int
+    threads: int
     class_names: Sequence[str] | None
     vocabulary_file: str
     image_transport: str

@@ -71,6 +71,7 @@ def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
         device=parameters.device,
         precision=parameters.precision,
         short_side=parameters.short_side or None,
+        threads=parameters.threads or None,
     )
 
 

@@ -1,0 +1,50 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the node's parameters say of the model reaches the model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_models import write_published
+import torch
+from zegclip_ros.parameters import DECLARATIONS, NodeParameters
+from zegclip_ros.segmentation_node import load_segmenter
+
+pytestmark = pytest.mark.ros
+
+
+def parameters(**changed: object) -> NodeParameters:
+    values = {one.name: one.default for one in DECLARATIONS}
+    return NodeParameters(**{**values, **changed})
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_published(tmp_path_factory.mktemp('model') / 'tiny.pth'))
+
+
+@pytest.fixture(autouse=True)
+def restored_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_threads_are_those_that_pytorch_computes_with_and_0_leaves_them(model: str) -> None:
+    torch.set_num_threads(2)
+    load_segmenter(parameters(model=model, short_side=32)).close()
+    assert torch.get_num_threads() == 2
+    load_segmenter(parameters(model=model, short_side=32, threads=3)).close()
+    assert torch.get_num_threads() == 3
