@@ -166,7 +166,7 @@ def test_all_options_reach_the_model(run: Run, tmp_path: Path) -> None:
     photo = half_red(tmp_path / 'photo.png')
     options = (
         '--model mine.safetensors --device cuda:1 --precision bf16 --short-side 518 '
-        '--threshold 0.25 --threads 3'
+        '--threshold 0.25 --threads 3 --negatives wall,floor'
     )
     run('segment', photo, '--classes', 'a', '--out', tmp_path / 'out', *options.split())
     run('segment', photo, '--classes', 'a', '--out', tmp_path / 'out')
@@ -178,14 +178,11 @@ def test_all_options_reach_the_model(run: Run, tmp_path: Path) -> None:
             'threads': 3,
             'short_side': 518,
             'threshold': 0.25,
+            'negatives': ('wall', 'floor'),
         },
         {
-            'model': 'everyday-s',
-            'device': 'auto',
-            'precision': 'auto',
-            'threads': None,
-            'short_side': None,
-            'threshold': None,
+            **dict.fromkeys(('threads', 'short_side', 'threshold', 'negatives')),
+            **{'model': 'everyday-s', 'device': 'auto', 'precision': 'auto'},
         },
     ]
 

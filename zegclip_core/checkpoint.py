@@ -17,8 +17,8 @@ The frozen towers are named by reference (``zegclip_core.references``) or lie in
 Reading is strict: a file that does not fit its model to the last key is refused.
 """
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 import json
 import os
@@ -102,15 +102,39 @@ def save_checkpoint(
     Raises:
         CheckpointError: If the file cannot be written.
     """
-    path = Path(path)
     tensors = {
         key: value.detach().to('cpu', dtype).contiguous()
         for key, value in checkpoint.state_dict.items()
     }
+    _write(Path(path), tensors, checkpoint_metadata(checkpoint))
+
+
+def change_settings(source: str | Path, target: str | Path, **changes: Any) -> None:  # noqa: ANN401
+    """Write a checkpoint with other settings; its weights stay as they are, to the bit.
+
+    Args:
+        source: The checkpoint.
+        target: Where to; it may be the same file.
+        **changes: Settings by name.
+
+    Raises:
+        CheckpointError: If the source cannot be used, or the target cannot be written.
+    """
+    source = Path(source)
+    with _opened(source) as file:
+        metadata = dict(file.metadata() or {})
+        _, settings = read_metadata(source, metadata, list(file.keys()))
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    metadata['settings'] = json.dumps(asdict(replace(settings, **changes)))
+    _write(Path(target), tensors, metadata)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors and header to a file that appears whole or not at all."""
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(save(tensors, metadata=checkpoint_metadata(checkpoint)))
+        partial.write_bytes(save(tensors, metadata=metadata))
         os.replace(partial, path)
     except OSError as error:
         with suppress(OSError):  # what stopped the write may stop this as well
@@ -136,18 +160,28 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         CheckpointError: If the file is missing, damaged, foreign or of a later version.
     """
     path = Path(path)
+    with _opened(path) as file:
+        config, settings = read_metadata(path, file.metadata() or {}, list(file.keys()))
+        tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    return Checkpoint(config, settings, tensors)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file to read it.
+
+    Raises:
+        CheckpointError: If it is missing or damaged.
+    """
     if not path.is_file():
         raise CheckpointError(f'Expected a checkpoint, but there is no file at {path}.')
     try:
         with safe_open(str(path), framework='pt') as file:
-            metadata = file.metadata() or {}
-            config, settings = read_metadata(path, metadata, list(file.keys()))
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f'Cannot read the checkpoint {path}: expected a whole safetensors file, but: {error}.'
         ) from error
-    return Checkpoint(config, settings, tensors)
 
 
 def read_metadata(

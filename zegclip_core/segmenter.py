@@ -17,9 +17,7 @@ Here NumPy and torch meet: above it are arrays, below it tensors.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 import gc
-import logging
 from typing import Literal
 from weakref import WeakKeyDictionary
 
@@ -30,11 +28,14 @@ from torch import Tensor
 from zegclip_core.backends.choice import pick_backend
 from zegclip_core.backends.onnx_engine import ExportedModel, load_exported
 from zegclip_core.checkpoint import ModelSettings
-from zegclip_core.devices import beside, pick_device, pick_precision
-from zegclip_core.errors import DeviceMemoryError, ImageError, ModelError
+from zegclip_core.devices import pick_device, pick_precision
+from zegclip_core.encoded_words import encode_vocabulary, EncodedVocabulary
+from zegclip_core.errors import DeviceMemoryError, ModelError
 from zegclip_core.fast.engine import Engine, LeanEngine, PlainEngine, PreparedWords, Windows
 from zegclip_core.fast.staging import to_host
+from zegclip_core.image_checks import check_batch, check_image
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
+from zegclip_core.negatives import clean_negatives
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.threads import use_threads
 from zegclip_core.vocabulary import Vocabulary
@@ -42,30 +43,11 @@ from zegclip_core.working_size import working_size
 
 __all__ = ['MODES', 'PATHS', 'EncodedVocabulary', 'Segmenter', 'check_image', 'working_size']
 
-logger = logging.getLogger(__name__)
-
 Mode = Literal['whole', 'slide']
 MODES: tuple[Mode, ...] = ('whole', 'slide')
 Path = Literal['lean', 'plain']
 PATHS: tuple[Path, ...] = ('lean', 'plain')
 MAX_SHORT_SIDE = 2048
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedVocabulary:
-    """A vocabulary with its text embeddings.
-
-    Attributes:
-        vocabulary: The words.
-        embeddings: L2-normalised text embeddings, float32 ``(K, C)`` on the segmenter's device.
-        bias: Calibration of each class, float32 ``(K,)``, 0 for classes not seen in training.
-        thresholds: Least score of a labelled pixel, float32 ``(K,)``.
-    """
-
-    vocabulary: Vocabulary
-    embeddings: Tensor
-    bias: Tensor
-    thresholds: Tensor
 
 
 class Segmenter:
@@ -80,10 +62,13 @@ class Segmenter:
         short_side: Short side that images are brought to, in pixels; ``None`` takes the model's.
         mode: ``whole`` looks at the image once, ``slide`` at overlapping square windows.
         threshold: Least score of a labelled pixel, in [0, 1]; ``None`` takes the model's.
+        negatives: Words that compete with a vocabulary's; a pixel that one of them wins is
+            unlabelled. ``None`` takes the model's.
         path: ``lean``, or ``plain`` for every step as the method describes it, to compare with.
 
     Raises:
         ModelError: If a setting is out of its range.
+        VocabularyError: If a negative word cannot be used.
     """
 
     def __init__(
@@ -95,6 +80,7 @@ class Segmenter:
         short_side: int | None = None,
         mode: Mode = 'whole',
         threshold: float | None = None,
+        negatives: Sequence[str] | None = None,
         path: Path = 'lean',
     ) -> None:
         """Move the model to its device."""
@@ -108,14 +94,15 @@ class Segmenter:
         self.text_encoder = loaded.text_encoder
         self.mode = mode
         self.path = path
-        self.threshold = loaded.settings.threshold if threshold is None else threshold
         self.short_side = loaded.settings.short_side if short_side is None else short_side
         self._check()
+        self._last: EncodedVocabulary | None = None
+        self.threshold = loaded.settings.threshold if threshold is None else threshold
+        self.negatives = loaded.settings.negatives if negatives is None else negatives
         self.engine = self._make_engine(loaded)
         if device.type == 'cuda':
             self.text_encoder.to(device)
         self._prepared: WeakKeyDictionary[EncodedVocabulary, PreparedWords] = WeakKeyDictionary()
-        self._last: EncodedVocabulary | None = None
 
     def _make_engine(self, loaded: LoadedModel | ExportedModel) -> Engine:
         """Return what labels the pixels."""
@@ -139,8 +126,29 @@ class Segmenter:
             raise ModelError(f'Expected the mode to be whole or slide, but got {self.mode!r}.')
         if self.path not in PATHS:
             raise ModelError(f'Expected the path to be lean or plain, but got {self.path!r}.')
-        if not 0.0 <= self.threshold <= 1.0:
-            raise ModelError(f'Expected the threshold to be in [0, 1], but got {self.threshold}.')
+
+    @property
+    def threshold(self) -> float:
+        """Least score of a labelled pixel, in [0, 1], for classes without one of their own.
+
+        A new one holds for the words that are encoded from then on.
+        """
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        if not 0.0 <= value <= 1.0:
+            raise ModelError(f'Expected the threshold to be in [0, 1], but got {value}.')
+        self._threshold, self._last = value, None
+
+    @property
+    def negatives(self) -> tuple[str, ...]:
+        """Words that compete with a vocabulary's; new ones hold from then on, as above."""
+        return self._negatives
+
+    @negatives.setter
+    def negatives(self, words: Sequence[str]) -> None:
+        self._negatives, self._last = clean_negatives(words), None
 
     @classmethod
     def load(
@@ -152,6 +160,7 @@ class Segmenter:
         short_side: int | None = None,
         mode: Mode = 'whole',
         threshold: float | None = None,
+        negatives: Sequence[str] | None = None,
         path: Path = 'lean',
         backend: str = 'auto',
         threads: int | None = None,
@@ -167,6 +176,7 @@ class Segmenter:
             short_side: As in the constructor, like what follows.
             mode: See there.
             threshold: See there.
+            negatives: See there.
             path: See there.
             backend: ``torch``, ``onnxruntime`` for exported models, or ``auto``.
             threads: How many threads PyTorch computes with on a CPU, in the whole process;
@@ -196,6 +206,7 @@ class Segmenter:
             short_side=short_side,
             mode=mode,
             threshold=threshold,
+            negatives=negatives,
             path=path,
         )
 
@@ -206,19 +217,13 @@ class Segmenter:
 
     def encode(self, vocabulary: Vocabulary) -> EncodedVocabulary:
         """Encode a vocabulary's words; those known already cost nothing."""
-        classes = vocabulary.classes
-        with beside(self.device):
-            embeddings = self.text_encoder.encode_classes([each.all_phrases for each in classes])
-        seen = set(self.settings.seen_classes)
-        bias = [self.settings.seen_bias if entry.name in seen else 0.0 for entry in classes]
-        thresholds = [
-            self.threshold if entry.threshold is None else entry.threshold for entry in classes
-        ]
-        encoded = EncodedVocabulary(
+        encoded = encode_vocabulary(
             vocabulary,
-            embeddings.to(self.device),
-            torch.tensor(bias, device=self.device),
-            torch.tensor(thresholds, device=self.device),
+            self.text_encoder,
+            self.settings,
+            threshold=self.threshold,
+            negatives=self.negatives,
+            device=self.device,
         )
         self._prepare(encoded)  # Here, and not with the first frame that needs it.
         return encoded
@@ -226,9 +231,7 @@ class Segmenter:
     def _prepare(self, words: EncodedVocabulary) -> PreparedWords:
         """Return what the engine keeps of a vocabulary, computed once."""
         if words not in self._prepared:
-            self._prepared[words] = self.engine.prepare(
-                words.embeddings, words.bias, words.thresholds
-            )
+            self._prepared[words] = words.prepare(self.engine)
         return self._prepared[words]
 
     def warm_up(self) -> None:
@@ -353,36 +356,4 @@ def check_fixed(short_side: int | None, mode: str, path: str) -> None:
         'Expected an exported model to be used as it was exported, whole and at its own size '
         f'(zegclip export --size), but got the short side {short_side}, the mode {mode} and the '
         f'path {path}.'
-    )
-
-
-def check_batch(images: Sequence[npt.NDArray[np.uint8]]) -> None:
-    """Refuse what are no RGB images of one size.
-
-    Raises:
-        ImageError: If one is none, there is none, or they differ in size.
-    """
-    for image in images:
-        check_image(image)
-    sizes = sorted({image.shape[:2] for image in images})
-    if len(sizes) != 1:
-        given = ', '.join(f'{width}x{height}' for height, width in sizes) or 'no image'
-        raise ImageError(f'Expected images of one size, but got {given}.')
-
-
-def check_image(image: npt.NDArray[np.uint8]) -> None:
-    """Refuse what is no RGB image.
-
-    Raises:
-        ImageError: If it is no uint8 array of shape ``(H, W, 3)`` with at least one pixel.
-    """
-    is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
-    if is_array and image.shape[2] == 3 and image.size:
-        return
-    given = (
-        f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
-    )
-    raise ImageError(
-        'Expected an image to be a uint8 array of shape (H, W, 3) with H, W >= 1, '
-        f'but got {given}.'
     )

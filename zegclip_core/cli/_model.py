@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from zegclip_core.segmenter import Segmenter
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a model and say how it runs."""
+def add_model_options(parser: argparse.ArgumentParser, *, threshold: bool = True) -> None:
+    """Add the options that name a model and say how it runs.
+
+    Args:
+        parser: Where to.
+        threshold: Whether one can be given.
+    """
     parser.add_argument(
         '--model', default='everyday-s', help='name or file (default: %(default)s)'
     )
@@ -38,11 +43,19 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar='PIXELS',
         help='working size: larger finds smaller things and takes longer',
     )
+    if threshold:
+        parser.add_argument(
+            '--threshold',
+            type=fraction,
+            metavar='SCORE',
+            help='least score of a labelled pixel, 0 to 1, for classes without one of their own',
+        )
     parser.add_argument(
-        '--threshold',
-        type=fraction,
-        metavar='SCORE',
-        help='least score of a labelled pixel, 0 to 1, for classes without one of their own',
+        '--negatives',
+        type=negative_words,
+        metavar='WORDS',
+        help='words that compete and whose pixels stay unlabelled: "wall, floor", or none '
+        "(default: the model's)",
     )
 
 
@@ -64,7 +77,8 @@ def load_segmenter(args: argparse.Namespace, **further: Any) -> Segmenter:  # no
         precision=args.precision,
         threads=args.threads,
         short_side=args.short_side,
-        threshold=args.threshold,
+        threshold=getattr(args, 'threshold', None),
+        negatives=args.negatives,
         **further,
     )
 
@@ -75,6 +89,17 @@ def fraction(text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f'expected a number in [0, 1], but got {text}')
     return value
+
+
+def negative_words(text: str) -> tuple[str, ...]:
+    """Return negative words given as text."""
+    from zegclip_core.errors import VocabularyError
+    from zegclip_core.negatives import parse_negatives
+
+    try:
+        return parse_negatives(text)
+    except VocabularyError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def positive(text: str) -> int:

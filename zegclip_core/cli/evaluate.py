@@ -19,6 +19,7 @@ import argparse
 import sys
 from typing import Any, TYPE_CHECKING
 
+from zegclip_core.cli._data import add_data_options
 from zegclip_core.cli._model import add_model_options, fraction, load_segmenter
 
 if TYPE_CHECKING:
@@ -38,7 +39,14 @@ it saw none of these.
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add this command to the parser of ``zegclip``."""
     parser = subparsers.add_parser('evaluate', help='score a model', description=_DESCRIPTION)
-    _add_data_options(parser)
+    add_data_options(parser)
+    parser.add_argument(
+        '--absent',
+        type=int,
+        default=-1,
+        metavar='N',
+        help='ask for the classes in a picture and N others (default: for all)',
+    )
     _add_class_options(parser)
     parser.add_argument('--mode', default='whole', choices=('whole', 'slide'))
     add_model_options(parser)
@@ -50,29 +58,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         '--confusion', metavar='FILE', help='also draw the confusion matrix there, as PNG'
     )
     parser.set_defaults(run=run)
-
-
-def _add_data_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--data', required=True, metavar='DIR', help='folder of the dataset')
-    parser.add_argument('--split', default='val', help='part of it (default: %(default)s)')
-    parser.add_argument(
-        '--dataset',
-        default='folder',
-        metavar='NAME',
-        help='what lies there: voc12, coco_stuff164k, context59, context60, a YAML file like '
-        'theirs, or folder: images/, labels/ and classes.txt (default: %(default)s); shapes is '
-        'made on the fly',
-    )
-    parser.add_argument(
-        '--hold-out', type=int, default=0, metavar='N', help='only every N-th picture'
-    )
-    parser.add_argument(
-        '--absent',
-        type=int,
-        default=-1,
-        metavar='N',
-        help='ask for the classes in a picture and N others (default: for all)',
-    )
 
 
 def _add_class_options(parser: argparse.ArgumentParser) -> None:

@@ -134,7 +134,13 @@ def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str
         '--precision': args.precision,
         '--short-side': str(args.short_side or "the model's"),
         '--threshold': "the model's" if args.threshold is None else str(args.threshold),
+        '--negatives': _negatives(args.negatives),
     }
+
+
+def _negatives(words: tuple[str, ...] | None) -> str:
+    """Return negative words as the option has them."""
+    return "the model's" if words is None else ', '.join(words) or 'none'
 
 
 def _model_identity(name: str) -> str:

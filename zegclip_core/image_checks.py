@@ -1,0 +1,52 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What an image has to be before a segmenter looks at it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from zegclip_core.errors import ImageError
+
+
+def check_batch(images: Sequence[npt.NDArray[np.uint8]]) -> None:
+    """Refuse what are no RGB images of one size.
+
+    Raises:
+        ImageError: If one is none, there is none, or they differ in size.
+    """
+    for image in images:
+        check_image(image)
+    sizes = sorted({image.shape[:2] for image in images})
+    if len(sizes) != 1:
+        given = ', '.join(f'{width}x{height}' for height, width in sizes) or 'no image'
+        raise ImageError(f'Expected images of one size, but got {given}.')
+
+
+def check_image(image: npt.NDArray[np.uint8]) -> None:
+    """Refuse what is no RGB image.
+
+    Raises:
+        ImageError: If it is no uint8 array of shape ``(H, W, 3)`` with at least one pixel.
+    """
+    is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
+    if is_array and image.shape[2] == 3 and image.size:
+        return
+    given = (
+        f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
+    )
+    raise ImageError(
+        'Expected an image to be a uint8 array of shape (H, W, 3) with H, W >= 1, '
+        f'but got {given}.'
+    )
