@@ -129,6 +129,7 @@ setup(
         'open_clip_torch>=2.30',
         'opencv-python-headless>=4.8',
         'pillow>=10',
+        'pluralizer>=2.0',
         'pyyaml>=6',
         'rosbags>=0.11.9,<0.12',  # Bags without ROS; its API changes between minor versions.
         'safetensors>=0.4',

@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 from zegclip_core.colors import assign_colors, MIN_DISTANCE, PALETTE, PALETTE_NAMES
 from zegclip_core.errors import ConfigError, VocabularyError, ZegCLIPError
+from zegclip_core.phrases import is_negated
 from zegclip_core.segmentation import label_type, Segmentation, UNLABELLED
 from zegclip_core.vocabulary import (
     MAX_CLASSES,
@@ -35,9 +36,10 @@ from zegclip_core.vocabulary import (
 )
 
 # Letters of any script, which need no trimming; commas and line ends separate names.
+# Negations are refused where users type them.
 WORDS = st.text(
     st.characters(categories=['L', 'N'], exclude_characters=',[{'), min_size=1, max_size=20
-)
+).filter(lambda word: not is_negated(word))
 
 
 def refusal(text: str) -> str:
@@ -65,7 +67,7 @@ def test_json_lists_of_names_and_objects_can_be_mixed() -> None:
     )
     assert vocabulary.names == ('person', 'car')
     car = vocabulary.classes[1]
-    assert car == VocabularyClass('car', ('automobile', 'car'), (10, 11, 12), 0.25)
+    assert car == VocabularyClass('car', ('automobile', 'car'), (10, 11, 12), 0.25, exact=False)
     assert car.all_phrases == ('car', 'automobile')
     assert vocabulary.colors[1].tolist() == [10, 11, 12]
 
@@ -109,6 +111,13 @@ def test_ids_follow_the_order_of_the_words() -> None:
         ('[{"name": "cat", "threshold": 1.5}]', '[0, 1]'),
         ('[{"name": "cat", "threshold": NaN}]', '[0, 1]'),
         ('[{"name": "cat", "threshold": true}]', '[0, 1]'),
+        ('[{"name": "cat", "exact": 1}]', 'true or false'),
+        ('...', 'a letter or a digit'),
+        ('cat, -', 'a letter or a digit'),
+        ('[{"name": "cat", "phrases": ["?!"]}]', 'a letter or a digit'),
+        ('not a car', "got 'not a car'"),
+        ('cat, no person', "got 'no person'"),
+        ('["cat", {"name": "road", "phrases": ["street without cars"]}]', 'street without cars'),
         ('cat\x00', 'UTF-8'),
         ('c\ufffdt', 'UTF-8'),
         ('\udcff', 'UTF-8'),
@@ -176,6 +185,45 @@ def test_no_text_raises_anything_but_a_vocabulary_error(text: str) -> None:
     else:
         assert 1 <= len(vocabulary) <= MAX_CLASSES
         assert vocabulary.colors.shape == (len(vocabulary), 3)
+
+
+# The form that is encoded
+
+
+@pytest.mark.parametrize('text', ['Cars, the TREE', 'car\na tree', '["an Car", "trees"]'])
+def test_what_users_type_is_encoded_without_article_case_and_plural(text: str) -> None:
+    vocabulary = Vocabulary.parse(text)
+    assert vocabulary.encoded_phrases() == (('car',), ('tree',))
+    assert Vocabulary.from_words(vocabulary.names) == vocabulary
+
+
+def test_names_that_a_program_gives_are_encoded_as_they_stand() -> None:
+    # The classes of COCO-Stuff must be encoded as published.
+    names = ('clouds', 'building-other', 'stairs', 'The Skis')
+    assert Vocabulary.from_names(names).encoded_phrases() == tuple((name,) for name in names)
+    typed = Vocabulary.parse('[{"name": "not Clouds", "exact": true}, "Clouds"]')
+    assert typed.encoded_phrases() == (('not Clouds',), ('cloud',))
+
+
+def test_classes_that_would_become_one_stay_as_they_are() -> None:
+    vocabulary = Vocabulary.parse('person, People, the dogs')
+    assert vocabulary.encoded_phrases() == (('person',), ('People',), ('dog',))
+
+
+def test_words_of_the_training_are_encoded_in_the_form_that_the_model_knows() -> None:
+    vocabulary = Vocabulary.parse('Ski, the clouds, STOP SIGNS, dogs')
+    known = ('skis', 'clouds', 'Stop sign')
+    assert vocabulary.encoded_phrases(known) == (
+        ('skis',),
+        ('clouds',),
+        ('Stop sign',),
+        ('dog',),
+    )
+
+
+def test_phrases_have_the_same_form_as_names_and_each_form_once() -> None:
+    vocabulary = Vocabulary.parse('[{"name": "Cars", "phrases": ["a car", "Vans", "van"]}]')
+    assert vocabulary.encoded_phrases() == (('car', 'van'),)
 
 
 # Colours

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Vocabularies: the classes to look for, as plain words, read from a message or a file."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 import json
@@ -25,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from zegclip_core.colors import assign_colors, Color, palette_colors
 from zegclip_core.errors import VocabularyError
+from zegclip_core.phrases import is_negated, StandardForms
 
 MAX_CLASSES = 1024
 """Most classes; from 255 on labels have 16 bits."""
@@ -33,13 +35,19 @@ MAX_TEXT = 65_536
 MAX_NAME = 200
 """Longest class name or phrase, in characters."""
 
-_ALLOWED_KEYS = ('name', 'phrases', 'color', 'threshold')
+_ALLOWED_KEYS = ('name', 'phrases', 'color', 'threshold', 'exact')
 
 
 def _shown(value: object) -> str:
     """Return a value as an error message shows it: quoted and short."""
     text = repr(value)
     return text if len(text) <= 60 else f'{text[:57]}...'
+
+
+def _says_something(char: str) -> bool:
+    """Return whether a character is a letter, a digit or a pictograph."""
+    category = unicodedata.category(char)
+    return category[0] in 'LN' or category == 'So'
 
 
 def clean_text(text: object, what: str) -> str:
@@ -50,8 +58,8 @@ def clean_text(text: object, what: str) -> str:
         what: What it is called in an error message.
 
     Raises:
-        VocabularyError: If it is no string, is empty, longer than ``MAX_NAME``, or holds control
-            characters or what is left of undecodable bytes.
+        VocabularyError: If it is no string, has neither letter, digit nor pictograph, is longer
+            than ``MAX_NAME``, or holds control characters or what is left of undecodable bytes.
     """
     if not isinstance(text, str):
         raise VocabularyError(f'Expected {what} to be a string, but got {_shown(text)}.')
@@ -65,7 +73,22 @@ def clean_text(text: object, what: str) -> str:
         raise VocabularyError(
             f'Expected {what} to be readable UTF-8 text, but got {_shown(text)}.'
         )
+    if not any(_says_something(char) for char in cleaned):
+        raise VocabularyError(
+            f'Expected {what} to have a letter or a digit, but got {_shown(text)}.'
+        )
     return cleaned
+
+
+def _check_typed(phrases: Iterable[str]) -> None:
+    """Refuse phrases that say what is not there."""
+    for phrase in phrases:
+        if is_negated(phrase):
+            raise VocabularyError(
+                f'Expected words for what is there, but got {_shown(phrase)}: models overlook the '
+                'negation. Name what it is to be told from as a class of its own, or give '
+                '{"name": ..., "exact": true} to have the words taken as they stand.'
+            )
 
 
 def _clean_color(value: Any, name: str) -> Color:  # noqa: ANN401 - decoded JSON
@@ -90,6 +113,8 @@ class VocabularyClass:
         phrases: Further phrases for the same thing; all are averaged with the name.
         color: RGB, 0 to 255; ``None`` takes the name's own colour.
         threshold: Least score, in [0, 1], of a pixel of this class; ``None`` takes the model's.
+        exact: Whether the words are encoded as they stand, as those of a dataset; if not, case,
+            article and plural do not count (see ``Vocabulary.encoded_phrases``).
 
     Raises:
         VocabularyError: If a value is not allowed.
@@ -99,6 +124,7 @@ class VocabularyClass:
     phrases: tuple[str, ...] = ()
     color: Color | None = None
     threshold: float | None = None
+    exact: bool = True
 
     def __post_init__(self) -> None:
         name = clean_text(self.name, 'a class name')
@@ -114,6 +140,11 @@ class VocabularyClass:
             object.__setattr__(self, 'color', _clean_color(self.color, name))
         if self.threshold is not None:
             self._check_threshold()
+        if not isinstance(self.exact, bool):
+            raise VocabularyError(
+                f'Expected "exact" of class {name!r} to be true or false, '
+                f'but got {_shown(self.exact)}.'
+            )
 
     def _check_threshold(self) -> None:
         value = self.threshold
@@ -131,13 +162,14 @@ class VocabularyClass:
 
     @classmethod
     def from_json(cls, value: object) -> 'VocabularyClass':
-        """Build a class from a decoded JSON string or object.
+        """Build a class that a user typed from a decoded JSON string or object.
 
         Raises:
-            VocabularyError: If it is neither, lacks ``name``, or has an unknown key.
+            VocabularyError: If it is neither, lacks ``name``, or has an unknown key, or a phrase
+                says what is not there.
         """
         if isinstance(value, str):
-            return cls(value)
+            return cls._from_mapping({'name': value})
         if not isinstance(value, Mapping):
             raise VocabularyError(
                 'Expected each class to be a string or an object with the keys '
@@ -154,12 +186,16 @@ class VocabularyClass:
                 f'Expected a class object with "name" and optionally '
                 f'{", ".join(_ALLOWED_KEYS[1:])}, but got {fault} in {_shown(dict(value))}.'
             )
-        return cls(
+        made = cls(
             name=value['name'],
             phrases=() if value.get('phrases') is None else value['phrases'],
             color=value.get('color'),
             threshold=value.get('threshold'),
+            exact=value.get('exact', False),
         )
+        if not made.exact:
+            _check_typed(made.all_phrases)
+        return made
 
 
 @dataclass(frozen=True)
@@ -206,6 +242,30 @@ class Vocabulary:
         """Class colours, RGB uint8 of shape ``(K, 3)``, a new array each time."""
         return np.array(self._colors, dtype=np.uint8)
 
+    def encoded_phrases(self, known: Iterable[str] = ()) -> tuple[tuple[str, ...], ...]:
+        """Return the phrases of each class in the form in which they are to be encoded.
+
+        Words that a user typed lose their article and become singular, so that ``the cars`` finds
+        what ``car`` finds. Where two classes would become one (``person, people``), the user
+        tells them apart, and both stay as they are.
+
+        Args:
+            known: Names that a model was trained with. Words that are one of them, but for case,
+                article and number, are taken in the form that the model knows.
+
+        Returns:
+            For each class its phrases, each once, the name first.
+        """
+        forms = StandardForms(known)
+        names = [each.name.lower() if each.exact else forms.of(each.name) for each in self.classes]
+        times = Counter(names)
+        return tuple(
+            entry.all_phrases
+            if entry.exact or times[name] > 1
+            else tuple(dict.fromkeys(map(forms.of, entry.all_phrases)))
+            for entry, name in zip(self.classes, names, strict=True)
+        )
+
     def painted(self, palette: str) -> 'Vocabulary':
         """Return the same classes with the colours of a palette, but for those with their own.
 
@@ -231,12 +291,21 @@ class Vocabulary:
 
     @classmethod
     def from_names(cls, names: Iterable[str]) -> 'Vocabulary':
-        """Build a vocabulary from names alone.
+        """Build a vocabulary from names alone, which are encoded as they stand.
 
         Raises:
             VocabularyError: If the names cannot be used.
         """
         return cls(tuple(VocabularyClass(name) for name in names))
+
+    @classmethod
+    def from_words(cls, words: Iterable[str]) -> 'Vocabulary':
+        """Build a vocabulary from words that a user typed, as ``parse`` does.
+
+        Raises:
+            VocabularyError: If the words cannot be used.
+        """
+        return cls(tuple(map(VocabularyClass.from_json, words)))
 
     @classmethod
     def parse(cls, text: str) -> 'Vocabulary':
@@ -245,11 +314,13 @@ class Vocabulary:
         Args:
             text: A comma- or newline-separated list (``person, traffic light``), a JSON list of
                 strings, or a JSON list of objects with ``name`` and optionally ``phrases``
-                (list of strings), ``color`` (``[r, g, b]`` or ``"#rrggbb"``) and ``threshold``.
+                (list of strings), ``color`` (``[r, g, b]`` or ``"#rrggbb"``), ``threshold`` and
+                ``exact``.
 
         Raises:
             VocabularyError: If the text is empty, longer than ``MAX_TEXT`` characters, not valid
-                JSON where it begins with ``[`` or ``{``, or its classes cannot be used.
+                JSON where it begins with ``[`` or ``{``, or its classes cannot be used. That a
+                phrase has too many tokens for a model is found when it is encoded.
 
         Example:
             >>> Vocabulary.parse('person, traffic light').names
@@ -266,7 +337,7 @@ class Vocabulary:
         names = [part for part in re.split(r'[,\r\n]', stripped) if part.strip()]
         if not names:
             raise VocabularyError('Expected at least one class name, but got an empty text.')
-        return cls.from_names(names)
+        return cls.from_words(names)
 
     @classmethod
     def from_file(cls, path: str | Path) -> 'Vocabulary':

@@ -1,0 +1,137 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The form of phrases, by hand-written pairs and by the class names of published datasets."""
+
+from open_clip import IMAGENET_CLASSNAMES
+import pytest
+from zegclip_core.data.catalog import known_names, load_spec
+from zegclip_core.phrases import is_negated, standard_form, StandardForms
+
+PLURALS = {
+    'people': 'person',
+    'men': 'man',
+    'children': 'child',
+    'feet': 'foot',
+    'mice': 'mouse',
+    'geese': 'goose',
+    'buses': 'bus',
+    'boxes': 'box',
+    'glass': 'glass',
+    'cherries': 'cherry',
+    'knives': 'knife',
+    'potatoes': 'potato',
+    'photos': 'photo',
+    'horses': 'horse',
+    'shoes': 'shoe',
+    'sofas': 'sofa',
+    'daisies': 'daisy',
+    'magpies': 'magpie',
+    'traffic lights': 'traffic light',
+    'potted plants': 'potted plant',
+    'cups of tea': 'cup of tea',
+    'men in suits': 'man in suits',
+    'persons on bicycles': 'person on bicycles',
+}
+STAY = (
+    'bus gas lens GPS grass canvas atlas mattress tennis cactus octopus walrus sheep series '
+    'species glasses scissors jeans clothes stairs iris Straße кошки 猫 a the as of'
+)
+TRUE_PLURALS = {
+    'bars',
+    'clogs',
+    'clouds',
+    'leaves',
+    'potatoes',
+    'shelves',
+    'skis',
+    'waterdrops',
+}
+"""Plurals among the names of the datasets; the published name is the plural."""
+
+
+@pytest.mark.parametrize('plural', PLURALS)
+def test_plurals_become_singular(plural: str) -> None:
+    assert standard_form(plural) == PLURALS[plural]
+    assert standard_form(PLURALS[plural]) == PLURALS[plural]
+
+
+@pytest.mark.parametrize('word', STAY.split())
+def test_what_is_no_plural_or_means_something_else_stays(word: str) -> None:
+    assert standard_form(word) == word.lower()
+
+
+@pytest.mark.parametrize('phrase', ['The Red  Car', 'a red car', 'an RED cars', 'Red Cars'])
+def test_article_and_case_do_not_count(phrase: str) -> None:
+    assert standard_form(phrase) == 'red car'
+
+
+def test_an_article_inside_a_phrase_stays() -> None:
+    assert standard_form('man with a hat') == 'man with a hat'
+
+
+def test_names_of_published_classes_keep_their_number() -> None:
+    names = {name for title in known_names() for name in _classes(title)}
+    names |= {name.partition(' (')[0] for name in IMAGENET_CLASSNAMES}
+    assert len(names) > 1000
+    changed = {name for name in names if standard_form(name) != name.lower()}
+    assert {name.split()[-1].rpartition('-')[2] for name in changed} == TRUE_PLURALS
+
+
+def _classes(title: str) -> tuple[str, ...]:
+    return () if title in {'folder', 'shapes'} else tuple(load_spec(title).classes)
+
+
+def test_the_plural_of_almost_every_imagenet_class_is_undone() -> None:
+    # Written here by the rules of a school book, which are not those of the library.
+    nouns = {name.split()[-1].lower() for name in IMAGENET_CLASSNAMES if name.isascii()}
+    regular = {noun for noun in nouns if noun.isalpha() and standard_form(f'{noun}s') == noun}
+    endings = ('s', 'x', 'z', 'ch', 'sh', 'y', 'f', 'fe', 'o', 'man', 'fish', 'sheep')
+    expected = {noun for noun in nouns if noun.isalpha() and not noun.endswith(endings)}
+    assert len(expected) > 500
+    assert len(expected - regular) < 0.01 * len(expected), expected - regular
+
+
+def test_a_model_s_own_names_win() -> None:
+    forms = StandardForms(['skis', 'person', 'People'])
+    assert forms.of('The ski') == 'skis'
+    assert forms.of('PERSON') == 'person'
+    assert forms.of('people') == 'People'
+    assert forms.of('dogs') == 'dog'
+
+
+@pytest.mark.parametrize(
+    'phrase',
+    [
+        'not a car',
+        'no person',
+        'No people',
+        'road without cars',
+        'everything except cars',
+        "man who isn't walking",
+        'man who isn\u2019t walking',
+        'neither cat nor dog',
+        'nothing',
+        'none of these',
+    ],
+)
+def test_negations_are_noticed(phrase: str) -> None:
+    assert is_negated(phrase)
+
+
+@pytest.mark.parametrize(
+    'phrase',
+    ['car', 'forget-me-not', 'no parking sign', 'knot', 'cannon', 'notebook', 'piano', 'Norman'],
+)
+def test_things_are_not_taken_for_negations(phrase: str) -> None:
+    assert not is_negated(phrase)
