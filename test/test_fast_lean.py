@@ -96,7 +96,11 @@ def frames(*size: int) -> Tensor:
 
 
 def words(
-    engine: PlainEngine | LeanEngine, network: ZegCLIP, classes: int, bias: float = 0.1
+    engine: PlainEngine | LeanEngine,
+    network: ZegCLIP,
+    classes: int,
+    bias: float = 0.1,
+    labelled: int | None = None,
 ) -> PreparedWords:
     """Return a seeded vocabulary of an engine, every other class with a bias."""
     generator = torch.Generator().manual_seed(2)
@@ -105,6 +109,7 @@ def words(
         torch.nn.functional.normalize(embeddings, dim=-1),
         bias * (torch.arange(classes) % 2),
         torch.rand(classes, generator=generator) * 0.3,
+        labelled,
     )
 
 
@@ -164,6 +169,36 @@ def test_windows_are_averaged_as_on_the_plain_path(model: str) -> None:
     for size in ((side, 2 * side + 3), (side // 2, side + side // 2)):
         found = engine.run(pixels, size, words(engine, network, 5), (60, 100))
         assert_same(found, plain.run(pixels, size, words(plain, network, 5), (60, 100)))
+
+
+@pytest.mark.parametrize('windows', [None, Windows(56, 42)], ids=['whole', 'slide'])
+@pytest.mark.parametrize('path', ['plain', 'lean'])
+def test_where_a_negative_row_wins_a_pixel_is_unlabelled(
+    path: str, windows: Windows | None
+) -> None:
+    network = detailed()
+    engine: PlainEngine | LeanEngine = PlainEngine(network, windows=windows)
+    if path == 'lean':
+        engine = LeanEngine(network, dtype=torch.float32, device=CPU, windows=windows)
+    frame = (frames(1, 60, 100), (70, 112))
+    # Of 300 rows labels have 16 bits, of a few classes 8, whatever competes with them.
+    labels, scores = engine.run(*frame, words(engine, network, 300), (60, 100))
+    winners = labels.long().unique()
+    classes = int(winners[len(winners) // 2])
+    assert int(winners[0]) < classes <= 254
+    asked = words(engine, network, 300, labelled=classes)
+    found, same_scores = engine.run(*frame, asked, (60, 100))
+    assert (labels.dtype, found.dtype) == (torch.uint16, torch.uint8)
+    assert torch.equal(scores, same_scores)
+    assert torch.equal(found.long(), labels.long().where(labels.long() < classes, 255))
+
+
+@pytest.mark.parametrize('classes', [0, 4, -1])
+def test_a_number_of_classes_that_cannot_be_is_refused(classes: int) -> None:
+    network = detailed()
+    for engine in (lean(network), PlainEngine(network)):
+        with pytest.raises(ValueError, match=r'in \[1, 3\], but got'):
+            words(engine, network, 3, labelled=classes)
 
 
 def test_a_frame_of_the_working_size_is_not_resampled() -> None:

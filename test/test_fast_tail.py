@@ -30,6 +30,7 @@ def vocabulary(classes: int, seed: int = 0, *, biased: bool) -> PreparedWords:
         torch.zeros(classes, 1),
         0.2 * (torch.arange(classes) % 3 == 0) if biased else torch.full((classes,), 0.1),
         torch.rand(classes, generator=generator),
+        classes,
     )
 
 

@@ -60,7 +60,7 @@ for classes, biased, grid, size in cases:
         unlabelled=torch.iinfo(kind).max,
         kind=kind,
     )
-    words = PreparedWords(torch.zeros(classes, 1), bias, thresholds)
+    words = PreparedWords(torch.zeros(classes, 1), bias, thresholds, classes)
     expected, exact = label_maps(logits[:, :classes], size, words, are_logits=True)
     assert labels.dtype == expected.dtype == kind
     assert (labels.long() == expected.long()).float().mean() > 0.999, classes

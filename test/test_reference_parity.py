@@ -26,7 +26,7 @@ from zegclip_core.inference import (
     best_class,
     calibrated_scores,
     resize_maps,
-    sliding_scores,
+    sliding_maps,
     whole_scores,
 )
 from zegclip_core.loading import build_network
@@ -105,7 +105,7 @@ def test_sliding_scores_equal_the_published_ones(
 ) -> None:
     """At the original size of the wide image."""
     sliding, text = reference.config['sliding'], reference.tensors['input.text']
-    scores = sliding_scores(
+    scores = sliding_maps(
         lambda window: network(window, text),
         reference.tensors['input.image_wide'],
         crop=sliding['crop'],

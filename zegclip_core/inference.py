@@ -18,6 +18,7 @@ in, tensors out.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +26,11 @@ import torch.nn.functional as F
 
 CHUNK_VALUES = 2**25
 """How many scores are held at full size at once, so that memory does not grow with classes."""
+
+Scoring = Literal['sigmoid', 'softmax']
+"""How logits become scores: each class's alone, or by comparison with all the others."""
+Maps = Callable[[slice], Tensor]
+"""Gives the full-size maps of some classes, float32 ``(k, H, W)``."""
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -62,10 +68,16 @@ def window_starts(length: int, crop: int, stride: int) -> list[int]:
     return [max(min(index * stride, length - crop), 0) for index in range(count)]
 
 
-def sliding_scores(
-    predict: Callable[[Tensor], Tensor], images: Tensor, *, crop: int, stride: int, bias: Tensor
+def sliding_maps(
+    predict: Callable[[Tensor], Tensor],
+    images: Tensor,
+    *,
+    crop: int,
+    stride: int,
+    bias: Tensor,
+    scoring: Scoring = 'sigmoid',
 ) -> Tensor:
-    """Average the scores of overlapping windows.
+    """Average what overlapping windows give, as published for either kind of model.
 
     Args:
         predict: Gives mask logits ``(B, K, h, w)`` of normalised windows ``(B, 3, H, W)``.
@@ -73,9 +85,10 @@ def sliding_scores(
         crop: Side of a window, in pixels; a smaller image is one window.
         stride: Step between windows, in pixels, in [1, crop].
         bias: Bias of each class, float ``(K,)``.
+        scoring: How logits become scores.
 
     Returns:
-        Calibrated scores, float32 ``(B, K, H, W)``.
+        Float32 ``(B, K, H, W)``: the mean of calibrated scores, for a softmax that of logits.
 
     Raises:
         ValueError: If ``stride`` is out of its range.
@@ -86,7 +99,8 @@ def sliding_scores(
     for rows, columns in window_corners((height, width), crop=crop, stride=stride):
         window = images[:, :, rows, columns]
         logits = resize_maps(predict(window).float(), (window.shape[2], window.shape[3]))
-        total[:, :, rows, columns] += calibrated_scores(logits, bias)
+        are_scores = scoring == 'sigmoid'
+        total[:, :, rows, columns] += calibrated_scores(logits, bias) if are_scores else logits
         count[:, :, rows, columns] += 1
     return total / count
 
@@ -107,7 +121,12 @@ def whole_scores(predict: Callable[[Tensor], Tensor], images: Tensor, *, bias: T
 
 
 def best_class(
-    maps: Tensor, size: tuple[int, int], bias: Tensor, *, are_logits: bool
+    maps: Tensor,
+    size: tuple[int, int],
+    bias: Tensor,
+    *,
+    are_logits: bool,
+    scoring: Scoring = 'sigmoid',
 ) -> tuple[Tensor, Tensor]:
     """Choose the best class of every pixel, a few classes at a time.
 
@@ -115,7 +134,8 @@ def best_class(
         maps: Mask logits or calibrated scores of one image, float ``(K, h, w)``.
         size: ``(H, W)`` to bring them to.
         bias: Bias of each class, float ``(K,)``; scores hold it already.
-        are_logits: Whether ``maps`` are logits; they are upsampled before the sigmoid.
+        are_logits: Whether ``maps`` are logits; they are upsampled before they become scores.
+        scoring: How logits become scores.
 
     Returns:
         Class indices, int64 ``(H, W)``, and the best class's score without the bias, float32
@@ -123,20 +143,44 @@ def best_class(
 
     """
 
-    def scores(chunk: slice) -> Tensor:
-        values = resize_maps(maps[None, chunk].float(), size)
-        return (calibrated_scores(values, bias[chunk]) if are_logits else values)[0]
+    def full_size(chunk: slice) -> Tensor:
+        return resize_maps(maps[None, chunk].float(), size)[0]
 
-    return best_of(scores, size, bias, at_once=max(CHUNK_VALUES // (size[0] * size[1]), 1))
+    at_once = max(CHUNK_VALUES // (size[0] * size[1]), 1)
+    scores: Maps = full_size
+    if are_logits:
+        scores = scores_of(full_size, bias, scoring, at_once=at_once)
+    return best_of(scores, size, bias, at_once=at_once)
+
+
+def scores_of(logits: Maps, bias: Tensor, scoring: Scoring, *, at_once: int) -> Maps:
+    """Return what gives the calibrated scores of some classes, of what gives their logits.
+
+    Args:
+        logits: Gives full-size logits.
+        bias: Bias of each class, float ``(K,)``; infinite for what stands for no class.
+        scoring: How logits become scores.
+        at_once: How many classes to ask for, at least 1.
+
+    """
+    if scoring == 'sigmoid':
+        return lambda chunk: calibrated_scores(logits(chunk)[None], bias[chunk])[0]
+    nobody = torch.isinf(bias)
+    parts = [
+        logits(chunk).masked_fill(nobody[chunk].view(-1, 1, 1), -torch.inf).logsumexp(dim=0)
+        for chunk in chunks(len(bias), at_once)
+    ]
+    total = torch.stack(parts).logsumexp(dim=0)
+    return lambda chunk: (logits(chunk) - total).exp() - bias[chunk].view(-1, 1, 1)
 
 
 def best_of(
-    scores: Callable[[slice], Tensor], size: tuple[int, int], bias: Tensor, *, at_once: int
+    scores: Maps, size: tuple[int, int], bias: Tensor, *, at_once: int
 ) -> tuple[Tensor, Tensor]:
     """Choose the best class of every pixel of scores that are made a few classes at a time.
 
     Args:
-        scores: Gives the calibrated scores of some classes, float32 ``(k, H, W)``.
+        scores: Gives the calibrated scores of some classes.
         size: ``(H, W)`` of the scores.
         bias: As in ``best_class``.
         at_once: How many classes to ask for, at least 1.
@@ -147,9 +191,14 @@ def best_of(
     """
     best = torch.full(size, -torch.inf, device=bias.device)
     labels = torch.zeros(size, dtype=torch.int64, device=bias.device)
-    for start in range(0, len(bias), at_once):
-        value, index = scores(slice(start, start + at_once)).max(dim=0)
+    for chunk in chunks(len(bias), at_once):
+        value, index = scores(chunk).max(dim=0)
         better = value > best
         best = torch.where(better, value, best)
-        labels = torch.where(better, index + start, labels)
+        labels = torch.where(better, index + chunk.start, labels)
     return labels, best + bias[labels]
+
+
+def chunks(length: int, at_once: int) -> list[slice]:
+    """Return slices of so many each, the last one of fewer."""
+    return [slice(start, start + at_once) for start in range(0, length, at_once)]

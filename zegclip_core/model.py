@@ -24,6 +24,7 @@ import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.decoder import MaskDecoder
+from zegclip_core.inference import Scoring
 from zegclip_core.vit import VisionConfig, VisionTransformer
 
 _INITIAL_SCALE = 200.0
@@ -161,6 +162,9 @@ class ZegCLIP(nn.Module):
         config: The model's shape.
 
     """
+
+    scoring: Scoring = 'sigmoid'
+    """A class's score does not depend on the other classes."""
 
     def __init__(self, config: ZegCLIPConfig) -> None:
         """Build the model with untrained weights."""

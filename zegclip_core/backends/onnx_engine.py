@@ -30,7 +30,7 @@ from zegclip_core.backends.providers import pick_providers, TENSORRT_CLASSES, te
 from zegclip_core.checkpoint import load_checkpoint, ModelSettings, read_metadata
 from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.export.graph import INPUTS, OUTPUTS
-from zegclip_core.fast.contract import PreparedWords
+from zegclip_core.fast.contract import PreparedWords, thresholds_of
 from zegclip_core.fast.tail import label_logits
 from zegclip_core.loading import build_text_tower
 from zegclip_core.model import ZegCLIPConfig
@@ -165,20 +165,24 @@ class OnnxEngine:
         self._options.only_execute_path_to_fetches = True
         self.size: tuple[int, int] = (inputs['image'][1], inputs['image'][2])
 
-    def prepare(self, embeddings: Tensor, bias: Tensor, thresholds: Tensor) -> PreparedWords:
+    def prepare(
+        self, embeddings: Tensor, bias: Tensor, thresholds: Tensor, classes: int | None = None
+    ) -> PreparedWords:
         """Bring a vocabulary to the CPU, from where onnxruntime takes it.
 
         Raises:
-            ModelError: If there are more classes than a TensorRT engine is built for.
+            ModelError: If there are more rows than a TensorRT engine is built for.
+            ValueError: As in ``Engine``.
         """
         if len(embeddings) > self._most:
             raise ModelError(
                 f'Expected at most {self._most} classes on TensorRT, but got {len(embeddings)}.'
             )
-        parts = (
+        thresholds, classes = thresholds_of(thresholds, classes)
+        embeddings, bias, thresholds = (
             part.to('cpu', torch.float32).contiguous() for part in (embeddings, bias, thresholds)
         )
-        return PreparedWords(*parts)
+        return PreparedWords(embeddings, bias, thresholds, classes)
 
     @torch.inference_mode()
     def run(

@@ -17,8 +17,10 @@
 """
 
 from dataclasses import dataclass
+import math
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -28,18 +30,16 @@ class PreparedWords:
 
     Attributes:
         embeddings: L2-normalised text embeddings, float32 ``(K, C)`` on the engine's device.
-        bias: Calibration of each class, float32 ``(K,)`` likewise.
-        thresholds: Least score of a labelled pixel, float32 ``(K,)`` likewise.
+        bias: Calibration of each row, float32 ``(K,)`` likewise.
+        thresholds: Least score of a labelled pixel, float32 ``(K,)`` likewise; infinite for what
+            competes but is never a label.
+        classes: How many of the first rows are classes; it sets the type of the labels.
     """
 
     embeddings: Tensor
     bias: Tensor
     thresholds: Tensor
-
-    @property
-    def classes(self) -> int:
-        """How many classes there are, ``K``."""
-        return len(self.embeddings)
+    classes: int
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,20 @@ class LeanOptions:
 class Engine(Protocol):
     """Labels the pixels of frames. One thread runs it, but ``prepare`` may be in another."""
 
-    def prepare(self, embeddings: Tensor, bias: Tensor, thresholds: Tensor) -> PreparedWords:
+    def prepare(
+        self, embeddings: Tensor, bias: Tensor, thresholds: Tensor, classes: int | None = None
+    ) -> PreparedWords:
         """Return what ``run`` needs of a vocabulary.
 
         Args:
             embeddings: L2-normalised text embeddings, float32 ``(K, C)`` on any device.
             bias: What is subtracted from each class's score, float32 ``(K,)``.
             thresholds: Least score of a labelled pixel, float32 ``(K,)``.
+            classes: How many of the first rows are classes; where another row wins, a pixel is
+                unlabelled. ``None`` for all.
+
+        Raises:
+            ValueError: If ``classes`` is not in [1, K].
         """
 
     def run(
@@ -113,3 +120,21 @@ class Engine(Protocol):
 
     def release_memory(self) -> None:
         """Let go of what the next frame can make again: recorded graphs, tables, buffers."""
+
+
+def thresholds_of(thresholds: Tensor, classes: int | None) -> tuple[Tensor, int]:
+    """Return thresholds that only classes can reach, and how many classes there are.
+
+    Args:
+        thresholds: Least score of a labelled pixel, float ``(K,)``.
+        classes: As in ``Engine.prepare``.
+
+    Raises:
+        ValueError: As there.
+    """
+    rows = len(thresholds)
+    classes = rows if classes is None else classes
+    if not 1 <= classes <= rows:
+        raise ValueError(f'Expected `classes` to be in [1, {rows}], but got {classes}.')
+    is_class = torch.arange(rows, device=thresholds.device) < classes
+    return thresholds.masked_fill(~is_class, math.inf), classes

@@ -19,7 +19,13 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
-from zegclip_core.fast.contract import Engine, LeanOptions, PreparedWords, Windows
+from zegclip_core.fast.contract import (
+    Engine,
+    LeanOptions,
+    PreparedWords,
+    thresholds_of,
+    Windows,
+)
 from zegclip_core.fast.graphs import GraphCache
 from zegclip_core.fast.model import LeanModel
 from zegclip_core.fast.pixels import resized
@@ -58,6 +64,7 @@ class LeanEngine:
         self.device, self.dtype = device, dtype
         self.options = options or LeanOptions()
         self.windows = windows
+        self._scoring = network.scoring
         self.model = LeanModel(network, dtype=dtype, device=device, options=self.options)
         on_cuda = device.type == 'cuda'
         self._uploads = Uploads(device) if on_cuda else None
@@ -65,13 +72,15 @@ class LeanEngine:
         self._beside = torch.cuda.Stream(device) if on_cuda else None
         self._latest: LeanWords | None = None
 
-    def prepare(self, embeddings: Tensor, bias: Tensor, thresholds: Tensor) -> PreparedWords:
+    def prepare(
+        self, embeddings: Tensor, bias: Tensor, thresholds: Tensor, classes: int | None = None
+    ) -> PreparedWords:
         """Compute what depends on the words alone; see ``Engine``.
 
         On CUDA this has a stream of its own: frames go on meanwhile.
         """
         with torch.inference_mode(), self._aside():
-            words = self._prepare(embeddings, bias, thresholds)
+            words = self._prepare(embeddings, bias, *thresholds_of(thresholds, classes))
             if self._beside is not None:
                 self._beside.synchronize()
         return words
@@ -115,7 +124,9 @@ class LeanEngine:
         self._beside.wait_stream(torch.cuda.current_stream(self.device))
         return torch.cuda.stream(self._beside)
 
-    def _prepare(self, embeddings: Tensor, bias: Tensor, thresholds: Tensor) -> LeanWords:
+    def _prepare(
+        self, embeddings: Tensor, bias: Tensor, thresholds: Tensor, classes: int
+    ) -> LeanWords:
         """Return a vocabulary, in a bucket where graphs are recorded for it."""
         number = len(bias)
         embeddings, bias, thresholds = (
@@ -127,7 +138,7 @@ class LeanEngine:
         text, queries = self.model.words(embeddings)
         penalties, calibrated = penalties_of(bias, number)
         return LeanWords(
-            embeddings, bias, thresholds, number, text, queries, penalties, calibrated
+            embeddings, bias, thresholds, classes, text, queries, penalties, calibrated
         )
 
     def _frame(
@@ -142,7 +153,7 @@ class LeanEngine:
         images = resized(pixels, size)
         predict = partial(self.model.logits, words=words)
         if self.windows is not None:
-            return label_windows(images, predict, self.windows, words, output_size)
+            return label_windows(images, predict, self.windows, words, output_size, self._scoring)
         return self._tail(predict(images), output_size, words)
 
     def _tail(

@@ -18,10 +18,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.fast.contract import PreparedWords, Windows
-from zegclip_core.inference import best_class, sliding_scores
+from zegclip_core.fast.contract import PreparedWords, thresholds_of, Windows
+from zegclip_core.inference import best_class, Scoring, sliding_maps
 from zegclip_core.model import ZegCLIP
 from zegclip_core.segmentation import label_type, unlabelled_id
+from zegclip_core.training_free import TrainingFreeCLIP
+
+Network = ZegCLIP | TrainingFreeCLIP
+"""What an engine runs."""
 
 
 class PlainEngine:
@@ -32,7 +36,7 @@ class PlainEngine:
         windows: Windows to look at; ``None`` for the whole image.
     """
 
-    def __init__(self, network: ZegCLIP, *, windows: Windows | None = None) -> None:
+    def __init__(self, network: Network, *, windows: Windows | None = None) -> None:
         """Keep the model."""
         self.network = network
         self.windows = windows
@@ -42,10 +46,15 @@ class PlainEngine:
         self._mean = torch.tensor(vision.mean, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(vision.std, device=self.device).view(1, 3, 1, 1)
 
-    def prepare(self, embeddings: Tensor, bias: Tensor, thresholds: Tensor) -> PreparedWords:
+    def prepare(
+        self, embeddings: Tensor, bias: Tensor, thresholds: Tensor, classes: int | None = None
+    ) -> PreparedWords:
         """Bring a vocabulary to the device; see ``Engine``."""
-        parts = (part.to(self.device) for part in (embeddings, bias, thresholds))
-        return PreparedWords(*parts)
+        thresholds, classes = thresholds_of(thresholds, classes)
+        embeddings, bias, thresholds = (
+            part.to(self.device) for part in (embeddings, bias, thresholds)
+        )
+        return PreparedWords(embeddings, bias, thresholds, classes)
 
     @torch.inference_mode()
     def run(
@@ -57,9 +66,11 @@ class PlainEngine:
     ) -> tuple[Tensor, Tensor]:
         """Label every pixel; see ``Engine``."""
         images = self.normalised(pixels, size)
-        whole = self.windows is None
+        scoring = self.network.scoring
+        # The windows of a softmax model have their logits averaged, those of others their scores.
+        are_logits = self.windows is None or scoring == 'softmax'
         maps = torch.cat([self._maps(image[None], words) for image in images])
-        return label_maps(maps, output_size, words, are_logits=whole)
+        return label_maps(maps, output_size, words, are_logits=are_logits, scoring=scoring)
 
     def release_memory(self) -> None:
         """Do nothing: it keeps nothing."""
@@ -71,22 +82,28 @@ class PlainEngine:
         return ((batch - self._mean) / self._std).to(self.dtype)
 
     def _maps(self, image: Tensor, words: PreparedWords) -> Tensor:
-        """Return mask logits of a normalised image, or its scores where there are windows."""
+        """Return mask logits of a normalised image, or the average where there are windows."""
         text = words.embeddings.to(self.dtype)
         if self.windows is None:
             logits: Tensor = self.network(image, text)
             return logits
-        return sliding_scores(
+        return sliding_maps(
             lambda window: self.network(window, text),
             image,
             crop=self.windows.crop,
             stride=self.windows.stride,
             bias=words.bias,
+            scoring=self.network.scoring,
         )
 
 
 def label_maps(
-    maps: Tensor, size: tuple[int, int], words: PreparedWords, are_logits: bool
+    maps: Tensor,
+    size: tuple[int, int],
+    words: PreparedWords,
+    *,
+    are_logits: bool = True,
+    scoring: Scoring = 'sigmoid',
 ) -> tuple[Tensor, Tensor]:
     """Choose the class of every pixel; arguments and result as in ``best_class``, for a batch.
 
@@ -95,11 +112,14 @@ def label_maps(
         size: ``(H, W)`` to bring them to.
         words: The vocabulary.
         are_logits: Whether ``maps`` are mask logits, or calibrated scores.
+        scoring: How logits become scores.
 
     Returns:
         Labels, uint8 or uint16 ``(B, H, W)`` with thresholds applied, and scores, float32.
     """
-    found = [best_class(each, size, words.bias, are_logits=are_logits) for each in maps]
+    found = [
+        best_class(each, size, words.bias, are_logits=are_logits, scoring=scoring) for each in maps
+    ]
     return with_unlabelled(found, words)
 
 
@@ -117,6 +137,7 @@ def with_unlabelled(
     """
     labels, scores = (torch.stack(parts) for parts in zip(*found, strict=True))
     kind = label_type(words.classes)
-    ids = labels.masked_fill(scores < words.thresholds[labels], unlabelled_id(kind))
+    # "not at least" in place of "below": a NaN, which no order knows, is no class.
+    ids = labels.masked_fill(~(scores >= words.thresholds[labels]), unlabelled_id(kind))
     # Narrow already here: an eighth to copy from the device.
     return ids.to(getattr(torch, kind.__name__)), scores

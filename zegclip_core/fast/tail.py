@@ -145,8 +145,8 @@ class _Tail:
         best, index = self._best((rows @ maps) @ columns, classes)
         found = classes[index]
         score = best.sigmoid_()
-        below = score < self.words.thresholds[found]
-        return found.masked_fill_(below, self.unlabelled), score
+        reached = score >= self.words.thresholds[found]
+        return found.masked_fill_(~reached, self.unlabelled), score
 
     def _best(self, logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logit of the best class of every pixel, and its place in ``classes``."""

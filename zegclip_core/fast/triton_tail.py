@@ -74,7 +74,7 @@ def _label_kernel(
         index = tl.where(better, number, index)
         plane += rows * columns
     score = best + tl.load(bias + index) if calibrated else tl.sigmoid(best)
-    label = tl.where(score < tl.load(thresholds + index), unlabelled, index)
+    label = tl.where(score >= tl.load(thresholds + index), index, unlabelled)
     place = image * height * width + pixel
     tl.store(labels + place, label.to(labels.dtype.element_ty), mask=inside)
     tl.store(scores + place, score, mask=inside)

@@ -19,7 +19,15 @@ import torch
 from torch import Tensor
 from zegclip_core.fast.contract import PreparedWords, Windows
 from zegclip_core.fast.plain import with_unlabelled
-from zegclip_core.inference import best_of, calibrated_scores, resize_maps, window_corners
+from zegclip_core.inference import (
+    best_of,
+    calibrated_scores,
+    Maps,
+    resize_maps,
+    scores_of,
+    Scoring,
+    window_corners,
+)
 
 CHUNK_VALUES = 2**23
 """How many scores are averaged at once; a class takes as many as an image has pixels."""
@@ -33,8 +41,9 @@ def label_windows(
     windows: Windows,
     words: PreparedWords,
     size: tuple[int, int],
+    scoring: Scoring,
 ) -> tuple[Tensor, Tensor]:
-    """Label every pixel by the average score of the windows that it lies in.
+    """Label every pixel by the average of the windows that it lies in; see ``sliding_maps``.
 
     Args:
         images: What the model takes, ``(B, 3, H, W)``.
@@ -42,6 +51,7 @@ def label_windows(
         windows: Their size and stride.
         words: The vocabulary.
         size: ``(H, W)`` of labels and scores.
+        scoring: How logits become scores.
 
     Returns:
         As an engine's ``run`` does.
@@ -57,19 +67,32 @@ def label_windows(
     largest = max(whole[0] * whole[1], size[0] * size[1])
 
     def best(maps: Tensor) -> tuple[Tensor, Tensor]:
-        def scores(chunk: slice) -> Tensor:
-            average = _sum(maps[:, chunk], corners, whole, words.bias[chunk]) / count
-            return resize_maps(average[None], size)[0]
+        def average(chunk: slice) -> Tensor:
+            bias = words.bias[chunk] if scoring == 'sigmoid' else None
+            total = _sum(maps[:, chunk], corners, whole, bias)
+            return resize_maps((total / count)[None], size)[0]
 
-        return best_of(scores, size, words.bias, at_once=max(CHUNK_VALUES // largest, 1))
+        at_once = max(CHUNK_VALUES // largest, 1)
+        scores: Maps = average
+        if scoring == 'softmax':
+            scores = scores_of(average, words.bias, scoring, at_once=at_once)
+        return best_of(scores, size, words.bias, at_once=at_once)
 
     return with_unlabelled([best(logits[:, index]) for index in range(len(images))], words)
 
 
-def _sum(logits: Tensor, corners: Corners, whole: tuple[int, int], bias: Tensor) -> Tensor:
-    """Return the sum of the windows' scores, ``(k, H, W)``, from their logits ``(N, k, h, w)``."""
+def _sum(logits: Tensor, corners: Corners, whole: tuple[int, int], bias: Tensor | None) -> Tensor:
+    """Return the sum of the windows' scores ``(k, H, W)``; without a bias, of their logits.
+
+    Args:
+        logits: Of the windows, ``(N, k, h, w)``.
+        corners: Where they lie.
+        whole: ``(H, W)`` of the image.
+        bias: Bias of each class, float32 ``(k,)``.
+    """
     total = logits.new_zeros((logits.shape[1], *whole))
     for window, (rows, columns) in zip(logits, corners, strict=True):
         side = rows.stop - rows.start, columns.stop - columns.start
-        total[:, rows, columns] += calibrated_scores(resize_maps(window[None], side), bias)[0]
+        maps = resize_maps(window[None], side)
+        total[:, rows, columns] += (maps if bias is None else calibrated_scores(maps, bias))[0]
     return total

@@ -41,10 +41,9 @@ def bucket_of(classes: int) -> int:
 class LeanWords(PreparedWords):
     """A vocabulary with what the model computes of it alone.
 
-    In a bucket there is room behind the classes; nothing there can ever win.
+    In a bucket there is room behind the rows; nothing there can ever win.
 
     Attributes:
-        number: How many classes there are; ``K`` is that or the bucket.
         text: Normalised text embeddings in the joint space, ``(K, C)`` in the model's type.
         queries: The part of the class queries that no image changes, likewise.
         penalties: What is subtracted before classes are compared, float32 ``(K,)``: from scores
@@ -53,21 +52,15 @@ class LeanWords(PreparedWords):
             their scores.
     """
 
-    number: int
     text: Tensor
     queries: Tensor
     penalties: Tensor
     calibrated: bool
 
     @property
-    def classes(self) -> int:
-        """How many classes there are."""
-        return self.number
-
-    @property
     def shape_key(self) -> tuple[object, ...]:
         """What of a vocabulary a recorded graph depends on."""
-        return len(self.embeddings), self.calibrated, label_type(self.number)
+        return len(self.embeddings), self.calibrated, label_type(self.classes)
 
     def tensors(self) -> list[Tensor]:
         """Return all tensors."""
@@ -87,7 +80,7 @@ class LeanWords(PreparedWords):
 def padded(
     embeddings: Tensor, bias: Tensor, thresholds: Tensor, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a vocabulary's tensors of ``size`` classes, those beyond its own never the best."""
+    """Return a vocabulary's tensors of ``size`` rows, those beyond its own never the best."""
     room = (0, size - len(bias))
     return (
         F.pad(embeddings, (0, 0, *room)),
