@@ -79,7 +79,7 @@ gpu: setup
 	@$(BENCH) --device $(BENCH_DEVICE) \
 		$(if $(filter cpu,$(BENCH_DEVICE)),--quick,--sides $(GPU_SIDES) --sweeps $(GPU_SWEEPS)) $(ARGS)
 GPU_SIDES = literal,plain,lean_fp32,lean,two_stage,two_stage_half
-GPU_SWEEPS = classes,prompts,sizes,batch,camera,steps
+GPU_SWEEPS = classes,prompts,sizes,batch,camera,words,start,steps
 
 bench-node: setup
 	@echo '==> Latency of the node, about five minutes; results go to runs/node_latency/'

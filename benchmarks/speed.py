@@ -27,7 +27,9 @@ from zegclip_core.benchmarking.tables import (
     ceiling_line,
     markdown,
     rows_table,
+    starts_table,
     steps_table,
+    words_table,
 )
 from zegclip_core.cli.benchmark import add_options, measured
 from zegclip_core.cli.main import show_error, USER_ERROR
@@ -58,6 +60,10 @@ def parts(report: Report) -> dict[str, str]:
     }
     if report.camera:
         found[f'camera-{report.kind}'] = f'{markdown(camera_table(report.camera))}\n\n{setting}'
+    if report.words:
+        found[f'change-{report.kind}'] = f'{markdown(words_table(report.words))}\n\n{setting}'
+    if report.starts:
+        found[f'start-{report.kind}'] = f'{markdown(starts_table(report.starts))}\n\n{setting}'
     if report.steps:
         case, table = report.steps[0].case, markdown(steps_table(report.steps))
         found[f'steps-{report.kind}'] = f'{case}, {report.best}:\n\n{table}\n\n{setting}'

@@ -31,10 +31,13 @@ from zegclip_core.benchmarking import run as running
 from zegclip_core.benchmarking.cases import BASE, Case
 from zegclip_core.benchmarking.ceiling import Ceiling
 from zegclip_core.benchmarking.models import Bundle, Frame, Words
-from zegclip_core.benchmarking.rows import Report, Row
+from zegclip_core.benchmarking.rows import Report, Row, Start, START_PARTS, WordChanges
 from zegclip_core.benchmarking.run import Options, run_benchmark
 from zegclip_core.benchmarking.sides import Labels, Side, Timed
+from zegclip_core.benchmarking.start import measure_starts
+from zegclip_core.benchmarking.word_changes import measure_words, NEW_WORDS
 from zegclip_core.cli.main import main
+from zegclip_core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = {
@@ -257,8 +260,22 @@ def report(kind: str) -> Report:
     times = (Timed(0.01, 0.02), Timed(0.01, 0.03))
     rows = (Row('literal', BASE, times=times), Row('lean', BASE, skipped='too large'))
     steps = (Row('nothing', BASE, times=times), Row('fused_tail', BASE, times=times * 2))
-    ceiling = Ceiling({'fp32': 1.0}, 20.0)
-    return Report('A chip', kind, 'm', 'fp32', BASE, ceiling, rows, (), steps, 60.0, 'PyTorch')
+    starts = (Start((1.0, 0.25, 0.5, 0.25, 0.0, 0.25), 0.125), Start((3.0,) * 6, 0.5))
+    return Report(
+        device='A chip',
+        kind=kind,
+        model='m',
+        best='fp32',
+        base=BASE,
+        ceiling=Ceiling({'fp32': 1.0}, 20.0),
+        rows=rows,
+        camera=(),
+        steps=steps,
+        words=WordChanges(20, 30.0, 12.0, 0.5, 3.0, 4.5),
+        starts=(*starts, starts[1]),
+        seconds=60.0,
+        software='PyTorch',
+    )
 
 
 @pytest.mark.parametrize('kind', ['cpu', 'cuda'])
@@ -273,6 +290,29 @@ def test_the_page_has_a_place_for_the_figures_of_every_device(kind: str, tmp_pat
     assert len(pictures) == 3
     assert all((tmp_path / picture).is_file() for picture in pictures)
     assert f'<!-- camera-{kind}:begin -->' in text
+    assert '| new, beside frames | 30.0 | 3.00 | 4.50 |' in text
+    assert '| **all** | **18.00** |' in text  # The median of 2.25, 18 and 18.
+    assert '| (the next frame) | 0.50 |' in text
+
+
+def test_a_change_of_words_is_measured_beside_frames_and_alone() -> None:
+    found = measure_words(torch.device('cpu'), repeats=1)
+    assert found.words == NEW_WORDS
+    assert 0 < found.known_ms < found.alone_ms  # Known words are not encoded again.
+    assert found.interval_ms > 0
+    assert found.longest_ms > 0
+
+
+def test_a_start_is_measured_in_its_parts() -> None:
+    (found,) = measure_starts('cpu', repeats=1)
+    assert len(found.parts) == len(START_PARTS)
+    assert min(found.parts) >= 0
+    assert found.total > found.frame > 0
+
+
+def test_a_start_that_fails_says_why() -> None:
+    with pytest.raises(ConfigError, match=r"label a frame on tpu, but got: .*'tpu'"):
+        measure_starts('tpu', repeats=1)
 
 
 def dry_run(target: str, **variables: str) -> str:

@@ -238,6 +238,21 @@ def test_bfloat16_mostly_agrees(model: str) -> None:
     assert (found == expected).float().mean() > 0.9
 
 
+@pytest.mark.parametrize('model', MODELS)
+@torch.inference_mode()
+def test_a_stream_in_float32_keeps_bfloat16_nearer_to_the_model(model: str) -> None:
+    patch = MODELS[model]().config.vision.patch_size
+    images = resized(frames(2, 60, 80), (6 * patch, 8 * patch))
+    exact = lean(MODELS[model]())
+    expected = exact.model.logits(images, words(exact, exact.model.network, 9))
+    errors = []
+    for options in (LeanOptions(), LeanOptions(float32_stream=False)):
+        half = LeanEngine(MODELS[model](), dtype=torch.bfloat16, device=CPU, options=options)
+        found = half.model.logits(images, words(half, half.model.network, 9))
+        errors.append(float((found.float() - expected).abs().mean()))
+    assert 0 < errors[0] < 0.8 * errors[1]
+
+
 @pytest.mark.parametrize('tokens', [1, ROWS, 2 * ROWS + 3])
 def test_attention_in_bfloat16_is_attention(tokens: int) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -156,7 +156,7 @@ class PromptedAttention(nn.Module):
         """Return keys and values of normalised prompt tokens ``(B, T, D)``."""
         width = prompts.shape[-1]
         weight, bias = self.in_proj_weight[width:], self.in_proj_bias[width:]
-        key, value = F.linear(prompts, weight, bias).chunk(2, dim=-1)
+        key, value = F.linear(prompts.to(weight.dtype), weight, bias).chunk(2, dim=-1)
         return self._split(key), self._split(value)
 
     def forward(self, x: Tensor, prompts: Tensor | None) -> Tensor:
@@ -181,6 +181,8 @@ class PromptedAttention(nn.Module):
             mix: Attention of queries to keys and values; ``None`` for PyTorch's.
 
         """
+        # The tokens may be kept in a wider type than that of the products.
+        x = x.to(self.in_proj_weight.dtype)
         query, key, value = (
             self._split(part)
             for part in F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
@@ -217,7 +219,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed tokens, ``(B, N, D)``."""
-        out: Tensor = self.c_proj(self.act(self.c_fc(x)))
+        out: Tensor = self.c_proj(self.act(self.c_fc(x.to(self.c_fc.weight.dtype))))
         return out
 
 
@@ -241,7 +243,9 @@ class Block(nn.Module):
 
     def constants(self, prompts: Tensor | None) -> KeysAndValues | None:
         """Return keys and values of prompt tokens ``(B, T, D)``; they depend on no image."""
-        return None if prompts is None else self.attn.constants(self.ln_1(prompts))
+        if prompts is None:
+            return None
+        return self.attn.constants(self.ln_1(prompts.to(self.ln_1.weight.dtype)))
 
     def step(self, x: Tensor, prompts: KeysAndValues | None, mix: Mix | None = None) -> Tensor:
         """Return what ``forward`` does, of what ``constants`` gives for the prompt tokens."""
@@ -374,7 +378,7 @@ class VisionTransformer(nn.Module):
         if self.config.prompt_norm:
             x = self.prompt_norm(x)
         x = self.ln_post(x)
-        return x @ self.proj if self.config.embed_dim else x
+        return x.to(self.proj.dtype) @ self.proj if self.config.embed_dim else x
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Encode images.

@@ -26,6 +26,12 @@ CAMERA = 'camera'
 """Beside the sweeps: the bundled model behind a camera."""
 STEPS = 'steps'
 """Likewise: the lean path with each of its savings left out."""
+WORDS = 'words'
+"""Likewise: what a change of the vocabulary costs."""
+START = 'start'
+"""Likewise: the time from a process's start to its first label."""
+FURTHER = (CAMERA, WORDS, START, STEPS)
+"""All that is no sweep, in the order of the report."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def check_sweeps(sweeps: Sequence[str]) -> None:
     Raises:
         ConfigError: If there is no such sweep.
     """
-    known = (*SWEEPS, CAMERA, STEPS)
+    known = (*SWEEPS, *FURTHER)
     for name in sweeps:
         if name not in known:
             raise ConfigError(f'Expected a sweep of {", ".join(known)}, but got {name!r}.')

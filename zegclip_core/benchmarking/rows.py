@@ -22,6 +22,15 @@ from zegclip_core.benchmarking.cases import Case
 from zegclip_core.benchmarking.ceiling import Ceiling
 from zegclip_core.benchmarking.sides import Timed
 
+START_PARTS = (
+    'Python, and import of PyTorch',
+    'import of the rest',
+    'image tower, decoder and text tower',
+    'first run: buffers, kernels, graphs',
+    'words',
+    'first frame',
+)
+"""Of the time to the first label, in the order in which they pass."""
 NOTHING_LEFT_OUT = 'nothing'
 """What the lean path lacks where it has all of its savings."""
 
@@ -138,6 +147,45 @@ class CameraRow:
 
 
 @dataclass(frozen=True)
+class WordChanges:
+    """What changes of a vocabulary cost.
+
+    Attributes:
+        words: How many words change.
+        new_ms: Median time until words that were never used are ready, beside frames [ms].
+        alone_ms: Likewise with no frame beside [ms].
+        known_ms: Likewise of words that were used before, with no frame beside [ms].
+        interval_ms: Median time from one frame's labels to the next at rest [ms].
+        longest_ms: Longest one beside a change [ms].
+    """
+
+    words: int
+    new_ms: float
+    alone_ms: float
+    known_ms: float
+    interval_ms: float
+    longest_ms: float
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start.
+
+    Attributes:
+        parts: Seconds of each of ``START_PARTS``.
+        frame: Seconds of the second frame, to compare with.
+    """
+
+    parts: tuple[float, ...]
+    frame: float
+
+    @property
+    def total(self) -> float:
+        """Seconds from the start of the process to the first label."""
+        return sum(self.parts)
+
+
+@dataclass(frozen=True)
 class Report:
     """All of a run.
 
@@ -152,6 +200,8 @@ class Report:
         camera: The bundled model; empty if that was not asked for.
         steps: The lean path with savings left out, which stand in the place of the sides' names;
             empty if that was not asked for.
+        words: What changes of the vocabulary cost; ``None`` if that was not asked for.
+        starts: Of processes; likewise empty.
         seconds: How long all of it took.
         software: Versions.
     """
@@ -165,6 +215,8 @@ class Report:
     rows: tuple[Row, ...]
     camera: tuple[CameraRow, ...]
     steps: tuple[Row, ...]
+    words: WordChanges | None
+    starts: tuple[Start, ...]
     seconds: float
     software: str
 

@@ -20,6 +20,7 @@ import os
 from pathlib import Path
 import platform
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,14 +32,18 @@ from zegclip_core.benchmarking.cases import (
     check_sweeps,
     choose_cases,
     choose_sides,
+    START,
     STEPS,
+    WORDS,
 )
 from zegclip_core.benchmarking.ceiling import measure_ceiling
 from zegclip_core.benchmarking.memory import free_bytes, Meter, meter_for
 from zegclip_core.benchmarking.models import Bundle, load_bundle, seeded_bundle, seeded_frames
-from zegclip_core.benchmarking.rows import CameraRow, NOTHING_LEFT_OUT, Report, Row
+from zegclip_core.benchmarking.rows import NOTHING_LEFT_OUT, Report, Row
 from zegclip_core.benchmarking.sides import build_side, EngineSide, Labels, Side, Timed
+from zegclip_core.benchmarking.start import measure_starts
 from zegclip_core.benchmarking.watch import exact_float32
+from zegclip_core.benchmarking.word_changes import measure_words
 from zegclip_core.devices import pick_device, pick_precision, PRECISIONS
 from zegclip_core.errors import DeviceMemoryError
 from zegclip_core.fast.engine import LeanOptions
@@ -101,10 +106,7 @@ def run_benchmark(options: Options, show: Say, done: Callable[[Row], object]) ->
     say('what the device can do at most')
     with exact_float32():
         ceiling = measure_ceiling(device, shrink=_QUICK_SHRINK if options.quick else 1)
-        camera: list[CameraRow] = []
-        if CAMERA in options.sweeps:
-            say('the bundled model behind a camera')
-            camera = measure_camera(device, options.repeats, options.case_seconds)
+        bundled = _bundled(options, device, say)
         runner = _Runner(options, device, sides, base, say, done, began)
         rows = list(runner.rows(cases, given))
         steps = runner.steps(given) if STEPS in options.sweeps else []
@@ -118,11 +120,27 @@ def run_benchmark(options: Options, show: Say, done: Callable[[Row], object]) ->
         best=_precision_name(pick_precision('auto', device)),
         ceiling=ceiling,
         rows=tuple(rows),
-        camera=tuple(camera),
         steps=tuple(steps),
+        **bundled,
         seconds=time.perf_counter() - began,
         software=f'Python {platform.python_version()}, PyTorch {torch.__version__}',
     )
+
+
+def _bundled(options: Options, device: torch.device, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure the bundled model; returns what the report has of it, by field."""
+    found: dict[str, Any] = {'camera': (), 'words': None, 'starts': ()}
+    if CAMERA in options.sweeps:
+        say('the bundled model behind a camera')
+        rows = measure_camera(device, options.repeats, options.case_seconds)
+        found['camera'] = tuple(rows)
+    if WORDS in options.sweeps:
+        say('a change of the words')
+        found['words'] = measure_words(device, options.repeats)
+    if START in options.sweeps:
+        say('from start to first label')
+        found['starts'] = tuple(measure_starts(str(device), options.repeats))
+    return found
 
 
 class _Runner:
@@ -268,9 +286,7 @@ class _Trial:
             self.side.release()
         work = self._once if self.side.once else self._label
         peak = meter.peak(partial(self.attempt, work))
-        if peak is not None and self.side.device.type == 'cuda':
-            peak += self.side.weight_bytes / 1e6
-        self._peak = peak
+        self._peak = None if peak is None else peak + self.side.weight_bytes / 1e6
         if self.side.device.type == 'cuda':
             self.attempt(self.side.measure)  # Records the graph of the model alone.
 

@@ -14,8 +14,17 @@
 """The report as text for a terminal and as Markdown for a page."""
 
 from collections.abc import Callable, Iterable, Sequence
+import statistics
 
-from zegclip_core.benchmarking.rows import CameraRow, NOTHING_LEFT_OUT, Report, Row
+from zegclip_core.benchmarking.rows import (
+    CameraRow,
+    NOTHING_LEFT_OUT,
+    Report,
+    Row,
+    Start,
+    START_PARTS,
+    WordChanges,
+)
 
 NOTHING = '-'
 _HEAD = (
@@ -114,6 +123,35 @@ def steps_table(rows: Sequence[Row]) -> Table:
     return _STEPS_HEAD, lines
 
 
+def words_table(words: WordChanges) -> Table:
+    """Return what a change of the vocabulary costs."""
+    head = (
+        f'{words.words} words',
+        'until they are ready [ms]',
+        'between two labels at rest [ms]',
+        'longest beside a change [ms]',
+    )
+    rest, longest = number(words.interval_ms), number(words.longest_ms)
+    return head, [
+        ['new, beside frames', number(words.new_ms), rest, longest],
+        ['new, no frames', number(words.alone_ms), NOTHING, NOTHING],
+        ['known, no frames', number(words.known_ms), NOTHING, NOTHING],
+    ]
+
+
+def starts_table(starts: Sequence[Start]) -> Table:
+    """Return the parts of a start, the medians of several."""
+    head = ('from the start of the process to the first label', 'seconds')
+    parts = zip(*(start.parts for start in starts), strict=True)
+    rows = [
+        [name, f'{statistics.median(times):.2f}']
+        for name, times in zip(START_PARTS, parts, strict=True)
+    ]
+    total = statistics.median(start.total for start in starts)
+    frame = statistics.median(start.frame for start in starts)
+    return head, [*rows, ['**all**', f'**{total:.2f}**'], ['(the next frame)', f'{frame:.2f}']]
+
+
 def ceiling_line(report: Report) -> str:
     """Return what the device can do."""
     rates = ', '.join(f'{name} {number(rate)}' for name, rate in report.ceiling.tflops.items())
@@ -128,6 +166,10 @@ def plain_text(report: Report) -> str:
     parts = [ceiling_line(report), _aligned(*rows_table(report))]
     if report.camera:
         parts += ['everyday-s, 640x480 camera', _aligned(*camera_table(report.camera))]
+    if report.words:
+        parts += ['everyday-s, other words', _aligned(*words_table(report.words))]
+    if report.starts:
+        parts += ['everyday-s, start', _aligned(*starts_table(report.starts))]
     if report.steps:
         title = f'lean without each of its savings, {report.steps[0].case}'
         parts += [title, _aligned(*steps_table(report.steps))]

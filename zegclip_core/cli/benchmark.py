@@ -35,10 +35,11 @@ _DESCRIPTION = """\
 Measure the published shape (CLIP's ViT-B/16 with seeded weights) in one process, all sides in
 turn: literal (the published pipeline), plain and lean_fp32 (ours), lean (ours, in the device's
 best precision) and two_stage (a hundred masked crops through CLIP, proposals for free). One axis
-at a time is changed: classes, frame sizes, batch, prompts. Last, the bundled model behind a
-640x480 camera. About ten minutes on two cores.
+at a time is changed: classes, frame sizes, batch, prompts. Last, the bundled model: behind a
+640x480 camera, when words change, and from the start of a process to its first label. About ten
+minutes on two cores.
 """
-_SWEEPS = 'classes,prompts,sizes,batch,camera'
+_SWEEPS = 'classes,prompts,sizes,batch,camera,words,start'
 _CPU = {'repeats': 3, 'case_seconds': 40.0, 'minutes': 8.5}
 _CUDA = {'repeats': 30, 'case_seconds': 30.0, 'minutes': None}
 

@@ -65,6 +65,9 @@ class LeanOptions:
         folded_input: Mean and deviation of the pixels are folded into the first convolutions.
         fused_tail: Upsampling, calibration, thresholds and the best class in one pass that never
             holds a full-size map of each class.
+        float32_stream: Where the products are of a narrower type, the tokens that every block adds
+            to, and their norms, stay in float32; on a CPU, so does the decoder. This takes time
+            and saves labels, the only step that does.
         bfloat16_attention: On a CPU in bfloat16, attention is made of products in that type,
             which is faster than the fused kernel and rounds a little more.
         cuda_graphs: On CUDA, a frame is one replay of a recorded graph.
@@ -74,6 +77,7 @@ class LeanOptions:
     vocabulary_constants: bool = True
     folded_input: bool = True
     fused_tail: bool = True
+    float32_stream: bool = True
     bfloat16_attention: bool = True
     cuda_graphs: bool = True
 

@@ -13,6 +13,9 @@
 # limitations under the License.
 """A model without what is the same for every image, or for every image of a vocabulary."""
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
 import torch
 from torch import Tensor
 import torch.nn.functional as F
@@ -22,6 +25,23 @@ from zegclip_core.fast.pixels import CENTRE, FoldedConvolution, PatchProjection
 from zegclip_core.fast.tower import LeanTower
 from zegclip_core.fast.words import LeanWords
 from zegclip_core.model import ZegCLIP
+
+_STREAM = ('visual.*ln_*', 'visual.prompt_norm.*', 'visual.*.gamma', 'visual.*_embedding')
+"""Parameters that act on the tokens between the blocks."""
+_JOINT = ('visual.proj', 'decoder.*', '*_projection.*', 'logit_scale.*')
+"""Parameters of the joint space and the decoder: few operations, but on a GPU not for free."""
+
+
+def _wide_parts(device: torch.device) -> tuple[str, ...]:
+    """Return patterns of the parameters that stay in float32 there."""
+    return (*_STREAM, *_JOINT) if device.type == 'cpu' else _STREAM
+
+
+def narrow(network: ZegCLIP, dtype: torch.dtype, wide: Sequence[str]) -> None:
+    """Bring a model's parameters to a type, those whose names match a pattern to float32."""
+    for name, parameter in network.named_parameters():
+        stays = any(fnmatchcase(name, pattern) for pattern in wide)
+        parameter.data = parameter.data.to(torch.float32 if stays else dtype)
 
 
 class LeanModel:
@@ -51,7 +71,9 @@ class LeanModel:
                     None if pair is None else (pair[0].to(dtype), pair[1].to(dtype))
                     for pair in network.visual.prompt_constants()
                 ]
-        network.to(device, dtype).eval()
+        narrow(network, dtype, _wide_parts(device) if options.float32_stream else ())
+        network.eval()
+        self._joint = network.decoder.relationship.q_proj.weight.dtype
         patches = folded[0] or network.visual.conv1
         projection = PatchProjection(vision, patches.weight, patches.bias)
         mix = attention_for(device, dtype) if options.bfloat16_attention else None
@@ -78,13 +100,15 @@ class LeanModel:
         Args:
             embeddings: As the text tower gives them, ``(K, D)``.
         """
-        text = self.network.join_text(embeddings.to(self.dtype))
+        text = self.network.join_text(embeddings.to(self._joint))
         return text, self.network.decoder.relationship.constants(text)
 
     def logits(self, images: Tensor, words: LeanWords) -> Tensor:
         """Return mask logits ``(B, K, h, w)`` of ``resized`` pixels, float ``(B, 3, H, W)``."""
         images = self._input(images)
-        tokens, embedding = self.network.join(*self.tower(images))
+        tokens, embedding = self.network.join(
+            *(part.to(self._joint) for part in self.tower(images))
+        )
         canvas = self._canvas(tokens, images)
         return self.masks(tokens, embedding, canvas, words)
 
@@ -114,7 +138,6 @@ class LeanModel:
         """Return the tokens that masks are drawn on."""
         if not self.network.config.detail_width:
             return tokens
-        detail = self.network.detail
-        if self._stem is None:
-            return detail.refine(tokens, detail.stem(images))
-        return detail.refine(tokens, detail.stem[1:](self._stem(images)))
+        detail, coarse = self.network.detail, tokens.to(self.dtype)
+        pixels = detail.stem(images) if self._stem is None else detail.stem[1:](self._stem(images))
+        return detail.refine(coarse, pixels).to(self._joint)

@@ -75,7 +75,7 @@ class LeanTower:
         """Return the tokens before the first block, and the grid."""
         patches, grid = self.projection(images)
         table = self._table(grid)
-        x = patches.new_empty((len(patches), len(table), patches.shape[2]))
+        x = table.new_empty((len(patches), len(table), patches.shape[2]))
         x[:, 0] = table[0]
         torch.add(patches, table[1:], out=x[:, 1:])
         tokens: Tensor = self.visual.ln_pre(x)
