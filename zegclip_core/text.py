@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from zegclip_core.errors import VocabularyError
 from zegclip_core.templates import fill_template, resolve_templates, SINGLE
-from zegclip_core.text_towers import load_text_tower, MovableTower, TextTower
+from zegclip_core.text_towers import BoundedTower, load_text_tower, MovableTower, TextTower
 
 __all__ = ['CACHE_SIZE', 'TextEncoder', 'TextTower', 'load_text_tower']
 
@@ -101,7 +101,8 @@ class TextEncoder:
             L2-normalised embeddings, float32 ``(K, C)`` on the CPU.
 
         Raises:
-            VocabularyError: If there is no class, or one without phrases.
+            VocabularyError: If there is no class, one without phrases, or a phrase that is too
+                long for the tower.
         """
         for phrases in classes:
             if isinstance(phrases, str) or not phrases:
@@ -119,7 +120,7 @@ class TextEncoder:
             L2-normalised embeddings, float32 ``(N, C)`` on the CPU.
 
         Raises:
-            VocabularyError: If there is no phrase.
+            VocabularyError: If there is no phrase, or one with more tokens than the tower reads.
         """
         if not phrases:
             raise VocabularyError('Expected at least one class, but got none.')
@@ -138,10 +139,24 @@ class TextEncoder:
         prompts = [
             fill_template(template, phrase) for phrase in phrases for template in self._templates
         ]
+        self._refuse_overlong(phrases, prompts)
         embeddings = self._tower.encode(prompts)
         self._encoded_phrases += len(phrases)
         per_phrase = embeddings.reshape(len(phrases), len(self._templates), -1)
         return functional.normalize(per_phrase.mean(dim=1), dim=-1)
+
+    def _refuse_overlong(self, phrases: Sequence[str], prompts: Sequence[str]) -> None:
+        """Refuse a phrase whose end the tower would not read."""
+        if not isinstance(self._tower, BoundedTower):
+            return
+        for place, cut in enumerate(self._tower.overlong(prompts)):
+            if cut:
+                phrase = phrases[place // len(self._templates)]
+                raise VocabularyError(
+                    'Expected a phrase that the model reads to its end, at most '
+                    f'{self._tower.context_length} tokens with its sentence, but got more in '
+                    f'{phrase[:40]!r}...: shorten it.'
+                )
 
     def _keep(self, phrase: str, embedding: Tensor) -> None:
         """Put a phrase in the cache as the one used last."""

@@ -65,6 +65,18 @@ class MovableTower(Protocol):
         """Compute on another device from now on."""
 
 
+@runtime_checkable
+class BoundedTower(Protocol):
+    """A text tower that says which texts it would cut."""
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a text, those of its ends included."""
+
+    def overlong(self, texts: Sequence[str]) -> list[bool]:
+        """Return of each text whether it has more tokens, so that ``encode`` would cut it."""
+
+
 def load_text_tower(reference: str | TowerReference) -> TextTower:
     """Load the text tower that a reference names.
 
@@ -127,6 +139,18 @@ class OpenCLIPTextTower:
     def embed_dim(self) -> int:
         """Length ``C`` of an embedding."""
         return self._embed_dim
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a text; see ``BoundedTower``."""
+        return self._context_length
+
+    def overlong(self, texts: Sequence[str]) -> list[bool]:
+        """Return which texts would be cut; see ``BoundedTower``."""
+        longer = self._tokenizer(list(texts), context_length=self._context_length + 1)
+        # The end token, which has the greatest id, stands where no text that fits has it.
+        ends: list[int] = longer.argmax(dim=1).tolist()
+        return [end >= self._context_length for end in ends]
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return token ids, int64 ``(N, L)`` with ``L`` the context length.
@@ -246,6 +270,16 @@ class SentenceTower:
     def embed_dim(self) -> int:
         """Length ``C`` of an embedding."""
         return int(self._model.config.hidden_size)  # type: ignore[union-attr,arg-type]
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a text; see ``BoundedTower``."""
+        return self._max_tokens
+
+    def overlong(self, texts: Sequence[str]) -> list[bool]:
+        """Return which texts would be cut; see ``BoundedTower``."""
+        longer = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens + 1)
+        return [len(ids) > self._max_tokens for ids in longer['input_ids']]
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
