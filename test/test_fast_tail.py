@@ -18,9 +18,11 @@ import pytest
 import torch
 from torch import Tensor
 import torch.nn.functional as F
+from zegclip_core import inference
 from zegclip_core.fast import tail
 from zegclip_core.fast.contract import PreparedWords
 from zegclip_core.fast.plain import label_maps
+from zegclip_core.inference import best_class, Scoring
 
 
 def vocabulary(classes: int, seed: int = 0, *, biased: bool) -> PreparedWords:
@@ -43,14 +45,18 @@ def maps(*shape: int, seed: int = 0, spread: float = 3.0) -> Tensor:
     return spread * (smooth + 0.2 * torch.randn(smooth.shape, generator=generator))
 
 
-def assert_same(logits: Tensor, size: tuple[int, int], words: PreparedWords) -> None:
+def assert_same(
+    logits: Tensor, size: tuple[int, int], words: PreparedWords, scoring: Scoring = 'sigmoid'
+) -> None:
     """Compare both tails, where neither two classes nor score and threshold are equal."""
-    labels, scores = tail.label_logits(logits, size, words)
-    expected, exact = label_maps(logits, size, words, are_logits=True)
+    labels, scores = tail.label_logits(logits, size, words, scoring)
+    expected, exact = label_maps(logits, size, words, scoring=scoring)
     assert labels.dtype == expected.dtype
     torch.testing.assert_close(scores, exact, rtol=1e-5, atol=1e-5)
-    full = F.interpolate(logits.float(), size=size, mode='bilinear').sigmoid()
+    full = F.interpolate(logits.float(), size=size, mode='bilinear')
+    full = full.sigmoid() if scoring == 'sigmoid' else full.softmax(dim=1)
     values = full - words.bias.view(-1, 1, 1)
+    torch.testing.assert_close(exact, full.gather(1, values.argmax(1, keepdim=True))[:, 0])
     top = values.topk(min(2, words.classes), dim=1)
     clear = (exact - words.thresholds[top.indices[:, 0]]).abs() > 1e-5
     if words.classes > 1:
@@ -65,12 +71,17 @@ def assert_same(logits: Tensor, size: tuple[int, int], words: PreparedWords) -> 
     size=strategies.tuples(strategies.integers(1, 230), strategies.integers(1, 230)),
     classes=strategies.integers(1, 30),
     seed=strategies.integers(0, 1000),
-    biased=strategies.booleans(),
+    kind=strategies.sampled_from([(True, 'sigmoid'), (False, 'sigmoid'), (False, 'softmax')]),
 )
 def test_any_size_and_any_number_of_classes(
-    grid: tuple[int, int], size: tuple[int, int], classes: int, seed: int, biased: bool
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    classes: int,
+    seed: int,
+    kind: tuple[bool, Scoring],
 ) -> None:
-    assert_same(maps(1, classes, *grid, seed=seed), size, vocabulary(classes, seed, biased=biased))
+    words = vocabulary(classes, seed, biased=kind[0])
+    assert_same(maps(1, classes, *grid, seed=seed), size, words, kind[1])
 
 
 @pytest.mark.parametrize('biased', [False, True])
@@ -94,7 +105,7 @@ def test_only_few_of_many_classes_are_brought_to_full_size(
 def test_no_class_is_brought_to_full_size_that_cannot_win() -> None:
     logits = torch.stack([torch.full((8, 8), float(value)) for value in (-3, 2, -1, 1)])[None]
     words = vocabulary(4, biased=False)
-    assert tail._Tail(logits[0], words).can_win.flatten(1).any(dim=1).tolist() == [
+    assert tail._Tail(logits[0], words, 'sigmoid').can_win.flatten(1).any(dim=1).tolist() == [
         False,
         True,
         False,
@@ -130,3 +141,30 @@ def test_interpolation_is_that_of_torch(source: int, target: int) -> None:
     )
     expected = F.interpolate(values, size=(1, target), mode='bilinear')[0, 0, 0]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('at_once', [1, 3, 100])
+def test_a_softmax_made_a_few_classes_at_a_time_is_the_softmax(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(inference, 'CHUNK_VALUES', at_once * 20 * 30)
+    logits, bias = maps(1, 7, 4, 5), torch.tensor([0.0, 0.3, 0, 0.3, 0, 0, 0.1])
+    room = torch.full((1, 2, 4, 5), 50.0)  # What stands for no class is not in the sum.
+    nobody = torch.full((2,), torch.inf)
+    labels, scores = best_class(
+        torch.cat([logits, room], dim=1)[0],
+        (20, 30),
+        torch.cat([bias, nobody]),
+        are_logits=True,
+        scoring='softmax',
+    )
+    full = F.interpolate(logits, size=(20, 30), mode='bilinear')[0].softmax(dim=0)
+    expected = (full - bias.view(-1, 1, 1)).argmax(dim=0)
+    assert (expected != full.argmax(dim=0)).any()
+    assert torch.equal(labels, expected)
+    torch.testing.assert_close(scores, full.gather(0, expected[None])[0])
+
+
+def test_a_softmax_of_classes_with_several_biases_is_refused() -> None:
+    with pytest.raises(ValueError, match='one bias'):
+        tail.label_logits(maps(1, 4, 3, 3), (9, 9), vocabulary(4, biased=True), 'softmax')

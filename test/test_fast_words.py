@@ -35,12 +35,14 @@ from zegclip_core.fast.words import bucket_of, padded, penalties_of
 
 torch.manual_seed(0)
 cases = [
-    (5, True, (4, 6), (37, 50)),
-    (20, False, (8, 8), (33, 20)),
-    (255, True, (5, 4), (21, 30)),
-    (1, False, (1, 1), (5, 9)),
+    (5, True, 'sigmoid', (4, 6), (37, 50)),
+    (20, False, 'sigmoid', (8, 8), (33, 20)),
+    (255, True, 'sigmoid', (5, 4), (21, 30)),
+    (1, False, 'sigmoid', (1, 1), (5, 9)),
+    (20, False, 'softmax', (8, 8), (33, 20)),
+    (1, False, 'softmax', (2, 1), (5, 9)),
 ]
-for classes, biased, grid, size in cases:
+for classes, biased, scoring, grid, size in cases:
     bias = 0.2 * (torch.arange(classes) % 2) if biased else torch.full((classes,), 0.1)
     thresholds = torch.rand(classes)
     room = bucket_of(classes)
@@ -57,11 +59,15 @@ for classes, biased, grid, size in cases:
         bias=padded_bias,
         thresholds=padded_thresholds,
         calibrated=calibrated,
+        scoring=scoring,
         unlabelled=torch.iinfo(kind).max,
         kind=kind,
     )
     words = PreparedWords(torch.zeros(classes, 1), bias, thresholds, classes)
-    expected, exact = label_maps(logits[:, :classes], size, words, are_logits=True)
+    expected, exact = label_maps(logits[:, :classes], size, words, scoring=scoring)
+    if scoring == 'softmax':
+        full = torch.nn.functional.interpolate(logits[:, :classes], size=size, mode='bilinear')
+        torch.testing.assert_close(exact, full.softmax(dim=1).amax(dim=1), rtol=1e-5, atol=1e-5)
     assert labels.dtype == expected.dtype == kind
     assert (labels.long() == expected.long()).float().mean() > 0.999, classes
     torch.testing.assert_close(scores, exact, rtol=1e-5, atol=1e-5)

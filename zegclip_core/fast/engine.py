@@ -34,6 +34,7 @@ from zegclip_core.fast.staging import Uploads
 from zegclip_core.fast.tail import label_logits
 from zegclip_core.fast.windows import label_windows
 from zegclip_core.fast.words import bucket_of, LeanWords, padded, penalties_of
+from zegclip_core.inference import Scoring
 from zegclip_core.model import ZegCLIP
 from zegclip_core.segmentation import label_type, unlabelled_id
 
@@ -160,15 +161,17 @@ class LeanEngine:
         self, logits: Tensor, size: tuple[int, int], words: LeanWords
     ) -> tuple[Tensor, Tensor]:
         """Return labels and scores of mask logits."""
-        if self.options.fused_tail and self.device.type == 'cpu':
-            return label_logits(logits, size, words)
-        if self.options.fused_tail and find_spec('triton') is not None:
-            return _in_one_kernel(logits, size, words)
-        return label_maps(logits, size, words, are_logits=True)
+        # The scores of a softmax with several biases are in no order that logits tell.
+        fused = self.options.fused_tail and not (words.calibrated and self._scoring == 'softmax')
+        if fused and self.device.type == 'cpu':
+            return label_logits(logits, size, words, self._scoring)
+        if fused and find_spec('triton') is not None:
+            return _in_one_kernel(logits, size, words, self._scoring)
+        return label_maps(logits, size, words, scoring=self._scoring)
 
 
 def _in_one_kernel(
-    logits: Tensor, size: tuple[int, int], words: LeanWords
+    logits: Tensor, size: tuple[int, int], words: LeanWords, scoring: Scoring
 ) -> tuple[Tensor, Tensor]:
     """Return labels and scores of mask logits on a CUDA device."""
     # Triton is not everywhere that torch is, and only CUDA needs it.
@@ -182,6 +185,7 @@ def _in_one_kernel(
         bias=words.bias,
         thresholds=words.thresholds,
         calibrated=words.calibrated,
+        scoring=scoring,
         unlabelled=unlabelled_id(kind),
         kind=getattr(torch, kind.__name__),
     )

@@ -16,7 +16,8 @@
 Bilinear upsampling is separable and never leaves the range of the four values it mixes. So a
 class whose greatest value in a cell of four is below the least value of another one cannot win
 there: in each tile of the picture only a few classes are brought to full size, by two small
-matrix products. The labels are those of the plain way.
+matrix products. The labels are those of the plain way. A softmax needs the sum over all classes
+as well, which is made a few classes at a time.
 """
 
 from collections.abc import Callable
@@ -27,10 +28,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 from zegclip_core.fast.contract import PreparedWords
+from zegclip_core.inference import Scoring
 from zegclip_core.segmentation import label_type, unlabelled_id
 
 TILE = 96
 """Side of a tile in pixels: its maps of a few classes stay in a core's cache."""
+SUMMED = 16
+"""Classes whose maps of a tile are added to a softmax's sum at once, for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def interpolation(source: int, target: int) -> Axis:
 
 
 def label_logits(
-    logits: Tensor, size: tuple[int, int], words: PreparedWords
+    logits: Tensor, size: tuple[int, int], words: PreparedWords, scoring: Scoring = 'sigmoid'
 ) -> tuple[Tensor, Tensor]:
     """Choose the class of every pixel on a CPU.
 
@@ -82,6 +86,7 @@ def label_logits(
         logits: Mask logits, float ``(B, K, h, w)``.
         size: ``(H, W)`` to bring them to.
         words: The vocabulary.
+        scoring: How logits become scores; a softmax only of classes that have one bias.
 
     Returns:
         Labels, uint8 or uint16 ``(B, H, W)`` with thresholds applied, and the best class's score
@@ -92,15 +97,15 @@ def label_logits(
     labels = torch.empty((len(logits), *size), dtype=kind)
     scores = torch.empty((len(logits), *size))
     for index, maps in enumerate(logits):
-        _label(maps.float(), words, labels[index], scores[index])
+        tail = _Tail(maps.float(), words, scoring)
+        _label(tail, labels[index], scores[index])
     return labels, scores
 
 
-def _label(maps: Tensor, words: PreparedWords, labels: Tensor, scores: Tensor) -> None:
-    """Fill in the labels and scores ``(H, W)`` of the maps ``(K, h, w)`` of one image."""
-    rows = interpolation(maps.shape[1], labels.shape[0])
-    columns = interpolation(maps.shape[2], labels.shape[1])
-    tail = _Tail(maps, words)
+def _label(tail: '_Tail', labels: Tensor, scores: Tensor) -> None:
+    """Fill in the labels and scores ``(H, W)`` of one image."""
+    rows = interpolation(tail.maps.shape[1], labels.shape[0])
+    columns = interpolation(tail.maps.shape[2], labels.shape[1])
     for i, (top, bottom) in enumerate(pairwise(rows.starts)):
         for j, (left, right) in enumerate(pairwise(columns.starts)):
             tile = slice(top, bottom), slice(left, right)
@@ -112,14 +117,17 @@ def _label(maps: Tensor, words: PreparedWords, labels: Tensor, scores: Tensor) -
 class _Tail:
     """Labels the tiles of one image."""
 
-    def __init__(self, maps: Tensor, words: PreparedWords) -> None:
-        """Find which classes can win where."""
+    def __init__(self, maps: Tensor, words: PreparedWords, scoring: Scoring) -> None:
+        """Find which classes can win where, in the maps ``(K, h, w)`` of an image."""
         self.maps = maps
         self.words = words
+        self.scoring = scoring
         self.unlabelled = unlabelled_id(label_type(words.classes))
         bias = words.bias
-        # A sigmoid keeps the order, so that of classes with one bias the logits tell the best.
+        # Scores have the order of logits, so that of classes with one bias these tell the best.
         self.calibrated = len(bias) > 1 and not bool((bias == bias[0]).all())
+        if self.calibrated and scoring == 'softmax':
+            raise ValueError('Expected one bias for all classes of a softmax.')
         values = maps
         if self.calibrated:
             values = maps.sigmoid() - bias.view(-1, 1, 1)
@@ -144,9 +152,19 @@ class _Tail:
         maps = part.index_select(0, classes)
         best, index = self._best((rows @ maps) @ columns, classes)
         found = classes[index]
-        score = best.sigmoid_()
+        if self.scoring == 'sigmoid':
+            score = best.sigmoid_()
+        else:
+            score = self._sum(part, rows, columns, best).reciprocal_()
         reached = score >= self.words.thresholds[found]
         return found.masked_fill_(~reached, self.unlabelled), score
+
+    def _sum(self, part: Tensor, rows: Tensor, columns: Tensor, best: Tensor) -> Tensor:
+        """Return the sum of all classes' exponentials, the best one's being 1, ``(H, W)``."""
+        total = torch.zeros_like(best)
+        for maps in part.split(SUMMED):
+            total += ((rows @ maps) @ columns).sub_(best).exp_().sum(dim=0)
+        return total
 
     def _best(self, logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logit of the best class of every pixel, and its place in ``classes``."""

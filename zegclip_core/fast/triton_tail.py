@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 import triton
 import triton.language as tl
+from zegclip_core.inference import Scoring
 
 BLOCK = 256
 """Pixels of one program."""
@@ -41,6 +42,7 @@ def _label_kernel(
     column_scale: Any,  # noqa: ANN401
     unlabelled: Any,  # noqa: ANN401
     calibrated: tl.constexpr,
+    softmax: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
     pixel = tl.program_id(0) * block + tl.arange(0, block)
@@ -58,6 +60,7 @@ def _label_kernel(
     plane = logits + image * classes * rows * columns
     best = tl.full((block,), float('-inf'), tl.float32)
     index = tl.zeros((block,), tl.int32)
+    total = tl.zeros((block,), tl.float32)
     for number in range(classes):
         a = tl.load(plane + top * columns + left, mask=inside, other=0.0).to(tl.float32)
         b = tl.load(plane + top * columns + beside, mask=inside, other=0.0).to(tl.float32)
@@ -70,10 +73,18 @@ def _label_kernel(
             value = tl.sigmoid(value)
         value = value - tl.load(penalties + number)
         better = value > best
+        if softmax:
+            greater = tl.where(better, value, best)
+            total = total * tl.exp(best - greater) + tl.exp(value - greater)
         best = tl.where(better, value, best)
         index = tl.where(better, number, index)
         plane += rows * columns
-    score = best + tl.load(bias + index) if calibrated else tl.sigmoid(best)
+    if softmax:
+        score = 1.0 / total
+    elif calibrated:
+        score = best + tl.load(bias + index)
+    else:
+        score = tl.sigmoid(best)
     label = tl.where(score >= tl.load(thresholds + index), index, unlabelled)
     place = image * height * width + pixel
     tl.store(labels + place, label.to(labels.dtype.element_ty), mask=inside)
@@ -88,6 +99,7 @@ def label_logits_in_one_kernel(
     bias: Tensor,
     thresholds: Tensor,
     calibrated: bool,
+    scoring: Scoring,
     unlabelled: int,
     kind: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
@@ -100,7 +112,9 @@ def label_logits_in_one_kernel(
             if ``calibrated``, else from logits; infinite for places that stand for no class.
         bias: Calibration of each class, float32 ``(K,)``.
         thresholds: Least score of a labelled pixel, float32 ``(K,)``.
-        calibrated: Whether scores are compared, or logits, which have the same order.
+        calibrated: Whether scores are compared, or logits, which have the same order; not for a
+            softmax.
+        scoring: How logits become scores.
         unlabelled: Label of a pixel whose class is below its threshold.
         kind: Type of the labels.
 
@@ -130,6 +144,7 @@ def label_logits_in_one_kernel(
         columns / width,
         unlabelled,
         calibrated,
+        scoring == 'softmax',
         BLOCK,
     )
     return labels.view(kind), scores
