@@ -13,6 +13,7 @@
 # limitations under the License.
 """Checkpoints: the authors' files, ours, the way between them, and files that are no good."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny_models import published_state, write_published
 import torch
-from zegclip_core.checkpoint import load_checkpoint, save_checkpoint
+from zegclip_core.checkpoint import change_settings, load_checkpoint, save_checkpoint
 from zegclip_core.cli.main import main
 from zegclip_core.errors import CheckpointError, ModelError, TowerError, ZegCLIPError
 from zegclip_core.loading import build_network, load_model
@@ -221,3 +222,32 @@ def test_a_tower_of_another_shape_is_refused(published: Path, tmp_path: Path) ->
     )
     with pytest.raises(TowerError, match=r'layers|conv1|patch'):
         build_network(replace(checkpoint, settings=settings), where='the test')
+
+
+def test_settings_change_and_weights_stay_to_the_bit(converted: Path, tmp_path: Path) -> None:
+    narrow, changed = tmp_path / 'narrow.safetensors', tmp_path / 'changed.safetensors'
+    save_checkpoint(load_checkpoint(converted), narrow, dtype=torch.float16)
+    change_settings(narrow, changed, threshold=0.25, negatives=('wall',))
+    before, after = load_file(narrow), load_file(changed)
+    assert list(before) == list(after)
+    for key, value in before.items():
+        assert after[key].dtype == torch.float16
+        assert torch.equal(value, after[key])
+    headers = []
+    for path in (narrow, changed):
+        with safe_open(str(path), framework='pt') as file:
+            headers.append(file.metadata())
+    old, new = (json.loads(header.pop('settings')) for header in headers)
+    assert headers[0] == headers[1]
+    assert new == {**old, 'threshold': 0.25, 'negatives': ['wall']}
+    change_settings(changed, changed, threshold=old['threshold'], negatives=())
+    assert load_checkpoint(changed).settings == load_checkpoint(narrow).settings
+
+
+def test_settings_of_what_is_no_checkpoint_do_not_change(tmp_path: Path) -> None:
+    foreign = tmp_path / 'foreign.safetensors'
+    save_file({'a': torch.zeros(1)}, foreign)
+    with pytest.raises(CheckpointError, match='a checkpoint of this project'):
+        change_settings(foreign, foreign, threshold=0.5)
+    with pytest.raises(CheckpointError, match='no file'):
+        change_settings(tmp_path / 'none.safetensors', foreign, threshold=0.5)

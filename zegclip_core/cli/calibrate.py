@@ -1,0 +1,160 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""``zegclip calibrate``: choose the threshold below which a pixel is left unlabelled."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import Any, TYPE_CHECKING
+
+from zegclip_core.cli._data import add_data_options
+from zegclip_core.cli._model import add_model_options, load_segmenter, positive
+
+if TYPE_CHECKING:
+    from zegclip_core.data.folder import Pictures
+    from zegclip_core.evaluating.calibration import Sweep
+    from zegclip_core.segmenter import Segmenter
+
+_DESCRIPTION = """\
+Sweep the threshold below which a pixel is left unlabelled, on pictures with masks that the model
+was not trained on. The classes are dealt into rounds; each round withholds its classes from the
+vocabulary, so that any label on them is wrong. Chosen is the threshold with the greatest F1 of
+precision (share of the labelled pixels that got their class) and recall (share of the pixels of
+known classes that got their class), or a smaller one that gives up at most 0.01 of it. With
+negative words it sweeps with and without them.
+"""
+_SHOWN_EACH = 10
+"""Every so many thresholds one is printed."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add this command to the parser of ``zegclip``."""
+    parser = subparsers.add_parser(
+        'calibrate', help='choose the threshold of a model', description=_DESCRIPTION
+    )
+    add_data_options(parser)
+    parser.add_argument(
+        '--rounds',
+        type=positive,
+        default=4,
+        metavar='N',
+        help='into how many parts the classes are dealt (default: %(default)s)',
+    )
+    add_model_options(parser, threshold=False)
+    parser.add_argument('--plot', metavar='FILE', help='also draw the curves there, as PNG')
+    parser.add_argument('--json', metavar='FILE', help='also write the figures there')
+    parser.add_argument(
+        '--save',
+        metavar='FILE',
+        help='also write the model with the chosen threshold (and the negative words) there',
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate; returns 0."""
+    from zegclip_core.cli._outputs import check_output, replacing, write_json
+
+    files = {
+        'json': check_output('--json', args.json),
+        'plot': check_output('--plot', args.plot, '.png'),
+        'save': check_output('--save', args.save, '.safetensors'),
+    }
+    if files['plot']:
+        import matplotlib  # noqa: F401 - if it is missing, that is said now
+    source = _checkpoint(args.model) if files['save'] else None
+    dataset = _dataset(args)
+    segmenter = load_segmenter(args)
+    sweeps = _sweeps(segmenter, dataset, args)
+    sys.stdout.write(_table(sweeps))
+    if files['json']:
+        write_json(files['json'], {name: sweep.to_dict() for name, sweep in sweeps.items()})
+    if files['plot']:
+        from zegclip_core.evaluating.calibration_picture import save_calibration
+
+        with replacing(files['plot']) as partial:
+            save_calibration(sweeps, f'{segmenter.model_name} on {dataset.title}', partial)
+    if files['save'] and source:
+        _save(source, files['save'], segmenter.negatives, list(sweeps.values())[-1])
+    return 0
+
+
+def _checkpoint(model: str) -> Path:
+    """Return the file of a model whose settings can be changed.
+
+    Raises:
+        ModelError: If it has none.
+    """
+    from zegclip_core.errors import ModelError
+    from zegclip_core.loading import model_path
+
+    path = model_path(model)
+    if path.suffix != '.safetensors':
+        raise ModelError(
+            f'Expected a .safetensors model for --save, since only these keep a threshold, '
+            f'but got {model!r}: zegclip convert makes one.'
+        )
+    return path
+
+
+def _dataset(args: argparse.Namespace) -> Pictures:
+    """Return the pictures, if the rounds fit them."""
+    from zegclip_core.data.catalog import open_dataset
+    from zegclip_core.evaluating.calibration import withheld_classes
+
+    dataset = open_dataset(args.data, args.dataset, args.split)
+    withheld_classes(len(dataset.classes), args.rounds)
+    return dataset
+
+
+def _sweeps(segmenter: Segmenter, dataset: Pictures, args: argparse.Namespace) -> dict[str, Sweep]:
+    """Return the sweeps by what they are called; the last is with the negative words."""
+    from zegclip_core.data.views import split_indices
+    from zegclip_core.evaluating.calibration import sweep_thresholds
+
+    indices = split_indices(len(dataset), args.hold_out, held_out=True)
+    sweeps = {}
+    for name, words in _choices(segmenter.negatives).items():
+        segmenter.negatives = words
+        sweeps[name] = sweep_thresholds(segmenter, dataset, indices, rounds=args.rounds)
+    return sweeps
+
+
+def _choices(words: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return what negative words to sweep with, by what the sweep is called."""
+    return {'no negatives': (), **({f'{len(words)} negatives': words} if words else {})}
+
+
+def _table(sweeps: dict[str, Sweep]) -> str:
+    """Return the figures at some thresholds, the best and the chosen one as text."""
+    lines = []
+    for name, sweep in sweeps.items():
+        lines.append(f'{name}: threshold, precision, recall, F1, unknown left unlabelled')
+        shown = sorted({*range(0, len(sweep.f1), _SHOWN_EACH), sweep.best, sweep.chosen})
+        for place in shown:
+            threshold, *figures = sweep.row(place).values()
+            mark = '  best F1' * (place == sweep.best) + '  chosen' * (place == sweep.chosen)
+            lines.append(f'{threshold:5.2f}' + ''.join(f'{x:8.3f}' for x in figures) + mark)
+    return '\n'.join(lines) + '\n'
+
+
+def _save(source: Path, target: Path, negatives: tuple[str, ...], sweep: Sweep) -> None:
+    """Write the model with the chosen threshold and the words that it was found with."""
+    from zegclip_core.checkpoint import change_settings
+
+    threshold = sweep.row(sweep.chosen)['threshold']
+    change_settings(source, target, threshold=threshold, negatives=negatives)
+    sys.stdout.write(f'{target}: threshold {threshold}\n')

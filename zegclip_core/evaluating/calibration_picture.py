@@ -1,0 +1,77 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A calibration as a picture: precision against recall, and both against the threshold."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from zegclip_core.evaluating.calibration import Sweep, THRESHOLDS
+
+_DPI = 110
+_MARKED_EACH = 10
+"""Every so many thresholds one is marked on a curve."""
+
+
+def save_calibration(sweeps: Mapping[str, Sweep], title: str, path: Path) -> None:
+    """Draw sweeps of thresholds.
+
+    Args:
+        sweeps: By what they are called; the last one is drawn against the threshold.
+        title: What stands above.
+        path: PNG file to write.
+    """
+    figure = Figure(figsize=(10.0, 4.4), dpi=_DPI, layout='constrained')
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    figure.suptitle(title)
+    for name, sweep in sweeps.items():
+        _draw_curve(left, name, sweep)
+    _finish(left, 'recall', 'precision')
+    _draw_against_threshold(right, sweep)
+    _finish(right, 'threshold', 'share')
+    figure.savefig(path, format='png')
+
+
+def _draw_curve(axes: Axes, name: str, sweep: Sweep) -> None:
+    """Draw precision against recall, with some thresholds and the chosen one marked."""
+    (line,) = axes.plot(sweep.recall, sweep.precision, marker='.', markevery=_MARKED_EACH)
+    chosen = sweep.chosen
+    place = (float(sweep.recall[chosen]), float(sweep.precision[chosen]))
+    line.set_label(f'{name}: F1 {sweep.f1[chosen]:.3f} at {THRESHOLDS[chosen]:.2f}')
+    axes.plot(*place, marker='*', markersize=14, color=line.get_color())
+    for mark in range(0, len(THRESHOLDS), 2 * _MARKED_EACH):
+        where = (float(sweep.recall[mark]), float(sweep.precision[mark]))
+        text = f'{THRESHOLDS[mark]:.1f}'
+        axes.annotate(text, where, textcoords='offset points', xytext=(-18, -10), fontsize=8)
+
+
+def _draw_against_threshold(axes: Axes, sweep: Sweep) -> None:
+    """Draw what a threshold gives and takes."""
+    for name, values in (
+        ('precision', sweep.precision),
+        ('recall', sweep.recall),
+        ('F1', sweep.f1),
+        ('unknown left unlabelled', sweep.left_unlabelled),
+    ):
+        axes.plot(THRESHOLDS, values, label=name)
+    axes.axvline(float(THRESHOLDS[sweep.chosen]), color='grey', linestyle=':', label='chosen')
+
+
+def _finish(axes: Axes, x_label: str, y_label: str) -> None:
+    axes.set(xlabel=x_label, ylabel=y_label, xlim=(0.0, 1.0), ylim=(0.0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc='lower left')
