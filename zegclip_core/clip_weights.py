@@ -18,28 +18,24 @@ Keys are handed on in OpenAI's layout, ``visual.*`` for the image tower and ``tr
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import logging
 import os
 from pathlib import Path
 import pickle
-import socket
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 import zipfile
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 import torch
 from torch import nn, Tensor
+from zegclip_core.clip_catalog import hub_files
 from zegclip_core.errors import TowerError
+from zegclip_core.hub import cache_folder, cached_hub_file, hub_is_reachable, hub_url
 from zegclip_core.references import TowerReference
 
 logger = logging.getLogger(__name__)
-
-REACH_TIMEOUT = 3.0
-"""How long to try to reach the model hub before a download is given up, in seconds."""
 
 _OPENAI_MARKS = ('input_resolution', 'context_length', 'vocab_size')
 """Entries beside the parameters that only OpenAI's archives carry."""
@@ -58,6 +54,32 @@ _UNREADABLE = (
 """What torch and safetensors raise for files that are cut off or of another kind."""
 
 
+class MissingWeightsError(TowerError):
+    """The weights of a tag are not on this machine and cannot be had; says what to do.
+
+    Args:
+        reference: Names them.
+        tag_config: What open_clip knows about the tag.
+        reason: Why not, as what follows ``The weights of ...``.
+
+    Attributes:
+        local_name: Model name, ``NAME@FILE``, of the file that is to be fetched.
+    """
+
+    def __init__(
+        self, reference: TowerReference, tag_config: Mapping[str, Any], reason: str
+    ) -> None:
+        repository, (file, *others) = hub_files(tag_config)
+        alternative = f' (or {others[0]}, where there is none)' if others else ''
+        super().__init__(
+            f'The weights of {reference} {reason}: fetch {hub_url(repository, file)}{alternative} '
+            f'where there is a network, and put it into the folder {cache_folder(repository)}.'
+        )
+        # By its name alone, a file would be computed without QuickGELU.
+        ending = '-quickgelu' if tag_config.get('quick_gelu') else ''
+        self.local_name = f'{reference.name.removesuffix(ending)}{ending}@{file}'
+
+
 @dataclass(frozen=True)
 class CLIPWeights:
     """Weights of a CLIP model and what is needed to build it.
@@ -68,6 +90,8 @@ class CLIPWeights:
         config: open_clip's model configuration: ``embed_dim``, ``vision_cfg``, ``text_cfg``, ...
         quick_gelu: Whether the weights were trained with QuickGELU instead of GELU.
         state_dict: All parameters in OpenAI's layout, with the file's dtypes.
+        pixels: ``mean`` and ``std`` of the RGB pixels in [0, 255] that they were trained with;
+            empty if they are CLIP's own.
     """
 
     reference: TowerReference
@@ -75,6 +99,7 @@ class CLIPWeights:
     config: dict[str, Any]
     quick_gelu: bool
     state_dict: dict[str, Tensor]
+    pixels: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def load_clip_weights(reference: TowerReference) -> CLIPWeights:
@@ -89,16 +114,19 @@ def load_clip_weights(reference: TowerReference) -> CLIPWeights:
     """
     config = clip_config(reference)
     if reference.path is not None:
-        source = Path(reference.path).expanduser()
+        source = Path(os.path.expanduser(reference.path))
         state_dict, is_openai = read_clip_file(source)
-        quick_gelu = is_openai or bool(config.get('quick_gelu', False))
+        known = config
     else:
         source = _tagged_file(reference)
-        state_dict, _ = read_clip_file(source)
-        quick_gelu = bool(_tag_config(reference).get('quick_gelu', False))
+        state_dict, is_openai = read_clip_file(source)[0], False
+        known = _tag_config(reference)
     _check_image_tower(state_dict, config, reference, str(source))
+    quick_gelu = is_openai or bool(known.get('quick_gelu', False))
     logger.info('Read %s (%s).', source, 'QuickGELU' if quick_gelu else 'GELU')
-    return CLIPWeights(reference, str(source), config, quick_gelu, state_dict)
+    return CLIPWeights(
+        reference, str(source), config, quick_gelu, state_dict, _pixel_statistics(known)
+    )
 
 
 def clip_config(reference: TowerReference) -> dict[str, Any]:
@@ -253,79 +281,29 @@ def _tag_config(reference: TowerReference) -> dict[str, Any]:
     return dict(tag_config)
 
 
+def _pixel_statistics(tag_config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """Return mean and std of pixels in [0, 255], as far as a tag says them for [0, 1]."""
+    return {
+        key: tuple(255.0 * value for value in tag_config[key])
+        for key in ('mean', 'std')
+        if key in tag_config
+    }
+
+
 def _tagged_file(reference: TowerReference) -> Path:
     """Return the file of a tag's weights, downloading it if this machine lacks it."""
     import open_clip
 
     tag_config = _tag_config(reference)
-    repository, names = _hub_files(tag_config)
-    cached = cached_hub_file(repository, names)
+    cached = cached_hub_file(*hub_files(tag_config))
     if cached is not None:
         return cached
-    advice = _advice(reference, tag_config, repository, names[0])
     if not hub_is_reachable():
-        raise TowerError(
-            f'The weights of {reference} are not on this machine and the model hub cannot be '
-            f'reached. {advice}'
-        )
+        reason = 'are not on this machine and the model hub cannot be reached'
+        raise MissingWeightsError(reference, tag_config, reason)
     logger.info('Downloading the weights of %s, once.', reference)
     try:
         return Path(open_clip.download_pretrained(tag_config))
     except (OSError, RuntimeError, ValueError) as error:
-        raise TowerError(
-            f'Cannot download the weights of {reference} ({_first_line(error)}). {advice}'
-        ) from error
-
-
-def _advice(
-    reference: TowerReference, tag_config: Mapping[str, Any], repository: str, file: str
-) -> str:
-    """Return what to fetch and where to put it, for a machine without a network."""
-    name = reference.name
-    if tag_config.get('quick_gelu') and not name.endswith('-quickgelu'):
-        name += '-quickgelu'
-    return (
-        f'Fetch https://huggingface.co/{repository}/resolve/main/{file} where there is a '
-        f'network, and name it as open_clip:{name}/file:/path/to/{file}.'
-    )
-
-
-def _hub_files(tag_config: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Return the hub repository of a tag and its possible weights files, the best first."""
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-
-    repository, file = os.path.split(str(tag_config.get('hf_hub', '')))
-    if not file:
-        return repository, [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-    return repository, [f'{Path(file).stem}.safetensors', file]
-
-
-def cached_hub_file(repository: str, names: list[str]) -> Path | None:
-    """Return the first of a hub repository's files that lies in the local cache, if any."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for name in names:
-        found = try_to_load_from_cache(repository, name)
-        if isinstance(found, str):
-            return Path(found)
-    return None
-
-
-def hub_is_reachable() -> bool:
-    """Return whether a download from the model hub can be tried.
-
-    The hub's client retries for half a minute without a network; this tells in a moment.
-    """
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    if getproxies():
-        return True
-    host = urlsplit(constants.ENDPOINT)
-    try:
-        address = (host.hostname or '', host.port or 443)
-        socket.create_connection(address, timeout=REACH_TIMEOUT).close()
-    except OSError:
-        return False
-    return True
+        reason = f'cannot be downloaded ({_first_line(error)})'
+        raise MissingWeightsError(reference, tag_config, reason) from error

@@ -64,6 +64,11 @@ class TowerReference:
         return f'{self.kind}:{self.name}' + (f'/{self.tag}' if self.tag else '')
 
 
+def clip_model_name(name: str) -> str:
+    """Return open_clip's name of a model: OpenAI writes ViT-B/16, open_clip ViT-B-16."""
+    return name.replace('/', '-')
+
+
 def parse_reference(text: str) -> TowerReference:
     """Read a reference.
 
@@ -87,12 +92,11 @@ def parse_reference(text: str) -> TowerReference:
         return TowerReference('timm', name, path=path or None)
     if kind == 'open_clip':
         if is_file:
-            return TowerReference('open_clip', name.replace('/', '-'), path=path)
+            return TowerReference('open_clip', clip_model_name(name), path=path)
         name, _, tag = rest.rpartition('/')
         if not name or not tag:
             raise _refusal(text)
-        # OpenAI writes ViT-B/16, open_clip ViT-B-16.
-        return TowerReference('open_clip', name.replace('/', '-'), tag=tag)
+        return TowerReference('open_clip', clip_model_name(name), tag=tag)
     raise _refusal(text)
 
 

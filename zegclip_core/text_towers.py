@@ -28,6 +28,7 @@ from safetensors.torch import load_file
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
+from zegclip_core.clip_catalog import unusable_text
 from zegclip_core.clip_weights import clip_config, CLIPWeights, load_clip_weights, load_parameters
 from zegclip_core.errors import TowerError
 from zegclip_core.references import package_path, parse_reference, TowerReference
@@ -91,8 +92,7 @@ def load_text_tower(reference: str | TowerReference) -> TextTower:
     if isinstance(reference, str):
         reference = parse_reference(reference)
     if reference.kind == 'open_clip':
-        # Refused before anything is downloaded.
-        _text_sizes(clip_config(reference), str(reference))
+        check_text_tower(reference)
         return OpenCLIPTextTower.from_weights(load_clip_weights(reference))
     if reference.kind == 'package':
         return SentenceTower(_model_folder(reference), name=str(reference))
@@ -100,6 +100,20 @@ def load_text_tower(reference: str | TowerReference) -> TextTower:
         'Expected a text tower named open_clip:NAME/TAG, open_clip:NAME/file:PATH or '
         f'package:MODULE, but got {reference}, which has no text tower.'
     )
+
+
+def check_text_tower(reference: TowerReference) -> None:
+    """Refuse a model of open_clip whose text tower is of another kind, before any download.
+
+    Raises:
+        TowerError: If it is not supported, or there is no such model.
+    """
+    reason = unusable_text(clip_config(reference))
+    if reason:
+        raise TowerError(
+            f'Expected a CLIP with a plain text transformer, but got {reference}: {reason}, '
+            'which is not supported.'
+        )
 
 
 class OpenCLIPTextTower:
@@ -188,12 +202,11 @@ class OpenCLIPTextTower:
         """Build the text tower of CLIP weights.
 
         Raises:
-            TowerError: If the model's text tower is of a kind that is not supported, or the
-                weights do not fit it.
+            TowerError: If the weights do not fit the model.
         """
         import open_clip  # takes seconds, and the bundled model never needs it
 
-        model = _text_transformer(weights.config, weights.quick_gelu, str(weights.reference))
+        model = _text_transformer(weights.config, weights.quick_gelu)
         load_parameters(model, _text_keys(weights.state_dict), weights.source)
         tokenizer = open_clip.get_tokenizer(weights.reference.name)
         return cls(model, tokenizer, name=str(weights.reference))
@@ -227,7 +240,7 @@ class OpenCLIPTextTower:
             {key.removeprefix(start): t for key, t in state_dict.items() if key.startswith(start)}
         )
         config = _inferred_config(tensors, heads, name)
-        model = _text_transformer(config, quick_gelu, name)
+        model = _text_transformer(config, quick_gelu)
         load_parameters(model, tensors, name)
         return cls(model, open_clip.SimpleTokenizer(), name=name)
 
@@ -310,11 +323,11 @@ def _text_keys(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in state_dict.items() if not key.startswith(others)}
 
 
-def _text_transformer(config: Mapping[str, Any], quick_gelu: bool, name: str) -> nn.Module:
+def _text_transformer(config: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
     """Build open_clip's text transformer with random weights."""
     from open_clip.transformer import QuickGELU, TextTransformer
 
-    sizes = _text_sizes(config, name)
+    sizes = _text_sizes(config)
     activation = QuickGELU if quick_gelu else nn.GELU
     # The weights are overwritten: loading a tower must not move the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
@@ -324,23 +337,12 @@ def _text_transformer(config: Mapping[str, Any], quick_gelu: bool, name: str) ->
     return model
 
 
-def _text_sizes(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the arguments of open_clip's text transformer.
-
-    Raises:
-        TowerError: If the configuration asks for what the plain text transformer is not.
-    """
+def _text_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of open_clip's text transformer."""
     from open_clip import CLIPTextCfg
     from open_clip.transformer import TextTransformer
 
     text_config = asdict(CLIPTextCfg(**config['text_cfg']))
-    special = ('hf_model_name', 'hf_tokenizer_name', 'act_kwargs', 'norm_kwargs')
-    found = [key for key in special if text_config[key]]
-    if found:
-        raise TowerError(
-            f'Expected a CLIP with a plain text transformer, but the text tower of {name} has '
-            f'its own {found[0]} ({text_config[found[0]]}), which is not supported.'
-        )
     allowed = inspect.signature(TextTransformer).parameters
     sizes = {key: value for key, value in text_config.items() if key in allowed}
     sizes['output_tokens'] = False

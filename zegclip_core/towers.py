@@ -26,8 +26,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from zegclip_core.clip_weights import cached_hub_file, hub_is_reachable, load_clip_weights
+from zegclip_core.clip_catalog import unusable_image
+from zegclip_core.clip_weights import clip_config, CLIPWeights, load_clip_weights
 from zegclip_core.errors import TowerError
+from zegclip_core.hub import cached_hub_file, hub_is_reachable, hub_url
 from zegclip_core.onnx_weights import read_onnx_vit
 from zegclip_core.references import package_path, parse_reference, TowerReference
 from zegclip_core.vit import IMAGENET_MEAN, IMAGENET_STD, resize_positions, VisionConfig
@@ -60,24 +62,56 @@ def load_image_tower(reference: str) -> ImageTower:
     """
     parsed = parse_reference(reference)
     if parsed.kind == 'open_clip':
-        weights = load_clip_weights(parsed)
-        return clip_tower(weights.state_dict, config=weights.config, quick_gelu=weights.quick_gelu)
+        check_image_tower(parsed)
+        return clip_image_tower(load_clip_weights(parsed))
     if parsed.kind == 'timm':
         return _timm_tower(parsed)
     state_dict, head_width = read_onnx_vit(package_path(parsed))
     return timm_tower(state_dict, head_width=head_width, where=reference)
 
 
+def check_image_tower(reference: TowerReference) -> None:
+    """Refuse a model of open_clip whose image tower is no plain ViT, before any download.
+
+    Raises:
+        TowerError: If it is none, or there is no such model.
+    """
+    reason = unusable_image(clip_config(reference))
+    if reason:
+        raise TowerError(
+            f'Expected a CLIP whose image tower is a plain ViT, but got {reference}: {reason}, '
+            'which is not supported.'
+        )
+
+
+def clip_image_tower(weights: CLIPWeights) -> ImageTower:
+    """Take the image tower out of weights of open_clip.
+
+    Raises:
+        TowerError: If they hold no ViT of CLIP's kind.
+    """
+    return clip_tower(
+        weights.state_dict,
+        config=weights.config,
+        quick_gelu=weights.quick_gelu,
+        **weights.pixels,
+    )
+
+
 def clip_tower(
-    state_dict: Mapping[str, Tensor], *, config: Mapping[str, Any], quick_gelu: bool
+    state_dict: Mapping[str, Tensor],
+    *,
+    config: Mapping[str, Any],
+    quick_gelu: bool,
+    **settings: Any,  # noqa: ANN401 - fields of VisionConfig
 ) -> ImageTower:
     """Take the image tower out of CLIP weights.
 
     Args:
         state_dict: Parameters in OpenAI's layout; those of the image tower begin with ``visual.``.
-        config: open_clip's model configuration; ``vision_cfg`` may hold ``head_width``,
-            ``image_mean`` and ``image_std``.
+        config: open_clip's model configuration; ``vision_cfg`` may hold ``head_width``.
         quick_gelu: Whether the weights were trained with QuickGELU.
+        **settings: Further fields of ``VisionConfig``.
 
     Raises:
         TowerError: If the weights hold no ViT of CLIP's kind.
@@ -89,6 +123,7 @@ def clip_tower(
         tower,
         head_width=int(vision.get('head_width', CLIP_HEAD_WIDTH)),
         activation='quick_gelu' if quick_gelu else 'gelu',
+        **settings,
     )
     return ImageTower(shape, tower)
 
@@ -264,8 +299,8 @@ def _check_timm_download(timm: Any, reference: TowerReference) -> None:  # noqa:
     if cached_hub_file(repository, names) is None and not hub_is_reachable():
         raise TowerError(
             f'The weights of {reference} are not on this machine and the model hub cannot be '
-            f'reached. Fetch https://huggingface.co/{repository}/resolve/main/{names[0]} where '
-            f'there is a network, and name it as timm:{reference.name}/file:PATH.'
+            f'reached. Fetch {hub_url(repository, names[0])} where there is a network, and name '
+            f'it as timm:{reference.name}/file:PATH.'
         )
 
 
