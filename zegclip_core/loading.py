@@ -13,11 +13,12 @@
 # limitations under the License.
 """Models by name or file: checkpoint, frozen towers and text encoder put together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 import logging
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from zegclip_core.checkpoint import (
     check_keys,
@@ -25,19 +26,39 @@ from zegclip_core.checkpoint import (
     load_checkpoint,
     ModelSettings,
     TEXT_PREFIX,
+    with_settings,
 )
+from zegclip_core.clip_weights import load_clip_weights, load_parameters, MissingWeightsError
 from zegclip_core.errors import CheckpointError, ModelError, TowerError
 from zegclip_core.model import ZegCLIP, ZegCLIPConfig
+from zegclip_core.model_names import DEFAULT_MODEL, ModelName, parse_model, SUFFIX
 from zegclip_core.published import load_published
+from zegclip_core.references import parse_reference, TowerReference
 from zegclip_core.text import load_text_tower, TextEncoder, TextTower
-from zegclip_core.text_towers import OpenCLIPTextTower
-from zegclip_core.towers import load_image_tower, resized_positions
+from zegclip_core.text_towers import check_text_tower, OpenCLIPTextTower
+from zegclip_core.towers import (
+    check_image_tower,
+    clip_image_tower,
+    load_image_tower,
+    resized_positions,
+)
+from zegclip_core.training_free import Attention, TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.vit import VisionConfig
+
+__all__ = [
+    'DEFAULT_MODEL',
+    'NEGATIVES',
+    'SUFFIX',
+    'LoadedModel',
+    'build_network',
+    'build_text_tower',
+    'load_model',
+    'model_path',
+    'open_checkpoint',
+]
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MODEL = 'everyday-s'
-SUFFIX = '.safetensors'
 _TRAINING_ONLY = {'prompt_dropout'}
 _SET_BY_CHECKPOINT = {
     'grid',
@@ -53,6 +74,30 @@ _SET_BY_CHECKPOINT = {
 """What of an image tower's configuration is the checkpoint's to say, not the frozen weights'."""
 
 
+_TOWERS = ('image_tower', 'text_tower')
+
+SHORT_SIDE = 336
+"""Of images that CLIP looks at without training, in pixels, as in NACLIP's release."""
+TEMPLATES = 'everyday'
+"""What it puts words into: few, as each word costs a pass of the text tower with each of them."""
+NEGATIVES = (
+    'wall',
+    'floor',
+    'ceiling',
+    'sky',
+    'cloud',
+    'building',
+    'road',
+    'ground',
+    'grass',
+    'tree',
+    'mountain',
+    'water',
+)
+"""What fills most of a picture's background: after the words for it in the releases of SCLIP
+(https://github.com/wangf3014/SCLIP) and NACLIP (https://github.com/sinahmr/NACLIP)."""
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A model that is ready to use.
@@ -66,66 +111,116 @@ class LoadedModel:
     """
 
     name: str
-    network: ZegCLIP
+    network: ZegCLIP | TrainingFreeCLIP
     text_encoder: TextEncoder
     settings: ModelSettings
 
     @property
-    def config(self) -> ZegCLIPConfig:
+    def config(self) -> ZegCLIPConfig | TrainingFreeConfig:
         """The network's shape."""
         return self.network.config
 
 
-def bundled_models() -> dict[str, Path]:
-    """Return the models that come with the package, by name."""
-    folder = Path(str(resources.files('zegclip_core') / 'models'))
-    return {path.stem: path for path in sorted(folder.glob(f'*{SUFFIX}'))}
-
-
-def model_path(model: str) -> Path:
-    """Return the file of a model.
-
-    Args:
-        model: Name of a bundled model, or path of a ``.safetensors`` or ``.pth`` file.
-
-    Raises:
-        ModelError: If it is neither.
-    """
-    known = bundled_models()
-    if model in known:
-        return known[model]
-    path = Path(model).expanduser()
-    if path.suffix in {SUFFIX, '.pth', '.pt'}:
-        return path
-    raise ModelError(
-        f'Expected a model to be one of {", ".join(known) or "(none is bundled)"} or the path of '
-        f'a {SUFFIX} or .pth file, but got {model!r}.'
-    )
-
-
-def open_checkpoint(model: str) -> tuple[Path, Checkpoint]:
-    """Return the file of a model and what it holds, without the towers that it names.
-
-    Raises:
-        ModelError: If there is no such model.
-        CheckpointError: If its file cannot be read.
-    """
-    path = model_path(model)
-    return path, load_checkpoint(path) if path.suffix == SUFFIX else load_published(path)
-
-
-def load_model(model: str = DEFAULT_MODEL) -> LoadedModel:
+def load_model(
+    model: str = DEFAULT_MODEL,
+    *,
+    attention: Attention | None = None,
+    templates: str | Sequence[str] | None = None,
+) -> LoadedModel:
     """Load a model with its frozen towers.
 
     Args:
-        model: Name of a bundled model, a checkpoint of this project, or a published ``.pth``.
+        model: Its name (``zegclip_core.model_names``).
+        attention: How the last block of CLIP without training attends; ``None`` for NACLIP's.
+        templates: What words are put into, by name or as texts; ``None`` for the model's own.
 
     Raises:
-        ModelError: If there is no such model.
+        ModelError: If there is no such model, or it has no such attention.
         CheckpointError: If its file cannot be read or does not match its towers.
         TowerError: If a frozen tower cannot be found.
+        ConfigError: If there are no such templates.
     """
-    path, checkpoint = open_checkpoint(model)
+    name = parse_model(model)
+    clip = name.without_training
+    if clip is None and attention is not None:
+        raise ModelError(
+            f'Expected no attention for {model!r}, a trained model, but got {attention!r}: it is '
+            'for CLIP without training, NAME/TAG or NAME@FILE.'
+        )
+    try:
+        loaded = _load_trained(name) if clip is None else _load_clip(name, clip, attention)
+    except MissingWeightsError as error:
+        start = f'{model}+' if clip is None else ''
+        raise TowerError(
+            f'{error} At any other place, it is used as {start}{error.local_name}.'
+        ) from error
+    logger.info('Loaded the model %s.', model)
+    if templates is None:
+        return loaded
+    return replace(loaded, text_encoder=TextEncoder(loaded.text_encoder.tower, templates))
+
+
+def open_checkpoint(model: str, purpose: str = '') -> tuple[Path, Checkpoint]:
+    """Return the file of a trained model and what it holds, without the towers that it names.
+
+    Args:
+        model: Its name.
+        purpose: What it is needed for, such as ``to export``.
+
+    Raises:
+        ModelError: If there is no such model, or it is none that was trained.
+        CheckpointError: If its file cannot be read, or names no such towers as the model's name.
+    """
+    name = parse_model(model)
+    path = name.checkpoint_file(purpose)
+    checkpoint = load_checkpoint(path) if path.suffix == SUFFIX else load_published(path)
+    return path, checkpoint if name.clip is None else _with_local_towers(
+        checkpoint, name.clip, where=str(path)
+    )
+
+
+def model_path(model: str) -> Path:
+    """Return the file of a trained model whose towers are not told apart from it.
+
+    Raises:
+        ModelError: If there is no such model, or it is of another kind.
+    """
+    name = parse_model(model)
+    path = name.checkpoint_file()
+    if name.clip is not None:
+        raise ModelError(
+            f'Expected the name of a checkpoint alone, such as {path}, but got {model!r}.'
+        )
+    return path
+
+
+def _with_local_towers(checkpoint: Checkpoint, clip: TowerReference, *, where: str) -> Checkpoint:
+    """Return the checkpoint with a local file in place of the towers of that name."""
+    named = {key: getattr(checkpoint.settings, key) for key in _TOWERS}
+    towers = {key: parse_reference(text) for key, text in named.items() if text}
+    changes = {
+        key: str(replace(tower, name=clip.name, tag=None, path=clip.path))
+        for key, tower in towers.items()
+        if tower.kind != 'package' and _same_model(tower.name, clip.name)
+    }
+    if not changes:
+        found = ' and '.join(sorted(set(filter(None, named.values())))) or 'none, as it holds them'
+        raise CheckpointError(
+            f'Expected {where} to name a tower {clip.name}, to take it from {clip.path}, but it '
+            f'names {found}.'
+        )
+    return with_settings(checkpoint, **changes)
+
+
+def _same_model(first: str, second: str) -> bool:
+    """Return whether two names are of one model, perhaps with another activation."""
+    ending = '-quickgelu'
+    return first.removesuffix(ending) == second.removesuffix(ending)
+
+
+def _load_trained(name: ModelName) -> LoadedModel:
+    """Load a trained model; see ``load_model``."""
+    path, checkpoint = open_checkpoint(name.text)
     network = build_network(checkpoint, where=str(path))
     tower = build_text_tower(checkpoint, where=str(path))
     if tower.embed_dim != checkpoint.config.text_dim:
@@ -134,8 +229,39 @@ def load_model(model: str = DEFAULT_MODEL) -> LoadedModel:
             f'but its text tower {tower.name} has {tower.embed_dim}.'
         )
     encoder = TextEncoder(tower, checkpoint.settings.templates)
-    logger.info('Loaded the model %s from %s.', model, path)
-    return LoadedModel(model, network, encoder, checkpoint.settings)
+    return LoadedModel(name.text, network, encoder, checkpoint.settings)
+
+
+def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | None) -> LoadedModel:
+    """Load CLIP without training; see ``load_model``."""
+    check_image_tower(clip)
+    check_text_tower(clip)
+    weights = load_clip_weights(clip)
+    tower = clip_image_tower(weights)
+    config = TrainingFreeConfig(tower.config)
+    if attention is not None:
+        config = replace(config, attention=attention)
+    with torch.device('meta'):  # The weights are overwritten: none are made up.
+        network = TrainingFreeCLIP(config)
+    network.to_empty(device='cpu')
+    load_parameters(network.visual, tower.state_dict, weights.source)
+    settings = _settings_without_training(tower.config, str(clip))
+    encoder = TextEncoder(OpenCLIPTextTower.from_weights(weights), settings.templates)
+    return LoadedModel(name.text, network.eval(), encoder, settings)
+
+
+def _settings_without_training(vision: VisionConfig, reference: str) -> ModelSettings:
+    """Return the settings of CLIP without training: its sizes are NACLIP's."""
+    window = min(vision.grid[0], SHORT_SIDE // vision.patch_size) * vision.patch_size
+    return ModelSettings(
+        image_tower=reference,
+        text_tower=reference,
+        templates=TEMPLATES,
+        negatives=NEGATIVES,
+        short_side=SHORT_SIDE,
+        crop=window,
+        stride=window // 2,
+    )
 
 
 def build_network(checkpoint: Checkpoint, *, where: str) -> ZegCLIP:

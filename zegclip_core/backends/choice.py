@@ -14,12 +14,11 @@
 """Which library runs a model: PyTorch, or onnxruntime for what ``zegclip export`` wrote."""
 
 from importlib.util import find_spec
-from pathlib import Path
 
 from zegclip_core.errors import ModelError
+from zegclip_core.model_names import ONNX_SUFFIX, parse_model
 
 BACKENDS = ('auto', 'torch', 'onnxruntime')
-ONNX_SUFFIX = '.onnx'
 
 
 def pick_backend(backend: str, model: str) -> str:
@@ -32,7 +31,7 @@ def pick_backend(backend: str, model: str) -> str:
     Raises:
         ModelError: If it is not known, does not fit the model, or is not installed.
     """
-    exported = Path(model).suffix == ONNX_SUFFIX
+    exported = parse_model(model).is_exported
     if backend not in BACKENDS:
         raise ModelError(f'Expected a backend of {", ".join(BACKENDS)}, but got {backend!r}.')
     if backend == 'torch' and exported:

@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     """Convert; returns 0."""
     from zegclip_core.checkpoint import save_checkpoint
     from zegclip_core.errors import CheckpointError
-    from zegclip_core.loading import build_network, build_text_tower, SUFFIX
+    from zegclip_core.loading import build_network, build_text_tower
+    from zegclip_core.model_names import SUFFIX
     from zegclip_core.published import load_published
 
     if Path(args.target).suffix != SUFFIX:

@@ -51,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument('--data', required=True, metavar='DIR', help='folder of the dataset')
     parser.add_argument(
-        '--checkpoint', metavar='FILE', help='score this model: a published .pth, or one of ours'
+        '--checkpoint', metavar='MODEL', help='score this trained model instead of training one'
     )
     parser.add_argument('--device', default='auto', help='for scoring: auto, cpu, cuda or cuda:N')
     parser.add_argument(
@@ -69,8 +69,11 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.cli._scores import warn, warn_of_symptoms
     from zegclip_core.errors import ConfigError
     from zegclip_core.evaluating.rows import load_row, open_checked
+    from zegclip_core.model_names import parse_model
 
     row = load_row(args.row)
+    if args.checkpoint:
+        parse_model(args.checkpoint).checkpoint_file('to reproduce a row')
     out = check_output('--json', args.json)
     if args.checkpoint and args.settings:
         raise ConfigError('Expected no settings of training with --checkpoint, but got some.')

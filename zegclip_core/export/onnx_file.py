@@ -26,7 +26,7 @@ from typing import Any
 import warnings
 
 import torch
-from zegclip_core.backends.choice import ONNX_SUFFIX, require
+from zegclip_core.backends.choice import require
 from zegclip_core.checkpoint import (
     Checkpoint,
     checkpoint_metadata,
@@ -37,6 +37,7 @@ from zegclip_core.errors import ModelError
 from zegclip_core.export.graph import ExportedGraph, INPUTS, OUTPUTS
 from zegclip_core.loading import build_network, build_text_tower, open_checkpoint
 from zegclip_core.model import ZegCLIPConfig
+from zegclip_core.model_names import ONNX_SUFFIX
 from zegclip_core.segmenter import working_size
 from zegclip_core.vocabulary import MAX_CLASSES
 
@@ -75,7 +76,7 @@ def export_onnx(
     """Write a model as an ONNX file; it appears whole or not at all.
 
     Args:
-        model: Name of a bundled model, or path of a ``.safetensors`` or ``.pth`` file.
+        model: Name of a trained model (``zegclip_core.model_names``).
         path: Where to, ``NAME.onnx``.
         size: ``(H, W)`` of the image, whole patches; ``None`` takes the size at which the model
             looks at an image of a 4:3 camera.
@@ -88,7 +89,7 @@ def export_onnx(
     """
     path = Path(path)
     _check(path, opset)
-    source, checkpoint = open_checkpoint(model)
+    source, checkpoint = open_checkpoint(model, 'to export')
     size = _size(size, checkpoint)
     network = build_network(checkpoint, where=str(source))
     build_text_tower(checkpoint, where=str(source))  # Without it the file would be of no use.
