@@ -34,12 +34,18 @@ def cached_hub_file(repository: str, names: list[str]) -> Path | None:
     return None
 
 
+def cache_root() -> Path:
+    """Return where the hub's client keeps what it downloads."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
 def cache_folder(repository: str) -> Path:
     """Return the folder in which ``cached_hub_file`` finds a file that was put there by hand."""
-    from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type='model'))
+    folder = Path(cache_root(), repo_folder_name(repo_id=repository, repo_type='model'))
     downloaded = folder / 'refs' / _REVISION
     revision = downloaded.read_text('utf-8').strip() if downloaded.is_file() else _REVISION
     return folder / 'snapshots' / revision
