@@ -18,12 +18,14 @@ from dataclasses import replace
 
 import pytest
 from test_fast_lean import assert_same, CPU, detailed, frames, lean, MODELS, words
+import test_fast_training_free as training_free
 import torch
 from zegclip_core.fast.contract import LeanOptions, Windows
 from zegclip_core.fast.engine import LeanEngine
 from zegclip_core.fast.graphs import KEPT_GRAPHS
 from zegclip_core.fast.plain import PlainEngine
 from zegclip_core.fast.staging import to_host, Uploads
+from zegclip_core.training_free import Attention, ATTENTIONS
 
 pytestmark = [
     pytest.mark.gpu,
@@ -86,6 +88,19 @@ def test_windows_are_averaged_as_on_a_cpu(model: str) -> None:
     pixels, size = frames(2, 60, 100), (side, 2 * side + 3)
     expected = plain.run(pixels, size, words(plain, network, 5), (60, 100))
     assert_same(on_cpu(engine.run(pixels, size, words(engine, network, 5), (60, 100))), expected)
+
+
+@pytest.mark.parametrize('options', [ALL, replace(ALL, fused_tail=False)], ids=str)
+@pytest.mark.parametrize('attention', ATTENTIONS)
+def test_training_free_clip_labels_as_on_a_cpu(attention: Attention, options: LeanOptions) -> None:
+    size, pixels = training_free.SIZE, frames(2, *training_free.OUTPUT)
+    plain, other = training_free.plain(attention), training_free.plain(attention)
+    engine = LeanEngine(other.network, dtype=torch.float32, device=CUDA, options=options)
+    for classes, labelled in ((1, 1), (12, 7), (300, 300)):
+        asked = [training_free.words(side, classes, labelled=labelled) for side in (engine, plain)]
+        expected = plain.run(pixels, size, asked[1], training_free.OUTPUT)
+        for _ in range(2):  # The first may record, the second only replays.
+            assert_same(on_cpu(engine.run(pixels, size, asked[0], training_free.OUTPUT)), expected)
 
 
 def test_another_vocabulary_of_a_bucket_needs_no_new_graph() -> None:

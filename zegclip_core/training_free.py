@@ -135,7 +135,8 @@ class TrainingFreeCLIP(nn.Module):
         if self.config.attention == 'naclip':
             near = neighbourhood(grid, self.config.gaussian_std).to(x)
         tokens = self.visual.finish(run_last_block(last, x, self.config.attention, near))
-        return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+        patches: Tensor = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+        return patches
 
     def forward(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
         """Predict logits, whose softmax over the classes is the score.

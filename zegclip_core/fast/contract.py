@@ -22,6 +22,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from zegclip_core.model import ZegCLIP
+from zegclip_core.training_free import TrainingFreeCLIP
+
+Network = ZegCLIP | TrainingFreeCLIP
+"""What an engine runs."""
 
 
 @dataclass(frozen=True, eq=False)

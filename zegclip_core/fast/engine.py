@@ -22,12 +22,13 @@ from torch import Tensor
 from zegclip_core.fast.contract import (
     Engine,
     LeanOptions,
+    Network,
     PreparedWords,
     thresholds_of,
     Windows,
 )
 from zegclip_core.fast.graphs import GraphCache
-from zegclip_core.fast.model import LeanModel
+from zegclip_core.fast.model import lean_model
 from zegclip_core.fast.pixels import resized
 from zegclip_core.fast.plain import label_maps, PlainEngine
 from zegclip_core.fast.staging import Uploads
@@ -35,7 +36,6 @@ from zegclip_core.fast.tail import label_logits
 from zegclip_core.fast.windows import label_windows
 from zegclip_core.fast.words import bucket_of, LeanWords, padded, penalties_of
 from zegclip_core.inference import Scoring
-from zegclip_core.model import ZegCLIP
 from zegclip_core.segmentation import label_type, unlabelled_id
 
 __all__ = ['Engine', 'LeanEngine', 'LeanOptions', 'PlainEngine', 'PreparedWords', 'Windows']
@@ -54,7 +54,7 @@ class LeanEngine:
 
     def __init__(
         self,
-        network: ZegCLIP,
+        network: Network,
         *,
         dtype: torch.dtype,
         device: torch.device,
@@ -66,7 +66,7 @@ class LeanEngine:
         self.options = options or LeanOptions()
         self.windows = windows
         self._scoring = network.scoring
-        self.model = LeanModel(network, dtype=dtype, device=device, options=self.options)
+        self.model = lean_model(network, dtype=dtype, device=device, options=self.options)
         on_cuda = device.type == 'cuda'
         self._uploads = Uploads(device) if on_cuda else None
         self._graphs = GraphCache(device) if on_cuda and self.options.cuda_graphs else None

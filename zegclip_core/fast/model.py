@@ -13,6 +13,7 @@
 # limitations under the License.
 """A model without what is the same for every image, or for every image of a vocabulary."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -20,11 +21,13 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 from zegclip_core.fast.attention import attention_for
-from zegclip_core.fast.contract import LeanOptions
+from zegclip_core.fast.contract import LeanOptions, Network
+from zegclip_core.fast.last_block import LastBlock
 from zegclip_core.fast.pixels import CENTRE, FoldedConvolution, PatchProjection
 from zegclip_core.fast.tower import LeanTower
 from zegclip_core.fast.words import LeanWords
 from zegclip_core.model import ZegCLIP
+from zegclip_core.training_free import TrainingFreeCLIP
 
 _STREAM = ('visual.*ln_*', 'visual.prompt_norm.*', 'visual.*.gamma', 'visual.*_embedding')
 """Parameters that act on the tokens between the blocks."""
@@ -37,14 +40,14 @@ def _wide_parts(device: torch.device) -> tuple[str, ...]:
     return (*_STREAM, *_JOINT) if device.type == 'cpu' else _STREAM
 
 
-def narrow(network: ZegCLIP, dtype: torch.dtype, wide: Sequence[str]) -> None:
+def narrow(network: Network, dtype: torch.dtype, wide: Sequence[str]) -> None:
     """Bring a model's parameters to a type, those whose names match a pattern to float32."""
     for name, parameter in network.named_parameters():
         stays = any(fnmatchcase(name, pattern) for pattern in wide)
         parameter.data = parameter.data.to(torch.float32 if stays else dtype)
 
 
-class LeanModel:
+class LeanModel(ABC):
     """Pixels and words to mask logits.
 
     Args:
@@ -56,15 +59,15 @@ class LeanModel:
     """
 
     def __init__(
-        self, network: ZegCLIP, *, dtype: torch.dtype, device: torch.device, options: LeanOptions
+        self, network: Network, *, dtype: torch.dtype, device: torch.device, options: LeanOptions
     ) -> None:
         """Fold, compute the constants, then move the model."""
-        self.network = network.to(device)
+        network.to(device)
         self.options = options
         self.dtype = dtype
         vision = network.config.vision
         with torch.no_grad():
-            folded = self._fold() if options.folded_input else (None, None)
+            folded = _fold(network, dtype) if options.folded_input else (None, None)
             prompts = None
             if options.prompt_constants:
                 prompts = [
@@ -73,26 +76,60 @@ class LeanModel:
                 ]
         narrow(network, dtype, _wide_parts(device) if options.float32_stream else ())
         network.eval()
-        self._joint = network.decoder.relationship.q_proj.weight.dtype
         patches = folded[0] or network.visual.conv1
         projection = PatchProjection(vision, patches.weight, patches.bias)
         mix = attention_for(device, dtype) if options.bfloat16_attention else None
-        self.tower = LeanTower(network.visual, projection, prompts, mix)
+        last = None
+        if isinstance(network, TrainingFreeCLIP):
+            last = LastBlock(network.visual.blocks[-1], network.config, mix)
+        self.tower = LeanTower(network.visual, projection, prompts, mix, last)
         self._stem = folded[1]
         self._mean = torch.tensor(vision.mean, device=device).sub(CENTRE).view(1, 3, 1, 1)
         self._std = torch.tensor(vision.std, device=device).view(1, 3, 1, 1)
 
-    def _fold(self) -> tuple[FoldedConvolution, FoldedConvolution | None]:
-        """Return the first convolutions of the tower and of the detail branch, on pixels."""
-        vision = self.network.config.vision
-        first = [self.network.visual.conv1]
-        if self.network.config.detail_width:
-            first.append(self.network.detail.first)
-        folded = [
-            FoldedConvolution(layer, mean=vision.mean, std=vision.std, dtype=self.dtype)
-            for layer in first
-        ]
-        return folded[0], folded[1] if len(folded) > 1 else None
+    @abstractmethod
+    def words(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return normalised text embeddings in the joint space and the constant of the queries.
+
+        Args:
+            embeddings: As the text tower gives them, ``(K, D)``.
+        """
+
+    @abstractmethod
+    def logits(self, images: Tensor, words: LeanWords) -> Tensor:
+        """Return mask logits ``(B, K, h, w)`` of ``resized`` pixels, float ``(B, 3, H, W)``."""
+
+    def _input(self, images: Tensor) -> Tensor:
+        """Return what the first convolutions take."""
+        if self.options.folded_input:
+            return images.to(self.dtype)
+        return ((images - self._mean) / self._std).to(self.dtype)
+
+
+def _fold(
+    network: Network, dtype: torch.dtype
+) -> tuple[FoldedConvolution, FoldedConvolution | None]:
+    """Return the first convolutions of the tower and of the detail branch, on pixels."""
+    vision = network.config.vision
+    first = [network.visual.conv1]
+    if isinstance(network, ZegCLIP) and network.config.detail_width:
+        first.append(network.detail.first)
+    folded = [
+        FoldedConvolution(layer, mean=vision.mean, std=vision.std, dtype=dtype) for layer in first
+    ]
+    return folded[0], folded[1] if len(folded) > 1 else None
+
+
+class LeanZegCLIP(LeanModel):
+    """``ZegCLIP``; see ``LeanModel``."""
+
+    def __init__(
+        self, network: ZegCLIP, *, dtype: torch.dtype, device: torch.device, options: LeanOptions
+    ) -> None:
+        """Keep the decoder as well."""
+        super().__init__(network, dtype=dtype, device=device, options=options)
+        self.network = network
+        self._joint = network.decoder.relationship.q_proj.weight.dtype
 
     def words(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised text embeddings in the joint space and the constant of the queries.
@@ -128,12 +165,6 @@ class LeanModel:
             logits = network.decoder.masks(queries, normal, F.normalize(canvas, dim=1))
         return network.logit_scale(logits) if network.config.logit_scale else logits
 
-    def _input(self, images: Tensor) -> Tensor:
-        """Return what the first convolutions take."""
-        if self.options.folded_input:
-            return images.to(self.dtype)
-        return ((images - self._mean) / self._std).to(self.dtype)
-
     def _canvas(self, tokens: Tensor, images: Tensor) -> Tensor:
         """Return the tokens that masks are drawn on."""
         if not self.network.config.detail_width:
@@ -141,3 +172,43 @@ class LeanModel:
         detail, coarse = self.network.detail, tokens.to(self.dtype)
         pixels = detail.stem(images) if self._stem is None else detail.stem[1:](self._stem(images))
         return detail.refine(coarse, pixels).to(self._joint)
+
+
+class LeanTrainingFree(LeanModel):
+    """``TrainingFreeCLIP``; see ``LeanModel``. Cosines are made of float32."""
+
+    def __init__(
+        self,
+        network: TrainingFreeCLIP,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        options: LeanOptions,
+    ) -> None:
+        """Keep the factor of the cosines."""
+        super().__init__(network, dtype=dtype, device=device, options=options)
+        self.network = network
+
+    def words(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return normalised text embeddings, and those times the factor: the queries."""
+        text = F.normalize(embeddings.float(), dim=-1)
+        return text, self.network.config.scale * text
+
+    def logits(self, images: Tensor, words: LeanWords) -> Tensor:
+        """Return logits ``(B, K, h, w)`` of ``resized`` pixels, float ``(B, 3, H, W)``."""
+        tokens, _ = self.tower(self._input(images))
+        queries = words.queries
+        if not self.options.vocabulary_constants:
+            _, queries = self.words(words.embeddings)
+        normal = F.normalize(tokens.float(), dim=1)
+        logits: Tensor = (queries @ normal.flatten(2)).unflatten(2, normal.shape[2:])
+        return logits
+
+
+def lean_model(
+    network: Network, *, dtype: torch.dtype, device: torch.device, options: LeanOptions
+) -> LeanModel:
+    """Return a network as the lean engine runs it; arguments as of ``LeanModel``."""
+    if isinstance(network, TrainingFreeCLIP):
+        return LeanTrainingFree(network, dtype=dtype, device=device, options=options)
+    return LeanZegCLIP(network, dtype=dtype, device=device, options=options)

@@ -18,14 +18,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.fast.contract import PreparedWords, thresholds_of, Windows
+from zegclip_core.fast.contract import Network, PreparedWords, thresholds_of, Windows
 from zegclip_core.inference import best_class, Scoring, sliding_maps
-from zegclip_core.model import ZegCLIP
 from zegclip_core.segmentation import label_type, unlabelled_id
-from zegclip_core.training_free import TrainingFreeCLIP
-
-Network = ZegCLIP | TrainingFreeCLIP
-"""What an engine runs."""
 
 
 class PlainEngine:

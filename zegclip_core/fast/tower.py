@@ -13,15 +13,12 @@
 # limitations under the License.
 """The image tower without what is the same for every image."""
 
-from collections import OrderedDict
-
 import torch
 from torch import Tensor
+from zegclip_core.fast.grids import Grid, GridTables
+from zegclip_core.fast.last_block import LastBlock
 from zegclip_core.fast.pixels import PatchProjection
 from zegclip_core.vit import KeysAndValues, Mix, VisionTransformer
-
-KEPT_GRIDS = 8
-"""Position tables of how many patch grids are kept; those not used for longest leave first."""
 
 
 class LeanTower:
@@ -32,6 +29,7 @@ class LeanTower:
         projection: Its patch convolution.
         prompts: Keys and values of every layer's prompts; ``None`` computes them every time.
         mix: Attention of queries to keys and values; ``None`` for PyTorch's.
+        last: Stands in for the last block; ``None`` runs that as it is.
     """
 
     def __init__(
@@ -40,13 +38,15 @@ class LeanTower:
         projection: PatchProjection,
         prompts: list[KeysAndValues | None] | None,
         mix: Mix | None = None,
+        last: LastBlock | None = None,
     ) -> None:
         """Keep the parts."""
         self.visual = visual
         self.projection = projection
         self.prompts = prompts
         self._mix = mix
-        self._tables: OrderedDict[tuple[int, int], Tensor] = OrderedDict()
+        self._last = last
+        self._positions = GridTables(self._make_positions)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return patch tokens and image embeddings as ``VisionTransformer`` does."""
@@ -57,42 +57,45 @@ class LeanTower:
         wanted = self.visual.config.wanted_layers
         features = []
         for index, block in enumerate(self.visual.blocks):
-            x = block.step(x, _expanded(constants[index], len(x)), self._mix)
+            if self._last is not None and index == self.visual.config.layers - 1:
+                x = self._last(x, grid)
+            else:
+                x = block.step(x, _expanded(constants[index], len(x)), self._mix)
             if index in wanted:
                 features.append(self.visual.finish(x))
         out = features[0] if len(features) == 1 else torch.cat(features, dim=-1)
         return out[:, 1:].transpose(1, 2).unflatten(2, grid), out[:, 0]
 
     def tables(self) -> list[Tensor]:
-        """Return the position tables that are kept."""
-        return list(self._tables.values())
+        """Return what is kept of patch grids."""
+        return [table for tables in self._grid_tables() for table in tables.kept()]
 
     def forget_grids(self) -> None:
-        """Let go of the position tables."""
-        self._tables.clear()
+        """Let go of it."""
+        for tables in self._grid_tables():
+            tables.clear()
 
-    def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def _grid_tables(self) -> list[GridTables]:
+        """Return all that is kept of grids."""
+        return [self._positions, *([self._last.tables] if self._last else [])]
+
+    def _embed(self, images: Tensor) -> tuple[Tensor, Grid]:
         """Return the tokens before the first block, and the grid."""
         patches, grid = self.projection(images)
-        table = self._table(grid)
+        table = self._positions(grid)
         x = table.new_empty((len(patches), len(table), patches.shape[2]))
         x[:, 0] = table[0]
         torch.add(patches, table[1:], out=x[:, 1:])
         tokens: Tensor = self.visual.ln_pre(x)
         return tokens, grid
 
-    def _table(self, grid: tuple[int, int]) -> Tensor:
+    def _make_positions(self, grid: Grid) -> Tensor:
         """Return the positions of a grid, the [CLS] token's embedding added to its row."""
-        if grid not in self._tables:
-            visual = self.visual
-            table = visual.positions(grid).detach().clone()
-            times = 2 if visual.config.class_embedding_twice else 1
-            table[0] += times * visual.class_embedding.detach()
-            self._tables[grid] = table
-        self._tables.move_to_end(grid)
-        while len(self._tables) > KEPT_GRIDS:
-            self._tables.popitem(last=False)
-        return self._tables[grid]
+        visual = self.visual
+        table = visual.positions(grid).detach().clone()
+        times = 2 if visual.config.class_embedding_twice else 1
+        table[0] += times * visual.class_embedding.detach()
+        return table
 
 
 def _expanded(constants: KeysAndValues | None, batch: int) -> KeysAndValues | None:
