@@ -18,6 +18,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, TYPE_CHECKING
 
+from zegclip_core.model_names import DEFAULT_MODEL, MODEL_HELP
+
 if TYPE_CHECKING:
     from zegclip_core.segmenter import Segmenter
 
@@ -29,9 +31,7 @@ def add_model_options(parser: argparse.ArgumentParser, *, threshold: bool = True
         parser: Where to.
         threshold: Whether one can be given.
     """
-    parser.add_argument(
-        '--model', default='everyday-s', help='name or file (default: %(default)s)'
-    )
+    parser.add_argument('--model', default=DEFAULT_MODEL, help=MODEL_HELP)
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--precision', default='auto', help='auto, fp32, bf16 or fp16')
     parser.add_argument(

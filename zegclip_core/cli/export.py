@@ -20,6 +20,8 @@ import re
 import sys
 from typing import Any
 
+from zegclip_core.model_names import DEFAULT_MODEL
+
 _DESCRIPTION = """\
 Write a model as an ONNX file for onnxruntime or TensorRT: an image in, labels and scores out, for
 words that are given with each image. The words are still encoded by the model's text tower.
@@ -32,7 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         'export', help='write a model for onnxruntime or TensorRT', description=_DESCRIPTION
     )
     parser.add_argument(
-        '--model', default='everyday-s', help='name or file (default: %(default)s)'
+        '--model',
+        default=DEFAULT_MODEL,
+        help='a trained model: a bundled name or a checkpoint (default: %(default)s)',
     )
     parser.add_argument(
         '--format', default='onnx', choices=['onnx'], help='what to write (default: %(default)s)'
