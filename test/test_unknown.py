@@ -104,7 +104,9 @@ def test_the_models_own_words_compete_unless_told_otherwise(loaded: LoadedModel)
 
 def test_words_that_are_asked_for_do_not_compete(loaded: LoadedModel) -> None:
     words = Vocabulary((VocabularyClass('Wall'), VocabularyClass('house', phrases=('sky',))))
-    assert competing(('wall', 'floor', 'SKY'), words) == ('floor',)
+    assert competing(('a wall', 'floor', 'Skies'), words) == ('floor',)
+    typed = Vocabulary.parse('Walls, the floor')
+    assert competing(('sky', 'wall', 'floors'), typed) == ('sky',)
     image = _image(40, 70)
     found = _segmenter(loaded, negatives=('wall', 'sky')).segment(image, words)
     assert np.array_equal(found.labels, _segmenter(loaded).segment(image, words).labels)
@@ -128,6 +130,20 @@ def test_negative_words_have_neither_bias_nor_threshold(loaded: LoadedModel) -> 
     wall = loaded.text_encoder.encode_phrases(['wall'])[0]
     torch.testing.assert_close(embeddings[3], wall)
     torch.testing.assert_close(embeddings[:3], encoded.embeddings)
+
+
+def test_the_form_in_which_words_are_typed_does_not_count(loaded: LoadedModel) -> None:
+    settings = replace(loaded.settings, seen_classes=('cat',), seen_bias=0.1)
+    segmenter = _segmenter(replace(loaded, settings=settings), negatives=('Walls',))
+    typed, plain = (segmenter.encode(Vocabulary.parse(text)) for text in ('The Cats', 'cat'))
+    assert torch.equal(typed.embeddings, plain.embeddings)
+    assert typed.bias.tolist() == plain.bias.tolist() == [pytest.approx(0.1)]
+    assert typed.negatives is not None
+    torch.testing.assert_close(typed.negatives, loaded.text_encoder.encode_phrases(['wall']))
+    # A dataset's names are taken as they stand.
+    exact = segmenter.encode(Vocabulary.from_names(['The Cats']))
+    assert not torch.allclose(exact.embeddings, plain.embeddings)
+    assert exact.bias.tolist() == [0.0]
 
 
 def test_without_negative_words_the_engine_is_asked_as_ever() -> None:
@@ -156,12 +172,12 @@ def test_a_new_threshold_and_new_negatives_hold_at_once(loaded: LoadedModel) -> 
 
 
 def test_negative_words_are_read_as_users_write_them() -> None:
-    assert parse_negatives(' wall,  white   floor ,,Wall') == ('Wall', 'white floor')
+    assert parse_negatives(' wall,  white   floor ,,Wall') == ('wall', 'white floor')
     assert parse_negatives('none') == ()
-    assert clean_negatives(['sky', 'SKY ']) == ('SKY',)
+    assert clean_negatives(['sky', 'a wall', 'SKY ']) == ('sky', 'a wall')
 
 
-@pytest.mark.parametrize('text', ['', ' , ', 'wall\0', f'wall, {"w" * 300}'])
+@pytest.mark.parametrize('text', ['', ' , ', 'wall\0', f'wall, {"w" * 300}', 'wall, no floor'])
 def test_negative_words_that_cannot_be_used_are_refused(text: str) -> None:
     with pytest.raises(VocabularyError, match='Expected'):
         parse_negatives(text)

@@ -23,6 +23,7 @@ from zegclip_core.checkpoint import ModelSettings
 from zegclip_core.devices import beside
 from zegclip_core.fast.contract import Engine, PreparedWords
 from zegclip_core.negatives import competing
+from zegclip_core.phrases import StandardForms
 from zegclip_core.text import TextEncoder
 from zegclip_core.vocabulary import Vocabulary
 
@@ -79,13 +80,15 @@ def encode_vocabulary(
         negatives: Words that compete; those that the vocabulary asks for do not.
         device: Where the result is to be.
     """
-    classes = vocabulary.classes
-    rivals = [(word,) for word in competing(negatives, vocabulary)]
+    classes, known = vocabulary.classes, settings.seen_classes
+    phrases = vocabulary.encoded_phrases(known)
+    forms = StandardForms(known)
+    rivals = [(forms.of(word),) for word in competing(negatives, vocabulary)]
     with beside(device):
-        found = encoder.encode_classes([*(entry.all_phrases for entry in classes), *rivals])
+        found = encoder.encode_classes([*phrases, *rivals])
     words, others = found.to(device).split((len(classes), len(rivals)))
-    seen = set(settings.seen_classes)
-    bias = [settings.seen_bias if entry.name in seen else 0.0 for entry in classes]
+    seen = set(known)
+    bias = [settings.seen_bias if name in seen else 0.0 for name, *_ in phrases]
     thresholds = [threshold if entry.threshold is None else entry.threshold for entry in classes]
     return EncodedVocabulary(
         vocabulary,

@@ -20,6 +20,7 @@ such as walls and floors, then goes to whatever looks most like it, unless its o
 from collections.abc import Iterable
 
 from zegclip_core.errors import VocabularyError
+from zegclip_core.phrases import is_negated, standard_form
 from zegclip_core.vocabulary import clean_text, Vocabulary
 
 NONE = 'none'
@@ -60,11 +61,21 @@ def clean_negatives(words: Iterable[str]) -> tuple[str, ...]:
     """
     if isinstance(words, str):
         raise VocabularyError(f'Expected a list of negative words, but got {words!r}.')
-    cleaned = (clean_text(word, 'a negative word') for word in words)
-    return tuple({word.casefold(): word for word in cleaned}.values())
+    cleaned: dict[str, str] = {}
+    for word in (clean_text(word, 'a negative word') for word in words):
+        if is_negated(word):
+            raise VocabularyError(
+                'Expected a negative word to name what is there, as "wall" does, '
+                f'but got {word!r}.'
+            )
+        cleaned.setdefault(word.casefold(), word)
+    return tuple(cleaned.values())
 
 
 def competing(negatives: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Return the negative words that a vocabulary does not ask for, by name or by phrase."""
-    asked = {phrase.casefold() for entry in vocabulary.classes for phrase in entry.all_phrases}
-    return tuple(word for word in negatives if word.casefold() not in asked)
+    """Return the negative words that a vocabulary does not ask for, by name or by phrase.
+
+    Case, article and plural do not count.
+    """
+    asked = {standard_form(phrase) for entry in vocabulary.classes for phrase in entry.all_phrases}
+    return tuple(word for word in negatives if standard_form(word) not in asked)

@@ -124,9 +124,10 @@ def _job(args: argparse.Namespace) -> LabelJob:
 def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str]:
     """Return what the labels depend on, by option."""
     classes = [
-        [entry.name, entry.phrases, entry.color, entry.threshold] for entry in vocabulary.classes
+        [entry.name, entry.phrases, entry.color, entry.threshold, entry.exact]
+        for entry in vocabulary.classes
     ]
-    plain = all(rest == [(), None, None] for _, *rest in classes)
+    plain = all(rest == [(), None, None, False] for _, *rest in classes)
     words = ', '.join(vocabulary.names) if plain else json.dumps(classes, ensure_ascii=False)
     return {
         '--classes': words,
