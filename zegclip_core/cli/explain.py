@@ -1,0 +1,92 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""``zegclip explain``: a sheet that shows why a picture is labelled as it is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import Any, TYPE_CHECKING
+
+from zegclip_core.cli._model import add_model_options, load_segmenter
+from zegclip_core.cli._words import add_word_options, read_words
+
+if TYPE_CHECKING:
+    from zegclip_core.explanation import Explanation
+
+_DESCRIPTION = """\
+Show why a picture is labelled as it is. The sheet has the photo and its labels, the score map of
+each word with its threshold, and the pairs of words of which one took pixels that the other one
+contests, and by how much. The same figures are printed.
+"""
+_NAME = 32
+"""Most letters of a word in the table."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add this command to the parser of ``zegclip``."""
+    parser = subparsers.add_parser(
+        'explain', help='show why a picture is labelled as it is', description=_DESCRIPTION
+    )
+    parser.add_argument('photo', metavar='PHOTO', help='a picture')
+    add_word_options(parser)
+    parser.add_argument(
+        '--out', metavar='FILE', help='where the sheet goes, a PNG (default: PHOTO_explained.png)'
+    )
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explain; returns 0.
+
+    Raises:
+        ZegCLIPError: If the picture, the words or the model cannot be used.
+    """
+    from zegclip_core.cli._outputs import check_output, write_png
+    from zegclip_core.media import read_image
+
+    vocabulary = read_words(args)
+    image = read_image(Path(args.photo).expanduser())
+    out = check_output('--out', args.out or f'{Path(args.photo).stem}_explained.png', '.png')
+    segmenter = load_segmenter(args, path='plain')
+    from zegclip_core.explanation import explain
+    from zegclip_core.explanation_sheet import explanation_sheet
+
+    explanation = explain(segmenter, image, vocabulary)
+    sys.stdout.write(_table(explanation))
+    if out is not None:
+        write_png(out, explanation_sheet(explanation))
+        sys.stdout.write(f'{out}\n')
+    return 0
+
+
+def _table(explanation: Explanation) -> str:
+    """Return the figures of the words, and what they took from one another."""
+    found = explanation.segmentation
+    names, shares = explanation.names, found.shares()
+    lines = [f'{"word":{_NAME}} {"pixels":>8} {"peak":>6} {"threshold":>10}']
+    for row, share in enumerate(shares.values()):
+        name, peak = names[row][:_NAME], explanation.scores[row].max()
+        threshold = explanation.thresholds[row]
+        lines.append(f'{name:{_NAME}} {share:8.1%} {peak:6.2f} {threshold:10.2f}')
+    low = float(explanation.under_threshold.mean())
+    lines.append(f'none of these: {found.unlabelled_share:.1%}, {low:.1%} under the threshold')
+    lines += [
+        f'{names[one.winner]} took {one.share:.1%} from {names[one.loser]}: {one.score:.2f} '
+        f'against {one.rival:.2f}, by {one.margin:.2f}'
+        for one in explanation.taken()
+    ]
+    return '\n'.join(lines) + '\n'
