@@ -51,15 +51,16 @@ FIELDS = {
 KINDS = {
     **dict.fromkeys(('autostart', 'lazy', 'use_sim_time'), ParameterType.PARAMETER_BOOL),
     **dict.fromkeys(
-        ('short_side', 'jpeg_quality', 'max_mask_topics'), ParameterType.PARAMETER_INTEGER
+        ('short_side', 'threads', 'jpeg_quality', 'max_mask_topics'),
+        ParameterType.PARAMETER_INTEGER,
     ),
     **dict.fromkeys(('overlay_alpha', 'min_rate'), ParameterType.PARAMETER_DOUBLE),
     **dict.fromkeys(
-        ('model', 'device', 'precision', 'vocabulary_file', 'image_transport'),
+        ('model', 'device', 'precision', 'vocabulary_file', 'image_transport', 'backend'),
         ParameterType.PARAMETER_STRING,
     ),
     **dict.fromkeys(('image_reliability', 'overlay_palette'), ParameterType.PARAMETER_STRING),
-    'class_names': ParameterType.PARAMETER_STRING_ARRAY,
+    **dict.fromkeys(('class_names', 'cameras'), ParameterType.PARAMETER_STRING_ARRAY),
 }
 """The parameters of the node and their types."""
 

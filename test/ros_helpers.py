@@ -13,7 +13,7 @@
 # limitations under the License.
 """What the ROS tests share: a segmenter that can be held up, and waiting for conditions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import json
 import os
@@ -56,6 +56,7 @@ class FakeSegmenter:
         going: Set to let frames pass.
         encoded: Names of every vocabulary that was encoded.
         sizes: Height and width of every image that was labelled.
+        batches: How many images each call got.
         threads: Names of the threads that it was used from.
         released: How often memory was given back.
         closed: How often the model was let go.
@@ -75,6 +76,7 @@ class FakeSegmenter:
         self.busy_loading = threading.Event()
         self.encoded: list[tuple[str, ...]] = []
         self.sizes: list[tuple[int, int]] = []
+        self.batches: list[int] = []
         self.threads: set[str] = set()
         self.released = 0
         self.closed = 0
@@ -105,11 +107,27 @@ class FakeSegmenter:
         return vocabulary
 
     def segment(self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary) -> Segmentation:
+        return self._segment([image], vocabulary)[0]
+
+    def segment_batch(
+        self, images: Sequence[npt.NDArray[np.uint8]], vocabulary: Vocabulary
+    ) -> list[Segmentation]:
+        assert len(images) > 1
+        assert len({image.shape for image in images}) == 1
+        return self._segment(images, vocabulary)
+
+    def _segment(
+        self, images: Sequence[npt.NDArray[np.uint8]], vocabulary: Vocabulary
+    ) -> list[Segmentation]:
+        self.batches.append(len(images))
         self.threads.add(threading.current_thread().name)
         self.busy.set()
         self.going.wait(DEADLINE)
         if self.fault is not None:
             raise self.fault
+        return [self._labelled(image, vocabulary) for image in images]
+
+    def _labelled(self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary) -> Segmentation:
         assert image.dtype == np.uint8
         assert image.flags['C_CONTIGUOUS']
         self.sizes.append(image.shape[:2])
@@ -194,7 +212,7 @@ class Rig:
         self.until(
             lambda: (
                 self.camera.get_subscription_count() > 0
-                and self.node._pipeline.camera.reliability.name.lower() == self.reliability
+                and self.node._pipeline.cameras[''].reliability.name.lower() == self.reliability
             ),
             'the node listens to the camera',
         )

@@ -82,7 +82,7 @@ def test_a_fixed_reliability_stays_and_a_mismatch_is_told() -> None:
         rig.listen('zegclip/label_image')
         rig.start_camera('best_effort')
         rig.until(lambda: any('incompatible QoS' in line for line in rig.log))
-        assert rig.node._pipeline.camera.reliability is RELIABLE
+        assert rig.node._pipeline.cameras[''].reliability is RELIABLE
         # A change applies at once.
         answer = rig.node.set_parameters([Parameter('image_reliability', value='best_effort')])
         assert answer[0].successful

@@ -23,7 +23,7 @@ from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros,
 from zegclip_core.errors import DeviceMemoryError
 from zegclip_ros.diagnostics import entries, Health, judge, MEMORY_ALARM, SILENCE
 from zegclip_ros.frame_statistics import DROPS, RATE_WINDOW, STAGES, Statistics
-from zegclip_ros.monitor import Monitor
+from zegclip_ros.monitor import CameraMonitor
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -137,16 +137,16 @@ def test_memory_is_told_only_where_there_is_some(health: Health) -> None:
 
 def test_silence_counts_from_the_subscription_or_the_last_image() -> None:
     clock = Time()
-    monitor = Monitor(clock)
+    monitor = CameraMonitor(Statistics(clock), clock)
 
     class Camera:
         subscribed_seconds: float | None = 7.0
 
-    assert monitor._silence(None) is None
-    assert monitor._silence(Camera()) == 7.0  # type: ignore[arg-type]
+    assert monitor.silence(None) is None
+    assert monitor.silence(Camera()) == 7.0  # type: ignore[arg-type]
     monitor.arrived()
     clock.now += 3.0
-    assert monitor._silence(Camera()) == 3.0  # type: ignore[arg-type]
+    assert monitor.silence(Camera()) == 3.0  # type: ignore[arg-type]
 
 
 @pytest.fixture

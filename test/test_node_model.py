@@ -14,7 +14,6 @@
 """What the node's parameters say of the model reaches the model."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tiny_models import write_published

@@ -72,6 +72,7 @@ OTHER: dict[str, Any] = {
     'threads': 1,
     'class_names': ['dog', 'cow'],
     'vocabulary_file': 'other.txt',
+    'cameras': ['front', 'rear'],
     'image_transport': 'compressed',
     'image_reliability': 'reliable',
     'lazy': False,
@@ -99,6 +100,12 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         ('cat', 'type'),
     ],
     'vocabulary_file': [(3, 'read-only')],
+    'cameras': [
+        (['3d'], 'letters, digits'),
+        (['a', 'a'], 'once'),
+        ([f'c{number}' for number in range(33)], 'at most 32 cameras, but got 33'),
+        ('front', 'type'),
+    ],
     'image_transport': [('theora', 'raw, compressed')],
     'image_reliability': [('perhaps', 'auto, system_default, reliable, best_effort')],
     'lazy': [(1, 'type')],
@@ -157,9 +164,13 @@ def test_what_configure_reads_reaches_the_next_model() -> None:
         assert {name: getattr(seen[0], name) for name in CONFIGURED} == {
             name: OTHER[name] for name in CONFIGURED
         }
-        assert rig.node._pipeline.camera.topic == '/image/compressed'
+        assert rig.node._pipeline.cameras['front'].topic == '/front/image/compressed'
         rig.until(lambda: rig.state['version'] == 1)
-        assert [entry['topic'] is None for entry in rig.state['classes']][:2] == [False, True]
+        topics = [entry['topics'] for entry in rig.state['classes']]
+        assert topics[:2] == [
+            {camera: f'/zegclip/{camera}/masks/person' for camera in ('front', 'rear')},
+            {'front': None, 'rear': None},
+        ]
         rig.close()
 
 
@@ -226,7 +237,7 @@ def test_lazy_and_reliability_change_the_subscription_at_once(rig: Rig) -> None:
     rig.until(lambda: rig.camera.get_subscription_count() == 1)
     # What system_default is depends on the middleware.
     assert set_to(rig, 'image_reliability', 'system_default') == ''
-    assert rig.node._pipeline.camera.reliability.name == 'SYSTEM_DEFAULT'
+    assert rig.node._pipeline.cameras[''].reliability.name == 'SYSTEM_DEFAULT'
     for reliability in ('best_effort', 'reliable', 'best_effort', 'auto'):
         assert set_to(rig, 'image_reliability', reliability) == ''
         wanted = 'best_effort' if reliability == 'best_effort' else 'reliable'

@@ -39,7 +39,8 @@ def state(heard: Announcements) -> VocabularyState:
 
 
 def request(state: VocabularyState, *names: str) -> Words:
-    return state.request(Vocabulary.from_names(names), tuple(f'/masks/{name}' for name in names))
+    topics = {'': [f'/masks/{name}' for name in names]}
+    return state.request(Vocabulary.from_names(names), topics)
 
 
 def activate(state: VocabularyState, *names: str) -> Words:
@@ -130,7 +131,7 @@ def test_masks_stay_in_use_while_their_words_wait_are_taken_or_active(
     assert state.topics_in_use() == {'/masks/cat', '/masks/dog'}
     taken = state.take()
     assert taken is not None
-    state.request(Vocabulary.parse('cow, pig'), ('/masks/cow', None))
+    state.request(Vocabulary.parse('cow, pig'), {'': ('/masks/cow', None)})
     assert state.topics_in_use() == {'/masks/cat', '/masks/dog', '/masks/cow'}
     state.activate(taken)
     assert state.topics_in_use() == {'/masks/dog', '/masks/cow'}

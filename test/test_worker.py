@@ -91,6 +91,28 @@ def test_items_that_come_meanwhile_are_dropped_but_for_the_newest(job: Job) -> N
     assert job.items == [1, 4]
 
 
+def test_items_that_come_meanwhile_can_be_merged() -> None:
+    job = Job()
+    job.worker.stop(DEADLINE)
+    job.worker = Worker(
+        'merging',
+        job.process,
+        job.errors.append,
+        job.dead,
+        lambda waiting, new: waiting * 10 + new,
+    )
+    job.worker.resume()
+    job.going.clear()
+    job.worker.submit(1)
+    assert job.began.acquire(timeout=DEADLINE)
+    assert [job.worker.submit(item) for item in (2, 3, 4)] == [None, 2, 23]
+    job.going.set()
+    for _ in range(2):
+        assert job.done.acquire(timeout=DEADLINE)
+    assert job.items == [1, 234]
+    assert job.worker.stop(DEADLINE)
+
+
 def test_a_pause_drops_the_item_that_waits(job: Job) -> None:
     job.worker.resume()
     job.going.clear()

@@ -13,7 +13,7 @@
 # limitations under the License.
 """Declaring parameters: name, default, description and what is allowed stand together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ class Declaration:
         change: When it may be changed: ``never`` once the node runs, ``at once``, with an effect
             at once, or while the node is ``unconfigured``, for what is read in ``configure``.
         any_type: Whether values of other types than the default's may be given.
+        check: Raises a ``ValueError`` for a value that all of this allows and that is wrong.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Declaration:
     choices: tuple[str, ...] = ()
     change: Literal['never', 'at once', 'unconfigured'] = 'never'
     any_type: bool = False
+    check: Callable[[Any], object] | None = None
 
     @property
     def descriptor(self) -> ParameterDescriptor:
@@ -77,6 +79,14 @@ class Declaration:
                 f'Expected the parameter {self.name} to be in [{low:g}, {high:g}], '
                 f'but got {value!r}.'
             )
+        return self._checked(value)
+
+    def _checked(self, value: Any) -> str | None:  # noqa: ANN401 - as above
+        try:
+            if self.check is not None:
+                self.check(value)
+        except ValueError as error:
+            return str(error)
         return None
 
 

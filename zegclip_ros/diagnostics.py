@@ -13,7 +13,8 @@
 # limitations under the License.
 """What the node says of itself on ``/diagnostics``."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
@@ -48,6 +49,8 @@ class Health:
         memory_fault_seconds: Seconds since a frame was lost for lack of memory; ``None`` if none.
         memory_bytes: Memory of the device that is held; ``None`` on a CPU.
         last_error: The last thing that went wrong, '' if nothing did.
+        cameras: The same as far as each of several cameras shows it, by name; then ``figures`` are
+            those of all cameras together.
     """
 
     state: str
@@ -65,6 +68,7 @@ class Health:
     memory_fault_seconds: float | None
     memory_bytes: int | None
     last_error: str
+    cameras: Mapping[str, 'Health'] = field(default_factory=dict)
 
 
 def judge(health: Health) -> tuple[bytes, str]:
@@ -82,6 +86,17 @@ def judge(health: Health) -> tuple[bytes, str]:
 
 def _warning(health: Health) -> str | None:
     """Return what is not as it should be although the node works."""
+    for name, camera in {'': health, **health.cameras}.items():
+        text = _camera_warning(camera)
+        if text is not None:
+            return f'{name}: {text}' if name else text
+    if health.refusal is not None:
+        return f'The last vocabulary was refused: {health.refusal}'
+    return None
+
+
+def _camera_warning(health: Health) -> str | None:
+    """Return what is not as it should be with a camera or its frames."""
     if health.silent_seconds is not None and health.silent_seconds >= SILENCE:
         return f'No image on {health.topic} for {health.silent_seconds:.0f} s.'
     slow = health.figures.output_rate < health.min_rate
@@ -91,20 +106,27 @@ def _warning(health: Health) -> str | None:
             f'The output rate of {health.figures.output_rate:.1f} Hz is under the min_rate of '
             f'{health.min_rate:.1f} Hz.'
         )
-    if health.refusal is not None:
-        return f'The last vocabulary was refused: {health.refusal}'
     return None
 
 
 def entries(health: Health) -> dict[str, str]:
     """Return the figures as the key-value pairs of the message."""
-    figures = health.figures
     values = {
         'state': health.state,
         'model': health.model,
         'device': health.device,
         'vocabulary version': str(health.version),
         'classes': str(health.classes),
+        **_frame_entries(health.figures),
+    }
+    if health.memory_bytes is not None:
+        values['memory [MB]'] = f'{health.memory_bytes / 2**20:.0f}'
+    return values | {'last error': health.last_error}
+
+
+def _frame_entries(figures: Snapshot) -> dict[str, str]:
+    """Return what was counted and timed of frames."""
+    values = {
         'frames in': str(figures.frames_in),
         'frames out': str(figures.frames_out),
         'input rate [Hz]': f'{figures.input_rate:.2f}',
@@ -114,9 +136,7 @@ def entries(health: Health) -> dict[str, str]:
     for stage, times in figures.latencies.items():
         values[f'{stage} p50 [ms]'] = f'{1000.0 * times.p50:.2f}'
         values[f'{stage} p95 [ms]'] = f'{1000.0 * times.p95:.2f}'
-    if health.memory_bytes is not None:
-        values['memory [MB]'] = f'{health.memory_bytes / 2**20:.0f}'
-    return values | {'last error': health.last_error}
+    return values
 
 
 class DiagnosticsPublisher:
@@ -127,20 +147,36 @@ class DiagnosticsPublisher:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._name = f'{node.get_fully_qualified_name().lstrip("/")}: segmentation'
+        self._name = node.get_fully_qualified_name().lstrip('/')
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 1)
 
     def publish(self, health: Health) -> None:
         """Publish one message, with the present time as its stamp."""
-        level, message = judge(health)
-        pairs = [KeyValue(key=key, value=value) for key, value in entries(health).items()]
-        status = DiagnosticStatus(
-            level=level,
-            name=self._name,
-            message=message,
-            hardware_id=health.device,
-            values=pairs,
-        )
-        array = DiagnosticArray(status=[status])
+        whole = self._status('segmentation', *judge(health), entries(health), health.device)
+        cameras = [
+            self._camera_status(name, camera, health.device)
+            for name, camera in health.cameras.items()
+        ]
+        array = DiagnosticArray(status=[whole, *cameras])
         array.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(array)
+
+    def _camera_status(self, name: str, camera: Health, device: str) -> DiagnosticStatus:
+        """Return how one of several cameras and its frames are."""
+        warning = _camera_warning(camera)
+        level = DiagnosticStatus.OK if warning is None else DiagnosticStatus.WARN
+        message = warning or f'The node is {camera.state}.'
+        figures = _frame_entries(camera.figures)
+        return self._status(f'camera {name}', level, message, figures, device)
+
+    def _status(
+        self, part: str, level: bytes, message: str, values: Mapping[str, str], device: str
+    ) -> DiagnosticStatus:
+        """Return the status of a part of the node."""
+        return DiagnosticStatus(
+            level=level,
+            name=f'{self._name}: {part}',
+            message=message,
+            hardware_id=device,
+            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        )

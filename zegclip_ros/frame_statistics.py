@@ -88,10 +88,16 @@ class Statistics:
 
     Args:
         clock: Seconds that only grow.
+        total: Counts and times everything as well, as that of all cameras.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        total: 'Statistics | None' = None,
+    ) -> None:
         self._clock = clock
+        self._total = total
         self._lock = threading.Lock()
         self._arrivals = _Rate()
         self._labelled = _Rate()
@@ -112,17 +118,23 @@ class Statistics:
         """Count a frame that arrived."""
         with self._lock:
             self._arrivals.count(self._clock())
+        if self._total is not None:
+            self._total.arrived()
 
     def dropped(self, reason: str) -> None:
         """Count a frame that is not labelled, for one of ``DROPS``."""
         with self._lock:
             self._dropped[reason] += 1
+        if self._total is not None:
+            self._total.dropped(reason)
 
     def labelled(self, times: Mapping[str, float]) -> None:
         """Count a frame that was labelled, with the seconds that each of ``STAGES`` took."""
         with self._lock:
             self._labelled.count(self._clock())
             self._latencies.append(tuple(times[stage] for stage in STAGES))
+        if self._total is not None:
+            self._total.labelled(times)
 
     def snapshot(self) -> Snapshot:
         """Return the figures of this moment."""

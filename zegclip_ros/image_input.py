@@ -26,7 +26,6 @@ from sensor_msgs.msg import CompressedImage, Image
 
 FOLLOW_INTERVAL = 0.5
 """Seconds between two looks at what the camera offers."""
-_COMPRESSED = 'image/compressed'
 
 
 def reliability_for(offered: Iterable[ReliabilityPolicy]) -> ReliabilityPolicy | None:
@@ -47,16 +46,21 @@ def reliability_for(offered: Iterable[ReliabilityPolicy]) -> ReliabilityPolicy |
     return ReliabilityPolicy.BEST_EFFORT
 
 
-def compressed_topic(node: Node) -> str:
+def compressed_topic(node: Node, base: str) -> str:
     """Return the full topic of compressed images.
 
     A remapping of ``image/compressed`` itself goes first; else it lies below whatever ``image``
     is remapped to, as image_transport has it.
+
+    Args:
+        node: The node.
+        base: Topic of raw images, such as ``image``.
     """
-    own = node.resolve_topic_name(_COMPRESSED)
-    if own != expand_topic_name(_COMPRESSED, node.get_name(), node.get_namespace()):
+    topic = f'{base}/compressed'
+    own = node.resolve_topic_name(topic)
+    if own != expand_topic_name(topic, node.get_name(), node.get_namespace()):
         return own
-    return f'{node.resolve_topic_name("image")}/compressed'
+    return f'{node.resolve_topic_name(base)}/compressed'
 
 
 class ImageInput:
@@ -66,6 +70,7 @@ class ImageInput:
 
     Args:
         node: The node.
+        base: Topic of raw images, such as ``image``.
         transport: ``raw`` or ``compressed``.
         reliability: As in ``set_reliability``.
         callback: Gets every image.
@@ -74,6 +79,7 @@ class ImageInput:
     def __init__(
         self,
         node: Node,
+        base: str,
         transport: str,
         reliability: str,
         callback: Callable[[Image | CompressedImage], None],
@@ -83,11 +89,11 @@ class ImageInput:
         self._kind = CompressedImage if transport == 'compressed' else Image
         # The full name is remapped already, and once more would be once too often.
         self.topic = (
-            compressed_topic(node)
+            compressed_topic(node, base)
             if transport == 'compressed'
-            else node.resolve_topic_name('image')
+            else node.resolve_topic_name(base)
         )
-        self._relative = 'image' if transport == 'raw' else self.topic
+        self._relative = base if transport == 'raw' else self.topic
         self._lock = threading.RLock()
         self._subscription: Subscription | None = None
         self._followed = 0.0

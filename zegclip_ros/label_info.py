@@ -29,16 +29,20 @@ LABEL_INFO_QOS = QoSProfile(
 
 
 class LabelInfoPublisher:
-    """Publishes ``~/label_info`` the way ``CameraInfo`` goes beside an image.
+    """Publishes the names the way ``CameraInfo`` goes beside an image.
 
     Late subscribers get the last one. Without ``vision_msgs`` it does nothing.
+
+    Args:
+        node: The node.
+        topic: Where they go.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, topic: str) -> None:
         self._node = node
         self._publisher = None
         if LabelInfo is not None:
-            self._publisher = node.create_publisher(LabelInfo, '~/label_info', LABEL_INFO_QOS)
+            self._publisher = node.create_publisher(LabelInfo, topic, LABEL_INFO_QOS)
 
     def publish(self, vocabulary: Vocabulary, threshold: float, header: Header) -> None:
         """Publish the classes.

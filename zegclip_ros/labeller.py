@@ -13,7 +13,8 @@
 # limitations under the License.
 """The work on frames and words, between the threads that do it and the topics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 import time
 from typing import Any, Protocol, TYPE_CHECKING
@@ -23,21 +24,22 @@ import numpy.typing as npt
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import DeviceMemoryError, ImageError
+from zegclip_core.image_encodings import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import packed_rgb
-from zegclip_ros.frame_statistics import Statistics
-from zegclip_ros.outputs import LabelledFrame, Outputs
+from zegclip_ros.outputs import LabelledFrame
 from zegclip_ros.vocabulary_state import Stamp, VocabularyState, Words
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import EncodedVocabulary
+    from zegclip_ros.channel import Channel
 
 
 class SegmenterLike(Protocol):
     """The part of ``zegclip_core.segmenter.Segmenter`` that the node uses.
 
-    ``encode`` is called from one thread while ``segment`` runs in another.
+    ``encode`` is called from one thread while the others run in another.
     """
 
     device: Any
@@ -54,6 +56,11 @@ class SegmenterLike(Protocol):
     ) -> Segmentation:
         """Label an RGB image, uint8 ``(H, W, 3)``."""
 
+    def segment_batch(
+        self, images: Sequence[npt.NDArray[np.uint8]], vocabulary: 'EncodedVocabulary'
+    ) -> list[Segmentation]:
+        """Label RGB images of one size at once."""
+
     def release_memory(self) -> None:
         """Give memory that is not in use back to the device."""
 
@@ -67,8 +74,8 @@ class SegmenterLike(Protocol):
 class LabellerListener(Protocol):
     """What is told about the labeller's work; every method is called from a worker's thread."""
 
-    def words_changed(self, words: Words, header: Header | None) -> None:
-        """Take note of new words, and of the header of the first frame labelled with them."""
+    def words_changed(self, words: Words, header: Header | None, camera: str) -> None:
+        """Take note of new words, or of the header of a camera's first frame with them."""
 
     def words_given_up(self, error: Exception) -> None:
         """Take note that words cannot be encoded."""
@@ -79,6 +86,9 @@ class LabellerListener(Protocol):
     def memory_ran_out(self, error: DeviceMemoryError) -> None:
         """Take note that a frame was lost because the device has too little memory."""
 
+    def frame_failed(self, error: Exception) -> None:
+        """Take note of an error that no input explains."""
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -86,6 +96,35 @@ class Arrival:
 
     message: Image | CompressedImage
     time: float = field(default_factory=time.perf_counter)
+
+
+Batch = Mapping[str, Arrival]
+"""The newest image of each camera that has one."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image that can be labelled.
+
+    Attributes:
+        camera: Where it is from, ``''`` for the only camera.
+        arrival: Its message.
+        rgb: Its pixels, RGB uint8 ``(H, W, 3)``.
+        seconds: Time that they took to convert.
+    """
+
+    camera: str
+    arrival: Arrival
+    rgb: RgbImage
+    seconds: float
+
+
+def by_size(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Return the frames in groups of one size, those of the first one first."""
+    groups: dict[tuple[int, ...], list[Frame]] = {}
+    for frame in frames:
+        groups.setdefault(frame.rgb.shape, []).append(frame)
+    return list(groups.values())
 
 
 class Labeller:
@@ -96,8 +135,7 @@ class Labeller:
     Args:
         load: Returns a segmenter.
         state: The words.
-        outputs: Where labels go.
-        statistics: The figures.
+        channels: The cameras by name, ``''`` for the only one.
         listener: Who is told.
     """
 
@@ -105,14 +143,12 @@ class Labeller:
         self,
         load: Callable[[], SegmenterLike],
         state: VocabularyState,
-        outputs: Outputs,
-        statistics: Statistics,
+        channels: 'Mapping[str, Channel]',
         listener: LabellerListener,
     ) -> None:
         self._load = load
         self._state = state
-        self._outputs = outputs
-        self._statistics = statistics
+        self._channels = channels
         self._listener = listener
         self._segmenter: SegmenterLike | None = None
         self._current: tuple[Words, EncodedVocabulary] | None = None
@@ -152,44 +188,88 @@ class Labeller:
             return
         self._state.activate(words)
         self._current = words, encoded
-        self._listener.words_changed(words, None)
+        self._listener.words_changed(words, None, '')
 
-    def label(self, arrival: Arrival) -> None:
-        """Label a frame and publish what somebody listens to."""
-        try:
-            self._label(arrival)
-        except ImageError as error:
-            self._statistics.dropped('bad image')
-            self._listener.image_rejected(error)
-        except DeviceMemoryError as error:
-            self._statistics.dropped('out of memory')
-            self._listener.memory_ran_out(error)
+    def label(self, batch: Batch) -> None:
+        """Label the frames of a moment and publish what somebody listens to."""
+        segmenter, current = self._segmenter, self._current
+        if segmenter is None or current is None:
+            self._drop('no words', *batch)
+            return
+        frames = [self._frame(camera, arrival) for camera, arrival in batch.items()]
+        for group in by_size([frame for frame in frames if frame is not None]):
+            with self._losing(*(frame.camera for frame in group)):
+                self._label(group, segmenter, *current)
 
-    def _label(self, arrival: Arrival) -> None:
+    def _frame(self, camera: str, arrival: Arrival) -> Frame | None:
+        """Return the pixels of an image; ``None`` if they are of no use."""
         began = time.perf_counter()
-        if self._segmenter is None or self._current is None:
-            self._statistics.dropped('no words')
-            return
-        if not self._outputs.any_wanted():
-            self._statistics.dropped('nobody listens')
-            return
-        words, encoded = self._current
-        rgb = packed_rgb(arrival.message)
-        prepared = time.perf_counter()
-        segmentation = self._segmenter.segment(rgb, encoded)
-        found = time.perf_counter()
-        header = arrival.message.header
-        if self._state.labelled(words, Stamp(header.stamp.sec, header.stamp.nanosec)):
-            self._listener.words_changed(words, header)
-        look = self._outputs.look
-        frame = LabelledFrame(rgb, header, segmentation, words.topics, look)
-        rendering, publishing = self._outputs.publish(frame)
-        self._statistics.labelled(
+        if not self._channels[camera].outputs.any_wanted():
+            self._drop('nobody listens', camera)
+            return None
+        with self._losing(camera):
+            rgb = packed_rgb(arrival.message)
+            return Frame(camera, arrival, rgb, time.perf_counter() - began)
+        return None
+
+    def _label(
+        self,
+        frames: Sequence[Frame],
+        segmenter: SegmenterLike,
+        words: Words,
+        encoded: 'EncodedVocabulary',
+    ) -> None:
+        """Label frames of one size in one run of the model."""
+        began = time.perf_counter()
+        images = [frame.rgb for frame in frames]
+        if len(images) == 1:
+            found = [segmenter.segment(images[0], encoded)]
+        else:
+            found = segmenter.segment_batch(images, encoded)
+        seconds = time.perf_counter() - began
+        for frame, segmentation in zip(frames, found, strict=True):
+            with self._losing(frame.camera):
+                self._publish(frame, segmentation, words, seconds)
+
+    def _publish(
+        self, frame: Frame, segmentation: Segmentation, words: Words, seconds: float
+    ) -> None:
+        """Publish what was found in a frame in so many seconds."""
+        began = time.perf_counter()
+        header, channel = frame.arrival.message.header, self._channels[frame.camera]
+        stamp = Stamp(header.stamp.sec, header.stamp.nanosec)
+        if self._state.labelled(words, stamp, frame.camera):
+            self._listener.words_changed(words, header, frame.camera)
+        outputs = channel.outputs
+        topics = words.topics[frame.camera]
+        shown = LabelledFrame(frame.rgb, header, segmentation, topics, outputs.look)
+        rendering, publishing = outputs.publish(shown)
+        channel.monitor.statistics.labelled(
             {
-                'wait': began - arrival.time,
-                'pre-process': prepared - began,
-                'model': found - prepared,
+                # Also for the frames of other cameras.
+                'wait': began - frame.arrival.time - frame.seconds - seconds,
+                'pre-process': frame.seconds,
+                'model': seconds,
                 'post-process': rendering,
                 'publish': publishing,
             }
         )
+
+    @contextmanager
+    def _losing(self, *cameras: str) -> Iterator[None]:
+        """Count the frames of cameras as lost if the work on them fails, and tell why."""
+        try:
+            yield
+        except ImageError as error:
+            self._drop('bad image', *cameras)
+            self._listener.image_rejected(error)
+        except DeviceMemoryError as error:
+            self._drop('out of memory', *cameras)
+            self._listener.memory_ran_out(error)
+        except Exception as error:
+            self._drop('fault', *cameras)
+            self._listener.frame_failed(error)
+
+    def _drop(self, reason: str, *cameras: str) -> None:
+        for camera in cameras:
+            self._channels[camera].monitor.statistics.dropped(reason)

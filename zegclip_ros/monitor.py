@@ -13,7 +13,8 @@
 # limitations under the License.
 """What the node remembers of its work, to tell how it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 import time
 
 from zegclip_ros.diagnostics import Health
@@ -25,23 +26,24 @@ from zegclip_ros.rejections import shortened
 from zegclip_ros.vocabulary_state import VocabularyState
 
 
-class Monitor:
-    """Takes note of what happens; every method may be called from any thread.
+class CameraMonitor:
+    """Takes note of one camera's frames; every method may be called from any thread.
 
     Attributes:
-        statistics: Counts and times of the frames.
+        statistics: Counts and times of its frames.
 
     Args:
+        statistics: As the attribute.
         clock: Seconds that only grow.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, statistics: Statistics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
-        self.statistics = Statistics(clock)
+        self.statistics = statistics
         self._last_image: float | None = None
         self._wanted_since: float | None = None
-        self._memory_fault: float | None = None
-        self._last_error = ''
 
     def restart(self) -> None:
         """Begin to judge rates and silence anew."""
@@ -60,6 +62,47 @@ class Monitor:
         elif self._wanted_since is None:
             self._wanted_since = self._clock()
 
+    def working_seconds(self) -> float:
+        """Return for how long frames were wanted without a break."""
+        return 0.0 if self._wanted_since is None else self._clock() - self._wanted_since
+
+    def silence(self, camera: ImageInput | None) -> float | None:
+        """Return for how long no image came although there is a subscription."""
+        subscribed = None if camera is None else camera.subscribed_seconds
+        if subscribed is None or self._last_image is None:
+            return subscribed
+        return min(subscribed, self._clock() - self._last_image)
+
+
+class Monitor:
+    """Takes note of what happens; every method may be called from any thread.
+
+    Attributes:
+        statistics: Counts and times of the frames of all cameras.
+
+    Args:
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.statistics = Statistics(clock)
+        self._cameras = {'': CameraMonitor(self.statistics, clock)}
+        self._memory_fault: float | None = None
+        self._last_error = ''
+
+    def camera(self, name: str) -> CameraMonitor:
+        """Return what is noted of a camera; ``''`` is the only one."""
+        if name not in self._cameras:
+            own = Statistics(self._clock, total=self.statistics)
+            self._cameras[name] = CameraMonitor(own, self._clock)
+        return self._cameras[name]
+
+    def restart(self) -> None:
+        """Begin to judge rates and silence anew."""
+        for camera in self._cameras.values():
+            camera.restart()
+
     def note(self, error: str) -> None:
         """Note what went wrong."""
         self._last_error = shortened(error)
@@ -74,7 +117,7 @@ class Monitor:
         state: str,
         fault: str | None,
         words: VocabularyState,
-        camera: ImageInput | None,
+        inputs: Mapping[str, ImageInput],
         segmenter: SegmenterLike | None,
         parameters: NodeParameters,
     ) -> Health:
@@ -84,35 +127,41 @@ class Monitor:
             state: Label of its lifecycle state.
             fault: What keeps it from working, if something does.
             words: Its vocabulary.
-            camera: Its camera, once it is configured.
+            inputs: Its cameras by name, once it is configured.
             segmenter: Its model, once it is loaded.
             parameters: The present values.
         """
-        active = words.active
-        return Health(
+        active, lost = words.active, self._memory_fault
+        whole = Health(
             state=state,
             model=parameters.model,
             device=parameters.device if segmenter is None else str(segmenter.device),
             version=0 if active is None else active.version,
             classes=0 if active is None else len(active.vocabulary),
             figures=self.statistics.snapshot(),
-            silent_seconds=self._silence(camera),
-            topic='' if camera is None else camera.topic,
-            working_seconds=self._seconds_since(self._wanted_since) or 0.0,
+            silent_seconds=None,
+            topic='',
+            working_seconds=0.0,
             min_rate=parameters.min_rate,
             refusal=words.error,
             fault=fault,
-            memory_fault_seconds=self._seconds_since(self._memory_fault),
+            memory_fault_seconds=None if lost is None else self._clock() - lost,
             memory_bytes=None if segmenter is None else segmenter.memory_bytes(),
             last_error=self._last_error,
         )
+        if '' in inputs:
+            return self._with_camera(whole, '', inputs[''])
+        return replace(
+            whole, cameras={name: self._with_camera(whole, name, inputs[name]) for name in inputs}
+        )
 
-    def _silence(self, camera: ImageInput | None) -> float | None:
-        """Return for how long no image came although there is a subscription."""
-        subscribed = None if camera is None else camera.subscribed_seconds
-        if subscribed is None or self._last_image is None:
-            return subscribed
-        return min(subscribed, self._clock() - self._last_image)
-
-    def _seconds_since(self, moment: float | None) -> float | None:
-        return None if moment is None else self._clock() - moment
+    def _with_camera(self, whole: Health, name: str, camera: ImageInput) -> Health:
+        """Return how the node is as far as one camera shows it."""
+        monitor = self.camera(name)
+        return replace(
+            whole,
+            figures=monitor.statistics.snapshot(),
+            silent_seconds=monitor.silence(camera),
+            topic=camera.topic,
+            working_seconds=monitor.working_seconds(),
+        )

@@ -175,14 +175,21 @@ class Outputs:
     Attributes:
         look: How overlays look.
         masks: Publishers of the masks.
+
+    Args:
+        node: The node.
+        look: As the attribute.
+        topic_of: Returns the name that a topic has for the camera.
     """
 
-    def __init__(self, node: Node, look: Look) -> None:
+    def __init__(self, node: Node, look: Look, topic_of: Callable[[str], str]) -> None:
         self.look = look
         self.masks = MaskPublishers(node)
         self._node = node
         self._publishers: dict[str, Publisher] = {
-            topic: node.create_publisher(kind, topic, OUTPUT_QOS, event_callbacks=_NO_EVENTS)
+            topic: node.create_publisher(
+                kind, topic_of(topic), OUTPUT_QOS, event_callbacks=_NO_EVENTS
+            )
             for topic, (kind, _) in RENDERERS.items()
         }
 

@@ -23,7 +23,19 @@ from zegclip_core.backends.choice import BACKENDS
 from zegclip_core.colors import PALETTE_NAMES
 from zegclip_core.segmentation import NARROW
 from zegclip_core.vocabulary import MAX_CLASSES, Vocabulary
+from zegclip_ros.camera_names import check_cameras, MAX_CAMERAS
 from zegclip_ros.declaration import Declaration, declare
+
+
+def given(values: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the words of a list; ROS has no empty list of strings, but for one of ''."""
+    return tuple(value.strip() for value in values or () if value.strip())
+
+
+def camera_names(values: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of the cameras, ``''`` for the only one."""
+    return given(values) or ('',)
+
 
 DECLARATIONS = (
     Declaration(
@@ -97,6 +109,15 @@ DECLARATIONS = (
         'class_names.',
     ),
     Declaration(
+        'cameras',
+        [''],
+        'Names of several cameras, labelled together: NAME/image in place of image, and so on. '
+        'Empty: one camera.',
+        f'at most {MAX_CAMERAS} distinct names',
+        change='unconfigured',
+        check=lambda names: check_cameras(given(names), 'the parameter cameras'),
+    ),
+    Declaration(
         'image_transport',
         'raw',
         'What the camera sends: raw on image, or compressed on image/compressed.',
@@ -168,6 +189,7 @@ class NodeParameters:
     threads: int
     class_names: Sequence[str] | None
     vocabulary_file: str
+    cameras: Sequence[str] | None
     image_transport: str
     image_reliability: str
     lazy: bool
@@ -192,6 +214,11 @@ class NodeParameters:
         """Return the present values of a node's parameters."""
         return cls(**{name: value_of(node, name) for name in BY_NAME})
 
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """The names of the cameras, ``''`` for the only one."""
+        return camera_names(self.cameras)
+
     def vocabulary(self) -> Vocabulary | None:
         """Return the words to begin with, ``None`` if there are none yet.
 
@@ -200,7 +227,7 @@ class NodeParameters:
         """
         if self.vocabulary_file:
             return Vocabulary.from_file(self.vocabulary_file)
-        names = [name for name in self.class_names or () if name.strip()]
+        names = given(self.class_names)
         return Vocabulary.from_names(names) if names else None
 
 

@@ -11,41 +11,41 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the segmentation node has from configure to cleanup: camera, model, threads, outputs."""
+"""What the segmentation node has from configure to cleanup: cameras, model, threads, outputs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 import time
 from typing import Protocol
 
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from zegclip_ros.frame_statistics import Statistics
+from zegclip_ros.channel import Channel
 from zegclip_ros.image_input import ImageInput
-from zegclip_ros.label_info import LabelInfoPublisher
-from zegclip_ros.labeller import Arrival, Labeller, LabellerListener, SegmenterLike
-from zegclip_ros.outputs import Look, Outputs
+from zegclip_ros.labeller import Arrival, Batch, Labeller, LabellerListener, SegmenterLike
+from zegclip_ros.monitor import Monitor
+from zegclip_ros.outputs import Look
 from zegclip_ros.parameters import NodeParameters
-from zegclip_ros.vocabulary_state import VocabularyState, Words
+from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState, Words
 from zegclip_ros.worker import Worker, WorkerStoppedError
 
 Wait = Callable[[Future], None]
 """Waits for a future, as long as the caller has patience, and raises its error."""
+OnImage = Callable[[str, Image | CompressedImage], None]
+"""Gets the name of a camera and its image."""
 
 
 class PipelineListener(LabellerListener, Protocol):
     """What is told about the pipeline's work, from the threads of the workers."""
-
-    def frame_failed(self, error: Exception) -> None:
-        """Take note of an error that no input explains."""
 
     def worker_died(self, error: BaseException) -> None:
         """Take note that a thread has ended by an error."""
 
 
 class Pipeline:
-    """The way of a frame from the camera to the outputs, with a thread for frames, one for words.
+    """The way of frames from cameras to outputs, with a thread for frames, one for words.
 
     Args:
         node: The node whose topics these are.
@@ -53,7 +53,7 @@ class Pipeline:
         load: Loads the model.
         state: The words.
         look: How overlays look.
-        statistics: The figures.
+        monitor: The figures.
         listener: Who is told.
         on_image: Gets every image.
     """
@@ -65,21 +65,23 @@ class Pipeline:
         load: Callable[[NodeParameters], SegmenterLike],
         state: VocabularyState,
         look: Look,
-        statistics: Statistics,
+        monitor: Monitor,
         listener: PipelineListener,
-        on_image: Callable[[Image | CompressedImage], None],
+        on_image: OnImage,
     ) -> None:
         self._state = state
-        self._outputs = Outputs(node, look)
-        self._label_info = LabelInfoPublisher(node)
-        self.camera = ImageInput(
-            node, parameters.image_transport, parameters.image_reliability, on_image
-        )
-        self._labeller = Labeller(
-            lambda: load(parameters), state, self._outputs, statistics, listener
-        )
+        self._channels = {
+            name: Channel(
+                node, name, parameters, look, monitor.camera(name), partial(on_image, name)
+            )
+            for name in parameters.camera_names
+        }
+        self._labeller = Labeller(lambda: load(parameters), state, self._channels, listener)
         faults = (listener.frame_failed, listener.worker_died)
-        self._frames: Worker[Arrival] = Worker('frame_worker', self._labeller.label, *faults)
+        # Of each camera the newest frame waits; they are labelled together.
+        self._frames: Worker[Batch] = Worker(
+            'frame_worker', self._labeller.label, *faults, lambda waiting, new: {**waiting, **new}
+        )
         self._words: Worker[bool] = Worker('word_worker', self._labeller.encode_pending, *faults)
 
     @property
@@ -87,9 +89,15 @@ class Pipeline:
         """The model, once it is loaded."""
         return self._labeller.segmenter
 
+    @property
+    def cameras(self) -> Mapping[str, ImageInput]:
+        """What is subscribed to, by the names of the cameras; ``''`` is the only one."""
+        return {name: channel.input for name, channel in self._channels.items()}
+
     def load(self, wait: Wait) -> None:
         """Load the model, run it once, and encode the words that wait."""
-        self.provide_masks(sorted(self._state.topics_in_use()))
+        for name, channel in self._channels.items():
+            channel.outputs.masks.provide(sorted(self._state.topics_in_use(name)))
         wait(self._frames.run(self._labeller.load))
         wait(self._words.run(self._labeller.encode_pending))
         self._words.resume()
@@ -119,9 +127,8 @@ class Pipeline:
 
     def close(self) -> None:
         """Destroy all topics; the threads have to be at rest."""
-        self.camera.close()
-        self._outputs.close()
-        self._label_info.close()
+        for channel in self._channels.values():
+            channel.close()
 
     def stop_threads(self, timeout: float) -> bool:
         """End the threads; return whether both ended in time, in seconds."""
@@ -129,31 +136,36 @@ class Pipeline:
         words = self._words.stop(timeout)
         return self._frames.stop(max(0.0, end - time.monotonic())) and words
 
-    def submit(self, message: Image | CompressedImage) -> bool:
+    def submit(self, camera: str, message: Image | CompressedImage) -> bool:
         """Hand over a frame; return whether it takes the place of one that waited."""
-        arrival = Arrival(message)
-        dropped = self._frames.submit(arrival)
-        return dropped is not None and dropped is not arrival
+        batch = {camera: Arrival(message)}
+        waited = self._frames.submit(batch)
+        return waited is not None and waited is not batch and camera in waited
 
     def encode_words(self) -> None:
         """Have the words that wait taken over soon."""
         self._words.submit(True)
 
-    def provide_masks(self, topics: Sequence[str]) -> None:
-        """Make the mask topics that are missing; full names."""
-        self._outputs.masks.provide(topics)
+    def provide_masks(self, topics: MaskTopics) -> None:
+        """Make the mask topics that are missing."""
+        for name, channel in self._channels.items():
+            channel.outputs.masks.provide([topic for topic in topics[name] if topic is not None])
 
     def close_unused_masks(self) -> None:
         """Destroy the mask topics of words that left."""
-        self._outputs.masks.close_others(self._state.topics_in_use())
+        for name, channel in self._channels.items():
+            channel.outputs.masks.close_others(self._state.topics_in_use(name))
 
-    def publish_names(self, words: Words, header: Header) -> None:
-        """Publish the class names beside the images."""
-        if self.segmenter is not None:
-            self._label_info.publish(words.vocabulary, self.segmenter.threshold, header)
+    def publish_names(self, words: Words, header: Header, camera: str) -> None:
+        """Publish the class names beside the images of a camera; ``''`` is all of them."""
+        if self.segmenter is None:
+            return
+        for name, channel in self._channels.items():
+            if camera in {'', name}:
+                threshold = self.segmenter.threshold
+                channel.label_info.publish(words.vocabulary, threshold, header)
 
-    def update_camera(self, *, active: bool, lazy: bool) -> bool:
-        """Subscribe to the camera while frames are of use; return whether somebody listens."""
-        listened = self._outputs.any_wanted()
-        self.camera.update(wanted=active and (listened or not lazy))
-        return active and listened
+    def update_cameras(self, *, active: bool, lazy: bool) -> None:
+        """Subscribe to each camera while its frames are of use."""
+        for channel in self._channels.values():
+            channel.update(active=active, lazy=lazy)

@@ -31,17 +31,18 @@ from zegclip_core.errors import DeviceMemoryError, ImageError, VocabularyError
 from zegclip_core.threads import wait_without_spinning
 from zegclip_core.topic_names import topic_tokens
 from zegclip_core.vocabulary import Vocabulary
+from zegclip_ros.channel import topic_of
 from zegclip_ros.conversions import check_frame
 from zegclip_ros.diagnostics import DiagnosticsPublisher, INTERVAL
 from zegclip_ros.labeller import SegmenterLike
 from zegclip_ros.managed_node import ManagedNode
 from zegclip_ros.monitor import Monitor
 from zegclip_ros.outputs import Look
-from zegclip_ros.parameters import BY_NAME, NodeParameters, value_of
+from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters, value_of
 from zegclip_ros.pipeline import Pipeline
 from zegclip_ros.rejections import RejectionLog
 from zegclip_ros.runtime import leave, RosLogHandler, run_node, STOP_TIMEOUT
-from zegclip_ros.vocabulary_state import VocabularyState, Words
+from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState, Words
 
 FRAME_TIMEOUT = 10.0
 """Seconds that the frame in work gets when the node is deactivated."""
@@ -157,7 +158,7 @@ class SegmentationNode(ManagedNode):
             self._load,
             self._state,
             self._look,
-            self._monitor.statistics,
+            self._monitor,
             self,
             self._on_image,
         )
@@ -215,16 +216,32 @@ class SegmentationNode(ManagedNode):
         Raises:
             VocabularyError: If two classes have one topic name.
         """
-        tokens = topic_tokens(vocabulary.names)
-        most = int(self._value('max_mask_topics'))
-        names = [self.resolve_topic_name(f'~/masks/{token}') for token in tokens[:most]]
+        topics = self._mask_topics(vocabulary)
         if self._pipeline is not None:
-            self._pipeline.provide_masks(names)
+            self._pipeline.provide_masks(topics)
         painted = vocabulary.painted(self._value('overlay_palette'))
         self._asked = vocabulary
-        self._state.request(painted, (*names, *[None] * (len(tokens) - len(names))))
+        self._state.request(painted, topics)
         if self._pipeline is not None:
             self._pipeline.encode_words()
+
+    def _mask_topics(self, vocabulary: Vocabulary) -> MaskTopics:
+        """Return where the masks of each camera go.
+
+        Raises:
+            VocabularyError: If two classes have one topic name.
+        """
+        tokens = topic_tokens(vocabulary.names)
+        most = int(self._value('max_mask_topics'))
+        return {
+            camera: [
+                self.resolve_topic_name(topic_of(camera, f'~/masks/{token}'))
+                if place < most
+                else None
+                for place, token in enumerate(tokens)
+            ]
+            for camera in camera_names(self._value('cameras'))
+        }
 
     def _on_vocabulary(self, message: String) -> None:
         """Take over the words of a message or say why not."""
@@ -237,11 +254,11 @@ class SegmentationNode(ManagedNode):
         self._state.refuse(text, error)
         self._reject('vocabulary', error)
 
-    def words_changed(self, words: Words, header: Header | None) -> None:
+    def words_changed(self, words: Words, header: Header | None, camera: str) -> None:
         """Publish the class names, and have the publishers of masks that left closed."""
         if self._pipeline is not None:
             shown = header or Header(stamp=self.get_clock().now().to_msg())
-            self._pipeline.publish_names(words, shown)
+            self._pipeline.publish_names(words, shown, camera)
         if header is None:
             self._retire.trigger()
 
@@ -256,17 +273,18 @@ class SegmentationNode(ManagedNode):
 
     # Frames
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
         """Hand a frame to the worker; a damaged one does not take the place of a good one."""
-        self._monitor.arrived()
+        monitor = self._monitor.camera(camera)
+        monitor.arrived()
         try:
             check_frame(message)
         except ImageError as error:
-            self._monitor.statistics.dropped('bad image')
+            monitor.statistics.dropped('bad image')
             self.image_rejected(error)
             return
-        if self._pipeline is not None and self._pipeline.submit(message):
-            self._monitor.statistics.dropped('newer frame')
+        if self._pipeline is not None and self._pipeline.submit(camera, message):
+            monitor.statistics.dropped('newer frame')
 
     def image_rejected(self, error: ImageError) -> None:
         """Log once in a while that an image cannot be used."""
@@ -280,7 +298,6 @@ class SegmentationNode(ManagedNode):
     def frame_failed(self, error: Exception) -> None:
         """Log once in a while that a frame came to nothing, unless it is because of the end."""
         if self.context.ok() and not self.ended.is_set():
-            self._monitor.statistics.dropped('fault')
             self._reject('frame', RuntimeError(f'{type(error).__name__}: {error}'))
             self.get_logger().debug(''.join(traceback.format_exception(error)))
 
@@ -328,7 +345,7 @@ class SegmentationNode(ManagedNode):
         for parameter in parameters:
             if parameter.name == 'class_names':
                 self._use(Vocabulary.from_names(parameter.value))
-            elif parameter.name in {'overlay_palette', 'max_mask_topics'}:
+            elif parameter.name in {'overlay_palette', 'max_mask_topics', 'cameras'}:
                 if self._asked is not None:
                     self._use(self._asked)
             elif parameter.name == 'overlay_alpha':
@@ -336,16 +353,16 @@ class SegmentationNode(ManagedNode):
             elif parameter.name == 'jpeg_quality':
                 self._look.jpeg_quality = parameter.value
             elif parameter.name == 'image_reliability' and self._pipeline is not None:
-                self._pipeline.camera.set_reliability(parameter.value)
+                for camera in self._pipeline.cameras.values():
+                    camera.set_reliability(parameter.value)
 
     # Once in a while
 
     def _keep_house(self) -> None:
-        """Subscribe to the camera while frames are of use."""
+        """Subscribe to cameras while frames are of use."""
         if self._pipeline is not None:
             active = self.state == 'active'
-            busy = self._pipeline.update_camera(active=active, lazy=self._value('lazy'))
-            self._monitor.wanted(busy)
+            self._pipeline.update_cameras(active=active, lazy=self._value('lazy'))
 
     def _publish_diagnostics(self) -> None:
         """Say how the node is."""
@@ -354,7 +371,7 @@ class SegmentationNode(ManagedNode):
             state=self.state,
             fault=self.fault,
             words=self._state,
-            camera=None if pipeline is None else pipeline.camera,
+            inputs={} if pipeline is None else pipeline.cameras,
             segmenter=None if pipeline is None else pipeline.segmenter,
             parameters=NodeParameters.read(self),
         )

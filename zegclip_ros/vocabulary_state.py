@@ -13,15 +13,19 @@
 # limitations under the License.
 """Which words are looked for, which were asked for, and what became of the last request."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 import json
 import threading
-from typing import Any
+from typing import Any, TypeAlias
 
 from zegclip_core.announcement import announcement
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.rejections import shortened
+
+MaskTopics: TypeAlias = Mapping[str, Sequence[str | None]]
+"""By camera (``''`` for the only one), the full name of the mask topic of each class, in the order
+of the ids; ``None`` for a class that has none."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,12 @@ class Words:
     Attributes:
         version: Its number; requests count from 1.
         vocabulary: The classes.
-        topics: Full name of the mask topic of each class, in the order of the ids; ``None`` for
-            a class that has none.
+        topics: Where their masks go.
     """
 
     version: int
     vocabulary: Vocabulary
-    topics: tuple[str | None, ...]
+    topics: MaskTopics
 
 
 @dataclass(frozen=True, order=True)
@@ -66,8 +69,8 @@ class VocabularyState:
         self._active: Words | None = None
         self._pending: Words | None = None
         self._taken: Words | None = None
-        self._first: Stamp | None = None
-        self._last: Stamp | None = None
+        self._first: dict[str, Stamp] = {}
+        self._last: dict[str, Stamp] = {}
         self._error: str | None = None
         self._refused: str | None = None
 
@@ -87,7 +90,7 @@ class VocabularyState:
         """Why the last request was refused; ``None`` if it was not."""
         return self._error
 
-    def request(self, vocabulary: Vocabulary, topics: tuple[str | None, ...]) -> Words:
+    def request(self, vocabulary: Vocabulary, topics: MaskTopics) -> Words:
         """Accept words and keep them until they are taken; earlier ones that wait are dropped."""
         with self._lock:
             self._requested += 1
@@ -119,21 +122,23 @@ class VocabularyState:
         """Note that frames are labelled with these words from now on."""
         with self._lock:
             self._active, self._taken = words, None
-            self._first = self._last = None
+            self._forget_frames()
             self.announce()
 
     def retire(self) -> None:
         """Note that no frame is labelled any more; the newest words wait for the next model."""
         with self._lock:
             self._pending = self.newest
-            self._active = self._taken = self._first = self._last = None
+            self._active = self._taken = None
+            self._forget_frames()
             self.announce()
 
-    def labelled(self, words: Words, stamp: Stamp) -> bool:
+    def labelled(self, words: Words, stamp: Stamp, camera: str = '') -> bool:
         """Note that a frame is about to be published.
 
         The first one of its words is announced, and one that is older than the one before, since
-        frames of a clock that was set back cannot be told from earlier ones otherwise.
+        frames of a clock that was set back cannot be told from earlier ones otherwise. Each camera
+        has its own first one: their stamps do not come in order.
 
         Returns:
             Whether it was announced.
@@ -141,18 +146,19 @@ class VocabularyState:
         with self._lock:
             if words is not self._active:
                 return False  # Finished with the words that were there when it began.
-            known = self._last is not None and stamp >= self._last
-            self._last = stamp
+            last = self._last.get(camera)
+            known = last is not None and stamp >= last
+            self._last[camera] = stamp
             if not known:
-                self._first = stamp
+                self._first[camera] = stamp
                 self.announce()
             return not known
 
-    def topics_in_use(self) -> set[str]:
-        """Return the mask topics of the words that are active, taken or wait."""
+    def topics_in_use(self, camera: str = '') -> set[str]:
+        """Return a camera's mask topics of the words that are active, taken or wait."""
         with self._lock:
-            used = (self._active, self._taken, self._pending)
-            topics = {topic for words in used if words is not None for topic in words.topics}
+            used = [words for words in (self._active, self._taken, self._pending) if words]
+            topics = {topic for words in used for topic in words.topics.get(camera, ())}
             return {topic for topic in topics if topic is not None}
 
     def announce(self) -> None:
@@ -160,14 +166,34 @@ class VocabularyState:
         with self._lock:
             self._announce(json.dumps(self._as_dict(), ensure_ascii=False))
 
+    def _forget_frames(self) -> None:
+        self._first.clear()
+        self._last.clear()
+
     def _as_dict(self) -> dict[str, Any]:
-        first, active = self._first, self._active
-        return announcement(
-            None if active is None else active.vocabulary,
-            () if active is None else active.topics,
+        first, active = self._first.get(''), self._active
+        vocabulary = None if active is None else active.vocabulary
+        nowhere = [None] * len(vocabulary or ())
+        state = announcement(
+            vocabulary,
+            nowhere if active is None else active.topics.get('', nowhere),
             version=0 if active is None else active.version,
-            stamp=None if first is None else {'sec': first.sec, 'nanosec': first.nanosec},
+            stamp=None if first is None else asdict(first),
             requested=self._requested,
             error=self._error,
             refused=self._refused,
         )
+        if active is not None and '' not in active.topics:
+            self._tell_by_camera(state, active.topics)
+        return state
+
+    def _tell_by_camera(self, state: dict[str, Any], topics: MaskTopics) -> None:
+        """Have stamps and topics by camera in place of those of the only one."""
+        del state['stamp']
+        state['stamps'] = {
+            camera: asdict(self._first[camera]) if camera in self._first else None
+            for camera in topics
+        }
+        for entry in state['classes']:
+            del entry['topic']
+            entry['topics'] = {camera: names[entry['id']] for camera, names in topics.items()}

@@ -32,7 +32,8 @@ class Worker(Generic[Item]):
     """Runs a job on the newest item, and tasks between two items, in one thread of its own.
 
     ``submit`` and ``run`` return at once and may be called from any thread. An item that comes
-    while another waits replaces it. Until ``resume``, and from ``pause`` on, only tasks are run.
+    while another waits replaces it, unless ``merge`` makes one of both. Until ``resume``, and from
+    ``pause`` on, only tasks are run.
 
     Args:
         name: Name of the thread.
@@ -40,6 +41,7 @@ class Worker(Generic[Item]):
             goes on.
         failed: Takes note of such an error, in the thread.
         died: Takes note of an error that ends the thread, in the thread.
+        merge: Makes one item of the one that waits and the one that comes.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class Worker(Generic[Item]):
         process: Callable[[Item], object],
         failed: Callable[[Exception], object],
         died: Callable[[BaseException], object],
+        merge: Callable[[Item, Item], Item] = lambda waiting, new: new,
     ) -> None:
         self._process = process
         self._failed = failed
         self._died = died
+        self._merge = merge
         self._condition = threading.Condition()
         self._tasks: deque[Callable[[], None]] = deque()
         self._futures: set[Future] = set()
@@ -71,15 +75,16 @@ class Worker(Generic[Item]):
         """Hand over an item.
 
         Returns:
-            The item that will never be processed: the one that waited, or this one if the worker
-            is paused; ``None`` if there is none.
+            The item that will not be processed as it is: the one that waited, or this one if the
+            worker is paused; ``None`` if there is none.
         """
         with self._condition:
             if self._paused:
                 return item
-            dropped, self._item = self._item, item
+            waited = self._item
+            self._item = item if waited is None else self._merge(waited, item)
             self._condition.notify()
-            return dropped
+            return waited
 
     def run(self, task: Callable[[], Result]) -> 'Future[Result]':
         """Have a task run before the next item; return its result or error to come.

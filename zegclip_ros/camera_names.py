@@ -1,0 +1,45 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Names of several cameras, which become parts of topics."""
+
+from collections.abc import Sequence
+import re
+
+from zegclip_core.errors import ConfigError
+
+MAX_CAMERAS = 32
+
+
+def check_cameras(names: Sequence[str], what: str) -> None:
+    """Refuse names that cannot be parts of topics.
+
+    Args:
+        names: The names.
+        what: Where they come from, such as ``the parameter cameras``.
+
+    Raises:
+        ConfigError: If one is no name, one is there twice or there are too many.
+    """
+    given = repr(','.join(names)[:200])
+    if not all(re.fullmatch(r'[A-Za-z](_?[A-Za-z0-9])*_?', name) for name in names):
+        raise ConfigError(
+            f'Expected {what} to be names of letters, digits and single _ with a letter first, '
+            f'such as front,rear, but got {given}.'
+        )
+    if len(set(names)) < len(names):
+        raise ConfigError(f'Expected {what} to name each camera once, but got {given}.')
+    if len(names) > MAX_CAMERAS:
+        raise ConfigError(
+            f'Expected {what} to name at most {MAX_CAMERAS} cameras, but got {len(names)}.'
+        )

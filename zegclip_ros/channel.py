@@ -1,0 +1,81 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""One camera's way through the node: what is subscribed to, what is published, what is counted."""
+
+from collections.abc import Callable
+from functools import partial
+
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
+from zegclip_ros.image_input import ImageInput
+from zegclip_ros.label_info import LabelInfoPublisher
+from zegclip_ros.monitor import CameraMonitor
+from zegclip_ros.outputs import Look, Outputs
+from zegclip_ros.parameters import NodeParameters
+
+
+def topic_of(camera: str, topic: str) -> str:
+    """Return an output's topic, such as ``~/overlay``, for a camera; ``''`` is the only one."""
+    return topic.replace('~', f'~/{camera}', 1) if camera else topic
+
+
+class Channel:
+    """What the node has for one camera from configure to cleanup.
+
+    Attributes:
+        monitor: What is counted and timed.
+        input: What is subscribed to.
+        outputs: What is published.
+        label_info: The class names beside the images.
+
+    Args:
+        node: The node.
+        camera: Name of the camera, ``''`` for the only one.
+        parameters: What the node is configured with.
+        look: How overlays look.
+        monitor: As the attribute.
+        on_image: Gets every image.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        camera: str,
+        parameters: NodeParameters,
+        look: Look,
+        monitor: CameraMonitor,
+        on_image: Callable[[Image | CompressedImage], None],
+    ) -> None:
+        self.monitor = monitor
+        self.input = ImageInput(
+            node,
+            f'{camera}/image' if camera else 'image',
+            parameters.image_transport,
+            parameters.image_reliability,
+            on_image,
+        )
+        self.outputs = Outputs(node, look, partial(topic_of, camera))
+        self.label_info = LabelInfoPublisher(node, topic_of(camera, '~/label_info'))
+
+    def update(self, *, active: bool, lazy: bool) -> None:
+        """Subscribe while frames are of use."""
+        listened = self.outputs.any_wanted()
+        self.input.update(wanted=active and (listened or not lazy))
+        self.monitor.wanted(active and listened)
+
+    def close(self) -> None:
+        """Destroy all topics."""
+        self.input.close()
+        self.outputs.close()
+        self.label_info.close()
