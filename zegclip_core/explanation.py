@@ -133,7 +133,7 @@ class Explanation:
         kind = label_type(len(self.vocabulary))
         is_label = self.best >= self.thresholds[self.ranks[0]]
         ids = np.where(is_label, self.ranks[0], unlabelled_id(kind))
-        labels: LabelArray = np.asarray(ids, dtype=kind)
+        labels: LabelArray = ids.astype(np.uint8) if kind is np.uint8 else ids.astype(np.uint16)
         return Segmentation(labels, self.best, self.vocabulary)
 
     def contested(self, winner: int, loser: int) -> Mask:
