@@ -166,7 +166,8 @@ def test_all_options_reach_the_model(run: Run, tmp_path: Path) -> None:
     photo = half_red(tmp_path / 'photo.png')
     options = (
         '--model mine.safetensors --device cuda:1 --precision bf16 --short-side 518 '
-        '--threshold 0.25 --threads 3 --negatives wall,floor'
+        '--threshold 0.25 --threads 3 --negatives wall,floor '
+        '--templates plain --attention clip'
     )
     run('segment', photo, '--classes', 'a', '--out', tmp_path / 'out', *options.split())
     run('segment', photo, '--classes', 'a', '--out', tmp_path / 'out')
@@ -179,9 +180,12 @@ def test_all_options_reach_the_model(run: Run, tmp_path: Path) -> None:
             'short_side': 518,
             'threshold': 0.25,
             'negatives': ('wall', 'floor'),
+            'templates': 'plain',
+            'attention': 'clip',
         },
         {
-            **dict.fromkeys(('threads', 'short_side', 'threshold', 'negatives')),
+            **dict.fromkeys(('threads', 'short_side', 'threshold')),
+            **dict.fromkeys(('negatives', 'templates', 'attention')),
             **{'model': 'everyday-s', 'device': 'auto', 'precision': 'auto'},
         },
     ]

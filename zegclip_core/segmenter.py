@@ -38,6 +38,7 @@ from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
 from zegclip_core.negatives import clean_negatives
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.threads import use_threads
+from zegclip_core.training_free import Attention
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_core.working_size import working_size
 
@@ -164,12 +165,13 @@ class Segmenter:
         path: Path = 'lean',
         backend: str = 'auto',
         threads: int | None = None,
+        attention: Attention | None = None,
+        templates: str | Sequence[str] | None = None,
     ) -> 'Segmenter':
         """Load a model and put it on a device.
 
         Args:
-            model: Name of a bundled model, or path of a ``.safetensors``, ``.pth`` or exported
-                ``.onnx`` file.
+            model: Its name (``zegclip_core.model_names``).
             device: ``auto`` (CUDA if there is any), ``cpu``, ``cuda`` or ``cuda:N``; for an
                 exported model see ``load_exported``.
             precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; likewise.
@@ -181,24 +183,34 @@ class Segmenter:
             backend: ``torch``, ``onnxruntime`` for exported models, or ``auto``.
             threads: How many threads PyTorch computes with on a CPU, in the whole process;
                 ``None`` leaves it as it is.
+            attention: How CLIP without training attends; as in ``load_model``.
+            templates: What words are put into; see there.
 
         Raises:
             ModelError: If there is no such model, device or precision, or a setting is out of its
-                range.
+                range or not for this model.
             CheckpointError: If the model's file cannot be used.
             TowerError: If one of its frozen towers cannot be found.
+            ConfigError: If there are no such templates.
+            VocabularyError: If a negative word cannot be used.
         """
         use_threads(threads)
         loaded: LoadedModel | ExportedModel
         if pick_backend(backend, model) == 'onnxruntime':
-            check_fixed(short_side, mode, path)
+            check_fixed(
+                short_side=short_side,
+                mode=mode,
+                path=path,
+                attention=attention,
+                templates=templates,
+            )
             loaded = load_exported(model, device=device, precision=precision)
             # Where its tensors are; onnxruntime brings them to its own device.
             place, dtype = torch.device('cpu'), torch.float32
         else:
             place = pick_device(device)
             dtype = pick_precision(precision, place)
-            loaded = load_model(model)
+            loaded = load_model(model, attention=attention, templates=templates)
         return cls(
             loaded,
             device=place,
@@ -344,16 +356,19 @@ class Segmenter:
         )
 
 
-def check_fixed(short_side: int | None, mode: str, path: str) -> None:
+def check_fixed(**settings: object) -> None:
     """Refuse settings that an exported model cannot follow.
+
+    Args:
+        **settings: Those of ``Segmenter.load`` that are for other models, by name.
 
     Raises:
         ModelError: If one is given.
     """
-    if short_side is None and mode == 'whole' and path == 'lean':
-        return
-    raise ModelError(
-        'Expected an exported model to be used as it was exported, whole and at its own size '
-        f'(zegclip export --size), but got the short side {short_side}, the mode {mode} and the '
-        f'path {path}.'
-    )
+    usual = {'mode': 'whole', 'path': 'lean'}
+    for name, value in settings.items():
+        if value != usual.get(name):
+            raise ModelError(
+                'Expected an exported model to be used as it was exported, whole and at its own '
+                f'size (zegclip export --size), but got the {name.replace("_", " ")} {value}.'
+            )

@@ -19,6 +19,7 @@ import argparse
 from typing import Any, TYPE_CHECKING
 
 from zegclip_core.model_names import DEFAULT_MODEL, MODEL_HELP
+from zegclip_core.templates import template_names
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import Segmenter
@@ -57,6 +58,17 @@ def add_model_options(parser: argparse.ArgumentParser, *, threshold: bool = True
         help='words that compete and whose pixels stay unlabelled: "wall, floor", or none '
         "(default: the model's)",
     )
+    parser.add_argument(
+        '--templates',
+        choices=template_names(),
+        help="what words are put into; more take longer (default: the model's)",
+    )
+    parser.add_argument(
+        '--attention',
+        metavar='NAME',
+        help='how CLIP without training attends: naclip, key_key, sclip, maskclip or clip '
+        '(default: naclip)',
+    )
 
 
 def load_segmenter(args: argparse.Namespace, **further: Any) -> Segmenter:  # noqa: ANN401
@@ -79,6 +91,8 @@ def load_segmenter(args: argparse.Namespace, **further: Any) -> Segmenter:  # no
         short_side=args.short_side,
         threshold=getattr(args, 'threshold', None),
         negatives=args.negatives,
+        templates=args.templates,
+        attention=args.attention,
         **further,
     )
 

@@ -136,6 +136,8 @@ def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str
         '--short-side': str(args.short_side or "the model's"),
         '--threshold': "the model's" if args.threshold is None else str(args.threshold),
         '--negatives': _negatives(args.negatives),
+        '--templates': args.templates or "the model's",
+        '--attention': args.attention or "the model's",
     }
 
 
@@ -144,19 +146,34 @@ def _negatives(words: tuple[str, ...] | None) -> str:
     return "the model's" if words is None else ', '.join(words) or 'none'
 
 
-def _model_identity(name: str) -> str:
-    """Return a model's name and, so that another file of that name is noticed, its digest."""
-    import zegclip_core
+def _model_identity(text: str) -> str:
+    """Return a model's name with the digests of its files, so that other ones are noticed.
 
-    bundled = Path(zegclip_core.__file__).parent / 'models' / f'{name}.safetensors'
-    for path in (Path(name).expanduser(), bundled):
-        if path.is_file():
-            digest = hashlib.sha256()
-            with path.open('rb') as file:
-                while part := file.read(2**20):
-                    digest.update(part)
-            return f'{path.stem} ({digest.hexdigest()[:12]})'
-    return name
+    Raises:
+        ModelError: If it is no model's name.
+    """
+    from zegclip_core.model_names import parse_model
+
+    name, parts = parse_model(text), []
+    if name.file is not None:
+        parts.append(_file_identity(name.file))
+    if name.clip is not None:
+        path, tag = name.clip.path, name.clip.tag
+        weights = f'/{tag}' if path is None else f'@{_file_identity(Path(path))}'
+        parts.append(f'{name.clip.name}{weights}')
+    return '+'.join(parts)
+
+
+def _file_identity(path: Path) -> str:
+    """Return a file's name and digest; its path if there is none, which loading will tell."""
+    path = path.expanduser()
+    if not path.is_file():
+        return str(path)
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return f'{path.stem} ({digest.hexdigest()[:12]})'
 
 
 def _warn(text: str) -> None:

@@ -17,7 +17,6 @@ Reference: https://github.com/ZiqinZhou66/ZegCLIP (MIT), commit 9ba4bb5.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 import json
 from pathlib import Path
 
@@ -30,7 +29,6 @@ from zegclip_core.evaluation import evaluate, Evaluation
 from zegclip_core.loading import load_model
 from zegclip_core.recipes import find_recipe
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.text import TextEncoder
 from zegclip_core.training.config import load_config, TrainConfig
 
 
@@ -52,14 +50,13 @@ def row_segmenter(
         ZegCLIPError: If it cannot be loaded.
     """
     place = pick_device(device)
-    loaded = load_model(model)
-    encoder = TextEncoder(loaded.text_encoder.tower, row.templates)
     return Segmenter(
-        replace(loaded, text_encoder=encoder),
+        load_model(model, templates=row.templates),
         device=place,
         dtype=pick_precision(precision, place),
         mode='slide',
         threshold=0.0,
+        negatives=(),
     )
 
 
