@@ -319,6 +319,16 @@ def test_what_is_wrong_is_one_line(
     assert error.count('\n') == 1
 
 
+def test_the_photo_is_not_overwritten(
+    photo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    before = photo.read_bytes()
+    assert main(['explain', str(photo), '--classes', 'cat', '--out', 'photo.png']) == 2
+    assert "another file than the photo, but got 'photo.png'" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
 def test_a_file_that_is_no_picture_is_refused_before_the_model_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

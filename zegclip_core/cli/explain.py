@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 import sys
-from typing import Any, TYPE_CHECKING
+from typing import Any, cast, TYPE_CHECKING
 
 from zegclip_core.cli._model import add_model_options, load_segmenter
 from zegclip_core.cli._words import add_word_options, read_words
@@ -55,22 +55,37 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ZegCLIPError: If the picture, the words or the model cannot be used.
     """
-    from zegclip_core.cli._outputs import check_output, write_png
+    from zegclip_core.cli._outputs import write_png
     from zegclip_core.media import read_image
 
     vocabulary = read_words(args)
-    image = read_image(Path(args.photo).expanduser())
-    out = check_output('--out', args.out or f'{Path(args.photo).stem}_explained.png', '.png')
+    photo = Path(args.photo).expanduser()
+    image = read_image(photo)
+    out = _output(args.out or f'{photo.stem}_explained.png', photo)
     segmenter = load_segmenter(args, path='plain')
     from zegclip_core.explanation import explain
     from zegclip_core.explanation_sheet import explanation_sheet
 
     explanation = explain(segmenter, image, vocabulary)
     sys.stdout.write(_table(explanation))
-    if out is not None:
-        write_png(out, explanation_sheet(explanation))
-        sys.stdout.write(f'{out}\n')
+    write_png(out, explanation_sheet(explanation))
+    sys.stdout.write(f'{out}\n')
     return 0
+
+
+def _output(name: str, photo: Path) -> Path:
+    """Return where the sheet goes.
+
+    Raises:
+        ConfigError: If it is no PNG, cannot be written, or is the photo.
+    """
+    from zegclip_core.cli._outputs import check_output
+    from zegclip_core.errors import ConfigError
+
+    out = cast(Path, check_output('--out', name, '.png'))
+    if out.exists() and out.samefile(photo):
+        raise ConfigError(f'Expected --out to be another file than the photo, but got {name!r}.')
+    return out
 
 
 def _table(explanation: Explanation) -> str:
