@@ -165,7 +165,7 @@ def test_loading_does_not_move_the_random_numbers(local: Path) -> None:
 
 
 def test_segmenter_takes_the_name(local: Path) -> None:
-    segmenter = Segmenter.load(f'{NAME}@{local}', device='cpu', short_side=64, path='plain')
+    segmenter = Segmenter.load(f'{NAME}@{local}', device='cpu', short_side=64)
     image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
     found = segmenter.segment(image, Vocabulary.from_names(['cat', 'bus']))
     assert found.labels.shape == (70, 90)
