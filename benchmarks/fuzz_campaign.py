@@ -38,6 +38,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
+from zegclip_ros.segmentation_node import REQUESTED_ANEW
 
 GOOD_WORDS = ('person', 'cat', 'traffic light')
 FIRST_STAMP = 1_000_000_000
@@ -331,8 +332,8 @@ class Campaign:
     def _take_over(self, taken: list[Any], request: HostileRequest) -> None:
         """Follow the parameters that were accepted; check what the node says about all."""
         words = [value_of(one.value) for one in taken if one.name == 'class_names']
-        # Another palette means other colours: the same words are asked for once more.
-        asked = len([one for one in taken if one.name in {'class_names', 'overlay_palette'}])
+        # Another palette, for one, means other colours: the same words are asked for once more.
+        asked = len([one for one in taken if one.name in {'class_names', *REQUESTED_ANEW}])
         if words and words_of(words[-1]) is None:  # None, or blank ones: it may do either.
             self._names = tuple(one['name'] for one in self._states[-1]['classes'])
         elif asked:

@@ -32,8 +32,9 @@ from rcl_interfaces.srv import (
     SetParametersAtomically,
 )
 from zegclip_core.errors import VocabularyError
+from zegclip_core.negatives import clean_negatives
 from zegclip_core.topic_names import topic_tokens
-from zegclip_core.vocabulary import Vocabulary
+from zegclip_core.vocabulary import MAX_CLASSES, Vocabulary
 
 FIELDS = {
     ParameterType.PARAMETER_BOOL: 'bool_value',
@@ -54,18 +55,20 @@ KINDS = {
         ('short_side', 'threads', 'jpeg_quality', 'max_mask_topics'),
         ParameterType.PARAMETER_INTEGER,
     ),
-    **dict.fromkeys(('overlay_alpha', 'min_rate'), ParameterType.PARAMETER_DOUBLE),
+    **dict.fromkeys(('overlay_alpha', 'min_rate', 'threshold'), ParameterType.PARAMETER_DOUBLE),
     **dict.fromkeys(
         ('model', 'device', 'precision', 'vocabulary_file', 'image_transport', 'backend'),
         ParameterType.PARAMETER_STRING,
     ),
-    **dict.fromkeys(('image_reliability', 'overlay_palette'), ParameterType.PARAMETER_STRING),
-    **dict.fromkeys(('class_names', 'cameras'), ParameterType.PARAMETER_STRING_ARRAY),
+    **dict.fromkeys(
+        ('image_reliability', 'overlay_palette', 'attention'), ParameterType.PARAMETER_STRING
+    ),
+    **dict.fromkeys(('class_names', 'cameras', 'negatives'), ParameterType.PARAMETER_STRING_ARRAY),
 }
 """The parameters of the node and their types."""
 
 LIVE = {'class_names', 'image_reliability', 'jpeg_quality', 'lazy', 'min_rate', 'overlay_alpha'}
-LIVE |= {'overlay_palette'}
+LIVE |= {'overlay_palette', 'threshold', 'negatives'}
 """Those that may be changed while it runs."""
 
 CHOICES = {
@@ -108,7 +111,7 @@ def parameter(name: str, kind: int, value: Any = None) -> Parameter:  # noqa: AN
 def words_of(names: list[str]) -> tuple[str, ...] | None:
     """Return the names that the parameter ``class_names`` leads to, ``None`` if it is wrong."""
     try:
-        vocabulary = Vocabulary.from_names(names)
+        vocabulary = Vocabulary.from_words(names)
         topic_tokens(vocabulary.names)
     except VocabularyError:
         return None
@@ -118,8 +121,11 @@ def words_of(names: list[str]) -> tuple[str, ...] | None:
 def _number_verdict(name: str, value: float) -> bool | None:
     if name == 'jpeg_quality':
         return 1 <= value <= 100
-    if not math.isfinite(value) or value < 0 or (name == 'overlay_alpha' and value > 1):
+    least = -1 if name == 'threshold' else 0
+    if not math.isfinite(value) or value < least:
         return False
+    if name in {'overlay_alpha', 'threshold'}:
+        return value <= 1
     return True if value <= 100 else None
 
 
@@ -135,9 +141,18 @@ def verdict(one: Parameter) -> bool | None:
     if name == 'class_names':
         blank = not value or any(not text.strip() for text in value)
         return None if blank else words_of(value) is not None
+    if name == 'negatives':
+        return _can_compete(value) if value else None
     if name in CHOICES:
         return value in CHOICES[name]
     return True if name == 'lazy' else _number_verdict(name, value)
+
+
+def _can_compete(words: list[str]) -> bool:
+    try:
+        return len(clean_negatives([word for word in words if word.strip()])) <= MAX_CLASSES
+    except VocabularyError:
+        return False
 
 
 def _set(*parameters: Parameter, atomically: bool = False) -> HostileRequest:
@@ -267,6 +282,11 @@ def made_requests() -> list[HostileRequest]:
         ),
         *(_set(parameter(alpha, double, value)) for value in (math.nan, math.inf, -0.1, 1.0001)),
         *(_set(parameter('min_rate', double, value)) for value in (math.nan, math.inf, -1.0)),
+        *(_set(parameter('threshold', double, value)) for value in (math.nan, 1.1, -1.1, -1.0)),
+        _set(parameter('negatives', names, ['x' * 201])),
+        _set(parameter('negatives', names, ['wall', '\x00'])),
+        _set(parameter('negatives', names, ['auto'])),
+        _set(parameter('negatives', names, [f'thing {number}' for number in range(100_000)])),
         _set(parameter(words, names, ['dog', 'DOG'])),
         _set(parameter(words, names, ['x' * 201])),
         _set(parameter(words, names, ['traffic light', 'traffic-light'])),

@@ -42,6 +42,7 @@ class StandInSegmenter:
     Attributes:
         device: As a real segmenter has it.
         threshold: Likewise; not used here.
+        negatives: Likewise.
 
     Args:
         cost_seconds: Time of a frame, labels included; more only if the labels alone take more.
@@ -50,6 +51,7 @@ class StandInSegmenter:
 
     device = 'none'
     threshold = 0.0
+    negatives: tuple[str, ...] = ()
 
     def __init__(self, cost_seconds: float, observer: Observer | None = None) -> None:
         if not cost_seconds >= 0.0:

@@ -55,6 +55,7 @@ class FakeSegmenter:
         loading: Set to let the model finish loading.
         going: Set to let frames pass.
         encoded: Names of every vocabulary that was encoded.
+        settings: Threshold and negative words at each of these times.
         sizes: Height and width of every image that was labelled.
         batches: How many images each call got.
         threads: Names of the threads that it was used from.
@@ -66,6 +67,7 @@ class FakeSegmenter:
 
     device = 'fake'
     threshold = 0.25
+    negatives: tuple[str, ...] = ('wall',)
 
     def __init__(self) -> None:
         self.loading = threading.Event()
@@ -75,6 +77,7 @@ class FakeSegmenter:
         self.busy = threading.Event()
         self.busy_loading = threading.Event()
         self.encoded: list[tuple[str, ...]] = []
+        self.settings: list[tuple[float, tuple[str, ...]]] = []
         self.sizes: list[tuple[int, int]] = []
         self.batches: list[int] = []
         self.threads: set[str] = set()
@@ -104,6 +107,7 @@ class FakeSegmenter:
     def encode(self, vocabulary: Vocabulary) -> Vocabulary:
         self.threads.add(threading.current_thread().name)
         self.encoded.append(vocabulary.names)
+        self.settings.append((self.threshold, self.negatives))
         return vocabulary
 
     def segment(self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary) -> Segmentation:

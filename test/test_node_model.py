@@ -18,7 +18,9 @@ from collections.abc import Iterator
 import pytest
 from tiny_models import write_published
 import torch
-from zegclip_ros.parameters import DECLARATIONS, NodeParameters
+from zegclip_core.errors import ModelError
+from zegclip_core.training_free import ATTENTIONS
+from zegclip_ros.parameters import BY_NAME, DECLARATIONS, NodeParameters
 from zegclip_ros.segmentation_node import load_segmenter
 
 pytestmark = pytest.mark.ros
@@ -34,6 +36,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_published(tmp_path_factory.mktemp('model') / 'tiny.pth'))
 
 
+@pytest.fixture(scope='module')
+def training_free(clip: str) -> str:
+    return clip.removeprefix('open_clip:').replace('/file:', '@')
+
+
 @pytest.fixture(autouse=True)
 def restored_threads() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -47,3 +54,23 @@ def test_threads_are_those_that_pytorch_computes_with_and_0_leaves_them(model: s
     assert torch.get_num_threads() == 2
     load_segmenter(parameters(model=model, short_side=32, threads=3)).close()
     assert torch.get_num_threads() == 3
+
+
+def test_attention_reaches_clip_without_training_and_nothing_else(
+    training_free: str, model: str
+) -> None:
+    for attention, expected in (('auto', 'naclip'), ('sclip', 'sclip')):
+        segmenter = load_segmenter(parameters(model=training_free, attention=attention))
+        assert segmenter.network.config.attention == expected
+        segmenter.close()
+    with pytest.raises(ModelError, match=r'attention'):
+        load_segmenter(parameters(model=model, attention='sclip'))
+    declared = BY_NAME['attention'].choices
+    assert set(declared) - {'auto'} == set(ATTENTIONS)
+
+
+def test_own_negatives_and_threshold_are_there_to_go_back_to(training_free: str) -> None:
+    segmenter = load_segmenter(parameters(model=training_free))
+    assert 'wall' in segmenter.negatives
+    assert 0.0 <= segmenter.threshold <= 1.0
+    segmenter.close()

@@ -69,9 +69,12 @@ OTHER: dict[str, Any] = {
     'device': 'cpu',
     'precision': 'fp32',
     'short_side': 224,
+    'attention': 'sclip',
     'threads': 1,
     'class_names': ['dog', 'cow'],
     'vocabulary_file': 'other.txt',
+    'threshold': 0.5,
+    'negatives': ['wall', 'floor'],
     'cameras': ['front', 'rear'],
     'image_transport': 'compressed',
     'image_reliability': 'reliable',
@@ -91,6 +94,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     'device': [(3, 'type')],
     'precision': [('int4', 'auto, fp32, bf16, fp16')],
     'short_side': [(-1, 'range'), (2049, 'range')],
+    'attention': [('attentive', 'auto, naclip, key_key, sclip, maskclip, clip')],
     'threads': [(2, 'read-only'), (257, 'read-only')],
     'class_names': [
         ([], 'type'),
@@ -100,6 +104,12 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         ('cat', 'type'),
     ],
     'vocabulary_file': [(3, 'read-only')],
+    'threshold': [(-1.5, 'range'), (1.5, 'range'), (float('nan'), 'range')],
+    'negatives': [
+        (['x' * 201], 'a negative word'),
+        ([str(number) for number in range(1025)], 'at most 1024 negative words, but got 1025'),
+        ('wall', 'type'),
+    ],
     'cameras': [
         (['3d'], 'letters, digits'),
         (['a', 'a'], 'once'),
@@ -244,6 +254,24 @@ def test_lazy_and_reliability_change_the_subscription_at_once(rig: Rig) -> None:
         rig.until(lambda wanted=wanted: asked_of_the_camera(rig) == [wanted], reliability)
     assert set_to(rig, 'lazy', True) == ''
     rig.until(lambda: rig.camera.get_subscription_count() == 0)
+
+
+def test_threshold_and_negatives_take_effect_with_the_same_words_at_once(rig: Rig) -> None:
+    settings = rig.segmenter.settings
+    assert settings == [(0.25, ('wall',))]
+    changes: list[tuple[str, Any, float, tuple[str, ...]]] = [
+        ('threshold', 0.5, 0.5, ('wall',)),
+        ('negatives', ['wall', 'floor'], 0.5, ('wall', 'floor')),
+        ('threshold', 0.0, 0.0, ('wall', 'floor')),
+        ('negatives', ['none'], 0.0, ()),
+        ('threshold', -1.0, 0.25, ()),
+        ('negatives', ['auto'], 0.25, ('wall',)),
+    ]
+    for place, (name, value, *expected) in enumerate(changes):
+        assert set_to(rig, name, value) == ''
+        rig.until(lambda place=place: rig.state['version'] == place + 2, f'{name} {value}')
+        assert settings[-1] == tuple(expected)
+    assert rig.segmenter.encoded == [('person', 'cat')] * 7
 
 
 def test_min_rate_warns_at_once(rig: Rig) -> None:

@@ -29,6 +29,7 @@ from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import packed_rgb
 from zegclip_ros.outputs import LabelledFrame
+from zegclip_ros.parameters import NodeParameters
 from zegclip_ros.vocabulary_state import Stamp, VocabularyState, Words
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class SegmenterLike(Protocol):
 
     device: Any
     threshold: float
+    negatives: tuple[str, ...]
 
     def warm_up(self) -> None:
         """Run once, so that the first frame is not slower than the others."""
@@ -134,6 +136,7 @@ class Labeller:
 
     Args:
         load: Returns a segmenter.
+        parameters: Returns the present values, for what is read with each request of words.
         state: The words.
         channels: The cameras by name, ``''`` for the only one.
         listener: Who is told.
@@ -142,15 +145,18 @@ class Labeller:
     def __init__(
         self,
         load: Callable[[], SegmenterLike],
+        parameters: Callable[[], NodeParameters],
         state: VocabularyState,
         channels: 'Mapping[str, Channel]',
         listener: LabellerListener,
     ) -> None:
         self._load = load
+        self._parameters = parameters
         self._state = state
         self._channels = channels
         self._listener = listener
         self._segmenter: SegmenterLike | None = None
+        self._own: tuple[float, tuple[str, ...]] = 0.0, ()
         self._current: tuple[Words, EncodedVocabulary] | None = None
 
     @property
@@ -162,6 +168,7 @@ class Labeller:
         """Load the model and run it once."""
         segmenter = self._load()
         segmenter.warm_up()
+        self._own = segmenter.threshold, segmenter.negatives
         self._segmenter = segmenter
 
     def unload(self) -> None:
@@ -181,6 +188,7 @@ class Labeller:
         if words is None or self._segmenter is None:
             return
         try:
+            self._set_up(self._segmenter)
             encoded = self._segmenter.encode(words.vocabulary)
         except Exception as error:
             self._state.give_up(words, error)
@@ -189,6 +197,13 @@ class Labeller:
         self._state.activate(words)
         self._current = words, encoded
         self._listener.words_changed(words, None, '')
+
+    def _set_up(self, segmenter: SegmenterLike) -> None:
+        """Have words encoded with the threshold and the negative words of the moment."""
+        chosen = self._parameters()
+        threshold, negatives = chosen.chosen_threshold, chosen.chosen_negatives
+        segmenter.threshold = self._own[0] if threshold is None else threshold
+        segmenter.negatives = self._own[1] if negatives is None else negatives
 
     def label(self, batch: Batch) -> None:
         """Label the frames of a moment and publish what somebody listens to."""

@@ -21,15 +21,36 @@ from rclpy.exceptions import ParameterUninitializedException
 from rclpy.node import Node
 from zegclip_core.backends.choice import BACKENDS
 from zegclip_core.colors import PALETTE_NAMES
+from zegclip_core.errors import VocabularyError
+from zegclip_core.negatives import clean_negatives, NONE
 from zegclip_core.segmentation import NARROW
 from zegclip_core.vocabulary import MAX_CLASSES, Vocabulary
 from zegclip_ros.camera_names import check_cameras, MAX_CAMERAS
 from zegclip_ros.declaration import Declaration, declare
 
+AUTO = 'auto'
+"""Leaves a choice to the model."""
+
 
 def given(values: Sequence[str] | None) -> tuple[str, ...]:
     """Return the words of a list; ROS has no empty list of strings, but for one of ''."""
     return tuple(value.strip() for value in values or () if value.strip())
+
+
+def negatives_of(values: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return negative words, ``None`` for the model's own.
+
+    Raises:
+        VocabularyError: If one cannot be used or there are too many.
+    """
+    words = given(values)
+    if words == (AUTO,):
+        return None
+    if len(words) > MAX_CLASSES:
+        raise VocabularyError(
+            f'Expected at most {MAX_CLASSES} negative words, but got {len(words)}.'
+        )
+    return () if words == (NONE,) else clean_negatives(words)
 
 
 def camera_names(values: Sequence[str] | None) -> tuple[str, ...]:
@@ -77,6 +98,14 @@ DECLARATIONS = (
         change='unconfigured',
     ),
     Declaration(
+        'attention',
+        AUTO,
+        'How the last block of CLIP without training attends; auto for naclip, and for other '
+        'models.',
+        choices=(AUTO, 'naclip', 'key_key', 'sclip', 'maskclip', 'clip'),
+        change='unconfigured',
+    ),
+    Declaration(
         'threads',
         0,
         'Threads that PyTorch computes with on a CPU, in the whole process; 0 is all cores.',
@@ -107,6 +136,23 @@ DECLARATIONS = (
         '',
         'File with the words to begin with, in any form the topic vocabulary takes; goes before '
         'class_names.',
+    ),
+    Declaration(
+        'threshold',
+        -1.0,
+        'Least score of a labelled pixel, for classes without one of their own; below 0 the '
+        "model's own.",
+        bounds=(-1.0, 1.0),
+        change='at once',
+    ),
+    Declaration(
+        'negatives',
+        [AUTO],
+        'Words that compete and whose pixels stay unlabelled, such as wall; none for no word, '
+        "auto for the model's own.",
+        f'at most {MAX_CLASSES} words, or auto, or none',
+        change='at once',
+        check=negatives_of,
     ),
     Declaration(
         'cameras',
@@ -186,9 +232,12 @@ class NodeParameters:
     device: str
     precision: str
     short_side: int
+    attention: str
     threads: int
     class_names: Sequence[str] | None
     vocabulary_file: str
+    threshold: float
+    negatives: Sequence[str] | None
     cameras: Sequence[str] | None
     image_transport: str
     image_reliability: str
@@ -219,6 +268,21 @@ class NodeParameters:
         """The names of the cameras, ``''`` for the only one."""
         return camera_names(self.cameras)
 
+    @property
+    def chosen_threshold(self) -> float | None:
+        """Least score of a labelled pixel; ``None`` for the model's own."""
+        return None if self.threshold < 0.0 else self.threshold
+
+    @property
+    def chosen_negatives(self) -> tuple[str, ...] | None:
+        """The negative words; ``None`` for the model's own."""
+        return negatives_of(self.negatives)
+
+    @property
+    def chosen_attention(self) -> str | None:
+        """How CLIP without training attends; ``None`` for its own way."""
+        return None if self.attention == AUTO else self.attention
+
     def vocabulary(self) -> Vocabulary | None:
         """Return the words to begin with, ``None`` if there are none yet.
 
@@ -228,7 +292,7 @@ class NodeParameters:
         if self.vocabulary_file:
             return Vocabulary.from_file(self.vocabulary_file)
         names = given(self.class_names)
-        return Vocabulary.from_names(names) if names else None
+        return Vocabulary.from_words(names) if names else None
 
 
 def value_of(node: Node, name: str) -> Any:  # noqa: ANN401 - any type that ROS has

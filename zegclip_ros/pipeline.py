@@ -76,7 +76,13 @@ class Pipeline:
             )
             for name in parameters.camera_names
         }
-        self._labeller = Labeller(lambda: load(parameters), state, self._channels, listener)
+        self._labeller = Labeller(
+            lambda: load(parameters),
+            lambda: NodeParameters.read(node),
+            state,
+            self._channels,
+            listener,
+        )
         faults = (listener.frame_failed, listener.worker_died)
         # Of each camera the newest frame waits; they are labelled together.
         self._frames: Worker[Batch] = Worker(

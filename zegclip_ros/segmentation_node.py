@@ -18,7 +18,7 @@ from concurrent.futures import Future
 import logging
 import time
 import traceback
-from typing import Any, NoReturn
+from typing import Any, cast, NoReturn, TYPE_CHECKING
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
@@ -44,10 +44,15 @@ from zegclip_ros.rejections import RejectionLog
 from zegclip_ros.runtime import leave, RosLogHandler, run_node, STOP_TIMEOUT
 from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState, Words
 
+if TYPE_CHECKING:
+    from zegclip_core.training_free import Attention
+
 FRAME_TIMEOUT = 10.0
 """Seconds that the frame in work gets when the node is deactivated."""
 HOUSEKEEPING = 0.1
 """Seconds between two looks at who listens."""
+REQUESTED_ANEW = {'overlay_palette', 'max_mask_topics', 'cameras', 'threshold', 'negatives'}
+"""Parameters whose change takes effect with the same words, requested again."""
 
 VOCABULARY_QOS = QoSProfile(
     depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE
@@ -73,6 +78,7 @@ def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
         precision=parameters.precision,
         short_side=parameters.short_side or None,
         threads=parameters.threads or None,
+        attention=cast('Attention | None', parameters.chosen_attention),
     )
 
 
@@ -334,7 +340,7 @@ class SegmentationNode(ManagedNode):
 
     def _fault_of_names(self, names: Sequence[str] | None) -> str | None:
         try:
-            topic_tokens(Vocabulary.from_names(names or ()).names)
+            topic_tokens(Vocabulary.from_words(names or ()).names)
         except VocabularyError as error:
             self._refuse(', '.join(names or ()), error)
             return str(error)
@@ -344,8 +350,8 @@ class SegmentationNode(ManagedNode):
         """Take over what may change while the node runs."""
         for parameter in parameters:
             if parameter.name == 'class_names':
-                self._use(Vocabulary.from_names(parameter.value))
-            elif parameter.name in {'overlay_palette', 'max_mask_topics', 'cameras'}:
+                self._use(Vocabulary.from_words(parameter.value))
+            elif parameter.name in REQUESTED_ANEW:
                 if self._asked is not None:
                     self._use(self._asked)
             elif parameter.name == 'overlay_alpha':
