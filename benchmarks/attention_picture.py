@@ -113,11 +113,11 @@ def panels(tower: VisionTransformer, photo: Pixels, place: tuple[float, float]) 
 
 def _marked(photo: Pixels, grid: tuple[int, int], cell: tuple[int, int]) -> Pixels:
     """Return the photo with a box around a patch."""
-    corners = [
-        tuple(round((cell[axis] + end) * photo.shape[axis] / grid[axis]) for axis in (1, 0))
-        for end in (0, 1)
-    ]
-    drawn = cv2.rectangle(photo.copy(), *corners, MARK, max(2, len(photo) // 100))
+    (height, width), (row, column) = photo.shape[:2], cell
+    rows = [round((row + end) * height / grid[0]) for end in (0, 1)]
+    columns = [round((column + end) * width / grid[1]) for end in (0, 1)]
+    thick = max(2, height // 100)
+    drawn = cv2.rectangle(photo.copy(), (columns[0], rows[0]), (columns[1], rows[1]), MARK, thick)
     return np.asarray(drawn, np.uint8)
 
 
