@@ -223,12 +223,20 @@ class MaskDecoder(nn.Module):
 
     def masks(self, queries: Tensor, patch_tokens: Tensor, canvas: Tensor | None) -> Tensor:
         """Return the mask logits of class queries ``(B, K, C)``; the rest as in ``forward``."""
+        looked = self.look(queries, patch_tokens)
+        return self.draw(looked, patch_tokens if canvas is None else canvas)
+
+    def look(self, queries: Tensor, patch_tokens: Tensor) -> Tensor:
+        """Return class queries ``(B, K, C)`` behind all layers but the last; each on its own."""
         tokens = patch_tokens.flatten(2).transpose(1, 2)
-        *full, last = self.layers
+        *full, _ = self.layers
         for layer in full:
             queries = layer(queries, tokens)
-        canvas = patch_tokens if canvas is None else canvas
-        logits: Tensor = last(queries, canvas.flatten(2).transpose(1, 2))
+        return queries
+
+    def draw(self, queries: Tensor, canvas: Tensor) -> Tensor:
+        """Return the mask logits ``(B, K, H, W)`` of what ``look`` gives, on ``canvas``."""
+        logits: Tensor = self.layers[-1](queries, canvas.flatten(2).transpose(1, 2))
         out: Tensor = logits.unflatten(2, canvas.shape[2:])
         return out
 

@@ -19,6 +19,8 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from zegclip_core.errors import ModelError
+from zegclip_core.fast.candidates import label_candidates
 from zegclip_core.fast.contract import (
     Engine,
     LeanOptions,
@@ -50,6 +52,12 @@ class LeanEngine:
         device: Where it runs.
         options: Which savings are made; ``None`` for all.
         windows: Windows to look at; ``None`` for the whole image.
+        candidates: Of more rows of a vocabulary than these, only so many are brought to full
+            size in each image, those that win patches or come nearest to it; 0 for all. Their
+            logits do not change. The softmax of a training-free model is then one over them.
+
+    Raises:
+        ModelError: If ``candidates`` is negative, or not 0 where there are windows.
     """
 
     def __init__(
@@ -60,8 +68,11 @@ class LeanEngine:
         device: torch.device,
         options: LeanOptions | None = None,
         windows: Windows | None = None,
+        candidates: int = 0,
     ) -> None:
         """Compute what depends on the model alone."""
+        check_candidates(candidates, windows)
+        self.candidates = candidates
         self.device, self.dtype = device, dtype
         self.options = options or LeanOptions()
         self.windows = windows
@@ -152,6 +163,9 @@ class LeanEngine:
     ) -> tuple[Tensor, Tensor]:
         """Label the pixels of frames on the device."""
         images = resized(pixels, size)
+        if 0 < self.candidates < len(words.embeddings):
+            logits, rows = self.model.best_logits(images, words, self.candidates)
+            return label_candidates(logits, rows, output_size, words, self._tail)
         predict = partial(self.model.logits, words=words)
         if self.windows is not None:
             return label_windows(images, predict, self.windows, words, output_size, self._scoring)
@@ -168,6 +182,23 @@ class LeanEngine:
         if fused and find_spec('triton') is not None:
             return _in_one_kernel(logits, size, words, self._scoring)
         return label_maps(logits, size, words, scoring=self._scoring)
+
+
+def check_candidates(candidates: int, windows: Windows | None) -> None:
+    """Refuse a number of candidates that cannot be.
+
+    Raises:
+        ModelError: As ``LeanEngine``.
+    """
+    if candidates < 0:
+        raise ModelError(
+            f'Expected the candidates to be 0, for all classes, or more, but got {candidates}.'
+        )
+    if candidates and windows is not None:
+        raise ModelError(
+            'Expected the candidates to be 0 with sliding windows, each of which would have '
+            f'others, but got {candidates}.'
+        )
 
 
 def _in_one_kernel(

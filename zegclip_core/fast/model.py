@@ -16,11 +16,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 import torch.nn.functional as F
 from zegclip_core.fast.attention import attention_for
+from zegclip_core.fast.candidates import best_rows, taken
 from zegclip_core.fast.contract import LeanOptions, Network
 from zegclip_core.fast.last_block import LastBlock
 from zegclip_core.fast.pixels import CENTRE, FoldedConvolution, PatchProjection
@@ -99,6 +101,20 @@ class LeanModel(ABC):
     def logits(self, images: Tensor, words: LeanWords) -> Tensor:
         """Return mask logits ``(B, K, h, w)`` of ``resized`` pixels, float ``(B, 3, H, W)``."""
 
+    @abstractmethod
+    def best_logits(self, images: Tensor, words: LeanWords, count: int) -> tuple[Tensor, Tensor]:
+        """Return the logits of the classes that win patches, or come nearest to it.
+
+        Args:
+            images: As of ``logits``.
+            words: The vocabulary, of more than ``count`` rows.
+            count: How many classes to keep, ``C``.
+
+        Returns:
+            Their logits ``(B, C, h, w)``, equal to those that ``logits`` gives, and their rows,
+            int64 ``(B, C)``, ascending.
+        """
+
     def _input(self, images: Tensor) -> Tensor:
         """Return what the first convolutions take."""
         if self.options.folded_input:
@@ -118,6 +134,22 @@ def _fold(
         FoldedConvolution(layer, mean=vision.mean, std=vision.std, dtype=dtype) for layer in first
     ]
     return folded[0], folded[1] if len(folded) > 1 else None
+
+
+class _Seen(NamedTuple):
+    """What is known of images before masks are drawn.
+
+    Attributes:
+        images: What the first convolutions take.
+        tokens: Patch tokens in the joint space, ``(B, C, h, w)``.
+        normal: These, L2-normalised.
+        queries: Of the classes, having seen the image, ``(B, K, C)``.
+    """
+
+    images: Tensor
+    tokens: Tensor
+    normal: Tensor
+    queries: Tensor
 
 
 class LeanZegCLIP(LeanModel):
@@ -142,36 +174,44 @@ class LeanZegCLIP(LeanModel):
 
     def logits(self, images: Tensor, words: LeanWords) -> Tensor:
         """Return mask logits ``(B, K, h, w)`` of ``resized`` pixels, float ``(B, 3, H, W)``."""
+        seen = self._look(images, words)
+        return self._draw(seen.queries, self._canvas(seen))
+
+    def best_logits(self, images: Tensor, words: LeanWords, count: int) -> tuple[Tensor, Tensor]:
+        """Return the logits of the best classes, which alone are drawn on a fine canvas."""
+        seen = self._look(images, words)
+        coarse = self._draw(seen.queries, seen.normal)
+        rows = best_rows(coarse, words, count)
+        if not self.network.config.detail_width:
+            return taken(coarse, rows), rows
+        return self._draw(taken(seen.queries, rows), self._canvas(seen)), rows
+
+    def _look(self, images: Tensor, words: LeanWords) -> _Seen:
+        """Run the model up to where masks are drawn."""
         images = self._input(images)
         tokens, embedding = self.network.join(
             *(part.to(self._joint) for part in self.tower(images))
         )
-        canvas = self._canvas(tokens, images)
-        return self.masks(tokens, embedding, canvas, words)
-
-    def masks(self, tokens: Tensor, embedding: Tensor, canvas: Tensor, words: LeanWords) -> Tensor:
-        """Return mask logits of what is in the joint space."""
-        network = self.network
-        text, queries = words.text, words.queries
+        text, constants = words.text, words.queries
         if not self.options.vocabulary_constants:
-            text, queries = self.words(words.embeddings)
-        queries = network.decoder.relationship.queries(
-            text, queries, F.normalize(embedding, dim=-1)
-        )
-        normal = F.normalize(tokens, dim=1)
-        if canvas is tokens:
-            logits = network.decoder.masks(queries, normal, None)
-        else:
-            logits = network.decoder.masks(queries, normal, F.normalize(canvas, dim=1))
-        return network.logit_scale(logits) if network.config.logit_scale else logits
+            text, constants = self.words(words.embeddings)
+        decoder, normal = self.network.decoder, F.normalize(tokens, dim=1)
+        queries = decoder.relationship.queries(text, constants, F.normalize(embedding, dim=-1))
+        return _Seen(images, tokens, normal, decoder.look(queries, normal))
 
-    def _canvas(self, tokens: Tensor, images: Tensor) -> Tensor:
-        """Return the tokens that masks are drawn on."""
+    def _draw(self, queries: Tensor, canvas: Tensor) -> Tensor:
+        """Return mask logits of queries on normalised tokens."""
+        logits = self.network.decoder.draw(queries, canvas)
+        return self.network.logit_scale(logits) if self.network.config.logit_scale else logits
+
+    def _canvas(self, seen: _Seen) -> Tensor:
+        """Return the normalised tokens that masks are drawn on."""
         if not self.network.config.detail_width:
-            return tokens
-        detail, coarse = self.network.detail, tokens.to(self.dtype)
+            return seen.normal
+        detail, images = self.network.detail, seen.images
         pixels = detail.stem(images) if self._stem is None else detail.stem[1:](self._stem(images))
-        return detail.refine(coarse, pixels).to(self._joint)
+        fine = detail.refine(seen.tokens.to(self.dtype), pixels)
+        return F.normalize(fine.to(self._joint), dim=1)
 
 
 class LeanTrainingFree(LeanModel):
@@ -203,6 +243,12 @@ class LeanTrainingFree(LeanModel):
         normal = F.normalize(tokens.float(), dim=1)
         logits: Tensor = (queries @ normal.flatten(2)).unflatten(2, normal.shape[2:])
         return logits
+
+    def best_logits(self, images: Tensor, words: LeanWords, count: int) -> tuple[Tensor, Tensor]:
+        """Return the logits of the best classes."""
+        logits = self.logits(images, words)
+        rows = best_rows(logits, words, count)
+        return taken(logits, rows), rows
 
 
 def lean_model(

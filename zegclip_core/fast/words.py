@@ -13,6 +13,7 @@
 # limitations under the License.
 """A vocabulary as the lean engine keeps it: padded to a bucket, with what the words alone give."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 import math
 from typing import Any
@@ -69,12 +70,20 @@ class LeanWords(PreparedWords):
 
     def clone(self) -> 'LeanWords':
         """Return a copy with tensors of its own."""
-        copies: dict[str, Any] = {
-            field.name: value.clone()
+        return self._with(torch.clone)
+
+    def of(self, rows: Tensor) -> 'LeanWords':
+        """Return some rows, int64 ``(C,)``; labels keep their type."""
+        return self._with(lambda tensor: tensor.index_select(0, rows))
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> 'LeanWords':
+        """Return this with other tensors."""
+        changed: dict[str, Any] = {
+            field.name: change(value)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
-        return replace(self, **copies)
+        return replace(self, **changed)
 
 
 def padded(
