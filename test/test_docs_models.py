@@ -25,6 +25,7 @@ from zegclip_core.cli.main import main
 from zegclip_core.loading import NEGATIVES, SHORT_SIDE, TEMPLATES
 from zegclip_core.model_names import parse_model
 from zegclip_core.references import GRAMMAR, parse_reference
+from zegclip_core.segmenter import Segmenter
 from zegclip_core.templates import resolve_templates, template_names
 from zegclip_core.training_free import ATTENTIONS
 
@@ -113,10 +114,11 @@ def test_templates_of_the_yaml_example_can_be_used() -> None:
 def test_python_example_with_clip_runs(tmp_path: Path) -> None:
     file = write_tiny_clip(tmp_path / 'clip.safetensors')
     source = code_blocks('python')[0].replace('ViT-B-16/openai', f'{NAME}@{file}')
-    names: dict[str, object] = {}
-    exec(compile(source, 'docs/models.md', 'exec'), names)
-    assert len(names['loaded'].text_encoder.templates) == 80
-    assert names['segmenter'].network.config.attention == 'sclip'
+    names: dict[str, Segmenter] = {}
+    exec(compile(source, 'docs/models.md', 'exec'), {}, names)
+    segmenter = names['segmenter']
+    assert len(segmenter.text_encoder.templates) == 80
+    assert segmenter.network.config.attention == 'sclip'
 
 
 def test_python_example_with_templates_prints_what_it_says(

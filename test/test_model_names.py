@@ -24,7 +24,7 @@ import torch
 from torch.nn import functional
 from zegclip_core.backends.choice import pick_backend
 from zegclip_core.cli.main import main
-from zegclip_core.errors import ModelError, TowerError, ZegCLIPError
+from zegclip_core.errors import ConfigError, ModelError, TowerError, ZegCLIPError
 from zegclip_core.loading import load_model, model_path, NEGATIVES, open_checkpoint
 from zegclip_core.model_names import bundled_models, FORMS, ModelName, parse_model
 from zegclip_core.references import TowerReference
@@ -172,9 +172,16 @@ def test_segmenter_takes_the_name(local: Path) -> None:
     assert set(np.unique(found.labels)) <= {0, 1, 255}
 
 
-def test_attention_of_a_trained_model_is_refused() -> None:
+def test_choice_that_there_is_not_is_refused_before_a_download(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(open_clip, 'download_pretrained', lambda *_: pytest.fail('tried'))
     with pytest.raises(ModelError, match="no attention for 'everyday-s', a trained model"):
         load_model('everyday-s', attention='naclip')
+    with pytest.raises(ModelError, match="naclip, but got 'none'"):
+        load_model('ViT-B-16/openai', attention='none')  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match='none'):
+        load_model('ViT-B-16/openai', templates='none')
 
 
 @pytest.mark.parametrize(

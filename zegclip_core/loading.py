@@ -34,6 +34,7 @@ from zegclip_core.model import ZegCLIP, ZegCLIPConfig
 from zegclip_core.model_names import DEFAULT_MODEL, ModelName, parse_model, SUFFIX
 from zegclip_core.published import load_published
 from zegclip_core.references import parse_reference, TowerReference
+from zegclip_core.templates import resolve_templates
 from zegclip_core.text import load_text_tower, TextEncoder, TextTower
 from zegclip_core.text_towers import check_text_tower, OpenCLIPTextTower
 from zegclip_core.towers import (
@@ -42,7 +43,7 @@ from zegclip_core.towers import (
     load_image_tower,
     resized_positions,
 )
-from zegclip_core.training_free import Attention, TrainingFreeCLIP, TrainingFreeConfig
+from zegclip_core.training_free import Attention, ATTENTIONS, TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.vit import VisionConfig
 
 __all__ = [
@@ -142,11 +143,9 @@ def load_model(
     """
     name = parse_model(model)
     clip = name.without_training
-    if clip is None and attention is not None:
-        raise ModelError(
-            f'Expected no attention for {model!r}, a trained model, but got {attention!r}: it is '
-            'for CLIP without training, NAME/TAG or NAME@FILE.'
-        )
+    # Before what may take minutes.
+    _check_attention(name, attention)
+    chosen = None if templates is None else resolve_templates(templates)
     try:
         loaded = _load_trained(name) if clip is None else _load_clip(name, clip, attention)
     except MissingWeightsError as error:
@@ -155,9 +154,20 @@ def load_model(
             f'{error} At any other place, it is used as {start}{error.local_name}.'
         ) from error
     logger.info('Loaded the model %s.', model)
-    if templates is None:
+    if chosen is None:
         return loaded
-    return replace(loaded, text_encoder=TextEncoder(loaded.text_encoder.tower, templates))
+    return replace(loaded, text_encoder=TextEncoder(loaded.text_encoder.tower, chosen))
+
+
+def _check_attention(name: ModelName, attention: Attention | None) -> None:
+    """Refuse an attention that there is not, or that a model does not have."""
+    if attention is None or (name.without_training and attention in ATTENTIONS):
+        return
+    if name.without_training:
+        allowed = f'an attention of {", ".join(ATTENTIONS)}'
+    else:
+        allowed = f'no attention for {name.text!r}, a trained model'
+    raise ModelError(f'Expected {allowed}, but got {attention!r}.')
 
 
 def open_checkpoint(model: str, purpose: str = '') -> tuple[Path, Checkpoint]:
