@@ -284,7 +284,7 @@ def made_requests() -> list[HostileRequest]:
         *(_set(parameter('min_rate', double, value)) for value in (math.nan, math.inf, -1.0)),
         *(_set(parameter('threshold', double, value)) for value in (math.nan, 1.1, -1.1, -1.0)),
         _set(parameter('negatives', names, ['x' * 201])),
-        _set(parameter('negatives', names, ['wall', '\x00'])),
+        _set(parameter('negatives', names, ['wall', '\x07'])),
         _set(parameter('negatives', names, ['auto'])),
         _set(parameter('negatives', names, [f'thing {number}' for number in range(100_000)])),
         _set(parameter(words, names, ['dog', 'DOG'])),
