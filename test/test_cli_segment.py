@@ -167,7 +167,7 @@ def test_all_options_reach_the_model(run: Run, tmp_path: Path) -> None:
     options = (
         '--model mine.safetensors --device cuda:1 --precision bf16 --short-side 518 '
         '--threshold 0.25 --threads 3 --negatives wall,floor '
-        '--templates plain --attention clip'
+        '--templates plain --attention clip --candidates 9'
     )
     run('segment', photo, '--classes', 'a', '--out', tmp_path / 'out', *options.split())
     run('segment', photo, '--classes', 'a', '--out', tmp_path / 'out')
@@ -182,11 +182,12 @@ def test_all_options_reach_the_model(run: Run, tmp_path: Path) -> None:
             'negatives': ('wall', 'floor'),
             'templates': 'plain',
             'attention': 'clip',
+            'candidates': 9,
         },
         {
             **dict.fromkeys(('threads', 'short_side', 'threshold')),
             **dict.fromkeys(('negatives', 'templates', 'attention')),
-            **{'model': 'everyday-s', 'device': 'auto', 'precision': 'auto'},
+            **{'model': 'everyday-s', 'device': 'auto', 'precision': 'auto', 'candidates': 0},
         },
     ]
 

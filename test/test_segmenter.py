@@ -222,6 +222,22 @@ def test_the_plain_path_agrees(path: str, segmenter: Segmenter) -> None:
     np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-4, atol=1e-4)
 
 
+def test_as_many_candidates_as_words_change_nothing(path: str, segmenter: Segmenter) -> None:
+    image = _image(64, 90)
+    expected = segmenter.segment(image, WORDS)
+    pruned = Segmenter.load(path, device='cpu', precision='fp32', candidates=1)
+    enough = Segmenter.load(path, device='cpu', precision='fp32', candidates=len(WORDS))
+    assert np.array_equal(enough.segment(image, WORDS).labels, expected.labels)
+    # One candidate draws one word over the whole picture.
+    assert len(np.unique(pruned.segment(image, WORDS).labels)) == 1
+
+
+def test_words_are_put_into_the_templates_that_are_chosen(path: str, segmenter: Segmenter) -> None:
+    plain = Segmenter.load(path, device='cpu', precision='fp32', templates='plain')
+    assert plain.text_encoder.templates == ('{}',)
+    assert not torch.allclose(plain.encode(WORDS).embeddings, segmenter.encode(WORDS).embeddings)
+
+
 def test_threads_are_as_many_as_asked_for(path: str) -> None:
     before = torch.get_num_threads()
     try:
@@ -268,6 +284,10 @@ def test_what_is_no_image_is_refused(segmenter: Segmenter, image: np.ndarray) ->
         ({'device': 'cpu', 'mode': 'half'}, 'half'),
         ({'device': 'cpu', 'path': 'short'}, 'short'),
         ({'device': 'cpu', 'threads': 0}, 'thread'),
+        ({'device': 'cpu', 'candidates': -1}, 'candidates'),
+        ({'device': 'cpu', 'candidates': 3, 'mode': 'slide'}, 'candidates'),
+        ({'device': 'cpu', 'candidates': 3, 'path': 'plain'}, 'plain path'),
+        ({'device': 'cpu', 'attention': 'naclip'}, 'no attention'),
     ],
 )
 def test_a_setting_out_of_range_is_refused(

@@ -66,6 +66,8 @@ class Segmenter:
         negatives: Words that compete with a vocabulary's; a pixel that one of them wins is
             unlabelled. ``None`` takes the model's.
         path: ``lean``, or ``plain`` for every step as the method describes it, to compare with.
+        candidates: Of more words than these, only so many are drawn in each image, those that its
+            patches score best; 0 for all. See ``zegclip_core.fast.engine.LeanEngine``.
 
     Raises:
         ModelError: If a setting is out of its range.
@@ -83,6 +85,7 @@ class Segmenter:
         threshold: float | None = None,
         negatives: Sequence[str] | None = None,
         path: Path = 'lean',
+        candidates: int = 0,
     ) -> None:
         """Move the model to its device."""
         self.model_name = loaded.name
@@ -95,6 +98,7 @@ class Segmenter:
         self.text_encoder = loaded.text_encoder
         self.mode = mode
         self.path = path
+        self.candidates = candidates
         self.short_side = loaded.settings.short_side if short_side is None else short_side
         self._check()
         self._last: EncodedVocabulary | None = None
@@ -114,7 +118,13 @@ class Segmenter:
             windows = Windows(self.settings.crop, self.settings.stride)
         if self.path == 'plain':
             return PlainEngine(loaded.network.to(self.device, self.dtype).eval(), windows=windows)
-        return LeanEngine(loaded.network, dtype=self.dtype, device=self.device, windows=windows)
+        return LeanEngine(
+            loaded.network,
+            dtype=self.dtype,
+            device=self.device,
+            windows=windows,
+            candidates=self.candidates,
+        )
 
     def _check(self) -> None:
         """Refuse settings that are out of their range."""
@@ -127,6 +137,11 @@ class Segmenter:
             raise ModelError(f'Expected the mode to be whole or slide, but got {self.mode!r}.')
         if self.path not in PATHS:
             raise ModelError(f'Expected the path to be lean or plain, but got {self.path!r}.')
+        if self.candidates and self.path == 'plain':
+            raise ModelError(
+                f'Expected no candidates on the plain path, which draws every word, '
+                f'but got {self.candidates}.'
+            )
 
     @property
     def threshold(self) -> float:
@@ -167,6 +182,7 @@ class Segmenter:
         threads: int | None = None,
         attention: Attention | None = None,
         templates: str | Sequence[str] | None = None,
+        candidates: int = 0,
     ) -> 'Segmenter':
         """Load a model and put it on a device.
 
@@ -185,6 +201,7 @@ class Segmenter:
                 ``None`` leaves it as it is.
             attention: How CLIP without training attends; as in ``load_model``.
             templates: What words are put into; see there.
+            candidates: As in the constructor.
 
         Raises:
             ModelError: If there is no such model, device or precision, or a setting is out of its
@@ -203,6 +220,7 @@ class Segmenter:
                 path=path,
                 attention=attention,
                 templates=templates,
+                candidates=candidates,
             )
             loaded = load_exported(model, device=device, precision=precision)
             # Where its tensors are; onnxruntime brings them to its own device.
@@ -220,6 +238,7 @@ class Segmenter:
             threshold=threshold,
             negatives=negatives,
             path=path,
+            candidates=candidates,
         )
 
     @property
@@ -365,7 +384,7 @@ def check_fixed(**settings: object) -> None:
     Raises:
         ModelError: If one is given.
     """
-    usual = {'mode': 'whole', 'path': 'lean'}
+    usual = {'mode': 'whole', 'path': 'lean', 'candidates': 0}
     for name, value in settings.items():
         if value != usual.get(name):
             raise ModelError(

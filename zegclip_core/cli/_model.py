@@ -69,6 +69,13 @@ def add_model_options(parser: argparse.ArgumentParser, *, threshold: bool = True
         help='how CLIP without training attends: naclip, key_key, sclip, maskclip or clip '
         '(default: naclip)',
     )
+    parser.add_argument(
+        '--candidates',
+        type=natural,
+        default=0,
+        metavar='N',
+        help='of more words than N, draw only the N best ones of each picture (default: all)',
+    )
 
 
 def load_segmenter(args: argparse.Namespace, **further: Any) -> Segmenter:  # noqa: ANN401
@@ -93,6 +100,7 @@ def load_segmenter(args: argparse.Namespace, **further: Any) -> Segmenter:  # no
         negatives=args.negatives,
         templates=args.templates,
         attention=args.attention,
+        candidates=args.candidates,
         **further,
     )
 
@@ -114,6 +122,14 @@ def negative_words(text: str) -> tuple[str, ...]:
         return parse_negatives(text)
     except VocabularyError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def natural(text: str) -> int:
+    """Return an integer of at least 0 given as text."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f'expected an integer of at least 0, but got {text}')
+    return value
 
 
 def positive(text: str) -> int:

@@ -138,6 +138,7 @@ def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str
         '--negatives': _negatives(args.negatives),
         '--templates': args.templates or "the model's",
         '--attention': args.attention or "the model's",
+        '--candidates': str(args.candidates),
     }
 
 
