@@ -52,7 +52,7 @@ FIELDS = {
 KINDS = {
     **dict.fromkeys(('autostart', 'lazy', 'use_sim_time'), ParameterType.PARAMETER_BOOL),
     **dict.fromkeys(
-        ('short_side', 'threads', 'jpeg_quality', 'max_mask_topics'),
+        ('short_side', 'candidates', 'threads', 'jpeg_quality', 'max_mask_topics'),
         ParameterType.PARAMETER_INTEGER,
     ),
     **dict.fromkeys(('overlay_alpha', 'min_rate', 'threshold'), ParameterType.PARAMETER_DOUBLE),

@@ -74,3 +74,10 @@ def test_own_negatives_and_threshold_are_there_to_go_back_to(training_free: str)
     assert 'wall' in segmenter.negatives
     assert 0.0 <= segmenter.threshold <= 1.0
     segmenter.close()
+
+
+def test_candidates_reach_the_engine_and_0_keeps_all_words(model: str) -> None:
+    for candidates in (0, 20):
+        segmenter = load_segmenter(parameters(model=model, short_side=32, candidates=candidates))
+        assert segmenter.engine.candidates == candidates
+        segmenter.close()

@@ -106,6 +106,14 @@ DECLARATIONS = (
         change='unconfigured',
     ),
     Declaration(
+        'candidates',
+        0,
+        'Of more words than these, only so many are drawn in each image, those that it shows '
+        'most; 0 for all.',
+        bounds=(0, MAX_CLASSES),
+        change='unconfigured',
+    ),
+    Declaration(
         'threads',
         0,
         'Threads that PyTorch computes with on a CPU, in the whole process; 0 is all cores.',
@@ -233,6 +241,7 @@ class NodeParameters:
     precision: str
     short_side: int
     attention: str
+    candidates: int
     threads: int
     class_names: Sequence[str] | None
     vocabulary_file: str
