@@ -19,6 +19,7 @@ own model. All sizes, names and templates are read from the files.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 import json
 from pathlib import Path
 
@@ -26,9 +27,12 @@ import open_clip
 import pytest
 from reference_files import clip_parity, open_reference, ReferenceFile
 from safetensors.torch import save_file
+from tiny_clips import make_reference, model_config
 import torch
 from torch import nn, Tensor
 from zegclip_core.errors import TowerError
+from zegclip_core.inference import resize_maps
+from zegclip_core.loading import load_model
 from zegclip_core.templates import fill_template
 from zegclip_core.text import load_text_tower, TextEncoder
 from zegclip_core.text_towers import OpenCLIPTextTower
@@ -37,78 +41,6 @@ from zegclip_core.vit import VisionTransformer
 
 # float32 sums in another order; the stored image embeddings have a length of about 14.
 TOLERANCE = 1e-4
-
-MADE = {
-    'embed_dim': 40,
-    'image_size': 72,
-    'patch_size': 24,
-    'vision_width': 96,
-    'vision_layers': 2,
-    'vision_heads': 3,
-    'text_width': 160,
-    'text_heads': 5,
-    'text_layers': 3,
-    'context_length': 29,
-    'vocab_size': 49408,
-    'class_names': ['bus', 'washing machine', 'café {au} lait'],
-    'templates': ['{}', 'two {}s, side by side!'],
-}
-
-
-def model_config(sizes: dict) -> dict:
-    """Return open_clip's configuration of a model with these sizes."""
-    return {
-        'embed_dim': sizes['embed_dim'],
-        'vision_cfg': {
-            'image_size': sizes['image_size'],
-            'patch_size': sizes['patch_size'],
-            'width': sizes['vision_width'],
-            'layers': sizes['vision_layers'],
-            'head_width': sizes['vision_width'] // sizes['vision_heads'],
-        },
-        'text_cfg': {
-            'context_length': sizes['context_length'],
-            'vocab_size': sizes['vocab_size'],
-            'width': sizes['text_width'],
-            'heads': sizes['text_heads'],
-            'layers': sizes['text_layers'],
-        },
-    }
-
-
-def make_reference(path: Path) -> None:
-    """Store a seeded model of open_clip and its outputs as the given file is laid out."""
-    torch.manual_seed(7)
-    config = model_config(MADE)
-    model = open_clip.CLIP(**config, quick_gelu=True).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():  # open_clip begins with zero biases
-            parameter.add_(torch.randn_like(parameter) * 0.05)
-    prompts = [[fill_template(t, n) for t in MADE['templates']] for n in MADE['class_names']]
-    tokens = torch.stack(
-        [open_clip.tokenize(row, context_length=MADE['context_length']) for row in prompts]
-    )
-    images = torch.randn(3, 3, MADE['image_size'], MADE['image_size'])
-    with torch.no_grad():
-        texts = model.encode_text(tokens.flatten(0, 1), normalize=True).unflatten(
-            0, tokens.shape[:2]
-        )
-        image_embedding = model.encode_image(images)
-    state_dict = model.state_dict()
-    table = state_dict.pop('token_embedding.weight')
-    used = tokens.unique()
-    mean = texts.mean(dim=1)
-    tensors = {
-        'expected.token_ids': tokens,
-        'expected.text_embedding_first_template': texts[:, 0].clone(),
-        'expected.text_embedding_ensemble': mean / mean.norm(dim=-1, keepdim=True),
-        'expected.image_embedding': image_embedding,
-        'input.image': images,
-        'token_embedding.used_ids': used,
-        'token_embedding.used_rows': table[used],
-        **{f'state_dict.{key}': value for key, value in state_dict.items()},
-    }
-    save_file(tensors, path, metadata={'config': json.dumps(MADE)})
 
 
 @pytest.fixture(scope='module', params=['given', 'made'])
@@ -263,6 +195,36 @@ def test_text_tower_and_image_embedding_equal_the_stored_ones(
     tower = load_text_tower(f'open_clip:{name}/file:{path}')
     check_text(tower, reference)
     check_image(f'open_clip:{name}/file:{path}', reference)
+
+
+def check_scores(name: str, reference: ReferenceFile) -> None:
+    """Compare the scores of words with NACLIP's, if stored, loading both towers by one name."""
+    loaded = load_model(name, templates=reference.config['templates'])
+    words = loaded.text_encoder.encode_classes([[n] for n in reference.config['class_names']])
+    stored = reference.under('expected')
+    # float32 sums in another order
+    ensemble = stored['text_embedding_ensemble']
+    torch.testing.assert_close(words, ensemble, atol=TOLERANCE, rtol=0)
+    if 'naclip_scores' in stored:
+        std, scale = (reference.config[key] for key in ('gaussian_std', 'logit_scale'))
+        network = loaded.network
+        network.config = replace(network.config, gaussian_std=std, scale=scale)
+        images = reference.tensors['input.image']
+        size = (images.shape[2], images.shape[3])
+        scores = resize_maps(network(images, words), size).softmax(dim=1)
+        torch.testing.assert_close(scores, stored['naclip_scores'], atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize('save', [save_state_dict, save_custom_text, save_jit])
+def test_scores_of_a_model_by_name_equal_the_stored_ones(
+    reference: ReferenceFile,
+    weights: dict[str, Tensor],
+    names: tuple[str, str],
+    save: Callable[[dict[str, Tensor], Path], Path],
+    tmp_path: Path,
+) -> None:
+    name = names[0] if save is save_jit else names[1]
+    check_scores(f'{name}@{save(weights, tmp_path)}', reference)
 
 
 def test_text_tower_from_a_state_dict_equals_the_stored_one(

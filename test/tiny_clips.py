@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A small seeded CLIP that open_clip knows by name, in a file or on a hub."""
+"""Small seeded CLIPs: one that open_clip knows by name, and one with its outputs in a file."""
 
 import json
 from pathlib import Path
@@ -20,6 +20,7 @@ import tempfile
 import open_clip
 from safetensors.torch import save_file
 import torch
+from zegclip_core.templates import fill_template
 
 NAME = 'tiny-clip'
 CONFIG = {
@@ -38,6 +39,21 @@ CONFIG = {
         'heads': 2,
         'layers': 1,
     },
+}
+MADE = {
+    'embed_dim': 40,
+    'image_size': 72,
+    'patch_size': 24,
+    'vision_width': 96,
+    'vision_layers': 2,
+    'vision_heads': 3,
+    'text_width': 160,
+    'text_heads': 5,
+    'text_layers': 3,
+    'context_length': 29,
+    'vocab_size': 49408,
+    'class_names': ['bus', 'washing machine', 'café {au} lait'],
+    'templates': ['{}', 'two {}s, side by side!'],
 }
 
 
@@ -66,3 +82,59 @@ def write_tiny_clip(path: Path, model: open_clip.CLIP | None = None) -> Path:
     """Write the weights as open_clip's safetensors."""
     save_file((model or tiny_clip()).state_dict(), path)
     return path
+
+
+def model_config(sizes: dict) -> dict:
+    """Return open_clip's configuration of a model with these sizes."""
+    return {
+        'embed_dim': sizes['embed_dim'],
+        'vision_cfg': {
+            'image_size': sizes['image_size'],
+            'patch_size': sizes['patch_size'],
+            'width': sizes['vision_width'],
+            'layers': sizes['vision_layers'],
+            'head_width': sizes['vision_width'] // sizes['vision_heads'],
+        },
+        'text_cfg': {
+            'context_length': sizes['context_length'],
+            'vocab_size': sizes['vocab_size'],
+            'width': sizes['text_width'],
+            'heads': sizes['text_heads'],
+            'layers': sizes['text_layers'],
+        },
+    }
+
+
+def make_reference(path: Path) -> None:
+    """Store a seeded model of open_clip and its outputs as the given file is laid out."""
+    torch.manual_seed(7)
+    config = model_config(MADE)
+    model = open_clip.CLIP(**config, quick_gelu=True).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # open_clip begins with zero biases
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    prompts = [[fill_template(t, n) for t in MADE['templates']] for n in MADE['class_names']]
+    tokens = torch.stack(
+        [open_clip.tokenize(row, context_length=MADE['context_length']) for row in prompts]
+    )
+    images = torch.randn(3, 3, MADE['image_size'], MADE['image_size'])
+    with torch.no_grad():
+        texts = model.encode_text(tokens.flatten(0, 1), normalize=True).unflatten(
+            0, tokens.shape[:2]
+        )
+        image_embedding = model.encode_image(images)
+    state_dict = model.state_dict()
+    table = state_dict.pop('token_embedding.weight')
+    used = tokens.unique()
+    mean = texts.mean(dim=1)
+    tensors = {
+        'expected.token_ids': tokens,
+        'expected.text_embedding_first_template': texts[:, 0].clone(),
+        'expected.text_embedding_ensemble': mean / mean.norm(dim=-1, keepdim=True),
+        'expected.image_embedding': image_embedding,
+        'input.image': images,
+        'token_embedding.used_ids': used,
+        'token_embedding.used_rows': table[used],
+        **{f'state_dict.{key}': value for key, value in state_dict.items()},
+    }
+    save_file(tensors, path, metadata={'config': json.dumps(MADE)})
