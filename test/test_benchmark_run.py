@@ -344,7 +344,7 @@ def test_make_runs_the_benchmark_with_options_that_it_knows(
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 def test_every_side_runs_on_a_gpu(tiny: str, tmp_path: Path) -> None:
-    sides = 'literal,plain,lean_fp32,lean,two_stage,two_stage_half'
+    sides = 'literal,plain,lean_fp32,lean,lean_candidates,two_stage,two_stage_half'
     arguments = ['--model', tiny, '--device', 'cuda', '--quick', '--sides', sides]
     out = tmp_path / 'out.json'
     assert main(['benchmark', *arguments, '--sweeps', 'batch,steps', '--json', str(out)]) == 0

@@ -20,8 +20,11 @@ from zegclip_core.errors import ConfigError
 
 SIDES = ('literal', 'plain', 'lean_fp32', 'lean', 'two_stage')
 """The sides of every run, in the order of the tables."""
-FURTHER_SIDES = ('two_stage_half',)
-"""Sides that are only measured when asked for: the comparator in the device's best precision."""
+FURTHER_SIDES = ('lean_candidates', 'two_stage_half')
+"""Sides that are only measured when asked for: the lean path with few candidates of many classes,
+and the comparator in the device's best precision."""
+CANDIDATES = 128
+"""How many those are."""
 CAMERA = 'camera'
 """Beside the sweeps: the bundled model behind a camera."""
 STEPS = 'steps'

@@ -50,7 +50,12 @@ def tower_macs(vision: VisionConfig, patches: int, style: Style) -> int:
 
 
 def decoder_macs(
-    config: ZegCLIPConfig, patches: int, canvas: int, classes: int, style: Style
+    config: ZegCLIPConfig,
+    patches: int,
+    canvas: int,
+    classes: int,
+    style: Style,
+    candidates: int = 0,
 ) -> int:
     """Return the MACs of relationship descriptor and decoder.
 
@@ -60,6 +65,7 @@ def decoder_macs(
         canvas: Tokens that masks are drawn on; the same but for a detail branch.
         classes: Number of classes.
         style: How it is computed.
+        candidates: Of more classes only so many are drawn on a canvas of its own; 0 for all.
 
     """
     dim = config.dim
@@ -72,6 +78,9 @@ def decoder_macs(
     if style == 'lean':
         descriptor -= classes * dim**2  # What depends on the words alone.
     last = 2 * classes * dim**2 + classes * canvas * dim
+    if 0 < candidates < classes and canvas != patches:
+        last = 2 * (classes + candidates) * dim**2
+        last += (classes * patches + candidates * canvas) * dim
     return (config.decoder_layers - 1) * layer + descriptor + last
 
 
@@ -95,7 +104,13 @@ def _cells(size: tuple[int, int], step: int) -> int:
     return -(-size[0] // step) * -(-size[1] // step)
 
 
-def model_flops(config: ZegCLIPConfig, size: tuple[int, int], classes: int, style: Style) -> float:
+def model_flops(
+    config: ZegCLIPConfig,
+    size: tuple[int, int],
+    classes: int,
+    style: Style,
+    candidates: int = 0,
+) -> float:
     """Return the operations of one image, from normalised pixels to mask logits.
 
     Args:
@@ -103,13 +118,14 @@ def model_flops(config: ZegCLIPConfig, size: tuple[int, int], classes: int, styl
         size: ``(H, W)`` of the image.
         classes: Number of classes.
         style: How it is computed.
+        candidates: As in ``decoder_macs``.
 
     """
     patch = config.vision.patch_size
     patches = (size[0] // patch) * (size[1] // patch)
     canvas = _cells(size, 4) if config.detail_width else patches
     macs = tower_macs(config.vision, patches, style)
-    macs += decoder_macs(config, patches, canvas, classes, style)
+    macs += decoder_macs(config, patches, canvas, classes, style, candidates)
     return 2.0 * (macs + joining_macs(config, size, classes, style))
 
 

@@ -30,6 +30,7 @@ _STYLES = {
     'plain': ('#E69F00', '^', 'plain'),
     'lean_fp32': ('#56B4E9', 'v', 'lean fp32'),
     'lean': ('#0072B2', 'o', 'lean'),
+    'lean_candidates': ('#009E73', '*', 'lean, few candidates'),
     'two_stage': ('#CC79A7', 'D', 'two stages'),
     'two_stage_half': ('#999999', 'd', 'two stages, half'),
 }

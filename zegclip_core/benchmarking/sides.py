@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from zegclip_core.benchmarking.cases import Case
+from zegclip_core.benchmarking.cases import CANDIDATES, Case
 from zegclip_core.benchmarking.flops import crops_flops, model_flops, Style
 from zegclip_core.benchmarking.literal import LiteralModel, LiteralPipeline
 from zegclip_core.benchmarking.models import Bundle, Frame, Words
@@ -115,8 +115,9 @@ class EngineSide(Side):
         dtype: torch.dtype,
         style: Style,
         options: LeanOptions | None = None,
+        candidates: int = 0,
     ) -> None:
-        """Build the segmenter; with options, an engine that leaves savings out in its place."""
+        """Build the segmenter; with options or candidates, an engine of its own in its place."""
         self._segmenter = Segmenter(
             bundle.loaded(),
             device=device,
@@ -127,8 +128,11 @@ class EngineSide(Side):
         network = self._segmenter.network
         super().__init__(name, device, network.parameters())
         self._engine: Engine = self._segmenter.engine
-        if options is not None:
-            self._engine = LeanEngine(network, dtype=dtype, device=device, options=options)
+        if options is not None or candidates:
+            self._engine = LeanEngine(
+                network, dtype=dtype, device=device, options=options, candidates=candidates
+            )
+        self._candidates = candidates
         self._style: Style = style
         self._config = bundle.checkpoint.config
         self._watch = Watch(device)
@@ -173,7 +177,8 @@ class EngineSide(Side):
     def flops(self, case: Case) -> float:
         """Count the model at the working size."""
         size = self._working_size(case.height, case.width)
-        return case.batch * model_flops(self._config, size, case.classes, self._style)
+        one = model_flops(self._config, size, case.classes, self._style, self._candidates)
+        return case.batch * one
 
     def release(self) -> None:
         """Drop recorded graphs and tables."""
@@ -307,5 +312,7 @@ def build_side(name: str, bundle: Bundle, device: torch.device) -> Side | str:
     if name.startswith('two_stage'):
         half = name == 'two_stage_half'
         return TwoStageSide(name, bundle, device, best if half else torch.float32)
+    if name == 'lean_candidates':
+        return EngineSide(name, bundle, device, best, 'lean', candidates=CANDIDATES)
     dtype = best if name == 'lean' else torch.float32
     return EngineSide(name, bundle, device, dtype, 'plain' if name == 'plain' else 'lean')

@@ -62,7 +62,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--sides',
         default='literal,plain,lean_fp32,lean,two_stage',
         metavar='A,B',
-        help='of %(default)s (the default) and two_stage_half, in the best precision',
+        help='of %(default)s (the default), lean_candidates (of many classes few are drawn) and '
+        'two_stage_half (in the best precision)',
     )
     parser.add_argument(
         '--sweeps',
