@@ -38,8 +38,8 @@ def code_blocks(language: str) -> list[str]:
 
 def table_after(heading: str) -> dict[str, list[str]]:
     """Return the rows of the first table below a heading, by their first cell."""
-    text = PAGE.partition(f'## {heading}\n')[2]
-    table = text[text.index('\n| ') :].strip().partition('\n\n')[0]
+    section = PAGE.partition(f'## {heading}\n')[2]
+    table = section.partition('\n\n| ')[2].partition('\n\n')[0]
     rows = [line.strip('| ').split(' | ') for line in table.splitlines()[2:]]
     return {first.strip('`'): others for first, *others in rows}
 
