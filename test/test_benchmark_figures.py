@@ -35,6 +35,8 @@ from zegclip_core.benchmarking.sides import Timed
 from zegclip_core.benchmarking.tables import number, percent
 from zegclip_core.benchmarking.watch import exact_float32
 from zegclip_core.errors import ConfigError
+from zegclip_core.fast.engine import LeanEngine
+from zegclip_core.fast.words import LeanWords
 from zegclip_core.model import ZegCLIP, ZegCLIPConfig
 from zegclip_core.vit import VisionConfig
 
@@ -117,6 +119,21 @@ def test_operations_are_those_that_pytorch_counts(config: ZegCLIPConfig) -> None
     found = counted(ZegCLIP(config).eval(), images, text)
     # PyTorch does not count the product of the queries with one vector, the key's bias.
     assert model_flops(config, (40, 24), 7, 'plain') == pytest.approx(found, rel=1e-3)
+
+
+@pytest.mark.parametrize('width', [0, 16])
+def test_operations_with_candidates_are_those_that_pytorch_counts(width: int) -> None:
+    config = ZegCLIPConfig(vision=SMALL, text_dim=24, dim=32, projections=True, detail_width=width)
+    engine = LeanEngine(
+        ZegCLIP(config).eval(), dtype=torch.float32, device=torch.device('cpu'), candidates=5
+    )
+    words = engine.prepare(torch.rand(40, 24), torch.zeros(40), torch.zeros(40))
+    assert isinstance(words, LeanWords)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        engine.model.best_logits(torch.zeros(1, 3, 40, 24), words, 5)
+    expected = model_flops(config, (40, 24), 40, 'lean', candidates=5)
+    assert counter.get_total_flops() == pytest.approx(expected, rel=1e-3)
 
 
 def test_operations_of_the_literal_pipeline_are_those_that_pytorch_counts() -> None:

@@ -28,16 +28,17 @@ import pytest
 from tiny_models import write_published
 import torch
 from zegclip_core.benchmarking import run as running
-from zegclip_core.benchmarking.cases import BASE, Case
+from zegclip_core.benchmarking.cases import BASE, CANDIDATES, Case
 from zegclip_core.benchmarking.ceiling import Ceiling
-from zegclip_core.benchmarking.models import Bundle, Frame, Words
+from zegclip_core.benchmarking.models import Bundle, Frame, load_bundle, seeded_frames, Words
 from zegclip_core.benchmarking.rows import Report, Row, Start, START_PARTS, WordChanges
 from zegclip_core.benchmarking.run import Options, run_benchmark
-from zegclip_core.benchmarking.sides import Labels, Side, Timed
+from zegclip_core.benchmarking.sides import EngineSide, Labels, Side, Timed
 from zegclip_core.benchmarking.start import measure_starts
 from zegclip_core.benchmarking.word_changes import measure_words, NEW_WORDS
 from zegclip_core.cli.main import main
 from zegclip_core.errors import ConfigError
+from zegclip_core.fast.engine import LeanEngine
 
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = {
@@ -222,6 +223,17 @@ def test_an_error_that_is_no_lack_of_memory_is_not_hidden(
     monkeypatch.setattr(StandIn, 'measure', broken)
     with pytest.raises(RuntimeError, match='literal is broken'):
         benchmark(tiny)
+
+
+def test_few_candidates_of_many_classes_are_a_side(tiny: str) -> None:
+    side = running.build_side('lean_candidates', load_bundle(tiny), torch.device('cpu'))
+    assert isinstance(side, EngineSide)
+    assert isinstance(side._engine, LeanEngine)
+    assert side._engine.candidates == CANDIDATES
+    many, few = Case(classes=10 * CANDIDATES), Case(classes=CANDIDATES)
+    assert side.flops(many) > side.flops(few)
+    side.load(seeded_frames(48, 64, 1), load_bundle(tiny).words(many.classes))
+    assert side.label().dtype == np.uint16
 
 
 def test_a_model_without_published_names_has_no_literal_pipeline() -> None:

@@ -103,6 +103,21 @@ def test_training_free_clip_labels_as_on_a_cpu(attention: Attention, options: Le
             assert_same(on_cpu(engine.run(pixels, size, asked[0], training_free.OUTPUT)), expected)
 
 
+@pytest.mark.parametrize('options', [ALL, replace(ALL, cuda_graphs=False)], ids=str)
+@pytest.mark.parametrize('model', MODELS)
+def test_candidates_are_labelled_as_on_a_cpu(model: str, options: LeanOptions) -> None:
+    network = MODELS[model]()
+    patch = network.config.vision.patch_size
+    exact = LeanEngine(network, dtype=torch.float32, device=CPU, candidates=12)
+    engine = engine_of(model, options, candidates=12)
+    size, pixels = (5 * patch, 7 * patch), frames(2, 61, 83)
+    for bias in (0.0, 0.1):
+        expected = exact.run(pixels, size, words(exact, network, 300, bias), (61, 83))
+        asked = words(engine, network, 300, bias)
+        for _ in range(2):
+            assert_same(on_cpu(engine.run(pixels, size, asked, (61, 83))), expected)
+
+
 def test_another_vocabulary_of_a_bucket_needs_no_new_graph() -> None:
     engine, exact = engine_of('detailed'), lean(detailed())
     network, pixels = exact.model.network, frames(1, 56, 70)
