@@ -61,7 +61,8 @@ KINDS = {
         ParameterType.PARAMETER_STRING,
     ),
     **dict.fromkeys(
-        ('image_reliability', 'overlay_palette', 'attention'), ParameterType.PARAMETER_STRING
+        ('image_reliability', 'overlay_palette', 'attention', 'templates'),
+        ParameterType.PARAMETER_STRING,
     ),
     **dict.fromkeys(('class_names', 'cameras', 'negatives'), ParameterType.PARAMETER_STRING_ARRAY),
 }

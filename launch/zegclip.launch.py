@@ -71,7 +71,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'model',
         default_value='',
-        description=f'Name of a bundled model or path of a checkpoint. {KEPT}',
+        description=f'Bundled model, checkpoint, or CLIP without training as NAME/TAG. {KEPT}',
     ),
     DeclareLaunchArgument(
         'device',

@@ -19,6 +19,7 @@ import pytest
 from tiny_models import write_published
 import torch
 from zegclip_core.errors import ModelError
+from zegclip_core.templates import resolve_templates
 from zegclip_core.training_free import ATTENTIONS
 from zegclip_ros.parameters import BY_NAME, DECLARATIONS, NodeParameters
 from zegclip_ros.segmentation_node import load_segmenter
@@ -81,3 +82,10 @@ def test_candidates_reach_the_engine_and_0_keeps_all_words(model: str) -> None:
         segmenter = load_segmenter(parameters(model=model, short_side=32, candidates=candidates))
         assert segmenter.engine.candidates == candidates
         segmenter.close()
+
+
+@pytest.mark.parametrize('templates', ['single', 'plain'])
+def test_templates_reach_the_text_encoder(model: str, templates: str) -> None:
+    segmenter = load_segmenter(parameters(model=model, short_side=32, templates=templates))
+    assert segmenter.text_encoder.templates == resolve_templates(templates)
+    segmenter.close()

@@ -70,6 +70,7 @@ OTHER: dict[str, Any] = {
     'precision': 'fp32',
     'short_side': 224,
     'attention': 'sclip',
+    'templates': 'imagenet',
     'candidates': 20,
     'threads': 1,
     'class_names': ['dog', 'cow'],
@@ -96,6 +97,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     'precision': [('int4', 'auto, fp32, bf16, fp16')],
     'short_side': [(-1, 'range'), (2049, 'range')],
     'attention': [('attentive', 'auto, naclip, key_key, sclip, maskclip, clip')],
+    'templates': [('none of these', 'imagenet')],
     'candidates': [(-1, 'range'), (1025, 'range')],
     'threads': [(2, 'read-only'), (257, 'read-only')],
     'class_names': [

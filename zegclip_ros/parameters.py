@@ -24,6 +24,7 @@ from zegclip_core.colors import PALETTE_NAMES
 from zegclip_core.errors import VocabularyError
 from zegclip_core.negatives import clean_negatives, NONE
 from zegclip_core.segmentation import NARROW
+from zegclip_core.templates import template_names
 from zegclip_core.vocabulary import MAX_CLASSES, Vocabulary
 from zegclip_ros.camera_names import check_cameras, MAX_CAMERAS
 from zegclip_ros.declaration import Declaration, declare
@@ -67,7 +68,8 @@ DECLARATIONS = (
     Declaration(
         'model',
         'everyday-s',
-        'Model to load: the name of a bundled one, or the path of a checkpoint or exported model.',
+        'Model to load: a bundled name, a checkpoint or exported file, NAME/TAG or NAME@FILE for '
+        'CLIP without training, or CHECKPOINT+NAME@FILE.',
         change='unconfigured',
     ),
     Declaration(
@@ -103,6 +105,13 @@ DECLARATIONS = (
         'How the last block of CLIP without training attends; auto for naclip, and for other '
         'models.',
         choices=(AUTO, 'naclip', 'key_key', 'sclip', 'maskclip', 'clip'),
+        change='unconfigured',
+    ),
+    Declaration(
+        'templates',
+        AUTO,
+        "What words are put into; more take longer. Auto for the model's own.",
+        choices=(AUTO, *template_names()),
         change='unconfigured',
     ),
     Declaration(
@@ -241,6 +250,7 @@ class NodeParameters:
     precision: str
     short_side: int
     attention: str
+    templates: str
     candidates: int
     threads: int
     class_names: Sequence[str] | None
@@ -291,6 +301,11 @@ class NodeParameters:
     def chosen_attention(self) -> str | None:
         """How CLIP without training attends; ``None`` for its own way."""
         return None if self.attention == AUTO else self.attention
+
+    @property
+    def chosen_templates(self) -> str | None:
+        """What words are put into; ``None`` for the model's own."""
+        return None if self.templates == AUTO else self.templates
 
     def vocabulary(self) -> Vocabulary | None:
         """Return the words to begin with, ``None`` if there are none yet.

@@ -79,6 +79,7 @@ def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
         short_side=parameters.short_side or None,
         threads=parameters.threads or None,
         attention=cast('Attention | None', parameters.chosen_attention),
+        templates=parameters.chosen_templates,
         candidates=parameters.candidates,
     )
 
