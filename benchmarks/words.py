@@ -21,11 +21,12 @@ taken as they stand, and as ``Vocabulary.parse`` takes what users type. Run it b
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 import json
 from pathlib import Path
 import sys
 
-from benchmarks.reports import setting, table, write_docs
+from benchmarks.reports import table, write_docs
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -147,7 +148,7 @@ def page_text(rows: Sequence[tuple[Row, Row]], pictures: int) -> str:
         (exact.change, *(cell for row in (exact, typed) for cell in _cells(row)))
         for exact, typed in rows
     ]
-    return f'{table(head, lines)}\n\n({pictures} pictures; {setting()})'
+    return f'{table(head, lines)}\n\n({pictures} pictures, {date.today()})'
 
 
 def _cells(row: Row) -> tuple[str, str]:

@@ -16,6 +16,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+import re
+import shlex
 
 import numpy as np
 from PIL import Image
@@ -25,7 +27,8 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 from zegclip_core.checkpoint import ModelSettings
-from zegclip_core.cli.main import main
+from zegclip_core.cli._words import read_words
+from zegclip_core.cli.main import build_parser, main
 from zegclip_core.drawing import BACKGROUND
 from zegclip_core.errors import ImageError, ModelError
 from zegclip_core.explanation import explain, Explanation, MAX_SIDE, MAX_VALUES
@@ -181,8 +184,8 @@ def test_one_word_has_no_rival() -> None:
 
 
 def test_the_form_that_was_encoded_is_told_where_it_is_another(plain: Segmenter) -> None:
-    words = Vocabulary.parse('The Cats, dog')
-    assert explain(plain, _image(20, 20), words).names == ('The Cats (as cat)', 'dog')
+    words = Vocabulary.parse('The Cats, Dog')
+    assert explain(plain, _image(20, 20), words).names == ('The Cats (as cat)', 'Dog')
 
 
 @pytest.mark.parametrize(('size', 'count'), [((1500, 2000), 2), ((480, 640), 300)])
@@ -336,3 +339,12 @@ def test_a_file_that_is_no_picture_is_refused_before_the_model_is_loaded(
     command = ['explain', str(tmp_path / 'a.png'), '--classes', 'cat', '--model', 'nothing']
     assert main(command) == 2
     assert 'a.png' in capsys.readouterr().err
+
+
+def test_the_commands_of_the_page_are_understood_and_their_words_too() -> None:
+    page = (Path(__file__).parents[1] / 'docs' / 'words.md').read_text('utf-8')
+    lines = re.findall(r'^zegclip .*$', page, re.MULTILINE)
+    assert len(lines) >= 3
+    for line in lines:
+        arguments = build_parser().parse_args(shlex.split(line)[1:])
+        assert len(read_words(arguments)) >= 2

@@ -13,6 +13,9 @@
 # limitations under the License.
 """The form of phrases, by hand-written pairs and by the class names of published datasets."""
 
+from pathlib import Path
+import re
+
 from open_clip import IMAGENET_CLASSNAMES
 import pytest
 from zegclip_core.data.catalog import known_names, load_spec
@@ -135,3 +138,15 @@ def test_negations_are_noticed(phrase: str) -> None:
 )
 def test_things_are_not_taken_for_negations(phrase: str) -> None:
     assert not is_negated(phrase)
+
+
+def test_the_page_s_examples_are_true() -> None:
+    page = (Path(__file__).parents[1] / 'docs' / 'words.md').read_text('utf-8')
+    table = page.partition('<!-- forms:begin -->')[2].partition('<!-- forms:end -->')[0]
+    rows = re.findall(r'^\| `(.+)` \| `(.+)` \|$', table, re.MULTILINE)
+    assert len(rows) >= 5
+    assert {typed: standard_form(typed) for typed, _ in rows} == dict(rows)
+    refused = page.partition('## What is refused')[2].partition('\n| two classes')[0]
+    negated = refused.splitlines()[-1].split('|')[1]
+    assert all(is_negated(phrase) for phrase in re.findall(r'`(.+?)`', negated))
+    assert len(re.findall(r'`(.+?)`', negated)) >= 3

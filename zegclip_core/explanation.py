@@ -95,10 +95,10 @@ class Explanation:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The words of the rows, with the form that was encoded where it is another one."""
-        pairs = zip(self.vocabulary.names, self.phrases, strict=True)
+        """The words of the rows, with the form that was encoded where more than case differs."""
         classes = (
-            name if name == phrases[0] else f'{name} (as {phrases[0]})' for name, phrases in pairs
+            name if name.lower() == form.lower() else f'{name} (as {form})'
+            for name, (form, *_) in zip(self.vocabulary.names, self.phrases, strict=True)
         )
         return (*classes, *(f'{word} (negative)' for word in self.negatives))
 
