@@ -15,6 +15,8 @@
 
 import json
 from pathlib import Path
+import re
+import shlex
 
 import numpy as np
 from PIL import Image
@@ -22,7 +24,7 @@ import pytest
 from tiny_models import write_published
 import torch
 from zegclip_core.checkpoint import load_checkpoint
-from zegclip_core.cli.main import main
+from zegclip_core.cli.main import build_parser, main
 from zegclip_core.data.folder import Sample
 from zegclip_core.errors import DataError
 from zegclip_core.evaluating.calibration import (
@@ -35,6 +37,9 @@ from zegclip_core.loading import load_model
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.vocabulary import Vocabulary
 
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / 'docs' / 'unknown.md').read_text(encoding='utf-8')
+CARD = (ROOT / 'zegclip_core' / 'models' / 'everyday-s.md').read_text(encoding='utf-8')
 CLASSES = ('road', 'car', 'tree', 'sky')
 IGNORED = 255
 
@@ -215,3 +220,38 @@ def test_what_cannot_be_done_is_said_before_the_model_is_loaded(
     monkeypatch.setattr('zegclip_core.cli.calibrate.load_segmenter', lambda args: 1 / 0)
     assert main(['calibrate', '--data', str(folder), *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_page_card_and_recipe_have_the_threshold_of_the_bundled_model() -> None:
+    file = ROOT / 'zegclip_core' / 'models' / 'everyday-s.safetensors'
+    threshold = load_checkpoint(file).settings.threshold
+    assert f"the model's own: {threshold} for `everyday-s`" in PAGE
+    assert f'| threshold | {threshold}, ' in CARD
+    row = rf'^\| \*\*{threshold:.2f}\*\* \|'
+    assert re.search(row, CARD, re.MULTILINE)
+    recipe = (ROOT / 'config' / 'train' / 'everyday-s.yaml').read_text(encoding='utf-8')
+    assert f'\n  threshold: {threshold}\n' in recipe
+
+
+def test_the_commands_of_page_and_card_are_known() -> None:
+    blocks = re.findall(r'^```(?:sh)?\n(.*?)^```', PAGE + CARD, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.replace('\\\n', ' ').splitlines()]
+    commands = [shlex.split(line)[1:] for line in lines]
+    assert sum(command[0] == 'calibrate' for command in commands) == 4
+    for command in commands:
+        build_parser().parse_args(command)
+
+
+def test_every_option_and_figure_of_the_command_is_described() -> None:
+    names = set(vars(build_parser().parse_args(['calibrate', '--data', 'x'])))
+    own = names - set(vars(build_parser().parse_args(['evaluate', '--data', 'x']))) | {'json'}
+    assert own >= {'plot', 'rounds', 'save'}
+    assert [name for name in own if f'--{name}' not in PAGE] == []
+    for figure in set(_sweep([1], [1], [0]).row(0)) - {'threshold'}:
+        assert f'`{figure}`' in PAGE
+
+
+def test_every_link_leads_somewhere() -> None:
+    for text, folder in ((PAGE, ROOT / 'docs'), (CARD, ROOT / 'zegclip_core' / 'models')):
+        for link in re.findall(r'\]\(([^)#\s]+)', text):
+            assert link.startswith('http') or (folder / link).exists(), link

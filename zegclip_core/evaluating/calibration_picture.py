@@ -24,13 +24,15 @@ from zegclip_core.evaluating.calibration import Sweep, THRESHOLDS
 _DPI = 110
 _MARKED_EACH = 10
 """Every so many thresholds one is marked on a curve."""
+_PLACES = ((6, 5), (-18, -12))
+"""Of the numbers on each curve, beside their marks, in points: not upon one another."""
 
 
 def save_calibration(sweeps: Mapping[str, Sweep], title: str, path: Path) -> None:
     """Draw sweeps of thresholds.
 
     Args:
-        sweeps: By what they are called; the last one is drawn against the threshold.
+        sweeps: One or two, by what they are called; the last is drawn against the threshold.
         title: What stands above.
         path: PNG file to write.
     """
@@ -38,25 +40,39 @@ def save_calibration(sweeps: Mapping[str, Sweep], title: str, path: Path) -> Non
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     figure.suptitle(title)
-    for name, sweep in sweeps.items():
-        _draw_curve(left, name, sweep)
+    for (name, sweep), place in zip(sweeps.items(), _PLACES, strict=False):
+        _draw_curve(left, name, sweep, place)
+    left.margins(x=0.1)  # The numbers stand beside the curve.
     _finish(left, 'recall', 'precision')
     _draw_against_threshold(right, sweep)
     _finish(right, 'threshold', 'share')
     figure.savefig(path, format='png')
 
 
-def _draw_curve(axes: Axes, name: str, sweep: Sweep) -> None:
-    """Draw precision against recall, with some thresholds and the chosen one marked."""
+def _draw_curve(axes: Axes, name: str, sweep: Sweep, place: tuple[int, int]) -> None:
+    """Draw precision against recall, with some thresholds and the chosen one marked.
+
+    Args:
+        axes: Where to.
+        name: What the sweep is called.
+        sweep: The sweep.
+        place: Of a threshold's number beside its mark, in points.
+    """
     (line,) = axes.plot(sweep.recall, sweep.precision, marker='.', markevery=_MARKED_EACH)
     chosen = sweep.chosen
-    place = (float(sweep.recall[chosen]), float(sweep.precision[chosen]))
+    color = line.get_color()
     line.set_label(f'{name}: F1 {sweep.f1[chosen]:.3f} at {THRESHOLDS[chosen]:.2f}')
-    axes.plot(*place, marker='*', markersize=14, color=line.get_color())
+    axes.plot(sweep.recall[chosen], sweep.precision[chosen], '*', markersize=14, color=color)
     for mark in range(0, len(THRESHOLDS), 2 * _MARKED_EACH):
         where = (float(sweep.recall[mark]), float(sweep.precision[mark]))
-        text = f'{THRESHOLDS[mark]:.1f}'
-        axes.annotate(text, where, textcoords='offset points', xytext=(-18, -10), fontsize=8)
+        axes.annotate(
+            f'{THRESHOLDS[mark]:.1f}',
+            where,
+            xytext=place,
+            textcoords='offset points',
+            color=color,
+            fontsize=8,
+        )
 
 
 def _draw_against_threshold(axes: Axes, sweep: Sweep) -> None:
@@ -72,6 +88,7 @@ def _draw_against_threshold(axes: Axes, sweep: Sweep) -> None:
 
 
 def _finish(axes: Axes, x_label: str, y_label: str) -> None:
-    axes.set(xlabel=x_label, ylabel=y_label, xlim=(0.0, 1.0), ylim=(0.0, 1.02))
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.set_ylim(top=1.03)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc='lower left')
