@@ -49,7 +49,6 @@ from zegclip_core.vit import VisionConfig
 __all__ = [
     'DEFAULT_MODEL',
     'NEGATIVES',
-    'SUFFIX',
     'LoadedModel',
     'build_network',
     'build_text_tower',
@@ -189,14 +188,18 @@ def open_checkpoint(model: str, purpose: str = '') -> tuple[Path, Checkpoint]:
     )
 
 
-def model_path(model: str) -> Path:
+def model_path(model: str, purpose: str = '') -> Path:
     """Return the file of a trained model whose towers are not told apart from it.
+
+    Args:
+        model: Its name.
+        purpose: As in ``open_checkpoint``.
 
     Raises:
         ModelError: If there is no such model, or it is of another kind.
     """
     name = parse_model(model)
-    path = name.checkpoint_file()
+    path = name.checkpoint_file(purpose)
     if name.clip is not None:
         raise ModelError(
             f'Expected the name of a checkpoint alone, such as {path}, but got {model!r}.'

@@ -23,10 +23,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.checkpoint import Checkpoint, load_checkpoint
+from zegclip_core.checkpoint import Checkpoint
 from zegclip_core.data.catalog import load_spec
-from zegclip_core.loading import build_network, build_text_tower, LoadedModel, model_path, SUFFIX
-from zegclip_core.published import convert_published, load_published, read_published_file
+from zegclip_core.loading import build_network, build_text_tower, LoadedModel, open_checkpoint
+from zegclip_core.model_names import PUBLISHED_SUFFIXES
+from zegclip_core.published import convert_published, read_published_file
 from zegclip_core.text import TextEncoder
 
 _WIDTH, _LAYERS, _PATCH, _GRID, _DIM, _DECODER_LAYERS = 768, 12, 16, 32, 512, 3
@@ -115,17 +116,14 @@ def class_names(count: int) -> list[str]:
 
 
 def load_bundle(model: str) -> Bundle:
-    """Load a model by name or file.
+    """Load a trained model by its name.
 
     Raises:
-        ZegCLIPError: As ``zegclip_core.loading.load_model``.
+        ZegCLIPError: As ``zegclip_core.loading.load_model``, or if it was not trained.
     """
-    path = model_path(model)
+    path, checkpoint = open_checkpoint(model, 'to compare the sides')
     published: dict[str, Tensor] = {}
-    if path.suffix == SUFFIX:
-        checkpoint = load_checkpoint(path)
-    else:
-        checkpoint = load_published(path)
+    if path.suffix in PUBLISHED_SUFFIXES:
         published = {key: value.float() for key, value in read_published_file(path).items()}
     tower = build_text_tower(checkpoint, where=str(path))
     encoder = TextEncoder(tower, checkpoint.settings.templates)

@@ -147,7 +147,7 @@ def initialize_from(network: ZegCLIP, model: str) -> None:
 def _learnt_weights(model: str) -> tuple[Path, dict[str, Tensor]]:
     """Return the file of a model or of a run's checkpoint, and the weights in it."""
     if not model.endswith('.ckpt'):
-        path = model_path(model)
+        path = model_path(model, 'to start from')
         return path, load_checkpoint(path).state_dict
     return Path(model), trained_weights(read_run_checkpoint(Path(model)))
 
