@@ -22,22 +22,23 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-import json
 from pathlib import Path
 import sys
 
 from benchmarks.reports import table, write_docs
 import numpy as np
+import numpy.typing as npt
 import torch
 from tqdm import tqdm
 from zegclip_core.data.catalog import open_dataset
 from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import split_indices
-from zegclip_core.errors import DataError, ZegCLIPError
+from zegclip_core.errors import DataError, ModelError, ZegCLIPError
+from zegclip_core.fast.plain import label_maps, PlainEngine
 from zegclip_core.metrics import ConfusionMatrix
-from zegclip_core.segmentation import LabelArray
-from zegclip_core.segmenter import EncodedVocabulary, Segmenter
+from zegclip_core.segmenter import Segmenter
 from zegclip_core.vocabulary import Vocabulary
+from zegclip_core.working_size import working_size
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'words.md'
 PLURALS = {
@@ -80,38 +81,40 @@ class Row:
     miou: float
 
 
-class _Labels:
-    """The labels of all pictures by each set of words, which are computed once a set."""
+class _Forms:
+    """Labels pictures by several vocabularies at once, as each alone would.
 
-    def __init__(self, segmenter: Segmenter, dataset: Pictures, indices: Sequence[int]) -> None:
-        self._segmenter = segmenter
-        self._dataset = dataset
-        self._indices = indices
-        self._found: list[tuple[EncodedVocabulary, list[LabelArray]]] = []
+    Words do not act on one another before their scores are compared, so that a network looks at
+    a picture once for all of them.
+    """
 
-    def of(self, vocabulary: Vocabulary) -> list[LabelArray]:
-        """Return the labels; the same embeddings give the same ones."""
-        words = self._segmenter.encode(vocabulary)
-        for other, labels in self._found:
-            if torch.equal(other.embeddings, words.embeddings) and torch.equal(
-                other.bias, words.bias
-            ):
-                return labels
-        images = tqdm(self._indices, desc=', '.join(vocabulary.names[:2]))
-        labels = [
-            self._segmenter.segment(self._dataset[index].image, words).labels for index in images
-        ]
-        self._found.append((words, labels))
-        return labels
+    def __init__(self, segmenter: Segmenter, vocabularies: Sequence[Vocabulary]) -> None:
+        engine = segmenter.engine
+        if not isinstance(engine, PlainEngine):
+            raise ModelError(f'Expected the plain path, but got {segmenter.path}.')
+        self._segmenter, self._engine = segmenter, engine
+        self._words = [segmenter.encode(each).prepare(engine) for each in vocabularies]
+        stacked = torch.cat([words.embeddings for words in self._words])
+        self._unique, rows = torch.unique(stacked, dim=0, return_inverse=True)
+        self._rows = rows.split([len(words.embeddings) for words in self._words])
 
-    def row(self, change: str, words: Vocabulary, base: Sequence[LabelArray]) -> Row:
-        """Compare the labels of words with those of others."""
-        labels = self.of(words)
-        shares = [np.mean(ours != first) for ours, first in zip(labels, base, strict=True)]
-        counts = ConfusionMatrix(len(words))
-        for index, ours in zip(self._indices, labels, strict=True):
-            counts.update(ours, self._dataset[index].labels)
-        return Row(change, float(np.mean(shares)), float(np.nanmean(counts.iou())))
+    @torch.inference_mode()
+    def labels(self, image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+        """Return the labels of a picture by each vocabulary, ``(H, W)``."""
+        height, width = image.shape[:2]
+        sides = {
+            'short_side': self._segmenter.short_side,
+            'patch_size': self._segmenter.patch_size,
+        }
+        size = working_size(height, width, **sides)
+        images = self._engine.normalised(torch.tensor(image)[None], size)
+        network = self._engine.network
+        maps = network(images, self._unique.to(self._engine.dtype))
+        found = (
+            label_maps(maps[:, rows], (height, width), words, scoring=network.scoring)
+            for rows, words in zip(self._rows, self._words, strict=True)
+        )
+        return [labels[0].cpu().numpy() for labels, _ in found]
 
 
 def measure(
@@ -119,20 +122,37 @@ def measure(
 ) -> list[tuple[Row, Row]]:
     """Measure every change, with the words as they stand and as users' words are taken.
 
+    Args:
+        segmenter: With the plain path.
+        dataset: CamVid, or pictures with its classes.
+        indices: Which of them.
+
     Raises:
         DataError: If the dataset has classes whose plurals are not known.
+        ModelError: If the segmenter has another path.
     """
     unknown = sorted(set(dataset.classes) - set(PLURALS))
     if unknown:
         raise DataError(f'Expected the classes of CamVid, but got {unknown[0]!r}.')
-    labels = _Labels(segmenter, dataset, indices)
-    base = labels.of(Vocabulary.from_names(dataset.classes))
-    rows = []
-    for change, form in CHANGES.items():
-        names = [form(name) for name in dataset.classes]
-        exact = labels.row(change, Vocabulary.from_names(names), base)
-        rows.append((exact, labels.row(change, Vocabulary.parse(json.dumps(names)), base)))
-    return rows
+    names = [[form(name) for name in dataset.classes] for form in CHANGES.values()]
+    exact = [Vocabulary.from_names(each) for each in names]
+    typed = [Vocabulary.from_words(each) for each in names]
+    forms = _Forms(segmenter, [*exact, *typed])
+    counts = [ConfusionMatrix(len(dataset.classes)) for _ in range(2 * len(names))]
+    changed = np.zeros((len(indices), len(counts)))
+    for place, index in enumerate(tqdm(indices)):
+        sample = dataset[index]
+        found = forms.labels(sample.image)
+        changed[place] = [np.mean(labels != found[0]) for labels in found]
+        for count, labels in zip(counts, found, strict=True):
+            count.update(labels, sample.labels)
+    rows = [
+        Row(change, float(share), float(np.nanmean(count.iou())))
+        for change, share, count in zip(
+            [*CHANGES, *CHANGES], changed.mean(axis=0), counts, strict=True
+        )
+    ]
+    return list(zip(rows[: len(names)], rows[len(names) :], strict=True))
 
 
 def page_text(rows: Sequence[tuple[Row, Row]], pictures: int) -> str:
@@ -177,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         dataset = open_dataset(options.data, 'folder', options.split)
         indices = split_indices(len(dataset), options.hold_out, held_out=True)
-        rows = measure(Segmenter.load(options.model), dataset, indices)
+        rows = measure(Segmenter.load(options.model, path='plain'), dataset, indices)
     except ZegCLIPError as error:
         print(f'words: error: {error}', file=sys.stderr)
         return 2

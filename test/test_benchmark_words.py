@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 from tiny_models import write_published
 from zegclip_core.data.folder import Sample
-from zegclip_core.errors import DataError
+from zegclip_core.errors import DataError, ModelError
 from zegclip_core.phrases import standard_form
 from zegclip_core.segmenter import Segmenter
+from zegclip_core.vocabulary import Vocabulary
 
 
 class Noise:
@@ -49,8 +50,9 @@ class Noise:
 
 def test_words_that_stand_as_they_are_change_labels_and_typed_ones_do_not(tmp_path: Path) -> None:
     path = write_published(tmp_path / 'tiny.pth')
-    segmenter = Segmenter.load(str(path), device='cpu', precision='fp32')
-    rows = measure(segmenter, Noise(*PLURALS), [0, 1])
+    segmenter = Segmenter.load(str(path), device='cpu', precision='fp32', path='plain')
+    noise = Noise(*PLURALS)
+    rows = measure(segmenter, noise, [0, 1])
     assert [exact.change for exact, _ in rows] == list(CHANGES)
     changed = {exact.change: exact.changed for exact, _ in rows}
     assert changed.pop('none') == 0.0
@@ -58,6 +60,13 @@ def test_words_that_stand_as_they_are_change_labels_and_typed_ones_do_not(tmp_pa
         assert (share == 0.0) == change.startswith('case'), change
     assert {typed.changed for _, typed in rows} == {0.0}
     assert len({typed.miou for _, typed in rows}) == 1
+    plurals = Vocabulary.from_names(PLURALS.values())
+    pairs = [
+        [segmenter.segment(noise[index].image, words).labels for index in (0, 1)]
+        for words in (Vocabulary.from_names(PLURALS), plurals)
+    ]
+    alone = np.mean(np.array(pairs[0]) != np.array(pairs[1]))
+    assert changed['plural: skies'] == pytest.approx(alone)
     assert page_text(rows, 2).count('\n| ') == len(CHANGES) + 1
 
 
@@ -69,6 +78,8 @@ def test_other_classes_are_refused(capsys: pytest.CaptureFixture[str], tmp_path:
     segmenter = Segmenter.load(str(write_published(tmp_path / 'tiny.pth')), device='cpu')
     with pytest.raises(DataError, match="CamVid, but got 'cat'"):
         measure(segmenter, Noise('sky', 'cat'), [0])
+    with pytest.raises(ModelError, match='got lean'):
+        measure(segmenter, Noise('sky'), [0])
     assert main(['--data', str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith('words: error: ')
 

@@ -104,7 +104,7 @@ def _maps_title(explanation: Explanation, shown: int) -> str:
 def _pairs_title(found: bool) -> str:
     if not found:
         return 'No word comes close to the one that won'
-    return 'Which word took what from which, where the other has at least half its score'
+    return 'Taken from a word with at least half the score: share of the picture, mean lead'
 
 
 class _Panels:
