@@ -235,3 +235,16 @@ def test_the_bundled_model_can_be_exported(tmp_path: Path) -> None:
     ours, theirs = found.segment(image, vocabulary), plain.segment(image, vocabulary)
     assert (ours.labels == theirs.labels).mean() >= 0.999
     np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
+
+
+def test_a_negative_word_takes_the_pixels_that_it_had_as_a_class(exported: Exported) -> None:
+    segmenter = Segmenter.load(str(exported.file), threshold=0.0)
+    image, names = picture(*exported.size), ['cat', 'traffic light', 'tree']
+    wide = segmenter.segment(image, Vocabulary.from_names(names))
+    winner = int(np.bincount(wide.labels.ravel()).argmax())
+    segmenter.negatives = (names[winner],)
+    others = [place for place in range(3) if place != winner]
+    found = segmenter.segment(image, Vocabulary.from_names([names[place] for place in others]))
+    assert np.array_equal(found.unlabelled, wide.labels == winner)
+    kept = ~found.unlabelled
+    assert np.array_equal(np.array(others)[found.labels[kept]], wide.labels[kept])

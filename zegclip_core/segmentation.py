@@ -43,8 +43,10 @@ class Segmentation:
 
     Attributes:
         labels: Class ids, uint8 ``(H, W)``, or uint16 above ``NARROW`` classes; the greatest value
-            of the type (255 or 65535) where no class reaches its threshold.
-        scores: Score of the best class, float32 ``(H, W)`` in [0, 1], also where unlabelled.
+            of the type (255 or 65535) where the best class is under its threshold, or a negative
+            word is better than all.
+        scores: Score of the best class or negative word, float32 ``(H, W)`` in [0, 1], also where
+            unlabelled.
         vocabulary: The classes that the ids stand for.
     """
 

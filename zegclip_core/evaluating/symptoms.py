@@ -68,7 +68,7 @@ def _unlabelled(shares: Shares) -> Iterator[str]:
     if share >= NEARLY_ALL:
         yield (
             f'{share:.1%} of the pixels got no label: check --threshold, below which a pixel '
-            f'stays unlabelled, {_WORDS}, and {_WEIGHTS}.'
+            f'stays unlabelled, --negatives, whose pixels do, {_WORDS}, and {_WEIGHTS}.'
         )
 
 
