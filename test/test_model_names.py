@@ -15,6 +15,7 @@
 
 from pathlib import Path
 import re
+import shutil
 
 import numpy as np
 import open_clip
@@ -26,6 +27,7 @@ from torch.nn import functional
 from zegclip_core.backends.choice import pick_backend
 from zegclip_core.cli.main import main
 from zegclip_core.errors import ConfigError, ModelError, TowerError, ZegCLIPError
+from zegclip_core.export.onnx_file import export_onnx
 from zegclip_core.loading import load_model, model_path, NEGATIVES, open_checkpoint
 from zegclip_core.model_names import bundled_models, FORMS, ModelName, parse_model
 from zegclip_core.references import TowerReference
@@ -55,6 +57,7 @@ def clip(name: str, tag: str | None = None, path: str | None = None) -> TowerRef
         ('A@b@c+d.pt', None, clip('A', path='b@c+d.pt')),
         ('everyday-s+A@b', EVERYDAY, clip('A', path='b')),
         ('x/a+b.safetensors+A@c.pt', Path('x/a+b.safetensors'), clip('A', path='c.pt')),
+        ('model.onnx+A@c.pt', Path('model.onnx'), clip('A', path='c.pt')),
         ('./a@b.safetensors', Path('a@b.safetensors'), None),
         ('/d/a+b@c/d.safetensors', Path('/d/a+b@c/d.safetensors'), None),
     ],
@@ -232,30 +235,46 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     return whole, lean, clip_file
 
 
+@pytest.fixture
+def small_vit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let open_clip's ViT-B-16, which the checkpoint names, be a small one."""
+    vision = {'image_size': 32, 'patch_size': 8, 'width': 64, 'layers': 2}
+    text = {'context_length': 77, 'vocab_size': 49408, 'width': 64, 'heads': 1, 'layers': 2}
+    config = {'embed_dim': 64, 'vision_cfg': vision, 'text_cfg': text, 'quick_gelu': True}
+    monkeypatch.setattr(open_clip, 'get_model_config', lambda name: config)
+
+
+@pytest.mark.usefixtures('small_vit')
 def test_checkpoint_with_its_clip_apart_labels_as_with_it_inside(
-    apart: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+    apart: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     whole, lean, clip_file = apart
-    small = {
-        'embed_dim': 64,
-        'vision_cfg': {'image_size': 32, 'patch_size': 8, 'width': 64, 'layers': 2},
-        'text_cfg': {
-            'context_length': 77,
-            'vocab_size': 49408,
-            'width': 64,
-            'heads': 1,
-            'layers': 2,
-        },
-        'quick_gelu': True,
-    }
-    # The checkpoint names ViT-B-16; here it is a small one.
-    monkeypatch.setattr(open_clip, 'get_model_config', lambda name: small)
+    moved = tmp_path / 'moved.pt'
+    shutil.copy(clip_file, moved)
+    inside = f'{lean}+ViT-B-16-quickgelu@{moved}'
+    exported = tmp_path / 'lean.onnx'
+    export_onnx(inside, exported, size=(40, 56))
+    moved.unlink()  # What is exported names this place.
     image = np.random.default_rng(1).integers(0, 256, (40, 56, 3), dtype=np.uint8)
     words = Vocabulary.from_names(['cat', 'aeroplane', 'tree'])
-    names = (str(whole), f'{lean}+ViT-B-16-quickgelu@{clip_file}')
-    found = [Segmenter.load(name, device='cpu').segment(image, words) for name in names]
-    np.testing.assert_array_equal(found[0].labels, found[1].labels)
-    np.testing.assert_allclose(found[0].scores, found[1].scores, atol=1e-5)
+    first, *others = (
+        Segmenter.load(
+            name,
+            device='cpu',
+            precision='fp32',
+            short_side=None if '.onnx' in name else 40,
+        )
+        for name in (
+            str(whole),
+            f'{lean}+ViT-B-16-quickgelu@{clip_file}',
+            f'{exported}+ViT-B-16-quickgelu@{clip_file}',
+        )
+    )
+    expected = first.segment(image, words)
+    for segmenter in others:
+        found = segmenter.segment(image, words)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+        assert (found.labels == expected.labels).mean() > 0.999
 
 
 def test_clip_apart_of_another_model_is_refused(apart: tuple[Path, Path, Path]) -> None:
@@ -274,6 +293,11 @@ def test_what_needs_a_checkpoint_refuses_other_models(name: str) -> None:
     for read in (open_checkpoint, model_path):
         with pytest.raises(ModelError, match=r'Expected a trained model, .*but got'):
             read(name)
+
+
+def test_what_needs_a_file_alone_refuses_one_with_its_clip_apart() -> None:
+    with pytest.raises(ModelError, match=r'a checkpoint alone, such as /a/b\.pth'):
+        model_path('/a/b.pth+ViT-B-16@clip.pt')
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,6 @@ from zegclip_core.checkpoint import (
     load_checkpoint,
     ModelSettings,
     TEXT_PREFIX,
-    with_settings,
 )
 from zegclip_core.clip_weights import load_clip_weights, load_parameters, MissingWeightsError
 from zegclip_core.errors import CheckpointError, ModelError, TowerError
@@ -55,6 +55,7 @@ __all__ = [
     'load_model',
     'model_path',
     'open_checkpoint',
+    'with_local_towers',
 ]
 
 logger = logging.getLogger(__name__)
@@ -183,9 +184,10 @@ def open_checkpoint(model: str, purpose: str = '') -> tuple[Path, Checkpoint]:
     name = parse_model(model)
     path = name.checkpoint_file(purpose)
     checkpoint = load_checkpoint(path) if path.suffix == SUFFIX else load_published(path)
-    return path, checkpoint if name.clip is None else _with_local_towers(
-        checkpoint, name.clip, where=str(path)
-    )
+    if name.clip is not None:
+        settings = with_local_towers(checkpoint.settings, name.clip, where=str(path))
+        checkpoint = replace(checkpoint, settings=settings)
+    return path, checkpoint
 
 
 def model_path(model: str, purpose: str = '') -> Path:
@@ -207,11 +209,22 @@ def model_path(model: str, purpose: str = '') -> Path:
     return path
 
 
-def _with_local_towers(checkpoint: Checkpoint, clip: TowerReference, *, where: str) -> Checkpoint:
-    """Return the checkpoint with a local file in place of the towers of that name."""
-    named = {key: getattr(checkpoint.settings, key) for key in _TOWERS}
+def with_local_towers(
+    settings: ModelSettings, clip: TowerReference, *, where: str
+) -> ModelSettings:
+    """Return settings with a local file in place of the towers of that name.
+
+    Args:
+        settings: Those of a trained model.
+        clip: The name and the file.
+        where: What the model is called in an error message.
+
+    Raises:
+        CheckpointError: If it names no such tower.
+    """
+    named = {key: getattr(settings, key) for key in _TOWERS}
     towers = {key: parse_reference(text) for key, text in named.items() if text}
-    changes = {
+    changes: dict[str, Any] = {
         key: str(replace(tower, name=clip.name, tag=None, path=clip.path))
         for key, tower in towers.items()
         if tower.kind != 'package' and _same_model(tower.name, clip.name)
@@ -222,7 +235,7 @@ def _with_local_towers(checkpoint: Checkpoint, clip: TowerReference, *, where: s
             f'Expected {where} to name a tower {clip.name}, to take it from {clip.path}, but it '
             f'names {found}.'
         )
-    return with_settings(checkpoint, **changes)
+    return replace(settings, **changes)
 
 
 def _same_model(first: str, second: str) -> bool:

@@ -43,7 +43,7 @@ PUBLISHED_SUFFIXES = ('.pth', '.pt')
 """Of checkpoints of ZegCLIP's authors."""
 ONNX_SUFFIX = '.onnx'
 """Of exported models."""
-CHECKPOINT_SUFFIXES = (SUFFIX, *PUBLISHED_SUFFIXES)
+_SUFFIXES = (SUFFIX, *PUBLISHED_SUFFIXES, ONNX_SUFFIX)
 
 FORMS = (
     f'a path ending in {", ".join((SUFFIX, *PUBLISHED_SUFFIXES))} or {ONNX_SUFFIX}, NAME/TAG, '
@@ -122,7 +122,7 @@ def parse_model(text: str) -> ModelName:
 
     """
     name = text.strip()
-    trained = _trained_file(name, (*CHECKPOINT_SUFFIXES, ONNX_SUFFIX))
+    trained = _trained_file(name)
     with_file = _WITH_FILE.fullmatch(name)
     if with_file is not None:
         return _with_file(text, with_file, trained)
@@ -140,7 +140,7 @@ def _with_file(text: str, match: re.Match[str], trained: Path | None) -> ModelNa
     clip = TowerReference('open_clip', clip_model_name(match['name']), path=match['file'])
     if match['checkpoint'] is None:
         return ModelName(text, clip=clip)
-    checkpoint = _trained_file(match['checkpoint'], CHECKPOINT_SUFFIXES)
+    checkpoint = _trained_file(match['checkpoint'])
     if checkpoint is not None:
         return ModelName(text, checkpoint, clip)
     if trained is not None:
@@ -148,13 +148,13 @@ def _with_file(text: str, match: re.Match[str], trained: Path | None) -> ModelNa
     raise _refusal(text)
 
 
-def _trained_file(name: str, suffixes: tuple[str, ...]) -> Path | None:
-    """Return the file of a bundled model or of a path with one of some suffixes, if it is one."""
+def _trained_file(name: str) -> Path | None:
+    """Return the file of a bundled model or of a path, if the name is one."""
     known = bundled_models()
     if name in known:
         return known[name]
     path = Path(os.path.expanduser(name))  # Path's own raises for a user that is not there.
-    return path if path.suffix in suffixes else None
+    return path if path.suffix in _SUFFIXES else None
 
 
 def _refusal(text: str) -> ModelError:

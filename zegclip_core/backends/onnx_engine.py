@@ -32,8 +32,9 @@ from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.export.graph import INPUTS, OUTPUTS
 from zegclip_core.fast.contract import PreparedWords, thresholds_of
 from zegclip_core.fast.tail import label_logits
-from zegclip_core.loading import build_text_tower
+from zegclip_core.loading import build_text_tower, with_local_towers
 from zegclip_core.model import ZegCLIPConfig
+from zegclip_core.model_names import parse_model
 from zegclip_core.text import load_text_tower, TextEncoder, TextTower
 from zegclip_core.vocabulary import MAX_CLASSES
 
@@ -63,7 +64,8 @@ def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') 
     """Load an exported model and its text tower.
 
     Args:
-        model: Path of the ``.onnx`` file.
+        model: Path of the ``.onnx`` file, perhaps with where its text tower lies
+            (``zegclip_core.model_names``).
         device: ``auto`` (CUDA if onnxruntime has it), ``cpu``, ``cuda``, ``cuda:N`` or
             ``tensorrt``.
         precision: ``auto`` or ``fp32``, for TensorRT ``fp16`` as well, which ``auto`` takes there.
@@ -73,13 +75,16 @@ def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') 
         CheckpointError: If the file cannot be used.
         TowerError: If its text tower cannot be found.
     """
-    path = Path(model).expanduser()
+    name = parse_model(model)
+    path = name.file or Path(model)
     if not path.is_file():
         raise CheckpointError(f'Expected an exported model, but there is no file at {path}.')
     session = open_session(path, device, precision)
     header = session.get_modelmeta().custom_metadata_map
     names = [entry.name for entry in session.get_inputs()]
     config, settings = read_metadata(path, header, names)
+    if name.clip is not None:
+        settings = with_local_towers(settings, name.clip, where=str(path))
     most = TENSORRT_CLASSES[-1] if device == 'tensorrt' else MAX_CLASSES
     engine = OnnxEngine(session, path, most)
     tower = _text_tower(path, header, settings)
