@@ -63,6 +63,7 @@ class FakeSegmenter:
         closed: How often the model was let go.
         fault: What the next frames raise; ``None`` for nothing.
         load_fault: What warming up raises; ``None`` for nothing.
+        encode_fault: What encoding raises; likewise.
     """
 
     device = 'fake'
@@ -85,6 +86,7 @@ class FakeSegmenter:
         self.closed = 0
         self.fault: BaseException | None = None
         self.load_fault: BaseException | None = None
+        self.encode_fault: Exception | None = None
 
     def warm_up(self) -> None:
         self.threads.add(threading.current_thread().name)
@@ -108,6 +110,8 @@ class FakeSegmenter:
         self.threads.add(threading.current_thread().name)
         self.encoded.append(vocabulary.names)
         self.settings.append((self.threshold, self.negatives))
+        if self.encode_fault is not None:
+            raise self.encode_fault
         return vocabulary
 
     def segment(self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary) -> Segmentation:

@@ -14,17 +14,28 @@
 """What the node's parameters say of the model reaches the model."""
 
 from collections.abc import Iterator
+import json
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+from rclpy.node import Node
+from ros_helpers import Inbox, own_domain, qos, running_ros, spin_until
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 from tiny_models import write_published
 import torch
 from zegclip_core.errors import ModelError
 from zegclip_core.templates import resolve_templates
 from zegclip_core.training_free import ATTENTIONS
+from zegclip_core.vocabulary import Vocabulary
+from zegclip_ros.conversions import image_to_labels, rgb_to_image
 from zegclip_ros.parameters import BY_NAME, DECLARATIONS, NodeParameters
-from zegclip_ros.segmentation_node import load_segmenter
+from zegclip_ros.segmentation_node import load_segmenter, SegmentationNode
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+
+SIDES = ('left', 'right')
 
 
 def parameters(**changed: object) -> NodeParameters:
@@ -89,3 +100,36 @@ def test_templates_reach_the_text_encoder(model: str, templates: str) -> None:
     segmenter = load_segmenter(parameters(model=model, short_side=32, templates=templates))
     assert segmenter.text_encoder.templates == resolve_templates(templates)
     segmenter.close()
+
+
+def noise(seed: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+def test_two_cameras_get_the_labels_that_each_image_has_by_itself(training_free: str) -> None:
+    values = {'model': training_free, 'negatives': ['wall', 'floor'], 'threads': 1}
+    options = [f'{name}:={json.dumps(value)}' for name, value in values.items()]
+    options += ['cameras:=["left", "right"]', 'class_names:=["cat", "dog"]']
+    with own_domain(), running_ros(*(part for one in options for part in ('-p', one))):
+        node, probe = SegmentationNode(), Node('probe', use_global_arguments=False)
+        cameras = {name: probe.create_publisher(Image, f'{name}/image', 1) for name in SIDES}
+        labels = {
+            name: Inbox(probe, Image, f'zegclip/{name}/label_image', qos()) for name in SIDES
+        }
+
+        def seen() -> bool:
+            for name, camera in cameras.items():
+                camera.publish(rgb_to_image(noise(SIDES.index(name)), Header(frame_id=name)))
+            return all(inbox.messages for inbox in labels.values())
+
+        spin_until(seen, node, probe)
+        assert node.close()
+        node.destroy_node()
+        probe.destroy_node()
+    alone = load_segmenter(parameters(**values))
+    alone.negatives = ('wall', 'floor')
+    for name, inbox in labels.items():
+        expected = alone.segment(noise(SIDES.index(name)), Vocabulary.parse('cat, dog')).labels
+        assert len(np.unique(expected)) > 1
+        assert np.mean(image_to_labels(inbox.last) != expected) < 0.002
+        assert inbox.last.header.frame_id == name

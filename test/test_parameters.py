@@ -23,6 +23,7 @@ from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros, solid
 from sensor_msgs.msg import CompressedImage
+from zegclip_core.errors import VocabularyError
 from zegclip_ros.conversions import image_to_rgb, packed_rgb
 from zegclip_ros.parameters import BY_NAME, DECLARATIONS, NodeParameters
 
@@ -258,6 +259,19 @@ def test_lazy_and_reliability_change_the_subscription_at_once(rig: Rig) -> None:
         rig.until(lambda wanted=wanted: asked_of_the_camera(rig) == [wanted], reliability)
     assert set_to(rig, 'lazy', True) == ''
     rig.until(lambda: rig.camera.get_subscription_count() == 0)
+
+
+def test_negatives_that_the_model_cannot_take_leave_the_last_words(rig: Rig) -> None:
+    labels = rig.listen('zegclip/label_image')
+    rig.segmenter.encode_fault = VocabularyError('Expected fewer tokens.')
+    assert set_to(rig, 'negatives', ['wall']) == ''
+    rig.until(lambda: rig.state['error'] == 'Expected fewer tokens.', 'the refusal')
+    assert (rig.state['version'], rig.state['requested']) == (1, 2)
+    frame_until(rig, lambda: labels.messages)
+    rig.segmenter.encode_fault = None
+    assert set_to(rig, 'negatives', ['auto']) == ''
+    rig.until(lambda: rig.state['version'] == 3, 'the mended words')
+    assert rig.state['error'] is None
 
 
 def test_threshold_and_negatives_take_effect_with_the_same_words_at_once(rig: Rig) -> None:
