@@ -117,21 +117,20 @@ class EngineSide(Side):
         options: LeanOptions | None = None,
         candidates: int = 0,
     ) -> None:
-        """Build the segmenter; with options or candidates, an engine of its own in its place."""
+        """Build the segmenter; with options, an engine that leaves savings out in its place."""
         self._segmenter = Segmenter(
             bundle.loaded(),
             device=device,
             dtype=dtype,
             threshold=0.0,
             path='plain' if style == 'plain' else 'lean',
+            candidates=candidates,
         )
         network = self._segmenter.network
         super().__init__(name, device, network.parameters())
         self._engine: Engine = self._segmenter.engine
-        if options is not None or candidates:
-            self._engine = LeanEngine(
-                network, dtype=dtype, device=device, options=options, candidates=candidates
-            )
+        if options is not None:
+            self._engine = LeanEngine(network, dtype=dtype, device=device, options=options)
         self._candidates = candidates
         self._style: Style = style
         self._config = bundle.checkpoint.config

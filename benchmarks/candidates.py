@@ -1,0 +1,197 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How many of a thousand words have to be drawn: time, and labels beside those of all words.
+
+The photos are public-domain ones of scikit-image, the words the classes of COCO-Stuff and then
+those of ImageNet. Run it by ``python -m benchmarks.candidates``; ``docs/candidates.md`` has the
+figures and the picture.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+import statistics
+import sys
+import time
+
+from benchmarks.reports import table, write_docs
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from skimage import data
+from tqdm import tqdm
+from zegclip_core.benchmarking.run import device_name
+from zegclip_core.data.catalog import load_spec
+from zegclip_core.drawing import BACKGROUND, draw_overlay
+from zegclip_core.errors import ZegCLIPError
+from zegclip_core.fast.engine import LeanEngine
+from zegclip_core.lettering import write_text
+from zegclip_core.segmentation import Segmentation
+from zegclip_core.segmenter import EncodedVocabulary, Segmenter
+from zegclip_core.vocabulary import Vocabulary
+
+PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'candidates.md'
+PHOTOS = ('astronaut', 'chelsea', 'coffee', 'rocket')
+MANY, FEW = 1000, 20
+COUNTS = (0, 256, 128, 64, 32, 16)
+"""Candidates that are tried with many words; 0 draws all."""
+SHOWN = (0, 128, 16)
+"""Those of the picture."""
+PANEL, TITLE = 250, 34
+"""Height of a photo, and of the line above [px]."""
+
+RgbImage = npt.NDArray[np.uint8]
+
+
+@dataclass
+class Case:
+    """One number of words and candidates.
+
+    Attributes:
+        words: Number of words.
+        candidates: Most of them that are drawn; 0 for all.
+        times: Of every frame of each photo [s].
+        found: The labels of each photo.
+    """
+
+    words: int
+    candidates: int
+    times: dict[str, list[float]] = field(default_factory=dict)
+    found: dict[str, Segmentation] = field(default_factory=dict)
+
+    @property
+    def frame_ms(self) -> float:
+        """Mean over the photos of the fastest frame [ms]; others had to share the machine."""
+        return 1e3 * statistics.mean(min(times) for times in self.times.values())
+
+    def same(self, other: 'Case') -> list[float]:
+        """Return the share of each photo's pixels that another case labels alike."""
+        return [
+            float(np.mean(ours.labels == other.found[name].labels))
+            for name, ours in self.found.items()
+        ]
+
+
+def word_list(count: int) -> list[str]:
+    """Return distinct words."""
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+
+    names = [*load_spec('coco_stuff164k').classes, *IMAGENET_CLASSNAMES]
+    return list(dict.fromkeys(name.casefold() for name in names))[:count]
+
+
+def measure(
+    segmenter: Segmenter, words: Sequence[str], counts: Sequence[int], repeats: int
+) -> list[Case]:
+    """Label all photos in every case, the cases in turn.
+
+    Args:
+        segmenter: On the lean path, without threshold.
+        words: All words; the case of few takes the first.
+        counts: Candidates to try.
+        repeats: How often each photo is labelled.
+    """
+    few, many = (segmenter.encode(Vocabulary.from_names(part)) for part in (words[:FEW], words))
+    cases = [Case(len(words[:FEW]), 0), *(Case(len(words), count) for count in counts)]
+    for _ in tqdm(range(repeats)):
+        for name in PHOTOS:
+            for case in cases:
+                _label(segmenter, case, name, few if case is cases[0] else many)
+    return cases
+
+
+def _label(segmenter: Segmenter, case: Case, name: str, words: EncodedVocabulary) -> None:
+    """Label a photo and note the time."""
+    engine = segmenter.engine
+    if not isinstance(engine, LeanEngine):
+        raise TypeError(f'Expected the lean engine, but got {engine!r}.')
+    engine.candidates = case.candidates
+    photo: RgbImage = getattr(data, name)()
+    began = time.perf_counter()
+    case.found[name] = segmenter.segment(photo, words)
+    case.times.setdefault(name, []).append(time.perf_counter() - began)
+
+
+def page_text(cases: Sequence[Case], device: str) -> str:
+    """Return the table of the page, with the device's name below."""
+    few, everything = cases[0], cases[1]
+    head = ('words', 'candidates', 'a frame [ms]', f'of {few.words} words', 'pixels alike, least')
+    lines = []
+    for case in cases:
+        same = '-' if case is few else f'{min(case.same(everything)):.2%}'
+        took = f'{case.frame_ms:.0f}', f'{case.frame_ms / few.frame_ms:.2f}'
+        lines.append((case.words, case.candidates or 'all', *took, same))
+    return f'{table(head, lines)}\n\n({device}, {date.today()})'
+
+
+def picture(cases: Sequence[Case], shown: Sequence[int] = SHOWN) -> RgbImage:
+    """Return the photos' labels with different numbers of candidates, a row each."""
+    rows = []
+    for case in cases[1:]:
+        if case.candidates in shown:
+            panels = [_panel(name, found) for name, found in case.found.items()]
+            line = np.concatenate(panels, axis=1)
+            title = np.full((TITLE, line.shape[1], 3), BACKGROUND, np.uint8)
+            text = f'{case.candidates or "all"} of {case.words} words'
+            write_text(title, text, 8, TITLE - 11, 20)
+            rows += [title, line]
+    return np.concatenate(rows)
+
+
+def _panel(name: str, found: Segmentation) -> RgbImage:
+    """Return a photo with its labels at the height of a panel."""
+    drawn = draw_overlay(getattr(data, name)(), found)
+    width = round(drawn.shape[1] * PANEL / drawn.shape[0])
+    small = cv2.resize(drawn, (width, PANEL), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.candidates', description=__doc__)
+    add = parser.add_argument
+    add('--model', default='everyday-s', help='name or file (default: %(default)s)')
+    add('--repeats', type=int, default=3, metavar='N', help='frames of each photo (default: 3)')
+    add('--picture', type=Path, metavar='FILE', help='also draw the labels there')
+    add('--write-docs', action='store_true', help=f'put the table into {PAGE.name}')
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure; return 0 if it was finished.
+
+    Args:
+        arguments: Those of the command line; ``None`` takes those of the process.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        segmenter = Segmenter.load(options.model, threshold=0.0, negatives=())
+        cases = measure(segmenter, word_list(MANY), COUNTS, options.repeats)
+    except ZegCLIPError as error:
+        print(f'candidates: error: {error}', file=sys.stderr)
+        return 2
+    text = page_text(cases, device_name(segmenter.device))
+    print(text)
+    if options.picture:
+        Image.fromarray(picture(cases)).save(options.picture, quality=86)
+    if options.write_docs:
+        write_docs('candidates', text, PAGE)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
