@@ -192,7 +192,7 @@ def test_choice_that_there_is_not_is_refused_before_a_download(
     ('name', 'message'),
     [
         ('ViT-B-99/openai', "such as ViT-B-16.*but got 'ViT-B-99'"),
-        ('runs/voc', "model name of open_clip.*but got 'runs'"),
+        ('runs/voc', r"but got 'runs'\. zegclip models lists the names, .*\.safetensors"),
         ('ViT-B-16/nothing', "a tag of ViT-B-16: openai, .*but got 'nothing'"),
         ('RN50/openai', 'the image tower is no ViT'),
         ('coca_ViT-B-32/laion2b_s13b_b90k', 'attentional_pool'),

@@ -31,7 +31,7 @@ from zegclip_core.checkpoint import (
 from zegclip_core.clip_weights import load_clip_weights, load_parameters, MissingWeightsError
 from zegclip_core.errors import CheckpointError, ModelError, TowerError
 from zegclip_core.model import ZegCLIP, ZegCLIPConfig
-from zegclip_core.model_names import DEFAULT_MODEL, ModelName, parse_model, SUFFIX
+from zegclip_core.model_names import DEFAULT_MODEL, ModelName, parse_model, SUFFIX, SUFFIXES
 from zegclip_core.published import load_published
 from zegclip_core.references import parse_reference, TowerReference
 from zegclip_core.templates import resolve_templates
@@ -260,8 +260,13 @@ def _load_trained(name: ModelName) -> LoadedModel:
 
 def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | None) -> LoadedModel:
     """Load CLIP without training; see ``load_model``."""
-    check_image_tower(clip)
-    check_text_tower(clip)
+    try:
+        check_image_tower(clip)
+        check_text_tower(clip)
+    except TowerError as error:
+        raise TowerError(
+            f'{error} zegclip models lists the names, and a path ends in {", ".join(SUFFIXES)}.'
+        ) from error
     weights = load_clip_weights(clip)
     tower = clip_image_tower(weights)
     config = TrainingFreeConfig(tower.config)

@@ -43,11 +43,12 @@ PUBLISHED_SUFFIXES = ('.pth', '.pt')
 """Of checkpoints of ZegCLIP's authors."""
 ONNX_SUFFIX = '.onnx'
 """Of exported models."""
-_SUFFIXES = (SUFFIX, *PUBLISHED_SUFFIXES, ONNX_SUFFIX)
+SUFFIXES = (SUFFIX, *PUBLISHED_SUFFIXES, ONNX_SUFFIX)
+"""Of every file of a trained model."""
 
 FORMS = (
-    f'a path ending in {", ".join((SUFFIX, *PUBLISHED_SUFFIXES))} or {ONNX_SUFFIX}, NAME/TAG, '
-    'NAME@FILE or CHECKPOINT+NAME@FILE'
+    f'a path ending in {", ".join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, NAME/TAG, NAME@FILE or '
+    'CHECKPOINT+NAME@FILE'
 )
 MODEL_HELP = (
     'a bundled name (zegclip models lists them), a checkpoint or exported file, NAME/TAG or '
@@ -154,7 +155,7 @@ def _trained_file(name: str) -> Path | None:
     if name in known:
         return known[name]
     path = Path(os.path.expanduser(name))  # Path's own raises for a user that is not there.
-    return path if path.suffix in _SUFFIXES else None
+    return path if path.suffix in SUFFIXES else None
 
 
 def _refusal(text: str) -> ModelError:
