@@ -306,6 +306,7 @@ def test_the_command_writes_the_sheet_and_prints_the_figures(
         (['--classes', 'not a cat'], "got 'not a cat'"),
         (['--classes', 'cat', '--out', 'sheet.jpg'], 'ends in .png'),
         (['--classes', 'cat', '--model', 'nothing'], "got 'nothing'"),
+        (['--classes', 'cat', '--model', 'none.onnx'], 'the path plain'),
         (['--classes', 'cat', '--threshold', '2'], '[0, 1]'),
     ],
 )
