@@ -18,7 +18,6 @@ arguments of ``zegclip.launch.py`` can be given as well and go to every node.
 """
 
 from pathlib import Path
-import re
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
@@ -29,7 +28,7 @@ from launch.actions import (
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-from zegclip_core.errors import ConfigError
+from zegclip_ros.camera_names import check_cameras, topic_of
 
 NODE = Path(__file__).resolve().with_name('zegclip.launch.py')
 
@@ -61,34 +60,11 @@ def camera_names(text: str) -> list[str]:
     """Return the names of the cameras.
 
     Raises:
-        ConfigError: If there is none, one is there twice or cannot be a namespace.
+        ConfigError: If one is there twice or cannot be a namespace.
     """
     names = [name.strip() for name in text.split(',')]
-    for name in names:
-        if not re.fullmatch(r'[A-Za-z](_?[A-Za-z0-9])*_?', name):
-            raise ConfigError(
-                'Expected the argument cameras to be names separated by commas, each of letters, '
-                f'digits and single _ with a letter first, such as front,rear, but got {text!r}.'
-            )
-    if len(set(names)) < len(names):
-        raise ConfigError(
-            f'Expected the argument cameras to name each camera once, but got {text!r}.'
-        )
+    check_cameras(names, 'the argument cameras')
     return names
-
-
-def topic_of(camera: str, template: str) -> str:
-    """Return the topic of a camera.
-
-    Raises:
-        ConfigError: If the template makes no difference between cameras.
-    """
-    if '{camera}' not in template:
-        raise ConfigError(
-            "Expected the argument image_topic to hold {camera} for the camera's name, such as "
-            f'/{{camera}}/image_raw, but got {template!r}.'
-        )
-    return template.replace('{camera}', camera)
 
 
 def shared_arguments() -> list[DeclareLaunchArgument]:
@@ -109,6 +85,8 @@ def start(context: LaunchContext) -> list[GroupAction]:
             'image_topic': topic_of(camera, given['image_topic']),
             'vocabulary_topic': given['vocabulary_topic'],
             'rviz': 'false',
+            # The argument above of this name is for all nodes, and this one for each.
+            'cameras': '',
         }
         source = PythonLaunchDescriptionSource(str(NODE))
         include = IncludeLaunchDescription(source, launch_arguments=settings.items())

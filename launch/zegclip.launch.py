@@ -24,6 +24,7 @@ from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from zegclip_core.errors import ConfigError
+from zegclip_ros.camera_names import check_cameras, topic_of
 from zegclip_ros.large_data import LARGE_DATA
 
 # The source tree and share/zegclip_ros hold config and rviz in the same places.
@@ -36,6 +37,7 @@ KEPT = "Empty: the params_file's."
 
 # Arguments that are parameters of the node as well; those that are empty are not passed on.
 PARAMETERS = (
+    'cameras',
     'image_transport',
     'model',
     'device',
@@ -47,7 +49,15 @@ PARAMETERS = (
 
 ARGUMENTS = [
     DeclareLaunchArgument(
-        'image_topic', default_value='/camera/image', description='Topic of the camera.'
+        'image_topic',
+        default_value='/camera/image',
+        description='Topic of the camera; with cameras {camera} stands for the name of each.',
+    ),
+    DeclareLaunchArgument(
+        'cameras',
+        default_value='',
+        description='Names of cameras that the one node labels together, separated by commas. '
+        f'{KEPT}',
     ),
     DeclareLaunchArgument(
         'image_transport',
@@ -130,10 +140,15 @@ def is_true(text: str) -> bool:
     return text.lower() == 'true'
 
 
+def words(text: str) -> list[str]:
+    """Return what commas separate."""
+    return [word.strip() for word in text.split(',') if word.strip()]
+
+
 def as_parameter(name: str, text: str) -> object:
     """Return the value of a launch argument as the node's parameter wants it."""
-    if name == 'class_names':
-        return [word.strip() for word in text.split(',') if word.strip()]
+    if name in ('class_names', 'cameras'):
+        return words(text)
     if name in ('autostart', 'use_sim_time'):
         return is_true(text)
     return text
@@ -153,6 +168,19 @@ def parameter_file(text: str) -> str:
     return str(path)
 
 
+def image_topics(given: dict[str, str]) -> list[tuple[str, str]]:
+    """Return where the node's images come from, as remappings.
+
+    Raises:
+        ConfigError: If cameras cannot have these names, or all would have one topic.
+    """
+    cameras = words(given['cameras'])
+    if not cameras:
+        return [('image', given['image_topic'])]
+    check_cameras(cameras, 'the argument cameras')
+    return [(f'{name}/image', topic_of(name, given['image_topic'])) for name in cameras]
+
+
 def segmentation_node(given: dict[str, str]) -> LifecycleNode:
     """Return the node, which configures and activates itself unless ``autostart`` is off."""
     overrides = {name: as_parameter(name, given[name]) for name in PARAMETERS if given[name]}
@@ -162,7 +190,7 @@ def segmentation_node(given: dict[str, str]) -> LifecycleNode:
         name='zegclip',
         namespace=given['namespace'],
         parameters=[parameter_file(given['params_file']), overrides],
-        remappings=[('image', given['image_topic']), ('vocabulary', given['vocabulary_topic'])],
+        remappings=[*image_topics(given), ('vocabulary', given['vocabulary_topic'])],
         ros_arguments=['--log-level', given['log_level']],
         additional_env=dict(LARGE_DATA) if is_true(given['large_data']) else {},
         respawn=is_true(given['respawn']),
@@ -180,7 +208,7 @@ def rviz(given: dict[str, str]) -> Node:
         namespace=given['namespace'],
         arguments=['-d', str(SHARE / 'rviz' / 'zegclip.rviz')],
         parameters=[{'use_sim_time': is_true(given['use_sim_time'])}],
-        remappings=[('camera/image', given['image_topic'])],
+        remappings=[('camera/image', image_topics(given)[0][1])],
         additional_env=dict(LARGE_DATA) if is_true(given['large_data']) else {},
         output='both',
         condition=IfCondition(given['rviz']),

@@ -174,6 +174,19 @@ def test_arguments_reach_the_parameters_in_their_types() -> None:
     }
 
 
+def test_one_node_can_have_several_cameras() -> None:
+    node = segmentation(cameras='front, rear', image_topic='/{camera}/raw')
+    assert node.parameters[1] == {'cameras': ['front', 'rear']}
+    assert node.remappings[:2] == [('front/image', '/front/raw'), ('rear/image', '/rear/raw')]
+    rviz = load('zegclip')['start'](
+        defaults('zegclip') | {'cameras': 'front,rear', 'image_topic': '/{camera}/raw'}
+    )[1]
+    assert rviz.remappings == [('camera/image', '/front/raw')]
+    for given in ({'image_topic': '/raw'}, {'image_topic': '/{camera}', 'cameras': '3d,a'}):
+        with pytest.raises(ConfigError, match=r'^Expected the argument .* but got .*\.$'):
+            segmentation(**{'cameras': 'front,rear', **given})
+
+
 def test_the_node_gets_its_name_topics_and_options() -> None:
     node = segmentation(
         namespace='robot', image_topic='/front', vocabulary_topic='/words', log_level='warn'
@@ -244,7 +257,8 @@ def test_other_arguments_of_the_node_go_to_every_camera() -> None:
     own = {'cameras', 'image_topic', 'namespace', 'vocabulary_topic'}
     # They are declared outside, so that the included file finds their values.
     assert set(arguments('multi_camera')) == own | set(arguments('zegclip')) - {'rviz'}
-    assert set(settings(cameras='front')[0]) == own - {'cameras'} | {'rviz'}
+    assert set(settings(cameras='front')[0]) == own | {'rviz'}
+    assert settings(cameras='front')[0]['cameras'] == ''
 
 
 @pytest.mark.parametrize(
@@ -285,7 +299,7 @@ def test_the_page_lists_the_arguments_as_they_are_declared(name: str) -> None:
     section = PAGE.split(f'\n## {name}.launch.py\n')[1].split('\n## ')[0]
     rows = re.findall(r'^\| `(\w+)` \| (.*?) \| (.*?) ?\| (.*?) \|$', section, re.MULTILINE)
     shared = set(arguments('zegclip')) if name == 'multi_camera' else set()
-    own = {'image_topic', 'namespace', 'vocabulary_topic'}
+    own = {'cameras', 'image_topic', 'namespace', 'vocabulary_topic'}
     declared = [one for one in arguments(name).values() if one.name not in shared - own]
     assert rows == [row(one) for one in declared]
 

@@ -43,3 +43,17 @@ def check_cameras(names: Sequence[str], what: str) -> None:
         raise ConfigError(
             f'Expected {what} to name at most {MAX_CAMERAS} cameras, but got {len(names)}.'
         )
+
+
+def topic_of(camera: str, template: str) -> str:
+    """Return the topic of a camera.
+
+    Raises:
+        ConfigError: If the template makes no difference between cameras.
+    """
+    if '{camera}' not in template:
+        raise ConfigError(
+            "Expected the argument image_topic to hold {camera} for the camera's name, such as "
+            f'/{{camera}}/image_raw, but got {template!r}.'
+        )
+    return template.replace('{camera}', camera)
