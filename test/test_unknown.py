@@ -29,6 +29,8 @@ from zegclip_core.loading import load_model, LoadedModel
 from zegclip_core.negatives import clean_negatives, competing, parse_negatives
 from zegclip_core.segmentation import UNLABELLED
 from zegclip_core.segmenter import Segmenter
+from zegclip_core.training_free import TrainingFreeCLIP, TrainingFreeConfig
+from zegclip_core.vit import VisionConfig
 from zegclip_core.vocabulary import Vocabulary, VocabularyClass
 
 WORDS = Vocabulary.from_names(['cat', 'traffic light', 'tree'])
@@ -81,6 +83,29 @@ def test_thresholds_hold_beside_negative_words(loaded: LoadedModel) -> None:
     found = _segmenter(loaded, negatives=NEGATIVES, threshold=cut).segment(image, WORDS)
     expected = np.where(plain.scores < np.float32(cut), UNLABELLED, plain.labels)
     assert np.array_equal(found.labels, expected)
+
+
+def test_softmax_scores_are_shared_with_negative_words(loaded: LoadedModel) -> None:
+    torch.manual_seed(0)
+    vision = VisionConfig(8, 64, 2, 4, 128, (4, 4), embed_dim=loaded.text_encoder.embed_dim)
+    settings = replace(loaded.settings, negatives=NEGATIVES)
+    clip = LoadedModel(
+        'clip', TrainingFreeCLIP(TrainingFreeConfig(vision)), loaded.text_encoder, settings
+    )
+    with torch.no_grad():
+        for name, parameter in clip.network.named_parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0.0, 0.0 if 'position' in name else 0.5)
+    image = _image(40, 70)
+    every = Vocabulary.from_names([*WORDS.names, *NEGATIVES])
+    wide = _segmenter(clip, negatives=()).segment(image, every)
+    found = _segmenter(clip).segment(image, WORDS)
+    assert np.array_equal(found.labels, np.where(wide.labels < 3, wide.labels, UNLABELLED))
+    assert 0.0 < found.unlabelled_share < 1.0
+    np.testing.assert_allclose(found.scores, wide.scores, rtol=1e-4, atol=1e-5)
+    alone = _segmenter(clip, negatives=()).segment(image, WORDS)
+    kept = ~found.unlabelled
+    assert (alone.scores[kept] > found.scores[kept]).all()
 
 
 def test_the_type_of_labels_follows_the_users_words(loaded: LoadedModel) -> None:

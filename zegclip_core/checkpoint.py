@@ -109,7 +109,11 @@ def save_checkpoint(
     _write(Path(path), tensors, checkpoint_metadata(checkpoint))
 
 
-def change_settings(source: str | Path, target: str | Path, **changes: Any) -> None:  # noqa: ANN401
+def change_settings(
+    source: str | Path,
+    target: str | Path,
+    **changes: Any,  # noqa: ANN401 - as in a dataclass's ``replace``
+) -> None:
     """Write a checkpoint with other settings; its weights stay as they are, to the bit.
 
     Args:
