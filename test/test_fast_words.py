@@ -16,6 +16,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from test_fast_lean import detailed, lean, words
@@ -23,7 +24,10 @@ import torch
 from zegclip_core.fast.tail import label_logits
 from zegclip_core.fast.words import bucket_of, LeanWords, padded, penalties_of
 
-pytest.importorskip('triton')
+triton = pytest.importorskip('triton')
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
+from zegclip_core.fast import triton_tail  # noqa: E402
 
 # Triton reads its environment when it is imported.
 INTERPRETED = """
@@ -83,6 +87,34 @@ def test_the_kernel_computes_what_the_plain_tail_does() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def signature(
+    kernel: Any,  # noqa: ANN401 - Triton names no type for it
+    logits: str,
+    labels: str,
+) -> dict[str, str]:
+    """Return the types of the kernel's arguments on a device."""
+    constants = dict.fromkeys(('calibrated', 'softmax', 'block'), 'constexpr')
+    floats = dict.fromkeys(('penalties', 'bias', 'thresholds', 'scores'), '*fp32')
+    scales = dict.fromkeys(('row_scale', 'column_scale'), 'fp32')
+    known = {**floats, **scales, **constants, 'logits': f'*{logits}', 'labels': f'*{labels}'}
+    return {name: known.get(name, 'i32') for name in kernel.arg_names}
+
+
+@pytest.mark.parametrize(
+    ('logits', 'labels', 'calibrated', 'softmax'),
+    [('bf16', 'u8', True, False), ('fp32', 'i16', False, False), ('fp16', 'u8', False, True)],
+)
+def test_the_kernel_compiles_for_a_gpu_without_one(
+    logits: str, labels: str, calibrated: bool, softmax: bool
+) -> None:
+    kernel = triton_tail._label_kernel
+    types = signature(kernel, logits, labels)
+    constants = {'calibrated': calibrated, 'softmax': softmax, 'block': triton_tail.BLOCK}
+    source = ASTSource(kernel, types, constants)
+    compiled = triton.compile(source, target=GPUTarget('cuda', 90, 32))
+    assert '.entry _label_kernel' in compiled.asm['ptx']
 
 
 @pytest.mark.parametrize('bias', [0.0, 0.1])

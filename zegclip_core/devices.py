@@ -14,6 +14,7 @@
 """Devices and precisions: what can be asked for, and what ``auto`` means here."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 
 import torch
 from zegclip_core.errors import ModelError
@@ -50,8 +51,19 @@ def beside(device: torch.device) -> AbstractContextManager[object]:
     """Return a context whose work on CUDA does not wait for that of other threads, nor they."""
     if device.type != 'cuda':
         return nullcontext()
-    stream: AbstractContextManager[object] = torch.cuda.stream(torch.cuda.Stream(device))
+    stream: AbstractContextManager[object] = torch.cuda.stream(_side_stream(device))
     return stream
+
+
+@lru_cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return a device's stream for what runs beside frames: each has memory of its own."""
+    return torch.cuda.Stream(device)
+
+
+def on(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which what names no CUDA device, as kernels of Triton, is on this."""
+    return torch.cuda.device(device) if device.type == 'cuda' else nullcontext()
 
 
 def pick_precision(precision: str, device: torch.device) -> torch.dtype:
@@ -74,7 +86,9 @@ def pick_precision(precision: str, device: torch.device) -> torch.dtype:
     if precision != 'auto':
         return PRECISIONS[precision]
     if device.type == 'cuda':
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+        with on(device):
+            supported = torch.cuda.is_bf16_supported(False)
+        return torch.bfloat16 if supported else torch.float16
     return torch.bfloat16 if _cpu_multiplies_bf16() else torch.float32
 
 

@@ -34,7 +34,8 @@ class EncodedVocabulary:
 
     Attributes:
         vocabulary: The words.
-        embeddings: L2-normalised text embeddings, float32 ``(K, C)`` on the segmenter's device.
+        embeddings: L2-normalised text embeddings, float32 ``(K, C)``; like all here on the CPU,
+            from where an engine takes them without waiting for a frame.
         bias: Calibration of each class, float32 ``(K,)``, 0 for classes not seen in training.
         thresholds: Least score of a labelled pixel, float32 ``(K,)``.
         negatives: Embeddings of words that compete with the classes and are not labelled,
@@ -78,7 +79,7 @@ def encode_vocabulary(
         settings: Those of the model.
         threshold: Least score of a labelled pixel, for classes without one of their own.
         negatives: Words that compete; those that the vocabulary asks for do not.
-        device: Where the result is to be.
+        device: Where the text tower computes.
     """
     classes, known = vocabulary.classes, settings.seen_classes
     phrases = vocabulary.encoded_phrases(known)
@@ -86,14 +87,14 @@ def encode_vocabulary(
     rivals = [(forms.of(word),) for word in competing(negatives, vocabulary)]
     with beside(device):
         found = encoder.encode_classes([*phrases, *rivals])
-    words, others = found.to(device).split((len(classes), len(rivals)))
+    words, others = found.split((len(classes), len(rivals)))
     seen = set(known)
     bias = [settings.seen_bias if name in seen else 0.0 for name, *_ in phrases]
     thresholds = [threshold if entry.threshold is None else entry.threshold for entry in classes]
     return EncodedVocabulary(
         vocabulary,
         words,
-        torch.tensor(bias, device=device),
-        torch.tensor(thresholds, device=device),
+        torch.tensor(bias),
+        torch.tensor(thresholds),
         others if rivals else None,
     )

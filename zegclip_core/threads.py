@@ -17,6 +17,9 @@ import os
 
 from zegclip_core.errors import ModelError
 
+MAX_THREADS = 256
+"""More than any machine's cores would only wait for each other."""
+
 
 def wait_without_spinning() -> None:
     """Let idle threads sleep instead of spinning, unless the user has said otherwise.
@@ -33,15 +36,15 @@ def use_threads(threads: int | None) -> None:
     """Set how many threads compute on a CPU, in the whole process.
 
     Args:
-        threads: At least 1; ``None`` leaves it as it is.
+        threads: In [1, ``MAX_THREADS``]; ``None`` leaves it as it is.
 
     Raises:
-        ModelError: If it is less than 1.
+        ModelError: If it is outside of that.
     """
     if threads is None:
         return
-    if threads < 1:
-        raise ModelError(f'Expected at least 1 thread, but got {threads}.')
+    if not 1 <= threads <= MAX_THREADS:
+        raise ModelError(f'Expected 1 to {MAX_THREADS} threads, but got {threads}.')
     import torch  # Here, since how threads wait is to be said before.
 
     torch.set_num_threads(threads)

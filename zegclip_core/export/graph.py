@@ -89,7 +89,7 @@ class ExportedGraph(nn.Module):
         flat = labels.flatten()
         scores = best + bias.index_select(0, flat).view(best.shape)
         least = thresholds.index_select(0, flat).view(best.shape)
-        return torch.where(scores < least, -1, labels).int(), scores, logits
+        return torch.where(scores >= least, labels, -1).int(), scores, logits
 
 
 def _fix(visual: VisionTransformer, grid: tuple[int, int]) -> None:

@@ -13,12 +13,14 @@
 # limitations under the License.
 """The lean engine: what the plain one computes, without what need not be computed."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from importlib.util import find_spec
+import logging
 
 import torch
 from torch import Tensor
+from zegclip_core.devices import on
 from zegclip_core.errors import ModelError
 from zegclip_core.fast.candidates import label_candidates
 from zegclip_core.fast.contract import (
@@ -29,7 +31,7 @@ from zegclip_core.fast.contract import (
     thresholds_of,
     Windows,
 )
-from zegclip_core.fast.graphs import GraphCache
+from zegclip_core.fast.graphs import Frame, GraphCache
 from zegclip_core.fast.model import lean_model
 from zegclip_core.fast.pixels import resized
 from zegclip_core.fast.plain import label_maps, PlainEngine
@@ -41,6 +43,9 @@ from zegclip_core.inference import Scoring
 from zegclip_core.segmentation import label_type, unlabelled_id
 
 __all__ = ['Engine', 'LeanEngine', 'LeanOptions', 'PlainEngine', 'PreparedWords', 'Windows']
+
+
+logger = logging.getLogger(__name__)
 
 
 class LeanEngine:
@@ -82,6 +87,7 @@ class LeanEngine:
         self._uploads = Uploads(device) if on_cuda else None
         self._graphs = GraphCache(device) if on_cuda and self.options.cuda_graphs else None
         self._beside = torch.cuda.Stream(device) if on_cuda else None
+        self._has_kernel = on_cuda and self.options.fused_tail and _kernel_runs(device)
         self._latest: LeanWords | None = None
 
     def prepare(
@@ -91,7 +97,8 @@ class LeanEngine:
 
         On CUDA this has a stream of its own: frames go on meanwhile.
         """
-        with torch.inference_mode(), self._aside():
+        parts = (embeddings, bias, thresholds)
+        with torch.inference_mode(), on(self.device), self._aside(parts):
             words = self._prepare(embeddings, bias, *thresholds_of(thresholds, classes))
             if self._beside is not None:
                 self._beside.synchronize()
@@ -111,29 +118,37 @@ class LeanEngine:
         frame = partial(self._frame, size=size, output_size=output_size)
         if self._uploads is None:
             return frame(pixels, words)
-        there = self._uploads(pixels)
+        with on(self.device):
+            return self._run_on_cuda(frame, self._uploads(pixels), words, (size, output_size))
+
+    def _run_on_cuda(
+        self, frame: Frame, there: Tensor, words: LeanWords, sizes: tuple[object, object]
+    ) -> tuple[Tensor, Tensor]:
+        """Label pixels on the device, as a graph if there are any."""
         if words is not self._latest:
             for tensor in words.tensors():  # They were made on another stream.
                 tensor.record_stream(torch.cuda.current_stream(self.device))
             self._latest = words
         if self._graphs is None:
             return frame(there, words)
-        key = (tuple(there.shape), size, output_size, words.shape_key)
+        key = (tuple(there.shape), *sizes, words.shape_key)
         return self._graphs.run(key, frame, there, words, self.model.tower.tables)
 
     def release_memory(self) -> None:
         """Let go of what the next frame can make again."""
-        if self._graphs is not None:
-            self._graphs.clear()
-        if self._uploads is not None:
-            self._uploads.clear()
+        with on(self.device):
+            if self._graphs is not None:
+                self._graphs.clear()
+            if self._uploads is not None:
+                self._uploads.clear()
         self.model.tower.forget_grids()
 
-    def _aside(self) -> AbstractContextManager[object]:
-        """Return a context for what runs beside the frames."""
+    def _aside(self, parts: Sequence[Tensor]) -> AbstractContextManager[object]:
+        """Return a context for what is made of these parts beside the frames."""
         if self._beside is None:
             return nullcontext()
-        self._beside.wait_stream(torch.cuda.current_stream(self.device))
+        if any(part.device.type == 'cuda' for part in parts):
+            self._beside.wait_stream(torch.cuda.current_stream(self.device))
         return torch.cuda.stream(self._beside)
 
     def _prepare(
@@ -179,7 +194,7 @@ class LeanEngine:
         fused = self.options.fused_tail and not (words.calibrated and self._scoring == 'softmax')
         if fused and self.device.type == 'cpu':
             return label_logits(logits, size, words, self._scoring)
-        if fused and find_spec('triton') is not None:
+        if fused and self._has_kernel:
             return _in_one_kernel(logits, size, words, self._scoring)
         return label_maps(logits, size, words, scoring=self._scoring)
 
@@ -199,6 +214,25 @@ def check_candidates(candidates: int, windows: Windows | None) -> None:
             'Expected the candidates to be 0 with sliding windows, each of which would have '
             f'others, but got {candidates}.'
         )
+
+
+def _kernel_runs(device: torch.device) -> bool:
+    """Return whether the tail can be one kernel there; if not, the log says why."""
+    with on(device):
+        one = torch.ones(1, device=device)
+        words = LeanWords(one, one, one, 1, one, one, one, False)
+        try:
+            _in_one_kernel(one.view(1, 1, 1, 1), (1, 1), words, 'sigmoid')
+        # It is missing, or finds no compiler, or no headers of Python: each its own kind of error.
+        except Exception as error:
+            reason = str(error).strip().partition('\n')[0] or type(error).__name__
+            logger.warning(
+                'Frames take longer than they need to, as Triton cannot compile here (it needs a '
+                "C compiler and Python's headers, such as gcc and python3-dev): %s",
+                reason,
+            )
+            return False
+    return True
 
 
 def _in_one_kernel(

@@ -67,6 +67,8 @@ class GraphCache:
         """Start without a graph."""
         self.device = device
         self.limit = limit
+        # PyTorch's own for recording is of the device that was current when it was first used.
+        self._stream = torch.cuda.Stream(device)
         self._graphs: OrderedDict[Hashable, _Recorded] = OrderedDict()
         self._pool: Any = None  # PyTorch names no type for it.
 
@@ -120,17 +122,19 @@ class GraphCache:
         constants: Callable[[], list[Tensor]],
     ) -> _Recorded:
         """Record a frame; what was held for it before may be in the way no more."""
-        if self._pool is None:
+        if not self._graphs:  # A pool ends with its last graph.
             self._pool = torch.cuda.graph_pool_handle()
         own_pixels, own_words = pixels.clone(), words.clone()
-        beside = torch.cuda.Stream(self.device)
-        beside.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(beside):
+        self._stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UPS):
                 frame(own_pixels, own_words)
-        torch.cuda.current_stream(self.device).wait_stream(beside)
+        torch.cuda.current_stream(self.device).wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         # Another thread may be encoding words meanwhile, which is none of this graph's business.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode='thread_local'):
+        recording = torch.cuda.graph(
+            graph, pool=self._pool, stream=self._stream, capture_error_mode='thread_local'
+        )
+        with recording:
             found = frame(own_pixels, own_words)
         return _Recorded(graph, own_pixels, own_words, found, words, constants())

@@ -31,9 +31,12 @@ from zegclip_core.fast.words import LeanWords
 from zegclip_core.model import ZegCLIP
 from zegclip_core.training_free import TrainingFreeCLIP
 
-_STREAM = ('visual.*ln_*', 'visual.prompt_norm.*', 'visual.*.gamma', 'visual.*_embedding')
-"""Parameters that act on the tokens between the blocks."""
-_JOINT = ('visual.proj', 'decoder.*', '*_projection.*', 'logit_scale.*')
+_STREAM = (
+    *('visual.*ln_*', 'visual.prompt_norm.*', 'visual.*.gamma', 'visual.*_embedding'),
+    'logit_scale.*',  # Rounded, its exponential would be off by a percent.
+)
+"""Parameters that act on the tokens between the blocks, and two numbers."""
+_JOINT = ('visual.proj', 'decoder.*', '*_projection.*')
 """Parameters of the joint space and the decoder: few operations, but on a GPU not for free."""
 
 
@@ -64,7 +67,7 @@ class LeanModel(ABC):
         self, network: Network, *, dtype: torch.dtype, device: torch.device, options: LeanOptions
     ) -> None:
         """Fold, compute the constants, then move the model."""
-        network.to(device)
+        network.to(device).eval()
         self.options = options
         self.dtype = dtype
         vision = network.config.vision
@@ -77,7 +80,6 @@ class LeanModel(ABC):
                     for pair in network.visual.prompt_constants()
                 ]
         narrow(network, dtype, _wide_parts(device) if options.float32_stream else ())
-        network.eval()
         patches = folded[0] or network.visual.conv1
         projection = PatchProjection(vision, patches.weight, patches.bias)
         mix = attention_for(device, dtype) if options.bfloat16_attention else None

@@ -13,8 +13,6 @@
 # limitations under the License.
 """The tail on CUDA as one kernel: each pixel mixes and compares all classes in registers."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 import triton
@@ -25,22 +23,23 @@ BLOCK = 256
 """Pixels of one program."""
 
 
+# Triton reads annotations as code of the kernel, so that only what it knows may stand there.
 @triton.jit  # type: ignore[untyped-decorator]
-def _label_kernel(
-    logits: Any,  # noqa: ANN401 - pointers and numbers of the device
-    penalties: Any,  # noqa: ANN401
-    bias: Any,  # noqa: ANN401
-    thresholds: Any,  # noqa: ANN401
-    labels: Any,  # noqa: ANN401
-    scores: Any,  # noqa: ANN401
-    classes: Any,  # noqa: ANN401
-    rows: Any,  # noqa: ANN401
-    columns: Any,  # noqa: ANN401
-    height: Any,  # noqa: ANN401
-    width: Any,  # noqa: ANN401
-    row_scale: Any,  # noqa: ANN401
-    column_scale: Any,  # noqa: ANN401
-    unlabelled: Any,  # noqa: ANN401
+def _label_kernel(  # type: ignore[no-untyped-def]
+    logits,  # noqa: ANN001
+    penalties,  # noqa: ANN001
+    bias,  # noqa: ANN001
+    thresholds,  # noqa: ANN001
+    labels,  # noqa: ANN001
+    scores,  # noqa: ANN001
+    classes,  # noqa: ANN001
+    rows,  # noqa: ANN001
+    columns,  # noqa: ANN001
+    height,  # noqa: ANN001
+    width,  # noqa: ANN001
+    row_scale,  # noqa: ANN001
+    column_scale,  # noqa: ANN001
+    unlabelled,  # noqa: ANN001
     calibrated: tl.constexpr,
     softmax: tl.constexpr,
     block: tl.constexpr,
@@ -84,7 +83,8 @@ def _label_kernel(
     elif calibrated:
         score = best + tl.load(bias + index)
     else:
-        score = tl.sigmoid(best)
+        # No logit was greater than nothing: each is NaN, which is no class.
+        score = tl.where(best == float('-inf'), float('nan'), tl.sigmoid(best))
     label = tl.where(score >= tl.load(thresholds + index), index, unlabelled)
     place = image * height * width + pixel
     tl.store(labels + place, label.to(labels.dtype.element_ty), mask=inside)
