@@ -152,7 +152,8 @@ def measure(
             [*CHANGES, *CHANGES], changed.mean(axis=0), counts, strict=True
         )
     ]
-    return list(zip(rows[: len(names)], rows[len(names) :], strict=True))
+    half = len(names)
+    return list(zip(rows[:half], rows[half:], strict=True))
 
 
 def page_text(rows: Sequence[tuple[Row, Row]], pictures: int) -> str:
