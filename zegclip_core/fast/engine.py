@@ -76,7 +76,7 @@ class LeanEngine:
         candidates: int = 0,
     ) -> None:
         """Compute what depends on the model alone."""
-        check_candidates(candidates, windows)
+        _check_candidates(candidates, windows)
         self.candidates = candidates
         self.device, self.dtype = device, dtype
         self.options = options or LeanOptions()
@@ -131,7 +131,7 @@ class LeanEngine:
             self._latest = words
         if self._graphs is None:
             return frame(there, words)
-        key = (tuple(there.shape), *sizes, words.shape_key)
+        key = (tuple(there.shape), *sizes, words.shape_key, self.candidates)
         return self._graphs.run(key, frame, there, words, self.model.tower.tables)
 
     def release_memory(self) -> None:
@@ -199,7 +199,7 @@ class LeanEngine:
         return label_maps(logits, size, words, scoring=self._scoring)
 
 
-def check_candidates(candidates: int, windows: Windows | None) -> None:
+def _check_candidates(candidates: int, windows: Windows | None) -> None:
     """Refuse a number of candidates that cannot be.
 
     Raises:
