@@ -44,6 +44,22 @@ def add_model_options(parser: argparse.ArgumentParser, *, threshold: bool = True
         metavar='PIXELS',
         help='working size: larger finds smaller things and takes longer',
     )
+    _add_label_options(parser, threshold=threshold)
+    parser.add_argument(
+        '--templates',
+        choices=template_names(),
+        help="what words are put into; more take longer (default: the model's)",
+    )
+    parser.add_argument(
+        '--attention',
+        metavar='NAME',
+        help='how CLIP without training attends: naclip, key_key, sclip, maskclip or clip '
+        '(default: naclip)',
+    )
+
+
+def _add_label_options(parser: argparse.ArgumentParser, *, threshold: bool) -> None:
+    """Add the options that say which words a pixel can get."""
     if threshold:
         parser.add_argument(
             '--threshold',
@@ -57,17 +73,6 @@ def add_model_options(parser: argparse.ArgumentParser, *, threshold: bool = True
         metavar='WORDS',
         help='words that compete and whose pixels stay unlabelled: "wall, floor", or none '
         "(default: the model's)",
-    )
-    parser.add_argument(
-        '--templates',
-        choices=template_names(),
-        help="what words are put into; more take longer (default: the model's)",
-    )
-    parser.add_argument(
-        '--attention',
-        metavar='NAME',
-        help='how CLIP without training attends: naclip, key_key, sclip, maskclip or clip '
-        '(default: naclip)',
     )
     parser.add_argument(
         '--candidates',

@@ -66,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate; returns 0."""
-    from zegclip_core.cli._outputs import check_output, replacing, write_json
+    from zegclip_core.cli._outputs import check_output
 
     files = {
         'json': check_output('--json', args.json),
@@ -80,16 +80,23 @@ def run(args: argparse.Namespace) -> int:
     segmenter = load_segmenter(args)
     sweeps = _sweeps(segmenter, dataset, args)
     sys.stdout.write(_table(sweeps))
-    if files['json']:
-        write_json(files['json'], {name: sweep.to_dict() for name, sweep in sweeps.items()})
-    if files['plot']:
-        from zegclip_core.evaluating.calibration_picture import save_calibration
-
-        with replacing(files['plot']) as partial:
-            save_calibration(sweeps, f'{segmenter.model_name} on {dataset.title}', partial)
-    if files['save'] and source:
+    _write(sweeps, f'{segmenter.model_name} on {dataset.title}', files['json'], files['plot'])
+    if source and files['save']:
         _save(source, files['save'], segmenter.negatives, list(sweeps.values())[-1])
     return 0
+
+
+def _write(sweeps: dict[str, Sweep], title: str, figures: Path | None, plot: Path | None) -> None:
+    """Write the files that were asked for."""
+    from zegclip_core.cli._outputs import replacing, write_json
+
+    if figures:
+        write_json(figures, {name: sweep.to_dict() for name, sweep in sweeps.items()})
+    if plot:
+        from zegclip_core.evaluating.calibration_picture import save_calibration
+
+        with replacing(plot) as partial:
+            save_calibration(sweeps, title, partial)
 
 
 def _checkpoint(model: str) -> Path:
@@ -99,12 +106,12 @@ def _checkpoint(model: str) -> Path:
         ModelError: If it has none.
     """
     from zegclip_core.errors import ModelError
-    from zegclip_core.loading import model_path
+    from zegclip_core.model_names import parse_model, SUFFIX
 
-    path = model_path(model)
-    if path.suffix != '.safetensors':
+    path = parse_model(model).checkpoint_file('to save a threshold with')
+    if path.suffix != SUFFIX:
         raise ModelError(
-            f'Expected a .safetensors model for --save, since only these keep a threshold, '
+            f'Expected a {SUFFIX} model for --save, since only these keep a threshold, '
             f'but got {model!r}: zegclip convert makes one.'
         )
     return path
