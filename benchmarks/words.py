@@ -98,6 +98,11 @@ class _Forms:
         self._unique, rows = torch.unique(stacked, dim=0, return_inverse=True)
         self._rows = rows.split([len(words.embeddings) for words in self._words])
 
+    @property
+    def number(self) -> int:
+        """How many vocabularies there are."""
+        return len(self._words)
+
     @torch.inference_mode()
     def labels(self, image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
         """Return the labels of a picture by each vocabulary, ``(H, W)``."""
@@ -137,23 +142,26 @@ def measure(
     names = [[form(name) for name in dataset.classes] for form in CHANGES.values()]
     exact = [Vocabulary.from_names(each) for each in names]
     typed = [Vocabulary.from_words(each) for each in names]
-    forms = _Forms(segmenter, [*exact, *typed])
-    counts = [ConfusionMatrix(len(dataset.classes)) for _ in range(2 * len(names))]
-    changed = np.zeros((len(indices), len(counts)))
+    shares, mious = _compared(_Forms(segmenter, [*exact, *typed]), dataset, indices)
+    rows = [Row(*row) for row in zip([*CHANGES, *CHANGES], shares, mious, strict=True)]
+    half = len(names)
+    return list(zip(rows[:half], rows[half:], strict=True))
+
+
+def _compared(
+    forms: _Forms, dataset: Pictures, indices: Sequence[int]
+) -> tuple[list[float], list[float]]:
+    """Return of each vocabulary the share of labels that the first does not give, and the mIoU."""
+    counts = [ConfusionMatrix(len(dataset.classes)) for _ in range(forms.number)]
+    changed = np.zeros((len(indices), forms.number))
     for place, index in enumerate(tqdm(indices)):
         sample = dataset[index]
         found = forms.labels(sample.image)
         changed[place] = [np.mean(labels != found[0]) for labels in found]
         for count, labels in zip(counts, found, strict=True):
             count.update(labels, sample.labels)
-    rows = [
-        Row(change, float(share), float(np.nanmean(count.iou())))
-        for change, share, count in zip(
-            [*CHANGES, *CHANGES], changed.mean(axis=0), counts, strict=True
-        )
-    ]
-    half = len(names)
-    return list(zip(rows[:half], rows[half:], strict=True))
+    shares: list[float] = changed.mean(axis=0).tolist()
+    return shares, [float(np.nanmean(count.iou())) for count in counts]
 
 
 def page_text(rows: Sequence[tuple[Row, Row]], pictures: int) -> str:
