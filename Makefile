@@ -73,11 +73,12 @@ bench: setup
 BENCH_DEVICE := $(or $(ZEGCLIP_BENCH_DEVICE),cuda)
 gpu: setup
 	@echo '==> Tests that need a GPU'
-	@$(PYTHON_OF_VENV) -m pytest -m gpu -rs
+	@mkdir -p runs; rm -f runs/gpu_tests_failed
+	@$(PYTHON_OF_VENV) -m pytest -m gpu -rs || touch runs/gpu_tests_failed
 	@echo '==> Speed of the model on $(BENCH_DEVICE); results go to runs/'
-	@mkdir -p runs
 	@$(BENCH) --device $(BENCH_DEVICE) \
 		$(if $(filter cpu,$(BENCH_DEVICE)),--quick,--sides $(GPU_SIDES) --sweeps $(GPU_SWEEPS)) $(ARGS)
+	@test ! -e runs/gpu_tests_failed  # The figures are taken also where a test fails.
 GPU_SIDES = literal,plain,lean_fp32,lean,two_stage,two_stage_half
 GPU_SWEEPS = classes,prompts,sizes,batch,camera,words,start,steps
 

@@ -13,6 +13,7 @@
 # limitations under the License.
 """The bundled model behind a camera: how many frames a second."""
 
+from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
 import time
@@ -88,12 +89,11 @@ def camera_frame() -> Frame:
 def _segmenters(
     device: torch.device, dtype: torch.dtype, path: Literal['lean', 'plain']
 ) -> list[Segmenter]:
-    """Return the bundled model for every working size, with the same weights."""
+    """Return the bundled model for every working size, each with weights of its own."""
     loaded = load_model()
-    network = loaded.network.to(device, dtype)
     return [
         Segmenter(
-            replace(loaded, network=network),
+            replace(loaded, network=deepcopy(loaded.network)),
             device=device,
             dtype=dtype,
             short_side=side,

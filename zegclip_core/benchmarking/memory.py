@@ -34,8 +34,13 @@ Work = Callable[[], object]
 class Meter(Protocol):
     """Measures one piece of work at a time."""
 
-    def peak(self, work: Work) -> float | None:
-        """Do the work; return the growth to its highest point [MB], ``None`` if unknown."""
+    def peak(self, work: Work, *, timed: bool = False) -> float | None:
+        """Do the work; return the growth to its highest point [MB], ``None`` if unknown.
+
+        Args:
+            work: What to do.
+            timed: Whether its time counts, so that nothing may be done that slows it down.
+        """
 
 
 class CudaMeter:
@@ -45,8 +50,9 @@ class CudaMeter:
         """Remember the device."""
         self._device = device
 
-    def peak(self, work: Work) -> float | None:
+    def peak(self, work: Work, *, timed: bool = False) -> float | None:
         """Do the work and return the growth."""
+        del timed
         torch.cuda.synchronize(self._device)
         torch.cuda.reset_peak_memory_stats(self._device)
         before = torch.cuda.memory_allocated(self._device)
@@ -69,20 +75,27 @@ class CpuMeter:
         self._trim = getattr(library, 'malloc_trim', None)
         self._option = getattr(library, 'mallopt', None)
 
-    def peak(self, work: Work) -> float | None:
-        """Do the work and return the growth."""
+    def peak(self, work: Work, *, timed: bool = False) -> float | None:
+        """Do the work and return the growth; of work that is timed, gaps are part of it."""
         gc.collect()
         if self._trim is not None:
             self._trim(0)
-        self._from_system(_MEASURED_BYTES)
         before = self._set_back()
+        if timed:
+            work()
+        else:
+            self._without_gaps(work)
+        peak = _status('VmHWM')
+        return None if before is None or peak is None else max(peak - before, 0) / _MEGABYTE
+
+    def _without_gaps(self, work: Work) -> None:
+        """Do the work in a part of the heap of its own, with blocks from the system."""
+        self._from_system(_MEASURED_BYTES)
         try:
             with ThreadPoolExecutor(1) as thread:
                 thread.submit(work).result()
         finally:
             self._from_system(_USUAL_BYTES)
-        peak = _status('VmHWM')
-        return None if before is None or peak is None else max(peak - before, 0) / _MEGABYTE
 
     def _set_back(self) -> int | None:
         """Set the peak back to what is resident now, and return that; ``None`` if it cannot be."""

@@ -158,8 +158,8 @@ def _legend(
 
 def _memory(report: Report) -> Figure:
     """Draw the peak memory along the classes and along the sizes."""
-    kind = 'growth by a frame' if report.kind == 'cpu' else 'weights and a frame'
-    figure = _figure(10.0, 3.8, f'Peak memory, {kind}: {report.model} on {report.device}')
+    title = f'Peak memory, weights and a frame: {report.model} on {report.device}'
+    figure = _figure(10.0, 3.8, title)
     for axes, name in zip(figure.subplots(1, 2), ('classes', 'sizes'), strict=True):
         _curves(axes, report, name, lambda row: row.peak_mb)
         axes.set_ylabel('peak memory [MB]')

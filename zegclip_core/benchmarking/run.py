@@ -285,7 +285,7 @@ class _Trial:
             self.attempt(self.side.label)
             self.side.release()
         work = self._once if self.side.once else self._label
-        peak = meter.peak(partial(self.attempt, work))
+        peak = meter.peak(partial(self.attempt, work), timed=self.side.once)
         self._peak = None if peak is None else peak + self.side.weight_bytes / 1e6
         if self.side.device.type == 'cuda':
             self.attempt(self.side.measure)  # Records the graph of the model alone.

@@ -35,9 +35,8 @@ from zegclip_core.benchmarking.two_stage import (
 )
 from zegclip_core.benchmarking.watch import Watch
 from zegclip_core.devices import pick_precision
-from zegclip_core.fast.engine import Engine, LeanEngine, LeanOptions
+from zegclip_core.fast.engine import Engine, LeanEngine, LeanOptions, PlainEngine
 from zegclip_core.fast.staging import to_host
-from zegclip_core.segmenter import Segmenter
 from zegclip_core.working_size import working_size
 
 Labels = npt.NDArray[np.integer]
@@ -101,10 +100,11 @@ class Side(ABC):
 
 
 class EngineSide(Side):
-    """Ours: an engine behind a segmenter, plain or lean.
+    """Ours, plain or lean.
 
-    ``model`` is the same engine on pixels that lie on the device in the working size, with labels
-    for each patch, so that nothing is resized or copied to speak of.
+    It is an engine as it stands behind a segmenter. ``model`` is the same one on pixels that lie
+    on the device in the working size, with labels for each patch, so that nothing is resized or
+    copied to speak of.
     """
 
     def __init__(
@@ -117,20 +117,17 @@ class EngineSide(Side):
         options: LeanOptions | None = None,
         candidates: int = 0,
     ) -> None:
-        """Build the segmenter; with options, an engine that leaves savings out in its place."""
-        self._segmenter = Segmenter(
-            bundle.loaded(),
-            device=device,
-            dtype=dtype,
-            threshold=0.0,
-            path='plain' if style == 'plain' else 'lean',
-            candidates=candidates,
-        )
-        network = self._segmenter.network
+        """Build an engine on weights of its own; the options say which savings it makes."""
+        loaded = bundle.loaded()
+        network, self._short_side = loaded.network, loaded.settings.short_side
+        self._engine: Engine
+        if style == 'plain':
+            self._engine = PlainEngine(network.to(device, dtype).eval())
+        else:
+            self._engine = LeanEngine(
+                network, dtype=dtype, device=device, options=options, candidates=candidates
+            )
         super().__init__(name, device, network.parameters())
-        self._engine: Engine = self._segmenter.engine
-        if options is not None:
-            self._engine = LeanEngine(network, dtype=dtype, device=device, options=options)
         self._candidates = candidates
         self._style: Style = style
         self._config = bundle.checkpoint.config
@@ -153,8 +150,7 @@ class EngineSide(Side):
     def _working_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size at which a frame is looked at."""
         patch = self._config.vision.patch_size
-        short_side = self._segmenter.short_side
-        return working_size(height, width, short_side=short_side, patch_size=patch)
+        return working_size(height, width, short_side=self._short_side, patch_size=patch)
 
     def label(self) -> Labels:
         """Run the engine from frames in the host's memory to labels and scores there."""
@@ -182,7 +178,8 @@ class EngineSide(Side):
     def release(self) -> None:
         """Drop recorded graphs and tables."""
         self._engine.release_memory()
-        self._segmenter.release_memory()
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()
 
 
 class LiteralSide(Side):

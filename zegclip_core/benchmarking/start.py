@@ -13,7 +13,6 @@
 # limitations under the License.
 """How long it takes from the start of a process to its first label, and in which parts."""
 
-from itertools import pairwise
 import json
 import subprocess
 import sys
@@ -23,7 +22,8 @@ from typing import Any
 from zegclip_core.benchmarking.rows import Start
 from zegclip_core.errors import ConfigError
 
-WORDS = ('person', 'cat', 'cup', 'dining table')
+_PROCESS = 'zegclip_core.benchmarking.start_process'
+_MOST = 3
 
 
 def measure_starts(device: str, repeats: int) -> list[Start]:
@@ -31,17 +31,17 @@ def measure_starts(device: str, repeats: int) -> list[Start]:
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        repeats: How many.
+        repeats: How many; more than three are not needed.
 
     Raises:
         ConfigError: If a process fails.
     """
-    return [_start(device) for _ in range(repeats)]
+    return [_start(device) for _ in range(min(repeats, _MOST))]
 
 
 def _start(device: str) -> Start:
     """Start one process and read what it says."""
-    command = [sys.executable, '-m', __name__, device, repr(time.monotonic())]
+    command = [sys.executable, '-m', _PROCESS, device, repr(time.monotonic())]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode:
         reason = (run.stderr.strip().splitlines() or ['no reason given'])[-1]
@@ -49,42 +49,3 @@ def _start(device: str) -> Start:
     *_, line = run.stdout.splitlines()
     found: dict[str, Any] = json.loads(line)
     return Start(tuple(found['parts']), found['frame'])
-
-
-def _label_one(device: str, began: float) -> None:
-    """Be the process: print the parts as JSON.
-
-    Args:
-        device: As in ``measure_starts``.
-        began: When the process was started, in seconds of ``time.monotonic``.
-    """
-    times = [began]
-
-    def passed() -> None:
-        times.append(time.monotonic())
-
-    import torch  # noqa: F401 - its time is looked at
-
-    passed()
-    from zegclip_core.benchmarking.camera import camera_frame
-    from zegclip_core.segmenter import Segmenter
-    from zegclip_core.vocabulary import Vocabulary
-
-    frame = camera_frame()
-    passed()
-    segmenter = Segmenter.load(device=device)
-    passed()
-    segmenter.warm_up()
-    passed()
-    words = segmenter.encode(Vocabulary.from_names(WORDS))
-    passed()
-    segmenter.segment(frame, words)
-    passed()
-    segmenter.segment(frame, words)
-    passed()
-    seconds = [end - start for start, end in pairwise(times)]
-    sys.stdout.write(json.dumps({'parts': seconds[:-1], 'frame': seconds[-1]}) + '\n')
-
-
-if __name__ == '__main__':
-    _label_one(sys.argv[1], float(sys.argv[2]))

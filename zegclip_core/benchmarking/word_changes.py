@@ -41,15 +41,16 @@ def measure_words(device: torch.device, repeats: int) -> WordChanges:
     segmenter = Segmenter.load(device=str(device))
     vocabularies = _vocabularies(2 * repeats + 1)
     first = segmenter.encode(vocabularies.pop())
-    alone = [_milliseconds(segmenter, vocabularies.pop()) for _ in range(repeats)]
-    known = [_milliseconds(segmenter, first.vocabulary) for _ in range(repeats)]
+    alone = [_change(segmenter, vocabularies.pop())[1] for _ in range(repeats)]
+    known = [_change(segmenter, first.vocabulary)[1] for _ in range(repeats)]
     frames = _Frames(segmenter, first)
     frames.wait(_AT_REST)
     rest = len(frames.ends)
     beside = []
     for vocabulary in vocabularies:
-        beside.append(_milliseconds(segmenter, vocabulary))
-        frames.wait(1)
+        frames.words, took = _change(segmenter, vocabulary)
+        beside.append(took)
+        frames.wait(2)  # The first may have begun with the words before.
     last = len(frames.ends)
     frames.wait(_AT_REST)
     frames.stop()
@@ -59,7 +60,7 @@ def measure_words(device: torch.device, repeats: int) -> WordChanges:
         new_ms=statistics.median(beside),
         alone_ms=statistics.median(alone),
         known_ms=statistics.median(known),
-        interval_ms=statistics.median([*intervals[1 : rest - 1], *intervals[last:]]),
+        interval_ms=statistics.median([*intervals[: rest - 1][1:], *intervals[last:]]),
         longest_ms=max(intervals[slice(rest - 1, last)]),
     )
 
@@ -71,11 +72,11 @@ def _vocabularies(count: int) -> list[Vocabulary]:
     return [Vocabulary.from_names(names[start:][:NEW_WORDS]) for start in starts]
 
 
-def _milliseconds(segmenter: Segmenter, vocabulary: Vocabulary) -> float:
-    """Return how long it takes until words are ready."""
+def _change(segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[EncodedVocabulary, float]:
+    """Return words when they are ready, and how many milliseconds that took."""
     began = time.perf_counter()
-    segmenter.encode(vocabulary)
-    return 1e3 * (time.perf_counter() - began)
+    words = segmenter.encode(vocabulary)
+    return words, 1e3 * (time.perf_counter() - began)
 
 
 class _Frames:
@@ -83,7 +84,7 @@ class _Frames:
 
     def __init__(self, segmenter: Segmenter, words: EncodedVocabulary) -> None:
         self.ends: list[float] = []
-        self._frame, self._segmenter, self._words = camera_frame(), segmenter, words
+        self._frame, self._segmenter, self.words = camera_frame(), segmenter, words
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name='frames', daemon=True)
@@ -103,7 +104,7 @@ class _Frames:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._segmenter.segment(self._frame, self._words)
+                self._segmenter.segment(self._frame, self.words)
                 with self._changed:
                     self.ends.append(time.perf_counter())
                     self._changed.notify_all()

@@ -76,7 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--minutes',
-        type=float,
+        type=minutes,
         metavar='M',
         help='begin no further case after so long (default: 8.5 on a CPU, else no limit)',
     )
@@ -86,6 +86,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--plots', metavar='DIR', help='also draw them there, benchmark-*.png in a folder'
     )
+
+
+def minutes(text: str) -> float:
+    """Return a positive number of minutes given as text."""
+    value = float(text)
+    if not value > 0.0:
+        raise argparse.ArgumentTypeError(f'expected more than 0 minutes, but got {text}')
+    return value
 
 
 def run(args: argparse.Namespace) -> int:

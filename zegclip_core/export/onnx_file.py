@@ -52,6 +52,8 @@ LEAST_TORCH = (2, 9)
 """The first whose exporter by default is the one that is used here."""
 CAMERA = (480, 640)
 """``(H, W)`` of the image whose working size is exported by default."""
+MAX_SIDE = 4096
+"""Longest side of an image that can be exported for, in pixels."""
 _TRACED_CLASSES = 3  # Any number that no other size of a model could be mistaken for.
 
 
@@ -120,6 +122,11 @@ def _size(size: tuple[int, int] | None, checkpoint: Checkpoint) -> tuple[int, in
     if size is None:
         short_side = checkpoint.settings.short_side
         return working_size(*CAMERA, short_side=short_side, patch_size=patch)
+    if max(size) > MAX_SIDE:
+        raise ModelError(
+            f'Expected a size HxW of at most {MAX_SIDE} pixels a side, '
+            f'but got {size[0]}x{size[1]}.'
+        )
     if min(size) < patch or size[0] % patch or size[1] % patch:
         near = 'x'.join(str(max(1, round(side / patch)) * patch) for side in size)
         raise ModelError(
