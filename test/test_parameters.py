@@ -105,6 +105,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         ([], 'type'),
         ([''], 'a class name to have 1 to 200'),
         (['cat', 'CAT'], 'twice'),
+        (['cat', 'not a car'], "'not a car'"),
         (['a b', 'a-b'], 'both become'),
         ('cat', 'type'),
     ],
