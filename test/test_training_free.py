@@ -17,6 +17,7 @@ The file is the one named by ``ZEGCLIP_CLIP_PARITY_FILE``; its metadata has all 
 """
 
 from dataclasses import replace
+from itertools import combinations
 import math
 
 import pytest
@@ -115,8 +116,7 @@ def by_hand(network: TrainingFreeCLIP, images: Tensor) -> Tensor:
     parts = []
     for head in range(heads):
         query, key, value = (
-            qkv[..., start + head * side : start + (head + 1) * side]
-            for start in (0, width, 2 * width)
+            part.narrow(-1, head * side, side) for part in qkv.split(width, dim=-1)
         )
         parts.append(weights_by_hand(network, query, key, grid) @ value)
     mixed = torch.cat(parts, dim=-1) @ block.attn.out_proj.weight.T + block.attn.out_proj.bias
@@ -172,9 +172,8 @@ def test_the_attentions_differ_in_the_last_block_only() -> None:
     states = [tokens_before_the_last_block(network, images) for network in networks]
     assert all(torch.equal(states[0], state) for state in states)
     tokens = [network.patch_tokens(images) for network in networks]
-    for index, first in enumerate(tokens):
-        for second in tokens[index + 1 :]:
-            assert (first - second).abs().max() > 0.01
+    for first, second in combinations(tokens, 2):
+        assert (first - second).abs().max() > 0.01
 
 
 def test_a_class_has_the_same_logits_whichever_others_are_asked_for() -> None:

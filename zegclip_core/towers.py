@@ -31,8 +31,9 @@ from zegclip_core.clip_weights import clip_config, CLIPWeights, load_clip_weight
 from zegclip_core.errors import TowerError
 from zegclip_core.hub import cached_hub_file, hub_is_reachable, hub_url
 from zegclip_core.onnx_weights import read_onnx_vit
+from zegclip_core.position_tables import PositionResize, resize_positions
 from zegclip_core.references import package_path, parse_reference, TowerReference
-from zegclip_core.vit import IMAGENET_MEAN, IMAGENET_STD, resize_positions, VisionConfig
+from zegclip_core.vit import IMAGENET_MEAN, IMAGENET_STD, VisionConfig
 
 logger = logging.getLogger(__name__)
 
@@ -304,7 +305,9 @@ def _check_timm_download(timm: Any, reference: TowerReference) -> None:  # noqa:
         )
 
 
-def resized_positions(tower: ImageTower, grid: tuple[int, int], mode: str) -> ImageTower:
+def resized_positions(
+    tower: ImageTower, grid: tuple[int, int], mode: PositionResize
+) -> ImageTower:
     """Return the tower with its position table brought to another grid, as ZegCLIP trains it."""
     table = tower.state_dict['positional_embedding']
     resized = resize_positions(table, tower.config.grid, grid, mode).to(torch.float32)

@@ -31,6 +31,7 @@ from typing import cast, Literal
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
+from zegclip_core.position_tables import PositionResize, resize_positions
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -38,7 +39,6 @@ CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 CLIP_STD = (68.5005327, 66.6321579, 70.32316305)
 
 _PROMPT_NORM_EPS = 1e-6
-_GRID_OFFSET = 0.1
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ class VisionConfig:
         patch_bias: Whether the patch convolution has a bias (DINOv2).
         layer_scale: Whether each residual branch is scaled by a learnt vector (DINOv2).
         norm_eps: Epsilon of the LayerNorms.
-        position_resize: How the position table is brought to another grid; ``bicubic_offset`` as
-            DINO and NACLIP do it, with the scale of a grid that is a tenth of a patch larger.
+        position_resize: How the position table is brought to another grid.
         mean: Mean that is subtracted from RGB pixels in [0, 255].
         std: What they are divided by then.
         prompt_tokens: Prompt tokens in each layer; 0 for none.
@@ -84,7 +83,7 @@ class VisionConfig:
     patch_bias: bool = False
     layer_scale: bool = False
     norm_eps: float = 1e-5
-    position_resize: Literal['bilinear', 'bicubic', 'bicubic_offset'] = 'bicubic'
+    position_resize: PositionResize = 'bicubic'
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
     prompt_tokens: int = 0
@@ -264,33 +263,6 @@ class Transformer(nn.Module):
         """Build all blocks."""
         super().__init__()
         self.resblocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-
-
-def resize_positions(
-    table: Tensor, old: tuple[int, int], new: tuple[int, int], mode: str
-) -> Tensor:
-    """Bring a position table to another patch grid; the [CLS] row stays.
-
-    Args:
-        table: ``(1 + H * W, D)``, the [CLS] row first.
-        old: ``(H, W)`` of the table.
-        new: ``(H, W)`` wanted.
-        mode: As ``position_resize`` of ``VisionConfig``.
-
-    Returns:
-        ``(1 + H * W, D)`` of the new grid, computed in float32 and given back in the old dtype.
-
-    """
-    if old == new:
-        return table
-    grid = table[1:].float().reshape(1, *old, -1).permute(0, 3, 1, 2)
-    if mode == 'bicubic_offset':
-        scale = [(wide + _GRID_OFFSET) / narrow for wide, narrow in zip(new, old, strict=True)]
-        grid = F.interpolate(grid, scale_factor=scale, mode='bicubic', align_corners=False)
-    else:
-        grid = F.interpolate(grid, size=new, mode=mode, align_corners=False)
-    patches = grid.flatten(2).squeeze(0).T
-    return torch.cat([table[:1], patches.to(table.dtype)])
 
 
 class VisionTransformer(nn.Module):
