@@ -42,11 +42,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     'README.md',
     'docs/bags.md',
+    'docs/candidates.md',
     'docs/install.md',
     'docs/launch.md',
     'docs/node.md',
     'docs/segment.md',
     'docs/training.md',
+    'docs/unknown.md',
+    'docs/words.md',
 )
 BIN = Path(sys.executable).parent
 NEEDS_APT = '# needs ROS 2 from apt'
@@ -116,6 +119,26 @@ def segments(command: str, folder: Path) -> None:
     assert all(path.stat().st_size > 1000 for path in made)
 
 
+def explains(command: str, folder: Path) -> None:
+    """Run ``zegclip explain`` on the photo."""
+    program, *arguments = shlex.split(command)
+    done = subprocess.run(
+        [BIN / program, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert Image.open(folder / 'photo_explained.png').width > 500
+
+
+def measures(command: str, folder: Path) -> None:
+    """Run ``zegclip benchmark`` for a moment."""
+    program, *arguments = shlex.split(command)
+    done = subprocess.run(
+        [BIN / program, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r'512x512 .* lean .*x$', done.stdout, re.MULTILINE)
+
+
 def labels_a_bag(command: str, folder: Path) -> None:
     """Run ``zegclip label-bag`` beside the bags that are named."""
     camera_bag(folder / 'drive', frames=2)
@@ -175,7 +198,9 @@ CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'(PYTHON=\S+ )?make \w+': is_target_of_make,
     r'zegclip segment (?!.*--model runs/).*': segments,
     r'zegclip segment .*--model runs/.*': is_understood,
-    r'zegclip (train|evaluate|convert|data) .*': is_understood,
+    r'zegclip (train|evaluate|calibrate|convert|data) .*': is_understood,
+    r'zegclip explain .*': explains,
+    r'zegclip benchmark .*': measures,
     r'zegclip label-bag .*': labels_a_bag,
     r'segmentation_node .*': starts_the_node,
 }
