@@ -40,7 +40,7 @@ class StandInSegmenter:
     The time is slept, as a CPU sleeps while a GPU works: other threads run meanwhile.
 
     Attributes:
-        device: As a real segmenter has it.
+        runs_on: As a real segmenter has it.
         threshold: Likewise; not used here.
         negatives: Likewise.
 
@@ -49,7 +49,7 @@ class StandInSegmenter:
         observer: Is told of every frame; ``None`` to have nothing recorded.
     """
 
-    device = 'none'
+    runs_on = 'none'
     threshold = 0.0
     negatives: tuple[str, ...] = ()
 

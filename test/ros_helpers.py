@@ -66,7 +66,7 @@ class FakeSegmenter:
         encode_fault: What encoding raises; likewise.
     """
 
-    device = 'fake'
+    runs_on = 'fake'
     threshold = 0.25
     negatives: tuple[str, ...] = ('wall',)
 

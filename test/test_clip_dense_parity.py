@@ -169,7 +169,9 @@ def check_text(tower: OpenCLIPTextTower, reference: ReferenceFile) -> None:
 def check_image(name: str, reference: ReferenceFile) -> None:
     """Compare the image embedding, and plain CLIP's patch tokens if stored, with the stored."""
     tower = load_image_tower(name)
-    network = VisionTransformer(tower.config).eval()
+    # The published code's own way to other grids than the one that was trained on.
+    config = replace(tower.config, position_resize='bicubic_offset')
+    network = VisionTransformer(config).eval()
     network.load_state_dict(tower.state_dict)
     with torch.no_grad():
         patch_tokens, embedding = network(reference.tensors['input.image'])

@@ -19,6 +19,7 @@ from exported_models import export
 import numpy as np
 import pytest
 from zegclip_core.backends import choice
+from zegclip_core.backends.providers import place_of
 from zegclip_core.errors import ModelError
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.parameters import DECLARATIONS, NodeParameters
@@ -41,6 +42,7 @@ def test_the_node_labels_with_an_exported_model(backend: str, exported: Path) ->
     result = segmenter.segment(np.zeros((48, 64, 3), np.uint8), words)
     assert result.labels.shape == (48, 64)
     assert segmenter.memory_bytes() is None
+    assert segmenter.runs_on == 'cpu'
     segmenter.release_memory()
     segmenter.close()
 
@@ -68,3 +70,22 @@ def test_an_onnxruntime_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(choice, 'find_spec', lambda name: None)
     with pytest.raises(ModelError, match=r"onnxruntime.*pip install 'zegclip-ros\[onnx\]'"):
         load_segmenter(parameters(model='a.onnx', backend='onnxruntime'))
+
+
+@pytest.mark.parametrize(
+    ('providers', 'place'),
+    [
+        (['CPUExecutionProvider'], 'cpu'),
+        (['CUDAExecutionProvider', 'CPUExecutionProvider'], 'cuda:1'),
+        (['TensorrtExecutionProvider', 'CUDAExecutionProvider'], 'tensorrt'),
+    ],
+)
+def test_where_an_exported_model_runs_is_told(providers: list[str], place: str) -> None:
+    class Session:
+        def get_providers(self) -> list[str]:
+            return providers
+
+        def get_provider_options(self) -> dict[str, dict[str, str]]:
+            return {name: {'device_id': '1'} for name in providers}
+
+    assert place_of(Session()) == place

@@ -122,6 +122,7 @@ def test_the_words_are_announced_before_the_first_labels(run: Command, tmp_path:
                 'phrases': ['red fruit'],
                 'color': colors[0],
                 'threshold': 0.5,
+                'exact': False,
                 'topic': None,
             },
             {
@@ -130,6 +131,7 @@ def test_the_words_are_announced_before_the_first_labels(run: Command, tmp_path:
                 'phrases': [],
                 'color': colors[1],
                 'threshold': None,
+                'exact': False,
                 'topic': None,
             },
         ],

@@ -150,6 +150,7 @@ def test_the_active_vocabulary_says_everything_from_the_first_frame_on(rig: Rig)
                 'phrases': [],
                 'color': colors[index],
                 'threshold': None,
+                'exact': False,
                 'topic': topic,
             }
             for index, (name, topic) in enumerate(

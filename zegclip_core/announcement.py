@@ -60,6 +60,7 @@ def _classes(vocabulary: Vocabulary, topics: Sequence[str | None]) -> list[dict[
             'phrases': list(entry.phrases),
             'color': color,
             'threshold': entry.threshold,
+            'exact': entry.exact,
             'topic': topic,
         }
         for index, (entry, color, topic) in enumerate(rows)

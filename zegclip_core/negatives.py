@@ -21,7 +21,7 @@ from collections.abc import Iterable
 
 from zegclip_core.errors import VocabularyError
 from zegclip_core.phrases import is_negated, standard_form
-from zegclip_core.vocabulary import clean_text, Vocabulary
+from zegclip_core.vocabulary import clean_text, MAX_CLASSES, Vocabulary
 
 NONE = 'none'
 """What a user writes for no negative words."""
@@ -57,7 +57,7 @@ def clean_negatives(words: Iterable[str]) -> tuple[str, ...]:
     """Return words with single spaces, each once.
 
     Raises:
-        VocabularyError: If one cannot be used.
+        VocabularyError: If one cannot be used, or there are more than ``MAX_CLASSES``.
     """
     if isinstance(words, str):
         raise VocabularyError(f'Expected a list of negative words, but got {words!r}.')
@@ -69,6 +69,10 @@ def clean_negatives(words: Iterable[str]) -> tuple[str, ...]:
                 f'but got {word!r}.'
             )
         cleaned.setdefault(word.casefold(), word)
+    if len(cleaned) > MAX_CLASSES:
+        raise VocabularyError(
+            f'Expected at most {MAX_CLASSES} negative words, but got {len(cleaned)}.'
+        )
     return tuple(cleaned.values())
 
 

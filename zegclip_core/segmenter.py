@@ -90,6 +90,7 @@ class Segmenter:
         """Move the model to its device."""
         self.model_name = loaded.name
         self.device = device
+        self.runs_on = loaded.runs_on if isinstance(loaded, ExportedModel) else str(device)
         self.dtype = dtype
         self.settings: ModelSettings = loaded.settings
         if isinstance(loaded, LoadedModel):

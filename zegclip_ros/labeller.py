@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 import time
-from typing import Any, Protocol, TYPE_CHECKING
+from typing import Protocol, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ class SegmenterLike(Protocol):
     ``encode`` is called from one thread while the others run in another.
     """
 
-    device: Any
+    runs_on: str
     threshold: float
     negatives: tuple[str, ...]
 

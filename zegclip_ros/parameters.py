@@ -21,7 +21,6 @@ from rclpy.exceptions import ParameterUninitializedException
 from rclpy.node import Node
 from zegclip_core.backends.choice import BACKENDS
 from zegclip_core.colors import PALETTE_NAMES
-from zegclip_core.errors import VocabularyError
 from zegclip_core.negatives import clean_negatives, NONE
 from zegclip_core.segmentation import NARROW
 from zegclip_core.templates import template_names
@@ -47,10 +46,6 @@ def negatives_of(values: Sequence[str] | None) -> tuple[str, ...] | None:
     words = given(values)
     if words == (AUTO,):
         return None
-    if len(words) > MAX_CLASSES:
-        raise VocabularyError(
-            f'Expected at most {MAX_CLASSES} negative words, but got {len(words)}.'
-        )
     return () if words == (NONE,) else clean_negatives(words)
 
 

@@ -26,7 +26,12 @@ from typing import Any
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.backends.providers import pick_providers, TENSORRT_CLASSES, tensorrt_shapes
+from zegclip_core.backends.providers import (
+    pick_providers,
+    place_of,
+    TENSORRT_CLASSES,
+    tensorrt_shapes,
+)
 from zegclip_core.checkpoint import load_checkpoint, ModelSettings, read_metadata
 from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.export.graph import INPUTS, OUTPUTS
@@ -51,6 +56,7 @@ class ExportedModel:
         settings: What the file says beside its weights.
         text_encoder: Encodes words.
         engine: Runs it.
+        runs_on: Where it does: ``cpu``, ``cuda:0``, ``tensorrt``.
     """
 
     name: str
@@ -58,6 +64,7 @@ class ExportedModel:
     settings: ModelSettings
     text_encoder: TextEncoder
     engine: 'OnnxEngine'
+    runs_on: str
 
 
 def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') -> ExportedModel:
@@ -95,7 +102,7 @@ def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') 
         )
     settings = replace(settings, short_side=min(engine.size))
     encoder = TextEncoder(tower, settings.templates)
-    return ExportedModel(model, config, settings, encoder, engine)
+    return ExportedModel(model, config, settings, encoder, engine, place_of(session))
 
 
 def open_session(path: Path, device: str, precision: str) -> Any:  # noqa: ANN401 - no annotations

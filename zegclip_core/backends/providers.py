@@ -14,6 +14,7 @@
 """What onnxruntime runs a model on: its execution providers and their options."""
 
 from pathlib import Path
+from typing import Any
 
 from zegclip_core.errors import ModelError
 
@@ -64,6 +65,15 @@ def pick_providers(
     if name == 'cuda':
         return [*cuda, cpu]
     return [(wanted, _tensorrt_options(precision, path)), *cuda, cpu]
+
+
+def place_of(session: Any) -> str:  # noqa: ANN401 - onnxruntime has no annotations
+    """Return where a session runs most of its graph: ``cpu``, ``cuda:0``, ``tensorrt``."""
+    provider = str(session.get_providers()[0])
+    name = provider.removesuffix('ExecutionProvider').lower()
+    if name != 'cuda':
+        return name
+    return f'cuda:{session.get_provider_options()[provider].get("device_id", 0)}'
 
 
 def _tensorrt_options(precision: str, path: Path) -> dict[str, str]:
