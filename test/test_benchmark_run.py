@@ -271,7 +271,11 @@ def test_the_device_can_be_named_by_the_environment(
 def report(kind: str) -> Report:
     times = (Timed(0.01, 0.02), Timed(0.01, 0.03))
     rows = (Row('literal', BASE, times=times), Row('lean', BASE, skipped='too large'))
-    steps = (Row('nothing', BASE, times=times), Row('fused_tail', BASE, times=times * 2))
+    steps = (
+        Row('plain', BASE, times=times, agreement=1.0),
+        Row('nothing', BASE, times=times),
+        Row('fused_tail', BASE, times=times * 2),
+    )
     starts = (Start((1.0, 0.25, 0.5, 0.25, 0.0, 0.25), 0.125), Start((3.0,) * 6, 0.5))
     return Report(
         device='A chip',
@@ -305,6 +309,7 @@ def test_the_page_has_a_place_for_the_figures_of_every_device(kind: str, tmp_pat
     assert '| new, beside frames | 30.0 | 3.00 | 4.50 |' in text
     assert '| **all** | **18.00** |' in text  # The median of 2.25, 18 and 18.
     assert '| (the next frame) | 0.50 |' in text
+    assert '| all, and float32: the plain path | 10.0 | 25.0 | 5.00 | - | - | 100 |' in text
 
 
 def test_a_change_of_words_is_measured_beside_frames_and_alone() -> None:

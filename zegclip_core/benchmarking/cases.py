@@ -20,6 +20,8 @@ from zegclip_core.errors import ConfigError
 
 SIDES = ('literal', 'plain', 'lean_fp32', 'lean', 'two_stage')
 """The sides of every run, in the order of the tables."""
+PLAIN = 'plain'
+"""The side whose labels are what those of the others are compared with."""
 FURTHER_SIDES = ('lean_candidates', 'two_stage_half')
 """Sides that are only measured when asked for: the lean path with few candidates of many classes,
 and the comparator in the device's best precision."""

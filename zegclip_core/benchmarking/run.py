@@ -32,6 +32,7 @@ from zegclip_core.benchmarking.cases import (
     check_sweeps,
     choose_cases,
     choose_sides,
+    PLAIN,
     START,
     STEPS,
     WORDS,
@@ -100,7 +101,7 @@ def run_benchmark(options: Options, show: Say, done: Callable[[Row], object]) ->
     cases = choose_cases(options.sweeps, base)
 
     def say(task: str) -> None:
-        steps = len(fields(LeanOptions)) + (device.type == 'cuda')
+        steps = 1 + len(fields(LeanOptions)) + (device.type == 'cuda')
         show(task, len(cases) * len(sides) + (steps if STEPS in options.sweeps else 0))
 
     say('what the device can do at most')
@@ -197,14 +198,14 @@ class _Runner:
                 yield from self._case(bundle, sides, case, first=index == 0)
 
     def steps(self, given: Bundle | None) -> list[Row]:
-        """Measure the lean path without each of its savings, where they matter."""
+        """Measure the plain path, and the lean one without each of its steps."""
         prompts = STEPS_CASE.prompts if given is None else given.prompts
         case, bundle = replace(STEPS_CASE, prompts=prompts), given or seeded_bundle(prompts)
         dtype = pick_precision('auto', self._device)
         names = [NOTHING_LEFT_OUT, *(field.name for field in fields(LeanOptions))]
         if self._device.type != 'cuda':
             names.remove('cuda_graphs')
-        sides = []
+        sides = [EngineSide(PLAIN, bundle, self._device, torch.float32, 'plain')]
         for name in names:
             options = LeanOptions()
             if name != NOTHING_LEFT_OUT:
@@ -326,7 +327,7 @@ class _Trial:
             self.case,
             times=tuple(self._times),
             peak_mb=self._peak,
-            agreement=self._agreement(trials.get('plain')),
+            agreement=self._agreement(trials.get(PLAIN)),
             agreement_literal=self._agreement(trials.get('literal')),
             flops=self.side.flops(self.case),
         )

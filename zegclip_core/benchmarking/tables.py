@@ -16,6 +16,7 @@
 from collections.abc import Callable, Iterable, Sequence
 import statistics
 
+from zegclip_core.benchmarking.cases import PLAIN
 from zegclip_core.benchmarking.rows import (
     CameraRow,
     NOTHING_LEFT_OUT,
@@ -37,7 +38,7 @@ _CAMERA_HEAD = (
 )
 _STEPS_HEAD = (
     *('left out', 'model [ms]', 'frame to labels [ms]', 'spread [ms]', 'peak [MB]'),
-    'what the saving gives',
+    *('what the step gives', 'labels as plain fp32'),
 )
 
 Table = tuple[Sequence[str], list[list[str]]]
@@ -112,14 +113,16 @@ def camera_table(rows: Iterable[CameraRow]) -> Table:
 
 
 def steps_table(rows: Sequence[Row]) -> Table:
-    """Return what the lean path takes with each saving left out, and what the saving gives."""
+    """Return what the lean path takes with each step left out, and what the step gives."""
     whole = next((row.total_ms for row in rows if row.side == NOTHING_LEFT_OUT), None)
     lines = []
     for row in rows:
         total = row.total_ms
         gain = f'{total / whole:.2f}x' if total and whole and total != whole else NOTHING
+        name = 'all, and float32: the plain path' if row.side == PLAIN else row.side
         times = (row.model_ms, total, row.spread_ms, row.peak_mb)
-        lines.append([row.side, *(number(value) for value in times), gain])
+        values = [number(value) for value in times]
+        lines.append([name, *values, gain, percent(row.agreement)])
     return _STEPS_HEAD, lines
 
 
@@ -171,7 +174,7 @@ def plain_text(report: Report) -> str:
     if report.starts:
         parts += ['everyday-s, start', _aligned(*starts_table(report.starts))]
     if report.steps:
-        title = f'lean without each of its savings, {report.steps[0].case}'
+        title = f'lean without each of its steps, {report.steps[0].case}'
         parts += [title, _aligned(*steps_table(report.steps))]
     minutes = report.seconds / 60
     parts.append(f'{report.model}; {report.software}; {minutes:.1f} minutes')
