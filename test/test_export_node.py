@@ -82,6 +82,8 @@ def test_an_onnxruntime_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch)
 )
 def test_where_an_exported_model_runs_is_told(providers: list[str], place: str) -> None:
     class Session:
+        """Stands for a session of onnxruntime."""
+
         def get_providers(self) -> list[str]:
             return providers
 
