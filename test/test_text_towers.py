@@ -24,7 +24,7 @@ import open_clip
 import pytest
 from safetensors.torch import save_file
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 from zegclip_core import clip_weights, hub
 from zegclip_core.errors import TowerError
 from zegclip_core.references import package_path, parse_reference, TowerReference
@@ -269,6 +269,28 @@ def test_sentence_tower_equals_sentence_transformers() -> None:
     # The same computation in other batches.
     torch.testing.assert_close(tower.encode(texts), torch.from_numpy(expected), atol=1e-5, rtol=0)
     assert (tower.name, tower.embed_dim) == (SENTENCE, 384)
+
+
+def another_transformer(folder: Path) -> nn.Module:
+    """Put a small seeded model that is no BERT in the place of a package's."""
+    transformers = pytest.importorskip('transformers')
+    torch.manual_seed(3)
+    config = transformers.DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64)
+    model: nn.Module = transformers.DistilBertModel(config).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.usefixtures('no_network')
+def test_a_sentence_tower_may_be_another_transformer(own_package: Path) -> None:
+    model = another_transformer(own_package)
+    tower = load_text_tower('package:own_words')
+    ids = torch.tensor([[101, 4937, 102], [101, 3899, 102]])  # [CLS] cat [SEP], [CLS] dog [SEP]
+    with torch.no_grad():
+        expected = model(input_ids=ids).last_hidden_state.mean(dim=1)
+    found = tower.encode(['cat', 'dog'])
+    torch.testing.assert_close(found, nn.functional.normalize(expected), atol=1e-5, rtol=0)
+    assert tower.embed_dim == 32
 
 
 def test_sentence_tower_knows_synonyms() -> None:

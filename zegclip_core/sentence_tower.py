@@ -13,16 +13,19 @@
 # limitations under the License.
 """Frozen sentence towers, in the layout of sentence-transformers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import json
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from zegclip_core.bert import bert_parameters, BertEncoder, fits
 from zegclip_core.clip_weights import load_parameters
 from zegclip_core.errors import TowerError
 from zegclip_core.references import package_path, TowerReference
@@ -57,14 +60,9 @@ class SentenceTower:
     """
 
     def __init__(self, folder: Path, *, name: str) -> None:
-        # Imported here because a CLIP tower does not need it.
-        from transformers import AutoTokenizer
-
         _check_mean_pooling(folder, name)
         self._model = _sentence_model(folder, name)
-        # transformers makes up an empty tokenizer where this file is missing.
-        _read_json(folder / 'tokenizer.json', name)
-        self._tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        self._tokenizer = _tokenizer(folder, name)
         settings = _read_json(folder / 'sentence_bert_config.json', name)
         self._max_tokens = int(settings.get('max_seq_length') or 256)
         self._name = name
@@ -77,7 +75,7 @@ class SentenceTower:
     @property
     def embed_dim(self) -> int:
         """Length ``C`` of an embedding."""
-        return int(self._model.config.hidden_size)  # type: ignore[union-attr,arg-type]
+        return self._model.width
 
     @property
     def context_length(self) -> int:
@@ -86,8 +84,7 @@ class SentenceTower:
 
     def overlong(self, texts: Sequence[str]) -> list[bool]:
         """Return which texts would be cut; see ``text_towers.BoundedTower``."""
-        longer = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens + 1)
-        return [len(ids) > self._max_tokens for ids in longer['input_ids']]
+        return [len(ids) > self._max_tokens for ids in self._tokens(texts, self._max_tokens + 1)]
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -96,16 +93,20 @@ class SentenceTower:
         return torch.cat([self._encode_batch(texts[i:][:BATCH_SIZE]) for i in starts])
 
     def _encode_batch(self, texts: Sequence[str]) -> Tensor:
-        tokens = self._tokenizer(
-            list(texts),
-            padding=True,
-            truncation=True,
-            max_length=self._max_tokens,
-            return_tensors='pt',
-        ).to(self._model.device)
-        hidden: Tensor = self._model(**tokens).last_hidden_state
-        mask = tokens['attention_mask'][..., None].to(hidden.dtype)
-        return functional.normalize((hidden * mask).sum(dim=1) / mask.sum(dim=1), dim=-1).cpu()
+        rows = [torch.tensor(ids) for ids in self._tokens(texts, self._max_tokens)]
+        device = next(self._model.parameters()).device
+        ids = pad_sequence(rows, batch_first=True).to(device)
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        mask = torch.arange(ids.shape[1], device=device) < lengths[:, None]
+        hidden: Tensor = self._model(ids, mask)
+        weights = mask[..., None].to(hidden.dtype)
+        mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+        return functional.normalize(mean, dim=-1).cpu()
+
+    def _tokens(self, texts: Sequence[str], most: int) -> list[list[int]]:
+        """Return the token ids of texts, each cut after so many."""
+        self._tokenizer.enable_truncation(most)
+        return [found.ids for found in self._tokenizer.encode_batch(list(texts))]
 
     def to(self, device: torch.device) -> None:
         """Move the tower to a device; see ``text_towers.MovableTower``."""
@@ -136,25 +137,66 @@ def _check_mean_pooling(folder: Path, name: str) -> None:
         )
 
 
-def _sentence_model(folder: Path, name: str) -> nn.Module:
-    """Build the transformer of a sentence model and load its weights strictly."""
-    from transformers import AutoConfig, AutoModel
+def _tokenizer(folder: Path, name: str) -> Tokenizer:
+    """Read the tokenizer; how long texts may be is said with each use."""
+    path = folder / 'tokenizer.json'
+    _read_json(path, name)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # The library raises nothing more particular.
+        raise TowerError(f'Cannot read the sentence tower {name}: {path}: {error}.') from error
+    tokenizer.no_padding()
+    return tokenizer
 
-    path = folder / 'model.safetensors'
+
+class _Transformer(nn.Module):
+    """A model of transformers that is no plain BERT, called as ``BertEncoder`` is."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        from transformers import AutoConfig, AutoModel  # Seconds, which a BERT does not need.
+
+        kind = str(config.get('model_type'))
+        settings = AutoConfig.for_model(kind, **_further(config))
+        self.model: nn.Module = AutoModel.from_config(settings)  # type: ignore[no-untyped-call]
+        self.width = int(settings.hidden_size)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return embeddings ``(B, N, C)``."""
+        out: Tensor = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        return out
+
+
+def _further(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration but for the kind of model."""
+    return {key: value for key, value in config.items() if key != 'model_type'}
+
+
+def _sentence_model(folder: Path, name: str) -> BertEncoder | _Transformer:
+    """Build the transformer of a sentence model and load its weights strictly."""
+    path, config = folder / 'model.safetensors', _read_json(folder / 'config.json', name)
+    model: BertEncoder | _Transformer
     try:
         state_dict = load_file(path)
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
+        # The weights are overwritten: loading a tower must not move the caller's random numbers.
+        with torch.random.fork_rng(devices=[]):
+            model = BertEncoder(config) if fits(config) else _Transformer(config)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().partition('\n')[0]
         raise TowerError(f'Cannot read the sentence tower {name}: {reason[:200]}') from error
-    # The weights are overwritten: loading a tower must not move the caller's random numbers.
-    with torch.random.fork_rng(devices=[]):
-        model: nn.Module = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-    # A buffer that older versions of transformers stored and that is computed now.
-    if 'embeddings.position_ids' not in model.state_dict():
-        state_dict.pop('embeddings.position_ids', None)
-    load_parameters(model, state_dict, str(path))
+    if isinstance(model, BertEncoder):
+        load_parameters(model, bert_parameters(state_dict), str(path))
+    else:
+        load_parameters(model.model, _without_computed(model.model, state_dict), str(path))
     return model.float().eval().requires_grad_(False)
+
+
+def _without_computed(model: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out a buffer that older versions of transformers stored and that is computed now."""
+    key = 'embeddings.position_ids'
+    if key in model.state_dict():
+        return state_dict
+    return {name: value for name, value in state_dict.items() if name != key}
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
