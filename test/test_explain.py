@@ -177,6 +177,19 @@ def test_a_negative_word_takes_pixels_without_a_label() -> None:
     assert {(one.winner, one.loser) for one in found.taken()} == {(0, 1), (1, 0)}
 
 
+def test_a_negative_word_takes_nothing_from_a_class_under_its_threshold() -> None:
+    low = made([[0.08, 0.2], [0.09, 0.3]], negatives=('wall',))
+    assert [(one.winner, one.loser, one.share) for one in low.taken()] == [(1, 0, 0.5)]
+    assert not low.contested(1, 0)[0, 0]
+
+
+def test_the_negative_words_are_those_that_were_encoded() -> None:
+    encoded = training_free(negatives=['wall', 'Dog', 'sky']).encode(Vocabulary.parse('dogs, cat'))
+    assert encoded.rivals == ('wall', 'sky')
+    assert encoded.negatives is not None
+    assert len(encoded.negatives) == 2
+
+
 def test_one_word_has_no_rival() -> None:
     found = made([[0.5, 0.05]])
     assert found.segmentation.labels.tolist() == [[0, 255]]

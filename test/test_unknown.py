@@ -199,10 +199,15 @@ def test_a_new_threshold_and_new_negatives_hold_at_once(loaded: LoadedModel) -> 
 def test_negative_words_are_read_as_users_write_them() -> None:
     assert parse_negatives(' wall,  white   floor ,,Wall') == ('wall', 'white floor')
     assert parse_negatives('none') == ()
-    assert clean_negatives(['sky', 'a wall', 'SKY ']) == ('sky', 'a wall')
+    assert parse_negatives(' None') == parse_negatives('NONE') == ()
+    assert parse_negatives('wall\nfloor') == parse_negatives('["wall", "floor"]')
+    assert clean_negatives(['sky', 'a wall', 'SKY ', 'the walls']) == ('sky', 'a wall')
 
 
-@pytest.mark.parametrize('text', ['', ' , ', 'wall\0', f'wall, {"w" * 300}', 'wall, no floor'])
+@pytest.mark.parametrize(
+    'text',
+    ['', ' , ', 'wall\0', f'wall, {"w" * 300}', 'wall, no floor', 'wall, none', '{"a": 1}', '[1]'],
+)
 def test_negative_words_that_cannot_be_used_are_refused(text: str) -> None:
     with pytest.raises(VocabularyError, match='Expected'):
         parse_negatives(text)

@@ -18,6 +18,7 @@ import json
 from pathlib import Path
 import subprocess
 import sys
+import unicodedata
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,19 +28,14 @@ from zegclip_core.colors import assign_colors, MIN_DISTANCE, PALETTE, PALETTE_NA
 from zegclip_core.errors import ConfigError, VocabularyError, ZegCLIPError
 from zegclip_core.phrases import is_negated
 from zegclip_core.segmentation import label_type, Segmentation, UNLABELLED
-from zegclip_core.vocabulary import (
-    MAX_CLASSES,
-    MAX_NAME,
-    MAX_TEXT,
-    Vocabulary,
-    VocabularyClass,
-)
+from zegclip_core.typed import MAX_NAME
+from zegclip_core.vocabulary import MAX_CLASSES, MAX_TEXT, Vocabulary, VocabularyClass
 
 # Letters of any script, which need no trimming; commas and line ends separate names.
 # Negations are refused where users type them.
 WORDS = st.text(
     st.characters(categories=['L', 'N'], exclude_characters=',[{'), min_size=1, max_size=20
-).filter(lambda word: not is_negated(word))
+).filter(lambda word: not is_negated(word) and unicodedata.is_normalized('NFC', word))
 
 
 def refusal(text: str) -> str:
@@ -119,6 +115,11 @@ def test_ids_follow_the_order_of_the_words() -> None:
         ('cat, no person', "got 'no person'"),
         ('["cat", {"name": "road", "phrases": ["street without cars"]}]', 'street without cars'),
         ('cat\x00', 'UTF-8'),
+        ('c\u200bat', 'UTF-8'),
+        ('c\u00adat', 'UTF-8'),
+        ('cat;dog', 'comma or a line break'),
+        ('"salt, pepper", cup', 'as JSON'),
+        ('caf\u00e9, cafe\u0301', 'twice'),
         ('c\ufffdt', 'UTF-8'),
         ('\udcff', 'UTF-8'),
         ('a' * (MAX_NAME + 1), '1 to 200 characters'),
@@ -187,6 +188,24 @@ def test_no_text_raises_anything_but_a_vocabulary_error(text: str) -> None:
         assert vocabulary.colors.shape == (len(vocabulary), 3)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_words(tmp_path: Path) -> None:
+    for text in ('cat, dog', '["cat", "dog"]'):
+        (tmp_path / 'words.txt').write_text(text, encoding='utf-8-sig')
+        assert Vocabulary.from_file(tmp_path / 'words.txt').names == ('cat', 'dog')
+        assert Vocabulary.parse(f'\ufeff{text}').names == ('cat', 'dog')
+
+
+def test_letters_are_composed_and_joined_pictographs_are_whole() -> None:
+    assert Vocabulary.parse('cafe\u0301').names == ('caf\u00e9',)
+    family = '\U0001f468\u200d\U0001f469\u200d\U0001f467'
+    assert Vocabulary.parse(family).names == (family,)
+
+
+def test_quotes_around_words_of_a_list_are_taken_off() -> None:
+    text = '"car", \'dog\', \u201ccat\u201d, 5" pipe'
+    assert Vocabulary.parse(text).names == ('car', 'dog', 'cat', '5" pipe')
+
+
 # The form that is encoded
 
 
@@ -208,6 +227,13 @@ def test_names_that_a_program_gives_are_encoded_as_they_stand() -> None:
 def test_classes_that_would_become_one_stay_as_they_are() -> None:
     vocabulary = Vocabulary.parse('person, People, the dogs')
     assert vocabulary.encoded_phrases() == (('person',), ('People',), ('dog',))
+
+
+def test_a_phrase_that_is_another_class_in_the_plural_stays() -> None:
+    vocabulary = Vocabulary.parse(
+        '[{"name": "person"}, {"name": "crowd", "phrases": ["people", "mobs"]}]'
+    )
+    assert vocabulary.encoded_phrases() == (('person',), ('crowd', 'people', 'mob'))
 
 
 def test_words_of_the_training_are_encoded_in_the_form_that_the_model_knows() -> None:

@@ -142,7 +142,7 @@ def hub_files(tag_config: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 def _open_clip_configs() -> dict[str, dict[str, Any]]:
     """Return the model configurations that come with open_clip, by name."""
-    paths = sorted((_open_clip_folder() / 'model_configs').glob('*.json'))
+    paths = sorted((open_clip_folder() / 'model_configs').glob('*.json'))
     return {path.stem: json.loads(path.read_text('utf-8')) for path in paths}
 
 
@@ -165,12 +165,12 @@ def _open_clip_module(name: str) -> ModuleType:
     open_clip takes seconds to import, as it imports torch, which its tables do not need.
     """
     package = ModuleType('_open_clip_tables')
-    package.__path__ = [str(_open_clip_folder())]
+    package.__path__ = [str(open_clip_folder())]
     sys.modules.setdefault(package.__name__, package)
     return importlib.import_module(f'{package.__name__}.{name}')
 
 
-def _open_clip_folder() -> Path:
+def open_clip_folder() -> Path:
     """Return where open_clip is installed."""
     spec = find_spec('open_clip')
     if spec is None or not spec.submodule_search_locations:

@@ -40,6 +40,7 @@ class EncodedVocabulary:
         thresholds: Least score of a labelled pixel, float32 ``(K,)``.
         negatives: Embeddings of words that compete with the classes and are not labelled,
             ``(N, C)`` as above; ``None`` for none.
+        rivals: Those words, as they were given.
     """
 
     vocabulary: Vocabulary
@@ -47,6 +48,7 @@ class EncodedVocabulary:
     bias: Tensor
     thresholds: Tensor
     negatives: Tensor | None = None
+    rivals: tuple[str, ...] = ()
 
     def prepare(self, engine: Engine) -> PreparedWords:
         """Return what an engine keeps of the words: the classes first, then what competes."""
@@ -84,9 +86,9 @@ def encode_vocabulary(
     classes, known = vocabulary.classes, settings.seen_classes
     phrases = vocabulary.encoded_phrases(known)
     forms = StandardForms(known)
-    rivals = [(forms.of(word),) for word in competing(negatives, vocabulary)]
+    rivals = competing(negatives, vocabulary)
     with beside(device):
-        found = encoder.encode_classes([*phrases, *rivals])
+        found = encoder.encode_classes([*phrases, *((forms.of(word),) for word in rivals)])
     words, others = found.split((len(classes), len(rivals)))
     seen = set(known)
     bias = [settings.seen_bias if name in seen else 0.0 for name, *_ in phrases]
@@ -97,4 +99,5 @@ def encode_vocabulary(
         torch.tensor(bias),
         torch.tensor(thresholds),
         others if rivals else None,
+        rivals,
     )

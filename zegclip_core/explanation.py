@@ -26,9 +26,8 @@ from zegclip_core.errors import ModelError
 from zegclip_core.fast.engine import PlainEngine, PreparedWords
 from zegclip_core.image_checks import check_image
 from zegclip_core.inference import resize_maps, scores_of, Scoring
-from zegclip_core.negatives import competing
 from zegclip_core.segmentation import label_type, LabelArray, Segmentation, unlabelled_id
-from zegclip_core.segmenter import EncodedVocabulary, Segmenter
+from zegclip_core.segmenter import Segmenter
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_core.working_size import working_size
 
@@ -137,10 +136,15 @@ class Explanation:
         return Segmentation(labels, self.best, self.vocabulary)
 
     def contested(self, winner: int, loser: int) -> Mask:
-        """Return where a word is before another one that has at least ``CLOSE`` of its score."""
+        """Return where a word is before another one that has at least ``CLOSE`` of its score.
+
+        A negative word takes a pixel only from a class that would have got it.
+        """
         if len(self.ranks) < 2:
             return np.zeros(self.scores.shape[1:], dtype=np.bool_)
         pair = (self.ranks[0] == winner) & (self.ranks[1] == loser) & ~self.under_threshold
+        if winner >= len(self.vocabulary):
+            pair &= self.scores[loser] >= self.thresholds[loser]
         return np.asarray(pair & (self.scores[loser] >= CLOSE * self.scores[winner]))
 
     def taken(self) -> list[Taken]:
@@ -194,7 +198,7 @@ def explain(
         image=_resized(image, size),
         vocabulary=vocabulary,
         phrases=vocabulary.encoded_phrases(segmenter.settings.seen_classes),
-        negatives=_rivals(segmenter, encoded),
+        negatives=encoded.rivals,
         scores=_scores(segmenter, engine, image, words, size),
         bias=words.bias.cpu().numpy(),
         thresholds=words.thresholds.cpu().numpy(),
@@ -215,11 +219,6 @@ def _resized(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray
         return image
     small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.uint8)
-
-
-def _rivals(segmenter: Segmenter, words: EncodedVocabulary) -> tuple[str, ...]:
-    """Return the negative words that take part."""
-    return () if words.negatives is None else competing(segmenter.negatives, words.vocabulary)
 
 
 @torch.inference_mode()

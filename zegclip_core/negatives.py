@@ -21,7 +21,8 @@ from collections.abc import Iterable
 
 from zegclip_core.errors import VocabularyError
 from zegclip_core.phrases import is_negated, standard_form
-from zegclip_core.vocabulary import clean_text, MAX_CLASSES, Vocabulary
+from zegclip_core.typed import clean_text, split_text
+from zegclip_core.vocabulary import MAX_CLASSES, Vocabulary
 
 NONE = 'none'
 """What a user writes for no negative words."""
@@ -31,7 +32,7 @@ def parse_negatives(text: str) -> tuple[str, ...]:
     """Read negative words.
 
     Args:
-        text: A comma-separated list, or ``none``.
+        text: A list by comma or by line, a JSON list of words, or ``none``.
 
     Raises:
         VocabularyError: If it is empty, or a word cannot be used.
@@ -43,9 +44,9 @@ def parse_negatives(text: str) -> tuple[str, ...]:
         ()
 
     """
-    if text.strip() == NONE:
+    if text.strip().lower() == NONE:
         return ()
-    words = [part for part in text.split(',') if part.strip()]
+    words = split_text(text)
     if not words:
         raise VocabularyError(
             f'Expected negative words such as "wall, floor", or {NONE}, but got {text!r}.'
@@ -53,8 +54,8 @@ def parse_negatives(text: str) -> tuple[str, ...]:
     return clean_negatives(words)
 
 
-def clean_negatives(words: Iterable[str]) -> tuple[str, ...]:
-    """Return words with single spaces, each once.
+def clean_negatives(words: Iterable[object]) -> tuple[str, ...]:
+    """Return words with single spaces, each once; case, article and plural do not count.
 
     Raises:
         VocabularyError: If one cannot be used, or there are more than ``MAX_CLASSES``.
@@ -68,7 +69,7 @@ def clean_negatives(words: Iterable[str]) -> tuple[str, ...]:
                 'Expected a negative word to name what is there, as "wall" does, '
                 f'but got {word!r}.'
             )
-        cleaned.setdefault(word.casefold(), word)
+        cleaned.setdefault(standard_form(word), word)
     if len(cleaned) > MAX_CLASSES:
         raise VocabularyError(
             f'Expected at most {MAX_CLASSES} negative words, but got {len(cleaned)}.'

@@ -14,34 +14,66 @@
 """Phrases as users type them: the form in which they are encoded, and what no model understands.
 
 Models are trained with the singular of a noun, without an article. ``the cars`` should find what
-``car`` finds.
+``car`` finds. A singular is one that a dictionary or CLIP's own table of words knows: a word that
+neither knows stays as it was typed.
 """
 
 from collections.abc import Iterable
 from functools import cache, lru_cache
+import gzip
+import re
 
-from pluralizer import Pluralizer
+from zegclip_core.clip_catalog import open_clip_folder
 
 _ARTICLES = frozenset({'a', 'an', 'the'})
-_PREPOSITIONS = frozenset({'at', 'behind', 'by', 'for', 'from', 'in', 'near', 'of', 'on', 'with'})
-_PLURAL_NAMES = (
-    'bedclothes binoculars bleachers chopsticks clothes dentures earphones earplugs glasses '
-    'goggles groceries handcuffs headphones jeans leggings nachos overalls pajamas pants pliers '
-    'pyjamas scissors shears shorts slacks spectacles stairs sunglasses tights tongs trousers '
-    'trunks tweezers woods'
+_NUMBERS = 'two three four five six seven eight nine ten many several few both some'
+"""Before a plural that is meant as one."""
+_REST = re.compile(r'\s(?:at|behind|by|for|from|in|near|of|on|under|with)\s.*')
+"""What follows the first noun."""
+_JOINT = re.compile(r'(\s+(?:and|or|&)\s+|\s*[/&]\s*)')
+_QUOTES = ' "\'()[]\u2018\u2019\u201c\u201d\u00ab\u00bb'
+_ENDS = ' .,;:!?\u2026'
+_OTHER_THINGS = (
+    'bedclothes binoculars bleachers blinds boxers braces briefs chopsticks clothes dentures dice '
+    'earphones earplugs glasses goggles goods greens groceries handcuffs headphones jeans '
+    'knickers leggings nachos overalls pajamas panties pants pantyhose pincers pliers pyjamas '
+    'scissors shears shorts slacks spectacles stairs starbucks states suspenders tights tongs '
+    'trousers trunks tweezers woods'
 )
-"""Plurals that name one thing, or another thing than their singular: they stay."""
-_SINGULARS = 'lens mantis species triceratops'
-"""Words that are no plurals, although they look so to the library."""
-_IRREGULAR = (('daisy', 'daisies'), ('magpie', 'magpies'))
-"""Singulars and plurals that the library does not know."""
+"""Plurals that name one thing, or another thing than their singular, and names: they stay."""
+_IRREGULAR = {
+    'axes': 'axe',
+    'cds': 'cd',
+    'leaves': 'leaf',
+    'mantises': 'mantis',
+    'oxen': 'ox',
+    'pcs': 'pc',
+    'people': 'person',
+    'tvs': 'tv',
+}
+"""What the dictionary does not know, or takes for another word."""
 _SHORT = 3
-"""Words in -s up to this length stay: more of them are names (GPS, bus) than plurals."""
-_FIRST = frozenset({'no', 'none', 'nobody', 'nothing'})
-_ANYWHERE = frozenset(
-    {'not', 'cannot', 'never', 'neither', 'nor', 'without', 'except', 'excluding'}
+"""Words in -s up to this length that no dictionary knows stay: most are names (GPS)."""
+_PART = 3
+"""Least letters of each part of a compound."""
+_BYTES, _BPE_WORDS = 256, 49152 - 256 - 2
+"""CLIP's table begins with the bytes, twice, and ends with two marks; the rest are merges."""
+
+_PROHIBITED = (
+    'camping cycling diving dumping entry exit fishing fly frills go littering loitering '
+    'overtaking parking passing photography smoking standing stopping swimming trespassing '
+    'waiting'
 )
-_SIGNS = frozenset({'sign', 'signs'})
+_NO_NEGATIONS = re.compile(
+    r'\bno\.? ?(?=\d)|\b(?:forget|touch)[ -]me[ -]nots?\b|\bnever[ -]ending\b|'
+    rf'\bno[ -](?:left |right )?(?:{"|".join(_PROHIBITED.split())}|u-turn|turns?)(?= \w)|'
+    r'\bdo not \w+(?= signs?\b)'
+)
+"""Parts of names of things: numbers, flowers, and what signs and areas are for."""
+_NEGATION = re.compile(
+    r"\b(?:no|not|none|nobody|no-?one|nothing|nowhere|cannot|never|neither|nor(?!')|without|except|"
+    r"excluding|(?:anything|everything|everyone|everybody|all) but|\w+n't)\b"
+)
 _CACHED = 20_000
 
 
@@ -50,40 +82,105 @@ def standard_form(phrase: str) -> str:
     """Return a phrase in small letters, in the singular, and without an article before it.
 
     Only English is known. What has no singular, or names something else in the plural
-    (``glasses``), keeps its number.
+    (``glasses``), keeps its number, and so does what is counted (``two cars``).
 
     Example:
         >>> standard_form('The Traffic Lights')
         'traffic light'
-        >>> standard_form('cups of tea')
-        'cup of tea'
+        >>> standard_form('cups of tea and cakes')
+        'cup of tea and cakes'
 
     """
-    words = phrase.lower().split()
+    text = ' '.join(_bare(phrase).lower().split())
+    rest = _REST.search(text)
+    nouns = text if rest is None else text[: rest.start()]
+    parts = [_noun(part) for part in _JOINT.split(nouns)]
+    return ''.join(parts) + ('' if rest is None else rest.group())
+
+
+def _bare(phrase: str) -> str:
+    """Return a phrase without quotes around it and without a full stop."""
+    inner = phrase.strip(_QUOTES)
+    # The last full stop of U.S. belongs to it.
+    ends = _ENDS if inner.find('.') in {-1, len(inner) - 1} else ' '
+    return inner.rstrip(ends).strip(_QUOTES) or phrase
+
+
+def _noun(text: str) -> str:
+    """Return the singular of some words of which the last one is the noun."""
+    words = text.split(' ')
     if len(words) > 1 and words[0] in _ARTICLES:
         del words[0]
-    # The first noun phrase ends before the first preposition, and its last word is the noun.
-    ends = (place for place, word in enumerate(words) if place and word in _PREPOSITIONS)
-    noun = next(ends, len(words)) - 1
-    words[noun] = _singular(words[noun])
+    if words[0] not in _NUMBERS.split() and not words[0].isdecimal():
+        words[-1] = _singular(words[-1])
     return ' '.join(words)
 
 
 def _singular(word: str) -> str:
     """Return the singular of an English noun; another word stays as it is."""
-    if not word.isascii() or (len(word) <= _SHORT and word.endswith('s')):
+    if word in _OTHER_THINGS.split():
         return word
-    return _pluralizer().singular(word)
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    found = _in_dictionary(word) or _in_table(word) or _in_compound(word)
+    if found:
+        return found
+    start, hyphen, end = word.rpartition('-')
+    return f'{start}-{_singular(end)}' if hyphen and end else word
+
+
+def _in_dictionary(word: str) -> str | None:
+    """Return the singular that a dictionary has, the commonest first; a singular's is itself."""
+    from lemminflect import getLemma  # reads its tables, which start-up does not need
+
+    if len(word) == 1:
+        return word
+    for kind in ('NOUN', 'PROPN'):
+        found = getLemma(word, kind, lemmatize_oov=False)
+        if found:
+            return word if kind == 'PROPN' else str(found[0])
+    return None
+
+
+def _in_table(word: str) -> str | None:
+    """Return the singular that is a commoner word of CLIP's than the word itself, if one is."""
+    ranks = _clip_words()
+    if not word.endswith('s') or word.endswith('ss') or len(word) <= _SHORT:
+        return None
+    choices = [word[:-1], f'{word[:-3]}y' if word.endswith('ies') else '']
+    if word.endswith(('ches', 'shes', 'sses', 'xes', 'zes', 'oes')):
+        choices.append(word[:-2])
+    known = [choice for choice in choices if choice in ranks]
+    best = min(known, key=ranks.__getitem__, default=None)
+    return best if best and ranks[best] < ranks.get(word, _BPE_WORDS) else None
+
+
+def _in_compound(word: str) -> str | None:
+    """Return the singular of two nouns in one word that is in no table, such as ``hubcaps``."""
+    if word in _clip_words():
+        return None  # CLIP knows it as a word and its singular as none: a name.
+    for place in range(_PART, len(word) - _PART):
+        start, end = word[:place], word[place:]
+        if _in_dictionary(start) == start:
+            found = _in_dictionary(end)
+            if found and found != end:
+                return start + found
+    return None
 
 
 @cache
-def _pluralizer() -> Pluralizer:
-    made = Pluralizer()  # type: ignore[no-untyped-call]
-    for word in f'{_PLURAL_NAMES} {_SINGULARS}'.split():
-        made.add_uncountable_rule(word)
-    for singular, plural in _IRREGULAR:
-        made.add_irregular_rule(singular, plural)
-    return made
+def _clip_words() -> dict[str, int]:
+    """Return the whole words of CLIP's table with their places, the commonest first."""
+    path = open_clip_folder() / 'bpe_simple_vocab_16e6.txt.gz'
+    with gzip.open(path, 'rt', encoding='utf-8') as file:
+        merges = file.read().split('\n')[1 : _BPE_WORDS - _BYTES + 1]
+    entries = (merge.replace(' ', '') for merge in merges)
+    ends = '</w>'
+    return {
+        entry.removesuffix(ends): place
+        for place, entry in enumerate(entries)
+        if entry.endswith(ends)
+    }
 
 
 class StandardForms:
@@ -119,7 +216,5 @@ def is_negated(phrase: str) -> bool:
         True
 
     """
-    words = phrase.lower().replace('\u2019', "'").split()
-    if words[-1] in _SIGNS:
-        return False
-    return words[0] in _FIRST or any(word in _ANYWHERE or word.endswith("n't") for word in words)
+    text = ' '.join(phrase.lower().replace('\u2019', "'").split())
+    return _NEGATION.search(_NO_NEGATIONS.sub('', text)) is not None

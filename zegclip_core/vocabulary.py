@@ -16,79 +16,22 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-import json
 from pathlib import Path
 import re
 from typing import Any
-import unicodedata
 
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.colors import assign_colors, Color, palette_colors
 from zegclip_core.errors import VocabularyError
-from zegclip_core.phrases import is_negated, StandardForms
+from zegclip_core.phrases import StandardForms
+from zegclip_core.typed import check_typed, clean_text, shown, split_text
 
 MAX_CLASSES = 1024
 """Most classes; from 255 on labels have 16 bits."""
 MAX_TEXT = 65_536
 """Longest vocabulary text, in characters."""
-MAX_NAME = 200
-"""Longest class name or phrase, in characters."""
-
 _ALLOWED_KEYS = ('name', 'phrases', 'color', 'threshold', 'exact')
-
-
-def _shown(value: object) -> str:
-    """Return a value as an error message shows it: quoted and short."""
-    text = repr(value)
-    return text if len(text) <= 60 else f'{text[:57]}...'
-
-
-def _says_something(char: str) -> bool:
-    """Return whether a character is a letter, a digit or a pictograph."""
-    category = unicodedata.category(char)
-    return category[0] in 'LN' or category == 'So'
-
-
-def clean_text(text: object, what: str) -> str:
-    """Return a name or phrase with single spaces.
-
-    Args:
-        text: What the user gave.
-        what: What it is called in an error message.
-
-    Raises:
-        VocabularyError: If it is no string, has neither letter, digit nor pictograph, is longer
-            than ``MAX_NAME``, or holds control characters or what is left of undecodable bytes.
-    """
-    if not isinstance(text, str):
-        raise VocabularyError(f'Expected {what} to be a string, but got {_shown(text)}.')
-    cleaned = ' '.join(text.split())
-    if not cleaned or len(cleaned) > MAX_NAME:
-        raise VocabularyError(
-            f'Expected {what} to have 1 to {MAX_NAME} characters, but got {_shown(text)} '
-            f'with {len(cleaned)}.'
-        )
-    if any(char == '\ufffd' or unicodedata.category(char) in {'Cc', 'Cs'} for char in cleaned):
-        raise VocabularyError(
-            f'Expected {what} to be readable UTF-8 text, but got {_shown(text)}.'
-        )
-    if not any(_says_something(char) for char in cleaned):
-        raise VocabularyError(
-            f'Expected {what} to have a letter or a digit, but got {_shown(text)}.'
-        )
-    return cleaned
-
-
-def _check_typed(phrases: Iterable[str]) -> None:
-    """Refuse phrases that say what is not there."""
-    for phrase in phrases:
-        if is_negated(phrase):
-            raise VocabularyError(
-                f'Expected words for what is there, but got {_shown(phrase)}: models overlook the '
-                'negation. Name what it is to be told from as a class of its own, or give '
-                '{"name": ..., "exact": true} to have the words taken as they stand.'
-            )
 
 
 def _clean_color(value: Any, name: str) -> Color:  # noqa: ANN401 - decoded JSON
@@ -100,7 +43,7 @@ def _clean_color(value: Any, name: str) -> Color:  # noqa: ANN401 - decoded JSON
         return value[0], value[1], value[2]
     raise VocabularyError(
         f'Expected the color of class {name!r} to be [r, g, b] with integers from 0 to 255 or '
-        f'"#rrggbb", but got {_shown(value)}.'
+        f'"#rrggbb", but got {shown(value)}.'
     )
 
 
@@ -132,7 +75,7 @@ class VocabularyClass:
         if isinstance(self.phrases, str) or not isinstance(self.phrases, list | tuple):
             raise VocabularyError(
                 f'Expected the phrases of class {name!r} to be a list of strings, '
-                f'but got {_shown(self.phrases)}.'
+                f'but got {shown(self.phrases)}.'
             )
         phrases = (clean_text(text, f'a phrase of class {name!r}') for text in self.phrases)
         object.__setattr__(self, 'phrases', tuple(phrases))
@@ -143,7 +86,7 @@ class VocabularyClass:
         if not isinstance(self.exact, bool):
             raise VocabularyError(
                 f'Expected "exact" of class {name!r} to be true or false, '
-                f'but got {_shown(self.exact)}.'
+                f'but got {shown(self.exact)}.'
             )
 
     def _check_threshold(self) -> None:
@@ -152,7 +95,7 @@ class VocabularyClass:
         if not number or not 0.0 <= float(value or 0.0) <= 1.0:
             raise VocabularyError(
                 f'Expected the threshold of class {self.name!r} to be a number in [0, 1], '
-                f'but got {_shown(value)}.'
+                f'but got {shown(value)}.'
             )
 
     @property
@@ -173,7 +116,7 @@ class VocabularyClass:
         if not isinstance(value, Mapping):
             raise VocabularyError(
                 'Expected each class to be a string or an object with the keys '
-                f'{", ".join(_ALLOWED_KEYS)}, but got {_shown(value)}.'
+                f'{", ".join(_ALLOWED_KEYS)}, but got {shown(value)}.'
             )
         return cls._from_mapping(value)
 
@@ -184,7 +127,7 @@ class VocabularyClass:
             fault = f'the unknown key {unknown[0]!r}' if unknown else 'no "name"'
             raise VocabularyError(
                 f'Expected a class object with "name" and optionally '
-                f'{", ".join(_ALLOWED_KEYS[1:])}, but got {fault} in {_shown(dict(value))}.'
+                f'{", ".join(_ALLOWED_KEYS[1:])}, but got {fault} in {shown(dict(value))}.'
             )
         made = cls(
             name=value['name'],
@@ -194,7 +137,7 @@ class VocabularyClass:
             exact=value.get('exact', False),
         )
         if not made.exact:
-            _check_typed(made.all_phrases)
+            check_typed(made.all_phrases)
         return made
 
 
@@ -246,8 +189,8 @@ class Vocabulary:
         """Return the phrases of each class in the form in which they are to be encoded.
 
         Words that a user typed lose their article and become singular, so that ``the cars`` finds
-        what ``car`` finds. Where two classes would become one (``person, people``), the user
-        tells them apart, and both stay as they are.
+        what ``car`` finds. Where a form would belong to two classes (``person, people``), the
+        user tells them apart, and its words stay as they are.
 
         Args:
             known: Names that a model was trained with. Words that are one of them, but for case,
@@ -257,13 +200,14 @@ class Vocabulary:
             For each class its phrases, each once, the name first.
         """
         forms = StandardForms(known)
-        names = [each.name.lower() if each.exact else forms.of(each.name) for each in self.classes]
-        times = Counter(names)
+        rows = [
+            [(text, text if entry.exact else forms.of(text)) for text in entry.all_phrases]
+            for entry in self.classes
+        ]
+        owners = Counter(form for row in rows for form in {form.lower() for _, form in row})
         return tuple(
-            entry.all_phrases
-            if entry.exact or times[name] > 1
-            else tuple(dict.fromkeys(map(forms.of, entry.all_phrases)))
-            for entry, name in zip(self.classes, names, strict=True)
+            tuple(dict.fromkeys(text if owners[form.lower()] > 1 else form for text, form in row))
+            for row in rows
         )
 
     def painted(self, palette: str) -> 'Vocabulary':
@@ -331,13 +275,10 @@ class Vocabulary:
             raise VocabularyError(
                 f'Expected at most {MAX_TEXT} characters of vocabulary, but got {len(text)}.'
             )
-        stripped = text.strip()
-        if stripped[:1] in {'[', '{'}:
-            return cls(tuple(map(VocabularyClass.from_json, _json_list(stripped))))
-        names = [part for part in re.split(r'[,\r\n]', stripped) if part.strip()]
-        if not names:
+        entries = split_text(text)
+        if not entries and '[' not in text:
             raise VocabularyError('Expected at least one class name, but got an empty text.')
-        return cls.from_words(names)
+        return cls(tuple(map(VocabularyClass.from_json, entries)))
 
     @classmethod
     def from_file(cls, path: str | Path) -> 'Vocabulary':
@@ -347,22 +288,8 @@ class Vocabulary:
             VocabularyError: If the file cannot be read or its content cannot be used.
         """
         try:
-            text = Path(path).read_text(encoding='utf-8')
+            text = Path(path).read_text(encoding='utf-8-sig')
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise VocabularyError(f'Cannot read the vocabulary file {path}: {reason}.') from error
         return cls.parse(text)
-
-
-def _json_list(text: str) -> list[object]:
-    """Return the decoded JSON list of a vocabulary message."""
-    try:
-        value = json.loads(text)
-    # Numbers of thousands of digits are a plain ValueError.
-    except (ValueError, RecursionError) as error:
-        raise VocabularyError(
-            f'Expected a vocabulary in JSON, but it cannot be read: {error}.'
-        ) from error
-    if not isinstance(value, list):
-        raise VocabularyError(f'Expected a JSON list of classes, but got {_shown(value)}.')
-    return value
