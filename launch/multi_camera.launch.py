@@ -85,8 +85,9 @@ def start(context: LaunchContext) -> list[GroupAction]:
             'image_topic': topic_of(camera, given['image_topic']),
             'vocabulary_topic': given['vocabulary_topic'],
             'rviz': 'false',
-            # The argument above of this name is for all nodes, and this one for each.
-            'cameras': '',
+            # The argument above of this name is for all nodes; each has one camera, whatever the
+            # params_file says.
+            'cameras': 'none',
         }
         source = PythonLaunchDescriptionSource(str(NODE))
         include = IncludeLaunchDescription(source, launch_arguments=settings.items())

@@ -34,6 +34,7 @@ RESPAWN_DELAY = 2.0  # Seconds, in which a device that has failed can recover.
 
 SWITCH = ['true', 'false', 'True', 'False']
 KEPT = "Empty: the params_file's."
+NO_CAMERAS = 'none'
 
 # Arguments that are parameters of the node as well; those that are empty are not passed on.
 PARAMETERS = (
@@ -51,13 +52,14 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'image_topic',
         default_value='/camera/image',
-        description='Topic of the camera; with cameras {camera} stands for the name of each.',
+        description='Topic of the camera; {camera} stands for the name of each that the argument '
+        'cameras gives.',
     ),
     DeclareLaunchArgument(
         'cameras',
         default_value='',
-        description='Names of cameras that the one node labels together, separated by commas. '
-        f'{KEPT}',
+        description='Names of cameras that the one node labels together, separated by commas, '
+        f'or {NO_CAMERAS}. {KEPT}',
     ),
     DeclareLaunchArgument(
         'image_transport',
@@ -145,9 +147,16 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(',') if word.strip()]
 
 
+def cameras_of(text: str) -> list[str]:
+    """Return the names of the cameras that the argument gives."""
+    return [] if text == NO_CAMERAS else words(text)
+
+
 def as_parameter(name: str, text: str) -> object:
     """Return the value of a launch argument as the node's parameter wants it."""
-    if name in ('class_names', 'cameras'):
+    if name == 'cameras':
+        return cameras_of(text) or ['']  # ROS has no empty list of strings.
+    if name == 'class_names':
         return words(text)
     if name in ('autostart', 'use_sim_time'):
         return is_true(text)
@@ -172,13 +181,19 @@ def image_topics(given: dict[str, str]) -> list[tuple[str, str]]:
     """Return where the node's images come from, as remappings.
 
     Raises:
-        ConfigError: If cameras cannot have these names, or all would have one topic.
+        ConfigError: If cameras cannot have these names, all would have one topic, or a topic is
+            for cameras that are not given.
     """
-    cameras = words(given['cameras'])
-    if not cameras:
-        return [('image', given['image_topic'])]
-    check_cameras(cameras, 'the argument cameras')
-    return [(f'{name}/image', topic_of(name, given['image_topic'])) for name in cameras]
+    cameras, topic = cameras_of(given['cameras']), given['image_topic']
+    if cameras:
+        check_cameras(cameras, 'the argument cameras')
+        return [(f'{name}/image', topic_of(name, topic)) for name in cameras]
+    if '{camera}' in topic:
+        raise ConfigError(
+            'Expected the argument cameras to name those of the argument image_topic, '
+            f'but got none with {topic!r}.'
+        )
+    return [('image', topic)]
 
 
 def segmentation_node(given: dict[str, str]) -> LifecycleNode:

@@ -32,6 +32,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
+from zegclip_core.errors import DeviceMemoryError
 from zegclip_core.segmentation import label_type, Segmentation, unlabelled_id
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_message
@@ -64,6 +65,8 @@ class FakeSegmenter:
         fault: What the next frames raise; ``None`` for nothing.
         load_fault: What warming up raises; ``None`` for nothing.
         encode_fault: What encoding raises; likewise.
+        room: How many images its memory has room for at once.
+        on_batch: Called with the number of the batch, from 1, when one begins.
     """
 
     runs_on = 'fake'
@@ -87,6 +90,8 @@ class FakeSegmenter:
         self.fault: BaseException | None = None
         self.load_fault: BaseException | None = None
         self.encode_fault: Exception | None = None
+        self.room = 32
+        self.on_batch: Callable[[int], object] = lambda number: None
 
     def warm_up(self) -> None:
         self.threads.add(threading.current_thread().name)
@@ -131,6 +136,9 @@ class FakeSegmenter:
         self.threads.add(threading.current_thread().name)
         self.busy.set()
         self.going.wait(DEADLINE)
+        self.on_batch(len(self.batches))
+        if len(images) > self.room:
+            raise DeviceMemoryError('too large')
         if self.fault is not None:
             raise self.fault
         return [self._labelled(image, vocabulary) for image in images]

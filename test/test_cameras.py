@@ -145,7 +145,9 @@ def test_the_topics_of_the_one_camera_are_not_there(rig: CameraRig) -> None:
 
 
 def test_words_say_topics_and_first_stamps_of_each_camera(rig: CameraRig) -> None:
-    assert 'stamp' not in rig.state
+    for message in rig.states.messages:
+        assert 'stamp' not in json.loads(message.data)
+        assert set(json.loads(message.data)['stamps']) == set(CAMERAS)
     assert rig.state['stamps'] == {'front': None, 'rear': None, 'side': None}
     entry = rig.state['classes'][2]
     assert 'topic' not in entry
@@ -188,10 +190,72 @@ def test_a_fault_costs_the_frames_of_its_batch_and_a_bad_image_only_itself(
     # One more: the frame that held the model up.
     assert figures['front'].snapshot().dropped['out of memory'] == 2
     assert figures['front'].snapshot().dropped['bad image'] == 1
+    assert any(line.startswith('Rejected the image of the camera front: ') for line in rig.log)
     assert figures['rear'].snapshot().dropped['bad image'] == 0
     rig.segmenter.fault = None
     rig.cameras['front'].publish(solid(1, stamp=6))
     rig.until(lambda: 6 in rig.labels['front'].stamps(), 'the next frame')
+
+
+def test_bad_images_of_two_cameras_are_told_apart(rig: CameraRig) -> None:
+    bad = solid(1, stamp=2)
+    bad.data = bad.data[:5]
+    rig.bring({'front': [bad], 'rear': [bad]})
+    told_of = [f'Rejected the image of the camera {name}: ' for name in ('front', 'rear')]
+    rig.until(lambda: len(rig.log) == 2, 'both warnings')
+    for line, wanted in zip(rig.log, told_of, strict=True):
+        assert line.startswith(wanted)
+    assert rig.node._monitor._last_error.startswith(told_of[1])
+
+
+def test_a_frame_that_waits_for_another_size_gives_way_to_a_newer_one(rig: CameraRig) -> None:
+    rig.hold_up()
+    rig.bring({'front': [solid(1, 4, 6, stamp=2)], 'rear': [solid(2, 8, 8, stamp=3)]})
+    rig.segmenter.on_batch = lambda batch: (
+        batch == 2 and rig.node._pipeline.submit('rear', solid(2, 8, 8, stamp=4))
+    )
+    rig.segmenter.going.set()
+    rig.until(lambda: rig.labels['rear'].stamps() == [4], 'the newer frame alone')
+    rig.until(lambda: rig.labels['front'].stamps() == [1, 2], 'the front frame')
+    figures = rig.node._monitor.camera('rear').statistics.snapshot()
+    assert figures.dropped['newer frame'] == 1
+
+
+def test_deactivation_does_not_wait_for_frames_of_other_sizes(rig: CameraRig) -> None:
+    rig.hold_up()
+    rig.bring({'front': [solid(1, 4, 6, stamp=2)], 'rear': [solid(2, 8, 8, stamp=3)]})
+    pause = rig.node._pipeline._frames.pause
+    rig.segmenter.on_batch = lambda batch: batch == 2 and pause()
+    rig.segmenter.going.set()
+    rig.node._pipeline._frames.run(lambda: None)
+    rig.until(lambda: 2 in rig.labels['front'].stamps(), 'the front frame')
+    rig.node.trigger_deactivate()
+    assert rig.segmenter.sizes == [(4, 6), (4, 6)]
+
+
+def test_too_little_memory_for_a_batch_costs_no_frame(rig: CameraRig) -> None:
+    rig.segmenter.room = 1
+    for stamp in (2, 4):
+        rig.hold_up()
+        rig.bring({name: [solid(1, stamp=stamp)] for name in CAMERAS[:2]})
+        rig.segmenter.going.set()
+        for name in CAMERAS[:2]:
+            inbox = rig.labels[name]
+            rig.until(lambda inbox=inbox, stamp=stamp: stamp in inbox.stamps(), name)
+    # One attempt with two frames; the first of each round held the model up.
+    assert rig.segmenter.batches == [1, 2, 1, 1, 1, 1, 1]
+    assert rig.node._monitor.statistics.snapshot().dropped['out of memory'] == 0
+    rig.until(lambda: rig.log, 'a warning')
+    assert rig.log == ['Label at most 1 frames at once from now on: too large']
+    rig.node.trigger_deactivate()
+    rig.node.trigger_activate()
+    rig.segmenter.room = 2
+    rig.until(lambda: rig.heard('front') and rig.heard('rear'), 'both being heard')
+    rig.hold_up()
+    rig.bring({name: [solid(1, stamp=6)] for name in CAMERAS[:2]})
+    rig.segmenter.going.set()
+    rig.until(lambda: 6 in rig.labels['rear'].stamps(), 'the next batch')
+    assert rig.segmenter.batches[-1] == 2
 
 
 def told(message: DiagnosticArray) -> dict[str, dict[str, str]]:
@@ -245,9 +309,11 @@ def test_cameras_change_between_cleanup_and_configure() -> None:
         assert set(rig.node._pipeline.cameras) == {''}
         rig.until_active(*WORDS)
         rig.node.trigger_cleanup()
+        assert 'stamp' in rig.state
         assert rig.node.set_parameters([Parameter('cameras', value=['left'])])[0].successful
+        rig.until(lambda: rig.state.get('stamps') == {'left': None}, 'the state by camera')
         rig.node.trigger_configure()
-        rig.until(lambda: 'stamps' in rig.state, 'the words of the new camera')
+        rig.until_active(*WORDS)
         assert rig.state['classes'][0]['topics'] == {'left': '/zegclip/left/masks/person'}
         topics = [name for name, _ in publishers(rig.node)]
         assert '/zegclip/left/masks/person' in topics

@@ -117,7 +117,7 @@ def health() -> Health:
         ({'silent_seconds': SILENCE}, WARN, 'No image on /camera/image for 2 s.'),
         ({'min_rate': 5.0}, WARN, '0.0 Hz is under the min_rate of 5.0 Hz'),
         ({'min_rate': 5.0, 'working_seconds': 1.0}, OK, 'active'),
-        ({'refusal': 'twice'}, WARN, 'The last vocabulary was refused: twice'),
+        ({'refusal': 'twice'}, WARN, 'The last words were refused: twice'),
         ({'memory_fault_seconds': 1.0}, ERROR, 'out of memory'),
         ({'memory_fault_seconds': MEMORY_ALARM}, OK, 'active'),
         ({'fault': 'Cannot configure: x'}, ERROR, 'Cannot configure: x'),
@@ -204,7 +204,7 @@ def until_level(rig: Rig, level: bytes, said: str) -> None:
 def test_what_goes_wrong_shows_and_passes(rig: Rig) -> None:
     rig.until_state('active')
     rig.say('a, a')
-    until_level(rig, WARN, 'The last vocabulary was refused')
+    until_level(rig, WARN, 'The last words were refused')
     rig.say('a, b')
     until_level(rig, OK, 'active')
     rig.listen('zegclip/label_image')

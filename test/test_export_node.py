@@ -22,8 +22,8 @@ from zegclip_core.backends import choice
 from zegclip_core.backends.providers import place_of
 from zegclip_core.errors import ModelError
 from zegclip_core.vocabulary import Vocabulary
+from zegclip_ros.model import load_segmenter
 from zegclip_ros.parameters import DECLARATIONS, NodeParameters
-from zegclip_ros.segmentation_node import load_segmenter
 
 pytestmark = pytest.mark.ros
 

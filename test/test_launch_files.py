@@ -187,6 +187,20 @@ def test_one_node_can_have_several_cameras() -> None:
             segmentation(**{'cameras': 'front,rear', **given})
 
 
+def test_one_camera_can_be_asked_for_whatever_the_parameter_file_says() -> None:
+    node = segmentation(cameras='none', image_topic='/raw')
+    assert node.parameters[1] == {'cameras': ['']}
+    assert node.remappings[0] == ('image', '/raw')
+
+
+@pytest.mark.parametrize('cameras', ['', 'none'])
+def test_a_topic_for_cameras_that_are_not_given_is_refused_in_one_line(cameras: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^Expected .* cameras .* but got .*'/\{camera\}/raw'\.$"
+    ):
+        segmentation(cameras=cameras, image_topic='/{camera}/raw')
+
+
 def test_the_node_gets_its_name_topics_and_options() -> None:
     node = segmentation(
         namespace='robot', image_topic='/front', vocabulary_topic='/words', log_level='warn'
@@ -258,7 +272,7 @@ def test_other_arguments_of_the_node_go_to_every_camera() -> None:
     # They are declared outside, so that the included file finds their values.
     assert set(arguments('multi_camera')) == own | set(arguments('zegclip')) - {'rviz'}
     assert set(settings(cameras='front')[0]) == own | {'rviz'}
-    assert settings(cameras='front')[0]['cameras'] == ''
+    assert settings(cameras='front')[0]['cameras'] == 'none'
 
 
 @pytest.mark.parametrize(

@@ -114,9 +114,12 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     'negatives': [
         (['x' * 201], 'a negative word'),
         ([str(number) for number in range(1025)], 'at most 1024 negative words, but got 1025'),
+        (['auto', 'wall'], 'auto or none alone'),
+        (['none', 'wall'], 'auto or none alone'),
         ('wall', 'type'),
     ],
     'cameras': [
+        (['a' * 65], 'at most 64 letters'),
         (['3d'], 'letters, digits'),
         (['a', 'a'], 'once'),
         ([f'c{number}' for number in range(33)], 'at most 32 cameras, but got 33'),
@@ -291,6 +294,14 @@ def test_threshold_and_negatives_take_effect_with_the_same_words_at_once(rig: Ri
         rig.until(lambda place=place: rig.state['version'] == place + 2, f'{name} {value}')
         assert settings[-1] == tuple(expected)
     assert rig.segmenter.encoded == [('person', 'cat')] * 7
+
+
+def test_values_that_are_set_together_make_one_request(rig: Rig) -> None:
+    values = {'class_names': ['dog'], 'threshold': 0.5, 'negatives': ['floor']}
+    together = [Parameter(name, value=value) for name, value in values.items()]
+    assert rig.node.set_parameters_atomically(together).successful
+    assert rig.until_active('dog')['requested'] == 2
+    assert rig.segmenter.settings[1:] == [(0.5, ('floor',))]
 
 
 def test_min_rate_warns_at_once(rig: Rig) -> None:

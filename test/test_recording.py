@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from zegclip_core.errors import ConfigError
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.recording import CANDIDATES, Labelled, Recording, vocabulary_of
 from zegclip_ros.report import table
@@ -130,6 +131,13 @@ def test_a_run_without_an_overlay_has_figures_too() -> None:
     summary = Recording().summary()
     assert summary['frames_out'] == 0
     assert summary['latency_ms'] == {'p50': None, 'p95': None}
+
+
+def test_a_node_with_several_cameras_is_refused_in_one_line() -> None:
+    announced = state(0, [], None)
+    announced['stamps'] = dict.fromkeys(('front', 'rear'), announced.pop('stamp'))
+    with pytest.raises(ConfigError, match=r'^Expected .* one camera .* front, rear\.$'):
+        Recording().announced(announced)
 
 
 def test_announced_words_keep_their_colours() -> None:

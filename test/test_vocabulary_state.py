@@ -40,7 +40,8 @@ def state(heard: Announcements) -> VocabularyState:
 
 def request(state: VocabularyState, *names: str) -> Words:
     topics = {'': [f'/masks/{name}' for name in names]}
-    return state.request(Vocabulary.from_names(names), topics)
+    vocabulary = Vocabulary.from_names(names)
+    return state.request(vocabulary, topics, vocabulary)
 
 
 def activate(state: VocabularyState, *names: str) -> Words:
@@ -131,7 +132,8 @@ def test_masks_stay_in_use_while_their_words_wait_are_taken_or_active(
     assert state.topics_in_use() == {'/masks/cat', '/masks/dog'}
     taken = state.take()
     assert taken is not None
-    state.request(Vocabulary.parse('cow, pig'), {'': ('/masks/cow', None)})
+    later = Vocabulary.parse('cow, pig')
+    state.request(later, {'': ('/masks/cow', None)}, later)
     assert state.topics_in_use() == {'/masks/cat', '/masks/dog', '/masks/cow'}
     state.activate(taken)
     assert state.topics_in_use() == {'/masks/dog', '/masks/cow'}

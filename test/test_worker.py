@@ -113,6 +113,48 @@ def test_items_that_come_meanwhile_can_be_merged() -> None:
     assert job.worker.stop(DEADLINE)
 
 
+def test_what_is_left_of_an_item_waits_before_newer_ones() -> None:
+    job = Job()
+    job.worker.stop(DEADLINE)
+
+    def one_digit(item: int) -> int:
+        job.process(item % 10)
+        return item // 10
+
+    # The last digit goes first, and what comes later goes to the front.
+    job.worker = Worker(
+        'dividing', one_digit, job.errors.append, job.dead, lambda old, new: new * 10 + old
+    )
+    job.worker.resume()
+    job.going.clear()
+    job.worker.submit(21)
+    assert job.began.acquire(timeout=DEADLINE)
+    assert job.worker.submit(43) is None
+    job.going.set()
+    for _ in range(4):
+        assert job.done.acquire(timeout=DEADLINE)
+    assert job.items == [1, 2, 3, 4]
+    assert job.worker.stop(DEADLINE)
+
+
+def test_nothing_is_put_back_after_a_pause() -> None:
+    job = Job()
+    job.worker.stop(DEADLINE)
+    job.worker = Worker(
+        'paused', lambda item: job.process(item) or item, job.errors.append, job.dead
+    )
+    job.worker.resume()
+    job.going.clear()
+    job.worker.submit(7)
+    assert job.began.acquire(timeout=DEADLINE)
+    job.worker.pause()
+    job.going.set()
+    for _ in range(2):
+        job.flush()
+    assert job.items == [7]
+    assert job.worker.stop(DEADLINE)
+
+
 def test_a_pause_drops_the_item_that_waits(job: Job) -> None:
     job.worker.resume()
     job.going.clear()

@@ -19,6 +19,8 @@ import re
 from zegclip_core.errors import ConfigError
 
 MAX_CAMERAS = 32
+LONGEST_NAME = 64
+"""Characters of a camera's name, so that the rest of a topic has room."""
 
 
 def check_cameras(names: Sequence[str], what: str) -> None:
@@ -32,10 +34,11 @@ def check_cameras(names: Sequence[str], what: str) -> None:
         ConfigError: If one is no name, one is there twice or there are too many.
     """
     given = repr(','.join(names)[:200])
-    if not all(re.fullmatch(r'[A-Za-z](_?[A-Za-z0-9])*_?', name) for name in names):
+    pattern = r'[A-Za-z](_?[A-Za-z0-9])*_?'
+    if not all(len(name) <= LONGEST_NAME and re.fullmatch(pattern, name) for name in names):
         raise ConfigError(
-            f'Expected {what} to be names of letters, digits and single _ with a letter first, '
-            f'such as front,rear, but got {given}.'
+            f'Expected {what} to be names of at most {LONGEST_NAME} letters, digits and single _ '
+            f'with a letter first, such as front,rear, but got {given}.'
         )
     if len(set(names)) < len(names):
         raise ConfigError(f'Expected {what} to name each camera once, but got {given}.')

@@ -91,7 +91,7 @@ def _warning(health: Health) -> str | None:
         if text is not None:
             return f'{name}: {text}' if name else text
     if health.refusal is not None:
-        return f'The last vocabulary was refused: {health.refusal}'
+        return f'The last words were refused: {health.refusal}'
     return None
 
 

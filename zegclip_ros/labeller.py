@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 import time
-from typing import Protocol, TYPE_CHECKING
+from typing import Protocol, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +27,12 @@ from zegclip_core.errors import DeviceMemoryError, ImageError
 from zegclip_core.image_encodings import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
+from zegclip_ros.camera_names import MAX_CAMERAS
 from zegclip_ros.conversions import packed_rgb
 from zegclip_ros.outputs import LabelledFrame
 from zegclip_ros.parameters import NodeParameters
-from zegclip_ros.vocabulary_state import Stamp, VocabularyState, Words
+from zegclip_ros.vocabulary_state import Stamp, VocabularyState
+from zegclip_ros.word_encoder import UsedWords, WordEncoder
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import EncodedVocabulary
@@ -76,14 +78,17 @@ class SegmenterLike(Protocol):
 class LabellerListener(Protocol):
     """What is told about the labeller's work; every method is called from a worker's thread."""
 
-    def words_changed(self, words: Words, header: Header | None, camera: str) -> None:
+    def words_changed(self, used: UsedWords, header: Header | None, camera: str) -> None:
         """Take note of new words, or of the header of a camera's first frame with them."""
 
-    def words_given_up(self, error: Exception) -> None:
-        """Take note that words cannot be encoded."""
+    def words_given_up(self, what: str, error: Exception) -> None:
+        """Take note that the vocabulary or the negatives cannot be encoded."""
 
-    def image_rejected(self, error: ImageError) -> None:
-        """Take note that an image cannot be used."""
+    def image_rejected(self, camera: str, error: ImageError) -> None:
+        """Take note that an image of a camera cannot be used."""
+
+    def batch_too_large(self, count: int, error: DeviceMemoryError) -> None:
+        """Take note that the device has too little memory for so many frames at once."""
 
     def memory_ran_out(self, error: DeviceMemoryError) -> None:
         """Take note that a frame was lost because the device has too little memory."""
@@ -98,10 +103,6 @@ class Arrival:
 
     message: Image | CompressedImage
     time: float = field(default_factory=time.perf_counter)
-
-
-Batch = Mapping[str, Arrival]
-"""The newest image of each camera that has one."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,8 @@ class Frame:
     seconds: float
 
 
-def by_size(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Return the frames in groups of one size, those of the first one first."""
-    groups: dict[tuple[int, ...], list[Frame]] = {}
-    for frame in frames:
-        groups.setdefault(frame.rgb.shape, []).append(frame)
-    return list(groups.values())
+Batch: TypeAlias = Mapping[str, Arrival | Frame]
+"""The newest image of each camera that has one, those that wait longest first."""
 
 
 class Labeller:
@@ -156,8 +153,9 @@ class Labeller:
         self._channels = channels
         self._listener = listener
         self._segmenter: SegmenterLike | None = None
-        self._own: tuple[float, tuple[str, ...]] = 0.0, ()
-        self._current: tuple[Words, EncodedVocabulary] | None = None
+        self._encoder: WordEncoder | None = None
+        self._current: UsedWords | None = None
+        self._most = MAX_CAMERAS
 
     @property
     def segmenter(self) -> SegmenterLike | None:
@@ -168,95 +166,111 @@ class Labeller:
         """Load the model and run it once."""
         segmenter = self._load()
         segmenter.warm_up()
-        self._own = segmenter.threshold, segmenter.negatives
+        self._encoder = WordEncoder(segmenter, self._parameters)
         self._segmenter = segmenter
 
     def unload(self) -> None:
         """Let go of the model and give its memory back."""
-        segmenter, self._segmenter, self._current = self._segmenter, None, None
+        segmenter, self._segmenter = self._segmenter, None
+        self._encoder = self._current = None
         if segmenter is not None:
             segmenter.close()
 
     def release_memory(self) -> None:
         """Give back the memory that only frames need."""
+        self._most = MAX_CAMERAS
         if self._segmenter is not None:
             self._segmenter.release_memory()
 
     def encode_pending(self, _: object = None) -> None:
         """Take over the words that wait, all of them or none."""
-        words = self._state.take()
-        if words is None or self._segmenter is None:
+        words, encoder = self._state.take(), self._encoder
+        if words is None or encoder is None:
             return
         try:
-            self._set_up(self._segmenter)
-            encoded = self._segmenter.encode(words.vocabulary)
+            used, fault = encoder.encode(words)
         except Exception as error:
-            self._state.give_up(words, error)
-            self._listener.words_given_up(error)
+            if self._encoder is encoder:  # As below.
+                self._state.give_up(words, error)
+                self._listener.words_given_up('vocabulary', error)
             return
+        if self._encoder is not encoder:
+            return  # The model went meanwhile: the words wait for the next one.
+        if fault is not None:
+            self._state.refuse(', '.join(fault.negatives), fault)
+            self._listener.words_given_up('negatives', fault)
         self._state.activate(words)
-        self._current = words, encoded
-        self._listener.words_changed(words, None, '')
+        self._current = used
+        self._listener.words_changed(used, None, '')
 
-    def _set_up(self, segmenter: SegmenterLike) -> None:
-        """Have words encoded with the threshold and the negative words of the moment."""
-        chosen = self._parameters()
-        threshold, negatives = chosen.chosen_threshold, chosen.chosen_negatives
-        segmenter.threshold = self._own[0] if threshold is None else threshold
-        segmenter.negatives = self._own[1] if negatives is None else negatives
+    def label(self, batch: Batch) -> Batch | None:
+        """Label frames of one size at once and publish what somebody listens to.
 
-    def label(self, batch: Batch) -> None:
-        """Label the frames of a moment and publish what somebody listens to."""
-        segmenter, current = self._segmenter, self._current
-        if segmenter is None or current is None:
+        Returns:
+            The frames that are left, so that newer ones can take their places.
+        """
+        segmenter, used = self._segmenter, self._current
+        if segmenter is None or used is None:
             self._drop('no words', *batch)
-            return
-        frames = [self._frame(camera, arrival) for camera, arrival in batch.items()]
-        for group in by_size([frame for frame in frames if frame is not None]):
-            with self._losing(*(frame.camera for frame in group)):
-                self._label(group, segmenter, *current)
+            return None
+        found = [self._frame(camera, arrival) for camera, arrival in batch.items()]
+        frames = [frame for frame in found if frame is not None]
+        group = [one for one in frames if one.rgb.shape == frames[0].rgb.shape][: self._most]
+        done: set[str] = set()
+        if group and self._fits(group, segmenter, used):
+            done = {frame.camera for frame in group}
+        return {frame.camera: frame for frame in frames if frame.camera not in done}
 
-    def _frame(self, camera: str, arrival: Arrival) -> Frame | None:
+    def _fits(self, group: Sequence[Frame], segmenter: SegmenterLike, used: UsedWords) -> bool:
+        """Label frames of one size; return whether the device has the memory for so many."""
+        with self._losing(*(frame.camera for frame in group)):
+            try:
+                self._label(group, segmenter, used)
+            except DeviceMemoryError as error:
+                if len(group) == 1:
+                    raise
+                self._most = len(group) // 2
+                self._listener.batch_too_large(len(group), error)
+                return False
+        return True
+
+    def _frame(self, camera: str, arrival: Arrival | Frame) -> Frame | None:
         """Return the pixels of an image; ``None`` if they are of no use."""
         began = time.perf_counter()
         if not self._channels[camera].outputs.any_wanted():
             self._drop('nobody listens', camera)
             return None
+        if isinstance(arrival, Frame):
+            return arrival
         with self._losing(camera):
             rgb = packed_rgb(arrival.message)
             return Frame(camera, arrival, rgb, time.perf_counter() - began)
         return None
 
-    def _label(
-        self,
-        frames: Sequence[Frame],
-        segmenter: SegmenterLike,
-        words: Words,
-        encoded: 'EncodedVocabulary',
-    ) -> None:
+    def _label(self, frames: Sequence[Frame], segmenter: SegmenterLike, used: UsedWords) -> None:
         """Label frames of one size in one run of the model."""
         began = time.perf_counter()
         images = [frame.rgb for frame in frames]
         if len(images) == 1:
-            found = [segmenter.segment(images[0], encoded)]
+            found = [segmenter.segment(images[0], used.encoded)]
         else:
-            found = segmenter.segment_batch(images, encoded)
+            found = segmenter.segment_batch(images, used.encoded)
         seconds = time.perf_counter() - began
         for frame, segmentation in zip(frames, found, strict=True):
             with self._losing(frame.camera):
-                self._publish(frame, segmentation, words, seconds)
+                self._publish(frame, segmentation, used, seconds)
 
     def _publish(
-        self, frame: Frame, segmentation: Segmentation, words: Words, seconds: float
+        self, frame: Frame, segmentation: Segmentation, used: UsedWords, seconds: float
     ) -> None:
         """Publish what was found in a frame in so many seconds."""
         began = time.perf_counter()
         header, channel = frame.arrival.message.header, self._channels[frame.camera]
         stamp = Stamp(header.stamp.sec, header.stamp.nanosec)
-        if self._state.labelled(words, stamp, frame.camera):
-            self._listener.words_changed(words, header, frame.camera)
+        if self._state.labelled(used.words, stamp, frame.camera):
+            self._listener.words_changed(used, header, frame.camera)
         outputs = channel.outputs
-        topics = words.topics[frame.camera]
+        topics = used.words.topics[frame.camera]
         shown = LabelledFrame(frame.rgb, header, segmentation, topics, outputs.look)
         rendering, publishing = outputs.publish(shown)
         channel.monitor.statistics.labelled(
@@ -277,7 +291,8 @@ class Labeller:
             yield
         except ImageError as error:
             self._drop('bad image', *cameras)
-            self._listener.image_rejected(error)
+            for camera in cameras:
+                self._listener.image_rejected(camera, error)
         except DeviceMemoryError as error:
             self._drop('out of memory', *cameras)
             self._listener.memory_ran_out(error)

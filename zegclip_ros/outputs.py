@@ -186,23 +186,30 @@ class Outputs:
         self.look = look
         self.masks = MaskPublishers(node)
         self._node = node
-        self._publishers: dict[str, Publisher] = {
-            topic: node.create_publisher(
-                kind, topic_of(topic), OUTPUT_QOS, event_callbacks=_NO_EVENTS
-            )
-            for topic, (kind, _) in RENDERERS.items()
-        }
+        self._lock = threading.Lock()
+        self._publishers: dict[str, Publisher] = {}
+        try:
+            for topic, (kind, _) in RENDERERS.items():
+                self._publishers[topic] = node.create_publisher(
+                    kind, topic_of(topic), OUTPUT_QOS, event_callbacks=_NO_EVENTS
+                )
+        except Exception:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Destroy all publishers."""
         self.masks.close()
-        for publisher in self._publishers.values():
-            self._node.destroy_publisher(publisher)
-        self._publishers.clear()
+        with self._lock:
+            for publisher in self._publishers.values():
+                self._node.destroy_publisher(publisher)
+            self._publishers.clear()
 
     def any_wanted(self) -> bool:
         """Return whether somebody listens to anything that takes the model."""
-        return any(map(_wanted, self._publishers.values())) or self.masks.any_wanted()
+        with self._lock:  # The node may be cleaned up meanwhile.
+            listened = any(map(_wanted, self._publishers.values()))
+        return listened or self.masks.any_wanted()
 
     def publish(self, frame: LabelledFrame) -> tuple[float, float]:
         """Publish what somebody listens to.

@@ -21,12 +21,14 @@ from rclpy.exceptions import ParameterUninitializedException
 from rclpy.node import Node
 from zegclip_core.backends.choice import BACKENDS
 from zegclip_core.colors import PALETTE_NAMES
+from zegclip_core.errors import VocabularyError
 from zegclip_core.negatives import clean_negatives, NONE
 from zegclip_core.segmentation import NARROW
 from zegclip_core.templates import template_names
 from zegclip_core.vocabulary import MAX_CLASSES, Vocabulary
 from zegclip_ros.camera_names import check_cameras, MAX_CAMERAS
 from zegclip_ros.declaration import Declaration, declare
+from zegclip_ros.rejections import shortened
 
 AUTO = 'auto'
 """Leaves a choice to the model."""
@@ -44,6 +46,11 @@ def negatives_of(values: Sequence[str] | None) -> tuple[str, ...] | None:
         VocabularyError: If one cannot be used or there are too many.
     """
     words = given(values)
+    if len(words) > 1 and {AUTO, NONE} & set(words):
+        raise VocabularyError(
+            f'Expected the parameter negatives to be words, or {AUTO} or {NONE} alone, '
+            f'but got {shortened(", ".join(words), 100)!r}.'
+        )
     if words == (AUTO,):
         return None
     return () if words == (NONE,) else clean_negatives(words)
@@ -120,7 +127,8 @@ DECLARATIONS = (
     Declaration(
         'threads',
         0,
-        'Threads that PyTorch computes with on a CPU, in the whole process; 0 is all cores.',
+        'Threads that the model computes with on a CPU, in the whole process; 0 for as many as '
+        'PyTorch chooses.',
         bounds=(0, 256),
     ),
     Declaration(

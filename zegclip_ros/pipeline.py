@@ -28,7 +28,8 @@ from zegclip_ros.labeller import Arrival, Batch, Labeller, LabellerListener, Seg
 from zegclip_ros.monitor import Monitor
 from zegclip_ros.outputs import Look
 from zegclip_ros.parameters import NodeParameters
-from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState, Words
+from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState
+from zegclip_ros.word_encoder import UsedWords
 from zegclip_ros.worker import Worker, WorkerStoppedError
 
 Wait = Callable[[Future], None]
@@ -70,12 +71,15 @@ class Pipeline:
         on_image: OnImage,
     ) -> None:
         self._state = state
-        self._channels = {
-            name: Channel(
-                node, name, parameters, look, monitor.camera(name), partial(on_image, name)
-            )
-            for name in parameters.camera_names
-        }
+        self._channels: dict[str, Channel] = {}
+        try:
+            for name in parameters.camera_names:
+                self._channels[name] = Channel(
+                    node, name, parameters, look, monitor.camera(name), partial(on_image, name)
+                )
+        except Exception:
+            self.close()
+            raise
         self._labeller = Labeller(
             lambda: load(parameters),
             lambda: NodeParameters.read(node),
@@ -86,7 +90,7 @@ class Pipeline:
         faults = (listener.frame_failed, listener.worker_died)
         # Of each camera the newest frame waits; they are labelled together.
         self._frames: Worker[Batch] = Worker(
-            'frame_worker', self._labeller.label, *faults, lambda waiting, new: {**waiting, **new}
+            'frame_worker', self._labeller.label, *faults, self._newest
         )
         self._words: Worker[bool] = Worker('word_worker', self._labeller.encode_pending, *faults)
 
@@ -142,11 +146,15 @@ class Pipeline:
         words = self._words.stop(timeout)
         return self._frames.stop(max(0.0, end - time.monotonic())) and words
 
-    def submit(self, camera: str, message: Image | CompressedImage) -> bool:
-        """Hand over a frame; return whether it takes the place of one that waited."""
-        batch = {camera: Arrival(message)}
-        waited = self._frames.submit(batch)
-        return waited is not None and waited is not batch and camera in waited
+    def submit(self, camera: str, message: Image | CompressedImage) -> None:
+        """Hand over a frame; it takes the place of one of this camera that waits."""
+        self._frames.submit({camera: Arrival(message)})
+
+    def _newest(self, waiting: Batch, new: Batch) -> Batch:
+        """Return the newest frame of each camera; one that waits keeps the camera's turn."""
+        for camera in waiting.keys() & new.keys():
+            self._channels[camera].monitor.statistics.dropped('newer frame')
+        return {**waiting, **new}
 
     def encode_words(self) -> None:
         """Have the words that wait taken over soon."""
@@ -162,14 +170,11 @@ class Pipeline:
         for name, channel in self._channels.items():
             channel.outputs.masks.close_others(self._state.topics_in_use(name))
 
-    def publish_names(self, words: Words, header: Header, camera: str) -> None:
+    def publish_names(self, used: UsedWords, header: Header, camera: str) -> None:
         """Publish the class names beside the images of a camera; ``''`` is all of them."""
-        if self.segmenter is None:
-            return
         for name, channel in self._channels.items():
             if camera in {'', name}:
-                threshold = self.segmenter.threshold
-                channel.label_info.publish(words.vocabulary, threshold, header)
+                channel.label_info.publish(used.words.vocabulary, used.threshold, header)
 
     def update_cameras(self, *, active: bool, lazy: bool) -> None:
         """Subscribe to each camera while its frames are of use."""

@@ -27,6 +27,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from zegclip_core import __version__
 from zegclip_core.drawing import overlay_with_legend
+from zegclip_core.errors import ConfigError
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.declaration import Declaration, declare
@@ -113,7 +114,11 @@ class RecorderNode(RunnableNode):
         return (self._now() - (self._first or self._began)) / 1e9
 
     def _on_announcement(self, message: String) -> None:
-        self._recording.announced(json.loads(message.data))
+        try:
+            self._recording.announced(json.loads(message.data))
+        except ConfigError as error:
+            self.get_logger().fatal(str(error))
+            self.end(1)
 
     def _on_camera(self, message: Image) -> None:
         if self._first is not None:

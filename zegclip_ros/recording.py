@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from zegclip_core.errors import ConfigError
 from zegclip_core.segmentation import LabelArray, Segmentation, unlabelled_id
 from zegclip_core.vocabulary import Vocabulary, VocabularyClass
 
@@ -106,7 +107,16 @@ class Recording:
         self._requests.append((vocabulary, when))
 
     def announced(self, state: dict[str, Any]) -> None:
-        """Note what the node announced on ``~/active_vocabulary``."""
+        """Note what the node announced on ``~/active_vocabulary``.
+
+        Raises:
+            ConfigError: If the node has several cameras.
+        """
+        if 'stamps' in state:
+            raise ConfigError(
+                'Expected a node with one camera to record, but got one with the cameras '
+                f'{", ".join(state["stamps"])}.'
+            )
         number = int(state['version'])
         if not number:
             return

@@ -13,12 +13,12 @@
 # limitations under the License.
 """The segmentation node: a camera and words in, labels, masks and overlays out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 import logging
 import time
 import traceback
-from typing import Any, cast, NoReturn, TYPE_CHECKING
+from typing import Any, NoReturn
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
@@ -28,24 +28,21 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 from zegclip_core.errors import DeviceMemoryError, ImageError, VocabularyError
-from zegclip_core.threads import wait_without_spinning
-from zegclip_core.topic_names import topic_tokens
 from zegclip_core.vocabulary import Vocabulary
-from zegclip_ros.channel import topic_of
 from zegclip_ros.conversions import check_frame
 from zegclip_ros.diagnostics import DiagnosticsPublisher, INTERVAL
 from zegclip_ros.labeller import SegmenterLike
 from zegclip_ros.managed_node import ManagedNode
+from zegclip_ros.mask_topics import mask_topics
+from zegclip_ros.model import load_segmenter
 from zegclip_ros.monitor import Monitor
 from zegclip_ros.outputs import Look
 from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters, value_of
 from zegclip_ros.pipeline import Pipeline
 from zegclip_ros.rejections import RejectionLog
 from zegclip_ros.runtime import leave, RosLogHandler, run_node, STOP_TIMEOUT
-from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState, Words
-
-if TYPE_CHECKING:
-    from zegclip_core.training_free import Attention
+from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState
+from zegclip_ros.word_encoder import UsedWords
 
 FRAME_TIMEOUT = 10.0
 """Seconds that the frame in work gets when the node is deactivated."""
@@ -60,28 +57,6 @@ VOCABULARY_QOS = QoSProfile(
 ACTIVE_VOCABULARY_QOS = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
-
-
-def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
-    """Load the model that the parameters name.
-
-    Raises:
-        ZegCLIPError: If it cannot be loaded; one line says why.
-    """
-    wait_without_spinning()
-    from zegclip_core.segmenter import Segmenter  # Takes seconds: it imports PyTorch.
-
-    return Segmenter.load(
-        parameters.model,
-        backend=parameters.backend,
-        device=parameters.device,
-        precision=parameters.precision,
-        short_side=parameters.short_side or None,
-        threads=parameters.threads or None,
-        attention=cast('Attention | None', parameters.chosen_attention),
-        templates=parameters.chosen_templates,
-        candidates=parameters.candidates,
-    )
 
 
 class SegmentationNode(ManagedNode):
@@ -119,10 +94,11 @@ class SegmentationNode(ManagedNode):
         self._announcer = self.create_publisher(
             String, '~/active_vocabulary', ACTIVE_VOCABULARY_QOS
         )
-        self._state = VocabularyState(lambda text: self._announcer.publish(String(data=text)))
+        self._state = VocabularyState(
+            lambda text: self._announcer.publish(String(data=text)), parameters.camera_names
+        )
         self._state.announce()
         self._look = Look(parameters.overlay_alpha, parameters.jpeg_quality)
-        self._asked: Vocabulary | None = None
         self._pipeline: Pipeline | None = None
         self._forward_library_logs()
         self._connect()
@@ -222,34 +198,19 @@ class SegmentationNode(ManagedNode):
         """Have frames labelled with a vocabulary as soon as it is encoded; all ways lead here.
 
         Raises:
-            VocabularyError: If two classes have one topic name.
+            VocabularyError: If its classes cannot all have mask topics.
         """
-        topics = self._mask_topics(vocabulary)
-        if self._pipeline is not None:
-            self._pipeline.provide_masks(topics)
+        topics = self._mask_topics(vocabulary, self._value('cameras'))
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.provide_masks(topics)
         painted = vocabulary.painted(self._value('overlay_palette'))
-        self._asked = vocabulary
-        self._state.request(painted, topics)
-        if self._pipeline is not None:
-            self._pipeline.encode_words()
+        self._state.request(painted, topics, vocabulary)
+        if pipeline is not None:
+            pipeline.encode_words()
 
-    def _mask_topics(self, vocabulary: Vocabulary) -> MaskTopics:
-        """Return where the masks of each camera go.
-
-        Raises:
-            VocabularyError: If two classes have one topic name.
-        """
-        tokens = topic_tokens(vocabulary.names)
-        most = int(self._value('max_mask_topics'))
-        return {
-            camera: [
-                self.resolve_topic_name(topic_of(camera, f'~/masks/{token}'))
-                if place < most
-                else None
-                for place, token in enumerate(tokens)
-            ]
-            for camera in camera_names(self._value('cameras'))
-        }
+    def _mask_topics(self, vocabulary: Vocabulary, cameras: Sequence[str] | None) -> MaskTopics:
+        return mask_topics(self, vocabulary, camera_names(cameras), self._value('max_mask_topics'))
 
     def _on_vocabulary(self, message: String) -> None:
         """Take over the words of a message or say why not."""
@@ -262,22 +223,24 @@ class SegmentationNode(ManagedNode):
         self._state.refuse(text, error)
         self._reject('vocabulary', error)
 
-    def words_changed(self, words: Words, header: Header | None, camera: str) -> None:
+    def words_changed(self, used: UsedWords, header: Header | None, camera: str) -> None:
         """Publish the class names, and have the publishers of masks that left closed."""
-        if self._pipeline is not None:
+        pipeline = self._pipeline
+        if pipeline is not None:
             shown = header or Header(stamp=self.get_clock().now().to_msg())
-            self._pipeline.publish_names(words, shown, camera)
+            pipeline.publish_names(used, shown, camera)
         if header is None:
             self._retire.trigger()
 
-    def words_given_up(self, error: Exception) -> None:
+    def words_given_up(self, what: str, error: Exception) -> None:
         """Log that words cannot be encoded."""
-        self._reject('vocabulary', error)
+        self._reject(what, error)
         self._retire.trigger()
 
     def _close_unused_masks(self) -> None:
-        if self._pipeline is not None:
-            self._pipeline.close_unused_masks()
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.close_unused_masks()
 
     # Frames
 
@@ -289,14 +252,21 @@ class SegmentationNode(ManagedNode):
             check_frame(message)
         except ImageError as error:
             monitor.statistics.dropped('bad image')
-            self.image_rejected(error)
+            self.image_rejected(camera, error)
             return
-        if self._pipeline is not None and self._pipeline.submit(camera, message):
-            monitor.statistics.dropped('newer frame')
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.submit(camera, message)
 
-    def image_rejected(self, error: ImageError) -> None:
+    def image_rejected(self, camera: str, error: ImageError) -> None:
         """Log once in a while that an image cannot be used."""
-        self._reject('image', error)
+        self._reject(f'image of the camera {camera}' if camera else 'image', error)
+
+    def batch_too_large(self, count: int, error: DeviceMemoryError) -> None:
+        """Log that frames are labelled in smaller batches."""
+        self.get_logger().warning(
+            f'Label at most {count // 2} frames at once from now on: {error}'
+        )
 
     def memory_ran_out(self, error: DeviceMemoryError) -> None:
         """Log once in a while that a frame was lost for lack of memory, and tell it."""
@@ -338,39 +308,64 @@ class SegmentationNode(ManagedNode):
             )
         if parameter.name == 'class_names':
             return self._fault_of_names(parameter.value)
-        return declaration.fault(parameter.value)
+        fault = declaration.fault(parameter.value)
+        if fault is None and parameter.name == 'cameras':
+            return self._fault_of_cameras(parameter.value)
+        return fault
 
     def _fault_of_names(self, names: Sequence[str] | None) -> str | None:
         try:
-            topic_tokens(Vocabulary.from_words(names or ()).names)
+            self._mask_topics(Vocabulary.from_words(names or ()), self._value('cameras'))
         except VocabularyError as error:
             self._refuse(', '.join(names or ()), error)
             return str(error)
         return None
 
+    def _fault_of_cameras(self, cameras: Sequence[str] | None) -> str | None:
+        """Return why the words cannot have mask topics with these cameras."""
+        newest = self._state.newest
+        try:
+            if newest is not None:
+                self._mask_topics(newest.asked, cameras)
+        except VocabularyError as error:
+            return str(error)
+        return None
+
     def _on_parameters_set(self, parameters: list[Parameter]) -> None:
         """Take over what may change while the node runs."""
-        for parameter in parameters:
-            if parameter.name == 'class_names':
-                self._use(Vocabulary.from_words(parameter.value))
-            elif parameter.name in REQUESTED_ANEW:
-                if self._asked is not None:
-                    self._use(self._asked)
-            elif parameter.name == 'overlay_alpha':
-                self._look.alpha = parameter.value
-            elif parameter.name == 'jpeg_quality':
-                self._look.jpeg_quality = parameter.value
-            elif parameter.name == 'image_reliability' and self._pipeline is not None:
-                for camera in self._pipeline.cameras.values():
-                    camera.set_reliability(parameter.value)
+        values = {parameter.name: parameter.value for parameter in parameters}
+        if 'cameras' in values:
+            self._state.use_cameras(camera_names(values['cameras']))
+        self._request_anew(values)
+        self._look.alpha = values.get('overlay_alpha', self._look.alpha)
+        self._look.jpeg_quality = values.get('jpeg_quality', self._look.jpeg_quality)
+        pipeline = self._pipeline
+        if pipeline is not None and 'image_reliability' in values:
+            for camera in pipeline.cameras.values():
+                camera.set_reliability(values['image_reliability'])
+
+    def _request_anew(self, values: Mapping[str, Any]) -> None:
+        """Request words once, whatever of new values bears on them."""
+        newest = self._state.newest
+        if 'class_names' in values:
+            vocabulary = Vocabulary.from_words(values['class_names'])
+        elif newest is not None and REQUESTED_ANEW & values.keys():
+            vocabulary = newest.asked
+        else:
+            return
+        try:
+            self._use(vocabulary)
+        except VocabularyError as error:  # As of values that are wrong only together.
+            self._refuse(', '.join(vocabulary.names), error)
 
     # Once in a while
 
     def _keep_house(self) -> None:
         """Subscribe to cameras while frames are of use."""
-        if self._pipeline is not None:
+        pipeline = self._pipeline
+        if pipeline is not None:
             active = self.state == 'active'
-            self._pipeline.update_cameras(active=active, lazy=self._value('lazy'))
+            pipeline.update_cameras(active=active, lazy=self._value('lazy'))
 
     def _publish_diagnostics(self) -> None:
         """Say how the node is."""

@@ -36,11 +36,13 @@ class Words:
         version: Its number; requests count from 1.
         vocabulary: The classes.
         topics: Where their masks go.
+        asked: The classes as they were asked for, without the palette's colours.
     """
 
     version: int
     vocabulary: Vocabulary
     topics: MaskTopics
+    asked: Vocabulary
 
 
 @dataclass(frozen=True, order=True)
@@ -60,10 +62,12 @@ class VocabularyState:
 
     Args:
         announce: Takes the new state as JSON; never called by two threads at a time.
+        cameras: Names of the cameras, ``''`` for the only one.
     """
 
-    def __init__(self, announce: Callable[[str], object]) -> None:
+    def __init__(self, announce: Callable[[str], object], cameras: Sequence[str] = ('',)) -> None:
         self._announce = announce
+        self._cameras = cameras
         self._lock = threading.RLock()
         self._requested = 0
         self._active: Words | None = None
@@ -90,11 +94,17 @@ class VocabularyState:
         """Why the last request was refused; ``None`` if it was not."""
         return self._error
 
-    def request(self, vocabulary: Vocabulary, topics: MaskTopics) -> Words:
+    def use_cameras(self, cameras: Sequence[str]) -> None:
+        """Take over the names of other cameras, while no words are active."""
+        with self._lock:
+            self._cameras = cameras
+            self.announce()
+
+    def request(self, vocabulary: Vocabulary, topics: MaskTopics, asked: Vocabulary) -> Words:
         """Accept words and keep them until they are taken; earlier ones that wait are dropped."""
         with self._lock:
             self._requested += 1
-            self._pending = Words(self._requested, vocabulary, topics)
+            self._pending = Words(self._requested, vocabulary, topics, asked)
             self._error = self._refused = None
             self.announce()
             return self._pending
@@ -183,8 +193,8 @@ class VocabularyState:
             error=self._error,
             refused=self._refused,
         )
-        if active is not None and '' not in active.topics:
-            self._tell_by_camera(state, active.topics)
+        if '' not in self._cameras:
+            self._tell_by_camera(state, {} if active is None else active.topics)
         return state
 
     def _tell_by_camera(self, state: dict[str, Any], topics: MaskTopics) -> None:
@@ -192,7 +202,7 @@ class VocabularyState:
         del state['stamp']
         state['stamps'] = {
             camera: asdict(self._first[camera]) if camera in self._first else None
-            for camera in topics
+            for camera in self._cameras
         }
         for entry in state['classes']:
             del entry['topic']

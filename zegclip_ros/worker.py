@@ -32,13 +32,14 @@ class Worker(Generic[Item]):
     """Runs a job on the newest item, and tasks between two items, in one thread of its own.
 
     ``submit`` and ``run`` return at once and may be called from any thread. An item that comes
-    while another waits replaces it, unless ``merge`` makes one of both. Until ``resume``, and from
-    ``pause`` on, only tasks are run.
+    while another waits replaces it, unless ``merge`` makes one of both. What the job leaves of an
+    item waits like one that came before all others. Until ``resume``, and from ``pause`` on, only
+    tasks are run.
 
     Args:
         name: Name of the thread.
-        process: The job; what it raises as ``Exception`` goes to ``failed``, and the thread
-            goes on.
+        process: The job, which returns what it leaves of the item, if anything; what it raises
+            as ``Exception`` goes to ``failed``, and the thread goes on.
         failed: Takes note of such an error, in the thread.
         died: Takes note of an error that ends the thread, in the thread.
         merge: Makes one item of the one that waits and the one that comes.
@@ -47,7 +48,7 @@ class Worker(Generic[Item]):
     def __init__(
         self,
         name: str,
-        process: Callable[[Item], object],
+        process: Callable[[Item], Item | None],
         failed: Callable[[Exception], object],
         died: Callable[[BaseException], object],
         merge: Callable[[Item, Item], Item] = lambda waiting, new: new,
@@ -154,9 +155,17 @@ class Worker(Generic[Item]):
 
     def _work_on(self, item: Item) -> None:
         try:
-            self._process(item)
+            rest = self._process(item)
         except Exception as error:
             self._failed(error)
+            return
+        if rest:
+            self._put_back(rest)
+
+    def _put_back(self, rest: Item) -> None:
+        with self._condition:
+            if not self._paused:
+                self._item = rest if self._item is None else self._merge(rest, self._item)
 
     def _end(self) -> None:
         """Tell whoever waits for a task that it will not be run."""
