@@ -15,6 +15,7 @@
 
 from collections.abc import Iterator
 import json
+from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import pytest
@@ -22,8 +23,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros, solid
 from sensor_msgs.msg import Image
+from std_msgs.msg import String
 from zegclip_core.errors import DeviceMemoryError
 from zegclip_ros.conversions import image_to_labels
+from zegclip_ros.recorder_node import RecorderNode
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -319,6 +322,16 @@ def test_cameras_change_between_cleanup_and_configure() -> None:
         assert '/zegclip/left/masks/person' in topics
         assert '/zegclip/masks/person' not in topics
         rig.close()
+
+
+def test_the_recorder_refuses_several_cameras_in_one_line(tmp_path: Path) -> None:
+    with running_ros('-p', f'output:={tmp_path}'):
+        recorder = RecorderNode()
+        state = {'version': 0, 'classes': [], 'stamps': {'front': None, 'rear': None}}
+        recorder._on_announcement(String(data=json.dumps(state)))
+        assert recorder.ended.is_set()
+        assert recorder.exit_code == 1
+        recorder.destroy_node()
 
 
 def publishers(node: Node) -> list[tuple[str, list[str]]]:
