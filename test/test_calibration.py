@@ -197,7 +197,10 @@ def test_the_command_draws_the_curves_and_saves_the_threshold(
     assert kept.negatives == ('wall',)
     with Image.open(files['png']) as picture:
         assert picture.width > 600
-    assert f'threshold {kept.threshold}' in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert out.startswith('2 pictures\n')
+    assert f'threshold {kept.threshold}' in out
+    assert 'fewer than 20 pictures' in err
 
 
 @pytest.mark.parametrize(

@@ -86,3 +86,10 @@ def test_a_words_file_of_another_length_is_refused(tmp_path: Path) -> None:
         chosen_words(CLASSES, file=file)
     file.write_text('street\nautomobile\nbush\nclouds\n')
     assert chosen_words(CLASSES, file=file).names == ('street', 'automobile', 'bush', 'clouds')
+
+
+def test_a_dataset_s_own_names_in_a_file_are_encoded_as_published(tmp_path: Path) -> None:
+    file = tmp_path / 'words.txt'
+    file.write_text('clouds\nautomobiles\n')
+    words = chosen_words(('clouds', 'cars'), file=file)
+    assert words.encoded_phrases() == (('clouds',), ('automobile',))

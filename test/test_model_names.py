@@ -26,6 +26,7 @@ import torch
 from torch.nn import functional
 from zegclip_core.backends.choice import pick_backend
 from zegclip_core.cli.main import main
+from zegclip_core.clip_catalog import unusable
 from zegclip_core.errors import ConfigError, ModelError, TowerError, ZegCLIPError
 from zegclip_core.export.onnx_file import export_onnx
 from zegclip_core.loading import load_model, model_path, NEGATIVES, open_checkpoint
@@ -92,6 +93,35 @@ def test_name_of_no_form_is_refused_with_all_forms_in_one_line(text: str) -> Non
     assert message.startswith(f'Expected a model to be one of everyday-s, {FORMS}, but got ')
     assert '\n' not in message
     assert len(message) < 400
+
+
+@pytest.mark.parametrize(
+    ('text', 'hint'),
+    [
+        ('ViT-B-16', 'Add a tag, such as ViT-B-16/openai.'),
+        ('ViT-B/16', 'Add a tag, such as ViT-B-16/openai.'),
+        ('runs/voc.SAFETENSORS', 'Endings are in small letters: .safetensors.'),
+        ('voc.PTH', 'Endings are in small letters: .pth.'),
+        ('runs/voc.ckpt', 'CLIP weights in a .ckpt file are used as NAME@FILE.'),
+        ('pytorch_model.bin', 'CLIP weights in a .bin file are used as NAME@FILE.'),
+    ],
+)
+def test_a_name_that_is_nearly_right_gets_a_hint(text: str, hint: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        parse_model(text)
+    assert str(caught.value).endswith(f'but got {text!r}. {hint}')
+
+
+@pytest.mark.parametrize('text', ['runs/best', 'RN50x99/openai', 'ViT-B-99/openai'])
+def test_only_names_that_can_be_used_are_suggested(text: str) -> None:
+    with pytest.raises(TowerError) as caught:
+        load_model(text)
+    message = str(caught.value)
+    assert message.startswith(f'Cannot use {text!r} as CLIP without training')
+    assert 'if it is a path, it must end in .safetensors, ' in message
+    told = re.findall(r'[\w.-]+', message.partition('such as ')[2].partition(' but got')[0])
+    assert bool(told) == text.startswith('ViT')
+    assert not any(unusable(open_clip.get_model_config(name)) for name in told)
 
 
 def test_what_lies_on_the_disk_does_not_change_what_a_name_is(
@@ -192,7 +222,7 @@ def test_choice_that_there_is_not_is_refused_before_a_download(
     ('name', 'message'),
     [
         ('ViT-B-99/openai', "such as ViT-B-16.*but got 'ViT-B-99'"),
-        ('runs/voc', r"but got 'runs'\. zegclip models lists the names, .*\.safetensors"),
+        ('runs/voc', r"but got 'runs'\. zegclip models lists the names; .*\.safetensors"),
         ('ViT-B-16/nothing', "a tag of ViT-B-16: openai, .*but got 'nothing'"),
         ('RN50/openai', 'the image tower is no ViT'),
         ('coca_ViT-B-32/laion2b_s13b_b90k', 'attentional_pool'),

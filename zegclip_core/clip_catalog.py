@@ -71,6 +71,11 @@ def clip_entries() -> Iterator[CLIPEntry]:
         yield CLIPEntry(f'{name}/{tag}', count_parameters(config), url, path)
 
 
+def tags_of(name: str) -> list[str]:
+    """Return the tags of a model of open_clip, the first one first; none of an unknown one."""
+    return [tag for model, tag in _open_clip_tags().list_pretrained() if model == name]
+
+
 def unusable(config: Mapping[str, Any]) -> str | None:
     """Return why a CLIP cannot be used without training, as ``the ... has its own ...``.
 

@@ -17,8 +17,9 @@ Keys are handed on in OpenAI's layout, ``visual.*`` for the image tower and ``tr
 ``token_embedding.weight`` and so on for the text tower, whichever layout the file has.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 import logging
 import os
 from pathlib import Path
@@ -30,7 +31,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 import torch
 from torch import nn, Tensor
-from zegclip_core.clip_catalog import hub_files
+from zegclip_core.clip_catalog import hub_files, unusable
 from zegclip_core.errors import TowerError
 from zegclip_core.hub import cache_folder, cached_hub_file, hub_is_reachable, hub_url
 from zegclip_core.references import TowerReference
@@ -40,6 +41,8 @@ logger = logging.getLogger(__name__)
 _OPENAI_MARKS = ('input_resolution', 'context_length', 'vocab_size')
 """Entries beside the parameters that only OpenAI's archives carry."""
 _NO_PARAMETERS = (*_OPENAI_MARKS, 'attn_mask')
+_ALIKE, _SHOWN = 5, 8
+"""First letters of a name that others are to share, and how many of them are told."""
 _UNREADABLE = (
     RuntimeError,
     OSError,
@@ -141,12 +144,19 @@ def clip_config(reference: TowerReference) -> dict[str, Any]:
         raise TowerError(f'Expected a tower named open_clip:NAME/..., but got {reference}.')
     known = open_clip.list_models()
     if reference.name not in known:
-        near = [name for name in known if name.lower().startswith(reference.name.lower()[:5])]
-        raise TowerError(
-            f'Expected a model name of open_clip, such as {", ".join((near or known)[:8])}, '
-            f'but got {reference.name!r}.'
-        )
+        near = _usable_like(reference.name, known)
+        such = f', such as {", ".join(near)},' if near else ''
+        raise TowerError(f'Expected a model name of open_clip{such} but got {reference.name!r}.')
     return dict(open_clip.get_model_config(reference.name))
+
+
+def _usable_like(name: str, known: Sequence[str]) -> list[str]:
+    """Return some of open_clip's names that begin as another one and can be used."""
+    import open_clip
+
+    like = (each for each in known if each.lower().startswith(name.lower()[:_ALIKE]))
+    usable = (each for each in like if not unusable(open_clip.get_model_config(each)))
+    return list(islice(usable, _SHOWN))
 
 
 def read_clip_file(path: Path) -> tuple[dict[str, Tensor], bool]:

@@ -15,12 +15,13 @@
 
 from pathlib import Path
 import socket
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 REACH_TIMEOUT = 3.0
 """How long to try to reach the model hub before a download is given up, in seconds."""
 _REVISION = 'main'
+_PORTS = {'http': 80, 'https': 443}
 
 
 def cached_hub_file(repository: str, names: list[str]) -> Path | None:
@@ -67,12 +68,20 @@ def hub_is_reachable() -> bool:
 
     if constants.HF_HUB_OFFLINE:
         return False
-    if getproxies():
-        return True
-    host = urlsplit(constants.ENDPOINT)
+    host = _first_stop(constants.ENDPOINT)
     try:
-        address = (host.hostname or '', host.port or 443)
+        address = (host.hostname or '', host.port or _PORTS.get(host.scheme, 443))
         socket.create_connection(address, timeout=REACH_TIMEOUT).close()
-    except OSError:
+    except (OSError, ValueError):  # A proxy whose port is no number is a ValueError.
         return False
     return True
+
+
+def _first_stop(address: str) -> SplitResult:
+    """Return where a request to an address goes first: to its proxy if it has one."""
+    host = urlsplit(address)
+    proxies = {} if proxy_bypass(host.hostname or '') else getproxies()
+    proxy = proxies.get(host.scheme) or proxies.get('all')
+    if not proxy:
+        return host
+    return urlsplit(proxy if '://' in proxy else f'http://{proxy}')

@@ -265,7 +265,8 @@ def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | Non
         check_text_tower(clip)
     except TowerError as error:
         raise TowerError(
-            f'{error} zegclip models lists the names, and a path ends in {", ".join(SUFFIXES)}.'
+            f'Cannot use {name.text!r} as CLIP without training: {error} zegclip models lists the '
+            f'names; if it is a path, it must end in {", ".join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.'
         ) from error
     weights = load_clip_weights(clip)
     tower = clip_image_tower(weights)

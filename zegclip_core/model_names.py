@@ -56,6 +56,8 @@ MODEL_HELP = (
 )
 """Help text of every option that names a model."""
 
+_OTHER_SUFFIXES = ('.ckpt', '.bin')
+"""Of files that are no trained model of ours, but may hold weights of CLIP."""
 _NAME = r'[^/@+:~.\s][^/@+:]*(?:/\d+)?'
 """A model of open_clip, also as OpenAI writes it: ViT-B/16."""
 _WITH_FILE = re.compile(rf'(?:(?P<checkpoint>.+?)\+)?(?P<name>{_NAME})@(?P<file>.+)')
@@ -130,7 +132,7 @@ def parse_model(text: str) -> ModelName:
     if trained is not None:
         return ModelName(text, trained)
     with_tag = _WITH_TAG.fullmatch(name)
-    if with_tag is None:
+    if with_tag is None or with_tag['tag'].isdecimal():  # ViT-B/16 has none.
         raise _refusal(text)
     clip = TowerReference('open_clip', clip_model_name(with_tag['name']), tag=with_tag['tag'])
     return ModelName(text, clip=clip)
@@ -163,4 +165,20 @@ def _refusal(text: str) -> ModelError:
     shown = text if len(text) <= 120 else f'{text[:117]}...'
     return ModelError(
         f'Expected a model to be one of {", ".join(bundled_models())}, {FORMS}, but got {shown!r}.'
+        f'{_hint(text.strip())}'
     )
+
+
+def _hint(name: str) -> str:
+    """Return what to write in place of a name that was nearly right, as a further sentence."""
+    from zegclip_core.clip_catalog import tags_of
+
+    tags = tags_of(clip_model_name(name))
+    if tags:
+        return f' Add a tag, such as {clip_model_name(name)}/{tags[0]}.'
+    suffix = Path(name).suffix
+    if suffix.lower() in SUFFIXES and suffix not in SUFFIXES:
+        return f' Endings are in small letters: {suffix.lower()}.'
+    if suffix.lower() in _OTHER_SUFFIXES and '@' not in name:
+        return f' CLIP weights in a {suffix} file are used as NAME@FILE.'
+    return ''

@@ -278,12 +278,14 @@ def _create_timm(timm: Any, reference: TowerReference) -> Any:  # noqa: ANN401 -
     path = None if reference.path is None else str(Path(reference.path).expanduser())
     if path is not None and not Path(path).is_file():
         raise TowerError(f'Expected a file with timm weights, but there is none at {path}.')
-    if path is None:
-        _check_timm_download(timm, reference)
     try:
+        if path is None:
+            _check_timm_download(timm, reference)
         return timm.create_model(
             reference.name, pretrained=path is None, checkpoint_path=path or '', num_classes=0
         ).eval()
+    except TowerError:
+        raise
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = str(error).strip().partition('\n')[0][:200]
         raise TowerError(

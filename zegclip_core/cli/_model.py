@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from zegclip_core.segmenter import Segmenter
 
 
-def add_model_options(parser: argparse.ArgumentParser, *, threshold: bool = True) -> None:
+def add_model_options(
+    parser: argparse.ArgumentParser, *, threshold: bool = True, candidates: bool = True
+) -> None:
     """Add the options that name a model and say how it runs.
 
     Args:
         parser: Where to.
         threshold: Whether one can be given.
+        candidates: Whether a number of them can be given.
     """
     parser.add_argument('--model', default=DEFAULT_MODEL, help=MODEL_HELP)
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
@@ -45,6 +48,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, threshold: bool = True
         help='working size: larger finds smaller things and takes longer',
     )
     _add_label_options(parser, threshold=threshold)
+    if candidates:
+        _add_candidates(parser)
     parser.add_argument(
         '--templates',
         choices=template_names(),
@@ -74,6 +79,10 @@ def _add_label_options(parser: argparse.ArgumentParser, *, threshold: bool) -> N
         help='words that compete and whose pixels stay unlabelled: "wall, floor", or none '
         "(default: the model's)",
     )
+
+
+def _add_candidates(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how many words are drawn."""
     parser.add_argument(
         '--candidates',
         type=natural,
@@ -105,7 +114,7 @@ def load_segmenter(args: argparse.Namespace, **further: Any) -> Segmenter:  # no
         negatives=args.negatives,
         templates=args.templates,
         attention=args.attention,
-        candidates=args.candidates,
+        candidates=getattr(args, 'candidates', 0),
         **further,
     )
 

@@ -38,6 +38,8 @@ negative words it sweeps with and without them.
 """
 _SHOWN_EACH = 10
 """Every so many thresholds one is printed."""
+_FEW = 20
+"""Of fewer pictures, each one moves the figures."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -133,11 +135,22 @@ def _sweeps(segmenter: Segmenter, dataset: Pictures, args: argparse.Namespace) -
     from zegclip_core.evaluating.calibration import sweep_thresholds
 
     indices = split_indices(len(dataset), args.hold_out, held_out=True)
+    _tell(len(indices))
     sweeps = {}
     for name, words in _choices(segmenter.negatives).items():
         segmenter.negatives = words
         sweeps[name] = sweep_thresholds(segmenter, dataset, indices, rounds=args.rounds)
     return sweeps
+
+
+def _tell(pictures: int) -> None:
+    """Write how many pictures are counted, and warn of few."""
+    sys.stdout.write(f'{pictures} picture{"s" * (pictures != 1)}\n')
+    if pictures < _FEW:
+        sys.stderr.write(
+            f'zegclip: warning: a threshold from fewer than {_FEW} pictures is little more than '
+            'a guess\n'
+        )
 
 
 def _choices(words: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         '--out', metavar='FILE', help='where the sheet goes, a PNG (default: PHOTO_explained.png)'
     )
-    add_model_options(parser)
+    add_model_options(parser, candidates=False)
     parser.set_defaults(run=run)
 
 

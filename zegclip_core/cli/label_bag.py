@@ -127,7 +127,9 @@ def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str
         [entry.name, entry.phrases, entry.color, entry.threshold, entry.exact]
         for entry in vocabulary.classes
     ]
-    plain = all(rest == [(), None, None, False] for _, *rest in classes)
+    plain = not any(',' in name for name in vocabulary.names) and all(
+        rest == [(), None, None, False] for _, *rest in classes
+    )
     words = ', '.join(vocabulary.names) if plain else json.dumps(classes, ensure_ascii=False)
     return {
         '--classes': words,

@@ -24,7 +24,7 @@ import importlib
 import os
 import pkgutil
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from zegclip_core import __version__, cli
 from zegclip_core.errors import ZegCLIPError
@@ -37,13 +37,18 @@ INTERRUPTED = 130
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """A parser whose complaint is one line instead of the usage and a line.
+    """A parser whose complaint is one line, and that takes options by their whole names.
+
+    A mistyped ``--mode`` is not read as ``--model``.
 
     Attributes:
         intermixed: Whether options may stand between the other arguments.
     """
 
     intermixed = False
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - what argparse takes
+        super().__init__(allow_abbrev=False, **settings)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None

@@ -14,6 +14,7 @@
 """What a user chooses to evaluate: words for the classes, and which of the classes are seen."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from zegclip_core.data.catalog import unseen_of
@@ -69,7 +70,13 @@ def chosen_words(
             f'Expected {file} to have words for {len(classes)} classes, one a line in the order '
             f'{", ".join(classes[:3])}, ..., but got {len(words)} (a comma begins a new class).'
         )
-    return words
+    # The dataset's own names are encoded as published, as they are without a file.
+    return Vocabulary(
+        tuple(
+            replace(entry, exact=entry.exact or entry.name == name)
+            for entry, name in zip(words.classes, classes, strict=True)
+        )
+    )
 
 
 def choose_seen(

@@ -1,0 +1,47 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Options of the commands: whole names only, and settings that tell two runs apart."""
+
+import pytest
+from zegclip_core.cli.label_bag import _settings
+from zegclip_core.cli.main import build_parser, main
+from zegclip_core.vocabulary import Vocabulary
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'option'),
+    [
+        (['segment', 'a.png', '--classes', 'cat', '--out', 'x', '--mode', 'slide'], '--mode'),
+        (['evaluate', '--dat', 'x'], '--data'),
+        (['explain', 'a.png', '--classes', 'cat', '--candidates', '3'], '--candidates'),
+    ],
+)
+def test_an_option_is_never_taken_for_another_one(
+    arguments: list[str], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match='2'):
+        main(arguments)
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1
+    assert option in error
+
+
+def test_one_name_with_a_comma_is_not_stored_as_two() -> None:
+    args = build_parser().parse_args(['label-bag', 'a', 'b', '--classes', 'x', '--topic', '/t'])
+    two, one = (
+        _settings(args, Vocabulary.parse(text))['--classes']
+        for text in ('a, b', '[{"name": "a, b"}]')
+    )
+    assert two == 'a, b'
+    assert one != two
