@@ -41,6 +41,7 @@ class ShortSighted(FakeSegmenter):
         self.may_encode = threading.Event()
         self.may_encode.set()
         self.gone = False
+        self.fragile = True
 
     def warm_up(self) -> None:
         self.gone = False
@@ -53,7 +54,7 @@ class ShortSighted(FakeSegmenter):
     def encode(self, vocabulary: Vocabulary) -> Vocabulary:
         self.encoding.set()
         assert self.may_encode.wait(20.0)
-        if self.gone:
+        if self.gone and self.fragile:
             raise AttributeError('text_encoder')
         for word in (*vocabulary.names, *self.negatives):
             if len(word) > 30:
@@ -125,7 +126,13 @@ def test_negatives_that_the_model_cannot_take_stand_in_the_way_of_no_words(rig: 
     assert rig.segmenter.settings[-1] == (0.25, ())
 
 
-def test_words_that_are_being_encoded_outlive_a_cleanup(rig: Rig) -> None:
+@pytest.mark.parametrize('fragile', [True, False])
+def test_words_that_are_being_encoded_outlive_a_cleanup(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, *, fragile: bool
+) -> None:
+    activated: list[object] = []
+    monkeypatch.setattr(rig.node._state, 'activate', activated.append)
+    rig.segmenter.fragile = fragile
     rig.segmenter.may_encode.clear()
     rig.segmenter.encoding.clear()
     rig.words.publish(String(data='dog'))
@@ -135,6 +142,8 @@ def test_words_that_are_being_encoded_outlive_a_cleanup(rig: Rig) -> None:
     rig.until(lambda: rig.segmenter.gone, 'the model being gone')
     rig.segmenter.may_encode.set()
     cleaning.join()
+    assert activated == []
+    monkeypatch.undo()
     assert rig.state['error'] is None
     rig.node.trigger_configure()
     assert rig.until_active('dog')['error'] is None
