@@ -26,6 +26,8 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 from zegclip_core.errors import ModelError
+from zegclip_core.fast.contract import LeanOptions
+from zegclip_core.fast.engine import LeanEngine
 from zegclip_core.inference import resize_maps
 from zegclip_core.towers import vision_config
 from zegclip_core.training_free import (
@@ -81,6 +83,25 @@ def test_patch_tokens_equal_the_published_ones(
     reference: ReferenceFile, attention: Attention
 ) -> None:
     found = from_reference(reference, attention).patch_tokens(reference.tensors['input.image'])
+    expected = reference.tensors[f'expected.patch_tokens.{STORED[attention]}']
+    torch.testing.assert_close(found.flatten(2).transpose(1, 2), expected, **CLOSE)
+
+
+@pytest.mark.parametrize('folded', [True, False])
+@pytest.mark.parametrize('attention', STORED)
+@torch.inference_mode()
+def test_the_lean_tower_s_tokens_equal_the_published_ones(
+    reference: ReferenceFile, attention: Attention, folded: bool
+) -> None:
+    model = LeanEngine(
+        from_reference(reference, attention),
+        dtype=torch.float32,
+        device=torch.device('cpu'),
+        options=replace(LeanOptions(), folded_input=folded),
+    ).model
+    # The lean path takes pixels, which it normalises in its first convolution.
+    pixels = reference.tensors['input.image'] * model._std + model._mean
+    found, _ = model.tower(model._input(pixels))
     expected = reference.tensors[f'expected.patch_tokens.{STORED[attention]}']
     torch.testing.assert_close(found.flatten(2).transpose(1, 2), expected, **CLOSE)
 

@@ -21,6 +21,7 @@ neither knows stays as it was typed.
 from collections.abc import Iterable
 from functools import cache, lru_cache
 import gzip
+from itertools import islice
 import re
 
 from zegclip_core.clip_catalog import open_clip_folder
@@ -71,8 +72,8 @@ _NO_NEGATIONS = re.compile(
 )
 """Parts of names of things: numbers, flowers, and what signs and areas are for."""
 _NEGATION = re.compile(
-    r"\b(?:no|not|none|nobody|no-?one|nothing|nowhere|cannot|never|neither|nor(?!')|without|except|"
-    r"excluding|(?:anything|everything|everyone|everybody|all) but|\w+n't)\b"
+    r"\b(?:no|not|none|nobody|no-?one|nothing|nowhere|cannot|never|neither|nor(?!')|without|"
+    r"except|excluding|(?:anything|everything|everyone|everybody|all) but|\w+n't)\b"
 )
 _CACHED = 20_000
 
@@ -173,7 +174,7 @@ def _clip_words() -> dict[str, int]:
     """Return the whole words of CLIP's table with their places, the commonest first."""
     path = open_clip_folder() / 'bpe_simple_vocab_16e6.txt.gz'
     with gzip.open(path, 'rt', encoding='utf-8') as file:
-        merges = file.read().split('\n')[1 : _BPE_WORDS - _BYTES + 1]
+        merges = islice(file.read().split('\n'), 1, _BPE_WORDS - _BYTES + 1)
     entries = (merge.replace(' ', '') for merge in merges)
     ends = '</w>'
     return {

@@ -96,6 +96,8 @@ class TrainingFreeCLIP(nn.Module):
 
     Args:
         config: The model's shape. Position tables are brought to other grids as NACLIP does it.
+            Its release compares the numbers of tokens, so that a grid with as many patches in
+            another shape (2 by 8 for 4 by 4) keeps the table as it is; here it is resized.
 
     Example:
         >>> vision = VisionConfig(8, 32, 2, 4, 64, (4, 4), embed_dim=16)
