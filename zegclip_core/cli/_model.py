@@ -39,7 +39,9 @@ def add_model_options(
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--precision', default='auto', help='auto, fp32, bf16 or fp16')
     parser.add_argument(
-        '--threads', type=positive, help='threads to compute with on a CPU (default: all cores)'
+        '--threads',
+        type=positive,
+        help="threads to compute with on a CPU (default: PyTorch's choice, mostly all cores)",
     )
     parser.add_argument(
         '--short-side',
