@@ -40,7 +40,7 @@ at a time is changed: classes, frame sizes, batch, prompts. Last, the bundled mo
 minutes on two cores.
 """
 _SWEEPS = 'classes,prompts,sizes,batch,camera,words,start'
-_CPU = {'repeats': 3, 'case_seconds': 20.0, 'minutes': 8.5}
+_CPU = {'repeats': 3, 'case_seconds': 20.0, 'minutes': 8.0}
 _CUDA = {'repeats': 30, 'case_seconds': 30.0, 'minutes': None}
 
 
@@ -78,7 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--minutes',
         type=minutes,
         metavar='M',
-        help='begin no further case after so long (default: 8.5 on a CPU, else no limit)',
+        help='begin no further case after so long (default: 8 on a CPU, else no limit)',
     )
     parser.add_argument('--threads', type=positive, metavar='N', help='threads of a CPU')
     parser.add_argument('--quick', action='store_true', help='one case, one call of each side')
