@@ -22,6 +22,7 @@ from PIL import Image
 import pytest
 from tiny_models import write_published
 import torch
+from zegclip_core import negatives, phrases
 from zegclip_core.cli import main as command
 from zegclip_core.encoded_words import EncodedVocabulary
 from zegclip_core.errors import ModelError, VocabularyError
@@ -136,6 +137,17 @@ def test_words_that_are_asked_for_do_not_compete(loaded: LoadedModel) -> None:
     found = _segmenter(loaded, negatives=('wall', 'sky')).segment(image, words)
     assert np.array_equal(found.labels, _segmenter(loaded).segment(image, words).labels)
     assert found.unlabelled_share == 0.0
+
+
+def test_words_that_stand_as_they_are_need_no_dictionary(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_dictionary(phrase: str) -> str:
+        raise AssertionError(phrase)
+
+    for module in (phrases, negatives):
+        monkeypatch.setattr(module, 'standard_form', no_dictionary)
+    words = Vocabulary.from_names(['clouds', 'cat'])
+    assert words.encoded_phrases(['skis']) == (('clouds',), ('cat',))
+    assert competing((), words) == ()
 
 
 def test_negative_words_have_neither_bias_nor_threshold(loaded: LoadedModel) -> None:

@@ -82,5 +82,8 @@ def competing(negatives: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ..
 
     Case, article and plural do not count.
     """
+    words = tuple(negatives)
+    if not words:
+        return ()
     asked = {standard_form(phrase) for entry in vocabulary.classes for phrase in entry.all_phrases}
-    return tuple(word for word in negatives if standard_form(word) not in asked)
+    return tuple(word for word in words if standard_form(word) not in asked)

@@ -19,7 +19,7 @@ neither knows stays as it was typed.
 """
 
 from collections.abc import Iterable
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 import gzip
 from itertools import islice
 import re
@@ -193,9 +193,13 @@ class StandardForms:
     """
 
     def __init__(self, known: Iterable[str] = ()) -> None:
-        names = tuple(known)
-        self._alike = {standard_form(name): name for name in reversed(names)}
-        self._same = {name.lower(): name for name in reversed(names)}
+        self._known = tuple(known)
+        self._same = {name.lower(): name for name in reversed(self._known)}
+
+    @cached_property
+    def _alike(self) -> dict[str, str]:
+        # Only with the first phrase that is not known as it is: the dictionary takes a while.
+        return {standard_form(name): name for name in reversed(self._known)}
 
     def of(self, phrase: str) -> str:
         """Return the form of a phrase."""
