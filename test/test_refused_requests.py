@@ -172,6 +172,8 @@ def test_topics_that_are_too_long_are_refused_and_the_node_lives() -> None:
         assert refusal in rig.say('b' * 150)['error']
         assert refusal in set_to(rig, 'class_names', ['b' * 150])
         rig.say('traffic light')
+        state = rig.node._state
+        rig.until(lambda: state.newest and 'traffic light' in state.newest.vocabulary.names)
         assert refusal in set_to(rig, 'cameras', ['front', 'c' * 64])
         both = {'cameras': ['c' * 50], 'class_names': ['d' * 60]}
         values = [Parameter(name, value=value) for name, value in both.items()]
