@@ -19,9 +19,16 @@ self-attention and ``norm1`` of every layer, and all of the last layer but its q
 projections (only that layer's attention logits are the prediction).
 """
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
+
+
+Compare = Callable[[Tensor, Tensor], Tensor]
+"""Queries ``(B, K, C)`` and tokens ``(B, N, C)`` to mask logits ``(B, K, N)``."""
 
 
 class CrossAttention(nn.Module):
@@ -64,7 +71,11 @@ class DecoderLayer(nn.Module):
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """Return the queries ``(B, K, C)`` after looking at ``tokens`` ``(B, N, C)``."""
-        queries = self.norm2(queries + self.drop(self.multihead_attn(queries, tokens)))
+        return self.finish(queries, self.multihead_attn(queries, tokens))
+
+    def finish(self, queries: Tensor, mixed: Tensor) -> Tensor:
+        """Return the queries behind the layer, ``mixed`` being what they attended to."""
+        queries = self.norm2(queries + self.drop(mixed))
         hidden = self.drop(F.relu(self.linear1(queries)))
         out: Tensor = self.norm3(queries + self.drop(self.linear2(hidden)))
         return out
@@ -76,6 +87,7 @@ class MaskAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         """Build the two projections."""
         super().__init__()
+        self.heads = heads
         self.scale = (dim // heads) ** -0.5 / heads
         self.q = nn.Linear(dim, dim)
         self.k = nn.Linear(dim, dim)
@@ -191,6 +203,11 @@ class MaskDecoder(nn.Module):
         full = [DecoderLayer(dim, heads, mlp_dim, dropout) for _ in range(layers - 1)]
         self.layers = nn.ModuleList([*full, MaskLayer(dim, heads)])
 
+    @property
+    def last(self) -> MaskLayer:
+        """The layer that compares."""
+        return cast(MaskLayer, self.layers[-1])
+
     def forward(
         self,
         patch_tokens: Tensor,
@@ -234,9 +251,16 @@ class MaskDecoder(nn.Module):
             queries = layer(queries, tokens)
         return queries
 
-    def draw(self, queries: Tensor, canvas: Tensor) -> Tensor:
-        """Return the mask logits ``(B, K, H, W)`` of what ``look`` gives, on ``canvas``."""
-        logits: Tensor = self.layers[-1](queries, canvas.flatten(2).transpose(1, 2))
+    def draw(self, queries: Tensor, canvas: Tensor, compare: Compare | None = None) -> Tensor:
+        """Return the mask logits ``(B, K, H, W)`` of what ``look`` gives, on ``canvas``.
+
+        Args:
+            queries: Of the classes, ``(B, K, C)``.
+            canvas: Tokens, ``(B, C, H, W)``.
+            compare: What stands in for the last layer; ``None`` for that.
+
+        """
+        logits: Tensor = (compare or self.last)(queries, canvas.flatten(2).transpose(1, 2))
         out: Tensor = logits.unflatten(2, canvas.shape[2:])
         return out
 

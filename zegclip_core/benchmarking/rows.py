@@ -79,6 +79,16 @@ class Row:
         low, high = np.percentile([1e3 * time.total for time in self.times], [25, 75])
         return float(high - low)
 
+    def times_as_long(self, other: 'Row') -> float | None:
+        """Return how many times as long as another this takes, from frames to labels.
+
+        It is the median over the rounds, in each of which both had their turn: what slows the
+        machine down for a while slows both. ``None`` if there is no such round.
+        """
+        rounds = zip(self.times, other.times, strict=False)  # One may have been given up.
+        ratios = [mine.total / its.total for mine, its in rounds]
+        return statistics.median(ratios) if ratios else None
+
     def share_of_peak(self, ceiling: Ceiling) -> float | None:
         """Return the model's rate of operations as a share of the device's highest."""
         if self.model_ms is None:

@@ -114,15 +114,15 @@ def camera_table(rows: Iterable[CameraRow]) -> Table:
 
 def steps_table(rows: Sequence[Row]) -> Table:
     """Return what the lean path takes with each step left out, and what the step gives."""
-    whole = next((row.total_ms for row in rows if row.side == NOTHING_LEFT_OUT), None)
+    whole = next(row for row in rows if row.side == NOTHING_LEFT_OUT)
     lines = []
     for row in rows:
-        total = row.total_ms
-        gain = f'{total / whole:.2f}x' if total and whole and total != whole else NOTHING
+        gain = None if row is whole else row.times_as_long(whole)
         name = 'all, and float32: the plain path' if row.side == PLAIN else row.side
-        times = (row.model_ms, total, row.spread_ms, row.peak_mb)
+        times = (row.model_ms, row.total_ms, row.spread_ms, row.peak_mb)
         values = [number(value) for value in times]
-        lines.append([name, *values, gain, percent(row.agreement)])
+        shown = NOTHING if gain is None else f'{gain:.2f}x'
+        lines.append([name, *values, shown, percent(row.agreement)])
     return _STEPS_HEAD, lines
 
 

@@ -66,6 +66,8 @@ class LeanOptions:
 
     Attributes:
         prompt_constants: Keys and values of the prompt tokens are computed once a model.
+        last_layer_product: The last decoder layer is one product of queries and tokens; else it is
+            run whole, though only the logits of its attention are used.
         vocabulary_constants: What depends on the words alone is computed once a vocabulary.
         folded_input: Mean and deviation of the pixels are folded into the first convolutions.
         fused_tail: Upsampling, calibration, thresholds and the best class in one pass that never
@@ -79,6 +81,7 @@ class LeanOptions:
     """
 
     prompt_constants: bool = True
+    last_layer_product: bool = True
     vocabulary_constants: bool = True
     folded_input: bool = True
     fused_tail: bool = True

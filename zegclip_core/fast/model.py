@@ -27,6 +27,7 @@ from zegclip_core.fast.contract import LeanOptions, Network
 from zegclip_core.fast.last_block import LastBlock
 from zegclip_core.fast.pixels import CENTRE, FoldedConvolution, PatchProjection
 from zegclip_core.fast.tower import LeanTower
+from zegclip_core.fast.whole_layer import WholeLayer
 from zegclip_core.fast.words import LeanWords
 from zegclip_core.model import ZegCLIP
 from zegclip_core.training_free import TrainingFreeCLIP
@@ -164,6 +165,10 @@ class LeanZegCLIP(LeanModel):
         super().__init__(network, dtype=dtype, device=device, options=options)
         self.network = network
         self._joint = network.decoder.relationship.q_proj.weight.dtype
+        self._compare = None
+        if not options.last_layer_product:
+            last = network.decoder.last.multihead_attn
+            self._compare = WholeLayer(last, network.config.decoder_mlp_dim)
 
     def words(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised text embeddings in the joint space and the constant of the queries.
@@ -203,7 +208,7 @@ class LeanZegCLIP(LeanModel):
 
     def _draw(self, queries: Tensor, canvas: Tensor) -> Tensor:
         """Return mask logits of queries on normalised tokens."""
-        logits = self.network.decoder.draw(queries, canvas)
+        logits = self.network.decoder.draw(queries, canvas, self._compare)
         return self.network.logit_scale(logits) if self.network.config.logit_scale else logits
 
     def _canvas(self, seen: _Seen) -> Tensor:
