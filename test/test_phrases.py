@@ -49,13 +49,15 @@ PLURALS = {
 }
 STAY = (
     'bus gas lens GPS grass canvas atlas mattress tennis cactus octopus walrus sheep series '
-    'species glasses scissors jeans clothes stairs iris Straße кошки 猫 a the as of'
+    'species glasses scissors jeans clothes stairs iris Straße кошки 猫 a the as of '
+    'cola chili media opera graffiti crossroads premises eyeglasses fries'
 )
 THINGS = (
     'car, forget-me-not, no parking sign, knot, cannon, notebook, piano, Norman, '
     'no smoking sign on the wall, no smoking area, No 1, No. 5 bus, no frills bag, '
     'forget me not, never ending staircase, no-fly zone, no left turn sign, '
-    "do not enter sign, nor'easter"
+    "do not enter sign, nor'easter, do-not-enter signs, don't walk sign, no dogs allowed sign, "
+    'no cell phone zone, "No Parking" sign, no U turn sign, sugar-free drink'
 )
 TRUE_PLURALS = {
     'bars',
@@ -120,6 +122,16 @@ def test_words_that_end_as_plurals_do_are_not_cut() -> None:
         ('men in suits and ties', 'man in suits and ties'),
         ('two cars', 'two cars'),
         ('some of the 12 chairs', 'some of the 12 chairs'),
+        ('all cars', 'all cars'),
+        ('Coca-Colas', 'coca-cola'),
+        ('OSes', 'os'),
+        ('Priuses', 'prius'),
+        ('(the cars)', 'car'),
+        ('"[cars]".', 'car'),
+        ('cars (parked)', 'car (parked)'),
+        ('(red) cars', '(red) car'),
+        ('Traffic_Lights', 'traffic light'),
+        ('the_red_cars', 'red car'),
     ],
 )
 def test_a_phrase_is_never_undone_by_half(phrase: str, form: str) -> None:
@@ -187,6 +199,17 @@ def test_a_model_s_own_names_win() -> None:
         '(no car)',
         'anything but cars',
         'no parking sign without pole',
+        'car w/o wheels',
+        'man who isnt walking',
+        'anything other than cars',
+        'a cat rather than a dog',
+        'road instead of grass',
+        'street free of cars',
+        'absence of people',
+        'car lacking wheels',
+        'no_person',
+        'no dogs on the road',
+        '!car',
     ],
 )
 def test_negations_are_noticed(phrase: str) -> None:

@@ -50,7 +50,13 @@ def refusal(text: str) -> str:
 
 @pytest.mark.parametrize(
     'text',
-    ['person, traffic light', 'person\ntraffic light', ' person ,\r\n\r\n traffic   light,, '],
+    [
+        'person, traffic light',
+        'person\ntraffic light',
+        ' person ,\r\n\r\n traffic   light,, ',
+        '- person\n-  traffic light\n',
+        '* person\n\u2022 traffic light',
+    ],
 )
 def test_lists_by_comma_and_by_line_give_the_same_names(text: str) -> None:
     assert Vocabulary.parse(text).names == ('person', 'traffic light')

@@ -27,19 +27,20 @@ import re
 from zegclip_core.clip_catalog import open_clip_folder
 
 _ARTICLES = frozenset({'a', 'an', 'the'})
-_NUMBERS = 'two three four five six seven eight nine ten many several few both some'
+_NUMBERS = 'two three four five six seven eight nine ten many several few both some all'
 """Before a plural that is meant as one."""
-_REST = re.compile(r'\s(?:at|behind|by|for|from|in|near|of|on|under|with)\s.*')
+_REST = re.compile(r'\s(?:(?:at|behind|by|for|from|in|near|of|on|under|with)\s|\().*')
 """What follows the first noun."""
 _JOINT = re.compile(r'(\s+(?:and|or|&)\s+|\s*[/&]\s*)')
-_QUOTES = ' "\'()[]\u2018\u2019\u201c\u201d\u00ab\u00bb'
+_QUOTES = ' "\'\u2018\u2019\u201c\u201d\u00ab\u00bb'
+_BRACKETED = re.compile(r'\(([^()]*)\)|\[([^][]*)\]')
 _ENDS = ' .,;:!?\u2026'
 _OTHER_THINGS = (
-    'bedclothes binoculars bleachers blinds boxers braces briefs chopsticks clothes dentures dice '
-    'earphones earplugs glasses goggles goods greens groceries handcuffs headphones jeans '
-    'knickers leggings nachos overalls pajamas panties pants pantyhose pincers pliers pyjamas '
-    'scissors shears shorts slacks spectacles stairs starbucks states suspenders tights tongs '
-    'trousers trunks tweezers woods'
+    'bedclothes binoculars bleachers blinds boxers braces briefs chopsticks clothes crossroads '
+    'dentures dice earphones earplugs eyeglasses fries glasses goggles goods graffiti greens '
+    'groceries handcuffs headphones jeans knickers leggings nachos overalls pajamas panties pants '
+    'pantyhose pincers pliers premises pyjamas scissors shears shorts slacks spectacles stairs '
+    'starbucks states suspenders tights tongs trousers trunks tweezers woods'
 )
 """Plurals that name one thing, or another thing than their singular, and names: they stay."""
 _IRREGULAR = {
@@ -65,16 +66,23 @@ _PROHIBITED = (
     'overtaking parking passing photography smoking standing stopping swimming trespassing '
     'waiting'
 )
+_UNWELCOME = 'bicycles? cameras? cell dogs? drinks? eating food pets? phones? touching trucks?'
+"""What only signs say: without the sign it is a negation (``no dogs in the street``)."""
+_SIGNS = r'(?: (?:allowed|phones?))*[ -](?:signs?|symbols?|stickers?|zones?|areas?)\b'
 _NO_NEGATIONS = re.compile(
     r'\bno\.? ?(?=\d)|\b(?:forget|touch)[ -]me[ -]nots?\b|\bnever[ -]ending\b|'
-    rf'\bno[ -](?:left |right )?(?:{"|".join(_PROHIBITED.split())}|u-turn|turns?)(?= \w)|'
-    r'\bdo not \w+(?= signs?\b)'
+    rf'\bno[ -](?:left |right )?(?:{"|".join(_PROHIBITED.split())}|u[ -]turns?|turns?)(?= \w)|'
+    rf'\bno[ -](?:{"|".join(_UNWELCOME.split())})(?={_SIGNS})|'
+    rf"\b(?:do[ -]not|don't)[ -]\w+(?={_SIGNS})"
 )
 """Parts of names of things: numbers, flowers, and what signs and areas are for."""
 _NEGATION = re.compile(
-    r"\b(?:no|not|none|nobody|no-?one|nothing|nowhere|cannot|never|neither|nor(?!')|without|"
-    r"except|excluding|(?:anything|everything|everyone|everybody|all) but|\w+n't)\b"
+    r"\b(?:no|not|none|nobody|no-?one|nothing|nowhere|cannot|never|neither|nor(?!')|without|w/o|"
+    r"except|excluding|(?:anything|everything|everyone|everybody|all) but|\w+n't|"
+    r'(?:is|are|was|were|do|does|did|has|have|had)nt|(?:other|rather) than|instead of|'
+    r'(?:absence|devoid|free|lack) of|lacking)\b|^[!\u00ac]'
 )
+_NO_QUOTES = str.maketrans('', '', '"\u201c\u201d')
 _CACHED = 20_000
 
 
@@ -92,19 +100,30 @@ def standard_form(phrase: str) -> str:
         'cup of tea and cakes'
 
     """
-    text = ' '.join(_bare(phrase).lower().split())
+    text = _spaced(_bare(phrase))
     rest = _REST.search(text)
     nouns = text if rest is None else text[: rest.start()]
     parts = [_noun(part) for part in _JOINT.split(nouns)]
     return ''.join(parts) + ('' if rest is None else rest.group())
 
 
+def _spaced(phrase: str) -> str:
+    """Return a phrase in small letters and with single spaces; names of topics have ``_``."""
+    return ' '.join(phrase.lower().replace('_', ' ').split())
+
+
 def _bare(phrase: str) -> str:
     """Return a phrase without quotes around it and without a full stop."""
-    inner = phrase.strip(_QUOTES)
+    inner = _unbracketed(phrase.strip(_QUOTES))
     # The last full stop of U.S. belongs to it.
     ends = _ENDS if inner.find('.') in {-1, len(inner) - 1} else ' '
-    return inner.rstrip(ends).strip(_QUOTES) or phrase
+    return _unbracketed(inner.rstrip(ends).strip(_QUOTES)) or phrase
+
+
+def _unbracketed(phrase: str) -> str:
+    """Return a phrase without brackets around the whole of it."""
+    match = _BRACKETED.fullmatch(phrase)
+    return phrase if match is None else (match[1] or match[2] or '').strip(_QUOTES)
 
 
 def _noun(text: str) -> str:
@@ -139,7 +158,9 @@ def _in_dictionary(word: str) -> str | None:
     for kind in ('NOUN', 'PROPN'):
         found = getLemma(word, kind, lemmatize_oov=False)
         if found:
-            return word if kind == 'PROPN' else str(found[0])
+            # Of a word without -s that may be either, such as cola, few mean the plural.
+            is_singular = kind == 'PROPN' or (word in found and not word.endswith('s'))
+            return word if is_singular else str(found[0])
     return None
 
 
@@ -149,7 +170,7 @@ def _in_table(word: str) -> str | None:
     if not word.endswith('s') or word.endswith('ss') or len(word) <= _SHORT:
         return None
     choices = [word[:-1], f'{word[:-3]}y' if word.endswith('ies') else '']
-    if word.endswith(('ches', 'shes', 'sses', 'xes', 'zes', 'oes')):
+    if word.endswith(('ches', 'shes', 'ses', 'xes', 'zes', 'oes')):
         choices.append(word[:-2])
     known = [choice for choice in choices if choice in ranks]
     best = min(known, key=ranks.__getitem__, default=None)
@@ -221,5 +242,5 @@ def is_negated(phrase: str) -> bool:
         True
 
     """
-    text = ' '.join(phrase.lower().replace('\u2019', "'").split())
+    text = _spaced(phrase).replace('\u2019', "'").translate(_NO_QUOTES)
     return _NEGATION.search(_NO_NEGATIONS.sub('', text)) is not None

@@ -27,6 +27,8 @@ MAX_NAME = 200
 _BYTE_ORDER_MARK = '\ufeff'
 _JOINERS = '\u200c\u200d'
 """Of emoji, and between letters of Persian and of Indian scripts."""
+_BULLET = re.compile(r'^[-*\u2022](?:\s+|$)')
+"""Before each line of a list as Markdown and YAML have it."""
 _QUOTES = {'"': '"', "'": "'", '\u201c': '\u201d'}
 
 
@@ -102,7 +104,8 @@ def split_text(text: str) -> list[object]:
     stripped = text.lstrip(_BYTE_ORDER_MARK).strip()
     if stripped[:1] in {'[', '{'}:
         return _json_list(stripped)
-    return [_unquoted(part.strip()) for part in re.split(r'[,\r\n]', stripped) if part.strip()]
+    parts = (_BULLET.sub('', part.strip()) for part in re.split(r'[,\r\n]', stripped))
+    return [_unquoted(part) for part in parts if part]
 
 
 def _unquoted(part: str) -> str:
