@@ -344,7 +344,11 @@ def test_missing_unexpected_and_misshapen_keys_are_named(
     assert 'text_projection has shape (2, 3) instead of' in message
 
 
-def test_weights_of_another_model_are_refused(weights: dict[str, Tensor], tmp_path: Path) -> None:
+def test_weights_of_another_model_are_refused(
+    reference: ReferenceFile, weights: dict[str, Tensor], tmp_path: Path
+) -> None:
+    patch = 32 if reference.config['patch_size'] == 16 else 16
     path = save_state_dict(weights, tmp_path)
-    with pytest.raises(TowerError, match=r'weights of ViT-B-16.*\(768, 3, 16, 16\)'):
-        load_text_tower(f'open_clip:ViT-B-16/file:{path}')
+    expected = rf'weights of ViT-B-{patch}.*\(768, 3, {patch}, {patch}\)'
+    with pytest.raises(TowerError, match=expected):
+        load_text_tower(f'open_clip:ViT-B-{patch}/file:{path}')
