@@ -13,6 +13,7 @@
 # limitations under the License.
 """What all tests share; those that need ROS are left out where there is none."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,6 +32,18 @@ if find_spec('rclpy') is None:
         for path in HERE.glob('test_*.py')
         if 'pytest.mark.ros' in path.read_text(encoding='utf-8')
     ]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def domain(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep a file's nodes apart from everything else on the machine."""
+    if request.node.get_closest_marker('ros') is None:
+        yield
+        return
+    from ros_helpers import own_domain  # There may be no ROS.
+
+    with own_domain():
+        yield
 
 
 @pytest.fixture(scope='module')

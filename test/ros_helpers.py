@@ -39,7 +39,7 @@ from zegclip_ros.conversions import image_message
 from zegclip_ros.dds_domain import reserved_domain
 from zegclip_ros.segmentation_node import SegmentationNode
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 """Seconds after which a condition that did not come true fails a test; it is not a wait."""
 
 TRANSIENT = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -55,6 +55,8 @@ class FakeSegmenter:
     Attributes:
         loading: Set to let the model finish loading.
         going: Set to let frames pass.
+        busy: Set once a frame is held up.
+        busy_loading: Set once the model is being loaded.
         encoded: Names of every vocabulary that was encoded.
         settings: Threshold and negative words at each of these times.
         sizes: Height and width of every image that was labelled.
@@ -134,8 +136,9 @@ class FakeSegmenter:
     ) -> list[Segmentation]:
         self.batches.append(len(images))
         self.threads.add(threading.current_thread().name)
-        self.busy.set()
-        self.going.wait(DEADLINE)
+        if not self.going.is_set():
+            self.busy.set()
+            self.going.wait(DEADLINE)
         self.on_batch(len(self.batches))
         if len(images) > self.room:
             raise DeviceMemoryError('too large')
@@ -191,9 +194,33 @@ class Rig:
         self.rosout = Inbox(self.probe, Log, '/rosout', qos(depth=1000))
         self.camera: Any = None
         self.stamp = 1000
+        self._answered = 0
+        self._announced = ''
+        self._watch()
         self.until(lambda: self.words.get_subscription_count() > 0, 'the node hears words')
         self.until(lambda: self.rosout.subscription.get_publisher_count() > 1, 'the log')
         self.until(lambda: self.states.messages, 'the node tells its words')
+
+    def __enter__(self) -> 'Rig':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _watch(self) -> None:
+        """Take note of the words that the node has answered, and of what it announced last."""
+        answer, announce = self.node._words_input.callback, self.node._state._announce
+
+        def answered(message: String) -> None:
+            answer(message)
+            self._answered += 1
+
+        def announced(text: str) -> None:
+            self._announced = text
+            announce(text)
+
+        self.node._words_input.callback = answered
+        self.node._state._announce = announced
 
     def until_state(self, state: str) -> None:
         """Wait until the node is in a lifecycle state."""
@@ -253,11 +280,24 @@ class Rig:
             self.camera.publish(make(self.stamp))
             self.executor.spin_once(timeout_sec=0.05)
 
-    def say(self, text: str) -> dict[str, Any]:
-        """Publish words and return the state that follows."""
-        seen = len(self.states.messages)
-        self.words.publish(String(data=text))
-        self.until(lambda: len(self.states.messages) > seen, f'an answer to {text[:60]!r}')
+    def until_labelled(self, inbox: Inbox, red: int = 1) -> None:
+        """Send frames until what became of one of them has come; earlier frames do not count."""
+        first = self.stamp + 1
+        self.send_until(
+            lambda stamp: solid(red, stamp=stamp),
+            lambda: inbox.messages and inbox.last.header.stamp.sec >= first,
+        )
+
+    def say(self, words: str | bytes) -> dict[str, Any]:
+        """Publish words, or the bytes of a message, and return the state once they are answered.
+
+        What the node announced before may still be under way, and what it announces of other
+        words may come in between: only when nothing is under way the answer is sure to be there.
+        """
+        answered = self._answered
+        self.words.publish(words if isinstance(words, bytes) else String(data=words))
+        self.until(lambda: self._answered > answered, f'an answer to {words[:60]!r}')
+        self.until(lambda: self.states.last.data == self._announced, 'the answer being heard')
         return self.state
 
     @property
@@ -290,10 +330,15 @@ class Rig:
     def close(self) -> None:
         self.segmenter.loading.set()
         self.segmenter.going.set()
-        assert self.node.close()
-        self.node.destroy_node()
+        close_node(self.node)
         self.probe.destroy_node()
         self.executor.shutdown()
+
+
+def close_node(node: SegmentationNode) -> None:
+    """End a segmentation node, with more patience than it has itself on a busy machine."""
+    assert node.close() or node._pipeline.stop_threads(DEADLINE)
+    node.destroy_node()
 
 
 def spin_until(condition: Callable[[], object], *nodes: Node, deadline: float = DEADLINE) -> None:
@@ -319,6 +364,15 @@ def running_ros(*arguments: str) -> Iterator[None]:
         yield
     finally:
         rclpy.try_shutdown()
+
+
+@contextmanager
+def running_rig(
+    *arguments: str, segmenter: FakeSegmenter | None = None, namespace: str = ''
+) -> Iterator[Rig]:
+    """Initialise rclpy with ROS arguments, and have a rig."""
+    with running_ros(*arguments), Rig(segmenter or FakeSegmenter(), namespace) as rig:
+        yield rig
 
 
 @contextmanager

@@ -13,7 +13,6 @@
 # limitations under the License.
 """The camera node and what it shows."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 import subprocess
@@ -24,7 +23,7 @@ import numpy as np
 import pytest
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from ros_helpers import Inbox, own_domain, qos, running_ros, spin_until
+from ros_helpers import Inbox, qos, running_ros, spin_until
 from sensor_msgs.msg import Image
 from zegclip_core.errors import ImageError
 from zegclip_ros.camera_node import CameraNode, checked_source
@@ -34,12 +33,6 @@ from zegclip_ros.scenes import bundled_photo, LiveCamera, open_source, PHOTOS, P
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 SIZE = (48, 64)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def domain() -> Iterator[None]:
-    with own_domain():
-        yield
 
 
 def write_picture(path: Path, red: int) -> None:

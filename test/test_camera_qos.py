@@ -13,23 +13,15 @@
 # limitations under the License.
 """Cameras that are best effort, that die, and that come back as others."""
 
-from collections.abc import Iterator
-
 import pytest
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
-from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros, solid
+from ros_helpers import FakeSegmenter, Rig, running_rig, running_ros
 from zegclip_ros.image_input import reliability_for
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
-
-
-@pytest.fixture(scope='module', autouse=True)
-def domain() -> Iterator[None]:
-    with own_domain():
-        yield
 
 
 @pytest.mark.parametrize(
@@ -50,35 +42,26 @@ def test_reliable_only_if_every_camera_is(
 
 @pytest.mark.parametrize('order', [('reliable', 'best_effort'), ('best_effort', 'reliable')])
 def test_a_camera_may_die_and_come_back_with_another_qos(order: tuple[str, str]) -> None:
-    with running_ros('-p', 'class_names:=["cat"]'):
-        rig = Rig(FakeSegmenter())
+    with running_rig('-p', 'class_names:=["cat"]') as rig:
         labels = rig.listen('zegclip/label_image')
         for reliability in (*order, order[0]):
             rig.start_camera(reliability)
-            before = len(labels.messages)
-            rig.send_until(
-                lambda stamp: solid(0, stamp=stamp),
-                lambda before=before: len(labels.messages) > before + 1,
-            )
+            rig.until_labelled(labels)
             rig.probe.destroy_publisher(rig.camera)
             rig.until(lambda: rig.node.count_publishers('/image') == 0)
         assert rig.log == []
-        rig.close()
 
 
 def test_a_best_effort_camera_beside_a_reliable_one_is_heard() -> None:
-    with running_ros('-p', 'class_names:=["cat"]'):
-        rig = Rig(FakeSegmenter())
+    with running_rig('-p', 'class_names:=["cat"]') as rig:
         labels = rig.listen('zegclip/label_image')
         rig.start_camera('reliable')
         rig.start_camera('best_effort')
-        rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: labels.messages)
-        rig.close()
+        rig.until_labelled(labels)
 
 
 def test_a_fixed_reliability_stays_and_a_mismatch_is_told() -> None:
-    with running_ros('-p', 'image_reliability:=reliable', '-p', 'class_names:=["cat"]'):
-        rig = Rig(FakeSegmenter())
+    with running_rig('-p', 'image_reliability:=reliable', '-p', 'class_names:=["cat"]') as rig:
         rig.listen('zegclip/label_image')
         rig.start_camera('best_effort')
         rig.until(lambda: any('incompatible QoS' in line for line in rig.log))
@@ -87,7 +70,6 @@ def test_a_fixed_reliability_stays_and_a_mismatch_is_told() -> None:
         answer = rig.node.set_parameters([Parameter('image_reliability', value='best_effort')])
         assert answer[0].successful
         rig.until_subscribed()
-        rig.close()
 
 
 def test_an_unknown_reliability_is_refused_with_the_choices() -> None:

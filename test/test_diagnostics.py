@@ -19,7 +19,7 @@ from dataclasses import replace
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import pytest
 from rclpy.parameter import Parameter
-from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros, solid
+from ros_helpers import Inbox, qos, Rig, running_rig, solid
 from zegclip_core.errors import DeviceMemoryError
 from zegclip_ros.diagnostics import entries, Health, judge, MEMORY_ALARM, SILENCE
 from zegclip_ros.frame_statistics import DROPS, RATE_WINDOW, STAGES, Statistics
@@ -151,11 +151,10 @@ def test_silence_counts_from_the_subscription_or_the_last_image() -> None:
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    with own_domain(), running_ros('-r', '__ns:=/robot', '-p', 'class_names:=["a", "b"]'):
-        made = Rig(FakeSegmenter(), namespace='robot')
+    options = ('-r', '__ns:=/robot', '-p', 'class_names:=["a", "b"]')
+    with running_rig(*options, namespace='robot') as made:
         made.heard = Inbox(made.probe, DiagnosticArray, '/diagnostics', qos())
         yield made
-        made.close()
 
 
 def told(rig: Rig) -> dict[str, str]:

@@ -21,7 +21,7 @@ from benchmarks.hostile_requests import parameter
 import pytest
 from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import SetParameters
-from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros
+from ros_helpers import running_rig
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(300)]
 
@@ -29,17 +29,10 @@ ROUNDS = 40
 """Drawn rounds of three messages; every fifth of those made by hand comes before them."""
 
 
-@pytest.fixture(scope='module', autouse=True)
-def domain() -> Iterator[None]:
-    with own_domain():
-        yield
-
-
 @pytest.fixture(params=['raw', 'compressed'])
 def campaign(request: pytest.FixtureRequest) -> Iterator[Campaign]:
     options = ('-p', 'image_reliability:=reliable', '-p', f'image_transport:={request.param}')
-    with running_ros(*options):
-        rig = Rig(FakeSegmenter())
+    with running_rig(*options) as rig:
 
         def wait(condition: Callable[[], object]) -> bool:
             try:
@@ -49,7 +42,6 @@ def campaign(request: pytest.FixtureRequest) -> Iterator[Campaign]:
             return True
 
         yield Campaign(rig.probe, wait, transport=request.param, most_failures=1)
-        rig.close()
 
 
 def test_hostile_messages_change_nothing_and_every_good_frame_is_labelled(

@@ -21,7 +21,7 @@ from types import ModuleType
 
 import pytest
 from rclpy.node import Node
-from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros
+from ros_helpers import Rig, running_rig, running_ros
 import yaml
 from zegclip_core.topic_names import topic_token
 from zegclip_core.vocabulary import Vocabulary
@@ -124,8 +124,7 @@ def test_the_page_lists_the_topics_as_they_are() -> None:
     found: set[str] = set()
     for transport in ('raw', 'compressed'):
         arguments = ('-p', 'class_names:=["cat"]', '-p', f'image_transport:={transport}')
-        with own_domain(), running_ros(*arguments, '-p', 'lazy:=false'):
-            rig = Rig(FakeSegmenter())
+        with running_rig(*arguments, '-p', 'lazy:=false') as rig:
             rig.until_active('cat')
             rig.until(
                 lambda rig=rig: rig.node._pipeline.cameras[''].subscribed_seconds is not None
@@ -137,7 +136,6 @@ def test_the_page_lists_the_topics_as_they_are() -> None:
             }
             standard = {'/rosout', '/parameter_events', '/zegclip/transition_event'}
             assert {name for name, _ in own} - standard <= listed
-            rig.close()
     optional = set() if find_spec('vision_msgs') else {'~/label_info'}
     assert found == {row[0] for row in rows} - optional
 

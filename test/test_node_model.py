@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from rclpy.node import Node
-from ros_helpers import Inbox, own_domain, qos, running_ros, spin_until
+from ros_helpers import close_node, Inbox, qos, running_ros, spin_until
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tiny_models import write_published
@@ -122,7 +122,7 @@ def test_two_cameras_get_the_labels_that_each_image_has_by_itself(training_free:
         )
         return segmenter
 
-    with own_domain(), running_ros(*(part for one in options for part in ('-p', one))):
+    with running_ros(*(part for one in options for part in ('-p', one))):
         node, probe = SegmentationNode(load), Node('probe', use_global_arguments=False)
         cameras = {name: probe.create_publisher(Image, f'{name}/image', 1) for name in SIDES}
         labels = {
@@ -136,8 +136,7 @@ def test_two_cameras_get_the_labels_that_each_image_has_by_itself(training_free:
             return batches.count(2) > 1 and all(inbox.messages for inbox in labels.values())
 
         spin_until(seen, node, probe)
-        assert node.close()
-        node.destroy_node()
+        close_node(node)
         probe.destroy_node()
     alone = load_segmenter(parameters(**values))
     alone.negatives = ('wall', 'floor')

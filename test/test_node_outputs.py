@@ -13,14 +13,12 @@
 # limitations under the License.
 """Outputs of the node: compressed input, confidence, simulated time, names of the ids."""
 
-from collections.abc import Iterator
-
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros, solid, TRANSIENT
+from ros_helpers import Inbox, qos, running_rig, solid, TRANSIENT
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 from zegclip_ros.conversions import image_to_labels
@@ -28,12 +26,6 @@ from zegclip_ros.conversions import image_to_labels
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 WORDS = ('-p', 'class_names:=["person", "cat"]')
-
-
-@pytest.fixture(scope='module', autouse=True)
-def domain() -> Iterator[None]:
-    with own_domain():
-        yield
 
 
 def jpeg(red: int, stamp: int) -> CompressedImage:
@@ -53,8 +45,7 @@ def jpeg(red: int, stamp: int) -> CompressedImage:
 def test_compressed_images_are_taken_where_image_transport_puts_them(
     remap: tuple[str, ...], topic: str
 ) -> None:
-    with running_ros(*WORDS, '-p', 'image_transport:=compressed', *remap):
-        rig = Rig(FakeSegmenter())
+    with running_rig(*WORDS, '-p', 'image_transport:=compressed', *remap) as rig:
         camera = rig.probe.create_publisher(CompressedImage, topic, qos())
         labels = rig.listen('zegclip/label_image')
         rig.until(lambda: camera.get_subscription_count() == 1, f'a subscription to {topic}')
@@ -69,40 +60,35 @@ def test_compressed_images_are_taken_where_image_transport_puts_them(
         assert 'Expected a' in rig.log[0]
         camera.publish(jpeg(0, 7))
         rig.until(lambda: labels.stamps()[-1] == 7)
-        rig.close()
 
 
 def test_confidence_is_the_score_of_each_pixel_s_class() -> None:
-    with running_ros(*WORDS):
-        rig = Rig(FakeSegmenter())
+    with running_rig(*WORDS) as rig:
         rig.start_camera()
         scores = rig.listen('zegclip/confidence')
-        rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: scores.messages)
+        rig.until_labelled(scores)
         message = scores.last
         assert (message.encoding, message.height, message.width) == ('32FC1', 4, 6)
         assert (np.frombuffer(message.data, np.float32) == 0.75).all()
         assert message.header.frame_id == 'test_camera'
-        rig.close()
 
 
 def test_a_clock_that_is_set_back_is_told_so_that_outputs_stay_tied_to_their_words() -> None:
-    with running_ros(*WORDS):
-        rig = Rig(FakeSegmenter())
+    with running_rig(*WORDS) as rig:
         rig.start_camera()
         labels = rig.listen('zegclip/label_image')
         rig.send_until(lambda stamp: solid(1, stamp=stamp + 1000), lambda: labels.messages)
+        rig.until(lambda: rig.state['stamp'], 'the first stamp')
         first = rig.state['stamp']
         rig.send_until(
             lambda stamp: solid(1, stamp=5), lambda: rig.state['stamp'] == {'sec': 5, 'nanosec': 0}
         )
         assert first['sec'] > 1000
         assert rig.state['version'] == 1
-        rig.close()
 
 
 def test_simulated_time_that_stands_still_or_jumps_stops_nothing() -> None:
-    with running_ros(*WORDS, '-p', 'use_sim_time:=true'):
-        rig = Rig(FakeSegmenter())
+    with running_rig(*WORDS, '-p', 'use_sim_time:=true') as rig:
         clock = rig.probe.create_publisher(Clock, '/clock', qos(depth=10))
         heard = Inbox(rig.probe, DiagnosticArray, '/diagnostics', qos())
         rig.until(lambda: clock.get_subscription_count() > 0)
@@ -120,13 +106,11 @@ def test_simulated_time_that_stands_still_or_jumps_stops_nothing() -> None:
                 lambda s=second: heard.messages and heard.last.header.stamp.sec == s,
                 f'diagnostics at {second} s',
             )
-        rig.close()
 
 
 def test_the_names_of_the_ids_lie_beside_the_images() -> None:
     messages = pytest.importorskip('vision_msgs.msg')
-    with running_ros(*WORDS):
-        rig = Rig(FakeSegmenter())
+    with running_rig(*WORDS) as rig:
         infos = Inbox(rig.probe, messages.LabelInfo, 'zegclip/label_info', TRANSIENT)
         rig.until(lambda: infos.messages)
         rig.start_camera()
@@ -144,12 +128,10 @@ def test_the_names_of_the_ids_lie_beside_the_images() -> None:
         ends = rig.probe.get_publishers_info_by_topic('/zegclip/label_info')
         expected = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL).durability
         assert [end.qos_profile.durability for end in ends] == [expected]
-        rig.close()
 
 
 def test_three_hundred_classes_have_labels_of_16_bits_and_masks_for_the_first() -> None:
-    with running_ros(*WORDS, '-p', 'max_mask_topics:=2'):
-        rig = Rig(FakeSegmenter())
+    with running_rig(*WORDS, '-p', 'max_mask_topics:=2') as rig:
         rig.start_camera()
         labels = rig.listen('zegclip/label_image')
         rig.say(','.join(f'thing {number}' for number in range(300)))
@@ -164,4 +146,3 @@ def test_three_hundred_classes_have_labels_of_16_bits_and_masks_for_the_first() 
             '/zegclip/masks/thing_1',
             None,
         ]
-        rig.close()

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import pytest
 from rclpy.parameter import Parameter
-from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros, solid
+from ros_helpers import FakeSegmenter, Rig, running_rig
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels
 
@@ -36,18 +36,16 @@ class Recorder(FakeSegmenter):
 
 @pytest.fixture(scope='module')
 def rig() -> Iterator[Rig]:
-    with own_domain(), running_ros('-p', 'class_names:=["person", "cat"]'):
-        made = Rig(Recorder())
+    with running_rig('-p', 'class_names:=["person", "cat"]', segmenter=Recorder()) as made:
         made.start_camera()
         made.until_active('person', 'cat')
         yield made
-        made.close()
 
 
 def assert_in_use(rig: Rig, *names: str) -> None:
     """Check that frames are labelled with these words."""
     labels = rig.listen('zegclip/label_image')
-    rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: labels.messages)
+    rig.until_labelled(labels)
     assert (image_to_labels(labels.last) == 1).all()
     assert tuple(entry['name'] for entry in rig.state['classes']) == names
 

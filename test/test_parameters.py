@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
-from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros, solid
+from ros_helpers import Inbox, qos, Rig, running_rig, solid
 from sensor_msgs.msg import CompressedImage
 from zegclip_core.errors import VocabularyError
 from zegclip_ros.conversions import image_to_rgb, packed_rgb
@@ -30,30 +30,20 @@ from zegclip_ros.parameters import BY_NAME, DECLARATIONS, NodeParameters
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 
-@pytest.fixture(scope='module', autouse=True)
-def domain() -> Iterator[None]:
-    with own_domain():
-        yield
-
-
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    with running_ros('-p', 'class_names:=["person", "cat"]'):
-        made = Rig(FakeSegmenter())
+    with running_rig('-p', 'class_names:=["person", "cat"]') as made:
         made.until_state('active')
         made.start_camera()
         made.until_active('person', 'cat')
         yield made
-        made.close()
 
 
 @pytest.fixture
 def idle() -> Iterator[Rig]:
     """Rig whose node stays unconfigured."""
-    with running_ros('-p', 'autostart:=false'):
-        made = Rig(FakeSegmenter())
+    with running_rig('-p', 'autostart:=false') as made:
         yield made
-        made.close()
 
 
 def set_to(rig: Rig, name: str, value: Any) -> str:  # noqa: ANN401
@@ -174,8 +164,7 @@ def test_what_configure_reads_is_refused_later_and_says_what_to_do(rig: Rig, nam
 
 def test_what_configure_reads_reaches_the_next_model() -> None:
     seen: list[NodeParameters] = []
-    with running_ros('-p', 'autostart:=false'):
-        rig = Rig(FakeSegmenter())
+    with running_rig('-p', 'autostart:=false') as rig:
         rig.node._load = lambda parameters: seen.append(parameters) or rig.segmenter
         for name in CONFIGURED:
             assert set_to(rig, name, OTHER[name]) == ''
@@ -190,7 +179,6 @@ def test_what_configure_reads_reaches_the_next_model() -> None:
             {camera: f'/zegclip/{camera}/masks/person' for camera in ('front', 'rear')},
             {'front': None, 'rear': None},
         ]
-        rig.close()
 
 
 def frame_until(rig: Rig, condition: Callable[[], object]) -> None:

@@ -18,7 +18,7 @@ import threading
 
 import pytest
 from rclpy.parameter import Parameter
-from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros, solid
+from ros_helpers import DEADLINE, FakeSegmenter, Rig, running_rig
 from std_msgs.msg import String
 from zegclip_core.errors import VocabularyError
 from zegclip_core.vocabulary import Vocabulary
@@ -53,7 +53,7 @@ class ShortSighted(FakeSegmenter):
 
     def encode(self, vocabulary: Vocabulary) -> Vocabulary:
         self.encoding.set()
-        assert self.may_encode.wait(20.0)
+        assert self.may_encode.wait(DEADLINE)
         if self.gone and self.fragile:
             raise AttributeError('text_encoder')
         for word in (*vocabulary.names, *self.negatives):
@@ -62,27 +62,25 @@ class ShortSighted(FakeSegmenter):
         return super().encode(vocabulary)
 
 
-@pytest.fixture(scope='module', autouse=True)
-def domain() -> Iterator[None]:
-    with own_domain():
-        yield
-
-
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     """Rig with a node that is inactive, with words."""
-    with running_ros(*BY_HAND, '-p', 'class_names:=["person"]'):
-        made = Rig(ShortSighted())
+    with running_rig(*BY_HAND, '-p', 'class_names:=["person"]', segmenter=ShortSighted()) as made:
         made.node.trigger_configure()
         made.until_active('person')
         yield made
         made.segmenter.may_encode.set()
-        made.close()
 
 
 def set_to(rig: Rig, name: str, value: object) -> str:
     """Set a parameter; return why it was refused, '' if it was not."""
     return rig.node.set_parameters([Parameter(name, value=value)])[0].reason
+
+
+def test_what_was_announced_before_is_no_answer(rig: Rig) -> None:
+    for words in ('dog, dog', 'cow, cow'):
+        rig.node._state.announce()
+        assert rig.say(words)['refused'] == words
 
 
 def test_a_threshold_requests_the_words_in_use_and_not_refused_ones(rig: Rig) -> None:
@@ -160,45 +158,40 @@ def test_the_announced_threshold_is_that_of_the_words_in_use(rig: Rig) -> None:
     rig.until(lambda: rig.state['error'] == 'no', 'the refusal')
     rig.start_camera()
     labels = rig.listen('zegclip/label_image')
-    rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: labels.messages)
+    rig.until_labelled(labels, red=0)
     assert (image_to_labels(labels.last) == 0).all()
     assert told == [(('person',), 0.25)]
 
 
 def test_topics_that_are_too_long_are_refused_and_the_node_lives() -> None:
-    with running_ros(*BY_HAND, '-r', f'__ns:={NAMESPACE}', '-p', 'class_names:=["person"]'):
-        rig = Rig(FakeSegmenter(), NAMESPACE)
+    options = ('-r', f'__ns:={NAMESPACE}', '-p', 'class_names:=["person"]')
+    with running_rig(*BY_HAND, *options, namespace=NAMESPACE) as rig:
         refusal = 'Expected mask topics of at most 247 characters'
         assert refusal in rig.say('b' * 150)['error']
         assert refusal in set_to(rig, 'class_names', ['b' * 150])
         rig.say('traffic light')
-        state = rig.node._state
-        rig.until(lambda: state.newest and 'traffic light' in state.newest.vocabulary.names)
         assert refusal in set_to(rig, 'cameras', ['front', 'c' * 64])
         both = {'cameras': ['c' * 50], 'class_names': ['d' * 60]}
         values = [Parameter(name, value=value) for name, value in both.items()]
         rig.node.set_parameters_atomically(values)
         rig.until(lambda: refusal in (rig.state['error'] or ''), 'what is wrong only together')
-        rig.close()
 
 
 def test_a_camera_whose_topics_cannot_be_made_leaves_none_of_the_others() -> None:
     cameras = f'cameras:=["front", "{"c" * 64}"]'
     options = ('-p', cameras, '-p', 'class_names:=[""]', '-r', f'__ns:={NAMESPACE}')
-    with running_ros(*BY_HAND, *options):
-        rig = Rig(FakeSegmenter(), NAMESPACE)
+    with running_rig(*BY_HAND, *options, namespace=NAMESPACE) as rig:
         before = len(list(rig.node.publishers))
         rig.node.trigger_configure()
         assert rig.node.state == 'unconfigured'
         assert 'Cannot configure' in rig.node.fault
         assert len(list(rig.node.publishers)) == before
-        rig.close()
 
 
 def test_outputs_can_be_closed_while_somebody_asks_who_listens(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = rig.node._pipeline._channels[''].outputs
+    outgoing = rig.node._pipeline._channels[''].outputs
     asked, closed, wanted = threading.Event(), threading.Event(), outputs._wanted
 
     def slowly(publisher: object) -> bool:
@@ -207,13 +200,13 @@ def test_outputs_can_be_closed_while_somebody_asks_who_listens(
         return wanted(publisher)
 
     def close() -> None:
-        asked.wait(20.0)
-        made.close()
+        asked.wait(DEADLINE)
+        outgoing.close()
         closed.set()
 
     monkeypatch.setattr(outputs, '_wanted', slowly)
     closing = threading.Thread(target=close)
     closing.start()
-    assert not made.any_wanted()
+    assert not outgoing.any_wanted()
     closing.join()
-    assert not made.any_wanted()
+    assert not outgoing.any_wanted()

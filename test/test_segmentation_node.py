@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rclpy.parameter import Parameter
-from ros_helpers import FakeSegmenter, Inbox, own_domain, Rig, running_ros, solid, TRANSIENT
+from ros_helpers import FakeSegmenter, Inbox, Rig, running_rig, solid, TRANSIENT
 from std_msgs.msg import String
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
@@ -32,18 +32,10 @@ pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 START = ('-p', 'class_names:=["person", "cat", "traffic light"]')
 
 
-@pytest.fixture(scope='module', autouse=True)
-def domain() -> Iterator[None]:
-    with own_domain():
-        yield
-
-
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    with running_ros(*START):
-        made = Rig(FakeSegmenter())
+    with running_rig(*START) as made:
         yield made
-        made.close()
 
 
 @pytest.fixture
@@ -51,10 +43,8 @@ def slow_rig() -> Iterator[Rig]:
     """Rig whose model does not finish loading until the test says so."""
     segmenter = FakeSegmenter()
     segmenter.loading.clear()
-    with running_ros(*START):
-        made = Rig(segmenter)
+    with running_rig(*START, segmenter=segmenter) as made:
         yield made
-        made.close()
 
 
 def test_labels_masks_and_overlay_carry_the_header_of_their_frame(rig: Rig) -> None:
@@ -80,8 +70,7 @@ def test_labels_masks_and_overlay_carry_the_header_of_their_frame(rig: Rig) -> N
 
 def test_the_model_never_runs_in_the_executor(rig: Rig) -> None:
     rig.start_camera()
-    labels = rig.listen('zegclip/label_image')
-    rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: labels.messages)
+    rig.until_labelled(rig.listen('zegclip/label_image'))
     assert rig.segmenter.threads == {'frame_worker', 'word_worker'}
 
 
@@ -103,7 +92,7 @@ def test_the_camera_is_heard_only_while_somebody_listens(rig: Rig) -> None:
     rig.until_state('active')
     assert rig.camera.get_subscription_count() == 0
     labels = rig.listen('zegclip/label_image')
-    rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: labels.messages)
+    rig.until_labelled(labels)
     rig.probe.destroy_subscription(labels.subscription)
     rig.until(lambda: rig.camera.get_subscription_count() == 0, 'the camera being left')
     rig.node.set_parameters([Parameter('lazy', value=False)])
@@ -182,7 +171,7 @@ def test_late_listeners_get_the_active_vocabulary(rig: Rig) -> None:
 def test_words_take_effect_between_two_frames_as_a_whole(rig: Rig) -> None:
     rig.start_camera()
     labels = rig.listen('zegclip/label_image')
-    rig.send_until(lambda stamp: solid(2, stamp=stamp), lambda: labels.messages)
+    rig.until_labelled(labels, red=2)
     wanted = '[{"name": "Dog", "phrases": ["puppy"], "color": "#102030", "threshold": 0.4}]'
     rig.say(wanted)
     state = rig.until_active('Dog')
@@ -214,7 +203,7 @@ def test_masks_of_classes_that_left_are_closed_and_others_live_on(rig: Rig) -> N
         }
 
     rig.until(lambda: mask_topics() == {'/zegclip/masks/cat', '/zegclip/masks/dog'})
-    rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: cat.messages)
+    rig.until_labelled(cat, red=0)
     assert (image_to_labels(cat.last) == 255).all()
 
 
@@ -236,8 +225,7 @@ def test_words_that_come_while_the_model_loads_are_kept(slow_rig: Rig) -> None:
 
 @pytest.mark.parametrize('none', ['[]', '[""]'])
 def test_images_may_come_before_the_first_words(none: str) -> None:
-    with running_ros('-p', f'class_names:={none}'):
-        rig = Rig(FakeSegmenter())
+    with running_rig('-p', f'class_names:={none}') as rig:
         rig.start_camera()
         labels = rig.listen('zegclip/label_image')
         rig.deliver(*(solid(1, stamp=stamp) for stamp in (1, 2, 3)))
@@ -245,10 +233,9 @@ def test_images_may_come_before_the_first_words(none: str) -> None:
         assert labels.messages == []
         rig.say('cat, dog')
         rig.until_active('cat', 'dog')
-        rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: labels.messages)
+        rig.until_labelled(labels)
         assert (image_to_labels(labels.last) == 1).all()
         assert rig.segmenter.encoded == [('cat', 'dog')]
-        rig.close()
 
 
 def test_overlay_alpha_changes_while_the_node_runs(rig: Rig) -> None:
@@ -256,7 +243,7 @@ def test_overlay_alpha_changes_while_the_node_runs(rig: Rig) -> None:
     overlay = rig.listen('zegclip/overlay')
     answer = rig.node.set_parameters([Parameter('overlay_alpha', value=0.0)])[0]
     assert answer.successful
-    rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: overlay.messages)
+    rig.until_labelled(overlay)
     rig.until(lambda: (image_to_rgb(overlay.last) == 1).all())
     refused = rig.node.set_parameters([Parameter('overlay_alpha', value=1.5)])[0]
     assert not refused.successful
@@ -270,7 +257,7 @@ def test_a_fault_of_the_model_costs_one_frame_not_the_node(rig: Rig) -> None:
     rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: rig.log)
     assert rig.log == ['Rejected the frame: RuntimeError: CUDA out of memory']
     rig.segmenter.fault = None
-    rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: labels.messages)
+    rig.until_labelled(labels)
 
 
 @pytest.mark.parametrize(
@@ -296,20 +283,16 @@ def test_a_parameter_that_is_not_allowed_ends_the_node_with_one_line(
 def test_words_to_begin_with_may_stand_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / 'words.json'
     path.write_text('[{"name": "café", "phrases": ["coffee house"]}]', encoding='utf-8')
-    with running_ros('-p', f'vocabulary_file:={path}'):
-        rig = Rig(FakeSegmenter())
+    with running_rig('-p', f'vocabulary_file:={path}') as rig:
         state = rig.until_active('café')
         assert state['classes'][0]['phrases'] == ['coffee house']
-        rig.close()
 
 
 def test_names_can_be_remapped_and_namespaced() -> None:
     arguments = ('-r', '__ns:=/robot', '-r', 'image:=/camera/image', '-p', 'class_names:=["cat"]')
-    with running_ros(*arguments):
-        rig = Rig(FakeSegmenter(), namespace='robot')
+    with running_rig(*arguments, namespace='robot') as rig:
         rig.start_camera(topic='/camera/image')
         labels = rig.listen('zegclip/label_image')
         assert labels.subscription.topic_name == '/robot/zegclip/label_image'
-        rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: labels.messages)
+        rig.until_labelled(labels)
         assert rig.until_active('cat')['classes'][0]['topic'] == '/robot/zegclip/masks/cat'
-        rig.close()
