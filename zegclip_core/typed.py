@@ -27,7 +27,7 @@ MAX_NAME = 200
 _BYTE_ORDER_MARK = '\ufeff'
 _JOINERS = '\u200c\u200d'
 """Of emoji, and between letters of Persian and of Indian scripts."""
-_BULLET = re.compile(r'^[-*\u2022](?:\s+|$)')
+_BULLET = re.compile(r'^[-*\u2022]\s+')
 """Before each line of a list as Markdown and YAML have it."""
 _QUOTES = {'"': '"', "'": "'", '\u201c': '\u201d'}
 
