@@ -32,6 +32,10 @@ pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 CAMERAS = ('front', 'rear', 'side')
 WORDS = ('person', 'cat', 'traffic light')
+ARGUMENTS = (
+    *('-p', f'cameras:={json.dumps(CAMERAS)}'),
+    *('-p', f'class_names:={json.dumps(WORDS)}'),
+)
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -81,13 +85,7 @@ class CameraRig(Rig):
 
 @pytest.fixture
 def rig() -> Iterator[CameraRig]:
-    arguments = (
-        '-p',
-        f'cameras:={json.dumps(CAMERAS)}',
-        '-p',
-        f'class_names:={json.dumps(WORDS)}',
-    )
-    with running_ros(*arguments):
+    with running_ros(*ARGUMENTS):
         made = CameraRig()
         yield made
         made.close()
@@ -324,8 +322,40 @@ def test_cameras_change_between_cleanup_and_configure() -> None:
         rig.close()
 
 
-def test_the_recorder_refuses_several_cameras_in_one_line(tmp_path: Path) -> None:
-    with running_ros('-p', f'output:={tmp_path}'):
+def test_the_recorder_records_the_camera_that_it_is_told(tmp_path: Path) -> None:
+    own = ('-p', 'camera:=rear', '-p', 'seconds:=1.0', '-p', f'output:={tmp_path}')
+    with running_ros(*ARGUMENTS, *own):
+        rig = CameraRig()
+        # As a camera's driver does; the recorder asks for nothing else then.
+        rig.probe.destroy_publisher(rig.cameras['rear'])
+        rear = rig.probe.create_publisher(Image, 'rear/image', qos('best_effort'))
+        recorder = RecorderNode()
+        rig.executor.add_node(recorder)
+        stamps = iter(range(1, 10**6))
+
+        def recorded() -> bool:
+            stamp = next(stamps)
+            rig.cameras['front'].publish(solid(1, 48, 64, stamp=10**6 + stamp))
+            rear.publish(solid(2, 48, 64, stamp=stamp))
+            return recorder.ended.is_set()
+
+        rig.until(recorded, 'the recorder being done')
+        recorder.close()
+        recorder.destroy_node()
+        rig.close()
+    assert recorder.exit_code == 0
+    (words,) = json.loads((tmp_path / 'summary.json').read_text('utf-8'))['vocabularies']
+    assert words['pixel_share'] == {'person': 0.0, 'cat': 0.0, 'traffic light': 1.0}
+    assert words['frames'] > 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *('overlay.mp4', 'summary.json', words['picture'])
+    }
+
+
+@pytest.mark.parametrize('given', ['', 'side'])
+def test_the_recorder_ends_where_the_node_lacks_its_camera(given: str, tmp_path: Path) -> None:
+    chosen = ('-p', f'camera:={given}') if given else ()
+    with running_ros('-p', f'output:={tmp_path}', *chosen):
         recorder = RecorderNode()
         state = {'version': 0, 'classes': [], 'stamps': {'front': None, 'rear': None}}
         recorder._on_announcement(String(data=json.dumps(state)))

@@ -133,11 +133,33 @@ def test_a_run_without_an_overlay_has_figures_too() -> None:
     assert summary['latency_ms'] == {'p50': None, 'p95': None}
 
 
-def test_a_node_with_several_cameras_is_refused_in_one_line() -> None:
+def test_frames_of_one_camera_of_several_belong_to_its_own_stamps() -> None:
+    recording = Recording('rear')
+    announced = state(1, ['cat'], None)
+    first = announced.pop('stamp')
+    announced['stamps'] = {'front': {'sec': 3, 'nanosec': 0}, 'rear': first}
+    recording.announced(announced)
+    assert recording.owner(4 * SECOND) is None
+    announced['stamps']['rear'] = {'sec': 5, 'nanosec': 1}
+    recording.announced(announced)
+    assert [recording.owner(5 * SECOND), recording.owner(5 * SECOND + 1)] == [None, 1]
+
+
+@pytest.mark.parametrize('given', ['', 'side'])
+def test_a_camera_that_the_node_lacks_is_refused_in_one_line(given: str) -> None:
     announced = state(0, [], None)
     announced['stamps'] = dict.fromkeys(('front', 'rear'), announced.pop('stamp'))
-    with pytest.raises(ConfigError, match=r'^Expected .* one camera .* front, rear\.$'):
-        Recording().announced(announced)
+    with pytest.raises(
+        ConfigError, match=rf"^Expected .* be one of front, rear, but got '{given}'\.$"
+    ):
+        Recording(given).announced(announced)
+
+
+def test_a_camera_is_not_to_be_named_where_there_is_one() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^Expected .* empty for one camera, but got 'front'\.$"
+    ):
+        Recording('front').announced(state(0, [], None))
 
 
 def test_announced_words_keep_their_colours() -> None:

@@ -48,6 +48,16 @@ def check_cameras(names: Sequence[str], what: str) -> None:
         )
 
 
+def image_topic(camera: str) -> str:
+    """Return the relative topic that a camera's images come on; ``''`` is the only camera."""
+    return f'{camera}/image' if camera else 'image'
+
+
+def output_topic(camera: str, topic: str) -> str:
+    """Return an output's topic, such as ``~/overlay``, for a camera; ``''`` is the only one."""
+    return topic.replace('~', f'~/{camera}', 1) if camera else topic
+
+
 def topic_of(camera: str, template: str) -> str:
     """Return the topic of a camera.
 

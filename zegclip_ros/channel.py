@@ -18,16 +18,12 @@ from functools import partial
 
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
+from zegclip_ros.camera_names import image_topic, output_topic
 from zegclip_ros.image_input import ImageInput
 from zegclip_ros.label_info import LabelInfoPublisher
 from zegclip_ros.monitor import CameraMonitor
 from zegclip_ros.outputs import Look, Outputs
 from zegclip_ros.parameters import NodeParameters
-
-
-def topic_of(camera: str, topic: str) -> str:
-    """Return an output's topic, such as ``~/overlay``, for a camera; ``''`` is the only one."""
-    return topic.replace('~', f'~/{camera}', 1) if camera else topic
 
 
 class Channel:
@@ -60,13 +56,13 @@ class Channel:
         self.monitor = monitor
         self.input = ImageInput(
             node,
-            f'{camera}/image' if camera else 'image',
+            image_topic(camera),
             parameters.image_transport,
             parameters.image_reliability,
             on_image,
         )
-        self.outputs = Outputs(node, look, partial(topic_of, camera))
-        self.label_info = LabelInfoPublisher(node, topic_of(camera, '~/label_info'))
+        self.outputs = Outputs(node, look, partial(output_topic, camera))
+        self.label_info = LabelInfoPublisher(node, output_topic(camera, '~/label_info'))
 
     def update(self, *, active: bool, lazy: bool) -> None:
         """Subscribe while frames are of use."""

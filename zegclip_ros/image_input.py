@@ -64,7 +64,7 @@ def compressed_topic(node: Node, base: str) -> str:
 
 
 class ImageInput:
-    """Subscribes to the camera with depth 1, while it is told to.
+    """Subscribes to the camera while it is told to.
 
     Methods may be called from any thread.
 
@@ -74,6 +74,7 @@ class ImageInput:
         transport: ``raw`` or ``compressed``.
         reliability: As in ``set_reliability``.
         callback: Gets every image.
+        depth: How many images wait at most; with 1, the newest.
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class ImageInput:
         transport: str,
         reliability: str,
         callback: Callable[[Image | CompressedImage], None],
+        depth: int = 1,
     ) -> None:
         self._node = node
+        self._depth = depth
         self._callback = callback
         self._kind = CompressedImage if transport == 'compressed' else Image
         # The full name is remapped already, and once more would be once too often.
@@ -149,7 +152,9 @@ class ImageInput:
     def _subscribe(self) -> None:
         self.close()
         qos = QoSProfile(
-            depth=1, reliability=self._reliability, durability=DurabilityPolicy.VOLATILE
+            depth=self._depth,
+            reliability=self._reliability,
+            durability=DurabilityPolicy.VOLATILE,
         )
         self._subscription = self._node.create_subscription(
             self._kind,

@@ -19,7 +19,7 @@ from rclpy.node import Node
 from zegclip_core.errors import VocabularyError
 from zegclip_core.topic_names import topic_tokens
 from zegclip_core.vocabulary import Vocabulary
-from zegclip_ros.channel import topic_of
+from zegclip_ros.camera_names import output_topic
 from zegclip_ros.runtime import RCLError
 from zegclip_ros.vocabulary_state import MaskTopics
 
@@ -44,7 +44,7 @@ def mask_topics(
     tokens = topic_tokens(vocabulary.names)
     return {
         camera: [
-            _resolved(node, topic_of(camera, f'~/masks/{token}')) if place < most else None
+            _resolved(node, output_topic(camera, f'~/masks/{token}')) if place < most else None
             for place, token in enumerate(tokens)
         ]
         for camera in cameras

@@ -29,8 +29,10 @@ from zegclip_core import __version__
 from zegclip_core.drawing import overlay_with_legend
 from zegclip_core.errors import ConfigError
 from zegclip_core.vocabulary import Vocabulary
+from zegclip_ros.camera_names import check_cameras, image_topic, output_topic
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.declaration import Declaration, declare
+from zegclip_ros.image_input import ImageInput
 from zegclip_ros.recording import Labelled, Recording
 from zegclip_ros.runtime import run_node, RunnableNode
 from zegclip_ros.video import FRAME_RATE, LegendVideo, with_legend
@@ -40,9 +42,14 @@ PROGRESS_INTERVAL = 4.0
 PACKAGES = ('torch', 'numpy', 'opencv-python-headless', 'open_clip_torch', 'timm', 'ros-rclpy')
 _REMEMBERED = 100
 """Frames that wait for what belongs to them."""
+_QUEUE = 10
+"""Messages of a topic that wait at most; none is to be lost while a picture is written."""
 
 DECLARATIONS = (
     Declaration('output', 'demo_output', 'Folder for what is written.'),
+    Declaration(
+        'camera', '', 'Which camera to record of a node with several; empty for the only one.'
+    ),
     Declaration(
         'seconds', 36.0, 'Time to record from the first overlay on [s].', bounds=(1.0, 36000.0)
     ),
@@ -64,7 +71,9 @@ class RecorderNode(RunnableNode):
     """Records what a segmentation node makes of a camera and ends after a while.
 
     Subscribed topics: ``image``, ``zegclip/label_image``, ``zegclip/overlay`` and
-    ``zegclip/active_vocabulary``. Published topic: ``vocabulary``.
+    ``zegclip/active_vocabulary``; with the parameter ``camera``, such as ``front``, the first
+    three are ``front/image``, ``zegclip/front/label_image`` and ``zegclip/front/overlay``.
+    Published topic: ``vocabulary``.
 
     Writes ``overlay.mp4``, ``vocabulary_<n>.png`` and ``summary.json``; the exit code is 1 if no
     overlay came.
@@ -74,11 +83,15 @@ class RecorderNode(RunnableNode):
 
     Raises:
         VocabularyError: If words that are to be published cannot be used.
+        ConfigError: If the parameter ``camera`` is no name.
     """
 
     def __init__(self) -> None:
         super().__init__('recorder')
         values = declare(self, DECLARATIONS)
+        camera: str = values['camera']
+        if camera:
+            check_cameras([camera], 'the parameter camera')
         self._folder = Path(values['output'])
         self._folder.mkdir(parents=True, exist_ok=True)
         self._seconds: float = values['seconds']
@@ -86,22 +99,25 @@ class RecorderNode(RunnableNode):
         self._requests = [text for text in values['vocabularies'] if text.strip()]
         self._vocabularies = [Vocabulary.parse(text) for text in self._requests]
         self._said = 0
-        self._recording = Recording()
+        self._recording = Recording(camera)
         self._video: LegendVideo | None = None
         self._parts: OrderedDict[int, dict[str, Image]] = OrderedDict()
         self._began = self._now()
         self._first: int | None = None
-        self._subscribe()
-        self._words = self.create_publisher(String, 'vocabulary', 10)
+        self._subscribe(camera)
+        self._words = self.create_publisher(String, 'vocabulary', _QUEUE)
         self.create_timer(1.0 / FRAME_RATE, self._tick)
         self.create_timer(PROGRESS_INTERVAL, self._tell)
 
-    def _subscribe(self) -> None:
-        """Subscribe to everything that is recorded."""
-        transient = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_subscription(Image, 'image', self._on_camera, 10)
-        self.create_subscription(Image, 'zegclip/label_image', self._on_labels, 10)
-        self.create_subscription(Image, 'zegclip/overlay', self._on_overlay, 10)
+    def _subscribe(self, camera: str) -> None:
+        """Subscribe to everything that is recorded of a camera; ``''`` is the only one."""
+        transient = QoSProfile(depth=_QUEUE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._camera = ImageInput(
+            self, image_topic(camera), 'raw', 'auto', self._on_camera, depth=_QUEUE
+        )
+        for output, callback in (('label_image', self._on_labels), ('overlay', self._on_overlay)):
+            topic = output_topic(camera, f'~/{output}').replace('~', 'zegclip')
+            self.create_subscription(Image, topic, callback, _QUEUE)
         self.create_subscription(
             String, 'zegclip/active_vocabulary', self._on_announcement, transient
         )
@@ -164,6 +180,7 @@ class RecorderNode(RunnableNode):
 
     def _tick(self) -> None:
         """Do what is due: words, a frame of the video, the end."""
+        self._camera.update(wanted=True)
         elapsed = self._elapsed()
         if self._first is None:
             if elapsed > self._patience:

@@ -76,8 +76,12 @@ class Recording:
 
     Frames are told apart by their stamps, and belong to the newest vocabulary whose first frame is
     not later than they are. Times are nanoseconds of the clock that stamps come from.
+
+    Attributes:
+        camera_name: Which of the node's cameras is recorded; ``''`` is the only one.
     """
 
+    camera_name: str = ''
     cameras: list[int] = field(default_factory=list)
     overlays: list[tuple[int, int]] = field(default_factory=list)
     counts: dict[int, npt.NDArray[np.int64]] = field(default_factory=dict)
@@ -110,13 +114,9 @@ class Recording:
         """Note what the node announced on ``~/active_vocabulary``.
 
         Raises:
-            ConfigError: If the node has several cameras.
+            ConfigError: If the node has no such camera.
         """
-        if 'stamps' in state:
-            raise ConfigError(
-                'Expected a node with one camera to record, but got one with the cameras '
-                f'{", ".join(state["stamps"])}.'
-            )
+        stamp = self._first_stamp(state)
         number = int(state['version'])
         if not number:
             return
@@ -125,8 +125,20 @@ class Recording:
             vocabulary = vocabulary_of(state)
             record = VersionRecord(number, vocabulary, said=self._said(vocabulary))
             self.versions[number] = record
-        if state['stamp'] is not None:
-            record.stamp = state['stamp']['sec'] * 10**9 + state['stamp']['nanosec']
+        if stamp is not None:
+            record.stamp = stamp['sec'] * 10**9 + stamp['nanosec']
+
+    def _first_stamp(self, state: dict[str, Any]) -> dict[str, int] | None:
+        """Return the stamp of the first frame of the camera that has the announced words."""
+        stamps: dict[str, dict[str, int] | None] = (
+            state['stamps'] if 'stamps' in state else {'': state['stamp']}
+        )
+        if self.camera_name not in stamps:
+            known = f'one of {", ".join(stamps)}' if 'stamps' in state else 'empty for one camera'
+            raise ConfigError(
+                f'Expected the parameter camera to be {known}, but got {self.camera_name!r}.'
+            )
+        return stamps[self.camera_name]
 
     def _said(self, vocabulary: Vocabulary) -> int | None:
         """Return when these words were last published."""
