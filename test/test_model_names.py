@@ -55,6 +55,8 @@ def clip(name: str, tag: str | None = None, path: str | None = None) -> TowerRef
         ('ViT-B/16/openai', None, clip('ViT-B-16', 'openai')),
         ('ViT-B-16@/a b/clip.bin', None, clip('ViT-B-16', path='/a b/clip.bin')),
         ('ViT-L/14@~/ViT-L-14.pt', None, clip('ViT-L-14', path='~/ViT-L-14.pt')),
+        ('ViT-L/14@336px/openai', None, clip('ViT-L-14-336', 'openai')),
+        ('ViT-L/14@336px@b.pt', None, clip('ViT-L-14-336', path='b.pt')),
         ('A@b@c+d.pt', None, clip('A', path='b@c+d.pt')),
         ('everyday-s+A@b', EVERYDAY, clip('A', path='b')),
         ('x/a+b.safetensors+A@c.pt', Path('x/a+b.safetensors'), clip('A', path='c.pt')),
@@ -103,6 +105,13 @@ def test_name_of_no_form_is_refused_with_all_forms_in_one_line(text: str) -> Non
         ('runs/voc.SAFETENSORS', 'Endings are in small letters: .safetensors.'),
         ('voc.PTH', 'Endings are in small letters: .pth.'),
         ('runs/voc.ckpt', 'CLIP weights in a .ckpt file are used as NAME@FILE.'),
+        ('ViT-B-16/', 'Add a tag, such as ViT-B-16/openai.'),
+        ('ViT-B-16@', 'Add a tag, such as ViT-B-16/openai.'),
+        ('ViT-L/14@336px', 'Add a tag, such as ViT-L-14-336/openai.'),
+        (
+            'open_clip:ViT-B-16/openai',
+            'That is the form of a tower: leave out open_clip:, and write @ for /file:.',
+        ),
         ('pytorch_model.bin', 'CLIP weights in a .bin file are used as NAME@FILE.'),
     ],
 )

@@ -43,7 +43,7 @@ _OPENAI_MARKS = ('input_resolution', 'context_length', 'vocab_size')
 _NO_PARAMETERS = (*_OPENAI_MARKS, 'attn_mask')
 _ALIKE, _SHOWN = 5, 8
 """First letters of a name that others are to share, and how many of them are told."""
-_UNREADABLE = (
+UNREADABLE = (
     RuntimeError,
     OSError,
     EOFError,
@@ -174,10 +174,10 @@ def read_clip_file(path: Path) -> tuple[dict[str, Tensor], bool]:
         raise TowerError(f'Expected a file with CLIP weights, but there is none at {path}.')
     try:
         loaded, is_jit = _read_any(path)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise TowerError(
             f'Cannot read CLIP weights from {path}: it is cut off or of another kind '
-            f'({_first_line(error)}).'
+            f'({first_line(error)}).'
         ) from error
     tensors = _openai_layout(loaded)
     if 'token_embedding.weight' not in tensors and 'visual.conv1.weight' not in tensors:
@@ -249,10 +249,12 @@ def _openai_layout(loaded: object) -> dict[str, Tensor]:
     return tensors
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Return what an error of a library says, short enough for one line."""
-    if isinstance(error, pickle.UnpicklingError):
+    if isinstance(error, pickle.UnpicklingError | KeyError):
         return 'not a file of tensors alone'  # torch's own text advises to load it unsafely
+    if isinstance(error, EOFError):
+        return 'it ends too early'
     lines = str(error).strip().splitlines() or ['no reason given']
     return f'{type(error).__name__}: {lines[0][:160]}'
 
@@ -315,5 +317,5 @@ def _tagged_file(reference: TowerReference) -> Path:
     try:
         return Path(open_clip.download_pretrained(tag_config))
     except (OSError, RuntimeError, ValueError) as error:
-        reason = f'cannot be downloaded ({_first_line(error)})'
+        reason = f'cannot be downloaded ({first_line(error)})'
         raise MissingWeightsError(reference, tag_config, reason) from error

@@ -60,6 +60,8 @@ _OTHER_SUFFIXES = ('.ckpt', '.bin')
 """Of files that are no trained model of ours, but may hold weights of CLIP."""
 _NAME = r'[^/@+:~.\s][^/@+:]*(?:/\d+)?'
 """A model of open_clip, also as OpenAI writes it: ViT-B/16."""
+_LARGER = ('ViT-L/14@336px', 'ViT-L-14-336')
+"""The one name with an ``@`` in OpenAI's spelling, and open_clip's."""
 _WITH_FILE = re.compile(rf'(?:(?P<checkpoint>.+?)\+)?(?P<name>{_NAME})@(?P<file>.+)')
 _WITH_TAG = re.compile(rf'(?P<name>{_NAME})/(?P<tag>[\w-]+)')
 
@@ -124,7 +126,7 @@ def parse_model(text: str) -> ModelName:
         TowerReference(kind='open_clip', name='ViT-B-16', tag='openai', path=None)
 
     """
-    name = text.strip()
+    name = text.strip().replace(*_LARGER)
     trained = _trained_file(name)
     with_file = _WITH_FILE.fullmatch(name)
     if with_file is not None:
@@ -173,9 +175,12 @@ def _hint(name: str) -> str:
     """Return what to write in place of a name that was nearly right, as a further sentence."""
     from zegclip_core.clip_catalog import tags_of
 
-    tags = tags_of(clip_model_name(name))
+    known = clip_model_name(name.rstrip('/@').replace(*_LARGER))
+    tags = tags_of(known)
     if tags:
-        return f' Add a tag, such as {clip_model_name(name)}/{tags[0]}.'
+        return f' Add a tag, such as {known}/{tags[0]}.'
+    if name.startswith('open_clip:'):
+        return ' That is the form of a tower: leave out open_clip:, and write @ for /file:.'
     suffix = Path(name).suffix
     if suffix.lower() in SUFFIXES and suffix not in SUFFIXES:
         return f' Endings are in small letters: {suffix.lower()}.'

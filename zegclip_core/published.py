@@ -21,14 +21,13 @@ Reference: https://github.com/ZiqinZhou66/ZegCLIP (MIT), commit 9ba4bb5.
 
 from collections.abc import Mapping
 from pathlib import Path
-import pickle
 import re
 from typing import Any
-import zipfile
 
 import torch
 from torch import Tensor
 from zegclip_core.checkpoint import Checkpoint, ModelSettings
+from zegclip_core.clip_weights import first_line, UNREADABLE
 from zegclip_core.errors import CheckpointError, TowerError
 from zegclip_core.model import ZegCLIPConfig
 from zegclip_core.towers import CLIP_HEAD_WIDTH, vision_config
@@ -45,7 +44,6 @@ _IGNORED = (
 """Parameters that never act."""
 _UNUSED_LAST = r'(linear1|linear2|norm2|norm3|multihead_attn\.(v|proj))\.'
 """Parameters of the last decoder layer that never act: only its attention logits are used."""
-_UNREADABLE = (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError)
 
 
 def read_published_file(path: str | Path) -> dict[str, Tensor]:
@@ -59,10 +57,10 @@ def read_published_file(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f'Expected a checkpoint, but there is no file at {path}.')
     try:
         loaded = torch.load(path, map_location='cpu', weights_only=True)
-    except (*_UNREADABLE, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().partition('\n')[0][:200]
+    except UNREADABLE as error:
         raise CheckpointError(
-            f'Cannot read the checkpoint {path} (is it cut off, or of another kind?): {reason}'
+            f'Cannot read the checkpoint {path}: it is cut off or of another kind '
+            f'({first_line(error)}).'
         ) from error
     state = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else {}
     tensors = {
