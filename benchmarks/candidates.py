@@ -27,18 +27,17 @@ import statistics
 import sys
 import time
 
-from benchmarks.reports import table, write_docs
+from benchmarks.reports import report, table
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from skimage import data
 from tqdm import tqdm
 from zegclip_core.benchmarking.run import device_name
 from zegclip_core.data.catalog import load_spec
 from zegclip_core.drawing import BACKGROUND, draw_overlay
-from zegclip_core.errors import ZegCLIPError
 from zegclip_core.fast.engine import LeanEngine
+from zegclip_core.image_encodings import RgbImage
 from zegclip_core.lettering import write_text
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
@@ -53,8 +52,6 @@ SHOWN = (0, 128, 16)
 """Those of the picture."""
 PANEL, TITLE = 250, 34
 """Height of a photo, and of the line above [px]."""
-
-RgbImage = npt.NDArray[np.uint8]
 
 
 @dataclass
@@ -172,25 +169,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure; return 0 if it was finished.
+    """Measure; return the exit code.
 
     Args:
         arguments: Those of the command line; ``None`` takes those of the process.
     """
     options = build_parser().parse_args(arguments)
-    try:
+
+    def measured() -> str:
         segmenter = Segmenter.load(options.model, threshold=0.0, negatives=())
         cases = measure(segmenter, word_list(MANY), COUNTS, options.repeats)
-    except ZegCLIPError as error:
-        print(f'candidates: error: {error}', file=sys.stderr)
-        return 2
-    text = page_text(cases, device_name(segmenter.device))
-    print(text)
-    if options.picture:
-        Image.fromarray(picture(cases)).save(options.picture, quality=86)
-    if options.write_docs:
-        write_docs('candidates', text, PAGE)
-    return 0
+        if options.picture:
+            Image.fromarray(picture(cases)).save(options.picture, quality=86)
+        return page_text(cases, device_name(segmenter.device))
+
+    return report('candidates', measured, PAGE, write=options.write_docs)
 
 
 if __name__ == '__main__':

@@ -13,13 +13,16 @@
 # limitations under the License.
 """Tables of figures, and where they stand in the documentation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 import json
 import os
 from pathlib import Path
 import platform
+import sys
 from typing import Any
+
+from zegclip_core.errors import ZegCLIPError
 
 RELIABILITY_PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'reliability.md'
 
@@ -50,6 +53,29 @@ def write_docs(name: str, content: str, page: Path = RELIABILITY_PAGE) -> None:
         ValueError: If the page has no such part.
     """
     page.write_text(replace_between(page.read_text('utf-8'), name, content), encoding='utf-8')
+
+
+def report(name: str, measured: Callable[[], str], page: Path, *, write: bool) -> int:
+    """Print what a benchmark measures, and put it on its page if that is wanted.
+
+    Args:
+        name: Of the place on the page.
+        measured: Returns the text.
+        page: The page.
+        write: Whether the text is put there.
+
+    Returns:
+        Exit code: 2 for what the user has to mend.
+    """
+    try:
+        text = measured()
+    except ZegCLIPError as error:
+        print(f'{name}: error: {error}', file=sys.stderr)
+        return 2
+    print(text)
+    if write:
+        write_docs(name, text, page)
+    return 0
 
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401

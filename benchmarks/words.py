@@ -25,7 +25,7 @@ from datetime import date
 from pathlib import Path
 import sys
 
-from benchmarks.reports import table, write_docs
+from benchmarks.reports import report, table
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -33,7 +33,7 @@ from tqdm import tqdm
 from zegclip_core.data.catalog import open_dataset
 from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import split_indices
-from zegclip_core.errors import DataError, ModelError, ZegCLIPError
+from zegclip_core.errors import DataError, ModelError
 from zegclip_core.fast.plain import label_maps, PlainEngine
 from zegclip_core.metrics import ConfusionMatrix
 from zegclip_core.segmenter import Segmenter
@@ -197,24 +197,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure; return 0 if it was finished.
+    """Measure; return the exit code.
 
     Args:
         arguments: Those of the command line; ``None`` takes those of the process.
     """
     options = build_parser().parse_args(arguments)
-    try:
+
+    def measured() -> str:
         dataset = open_dataset(options.data, 'folder', options.split)
         indices = split_indices(len(dataset), options.hold_out, held_out=True)
         rows = measure(Segmenter.load(options.model, path='plain'), dataset, indices)
-    except ZegCLIPError as error:
-        print(f'words: error: {error}', file=sys.stderr)
-        return 2
-    text = page_text(rows, len(indices))
-    print(text)
-    if options.write_docs:
-        write_docs('words', text, PAGE)
-    return 0
+        return page_text(rows, len(indices))
+
+    return report('words', measured, PAGE, write=options.write_docs)
 
 
 if __name__ == '__main__':

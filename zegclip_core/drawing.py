@@ -21,12 +21,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import ConfigError, ImageError
+from zegclip_core.image_encodings import RgbImage
 from zegclip_core.lettering import shortened, text_width, write_text
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
 
-RgbImage = npt.NDArray[np.uint8]
-"""An RGB image, uint8 ``(H, W, 3)``, 0 to 255."""
 Place = Literal['auto', 'below', 'beside']
 
 BACKGROUND = (28, 28, 28)

@@ -18,11 +18,10 @@ import unicodedata
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+from zegclip_core.image_encodings import RgbImage
 
 Color = tuple[int, int, int]
-RgbImage = npt.NDArray[np.uint8]
 
 
 def text_width(text: str, height: int) -> int:

@@ -26,8 +26,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
+from zegclip_core.segmentation import UNLABELLED
 
-IGNORED = 255
+IGNORED = UNLABELLED
 """Label of a pixel whose class is not known or not among the classes."""
 UNSEEN = -1
 """Label of a pixel that is known to be of an unseen class, but not of which."""

@@ -26,11 +26,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 from zegclip_core.errors import ImageError
+from zegclip_core.image_encodings import RgbImage as RgbImage
 
 logger = logging.getLogger(__name__)
 
-RgbImage = npt.NDArray[np.uint8]
-"""An RGB image, uint8 ``(H, W, 3)``, 0 to 255."""
 Kind = Literal['picture', 'folder', 'video', 'camera']
 
 PICTURE_SUFFIXES = frozenset(
