@@ -19,6 +19,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from commands import Answer, answer_of
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,6 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from zegclip_core.cli import label_bag
-from zegclip_core.cli.main import main
 from zegclip_core.errors import ModelError
 from zegclip_core.segmentation import label_type, Segmentation, unlabelled_id
 from zegclip_core.vocabulary import Vocabulary
@@ -113,23 +113,8 @@ class Command:
             raise ModelError("Expected a known model, but got 'unheard-of'.")
         return self.segmenter
 
-    def __call__(self, *arguments: object) -> tuple[int, str, str]:
-        """Return exit code, stdout and stderr."""
-        try:
-            code = main(['label-bag', *(str(argument) for argument in arguments)])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        written = self._capsys.readouterr()
-        return code, written.out, written.err
-
-
-def refused(result: tuple[int, str, str]) -> str:
-    """Return the only line of a refusal."""
-    code, out, err = result
-    assert (code, out) == (2, '')
-    (line,) = err.splitlines()
-    assert line.startswith('zegclip: error: ')
-    return line
+    def __call__(self, *arguments: object) -> Answer:
+        return answer_of(self._capsys, 'label-bag', *arguments)
 
 
 def hashes(path: Path) -> dict[str, str]:

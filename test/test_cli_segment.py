@@ -14,11 +14,13 @@
 """``zegclip segment``: files that come out, exit codes and the one line after a mistake."""
 
 from collections.abc import Callable
+from functools import partial
 import json
 from pathlib import Path
 import subprocess
 import sys
 
+from commands import Answer, answer_of, refused
 import cv2
 import numpy as np
 from PIL import Image
@@ -26,12 +28,11 @@ import pytest
 import torch
 from zegclip_core import segmenter
 from zegclip_core.cli import _inputs
-from zegclip_core.cli.main import main
 from zegclip_core.errors import ModelError
 from zegclip_core.segmentation import Segmentation, UNLABELLED
 from zegclip_core.vocabulary import Vocabulary
 
-Run = Callable[..., tuple[int, str, str]]
+Run = Callable[..., Answer]
 
 
 class ColorSegmenter:
@@ -65,15 +66,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     monkeypatch.setattr(segmenter, 'Segmenter', ColorSegmenter)
     ColorSegmenter.loaded.clear()
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        written = capsys.readouterr()
-        return code, written.out, written.err
-
-    return call
+    return partial(answer_of, capsys)
 
 
 def half_red(path: Path, size: tuple[int, int] = (30, 40)) -> Path:
@@ -92,16 +85,6 @@ def write_video(path: Path, frames: int = 3, size: tuple[int, int] = (48, 64)) -
         writer.write(np.full((*size, 3), (0, 0, 255), dtype=np.uint8))
     writer.release()
     return path
-
-
-def refused(result: tuple[int, str, str]) -> str:
-    """Return the only line of a refusal."""
-    code, out, err = result
-    assert code == 2
-    assert out == ''
-    (line,) = err.splitlines()
-    assert line.startswith('zegclip: error: ')
-    return line
 
 
 def names(folder: Path) -> list[str]:

@@ -19,6 +19,7 @@ import shlex
 import subprocess
 import sys
 
+from commands import answer_of, refused
 import numpy as np
 from PIL import Image
 import pytest
@@ -188,14 +189,7 @@ def test_a_wrong_request_is_answered_by_one_line(
     expected: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    try:
-        code = main(['data', 'check', *options])
-    except SystemExit as leave:
-        code = leave.code
-    assert code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith('zegclip: error: ')
-    assert expected in line
+    assert expected in refused(answer_of(capsys, 'data', 'check', *options))
 
 
 def test_a_folder_without_parts_is_refused(plain: Path) -> None:

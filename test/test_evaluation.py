@@ -20,6 +20,7 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
+from commands import answer_of, refused
 import numpy as np
 from PIL import Image
 import pytest
@@ -329,13 +330,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_the_model_is_loaded(
     monkeypatch.chdir(tmp_path)
     # The model is missing, too, but that is not what the line says.
     arguments = ['evaluate', '--data', str(data), '--model', 'nowhere.safetensors', *options]
-    try:
-        code = main(arguments)
-    except SystemExit as leave:
-        code = leave.code
-    assert code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert expected in line
+    assert expected in refused(answer_of(capsys, *arguments))
 
 
 def test_a_file_that_cannot_be_finished_leaves_nothing(

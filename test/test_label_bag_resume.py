@@ -19,7 +19,8 @@ import signal
 import subprocess
 import sys
 
-from bag_helpers import camera_bag, ColorSegmenter, Command, content, hashes, names, refused
+from bag_helpers import camera_bag, ColorSegmenter, Command, content, hashes, names
+from commands import refused
 import pytest
 from zegclip_core.bags.store import LabelStore
 from zegclip_core.bags.writing import BagWriter

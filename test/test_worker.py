@@ -13,7 +13,8 @@
 # limitations under the License.
 """The worker: the newest item, tasks between items, pauses, faults and the end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 import threading
 
 import pytest
@@ -31,7 +32,11 @@ class Dead(BaseException):
 class Job:
     """Records what the worker asks of it; can be held up."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        process: Callable[['Job', int], int | None] | None = None,
+        merge: Callable[[int, int], int] = lambda waiting, new: new,
+    ) -> None:
         self.going = threading.Event()
         self.going.set()
         self.began = threading.Semaphore(0)
@@ -39,7 +44,8 @@ class Job:
         self.items: list[int] = []
         self.errors: list[BaseException] = []
         self.died = threading.Event()
-        self.worker: Worker[int] = Worker('tested', self.process, self.errors.append, self.dead)
+        work = self.process if process is None else partial(process, self)
+        self.worker = Worker('tested', work, self.errors.append, self.dead, merge)
 
     def process(self, item: int) -> None:
         self.began.release()
@@ -55,6 +61,23 @@ class Job:
         self.errors.append(error)
         self.died.set()
 
+    def hold_up(self, item: int) -> None:
+        """Have the worker begin with an item, and not end."""
+        self.worker.resume()
+        self.going.clear()
+        self.worker.submit(item)
+        assert self.began.acquire(timeout=DEADLINE)
+
+    def finish(self, count: int) -> None:
+        """Let the worker go on, and wait until it has ended so many items."""
+        self.going.set()
+        for _ in range(count):
+            assert self.done.acquire(timeout=DEADLINE)
+
+    def end(self) -> None:
+        self.going.set()
+        assert self.worker.stop(DEADLINE)
+
     def flush(self) -> None:
         """Wait until the worker has come to a task that is given now."""
         self.worker.run(lambda: None).result(DEADLINE)
@@ -64,8 +87,7 @@ class Job:
 def job() -> Iterator[Job]:
     made = Job()
     yield made
-    made.going.set()
-    assert made.worker.stop(DEADLINE)
+    made.end()
 
 
 def test_items_are_accepted_only_between_resume_and_pause(job: Job) -> None:
@@ -80,86 +102,48 @@ def test_items_are_accepted_only_between_resume_and_pause(job: Job) -> None:
 
 
 def test_items_that_come_meanwhile_are_dropped_but_for_the_newest(job: Job) -> None:
-    job.worker.resume()
-    job.going.clear()
-    job.worker.submit(1)
-    assert job.began.acquire(timeout=DEADLINE)
+    job.hold_up(1)
     assert [job.worker.submit(item) for item in (2, 3, 4)] == [None, 2, 3]
-    job.going.set()
-    for _ in range(2):
-        assert job.done.acquire(timeout=DEADLINE)
+    job.finish(2)
     assert job.items == [1, 4]
 
 
 def test_items_that_come_meanwhile_can_be_merged() -> None:
-    job = Job()
-    job.worker.stop(DEADLINE)
-    job.worker = Worker(
-        'merging',
-        job.process,
-        job.errors.append,
-        job.dead,
-        lambda waiting, new: waiting * 10 + new,
-    )
-    job.worker.resume()
-    job.going.clear()
-    job.worker.submit(1)
-    assert job.began.acquire(timeout=DEADLINE)
+    job = Job(merge=lambda waiting, new: waiting * 10 + new)
+    job.hold_up(1)
     assert [job.worker.submit(item) for item in (2, 3, 4)] == [None, 2, 23]
-    job.going.set()
-    for _ in range(2):
-        assert job.done.acquire(timeout=DEADLINE)
+    job.finish(2)
     assert job.items == [1, 234]
-    assert job.worker.stop(DEADLINE)
+    job.end()
 
 
 def test_what_is_left_of_an_item_waits_before_newer_ones() -> None:
-    job = Job()
-    job.worker.stop(DEADLINE)
-
-    def one_digit(item: int) -> int:
+    def one_digit(job: Job, item: int) -> int:
         job.process(item % 10)
         return item // 10
 
     # The last digit goes first, and what comes later goes to the front.
-    job.worker = Worker(
-        'dividing', one_digit, job.errors.append, job.dead, lambda old, new: new * 10 + old
-    )
-    job.worker.resume()
-    job.going.clear()
-    job.worker.submit(21)
-    assert job.began.acquire(timeout=DEADLINE)
+    job = Job(one_digit, lambda old, new: new * 10 + old)
+    job.hold_up(21)
     assert job.worker.submit(43) is None
-    job.going.set()
-    for _ in range(4):
-        assert job.done.acquire(timeout=DEADLINE)
+    job.finish(4)
     assert job.items == [1, 2, 3, 4]
-    assert job.worker.stop(DEADLINE)
+    job.end()
 
 
 def test_nothing_is_put_back_after_a_pause() -> None:
-    job = Job()
-    job.worker.stop(DEADLINE)
-    job.worker = Worker(
-        'paused', lambda item: job.process(item) or item, job.errors.append, job.dead
-    )
-    job.worker.resume()
-    job.going.clear()
-    job.worker.submit(7)
-    assert job.began.acquire(timeout=DEADLINE)
+    job = Job(lambda job, item: job.process(item) or item)
+    job.hold_up(7)
     job.worker.pause()
     job.going.set()
     for _ in range(2):
         job.flush()
     assert job.items == [7]
-    assert job.worker.stop(DEADLINE)
+    job.end()
 
 
 def test_a_pause_drops_the_item_that_waits(job: Job) -> None:
-    job.worker.resume()
-    job.going.clear()
-    job.worker.submit(1)
-    assert job.began.acquire(timeout=DEADLINE)
+    job.hold_up(1)
     job.worker.submit(2)
     assert job.worker.pause() == 2
     job.going.set()
@@ -177,10 +161,7 @@ def test_tasks_run_in_order_in_the_thread_also_while_it_is_paused(job: Job) -> N
 
 
 def test_tasks_come_before_the_item_that_waits(job: Job) -> None:
-    job.worker.resume()
-    job.going.clear()
-    job.worker.submit(1)
-    assert job.began.acquire(timeout=DEADLINE)
+    job.hold_up(1)
     job.worker.submit(2)
     seen = job.worker.run(lambda: list(job.items))
     job.going.set()
@@ -198,10 +179,7 @@ def test_a_fault_is_told_and_the_next_item_processed(job: Job) -> None:
 
 
 def test_a_death_is_told_and_nobody_waits_for_ever(job: Job) -> None:
-    job.worker.resume()
-    job.going.clear()
-    job.worker.submit(-2)
-    assert job.began.acquire(timeout=DEADLINE)
+    job.hold_up(-2)
     waiting = job.worker.run(lambda: None)
     job.going.set()
     assert job.died.wait(DEADLINE)
@@ -215,10 +193,7 @@ def test_a_death_is_told_and_nobody_waits_for_ever(job: Job) -> None:
 
 
 def test_stopping_tells_when_the_thread_cannot_be_stopped(job: Job) -> None:
-    job.worker.resume()
-    job.going.clear()
-    job.worker.submit(1)
-    assert job.began.acquire(timeout=DEADLINE)
+    job.hold_up(1)
     assert not job.worker.stop(0.05)
     job.going.set()
     assert job.worker.stop(DEADLINE)
