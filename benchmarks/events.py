@@ -16,7 +16,6 @@
 from collections.abc import Iterator
 import json
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -40,12 +39,7 @@ class EventLog:
     def __enter__(self) -> 'EventLog':
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     def add(self, kind: str, **values: object) -> None:
@@ -71,6 +65,20 @@ def _events(path: Path) -> Iterator[Event]:
 def nanoseconds(stamp: Any) -> int:  # noqa: ANN401 - builtin_interfaces/Time has no annotations
     """Return the stamp of a header as one number."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def moments(message: Any, info: Any) -> dict[str, int]:  # noqa: ANN401 - as above
+    """Return when a message with a header was stamped, written and received.
+
+    Args:
+        message: The message.
+        info: What rclpy tells of it: ``rclpy.subscription.MessageInfo``.
+    """
+    return {
+        'stamp': nanoseconds(message.header.stamp),
+        'written': info['source_timestamp'],
+        'received': info['received_timestamp'],
+    }
 
 
 def picture(width: int, height: int) -> npt.NDArray[np.uint8]:

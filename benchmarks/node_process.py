@@ -21,7 +21,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import TracebackType
 
 from zegclip_ros.large_data import LARGE_DATA as _LARGE_DATA
 
@@ -102,12 +101,7 @@ class NodeProcess:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     @property

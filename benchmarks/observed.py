@@ -24,7 +24,7 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.events import EventLog, nanoseconds, read_number
+from benchmarks.events import EventLog, moments, nanoseconds, read_number
 from benchmarks.stand_in import StandInSegmenter
 import numpy as np
 import numpy.typing as npt
@@ -92,9 +92,7 @@ class ObservedNode(SegmentationNode):
             callback(message)
             self._event_log.add(
                 'arrived',
-                stamp=nanoseconds(message.header.stamp),
-                written=info['source_timestamp'],
-                received=info['received_timestamp'],
+                **moments(message, info),
                 time=came,
                 handed=time.time_ns(),
             )

@@ -20,7 +20,7 @@ from pathlib import Path
 import sys
 import time
 
-from benchmarks.events import EventLog, nanoseconds
+from benchmarks.events import EventLog, moments
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import MessageInfo
@@ -70,9 +70,7 @@ class Receiver(RunnableNode):
         labels = image_to_labels(message)
         self._log.add(
             'label',
-            stamp=nanoseconds(message.header.stamp),
-            written=info['source_timestamp'],
-            received=info['received_timestamp'],
+            **moments(message, info),
             time=now,
             label=int(labels[0, 0]),
             size=[labels.shape[1], labels.shape[0]],
