@@ -11,13 +11,14 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Launch a camera that plays pictures, the segmentation node and rviz.
+"""Launch a camera that plays pictures, or several, the segmentation node and rviz.
 
 For example ``ros2 launch zegclip_ros demo.launch.py source:=walk.mp4``. All arguments of
 ``zegclip.launch.py`` can be given as well.
 """
 
 from pathlib import Path
+import runpy
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
@@ -25,8 +26,10 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from zegclip_ros.large_data import LARGE_DATA
+from zegclip_ros.launch_arguments import warn_of_misspelled
 
 NODE = Path(__file__).resolve().with_name('zegclip.launch.py')
+FILE = runpy.run_path(str(NODE))
 
 # Those of the same name in zegclip.launch.py come after these and keep their values.
 ARGUMENTS = [
@@ -38,8 +41,9 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument(
         'image_topic',
-        default_value='camera/image',
-        description='Topic of the camera; a relative name is in the namespace.',
+        default_value='{camera}/image',
+        description='Topic of the camera. {camera} stands for the name of each of several; the '
+        'only one is called camera. A relative name is in the namespace.',
     ),
     DeclareLaunchArgument(
         'rviz',
@@ -50,28 +54,33 @@ ARGUMENTS = [
 ]
 
 
-def start_camera(context: LaunchContext) -> list[Node]:
-    """Return the camera, once the values of all arguments are known."""
+def start_cameras(context: LaunchContext) -> list[Node]:
+    """Return the cameras, once the values of all arguments are known."""
+    names = {one.name for one in [*ARGUMENTS, *FILE['ARGUMENTS']]}
+    given = {name: LaunchConfiguration(name).perform(context) for name in names}
+    warn_of_misspelled(context.argv, names)
+    cameras = FILE['cameras_of'](given['cameras']) or [FILE['ONLY_CAMERA']]
+    topics = FILE['image_topics'](given).values()
+    return [camera(name, topic, given) for name, topic in zip(cameras, topics, strict=True)]
 
-    def given(name: str) -> str:
-        return LaunchConfiguration(name).perform(context)
 
-    camera = Node(
+def camera(name: str, topic: str, given: dict[str, str]) -> Node:
+    """Return a camera that publishes on a topic."""
+    return Node(
         package='zegclip_ros',
         executable='camera_node',
-        name='camera',
-        namespace=given('namespace'),
-        parameters=[{'source': given('source')}],
-        remappings=[('~/image', given('image_topic'))],
-        additional_env=dict(LARGE_DATA) if given('large_data').lower() == 'true' else {},
+        name=name,
+        namespace=given['namespace'],
+        parameters=[{'source': given['source']}],
+        remappings=[('~/image', topic)],
+        additional_env=dict(LARGE_DATA) if FILE['is_true'](given['large_data']) else {},
         output='both',
         emulate_tty=True,
     )
-    return [camera]
 
 
 def generate_launch_description() -> LaunchDescription:
     """Return what ``ros2 launch`` runs."""
     node = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(NODE)))
-    # The camera comes last, as the included file gives its arguments their default values.
-    return LaunchDescription([*ARGUMENTS, node, OpaqueFunction(function=start_camera)])
+    # The cameras come last, as the included file gives its arguments their default values.
+    return LaunchDescription([*ARGUMENTS, node, OpaqueFunction(function=start_cameras)])

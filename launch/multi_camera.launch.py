@@ -18,6 +18,7 @@ arguments of ``zegclip.launch.py`` can be given as well and go to every node.
 """
 
 from pathlib import Path
+import runpy
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
@@ -28,9 +29,11 @@ from launch.actions import (
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-from zegclip_ros.camera_names import check_cameras, topic_of
+from launch_ros.actions import Node
+from zegclip_ros.camera_names import check_cameras, image_topic, topic_of
 
 NODE = Path(__file__).resolve().with_name('zegclip.launch.py')
+FILE = runpy.run_path(str(NODE))
 
 ARGUMENTS = [
     DeclareLaunchArgument(
@@ -52,8 +55,8 @@ ARGUMENTS = [
     ),
 ]
 
-# Several windows would show the same topics.
-WITHHELD = {'rviz'}
+# Those of zegclip.launch.py that go to every node as they are.
+SHARED = [one for one in FILE['ARGUMENTS'] if one.name not in {own.name for own in ARGUMENTS}]
 
 
 def camera_names(text: str) -> list[str]:
@@ -67,35 +70,44 @@ def camera_names(text: str) -> list[str]:
     return names
 
 
-def shared_arguments() -> list[DeclareLaunchArgument]:
-    """Return the arguments of ``zegclip.launch.py`` that go to every node as they are."""
+def node(camera: str, given: dict[str, str]) -> GroupAction:
+    """Return the node of a camera."""
+    settings = {
+        'namespace': f'{given["namespace"]}/{camera}'.lstrip('/'),
+        'image_topic': topic_of(camera, given['image_topic']),
+        'vocabulary_topic': given['vocabulary_topic'],
+        # One window shows all of them.
+        'rviz': 'false',
+        # The argument of this name is for all nodes; each has one camera, whatever the
+        # params_file says.
+        'cameras': 'none',
+    }
     source = PythonLaunchDescriptionSource(str(NODE))
-    declared = source.get_launch_description(LaunchContext()).get_launch_arguments()
-    own = {one.name for one in ARGUMENTS} | WITHHELD
-    return [one for one in declared if one.name not in own]
+    # In a group, so that one camera's settings do not stay for the next one.
+    return GroupAction([IncludeLaunchDescription(source, launch_arguments=settings.items())])
 
 
-def start(context: LaunchContext) -> list[GroupAction]:
+def rviz(cameras: list[str], given: dict[str, str]) -> Node:
+    """Return rviz with all cameras."""
+    topics = {camera: topic_of(camera, given['image_topic']) for camera in cameras}
+    images = {
+        # A relative topic is in the namespace of the camera, which rviz is not in.
+        image_topic(camera): topic if topic.startswith('/') else f'{camera}/{topic}'
+        for camera, topic in topics.items()
+    }
+    outputs = {camera: f'{camera}/zegclip' for camera in cameras}
+    return FILE['rviz'](given, images, outputs)
+
+
+def start(context: LaunchContext) -> list[GroupAction | Node]:
     """Return a node for each camera, once the values of all arguments are known."""
-    given = {one.name: LaunchConfiguration(one.name).perform(context) for one in ARGUMENTS}
-    groups = []
-    for camera in camera_names(given['cameras']):
-        settings = {
-            'namespace': f'{given["namespace"]}/{camera}'.lstrip('/'),
-            'image_topic': topic_of(camera, given['image_topic']),
-            'vocabulary_topic': given['vocabulary_topic'],
-            'rviz': 'false',
-            # The argument above of this name is for all nodes; each has one camera, whatever the
-            # params_file says.
-            'cameras': 'none',
-        }
-        source = PythonLaunchDescriptionSource(str(NODE))
-        include = IncludeLaunchDescription(source, launch_arguments=settings.items())
-        # In a group, so that one camera's settings do not stay for the next one.
-        groups.append(GroupAction([include]))
-    return groups
+    declared = [*ARGUMENTS, *SHARED]
+    given = {one.name: LaunchConfiguration(one.name).perform(context) for one in declared}
+    cameras = camera_names(given['cameras'])
+    nodes = [node(camera, given) for camera in cameras]
+    return [*nodes, rviz(cameras, given)] if FILE['is_true'](given['rviz']) else nodes
 
 
 def generate_launch_description() -> LaunchDescription:
     """Return what ``ros2 launch`` runs."""
-    return LaunchDescription([*ARGUMENTS, *shared_arguments(), OpaqueFunction(function=start)])
+    return LaunchDescription([*ARGUMENTS, *SHARED, OpaqueFunction(function=start)])

@@ -20,12 +20,14 @@ from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.conditions import IfCondition
+from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from zegclip_core.errors import ConfigError
-from zegclip_ros.camera_names import check_cameras, topic_of
+from zegclip_ros.camera_names import check_cameras, image_topic, topic_of
 from zegclip_ros.large_data import LARGE_DATA
+from zegclip_ros.launch_arguments import warn_of_misspelled
+from zegclip_ros.rviz_layout import LAYOUT_IMAGE, write_layout
 
 # The source tree and share/zegclip_ros hold config and rviz in the same places.
 SHARE = Path(__file__).resolve().parent.parent
@@ -35,6 +37,8 @@ RESPAWN_DELAY = 2.0  # Seconds, in which a device that has failed can recover.
 SWITCH = ['true', 'false', 'True', 'False']
 KEPT = "Empty: the params_file's."
 NO_CAMERAS = 'none'
+ONLY_CAMERA = 'camera'
+LAYOUT = SHARE / 'rviz' / 'zegclip.rviz'
 
 # Arguments that are parameters of the node as well; those that are empty are not passed on.
 PARAMETERS = (
@@ -51,9 +55,9 @@ PARAMETERS = (
 ARGUMENTS = [
     DeclareLaunchArgument(
         'image_topic',
-        default_value='/camera/image',
-        description='Topic of the camera; {camera} stands for the name of each that the argument '
-        'cameras gives.',
+        default_value='/{camera}/image',
+        description='Topic of the camera. {camera} stands for the name of each of several; the '
+        f'only one is called {ONLY_CAMERA}.',
     ),
     DeclareLaunchArgument(
         'cameras',
@@ -177,23 +181,17 @@ def parameter_file(text: str) -> str:
     return str(path)
 
 
-def image_topics(given: dict[str, str]) -> list[tuple[str, str]]:
-    """Return where the node's images come from, as remappings.
+def image_topics(given: dict[str, str]) -> dict[str, str]:
+    """Return where the node's images come from, by what their topics are called in the node.
 
     Raises:
-        ConfigError: If cameras cannot have these names, all would have one topic, or a topic is
-            for cameras that are not given.
+        ConfigError: If cameras cannot have these names, or all would have one topic.
     """
     cameras, topic = cameras_of(given['cameras']), given['image_topic']
-    if cameras:
-        check_cameras(cameras, 'the argument cameras')
-        return [(f'{name}/image', topic_of(name, topic)) for name in cameras]
-    if '{camera}' in topic:
-        raise ConfigError(
-            'Expected the argument cameras to name those of the argument image_topic, '
-            f'but got none with {topic!r}.'
-        )
-    return [('image', topic)]
+    if not cameras:
+        return {image_topic(''): topic.replace('{camera}', ONLY_CAMERA)}
+    check_cameras(cameras, 'the argument cameras')
+    return {image_topic(name): topic_of(name, topic) for name in cameras}
 
 
 def segmentation_node(given: dict[str, str]) -> LifecycleNode:
@@ -205,7 +203,7 @@ def segmentation_node(given: dict[str, str]) -> LifecycleNode:
         name='zegclip',
         namespace=given['namespace'],
         parameters=[parameter_file(given['params_file']), overrides],
-        remappings=[*image_topics(given), ('vocabulary', given['vocabulary_topic'])],
+        remappings=[*image_topics(given).items(), ('vocabulary', given['vocabulary_topic'])],
         ros_arguments=['--log-level', given['log_level']],
         additional_env=dict(LARGE_DATA) if is_true(given['large_data']) else {},
         respawn=is_true(given['respawn']),
@@ -215,25 +213,41 @@ def segmentation_node(given: dict[str, str]) -> LifecycleNode:
     )
 
 
-def rviz(given: dict[str, str]) -> Node:
-    """Return rviz in the node's namespace, which its layout leaves open."""
+def rviz(given: dict[str, str], images: dict[str, str], outputs: dict[str, str]) -> Node:
+    """Return rviz in the namespace that its layout leaves open.
+
+    Args:
+        given: The values of all arguments.
+        images: Where images come from, by what the layout calls their topics.
+        outputs: By the name of each of several cameras, what its outputs' topics begin with.
+    """
+    layout = LAYOUT
+    if outputs:
+        name = f'{given["namespace"]}_zegclip.rviz'.replace('/', '_').lstrip('_')
+        layout = Path(launch_config.get_log_file_path(name))
+        write_layout(LAYOUT, layout, outputs)
     return Node(
         package='rviz2',
         executable='rviz2',
         namespace=given['namespace'],
-        arguments=['-d', str(SHARE / 'rviz' / 'zegclip.rviz')],
+        arguments=['-d', str(layout)],
         parameters=[{'use_sim_time': is_true(given['use_sim_time'])}],
-        remappings=[('camera/image', image_topics(given)[0][1])],
+        remappings=list(images.items()),
         additional_env=dict(LARGE_DATA) if is_true(given['large_data']) else {},
         output='both',
-        condition=IfCondition(given['rviz']),
     )
 
 
 def start(context: LaunchContext) -> list[Node]:
     """Return what to start, once the values of all arguments are known."""
     given = {one.name: LaunchConfiguration(one.name).perform(context) for one in ARGUMENTS}
-    return [segmentation_node(given), rviz(given)]
+    warn_of_misspelled(context.argv, given)
+    started = [segmentation_node(given)]
+    if is_true(given['rviz']):
+        cameras, images = cameras_of(given['cameras']), image_topics(given)
+        shown = images if cameras else {LAYOUT_IMAGE: images[image_topic('')]}
+        started.append(rviz(given, shown, {name: f'zegclip/{name}' for name in cameras}))
+    return started
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -15,117 +15,45 @@
 
 from pathlib import Path
 import re
-import runpy
-import sys
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from launch_stand_ins import (
+    Argument,
+    arguments,
+    context,
+    defaults,
+    install,
+    load,
+    ROOT,
+)
 import pytest
-import yaml
 from zegclip_core.errors import ConfigError
 from zegclip_ros import camera_node, parameters
 from zegclip_ros.large_data import LARGE_DATA
 
 pytestmark = pytest.mark.ros
 
-ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / 'config' / 'zegclip.yaml'
 PAGE = (ROOT / 'docs' / 'launch.md').read_text(encoding='utf-8')
 FILES = ('zegclip', 'demo', 'multi_camera')
 
 
-class _Recorded(SimpleNamespace):
-    """Stands in for a class of ``launch``: keeps what it was made with."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__init__(args=args, **kwargs)
-
-
-class _Argument(_Recorded):
-    """An argument, by its name."""
-
-    @property
-    def name(self) -> str:
-        return self.args[0]
-
-
-class _Configuration(_Recorded):
-    """A value, which the context holds."""
-
-    def perform(self, context: dict[str, str]) -> str:
-        return context[self.args[0]]
-
-
-class _Description(_Recorded):
-    """What a launch file returns."""
-
-    def get_launch_arguments(self) -> list[_Argument]:
-        return [one for one in self.args[0] if isinstance(one, _Argument)]
-
-
-class _Source(_Recorded):
-    """A launch file, by its path."""
-
-    def get_launch_description(self, context: object) -> _Description:
-        return runpy.run_path(self.args[0])['generate_launch_description']()
-
-
-STAND_INS = {
-    'launch': {'LaunchContext': _Recorded, 'LaunchDescription': _Description},
-    'launch.actions': {
-        'DeclareLaunchArgument': _Argument,
-        'GroupAction': _Recorded,
-        'IncludeLaunchDescription': _Recorded,
-        'OpaqueFunction': _Recorded,
-    },
-    'launch.conditions': {'IfCondition': _Recorded},
-    'launch.launch_description_sources': {'PythonLaunchDescriptionSource': _Source},
-    'launch.substitutions': {'LaunchConfiguration': _Configuration},
-    'launch_ros': {},
-    'launch_ros.actions': {
-        'LifecycleNode': type('LifecycleNode', (_Recorded,), {}),
-        'Node': type('Node', (_Recorded,), {}),
-    },
-}
-
-
 @pytest.fixture(autouse=True)
-def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, classes in STAND_INS.items():
-        module = ModuleType(name)
-        vars(module).update(classes)
-        monkeypatch.setitem(sys.modules, name, module)
-
-
-def load(name: str) -> dict[str, Any]:
-    return runpy.run_path(str(ROOT / 'launch' / f'{name}.launch.py'))
-
-
-def arguments(name: str) -> dict[str, _Argument]:
-    """Return the arguments that a launch file declares by itself."""
-    declared = load(name)['generate_launch_description']().get_launch_arguments()
-    return {one.name: one for one in declared}
-
-
-def defaults(name: str) -> dict[str, str]:
-    return {
-        key: one.default_value
-        for key, one in arguments(name).items()
-        if hasattr(one, 'default_value')
-    }
+def stand_ins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, tmp_path)
 
 
 def segmentation(**given: str) -> Any:  # noqa: ANN401
-    return load('zegclip')['start'](defaults('zegclip') | given)[0]
+    return load('zegclip')['start'](context('zegclip', **given))[0]
 
 
-def camera(**given: str) -> Any:  # noqa: ANN401
-    return load('demo')['start_camera'](defaults('zegclip') | defaults('demo') | given)[0]
+def cameras(**given: str) -> list[Any]:
+    return load('demo')['start_cameras'](context('zegclip', 'demo', **given))
 
 
 def settings(**given: str) -> list[dict[str, str]]:
     """Return what each camera's node is started with."""
-    groups = load('multi_camera')['start'](defaults('multi_camera') | given)
+    groups = load('multi_camera')['start'](context('multi_camera', **given))
     includes = [group.args[0][0] for group in groups]
     files = {Path(include.args[0].args[0]).name for include in includes}
     assert files == {'zegclip.launch.py'}
@@ -178,27 +106,38 @@ def test_one_node_can_have_several_cameras() -> None:
     node = segmentation(cameras='front, rear', image_topic='/{camera}/raw')
     assert node.parameters[1] == {'cameras': ['front', 'rear']}
     assert node.remappings[:2] == [('front/image', '/front/raw'), ('rear/image', '/rear/raw')]
-    rviz = load('zegclip')['start'](
-        defaults('zegclip') | {'cameras': 'front,rear', 'image_topic': '/{camera}/raw'}
-    )[1]
-    assert rviz.remappings == [('camera/image', '/front/raw')]
-    for given in ({'image_topic': '/raw'}, {'image_topic': '/{camera}', 'cameras': '3d,a'}):
+    node = segmentation(cameras='front,rear')
+    assert node.remappings[:2] == [('front/image', '/front/image'), ('rear/image', '/rear/image')]
+    for given in ({'image_topic': '/raw'}, {'cameras': '3d,a'}):
         with pytest.raises(ConfigError, match=r'^Expected the argument .* but got .*\.$'):
             segmentation(**{'cameras': 'front,rear', **given})
 
 
-def test_one_camera_can_be_asked_for_whatever_the_parameter_file_says() -> None:
-    node = segmentation(cameras='none', image_topic='/raw')
+@pytest.mark.parametrize(
+    ('given', 'topic'),
+    [
+        ({}, '/camera/image'),
+        ({'image_topic': '/raw'}, '/raw'),
+        ({'image_topic': '{camera}/raw'}, 'camera/raw'),
+    ],
+)
+def test_one_camera_is_called_camera(given: dict[str, str], topic: str) -> None:
+    assert segmentation(**given).remappings[0] == ('image', topic)
+    node = segmentation(**given, cameras='none')
     assert node.parameters[1] == {'cameras': ['']}
-    assert node.remappings[0] == ('image', '/raw')
+    assert node.remappings[0] == ('image', topic)
 
 
-@pytest.mark.parametrize('cameras', ['', 'none'])
-def test_a_topic_for_cameras_that_are_not_given_is_refused_in_one_line(cameras: str) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^Expected .* cameras .* but got .*'/\{camera\}/raw'\.$"
-    ):
-        segmentation(cameras=cameras, image_topic='/{camera}/raw')
+def test_a_misspelled_argument_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    files = {'zegclip': 'start', 'demo': 'start_cameras', 'multi_camera': 'start'}
+    for argument, told in (('image_topc', 'image_topic'), ('soruce', None), ('lidar', None)):
+        caplog.clear()
+        for name in ('zegclip', 'zegclip'):
+            load(name)[files[name]](context(name, argv=(f'{argument}:=x',)))
+        wanted = f'Expected the argument {told}, but got {argument}, which has no effect.'
+        assert [record.message for record in caplog.records] == ([wanted] if told else [])
+    load('demo')['start_cameras'](context('zegclip', 'demo', argv=('soruce:=x', 'source:=y')))
+    assert ['soruce' in record.message for record in caplog.records] == [True]
 
 
 def test_the_node_gets_its_name_topics_and_options() -> None:
@@ -215,47 +154,35 @@ def test_the_node_gets_its_name_topics_and_options() -> None:
 
 def test_large_data_is_off_unless_asked_for_and_then_on_both_sides() -> None:
     assert {'FASTDDS_BUILTIN_TRANSPORTS'} < set(LARGE_DATA)
-    for start in (segmentation, camera):
+    for start in (segmentation, lambda **given: cameras(**given)[0]):
         assert start().additional_env == {}
         assert start(large_data='true').additional_env == dict(LARGE_DATA)
 
 
 def test_what_is_started_is_installed() -> None:
     setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
-    for node in (segmentation(), camera()):
+    for node in (segmentation(), *cameras()):
         assert node.package == 'zegclip_ros'
         assert f"'{node.executable} = zegclip_ros.{node.executable}:main'" in setup
 
 
-def test_rviz_shows_the_topics_of_the_node_wherever_it_is() -> None:
-    rviz = load('zegclip')['start'](defaults('zegclip') | {'image_topic': '/front'})[1]
-    layout = yaml.safe_load(Path(rviz.arguments[1]).read_text(encoding='utf-8'))
-    shown = layout['Visualization Manager']['Displays']
-    topics = {one['Name']: one['Topic']['Value'] for one in shown}
-    # Relative, so that they follow the namespace in which rviz is started with the node.
-    assert topics == {
-        'Camera': 'camera/image',
-        'Overlay': 'zegclip/overlay',
-        'Label image': 'zegclip/label_image',
-        'Mask of a person': 'zegclip/masks/person',
-        'Confidence': 'zegclip/confidence',
-    }
-    assert rviz.remappings == [('camera/image', '/front')]
-    assert 'person' in parameters.BY_NAME['class_names'].default
-    wanted = {one['Name']: one['Topic']['Reliability Policy'] for one in shown}
-    assert wanted.pop('Camera') == 'Best Effort'
-    assert set(wanted.values()) == {'Reliable'}
-    assert [one['Name'] for one in shown if not one['Enabled']] == ['Confidence']
-
-
 def test_the_demo_plays_what_the_node_listens_to() -> None:
-    player = camera(source='walk.mp4', namespace='robot')
+    (player,) = cameras(source='walk.mp4', namespace='robot')
     assert player.parameters == [{'source': 'walk.mp4'}]
     assert set(player.parameters[0]) <= {one.name for one in camera_node.DECLARATIONS}
-    assert player.namespace == 'robot'
+    assert (player.name, player.namespace) == ('camera', 'robot')
     # The node has it from the same argument, which the demo declares first.
-    assert player.remappings == [('~/image', defaults('demo')['image_topic'])]
+    topic = segmentation(image_topic=defaults('demo')['image_topic']).remappings[0][1]
+    assert player.remappings == [('~/image', topic)]
     assert defaults('demo')['rviz'] == 'true'
+
+
+def test_the_demo_plays_for_several_cameras() -> None:
+    front, rear = cameras(cameras='front,rear')
+    assert (front.name, rear.name) == ('front', 'rear')
+    node = segmentation(cameras='front,rear', image_topic=defaults('demo')['image_topic'])
+    topics = [topic for _, topic in node.remappings[:2]]
+    assert [*front.remappings, *rear.remappings] == [('~/image', topic) for topic in topics]
 
 
 def test_each_camera_has_a_node_in_its_namespace() -> None:
@@ -270,7 +197,7 @@ def test_each_camera_has_a_node_in_its_namespace() -> None:
 def test_other_arguments_of_the_node_go_to_every_camera() -> None:
     own = {'cameras', 'image_topic', 'namespace', 'vocabulary_topic'}
     # They are declared outside, so that the included file finds their values.
-    assert set(arguments('multi_camera')) == own | set(arguments('zegclip')) - {'rviz'}
+    assert set(arguments('multi_camera')) == own | set(arguments('zegclip'))
     assert set(settings(cameras='front')[0]) == own | {'rviz'}
     assert settings(cameras='front')[0]['cameras'] == 'none'
 
@@ -291,7 +218,7 @@ def test_one_topic_for_all_cameras_is_refused_in_one_line() -> None:
         settings(cameras='front,rear', image_topic='/image')
 
 
-def row(one: _Argument) -> tuple[str, ...]:
+def row(one: Argument) -> tuple[str, ...]:
     """Return the line of an argument on the page."""
     default = getattr(one, 'default_value', None)
     if default is None:

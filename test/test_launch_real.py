@@ -49,6 +49,13 @@ sources = pytest.importorskip('launch.launch_description_sources')
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 60.0
 HELD = ExitStack()
+FILES = {
+    'zegclip': ('zegclip', 1),
+    'cameras': ('zegclip', 1),
+    'demo': ('demo', 2),
+    'multi_camera': ('multi_camera', 2),
+}
+"""The launch file of each case, and the number of processes that it starts."""
 
 STAND_INS = {
     'camera_node': 'from zegclip_ros.camera_node import main\nsys.exit(main())\n',
@@ -95,6 +102,7 @@ def given(case: str, files: dict[str, str]) -> dict[str, str]:
             'class_names': 'cat, 42, traffic light',
             'device': 'cpu',
         },
+        'cameras': {'cameras': 'front,on', 'image_topic': '/{camera}/raw'},
         'demo': {'rviz': 'false', 'namespace': 'robot', 'source': files['source']},
         'multi_camera': {
             'cameras': 'front,rear',
@@ -105,14 +113,14 @@ def given(case: str, files: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.launch_test
-@launch_testing.parametrize('case', ['zegclip', 'demo', 'multi_camera'])
+@launch_testing.parametrize('case', list(FILES))
 def generate_test_description(case: str) -> Any:  # noqa: ANN401
     """Return the launch file of a case, in a DDS domain of its own."""
     HELD.enter_context(own_domain())
     folder = Path(HELD.enter_context(tempfile.TemporaryDirectory()))
     os.environ['ROS_LOG_DIR'] = str(folder / 'log')
     provide_executables(folder / 'prefix')
-    path = ROOT / 'launch' / f'{case}.launch.py'
+    path = ROOT / 'launch' / f'{FILES[case][0]}.launch.py'
     include = actions.IncludeLaunchDescription(
         sources.PythonLaunchDescriptionSource(str(path)),
         launch_arguments=given(case, provide_files(folder)).items(),
@@ -201,6 +209,23 @@ class WhileItRuns(unittest.TestCase):
         around.say('/words', 'fire extinguisher', readers=1)
         around.until(lambda: any('fire ext' in one.data for one in announced), 'the new words')
 
+    def cameras(self, around: Surroundings) -> None:
+        """Look for labels of each camera of the one node."""
+        node = '/zegclip'
+        around.until(lambda: around.state(node) == 'active', 'the node starting itself')
+        # YAML takes the second name for a truth value.
+        assert around.parameters(node, 'cameras') == [['front', 'on']]
+        for name, red in (('front', 1), ('on', 2)):
+            labels = around.inbox(Image, f'{node}/{name}/label_image', qos())
+            camera = around.node.create_publisher(Image, f'/{name}/raw', qos())
+
+            def labelled(camera: Any = camera, red: int = red, got: Any = labels) -> bool:  # noqa: ANN401
+                camera.publish(solid(red=red))
+                return bool(got)
+
+            around.until(labelled, f'a label image of {name}')
+            assert set(labels[0].data) == {red}
+
     def demo(self, around: Surroundings) -> None:
         """Look for labels of the picture that the camera plays."""
         labels = around.inbox(Image, '/robot/zegclip/label_image', qos())
@@ -231,7 +256,7 @@ class AfterTheEnd(unittest.TestCase):
         HELD.close()
 
     def test_all_processes_end_well(self, proc_info: Any, case: str) -> None:  # noqa: ANN401
-        assert len(list(proc_info)) == {'zegclip': 1, 'demo': 2, 'multi_camera': 2}[case]
+        assert len(list(proc_info)) == FILES[case][1]
         launch_testing.asserts.assertExitCodes(proc_info, allowable_exit_codes=[0])
 
     def test_nothing_went_wrong(self, proc_output: Any) -> None:  # noqa: ANN401
