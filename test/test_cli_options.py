@@ -37,6 +37,43 @@ def test_an_option_is_never_taken_for_another_one(
     assert option in error
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ('segment a.png --clases cat --classes cat --out x', '--clases cat; is --classes meant?'),
+        ('segment a.png --clases cat --classes cat --out x', 'see zegclip segment --help'),
+        ('data check a --sheets b', 'is --sheet meant? (see zegclip data check --help)'),
+        ('evaluate --data a --short-side wide', 'a positive integer, but got wide'),
+        ('evaluate --data a --threshold low', 'a number in [0, 1], but got low'),
+        ('evaluate --data a --hold-out 0', 'a positive integer, but got 0'),
+        ('evaluate --data a --absent few', 'an integer of at least 0, but got few'),
+    ],
+)
+def test_a_mistake_is_named_with_the_commands_own_help(
+    arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match='2'):
+        main(arguments.split())
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1
+    assert words in error
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'name', 'values'),
+    [
+        ('train a=1 --config x --resume b=2', 'settings', ['a=1', 'b=2']),
+        ('reproduce row --data x a=1 --json y b=2', 'settings', ['a=1', 'b=2']),
+        ('segment a.png --classes cat b.png --out x', 'inputs', ['a.png', 'b.png']),
+        ('data check --dataset voc12 x --part val', 'part', ['val']),
+    ],
+)
+def test_options_may_stand_between_other_arguments(
+    arguments: str, name: str, values: list[str]
+) -> None:
+    assert getattr(build_parser().parse_args(arguments.split()), name) == values
+
+
 def test_one_name_with_a_comma_is_not_stored_as_two() -> None:
     args = build_parser().parse_args(['label-bag', 'a', 'b', '--classes', 'x', '--topic', '/t'])
     two, one = (

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import argparse
 
+from zegclip_core.cli._model import positive
+
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name a dataset and a part of it."""
@@ -31,5 +33,9 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         'made on the fly',
     )
     parser.add_argument(
-        '--hold-out', type=int, default=0, metavar='N', help='only every N-th picture'
+        '--hold-out',
+        type=positive,
+        default=0,
+        metavar='N',
+        help='only every N-th picture (default: all)',
     )

@@ -16,13 +16,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any, TYPE_CHECKING, TypeVar
 
 from zegclip_core.model_names import DEFAULT_MODEL, MODEL_HELP
 from zegclip_core.templates import template_names
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import Segmenter
+
+T = TypeVar('T', int, float)
 
 
 def add_model_options(
@@ -123,8 +126,8 @@ def load_segmenter(args: argparse.Namespace, **further: Any) -> Segmenter:  # no
 
 def fraction(text: str) -> float:
     """Return a number in [0, 1] given as text."""
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
+    value = _number(float, text)
+    if value is None or not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f'expected a number in [0, 1], but got {text}')
     return value
 
@@ -142,15 +145,23 @@ def negative_words(text: str) -> tuple[str, ...]:
 
 def natural(text: str) -> int:
     """Return an integer of at least 0 given as text."""
-    value = int(text)
-    if value < 0:
+    value = _number(int, text)
+    if value is None or value < 0:
         raise argparse.ArgumentTypeError(f'expected an integer of at least 0, but got {text}')
     return value
 
 
 def positive(text: str) -> int:
     """Return a positive integer given as text."""
-    value = int(text)
-    if value < 1:
+    value = _number(int, text)
+    if value is None or value < 1:
         raise argparse.ArgumentTypeError(f'expected a positive integer, but got {text}')
     return value
+
+
+def _number(kind: Callable[[str], T], text: str) -> T | None:
+    """Return what a text says, or ``None`` if it is no such number."""
+    try:
+        return kind(text)
+    except ValueError:
+        return None

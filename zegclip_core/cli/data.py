@@ -41,11 +41,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     check = actions.add_parser('check', help='check a dataset', description=_DESCRIPTION)
     check.add_argument('folder', metavar='DIR', help='folder of the dataset')
     check.add_argument(
+        '--dataset',
         '--split',
         default='folder',
         metavar='NAME',
-        help='voc12, coco_stuff164k, context59, context60, a YAML file like theirs, '
-        'or folder: images/, labels/ and classes.txt (default: %(default)s)',
+        help='what lies there: voc12, coco_stuff164k, context59, context60, a YAML file like '
+        'theirs, or folder: images/, labels/ and classes.txt (default: %(default)s)',
     )
     check.add_argument(
         '--part',
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
     sheet = check_output('--sheet', args.sheet, '.png')
     reports = []
-    for expected in expected_parts(args.folder, args.split, args.part):
+    for expected in expected_parts(args.folder, args.dataset, args.part):
         report = check_part(expected)
         reports.append(report)
         sys.stdout.write(f'{expected.part}: {len(report.good)} good pictures\n')

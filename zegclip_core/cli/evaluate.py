@@ -20,7 +20,7 @@ import sys
 from typing import Any, TYPE_CHECKING
 
 from zegclip_core.cli._data import add_data_options
-from zegclip_core.cli._model import add_model_options, fraction, load_segmenter
+from zegclip_core.cli._model import add_model_options, fraction, load_segmenter, natural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,13 +42,18 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     add_data_options(parser)
     parser.add_argument(
         '--absent',
-        type=int,
+        type=natural,
         default=-1,
         metavar='N',
         help='ask for the classes in a picture and N others (default: for all)',
     )
     _add_class_options(parser)
-    parser.add_argument('--mode', default='whole', choices=('whole', 'slide'))
+    parser.add_argument(
+        '--mode',
+        default='whole',
+        choices=('whole', 'slide'),
+        help='the whole picture at once, or overlapping square windows (default: %(default)s)',
+    )
     add_model_options(parser)
     parser.add_argument('--json', metavar='FILE', help='also write the figures there')
     parser.add_argument(

@@ -20,6 +20,7 @@ A subcommand is a module of this package with ``add_parser(subparsers)``, which 
 
 import argparse
 from collections.abc import Sequence
+from difflib import get_close_matches
 import importlib
 import os
 import pkgutil
@@ -39,13 +40,11 @@ INTERRUPTED = 130
 class OneLineParser(argparse.ArgumentParser):
     """A parser whose complaint is one line, and that takes options by their whole names.
 
-    A mistyped ``--mode`` is not read as ``--model``.
-
-    Attributes:
-        intermixed: Whether options may stand between the other arguments.
+    A mistyped ``--mode`` is not read as ``--model``. Options may stand anywhere between the other
+    arguments.
     """
 
-    intermixed = False
+    _in_rounds = False
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - what argparse takes
         super().__init__(allow_abbrev=False, **settings)
@@ -53,14 +52,28 @@ class OneLineParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, in the way that argparse has for arguments in any order if that is asked for."""
-        if not self.intermixed:
+        """Parse, a command's arguments in the way that argparse has for any order of them."""
+        if self._in_rounds:
             return super().parse_known_args(args, namespace)
-        self.intermixed = False  # It comes back here for each of its two rounds.
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self.intermixed = True
+        if self._subparsers:
+            found, rest = super().parse_known_args(args, namespace)
+        else:
+            self._in_rounds = True  # It comes back here for each of its two rounds.
+            try:
+                found, rest = self.parse_known_intermixed_args(args, namespace)
+            finally:
+                self._in_rounds = False
+        if rest:
+            # Here and not where all commands are parsed, so that this command's help is named.
+            self.error(self._unknown(rest))
+        return found, rest
+
+    def _unknown(self, arguments: Sequence[str]) -> str:
+        """Say which arguments this command does not have, and what is nearly the first."""
+        options = [name for action in self._actions for name in action.option_strings]
+        near = get_close_matches(arguments[0].partition('=')[0], options, n=1)
+        hint = f'; is {near[0]} meant?' if near else ''
+        return f'unrecognized arguments: {" ".join(arguments)}{hint}'
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where help is, and leave with exit code 2."""

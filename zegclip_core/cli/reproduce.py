@@ -40,7 +40,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         'reproduce', help='run a row of a published table', description=_DESCRIPTION
     )
-    parser.intermixed = True
     parser.add_argument(
         'row',
         metavar='ROW',
