@@ -309,7 +309,9 @@ OUTPUTS = [
 ]
 CHOICES = [
     (['--dataset', 'voc13'], "but got 'voc13'"),
-    (['--split', 'test'], 'images/test'),
+    (['--split', 'test'], 'images/test with pictures, but there is none; in '),
+    (['--split', 'test'], 'there is val.'),
+    (['--data', 'nowhere'], 'a folder with a dataset, but nowhere is none'),
     (['--seen', 'boat'], "but got 'boat'"),
     (['--rename', 'boat=ship'], 'class=word'),
     (['--classes-file', 'nowhere.txt'], 'nowhere.txt'),

@@ -40,7 +40,9 @@ def scores_table(result: Evaluation) -> str:
     rows = [(names[name], value) for name, value in metrics.iou.items()]
     rows += [(title, getattr(metrics, key)) for key, title in FIGURES]
     lines = [f'{name:{width}} {_figure(value)}' for name, value in rows]
-    lines.append(f'{result.images} pictures, {result.seconds / max(result.images, 1):.3f} s each')
+    pictures = 'picture' if result.images == 1 else 'pictures'
+    each = result.seconds / max(result.images, 1)
+    lines.append(f'{result.images} {pictures}, {each:.3f} s each')
     return '\n'.join(lines) + '\n'
 
 

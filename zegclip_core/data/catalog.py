@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from zegclip_core.data.folder import (
+    check_folder,
     FolderDataset,
     label_table,
     LabelTable,
@@ -206,6 +207,7 @@ def open_dataset(root: str | Path, name: str, split: str) -> Pictures:
     if name == SHAPES:
         return ShapesDataset(split)
     spec, folder = load_spec(name), Path(root).expanduser()
+    check_folder(folder)
     return MaskDataset(folder, spec.classes, spec.pairs(folder, split), spec.table)
 
 

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 from zegclip_core.data.catalog import FOLDER, load_spec, SHAPES
 from zegclip_core.data.folder import (
+    check_folder,
     folder_pairs,
     IGNORED,
     label_table,
@@ -96,8 +97,7 @@ def expected_parts(root: str | Path, name: str, parts: Sequence[str] = ()) -> li
     if name == SHAPES:
         raise DataError(f'Expected a dataset of files to check, but {SHAPES} is made on the fly.')
     folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise DataError(f'Expected a folder with a dataset, but {folder} is none.')
+    check_folder(folder)
     if name == FOLDER:
         return list(_plain_parts(folder, parts))
     spec = load_spec(name)

@@ -294,6 +294,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
         DataError: If there is no such file, a name stands there twice, or a line between names is
             empty, as all names after it would get wrong indices.
     """
+    check_folder(path.parent)
     if not path.is_file():
         raise DataError(f'Expected the class names, one a line, in {path}, but there is no file.')
     lines = [line.strip() for line in _text(path).rstrip().splitlines()]
@@ -325,10 +326,29 @@ def _text(path: Path) -> str:
         raise DataError(f'Expected {path} to be text in UTF-8, but it is not.') from error
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a dataset that is not there.
+
+    Raises:
+        DataError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f'Expected a folder with a dataset, but {folder} is none.')
+
+
+def _folders(folder: Path) -> str:
+    """Return the names of the folders in a folder, for a message."""
+    found = sorted(path.name for path in folder.glob('*/'))
+    return ', '.join(found[:10]) or 'none'
+
+
 def _pictures(folder: Path) -> list[Path]:
     """Return the pictures of a folder, sorted by name."""
     if not folder.is_dir():
-        raise DataError(f'Expected the folder {folder} with pictures, but there is none.')
+        raise DataError(
+            f'Expected the folder {folder} with pictures, but there is none; '
+            f'in {folder.parent} there is {_folders(folder.parent)}.'
+        )
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
     if not found:
         raise DataError(f'Expected pictures in {folder}, but found none.')
