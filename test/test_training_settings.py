@@ -242,6 +242,8 @@ def test_a_configuration_builds_on_another(tmp_path: Path) -> None:
         (['settings.threshold=5'], 'settings.threshold'),
         (['settings.short_side=0'], 'settings.short_side'),
         (['name=""'], 'name'),
+        (['name=mine/second'], 'name to be a name without /'),
+        (['name=..'], 'name to be a name without /'),
         (['name.first=x'], 'below it'),
     ],
 )

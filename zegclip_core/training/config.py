@@ -299,7 +299,10 @@ class TrainConfig:
         """Refuse values that do not fit each other, or lie outside of a range."""
         model, schedule = self.model, self.schedule
         allowed = {
-            'name to be a name, such as mine': bool(self.name.strip()),
+            # A folder and the files in it are called by it.
+            'name to be a name without /, such as mine': (
+                bool(self.name.strip(' .')) and '/' not in self.name
+            ),
             'schedule.stop to be at most schedule.steps': schedule.stop <= schedule.steps,
             'loss.window to have two numbers of at least 1, or none': (
                 not self.loss.window or (len(self.loss.window) == 2 and min(self.loss.window) > 0)
