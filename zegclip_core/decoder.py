@@ -26,7 +26,6 @@ import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 
-
 Compare = Callable[[Tensor, Tensor], Tensor]
 """Queries ``(B, K, C)`` and tokens ``(B, N, C)`` to mask logits ``(B, K, N)``."""
 

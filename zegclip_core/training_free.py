@@ -36,7 +36,7 @@ from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.errors import ModelError
 from zegclip_core.inference import Scoring
-from zegclip_core.vit import Block, Mix, VisionConfig, VisionTransformer
+from zegclip_core.vit import Block, Kernels, Mix, PYTORCH, VisionConfig, VisionTransformer
 
 Attention = Literal['clip', 'maskclip', 'sclip', 'key_key', 'naclip']
 """How the last block attends.
@@ -162,7 +162,7 @@ def run_last_block(
     x: Tensor,
     attention: Attention,
     near: Tensor | None = None,
-    attend: Mix = F.scaled_dot_product_attention,
+    kernels: Kernels = PYTORCH,
 ) -> Tensor:
     """Run the last block.
 
@@ -171,17 +171,17 @@ def run_last_block(
         x: Tokens, the [CLS] token first, ``(B, 1 + h * w, D)``.
         attention: How it attends.
         near: What ``neighbourhood`` gives, for ``naclip``.
-        attend: Softmax attention of queries to keys and values.
+        kernels: What computes it.
 
     Returns:
         The tokens behind it, ``(B, 1 + h * w, D)``.
 
     """
-    mix = _mix(attention, near, attend)
+    kernels = kernels._replace(mix=_mix(attention, near, kernels.mix))
     if attention in _REDUCED:
-        reduced: Tensor = block.attn.attend(block.ln_1(x), None, mix)
+        reduced: Tensor = block.attn.attend(block.ln_1(x), None, kernels)
         return reduced.to(x.dtype)
-    return block.step(x, None, mix)
+    return block.step(x, None, kernels)
 
 
 def _mix(attention: Attention, near: Tensor | None, attend: Mix) -> Mix:

@@ -26,7 +26,7 @@ References:
 from collections.abc import Callable
 from dataclasses import dataclass
 import math
-from typing import cast, Literal
+from typing import cast, Literal, NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -128,6 +128,35 @@ KeysAndValues = tuple[Tensor, Tensor]
 """Of prompt tokens, each ``(B, heads, T, D / heads)``."""
 Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Softmax attention of queries, keys and values, each ``(B, heads, N, D / heads)``."""
+Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""A linear layer of tokens ``(B, N, I)``, its weight ``(O, I)`` and its bias ``(O,)``."""
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return softmax attention over ``(B, heads, N, D / heads)``."""
+    if query.device.type == 'cpu' and query.requires_grad:
+        # The CPU's fused kernel takes three times as long as this to train, in bfloat16 above all.
+        with torch.autocast('cpu', enabled=False):
+            scores = query.float() @ key.float().transpose(-2, -1)
+            weights = (scores / math.sqrt(query.shape[-1])).softmax(dim=-1)
+            mixed: Tensor = weights @ value.float()
+            return mixed
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+class Kernels(NamedTuple):
+    """What a block spends its time in; the defaults are PyTorch's.
+
+    Attributes:
+        mix: Its attention.
+        linear: Its linear layers.
+    """
+
+    mix: Mix = _attend
+    linear: Linear = F.linear
+
+
+PYTORCH = Kernels()
 
 
 class PromptedAttention(nn.Module):
@@ -171,39 +200,26 @@ class PromptedAttention(nn.Module):
         """
         return self.attend(x, None if prompts is None else self.constants(prompts))
 
-    def attend(self, x: Tensor, prompts: KeysAndValues | None, mix: Mix | None = None) -> Tensor:
+    def attend(
+        self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH
+    ) -> Tensor:
         """Attend as ``forward`` does.
 
         Args:
             x: Normalised image tokens, ``(B, N, D)``.
             prompts: What ``constants`` gives, or ``None``.
-            mix: Attention of queries to keys and values; ``None`` for PyTorch's.
+            kernels: What computes it.
 
         """
         # The tokens may be kept in a wider type than that of the products.
         x = x.to(self.in_proj_weight.dtype)
-        query, key, value = (
-            self._split(part)
-            for part in F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        )
+        projected = kernels.linear(x, self.in_proj_weight, self.in_proj_bias)
+        query, key, value = (self._split(part) for part in projected.chunk(3, dim=-1))
         if prompts is not None:
             key = torch.cat([key, prompts[0]], dim=2)
             value = torch.cat([value, prompts[1]], dim=2)
-        mixed = (mix or _attend)(query, key, value)
-        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
-        return out
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return softmax attention over ``(B, heads, N, D / heads)``."""
-    if query.device.type == 'cpu' and query.requires_grad:
-        # The CPU's fused kernel takes three times as long as this to train, in bfloat16 above all.
-        with torch.autocast('cpu', enabled=False):
-            scores = query.float() @ key.float().transpose(-2, -1)
-            weights = (scores / math.sqrt(query.shape[-1])).softmax(dim=-1)
-            mixed: Tensor = weights @ value.float()
-            return mixed
-    return F.scaled_dot_product_attention(query, key, value)
+        mixed = kernels.mix(query, key, value).transpose(1, 2).flatten(2)
+        return kernels.linear(mixed, self.out_proj.weight, self.out_proj.bias)
 
 
 class MLP(nn.Module):
@@ -213,13 +229,13 @@ class MLP(nn.Module):
         """Build the two linear layers."""
         super().__init__()
         self.c_fc = nn.Linear(config.width, config.mlp_width)
-        self.act = QuickGELU() if config.activation == 'quick_gelu' else nn.GELU()
+        self.act: nn.Module = QuickGELU() if config.activation == 'quick_gelu' else nn.GELU()
         self.c_proj = nn.Linear(config.mlp_width, config.width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, linear: Linear = F.linear) -> Tensor:
         """Return the transformed tokens, ``(B, N, D)``."""
-        out: Tensor = self.c_proj(self.act(self.c_fc(x.to(self.c_fc.weight.dtype))))
-        return out
+        hidden = linear(x.to(self.c_fc.weight.dtype), self.c_fc.weight, self.c_fc.bias)
+        return linear(self.act(hidden), self.c_proj.weight, self.c_proj.bias)
 
 
 class Block(nn.Module):
@@ -246,13 +262,14 @@ class Block(nn.Module):
             return None
         return self.attn.constants(self.ln_1(prompts.to(self.ln_1.weight.dtype)))
 
-    def step(self, x: Tensor, prompts: KeysAndValues | None, mix: Mix | None = None) -> Tensor:
+    def step(self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH) -> Tensor:
         """Return what ``forward`` does, of what ``constants`` gives for the prompt tokens."""
-        return self._feed_forward(x + self.ls_1(self.attn.attend(self.ln_1(x), prompts, mix)))
+        x = x + self.ls_1(self.attn.attend(self.ln_1(x), prompts, kernels))
+        return self._feed_forward(x, kernels.linear)
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
+    def _feed_forward(self, x: Tensor, linear: Linear = F.linear) -> Tensor:
         """Return tokens after the second half of the block."""
-        out: Tensor = x + self.ls_2(self.mlp(self.ln_2(x)))
+        out: Tensor = x + self.ls_2(self.mlp(self.ln_2(x), linear))
         return out
 
 

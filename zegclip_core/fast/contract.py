@@ -75,6 +75,9 @@ class LeanOptions:
         float32_stream: Where the products are of a narrower type, the tokens that every block adds
             to, and their norms, stay in float32; on a CPU, so does the decoder. This takes time
             and saves labels, the only step that does.
+        folded_activation: The factor of CLIP's QuickGELU is folded into the weights around it.
+        float32_convolutions: On a CPU in float32, the image tower's linear layers are convolutions
+            of one pixel, for which PyTorch has a faster library.
         bfloat16_attention: On a CPU in bfloat16, attention is made of products in that type,
             which is faster than the fused kernel and rounds a little more.
         cuda_graphs: On CUDA, a frame is one replay of a recorded graph.
@@ -86,6 +89,8 @@ class LeanOptions:
     folded_input: bool = True
     fused_tail: bool = True
     float32_stream: bool = True
+    folded_activation: bool = True
+    float32_convolutions: bool = True
     bfloat16_attention: bool = True
     cuda_graphs: bool = True
 

@@ -14,10 +14,9 @@
 """The last block of a training-free model in the lean tower."""
 
 from torch import Tensor
-import torch.nn.functional as F
 from zegclip_core.fast.grids import Grid, GridTables
 from zegclip_core.training_free import neighbourhood, run_last_block, TrainingFreeConfig
-from zegclip_core.vit import Block, Mix
+from zegclip_core.vit import Block, Kernels
 
 
 class LastBlock:
@@ -26,20 +25,20 @@ class LastBlock:
     Args:
         block: CLIP's, on its device and in its floating-point type.
         config: Says which attention it is.
-        mix: Attention of queries to keys and values; ``None`` for PyTorch's.
+        kernels: What computes it.
     """
 
-    def __init__(self, block: Block, config: TrainingFreeConfig, mix: Mix | None) -> None:
+    def __init__(self, block: Block, config: TrainingFreeConfig, kernels: Kernels) -> None:
         """Keep the parts."""
         self.tables = GridTables(self._neighbourhood)
         self._block, self._config = block, config
-        self._attend = mix or F.scaled_dot_product_attention
+        self._kernels = kernels
 
     def __call__(self, x: Tensor, grid: Grid) -> Tensor:
         """Return the tokens ``(B, 1 + h * w, D)`` behind the block."""
         attention = self._config.attention
         near = self.tables(grid) if attention == 'naclip' else None
-        return run_last_block(self._block, x, attention, near, self._attend)
+        return run_last_block(self._block, x, attention, near, self._kernels)
 
     def _neighbourhood(self, grid: Grid) -> Tensor:
         """Return NACLIP's neighbourhood in the type of the products."""

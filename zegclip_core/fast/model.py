@@ -21,9 +21,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.fast.attention import attention_for
 from zegclip_core.fast.candidates import best_rows, taken
 from zegclip_core.fast.contract import LeanOptions, Network
+from zegclip_core.fast.kernels import fold_quick_gelu, kernels_for
 from zegclip_core.fast.last_block import LastBlock
 from zegclip_core.fast.pixels import CENTRE, FoldedConvolution, PatchProjection
 from zegclip_core.fast.tower import LeanTower
@@ -72,6 +72,8 @@ class LeanModel(ABC):
         self.options = options
         self.dtype = dtype
         vision = network.config.vision
+        if options.folded_activation:
+            fold_quick_gelu(network.visual)
         with torch.no_grad():
             folded = _fold(network, dtype) if options.folded_input else (None, None)
             prompts = None
@@ -83,11 +85,11 @@ class LeanModel(ABC):
         narrow(network, dtype, _wide_parts(device) if options.float32_stream else ())
         patches = folded[0] or network.visual.conv1
         projection = PatchProjection(vision, patches.weight, patches.bias)
-        mix = attention_for(device, dtype) if options.bfloat16_attention else None
+        kernels = kernels_for(device, dtype, options)
         last = None
         if isinstance(network, TrainingFreeCLIP):
-            last = LastBlock(network.visual.blocks[-1], network.config, mix)
-        self.tower = LeanTower(network.visual, projection, prompts, mix, last)
+            last = LastBlock(network.visual.blocks[-1], network.config, kernels)
+        self.tower = LeanTower(network.visual, projection, prompts, kernels, last)
         self._stem = folded[1]
         self._mean = torch.tensor(vision.mean, device=device).sub(CENTRE).view(1, 3, 1, 1)
         self._std = torch.tensor(vision.std, device=device).view(1, 3, 1, 1)

@@ -18,7 +18,7 @@ from torch import Tensor
 from zegclip_core.fast.grids import Grid, GridTables
 from zegclip_core.fast.last_block import LastBlock
 from zegclip_core.fast.pixels import PatchProjection
-from zegclip_core.vit import KeysAndValues, Mix, VisionTransformer
+from zegclip_core.vit import Kernels, KeysAndValues, PYTORCH, VisionTransformer
 
 
 class LeanTower:
@@ -28,7 +28,7 @@ class LeanTower:
         visual: The tower, on its device and in its floating-point type.
         projection: Its patch convolution.
         prompts: Keys and values of every layer's prompts; ``None`` computes them every time.
-        mix: Attention of queries to keys and values; ``None`` for PyTorch's.
+        kernels: What computes its blocks.
         last: Stands in for the last block; ``None`` runs that as it is.
     """
 
@@ -37,14 +37,14 @@ class LeanTower:
         visual: VisionTransformer,
         projection: PatchProjection,
         prompts: list[KeysAndValues | None] | None,
-        mix: Mix | None = None,
+        kernels: Kernels = PYTORCH,
         last: LastBlock | None = None,
     ) -> None:
         """Keep the parts."""
         self.visual = visual
         self.projection = projection
         self.prompts = prompts
-        self._mix = mix
+        self._kernels = kernels
         self._last = last
         self._positions = GridTables(self._make_positions)
 
@@ -60,7 +60,7 @@ class LeanTower:
             if self._last is not None and index == self.visual.config.layers - 1:
                 x = self._last(x, grid)
             else:
-                x = block.step(x, _expanded(constants[index], len(x)), self._mix)
+                x = block.step(x, _expanded(constants[index], len(x)), self._kernels)
             if index in wanted:
                 features.append(self.visual.finish(x))
         out = features[0] if len(features) == 1 else torch.cat(features, dim=-1)
