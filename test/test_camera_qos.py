@@ -14,7 +14,6 @@
 """Cameras that are best effort, that die, and that come back as others."""
 
 import pytest
-from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
 from ros_helpers import FakeSegmenter, Rig, running_rig, running_ros
 from zegclip_ros.image_input import reliability_for
@@ -67,8 +66,7 @@ def test_a_fixed_reliability_stays_and_a_mismatch_is_told() -> None:
         rig.until(lambda: any('incompatible QoS' in line for line in rig.log))
         assert rig.node._pipeline.cameras[''].reliability is RELIABLE
         # A change applies at once.
-        answer = rig.node.set_parameters([Parameter('image_reliability', value='best_effort')])
-        assert answer[0].successful
+        assert rig.set_to('image_reliability', 'best_effort') == ''
         rig.until_subscribed()
 
 

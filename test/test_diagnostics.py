@@ -18,7 +18,6 @@ from dataclasses import replace
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import pytest
-from rclpy.parameter import Parameter
 from ros_helpers import Inbox, qos, Rig, running_rig, solid
 from zegclip_core.errors import DeviceMemoryError
 from zegclip_ros.diagnostics import entries, Health, judge, MEMORY_ALARM, SILENCE
@@ -218,7 +217,7 @@ def test_a_min_rate_that_is_not_reached_warns_at_once(rig: Rig) -> None:
     rig.until_state('active')
     rig.start_camera()
     rig.listen('zegclip/label_image')
-    assert rig.node.set_parameters([Parameter('min_rate', value=1000.0)])[0].successful
+    assert rig.set_to('min_rate', 1000.0) == ''
     rig.send_until(
         lambda stamp: solid(1, stamp=stamp),
         lambda: rig.heard.messages and 'min_rate' in rig.heard.last.status[0].message,

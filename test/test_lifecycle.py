@@ -19,7 +19,6 @@ import json
 from lifecycle_msgs.msg import Transition, TransitionEvent
 from lifecycle_msgs.srv import ChangeState, GetState
 import pytest
-from rclpy.parameter import Parameter
 from ros_helpers import FakeSegmenter, Inbox, qos, Rig, running_rig, solid
 from zegclip_core.errors import DeviceMemoryError, ModelError
 from zegclip_ros.conversions import image_to_labels
@@ -113,7 +112,7 @@ def test_words_said_before_the_first_configure_are_the_first_ones(rig: Rig) -> N
 
 def test_no_frame_is_labelled_while_inactive(running: Rig) -> None:
     assert change(running, 'deactivate')
-    running.node.set_parameters([Parameter('lazy', value=False)])
+    assert running.set_to('lazy', False) == ''
     assert change(running, 'activate')
     running.until_labelled(running.labels)
     assert change(running, 'deactivate')
@@ -178,7 +177,7 @@ def test_the_node_answers_while_the_model_loads() -> None:
         future = client.call_async(GetState.Request())
         rig.until(future.done)
         assert future.result().current_state.label == 'configuring'
-        assert not rig.node.set_parameters([Parameter('model', value='x')])[0].successful
+        assert rig.set_to('model', 'x')
         segmenter.loading.set()
         rig.until_state('active')
 

@@ -16,7 +16,6 @@
 from collections.abc import Iterator
 
 import pytest
-from rclpy.parameter import Parameter
 from ros_helpers import FakeSegmenter, Rig, running_rig
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels
@@ -60,11 +59,8 @@ def test_words_that_no_model_understands_leave_those_that_there_were(rig: Rig, t
 
 def test_words_of_the_parameter_are_as_typed_as_those_of_the_topic(rig: Rig) -> None:
     for refused in (['not a car'], ['dog', '?']):
-        answer = rig.node.set_parameters([Parameter('class_names', value=refused)])[0]
-        assert not answer.successful
-        assert answer.reason.startswith('Expected')
+        assert rig.set_to('class_names', refused).startswith('Expected')
     assert_in_use(rig, 'person', 'cat')
-    answer = rig.node.set_parameters([Parameter('class_names', value=['The Dogs', 'hens'])])[0]
-    assert answer.successful
+    assert rig.set_to('class_names', ['The Dogs', 'hens']) == ''
     rig.until_active('The Dogs', 'hens')
     assert rig.segmenter.last.encoded_phrases() == (('dog',), ('hen',))

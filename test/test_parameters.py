@@ -46,13 +46,6 @@ def idle() -> Iterator[Rig]:
         yield made
 
 
-def set_to(rig: Rig, name: str, value: Any) -> str:  # noqa: ANN401
-    """Set a parameter; return why it was refused, '' if it was not."""
-    result = rig.node.set_parameters([Parameter(name, value=value)])[0]
-    assert result.successful is not bool(result.reason)
-    return result.reason
-
-
 OTHER: dict[str, Any] = {
     'autostart': False,
     'model': 'other',
@@ -140,14 +133,14 @@ def test_the_tables_of_this_test_are_whole() -> None:
 def test_wrong_values_are_refused_with_the_reason_and_change_nothing(idle: Rig, name: str) -> None:
     before = idle.node.get_parameter(name).value
     for value, said in WRONG[name]:
-        assert said in set_to(idle, name, value)
+        assert said in idle.set_to(name, value)
         assert idle.node.get_parameter(name).value == before
 
 
 @pytest.mark.parametrize('name', [one.name for one in DECLARATIONS if one.change == 'never'])
 def test_what_is_read_once_is_read_only(idle: Rig, name: str) -> None:
     assert idle.node.describe_parameter(name).read_only
-    assert 'read-only' in set_to(idle, name, OTHER[name])
+    assert 'read-only' in idle.set_to(name, OTHER[name])
 
 
 CONFIGURED = [one.name for one in DECLARATIONS if one.change == 'unconfigured']
@@ -155,7 +148,7 @@ CONFIGURED = [one.name for one in DECLARATIONS if one.change == 'unconfigured']
 
 @pytest.mark.parametrize('name', CONFIGURED)
 def test_what_configure_reads_is_refused_later_and_says_what_to_do(rig: Rig, name: str) -> None:
-    reason = set_to(rig, name, OTHER[name])
+    reason = rig.set_to(name, OTHER[name])
     assert reason == (
         f'Expected the node to be unconfigured for a change of {name}, but it is active: '
         'deactivate it and clean it up first.'
@@ -167,7 +160,7 @@ def test_what_configure_reads_reaches_the_next_model() -> None:
     with running_rig('-p', 'autostart:=false') as rig:
         rig.node._load = lambda parameters: seen.append(parameters) or rig.segmenter
         for name in CONFIGURED:
-            assert set_to(rig, name, OTHER[name]) == ''
+            assert rig.set_to(name, OTHER[name]) == ''
         rig.node.trigger_configure()
         assert {name: getattr(seen[0], name) for name in CONFIGURED} == {
             name: OTHER[name] for name in CONFIGURED
@@ -187,33 +180,33 @@ def frame_until(rig: Rig, condition: Callable[[], object]) -> None:
 
 def test_class_names_change_the_words_at_once_and_refusals_are_acknowledged(rig: Rig) -> None:
     version = rig.state['requested']
-    assert set_to(rig, 'class_names', ['dog', 'traffic light']) == ''
+    assert rig.set_to('class_names', ['dog', 'traffic light']) == ''
     assert rig.until_active('dog', 'traffic light')['version'] == version + 1
-    reason = set_to(rig, 'class_names', ['dog', 'Dog'])
+    reason = rig.set_to('class_names', ['dog', 'Dog'])
     rig.until(lambda: rig.state['error'] is not None)
     assert rig.state['error'] == reason
     assert rig.state['refused'] == 'dog, Dog'
     assert rig.node.get_parameter('class_names').value == ['dog', 'traffic light']
-    assert set_to(rig, 'class_names', ['person', 'cat']) == ''
+    assert rig.set_to('class_names', ['person', 'cat']) == ''
     rig.until_active('person', 'cat')
 
 
 def test_alpha_and_palette_change_the_overlay_at_once(rig: Rig) -> None:
     overlay = rig.listen('zegclip/overlay')
-    assert set_to(rig, 'overlay_alpha', 1.0) == ''
-    assert set_to(rig, 'overlay_palette', 'pascal_voc') == ''
+    assert rig.set_to('overlay_alpha', 1.0) == ''
+    assert rig.set_to('overlay_palette', 'pascal_voc') == ''
     cat = [0, 128, 0]
     frame_until(rig, lambda: overlay.messages and image_to_rgb(overlay.last)[4, 4].tolist() == cat)
     assert [entry['color'] for entry in rig.state['classes']] == [[128, 0, 0], cat]
-    assert set_to(rig, 'overlay_palette', 'by_name') == ''
+    assert rig.set_to('overlay_palette', 'by_name') == ''
     rig.until(lambda: rig.state['classes'][1]['color'] != cat)
-    assert set_to(rig, 'overlay_alpha', 0.0) == ''
+    assert rig.set_to('overlay_alpha', 0.0) == ''
     frame_until(rig, lambda: (image_to_rgb(overlay.last) == 1).all())
     rig.probe.destroy_subscription(overlay.subscription)
 
 
 def test_jpeg_quality_changes_the_compressed_overlay_at_once(rig: Rig) -> None:
-    set_to(rig, 'overlay_alpha', 0.5)
+    rig.set_to('overlay_alpha', 0.5)
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
 
     def noisy(stamp: int) -> Any:  # noqa: ANN401
@@ -228,7 +221,7 @@ def test_jpeg_quality_changes_the_compressed_overlay_at_once(rig: Rig) -> None:
     assert jpeg.last.format == 'rgb8; jpeg compressed bgr8'
     assert packed_rgb(jpeg.last).shape == (64, 64, 3)
     fine = len(jpeg.last.data)
-    assert set_to(rig, 'jpeg_quality', 5) == ''
+    assert rig.set_to('jpeg_quality', 5) == ''
     rig.send_until(noisy, lambda: len(jpeg.last.data) < fine / 2)
     rig.probe.destroy_subscription(jpeg.subscription)
 
@@ -240,28 +233,28 @@ def asked_of_the_camera(rig: Rig) -> list[str]:
 
 def test_lazy_and_reliability_change_the_subscription_at_once(rig: Rig) -> None:
     rig.until(lambda: rig.camera.get_subscription_count() == 0)
-    assert set_to(rig, 'lazy', False) == ''
+    assert rig.set_to('lazy', False) == ''
     rig.until(lambda: rig.camera.get_subscription_count() == 1)
     # What system_default is depends on the middleware.
-    assert set_to(rig, 'image_reliability', 'system_default') == ''
+    assert rig.set_to('image_reliability', 'system_default') == ''
     assert rig.node._pipeline.cameras[''].reliability.name == 'SYSTEM_DEFAULT'
     for reliability in ('best_effort', 'reliable', 'best_effort', 'auto'):
-        assert set_to(rig, 'image_reliability', reliability) == ''
+        assert rig.set_to('image_reliability', reliability) == ''
         wanted = 'best_effort' if reliability == 'best_effort' else 'reliable'
         rig.until(lambda wanted=wanted: asked_of_the_camera(rig) == [wanted], reliability)
-    assert set_to(rig, 'lazy', True) == ''
+    assert rig.set_to('lazy', True) == ''
     rig.until(lambda: rig.camera.get_subscription_count() == 0)
 
 
 def test_negatives_that_the_model_cannot_take_leave_the_last_words(rig: Rig) -> None:
     labels = rig.listen('zegclip/label_image')
     rig.segmenter.encode_fault = VocabularyError('Expected fewer tokens.')
-    assert set_to(rig, 'negatives', ['wall']) == ''
+    assert rig.set_to('negatives', ['wall']) == ''
     rig.until(lambda: rig.state['error'] == 'Expected fewer tokens.', 'the refusal')
     assert (rig.state['version'], rig.state['requested']) == (1, 2)
     frame_until(rig, lambda: labels.messages)
     rig.segmenter.encode_fault = None
-    assert set_to(rig, 'negatives', ['auto']) == ''
+    assert rig.set_to('negatives', ['auto']) == ''
     rig.until(lambda: rig.state['version'] == 3, 'the mended words')
     assert rig.state['error'] is None
 
@@ -278,7 +271,7 @@ def test_threshold_and_negatives_take_effect_with_the_same_words_at_once(rig: Ri
         ('negatives', ['auto'], 0.25, ('wall',)),
     ]
     for place, (name, value, *expected) in enumerate(changes):
-        assert set_to(rig, name, value) == ''
+        assert rig.set_to(name, value) == ''
         rig.until(lambda place=place: rig.state['version'] == place + 2, f'{name} {value}')
         assert settings[-1] == tuple(expected)
     assert rig.segmenter.encoded == [('person', 'cat')] * 7
@@ -295,9 +288,9 @@ def test_values_that_are_set_together_make_one_request(rig: Rig) -> None:
 def test_min_rate_warns_at_once(rig: Rig) -> None:
     heard = Inbox(rig.probe, DiagnosticArray, '/diagnostics', qos())
     labels = rig.listen('zegclip/label_image')
-    assert set_to(rig, 'min_rate', 999.0) == ''
+    assert rig.set_to('min_rate', 999.0) == ''
     frame_until(rig, lambda: heard.messages and '999.0 Hz' in heard.last.status[0].message)
-    assert set_to(rig, 'min_rate', 0.0) == ''
+    assert rig.set_to('min_rate', 0.0) == ''
     frame_until(rig, lambda: 'Hz' not in heard.last.status[0].message)
     assert labels.messages
 

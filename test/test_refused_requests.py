@@ -72,11 +72,6 @@ def rig() -> Iterator[Rig]:
         made.segmenter.may_encode.set()
 
 
-def set_to(rig: Rig, name: str, value: object) -> str:
-    """Set a parameter; return why it was refused, '' if it was not."""
-    return rig.node.set_parameters([Parameter(name, value=value)])[0].reason
-
-
 def test_what_was_announced_before_is_no_answer(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     publish = rig.words.publish
     monkeypatch.setattr(
@@ -89,7 +84,7 @@ def test_what_was_announced_before_is_no_answer(rig: Rig, monkeypatch: pytest.Mo
 def test_a_threshold_requests_the_words_in_use_and_not_refused_ones(rig: Rig) -> None:
     rig.words.publish(String(data=LONG))
     rig.until(lambda: rig.state['error'], 'the refusal')
-    assert set_to(rig, 'threshold', 0.75) == ''
+    assert rig.set_to('threshold', 0.75) == ''
     rig.until(lambda: rig.state['version'] == 3, 'the words anew')
     assert rig.until_active('person')['error'] is None
     assert rig.segmenter.settings[-1] == (0.75, ('wall',))
@@ -99,16 +94,16 @@ def test_cameras_are_given_the_last_good_words(rig: Rig) -> None:
     rig.words.publish(String(data=LONG))
     rig.until(lambda: rig.state['error'], 'the refusal')
     rig.node.trigger_cleanup()
-    assert set_to(rig, 'cameras', ['left']) == ''
+    assert rig.set_to('cameras', ['left']) == ''
     rig.node.trigger_configure()
     rig.until(lambda: 'stamps' in rig.state, 'the new camera')
     assert set(rig.until_active('person')['stamps']) == {'left'}
 
 
 def test_negatives_that_the_model_cannot_take_stand_in_the_way_of_no_words(rig: Rig) -> None:
-    assert set_to(rig, 'negatives', ['floor']) == ''
+    assert rig.set_to('negatives', ['floor']) == ''
     rig.until(lambda: rig.state['version'] == 2)
-    assert set_to(rig, 'negatives', [LONG]) == ''
+    assert rig.set_to('negatives', [LONG]) == ''
     rig.until(lambda: rig.state['version'] == 3, 'the same words')
     rig.say('dog')
     state = rig.until_active('dog')
@@ -122,7 +117,7 @@ def test_negatives_that_the_model_cannot_take_stand_in_the_way_of_no_words(rig: 
     rig.words.publish(String(data='y' * 40))
     rig.until(lambda: (rig.state['refused'] or '').startswith('yyy'), 'bad words being told of')
     assert 'negatives' not in rig.state['error']
-    assert set_to(rig, 'negatives', ['none']) == ''
+    assert rig.set_to('negatives', ['none']) == ''
     rig.until(lambda: rig.state['error'] is None and rig.state['version'] == 6)
     assert rig.segmenter.settings[-1] == (0.25, ())
 
@@ -157,7 +152,7 @@ def test_the_announced_threshold_is_that_of_the_words_in_use(rig: Rig) -> None:
     publisher.publish = lambda words, threshold, header: told.append((words.names, threshold))
     rig.node.trigger_activate()
     rig.segmenter.encode_fault = VocabularyError('no')
-    assert set_to(rig, 'threshold', 0.75) == ''
+    assert rig.set_to('threshold', 0.75) == ''
     rig.until(lambda: rig.state['error'] == 'no', 'the refusal')
     rig.start_camera()
     labels = rig.listen('zegclip/label_image')
@@ -171,9 +166,9 @@ def test_topics_that_are_too_long_are_refused_and_the_node_lives() -> None:
     with running_rig(*BY_HAND, *options, namespace=NAMESPACE) as rig:
         refusal = 'Expected mask topics of at most 247 characters'
         assert refusal in rig.say('b' * 150)['error']
-        assert refusal in set_to(rig, 'class_names', ['b' * 150])
+        assert refusal in rig.set_to('class_names', ['b' * 150])
         rig.say('traffic light')
-        assert refusal in set_to(rig, 'cameras', ['front', 'c' * 64])
+        assert refusal in rig.set_to('cameras', ['front', 'c' * 64])
         both = {'cameras': ['c' * 50], 'class_names': ['d' * 60]}
         values = [Parameter(name, value=value) for name, value in both.items()]
         rig.node.set_parameters_atomically(values)

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rclpy.parameter import Parameter
 from ros_helpers import FakeSegmenter, Inbox, Rig, running_rig, solid, TRANSIENT
 from std_msgs.msg import String
 from zegclip_core.vocabulary import Vocabulary
@@ -95,12 +94,12 @@ def test_the_camera_is_heard_only_while_somebody_listens(rig: Rig) -> None:
     rig.until_labelled(labels)
     rig.probe.destroy_subscription(labels.subscription)
     rig.until(lambda: rig.camera.get_subscription_count() == 0, 'the camera being left')
-    rig.node.set_parameters([Parameter('lazy', value=False)])
+    assert rig.set_to('lazy', False) == ''
     rig.until(lambda: rig.camera.get_subscription_count() == 1, 'the camera being heard')
 
 
 def test_nothing_is_computed_while_nobody_listens(rig: Rig) -> None:
-    rig.node.set_parameters([Parameter('lazy', value=False)])
+    assert rig.set_to('lazy', False) == ''
     rig.start_camera()
     rig.until_active('person', 'cat', 'traffic light')
     rig.until_subscribed()
@@ -241,12 +240,10 @@ def test_images_may_come_before_the_first_words(none: str) -> None:
 def test_overlay_alpha_changes_while_the_node_runs(rig: Rig) -> None:
     rig.start_camera()
     overlay = rig.listen('zegclip/overlay')
-    answer = rig.node.set_parameters([Parameter('overlay_alpha', value=0.0)])[0]
-    assert answer.successful
+    assert rig.set_to('overlay_alpha', 0.0) == ''
     rig.until_labelled(overlay)
     rig.until(lambda: (image_to_rgb(overlay.last) == 1).all())
-    refused = rig.node.set_parameters([Parameter('overlay_alpha', value=1.5)])[0]
-    assert not refused.successful
+    assert 'range' in rig.set_to('overlay_alpha', 1.5)
     assert rig.node.get_parameter('overlay_alpha').value == 0.0
 
 
