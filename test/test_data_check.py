@@ -25,6 +25,7 @@ from PIL import Image
 import pytest
 from test_datasets import coco, context, mask, names_in, picture, voc
 from zegclip_core.cli.main import main
+from zegclip_core.colors import palette_colors
 from zegclip_core.data.catalog import dataset_names, load_spec
 from zegclip_core.data.check import check_part, expected_parts, Report
 
@@ -220,6 +221,19 @@ def test_the_sheet_shows_pictures_and_masks_in_colors(plain: Path) -> None:
     assert (sheet[209, 9] == [128, 0, 0]).all()
     # The last pixel of the mask of b is not labelled.
     assert (sheet[150, 900] == [224, 224, 192]).all()
+
+
+def test_the_sheet_names_every_class_of_a_picture(plain: Path) -> None:
+    names = [f'a rather long name {number}' for number in range(12)]
+    (plain / 'classes.txt').write_text('\n'.join(names))
+    path = plain / 'labels/val/a.png'
+    width, height = Image.open(path).size
+    Image.fromarray(np.resize(np.arange(12, dtype=np.uint8), (height, width))).save(path)
+    assert main(['data', 'check', str(plain), '--sheet', str(plain / 'sheet.png')]) == 0
+    sheet = np.array(Image.open(plain / 'sheet.png'))
+    colors = palette_colors('pascal_voc', names, [None] * 12)
+    legend = sheet[200 : len(sheet) // 2, :480].reshape(-1, 3)
+    assert all((legend == color).all(axis=1).sum() >= 100 for color in colors)
 
 
 def test_no_sheet_is_drawn_of_nothing(plain: Path, capsys: pytest.CaptureFixture[str]) -> None:

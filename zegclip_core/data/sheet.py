@@ -29,7 +29,7 @@ _COLUMNS = 2
 _WIDTH, _HEIGHT = 240, 180
 """Sides of the rectangle that a picture, or its mask, fits in [px]."""
 _LINE = 20
-"""Height of each of the two lines of text below them [px]."""
+"""Height of a line of text below them [px]."""
 _UNLABELLED = (224, 224, 192)
 """The colour that PASCAL VOC gives to 255."""
 
@@ -53,6 +53,8 @@ def contact_sheet(reports: Sequence[Report]) -> Rgb:
         for pair in report.good[::step]:
             tiles.append(_tile(pair, expected.table, expected.classes, colors))
     tiles += [_empty()] * (-len(tiles) % _COLUMNS)
+    height = max(len(tile) for tile in tiles)
+    tiles = [np.pad(tile, ((0, height - len(tile)), (0, 0), (0, 0))) for tile in tiles]
     columns = [np.concatenate(tiles[column::_COLUMNS]) for column in range(_COLUMNS)]
     return np.concatenate(columns, axis=1)
 
@@ -65,8 +67,8 @@ def _colors(classes: Sequence[str]) -> Rgb:
 
 
 def _empty() -> Rgb:
-    """Return a tile with nothing on it."""
-    return np.zeros((_HEIGHT + 2 * _LINE, 2 * _WIDTH, 3), np.uint8)
+    """Return a tile with nothing on it, and room for a line of text."""
+    return np.zeros((_HEIGHT + _LINE, 2 * _WIDTH, 3), np.uint8)
 
 
 def _tile(pair: Pair, table: LabelTable, classes: Sequence[str], colors: Rgb) -> Rgb:
@@ -78,18 +80,23 @@ def _tile(pair: Pair, table: LabelTable, classes: Sequence[str], colors: Rgb) ->
         half[: small.shape[0], : small.shape[1]] = small
     write_text(tile, shortened(sample.name, 12, 2 * _WIDTH - 8), 4, _HEIGHT + 14, 12)
     found = [int(index) for index in np.unique(sample.labels) if index != IGNORED]
-    _write_names(tile, [(classes[index], colors[index]) for index in found])
-    return tile
+    return np.concatenate([tile, _legend([(classes[index], colors[index]) for index in found])])
 
 
-def _write_names(tile: Rgb, names: Sequence[tuple[str, Rgb]]) -> None:
-    """Write names, each after its colour, into the last line, as far as they fit."""
-    left, top = 4, _HEIGHT + _LINE
-    for name, color in names:
-        square = tile[top:, left:]
-        square[4:14, :10] = color
-        write_text(tile, name, left + 13, top + 14, 12)
-        left += 22 + text_width(name, 12)
+def _legend(names: Sequence[tuple[str, Rgb]]) -> Rgb:
+    """Write names, each after its colour, in as many lines as they take."""
+    places, left, top = [], 4, 0
+    for name, _ in names:
+        width = 22 + text_width(name, 12)
+        if left > 4 and left + width > 2 * _WIDTH:
+            left, top = 4, top + _LINE
+        places.append((left, top))
+        left += width
+    legend = np.zeros((top + _LINE, 2 * _WIDTH, 3), np.uint8)
+    for (name, color), (left, top) in zip(names, places, strict=True):
+        legend[top + 4 : top + 14, left : left + 10] = color
+        write_text(legend, shortened(name, 12, 2 * _WIDTH - 24), left + 13, top + 14, 12)
+    return legend
 
 
 def _fitted(image: Rgb, *, nearest: bool) -> Rgb:
