@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from zegclip_core.fast.contract import LeanOptions, PreparedWords, Windows
 from zegclip_core.fast.engine import LeanEngine
-from zegclip_core.fast.kernels import attend_in_bfloat16, ROWS
 from zegclip_core.fast.pixels import resized
 from zegclip_core.fast.plain import PlainEngine
 from zegclip_core.loading import build_network
@@ -251,16 +250,3 @@ def test_a_stream_in_float32_keeps_bfloat16_nearer_to_the_model(model: str) -> N
         found = half.model.logits(images, words(half, half.model.network, 9))
         errors.append(float((found.float() - expected).abs().mean()))
     assert 0 < errors[0] < 0.8 * errors[1]
-
-
-@pytest.mark.parametrize('tokens', [1, ROWS, 2 * ROWS + 3])
-def test_attention_in_bfloat16_is_attention(tokens: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    query, key, value = (
-        torch.randn((2, count, 3, 16), generator=generator).transpose(1, 2)
-        for count in (tokens, tokens + 5, tokens + 5)
-    )
-    exact = torch.nn.functional.scaled_dot_product_attention(query, key, value)
-    found = attend_in_bfloat16(*(part.bfloat16() for part in (query, key, value)))
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), exact, rtol=0.05, atol=0.03)
