@@ -38,6 +38,7 @@ from zegclip_core.segmenter import Segmenter
 from zegclip_core.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
+BUNDLED = ROOT / 'zegclip_core' / 'models' / 'everyday-s.safetensors'
 PAGE = (ROOT / 'docs' / 'unknown.md').read_text(encoding='utf-8')
 CARD = (ROOT / 'zegclip_core' / 'models' / 'everyday-s.md').read_text(encoding='utf-8')
 CLASSES = ('road', 'car', 'tree', 'sky')
@@ -210,6 +211,7 @@ def test_the_command_draws_the_curves_and_saves_the_threshold(
         (['--rounds', '1'], '2 to 4 rounds'),
         (['--plot', 'a.jpg'], 'ends in .png'),
         (['--save', 'a.pth'], 'ends in .safetensors'),
+        (['--save', str(BUNDLED)], 'another file than the model'),
         (['--save', 'a.safetensors', '--model', 'a.pth'], 'a .safetensors model for --save'),
     ],
 )
@@ -226,8 +228,7 @@ def test_what_cannot_be_done_is_said_before_the_model_is_loaded(
 
 
 def test_page_card_and_recipe_have_the_threshold_of_the_bundled_model() -> None:
-    file = ROOT / 'zegclip_core' / 'models' / 'everyday-s.safetensors'
-    threshold = load_checkpoint(file).settings.threshold
+    threshold = load_checkpoint(BUNDLED).settings.threshold
     assert f"the model's own: {threshold} for `everyday-s`" in PAGE
     assert f'| threshold | {threshold}, ' in CARD
     row = rf'^\| \*\*{threshold:.2f}\*\* \|'

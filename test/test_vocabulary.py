@@ -56,6 +56,7 @@ def refusal(text: str) -> str:
         ' person ,\r\n\r\n traffic   light,, ',
         '- person\n-  traffic light\n',
         '* person\n\u2022 traffic light',
+        '# what moves, and what does not\nperson\n  #\tlamps\ntraffic light\n',
     ],
 )
 def test_lists_by_comma_and_by_line_give_the_same_names(text: str) -> None:

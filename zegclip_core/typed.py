@@ -27,6 +27,8 @@ MAX_NAME = 200
 _BYTE_ORDER_MARK = '\ufeff'
 _JOINERS = '\u200c\u200d'
 """Of emoji, and between letters of Persian and of Indian scripts."""
+_COMMENT = re.compile(r'^[ \t]*#[ \t][^\r\n]*', re.MULTILINE)
+"""A line of a list that is for its readers alone."""
 _BULLET = re.compile(r'^[-*\u2022]\s+')
 """Before each line of a list as Markdown and YAML have it."""
 _QUOTES = {'"': '"', "'": "'", '\u201c': '\u201d'}
@@ -97,11 +99,13 @@ def check_typed(phrases: Iterable[str]) -> None:
 def split_text(text: str) -> list[object]:
     """Return the entries of a JSON list, or of a list by comma and by line; some are strings.
 
+    A line that begins with ``# `` is no part of a list.
+
     Raises:
         VocabularyError: If a list in JSON cannot be read, or one that is not has a semicolon
             between its words, or a comma between quotes.
     """
-    stripped = text.lstrip(_BYTE_ORDER_MARK).strip()
+    stripped = _COMMENT.sub('', text.lstrip(_BYTE_ORDER_MARK)).strip()
     if stripped[:1] in {'[', '{'}:
         return _json_list(stripped)
     parts = (_BULLET.sub('', part.strip()) for part in re.split(r'[,\r\n]', stripped))

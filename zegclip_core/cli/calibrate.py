@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     }
     if files['plot']:
         import matplotlib  # noqa: F401 - if it is missing, that is said now
-    source = _checkpoint(args.model) if files['save'] else None
+    source = _checkpoint(args.model, files['save']) if files['save'] else None
     dataset = _dataset(args)
     segmenter = load_segmenter(args)
     sweeps = _sweeps(segmenter, dataset, args)
@@ -101,13 +101,14 @@ def _write(sweeps: dict[str, Sweep], title: str, figures: Path | None, plot: Pat
             save_calibration(sweeps, title, partial)
 
 
-def _checkpoint(model: str) -> Path:
-    """Return the file of a model whose settings can be changed.
+def _checkpoint(model: str, target: Path) -> Path:
+    """Return the file of a model that can be written with other settings to another file.
 
     Raises:
         ModelError: If it has none.
+        ConfigError: If the other file is the same.
     """
-    from zegclip_core.errors import ModelError
+    from zegclip_core.errors import ConfigError, ModelError
     from zegclip_core.model_names import parse_model, SUFFIX
 
     path = parse_model(model).checkpoint_file('to save a threshold with')
@@ -115,6 +116,10 @@ def _checkpoint(model: str) -> Path:
         raise ModelError(
             f'Expected a {SUFFIX} model for --save, since only these keep a threshold, '
             f'but got {model!r}: zegclip convert makes one.'
+        )
+    if target.exists() and target.samefile(path):
+        raise ConfigError(
+            f'Expected --save to be another file than the model, but got {str(target)!r}.'
         )
     return path
 
