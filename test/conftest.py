@@ -55,6 +55,14 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='module')
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Write a small published checkpoint, and return its path."""
+    from tiny_models import write_published
+
+    return str(write_published(tmp_path_factory.mktemp('model') / 'tiny.pth'))
+
+
+@pytest.fixture(scope='module')
 def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Write a small CLIP, and return its reference."""
     from training_helpers import write_clip

@@ -34,9 +34,16 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from zegclip_ros.conversions import image_message
 from zegclip_ros.dds_domain import reserved_domain
+from zegclip_ros.parameters import DECLARATIONS, NodeParameters
 from zegclip_ros.segmentation_node import SegmentationNode
 
 TRANSIENT = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def node_parameters(**changed: object) -> NodeParameters:
+    """Return the defaults of the node but for what is given."""
+    values = {one.name: one.default for one in DECLARATIONS}
+    return NodeParameters(**{**values, **changed})
 
 
 def qos(reliability: str = 'reliable', depth: int = 10) -> QoSProfile:

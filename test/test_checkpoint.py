@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_models import published_state, write_published
+from tiny_models import noise, published_state, write_published
 import torch
 from zegclip_core.checkpoint import change_settings, load_checkpoint, save_checkpoint
 from zegclip_core.cli.main import main
@@ -46,17 +46,13 @@ def converted(published: Path) -> Path:
     return target
 
 
-def _image(seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (40, 56, 3), dtype=np.uint8)
-
-
 def test_a_converted_checkpoint_labels_as_the_authors_file_does(
     published: Path, converted: Path
 ) -> None:
     theirs, ours = (Segmenter.load(str(path), precision='fp32') for path in (published, converted))
     for word in WORDS.names:
         vocabulary = Vocabulary.from_names([word])
-        scores = [model.segment(_image(), vocabulary).scores for model in (theirs, ours)]
+        scores = [model.segment(noise(40, 56), vocabulary).scores for model in (theirs, ours)]
         np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5, atol=1e-6)
     # 'cat' was named as seen, so its scores are lowered when the best class is chosen.
     assert theirs.encode(WORDS).bias.tolist() == [0, 0, 0]

@@ -18,25 +18,20 @@ from pathlib import Path
 from exported_models import export
 import numpy as np
 import pytest
+from ros_helpers import node_parameters
 from zegclip_core.backends import choice
 from zegclip_core.backends.providers import place_of
 from zegclip_core.errors import ModelError
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.model import load_segmenter
-from zegclip_ros.parameters import DECLARATIONS, NodeParameters
 
 pytestmark = pytest.mark.ros
-
-
-def parameters(**changed: object) -> NodeParameters:
-    values = {one.name: one.default for one in DECLARATIONS}
-    return NodeParameters(**{**values, **changed})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('backend', ['auto', 'onnxruntime'])
 def test_the_node_labels_with_an_exported_model(backend: str, exported: Path) -> None:
-    segmenter = load_segmenter(parameters(model=str(exported), backend=backend))
+    segmenter = load_segmenter(node_parameters(model=str(exported), backend=backend))
     segmenter.warm_up()
     words = segmenter.encode(Vocabulary.from_names(['cat', 'tree']))
     result = segmenter.segment(np.zeros((48, 64, 3), np.uint8), words)
@@ -62,14 +57,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_what_does_not_fit_is_refused(changed: dict[str, object], message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
-        load_segmenter(parameters(**changed))
+        load_segmenter(node_parameters(**changed))
     assert '\n' not in str(caught.value)
 
 
 def test_an_onnxruntime_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, 'find_spec', lambda name: None)
     with pytest.raises(ModelError, match=r"onnxruntime.*pip install 'zegclip-ros\[onnx\]'"):
-        load_segmenter(parameters(model='a.onnx', backend='onnxruntime'))
+        load_segmenter(node_parameters(model='a.onnx', backend='onnxruntime'))
 
 
 @pytest.mark.parametrize(

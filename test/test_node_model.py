@@ -17,13 +17,12 @@ from collections.abc import Iterator
 import json
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from rclpy.node import Node
-from ros_helpers import close_node, Inbox, qos, running_ros, spin_until
+from ros_helpers import close_node, Inbox, node_parameters, qos, running_ros, spin_until
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-from tiny_models import write_published
+from tiny_models import noise
 import torch
 from zegclip_core.errors import ModelError
 from zegclip_core.segmenter import Segmenter
@@ -32,22 +31,12 @@ from zegclip_core.training_free import ATTENTIONS
 from zegclip_core.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, rgb_to_image
 from zegclip_ros.model import load_segmenter
-from zegclip_ros.parameters import BY_NAME, DECLARATIONS, NodeParameters
+from zegclip_ros.parameters import BY_NAME, NodeParameters
 from zegclip_ros.segmentation_node import SegmentationNode
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 SIDES = ('left', 'right')
-
-
-def parameters(**changed: object) -> NodeParameters:
-    values = {one.name: one.default for one in DECLARATIONS}
-    return NodeParameters(**{**values, **changed})
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_published(tmp_path_factory.mktemp('model') / 'tiny.pth'))
 
 
 @pytest.fixture(scope='module')
@@ -62,50 +51,48 @@ def restored_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_threads_are_those_that_pytorch_computes_with_and_0_leaves_them(model: str) -> None:
+def test_threads_are_those_that_pytorch_computes_with_and_0_leaves_them(tiny: str) -> None:
     torch.set_num_threads(2)
-    load_segmenter(parameters(model=model, short_side=32)).close()
+    load_segmenter(node_parameters(model=tiny, short_side=32)).close()
     assert torch.get_num_threads() == 2
-    load_segmenter(parameters(model=model, short_side=32, threads=3)).close()
+    load_segmenter(node_parameters(model=tiny, short_side=32, threads=3)).close()
     assert torch.get_num_threads() == 3
 
 
 def test_attention_reaches_clip_without_training_and_nothing_else(
-    training_free: str, model: str
+    training_free: str, tiny: str
 ) -> None:
     for attention, expected in (('auto', 'naclip'), ('sclip', 'sclip')):
-        segmenter = load_segmenter(parameters(model=training_free, attention=attention))
+        segmenter = load_segmenter(node_parameters(model=training_free, attention=attention))
         assert segmenter.network.config.attention == expected
         segmenter.close()
     with pytest.raises(ModelError, match=r'attention'):
-        load_segmenter(parameters(model=model, attention='sclip'))
+        load_segmenter(node_parameters(model=tiny, attention='sclip'))
     declared = BY_NAME['attention'].choices
     assert set(declared) - {'auto'} == set(ATTENTIONS)
 
 
 def test_own_negatives_and_threshold_are_there_to_go_back_to(training_free: str) -> None:
-    segmenter = load_segmenter(parameters(model=training_free))
+    segmenter = load_segmenter(node_parameters(model=training_free))
     assert 'wall' in segmenter.negatives
     assert 0.0 <= segmenter.threshold <= 1.0
     segmenter.close()
 
 
-def test_candidates_reach_the_engine_and_0_keeps_all_words(model: str) -> None:
+def test_candidates_reach_the_engine_and_0_keeps_all_words(tiny: str) -> None:
     for candidates in (0, 20):
-        segmenter = load_segmenter(parameters(model=model, short_side=32, candidates=candidates))
+        segmenter = load_segmenter(
+            node_parameters(model=tiny, short_side=32, candidates=candidates)
+        )
         assert segmenter.engine.candidates == candidates
         segmenter.close()
 
 
 @pytest.mark.parametrize('templates', ['single', 'plain'])
-def test_templates_reach_the_text_encoder(model: str, templates: str) -> None:
-    segmenter = load_segmenter(parameters(model=model, short_side=32, templates=templates))
+def test_templates_reach_the_text_encoder(tiny: str, templates: str) -> None:
+    segmenter = load_segmenter(node_parameters(model=tiny, short_side=32, templates=templates))
     assert segmenter.text_encoder.templates == resolve_templates(templates)
     segmenter.close()
-
-
-def noise(seed: int) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (48, 64, 3), np.uint8)
 
 
 def test_two_cameras_get_the_labels_that_each_image_has_by_itself(training_free: str) -> None:
@@ -131,17 +118,21 @@ def test_two_cameras_get_the_labels_that_each_image_has_by_itself(training_free:
 
         def seen() -> bool:
             for name, camera in cameras.items():
-                camera.publish(rgb_to_image(noise(SIDES.index(name)), Header(frame_id=name)))
+                camera.publish(
+                    rgb_to_image(noise(48, 64, SIDES.index(name)), Header(frame_id=name))
+                )
             # The labels of the first batch of two have been published when the second one begins.
             return batches.count(2) > 1 and all(inbox.messages for inbox in labels.values())
 
         spin_until(seen, node, probe)
         close_node(node)
         probe.destroy_node()
-    alone = load_segmenter(parameters(**values))
+    alone = load_segmenter(node_parameters(**values))
     alone.negatives = ('wall', 'floor')
     for name, inbox in labels.items():
-        expected = alone.segment(noise(SIDES.index(name)), Vocabulary.parse('cat, dog')).labels
+        expected = alone.segment(
+            noise(48, 64, SIDES.index(name)), Vocabulary.parse('cat, dog')
+        ).labels
         assert len(np.unique(expected)) > 1
         for message in inbox.messages:
             assert np.mean(image_to_labels(message) != expected) < 0.002

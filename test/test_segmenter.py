@@ -18,7 +18,7 @@ import weakref
 
 import numpy as np
 import pytest
-from tiny_models import write_published
+from tiny_models import noise
 import torch
 from zegclip_core.errors import DeviceMemoryError, ImageError, ModelError
 from zegclip_core.segmentation import UNLABELLED
@@ -29,22 +29,13 @@ WORDS = Vocabulary.from_names(['cat', 'traffic light', 'tree'])
 
 
 @pytest.fixture(scope='module')
-def path(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_published(tmp_path_factory.mktemp('model') / 'tiny.pth'))
-
-
-@pytest.fixture(scope='module')
-def segmenter(path: str) -> Segmenter:
-    return Segmenter.load(path, device='cpu', precision='fp32')
-
-
-def _image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+def segmenter(tiny: str) -> Segmenter:
+    return Segmenter.load(tiny, device='cpu', precision='fp32')
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 7), (2, 3000), (33, 47), (480, 640)])
 def test_labels_have_the_size_of_the_image(segmenter: Segmenter, size: tuple[int, int]) -> None:
-    result = segmenter.segment(_image(*size), WORDS)
+    result = segmenter.segment(noise(*size), WORDS)
     assert result.labels.shape == result.scores.shape == size
     assert result.labels.dtype == np.uint8
     assert result.scores.dtype == np.float32
@@ -54,7 +45,7 @@ def test_labels_have_the_size_of_the_image(segmenter: Segmenter, size: tuple[int
 
 
 def test_a_view_into_another_array_is_taken(segmenter: Segmenter) -> None:
-    image = _image(20, 30)
+    image = noise(20, 30)
     turned = image[::-1, ::-1, ::-1]
     expected = segmenter.segment(np.ascontiguousarray(turned), WORDS)
     assert np.array_equal(segmenter.segment(turned, WORDS).labels, expected.labels)
@@ -77,7 +68,7 @@ def test_the_working_size_keeps_the_aspect_and_is_capped() -> None:
 
 
 def test_chosen_is_the_best_score_of_each_class_alone(segmenter: Segmenter) -> None:
-    image = _image(24, 40)
+    image = noise(24, 40)
     alone = np.stack(
         [segmenter.segment(image, Vocabulary((entry,))).scores for entry in WORDS.classes]
     )
@@ -90,7 +81,7 @@ def test_more_classes_than_a_chunk_are_chosen_from_rightly(
     segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr('zegclip_core.inference.CHUNK_VALUES', 16 * 16 * 7)
-    image = _image(16, 16)
+    image = noise(16, 16)
     words = Vocabulary.from_names([f'thing {number}' for number in range(40)])
     alone = np.stack(
         [segmenter.segment(image, Vocabulary((entry,))).scores for entry in words.classes]
@@ -99,7 +90,7 @@ def test_more_classes_than_a_chunk_are_chosen_from_rightly(
 
 
 def test_thresholds_leave_pixels_unlabelled(segmenter: Segmenter) -> None:
-    image = _image(24, 40)
+    image = noise(24, 40)
     plain = segmenter.segment(image, WORDS)
     best = int(np.bincount(plain.labels.ravel()).argmax())
     cut = float(np.median(plain.scores[plain.labels == best]))
@@ -113,16 +104,16 @@ def test_thresholds_leave_pixels_unlabelled(segmenter: Segmenter) -> None:
     assert result.unlabelled_share == pytest.approx(below.mean())
 
 
-def test_the_models_threshold_can_be_overruled(path: str) -> None:
-    strict = Segmenter.load(path, device='cpu', precision='fp32', threshold=1.0)
-    assert strict.segment(_image(9, 9), WORDS).unlabelled_share == 1.0
+def test_the_models_threshold_can_be_overruled(tiny: str) -> None:
+    strict = Segmenter.load(tiny, device='cpu', precision='fp32', threshold=1.0)
+    assert strict.segment(noise(9, 9), WORDS).unlabelled_share == 1.0
 
 
-def test_a_known_phrase_is_not_encoded_again(path: str) -> None:
-    segmenter = Segmenter.load(path, device='cpu', precision='fp32')
+def test_a_known_phrase_is_not_encoded_again(tiny: str) -> None:
+    segmenter = Segmenter.load(tiny, device='cpu', precision='fp32')
     segmenter.encode(WORDS)
     assert segmenter.encoded_phrases == 3
-    segmenter.segment(_image(8, 8), Vocabulary.from_names(['tree', 'cat']))
+    segmenter.segment(noise(8, 8), Vocabulary.from_names(['tree', 'cat']))
     assert segmenter.encoded_phrases == 3
     segmenter.encode(Vocabulary((VocabularyClass('cat', phrases=('kitten', 'tree')),)))
     assert segmenter.encoded_phrases == 4
@@ -135,22 +126,22 @@ def test_further_phrases_change_the_embedding(segmenter: Segmenter) -> None:
     torch.testing.assert_close(both.embeddings[0], mean / mean.norm())
 
 
-def test_sliding_a_window_as_large_as_the_image_is_whole(path: str) -> None:
-    image = _image(32, 32)
+def test_sliding_a_window_as_large_as_the_image_is_whole(tiny: str) -> None:
+    image = noise(32, 32)
     whole, slide = (
-        Segmenter.load(path, device='cpu', precision='fp32', mode=mode)
+        Segmenter.load(tiny, device='cpu', precision='fp32', mode=mode)
         for mode in ('whole', 'slide')
     )
     assert slide.settings.crop == 32
     assert np.array_equal(whole.segment(image, WORDS).labels, slide.segment(image, WORDS).labels)
-    wide = _image(32, 90)
+    wide = noise(32, 90)
     assert slide.segment(wide, WORDS).labels.shape == (32, 90)
 
 
-def test_bfloat16_mostly_agrees(path: str, segmenter: Segmenter) -> None:
-    half = Segmenter.load(path, device='cpu', precision='bf16')
+def test_bfloat16_mostly_agrees(tiny: str, segmenter: Segmenter) -> None:
+    half = Segmenter.load(tiny, device='cpu', precision='bf16')
     assert half.dtype == torch.bfloat16
-    image = _image(64, 64)
+    image = noise(64, 64)
     found, exact = half.segment(image, WORDS), segmenter.segment(image, WORDS)
     assert (found.labels == exact.labels).mean() > 0.9
 
@@ -162,7 +153,7 @@ def test_memory_that_runs_out_costs_one_image(
         raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB. GPU 0 ...')
 
     released: list[bool] = []
-    image = _image(64, 64)
+    image = noise(64, 64)
     expected = segmenter.segment(image, WORDS).labels
     with monkeypatch.context() as patch:
         patch.setattr(segmenter, 'release_memory', lambda: released.append(True))
@@ -175,7 +166,7 @@ def test_memory_that_runs_out_costs_one_image(
 
 def test_labels_of_300_classes_have_16_bits(segmenter: Segmenter) -> None:
     many = Vocabulary.from_names(f'thing {number}' for number in range(300))
-    image = _image(64, 64)
+    image = noise(64, 64)
     every = Segmenter.segment(segmenter, image, many)
     assert every.labels.dtype == np.uint16
     assert every.labels[every.labels != 65535].max(initial=0) < 300
@@ -187,9 +178,9 @@ def test_a_cpu_has_no_memory_of_its_own_to_tell(segmenter: Segmenter) -> None:
     assert segmenter.memory_bytes() is None
 
 
-def test_a_segmenter_that_is_closed_leaves_nothing_of_its_model(path: str) -> None:
-    loaded = Segmenter.load(path, device='cpu', precision='fp32')
-    loaded.segment(_image(64, 64), WORDS)
+def test_a_segmenter_that_is_closed_leaves_nothing_of_its_model(tiny: str) -> None:
+    loaded = Segmenter.load(tiny, device='cpu', precision='fp32')
+    loaded.segment(noise(64, 64), WORDS)
     network = weakref.ref(loaded.network)
     for _ in range(2):
         loaded.close()
@@ -197,7 +188,7 @@ def test_a_segmenter_that_is_closed_leaves_nothing_of_its_model(path: str) -> No
 
 
 def test_images_of_one_size_are_labelled_together(segmenter: Segmenter) -> None:
-    images = [_image(40, 52, seed) for seed in range(3)]
+    images = [noise(40, 52, seed) for seed in range(3)]
     together = segmenter.segment_batch(images, WORDS)
     for image, found in zip(images, together, strict=True):
         alone = segmenter.segment(image, WORDS)
@@ -210,39 +201,39 @@ def test_images_of_several_sizes_are_no_batch(
     segmenter: Segmenter, sizes: list[tuple[int, int]]
 ) -> None:
     with pytest.raises(ImageError, match='images of one size'):
-        segmenter.segment_batch([_image(*size) for size in sizes], WORDS)
+        segmenter.segment_batch([noise(*size) for size in sizes], WORDS)
 
 
-def test_the_plain_path_agrees(path: str, segmenter: Segmenter) -> None:
+def test_the_plain_path_agrees(tiny: str, segmenter: Segmenter) -> None:
     assert segmenter.path == 'lean'
-    plain = Segmenter.load(path, device='cpu', precision='fp32', path='plain')
-    image = _image(64, 90)
+    plain = Segmenter.load(tiny, device='cpu', precision='fp32', path='plain')
+    image = noise(64, 90)
     found, exact = segmenter.segment(image, WORDS), plain.segment(image, WORDS)
     assert (found.labels == exact.labels).mean() > 0.999
     np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-4, atol=1e-4)
 
 
-def test_as_many_candidates_as_words_change_nothing(path: str, segmenter: Segmenter) -> None:
-    image = _image(64, 90)
+def test_as_many_candidates_as_words_change_nothing(tiny: str, segmenter: Segmenter) -> None:
+    image = noise(64, 90)
     expected = segmenter.segment(image, WORDS)
-    pruned = Segmenter.load(path, device='cpu', precision='fp32', candidates=1)
-    enough = Segmenter.load(path, device='cpu', precision='fp32', candidates=len(WORDS))
+    pruned = Segmenter.load(tiny, device='cpu', precision='fp32', candidates=1)
+    enough = Segmenter.load(tiny, device='cpu', precision='fp32', candidates=len(WORDS))
     assert np.array_equal(enough.segment(image, WORDS).labels, expected.labels)
     # One candidate draws one word over the whole picture.
     assert len(np.unique(pruned.segment(image, WORDS).labels)) == 1
 
 
-def test_words_are_put_into_the_templates_that_are_chosen(path: str, segmenter: Segmenter) -> None:
-    plain = Segmenter.load(path, device='cpu', precision='fp32', templates='plain')
+def test_words_are_put_into_the_templates_that_are_chosen(tiny: str, segmenter: Segmenter) -> None:
+    plain = Segmenter.load(tiny, device='cpu', precision='fp32', templates='plain')
     assert plain.text_encoder.templates == ('{}',)
     assert not torch.allclose(plain.encode(WORDS).embeddings, segmenter.encode(WORDS).embeddings)
 
 
-def test_threads_are_as_many_as_asked_for(path: str) -> None:
+def test_threads_are_as_many_as_asked_for(tiny: str) -> None:
     before = torch.get_num_threads()
     try:
         for threads in (2, 1):
-            Segmenter.load(path, device='cpu', threads=threads)
+            Segmenter.load(tiny, device='cpu', threads=threads)
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -250,9 +241,9 @@ def test_threads_are_as_many_as_asked_for(path: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
-def test_cuda_agrees(path: str, segmenter: Segmenter) -> None:
-    cuda = Segmenter.load(path, device='cuda', precision='fp32')
-    image = _image(64, 64)
+def test_cuda_agrees(tiny: str, segmenter: Segmenter) -> None:
+    cuda = Segmenter.load(tiny, device='cuda', precision='fp32')
+    image = noise(64, 64)
     found, exact = cuda.segment(image, WORDS), segmenter.segment(image, WORDS)
     np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-3, atol=1e-3)
 
@@ -291,15 +282,15 @@ def test_what_is_no_image_is_refused(segmenter: Segmenter, image: np.ndarray) ->
     ],
 )
 def test_a_setting_out_of_range_is_refused(
-    path: str, settings: dict[str, object], message: str
+    tiny: str, settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
-        Segmenter.load(path, **settings)  # type: ignore[arg-type]
+        Segmenter.load(tiny, **settings)  # type: ignore[arg-type]
 
 
-def test_a_model_file_from_another_folder_works(path: str, tmp_path: Path) -> None:
+def test_a_model_file_from_another_folder_works(tiny: str, tmp_path: Path) -> None:
     moved = tmp_path / 'my model.pth'
-    moved.write_bytes(Path(path).read_bytes())
+    moved.write_bytes(Path(tiny).read_bytes())
     segmenter = Segmenter.load(str(moved), device='cpu')
     segmenter.warm_up()
     assert segmenter.model_name == str(moved)

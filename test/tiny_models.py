@@ -11,10 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Small seeded models in the layout of the published checkpoints."""
+"""Small seeded models in the layout of the published checkpoints, and images for them."""
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -120,3 +122,8 @@ def write_published(path: Path, *, seed: int = 0, prompts: int = 3) -> Path:
     state = published_state(seed=seed, prompts=prompts)
     torch.save({'meta': {'iter': 1}, 'state_dict': state, 'optimizer': {}}, path)
     return path
+
+
+def noise(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Return an RGB image of noise, uint8 ``(H, W, 3)``."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
