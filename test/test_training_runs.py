@@ -123,6 +123,18 @@ def test_a_dying_reader_leaves_the_last_whole_checkpoint(
     assert _last_step(tmp_path / 'squares') > 0
 
 
+def test_a_run_is_not_lost_by_starting_it_again(
+    squares: Path, clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = tmp_path / 'squares' / 'last.ckpt'
+    last.parent.mkdir()
+    last.write_bytes(b'hours of work')
+    assert main(run_arguments(squares, clip, tmp_path)) == USER_ERROR
+    assert f'{last} is there: go on with --resume' in capsys.readouterr().err
+    assert last.read_bytes() == b'hours of work'
+    assert [path.name for path in last.parent.iterdir()] == ['last.ckpt']
+
+
 @pytest.mark.slow
 def test_an_interrupted_run_can_go_on(
     squares: Path,
@@ -204,6 +216,8 @@ def test_a_new_run_does_not_take_the_files_of_an_earlier_one(
     settings = ('schedule.steps=2', 'schedule.validate_every=2', 'schedule.keep=[1]')
     first = run_arguments(squares, clip, tmp_path, *LIVE[:-1], *settings)
     assert main(first) == 0
+    # As of a run that ended before its first validation.
+    (tmp_path / 'squares' / 'last.ckpt').unlink()
     assert main([*first, 'seed=7']) == 0
     kept = read_run_checkpoint(tmp_path / 'squares' / 'step=1.ckpt')
     assert kept['zegclip']['config']['seed'] == 7

@@ -170,9 +170,16 @@ class Run:
             The model's file.
 
         Raises:
+            ConfigError: If there is a run of this name and it is not to go on.
             TrainingError: If training ends early; checkpoints that are finished stay.
         """
         config = self.config
+        last = self.folder / LAST
+        if last.is_file() and not resume:
+            raise ConfigError(
+                f'Expected a run that was not begun, but {last} is there: go on with --resume, '
+                f'choose another name, or remove {self.folder}.'
+            )
         pairs = list(zip(config.train, self._datasets, strict=True))
         classes = [self._class_set(source, dataset) for source, dataset in pairs]
         views = [self._training_views(source, dataset) for source, dataset in pairs]
@@ -181,8 +188,7 @@ class Run:
             for entry, dataset in zip(config.validate, self._validated, strict=True)
         ]
         task = SegmentationTask(self.network, config, self._makers(views, classes), validation)
-        last = self.folder / LAST
-        start = last if resume and last.is_file() else None
+        start = last if last.is_file() else None
         done = 0 if start is None else _steps_done(config, start)
         trainer = make_trainer(config, self.folder, validation, done=done)
         fit(trainer, task, TrainingData(views, validation, config), start)
