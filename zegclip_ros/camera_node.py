@@ -14,7 +14,7 @@
 """A camera for trying things out: plays photos, a video, a folder or a webcam as a topic."""
 
 from collections.abc import Sequence
-import sys
+from typing import NoReturn
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -22,7 +22,7 @@ from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
 from zegclip_ros.conversions import rgb_to_image
 from zegclip_ros.declaration import Declaration, declare
-from zegclip_ros.runtime import run_node, RunnableNode
+from zegclip_ros.runtime import run_process, RunnableNode
 from zegclip_ros.scenes import open_source
 
 DECLARATIONS = (
@@ -108,10 +108,10 @@ class CameraNode(RunnableNode):
             self._publisher.publish(rgb_to_image(picture, header))
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the camera node; return its exit code."""
-    return run_node(CameraNode, args)
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the camera node and end the process with its exit code."""
+    run_process(CameraNode, args)
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

@@ -19,7 +19,7 @@ from importlib import metadata
 import json
 from pathlib import Path
 import platform
-import sys
+from typing import NoReturn
 
 import cv2
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -34,7 +34,7 @@ from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.declaration import Declaration, declare
 from zegclip_ros.image_input import ImageInput
 from zegclip_ros.recording import Labelled, Recording
-from zegclip_ros.runtime import run_node, RunnableNode
+from zegclip_ros.runtime import run_process, RunnableNode
 from zegclip_ros.video import FRAME_RATE, LegendVideo, with_legend
 
 PROGRESS_INTERVAL = 4.0
@@ -262,10 +262,10 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the recorder; return its exit code."""
-    return run_node(RecorderNode, args)
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the recorder and end the process with its exit code."""
+    run_process(RecorderNode, args)
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

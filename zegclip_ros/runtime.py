@@ -96,19 +96,33 @@ def ros_context(args: Sequence[str] | None) -> Iterator[None]:
     try:
         yield
     finally:
-        rclpy.try_shutdown()
+        # There are none, and where rclpy takes them away, a signal meanwhile kills the process.
+        rclpy.try_shutdown(uninstall_handlers=False)
+
+
+class Stop:
+    """Whether a signal has asked for the end.
+
+    Attributes:
+        asked: Whether it has. No ``threading.Event``: its lock may be held where the signal
+            finds the main thread, which would then wait for itself for ever.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
 
 
 @contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """Give an event that SIGINT and SIGTERM set; outside the main thread nothing sets it.
+def stop_signals() -> Iterator[Stop]:
+    """Give what SIGINT and SIGTERM set; outside the main thread nothing sets it.
 
     Python's own way, an exception wherever the main thread is, would leave half-made objects.
+    Further signals change nothing: ``ros2 launch`` may send one after the terminal's own.
     """
-    stop = threading.Event()
+    stop = Stop()
 
     def note(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        stop.asked = True
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -135,18 +149,31 @@ def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = Non
         Exit code: the node's own, 0 after a signal, 1 if the node could not be made.
     """
     with stop_signals() as stop:
-        try:
-            with ros_context(args):
-                code = _run(make_node, stop)
-                # Fast DDS may wait for a TCP connection for ever when it is to end.
-                watchdog = threading.Timer(_TEARDOWN, leave, (code,))
-                watchdog.daemon = True
-                watchdog.start()
-            watchdog.cancel()
-            return code
-        except RCLError as error:
-            get_logger('zegclip_ros').fatal(str(error).partition('\n')[0])
-            return 1
+        return _run_in_context(make_node, args, stop)
+
+
+def run_process(make_node: Callable[[], Runnable], args: Sequence[str] | None = None) -> NoReturn:
+    """Run a node as ``run_node`` does, and end the process with its exit code."""
+    with stop_signals() as stop:
+        leave(_run_in_context(make_node, args, stop))
+
+
+def _run_in_context(
+    make_node: Callable[[], Runnable], args: Sequence[str] | None, stop: Stop
+) -> int:
+    """Run a node in a context of its own; return the exit code."""
+    try:
+        with ros_context(args):
+            code = _run(make_node, stop)
+            # Fast DDS may wait for a TCP connection for ever when it is to end.
+            watchdog = threading.Timer(_TEARDOWN, leave, (code,))
+            watchdog.daemon = True
+            watchdog.start()
+        watchdog.cancel()
+        return code
+    except RCLError as error:
+        get_logger('zegclip_ros').fatal(str(error).partition('\n')[0])
+        return 1
 
 
 def leave(code: int) -> NoReturn:
@@ -161,7 +188,7 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(make_node: Callable[[], Runnable], stop: threading.Event) -> int:
+def _run(make_node: Callable[[], Runnable], stop: Stop) -> int:
     """Make a node and spin it until the end; return its exit code."""
     try:
         node = make_node()
@@ -173,8 +200,8 @@ def _run(make_node: Callable[[], Runnable], stop: threading.Event) -> int:
     executor.add_node(cast(Node, node))
     spinner = threading.Thread(target=_spin, args=(executor, node), name='executor', daemon=True)
     spinner.start()
-    while not (stop.is_set() or node.ended.is_set()):
-        stop.wait(_POLL)
+    while not (stop.asked or node.ended.is_set()):
+        node.ended.wait(_POLL)
     code = node.exit_code
     node.end(code)
     if not _come_to_rest(node, executor, spinner):

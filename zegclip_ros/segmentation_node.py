@@ -40,7 +40,7 @@ from zegclip_ros.outputs import Look
 from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters, value_of
 from zegclip_ros.pipeline import Pipeline
 from zegclip_ros.rejections import RejectionLog
-from zegclip_ros.runtime import leave, RosLogHandler, run_node, STOP_TIMEOUT
+from zegclip_ros.runtime import RosLogHandler, run_process, STOP_TIMEOUT
 from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState
 from zegclip_ros.word_encoder import UsedWords
 
@@ -383,7 +383,7 @@ class SegmentationNode(ManagedNode):
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the segmentation node and end the process with its exit code."""
-    leave(run_node(SegmentationNode, args))
+    run_process(SegmentationNode, args)
 
 
 if __name__ == '__main__':
