@@ -64,6 +64,7 @@ class ColorSegmenter:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Return a function that runs ``zegclip`` with the stand-in: exit code, stdout, stderr."""
     monkeypatch.setattr(segmenter, 'Segmenter', ColorSegmenter)
+    monkeypatch.setattr('zegclip_core.cli.segment.encode_words', lambda *_: None)
     ColorSegmenter.loaded.clear()
 
     return partial(answer_of, capsys)

@@ -19,7 +19,13 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from zegclip_core.segmenter import Segmenter
     from zegclip_core.vocabulary import Vocabulary
+
+_AT_ONCE = 32
+"""Classes between two steps of the progress bar."""
+_QUIET = 1.0
+"""How long encoding may take without a progress bar, in seconds."""
 
 
 def add_word_options(parser: argparse.ArgumentParser) -> None:
@@ -44,3 +50,19 @@ def read_words(args: argparse.Namespace) -> Vocabulary:
     if args.classes_file is not None:
         return Vocabulary.from_file(args.classes_file)
     return Vocabulary.parse(args.classes)
+
+
+def encode_words(segmenter: Segmenter, vocabulary: Vocabulary) -> None:
+    """Have a segmenter know the words, behind a progress bar: a thousand take a minute.
+
+    Raises:
+        VocabularyError: If the words cannot be encoded.
+    """
+    from tqdm import tqdm
+
+    classes = vocabulary.encoded_phrases(segmenter.settings.seen_classes)
+    with tqdm(total=len(classes), unit='word', delay=_QUIET, leave=False, disable=None) as bar:
+        for start in range(0, len(classes), _AT_ONCE):
+            part = classes[start:][:_AT_ONCE]
+            segmenter.text_encoder.encode_classes(part)
+            bar.update(len(part))

@@ -21,7 +21,7 @@ import sys
 from typing import Any, cast, TYPE_CHECKING
 
 from zegclip_core.cli._model import add_model_options, load_segmenter
-from zegclip_core.cli._words import add_word_options, read_words
+from zegclip_core.cli._words import add_word_options, encode_words, read_words
 
 if TYPE_CHECKING:
     from zegclip_core.explanation import Explanation
@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.explanation import explain
     from zegclip_core.explanation_sheet import explanation_sheet
 
+    encode_words(segmenter, vocabulary)
     explanation = explain(segmenter, image, vocabulary)
     sys.stdout.write(_table(explanation))
     write_png(out, explanation_sheet(explanation))

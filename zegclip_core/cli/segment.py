@@ -24,7 +24,7 @@ import time
 from typing import Any, TYPE_CHECKING
 
 from zegclip_core.cli._model import add_model_options, fraction, load_segmenter
-from zegclip_core.cli._words import add_word_options, read_words
+from zegclip_core.cli._words import add_word_options, encode_words, read_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
     # Last, since it takes seconds: everything that can be refused without it has been.
     segmenter = load_segmenter(args)
+    encode_words(segmenter, vocabulary)
     encoded = segmenter.encode(vocabulary)
     task = _Task(segmenter, encoded, vocabulary, out, args.alpha, args.frame_labels)
     return _run_jobs(jobs, task)
