@@ -132,6 +132,8 @@ def test_words_that_end_as_plurals_do_are_not_cut() -> None:
         ('(red) cars', '(red) car'),
         ('Traffic_Lights', 'traffic light'),
         ('the_red_cars', 'red car'),
+        ('\ufb01re trucks', 'fire truck'),
+        ('\uff23\uff21\uff32\uff33', 'car'),
     ],
 )
 def test_a_phrase_is_never_undone_by_half(phrase: str, form: str) -> None:
@@ -208,6 +210,7 @@ def test_a_model_s_own_names_win() -> None:
         'absence of people',
         'car lacking wheels',
         'no_person',
+        '\uff4e\uff4f person',
         'no dogs on the road',
         '!car',
     ],

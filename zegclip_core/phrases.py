@@ -23,6 +23,7 @@ from functools import cache, cached_property, lru_cache
 import gzip
 from itertools import islice
 import re
+from unicodedata import normalize
 
 from zegclip_core.clip_catalog import open_clip_folder
 
@@ -108,8 +109,8 @@ def standard_form(phrase: str) -> str:
 
 
 def _spaced(phrase: str) -> str:
-    """Return a phrase in small letters and with single spaces; names of topics have ``_``."""
-    return ' '.join(phrase.lower().replace('_', ' ').split())
+    """Return a phrase in small letters, ligatures undone, and with single spaces in place of _."""
+    return ' '.join(normalize('NFKC', phrase).lower().replace('_', ' ').split())
 
 
 def _bare(phrase: str) -> str:
