@@ -15,6 +15,8 @@
 
 from pathlib import Path
 import re
+import subprocess
+import sys
 from typing import Any
 
 from launch_stand_ins import (
@@ -41,6 +43,24 @@ FILES = ('zegclip', 'demo', 'multi_camera')
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(monkeypatch, tmp_path)
+
+
+def text_of(name: str) -> str:
+    return (ROOT / 'launch' / f'{name}.launch.py').read_text(encoding='utf-8')
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, tmp_path)
+
+
+def text_of(name: str) -> str:
+    return (ROOT / 'launch' / f'{name}.launch.py').read_text(encoding='utf-8')
+
+
+def bare() -> dict[str, str]:
+    """Return an environment in which Python sees this package and PyYAML alone."""
+    return {**os.environ, 'PYTHONPATH': f'{ROOT}:{Path(yaml.__file__).parent.parent}'}
 
 
 def segmentation(**given: str) -> Any:  # noqa: ANN401
@@ -138,6 +158,19 @@ def test_a_misspelled_argument_is_told_of_once(caplog: pytest.LogCaptureFixture)
         assert [record.message for record in caplog.records] == ([wanted] if told else [])
     load('demo')['start_cameras'](context('zegclip', 'demo', argv=('soruce:=x', 'source:=y')))
     assert ['soruce' in record.message for record in caplog.records] == [True]
+
+
+def test_launch_files_need_nothing_that_only_the_node_has() -> None:
+    # ros2 is run by the system's Python, which sees this package but no virtual environment.
+    imported = {
+        name
+        for file in FILES
+        for name in re.findall(r'^from (zegclip_\S+) import', text_of(file), re.MULTILINE)
+    }
+    code = f'import {", ".join(sorted(imported))}, sys; print(*sys.modules)'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, check=True, text=True)
+    assert {'numpy', 'rclpy', 'torch'}.isdisjoint(done.stdout.split())
+    assert 'zegclip_ros.camera_names' in imported
 
 
 def test_the_node_gets_its_name_topics_and_options() -> None:
