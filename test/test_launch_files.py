@@ -49,20 +49,6 @@ def text_of(name: str) -> str:
     return (ROOT / 'launch' / f'{name}.launch.py').read_text(encoding='utf-8')
 
 
-@pytest.fixture(autouse=True)
-def stand_ins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    install(monkeypatch, tmp_path)
-
-
-def text_of(name: str) -> str:
-    return (ROOT / 'launch' / f'{name}.launch.py').read_text(encoding='utf-8')
-
-
-def bare() -> dict[str, str]:
-    """Return an environment in which Python sees this package and PyYAML alone."""
-    return {**os.environ, 'PYTHONPATH': f'{ROOT}:{Path(yaml.__file__).parent.parent}'}
-
-
 def segmentation(**given: str) -> Any:  # noqa: ANN401
     return load('zegclip')['start'](context('zegclip', **given))[0]
 
