@@ -132,12 +132,9 @@ class Rig:
 
     def until(self, condition: Callable[[], object], what: str = 'the condition') -> None:
         """Let messages flow until a condition holds."""
-        end = time.monotonic() + DEADLINE
-        while not condition():
-            if time.monotonic() > end:
-                states = [message.data[:300] for message in self.states.messages[-3:]]
-                pytest.fail(f'{what} did not come true; log: {self.log}; states: {states}')
-            self.executor.spin_once(timeout_sec=0.05)
+        if not _spun(self.executor, condition):
+            states = [message.data[:300] for message in self.states.messages[-3:]]
+            pytest.fail(f'{what} did not come true; log: {self.log}; states: {states}')
 
     def start_camera(self, reliability: str = 'reliable', topic: str = 'image') -> None:
         """Have a camera, which a lazy node subscribes to once somebody listens."""
@@ -167,12 +164,15 @@ class Rig:
 
     def send_until(self, make: Callable[[int], Image], done: Callable[[], object]) -> None:
         """Send frames, one by one and each with a later stamp, until something has come of one."""
-        end = time.monotonic() + DEADLINE
-        while not done():
-            assert time.monotonic() < end, f'no frame came to anything; log: {self.log}'
+
+        def sent() -> bool:
+            if done():
+                return True
             self.stamp += 1
             self.camera.publish(make(self.stamp))
-            self.executor.spin_once(timeout_sec=0.05)
+            return False
+
+        self.until(sent, 'something coming of a frame')
 
     def until_labelled(self, inbox: Inbox, red: int = 1) -> None:
         """Send frames until what became of one of them has come; earlier frames do not count."""
@@ -241,17 +241,26 @@ def close_node(node: SegmentationNode) -> None:
     node.destroy_node()
 
 
+def _spun(
+    executor: SingleThreadedExecutor, condition: Callable[[], object], deadline: float = DEADLINE
+) -> bool:
+    """Let messages flow until a condition holds; return whether it does."""
+    end = time.monotonic() + deadline
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        executor.spin_once(timeout_sec=0.05)
+    return True
+
+
 def spin_until(condition: Callable[[], object], *nodes: Node, deadline: float = DEADLINE) -> None:
     """Let messages flow between nodes until a condition holds."""
     executor = SingleThreadedExecutor()
     for node in nodes:
         executor.add_node(node)
-    end = time.monotonic() + deadline
     try:
-        while not condition():
-            if time.monotonic() > end:
-                pytest.fail('the condition did not come true')
-            executor.spin_once(timeout_sec=0.05)
+        if not _spun(executor, condition, deadline):
+            pytest.fail('the condition did not come true')
     finally:
         executor.shutdown()
 
