@@ -30,7 +30,7 @@ from launch_stand_ins import (
 )
 import pytest
 from zegclip_core.errors import ConfigError
-from zegclip_ros import camera_node, parameters
+from zegclip_ros import camera_node, launch_arguments, parameters
 from zegclip_ros.large_data import LARGE_DATA
 
 pytestmark = pytest.mark.ros
@@ -134,16 +134,27 @@ def test_one_camera_is_called_camera(given: dict[str, str], topic: str) -> None:
     assert node.remappings[0] == ('image', topic)
 
 
-def test_a_misspelled_argument_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    files = {'zegclip': 'start', 'demo': 'start_cameras', 'multi_camera': 'start'}
-    for argument, told in (('image_topc', 'image_topic'), ('soruce', None), ('lidar', None)):
-        caplog.clear()
-        for name in ('zegclip', 'zegclip'):
-            load(name)[files[name]](context(name, argv=(f'{argument}:=x',)))
-        wanted = f'Expected the argument {told}, but got {argument}, which has no effect.'
-        assert [record.message for record in caplog.records] == ([wanted] if told else [])
-    load('demo')['start_cameras'](context('zegclip', 'demo', argv=('soruce:=x', 'source:=y')))
-    assert ['soruce' in record.message for record in caplog.records] == [True]
+@pytest.mark.parametrize(
+    ('file', 'argument', 'meant'),
+    [
+        ('zegclip', 'image_topc', 'image_topic'),
+        ('multi_camera', 'camera', 'cameras'),
+        ('demo', 'soruce', 'source'),
+        ('zegclip', 'lidar', None),
+        ('demo', 'image_transport', None),
+    ],
+)
+def test_a_misspelled_argument_is_told_of_once(
+    file: str, argument: str, meant: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    launch_arguments._warn.cache_clear()
+    names = ('zegclip', file)
+    values = context(*names, argv=(f'{argument}:=x',), cameras='front,rear')
+    start = load('demo')['start_cameras'] if file == 'demo' else load('zegclip')['start']
+    start(values)
+    start(values)
+    wanted = f'Expected the argument {meant}, but got {argument}, which has no effect.'
+    assert [record.message for record in caplog.records] == ([wanted] if meant else [])
 
 
 def test_launch_files_need_nothing_that_only_the_node_has() -> None:
