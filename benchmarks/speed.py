@@ -65,8 +65,11 @@ def parts(report: Report) -> dict[str, str]:
     if report.starts:
         found[f'start-{report.kind}'] = f'{markdown(starts_table(report.starts))}\n\n{setting}'
     if report.steps:
-        case, table = report.steps[0].case, markdown(steps_table(report.steps))
-        found[f'steps-{report.kind}'] = f'{case}, {report.best}:\n\n{table}\n\n{setting}'
+        tables = [
+            f'{steps.case}, {steps.precision}:\n\n{markdown(steps_table(steps.rows))}'
+            for steps in report.steps
+        ]
+        found[f'steps-{report.kind}'] = '\n\n'.join([*tables, setting])
     return found
 
 

@@ -31,7 +31,7 @@ from zegclip_core.benchmarking import run as running
 from zegclip_core.benchmarking.cases import BASE, CANDIDATES, Case
 from zegclip_core.benchmarking.ceiling import Ceiling
 from zegclip_core.benchmarking.models import Bundle, Frame, load_bundle, seeded_frames, Words
-from zegclip_core.benchmarking.rows import Report, Row, Start, START_PARTS, WordChanges
+from zegclip_core.benchmarking.rows import Report, Row, Start, START_PARTS, Steps, WordChanges
 from zegclip_core.benchmarking.run import Options, run_benchmark
 from zegclip_core.benchmarking.sides import EngineSide, Labels, Side, Timed
 from zegclip_core.benchmarking.start import measure_starts
@@ -286,7 +286,7 @@ def report(kind: str) -> Report:
         ceiling=Ceiling({'fp32': 1.0}, 20.0),
         rows=rows,
         camera=(),
-        steps=steps,
+        steps=(Steps('fp32', steps),),
         words=WordChanges(20, 30.0, 12.0, 0.5, 3.0, 4.5),
         starts=(*starts, starts[1]),
         seconds=60.0,

@@ -196,6 +196,25 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """The lean path in one precision with savings left out.
+
+    Attributes:
+        precision: Its name.
+        rows: The plain path in float32, the whole lean path and that without each saving, whose
+            names stand in the place of the sides'.
+    """
+
+    precision: str
+    rows: tuple[Row, ...]
+
+    @property
+    def case(self) -> Case:
+        """What was asked of it."""
+        return self.rows[0].case
+
+
+@dataclass(frozen=True)
 class Report:
     """All of a run.
 
@@ -208,8 +227,8 @@ class Report:
         ceiling: What the device can do.
         rows: In the order of the sweeps, the sides of a case together.
         camera: The bundled model; empty if that was not asked for.
-        steps: The lean path with savings left out, which stand in the place of the sides' names;
-            empty if that was not asked for.
+        steps: The lean path with savings left out, in the best precision and in float32; empty
+            if that was not asked for.
         words: What changes of the vocabulary cost; ``None`` if that was not asked for.
         starts: Of processes; likewise empty.
         seconds: How long all of it took.
@@ -224,7 +243,7 @@ class Report:
     ceiling: Ceiling
     rows: tuple[Row, ...]
     camera: tuple[CameraRow, ...]
-    steps: tuple[Row, ...]
+    steps: tuple[Steps, ...]
     words: WordChanges | None
     starts: tuple[Start, ...]
     seconds: float

@@ -14,7 +14,7 @@
 """Runs the benchmark: every side on every case, one after the other and round after round."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 import os
 from pathlib import Path
@@ -40,19 +40,22 @@ from zegclip_core.benchmarking.cases import (
 from zegclip_core.benchmarking.ceiling import measure_ceiling
 from zegclip_core.benchmarking.memory import free_bytes, Meter, meter_for
 from zegclip_core.benchmarking.models import Bundle, load_bundle, seeded_bundle, seeded_frames
-from zegclip_core.benchmarking.rows import NOTHING_LEFT_OUT, Report, Row
-from zegclip_core.benchmarking.sides import build_side, EngineSide, Labels, Side, Timed
+from zegclip_core.benchmarking.rows import Report, Row, Steps
+from zegclip_core.benchmarking.sides import build_side, Labels, Side, Timed
 from zegclip_core.benchmarking.start import measure_starts
+from zegclip_core.benchmarking.steps import (
+    count_steps,
+    step_precisions,
+    step_sides,
+    STEPS_CASE,
+)
 from zegclip_core.benchmarking.watch import exact_float32
 from zegclip_core.benchmarking.word_changes import measure_words
 from zegclip_core.devices import pick_device, pick_precision, PRECISIONS
 from zegclip_core.errors import DeviceMemoryError
-from zegclip_core.fast.engine import LeanOptions
 
 Say = Callable[[str, int], None]
 """Is told what is done now, and how many rows there will be."""
-STEPS_CASE = Case(classes=150, prompts=100)
-"""Where the lean path's savings are measured: many classes and prompts."""
 _LEAST_ROUNDS = 2
 _MORE_ROUNDS = 3
 """Times as many rounds, and as much time, for the steps, which differ little from each other."""
@@ -103,8 +106,8 @@ def run_benchmark(options: Options, show: Say, done: Callable[[Row], object]) ->
     cases = choose_cases(options.sweeps, base)
 
     def say(task: str) -> None:
-        steps = 1 + len(fields(LeanOptions)) + (device.type == 'cuda')
-        show(task, len(cases) * len(sides) + (steps if STEPS in options.sweeps else 0))
+        steps = count_steps(device) if STEPS in options.sweeps else 0
+        show(task, len(cases) * len(sides) + steps)
 
     say('what the device can do at most')
     with exact_float32():
@@ -199,21 +202,16 @@ class _Runner:
             else:
                 yield from self._case(bundle, sides, case, first=index == 0)
 
-    def steps(self, given: Bundle | None) -> list[Row]:
+    def steps(self, given: Bundle | None) -> list[Steps]:
         """Measure the plain path, and the lean one without each of its steps."""
         prompts = STEPS_CASE.prompts if given is None else given.prompts
         case, bundle = replace(STEPS_CASE, prompts=prompts), given or seeded_bundle(prompts)
-        dtype = pick_precision('auto', self._device)
-        names = [NOTHING_LEFT_OUT, *(field.name for field in fields(LeanOptions))]
-        if self._device.type != 'cuda':
-            names.remove('cuda_graphs')
-        sides = [EngineSide(PLAIN, bundle, self._device, torch.float32, 'plain')]
-        for name in names:
-            options = LeanOptions()
-            if name != NOTHING_LEFT_OUT:
-                options = replace(options, **{name: False})
-            sides.append(EngineSide(name, bundle, self._device, dtype, 'lean', options))
-        return list(self._case(bundle, sides, case, first=True, more=_MORE_ROUNDS))
+        found = []
+        for dtype in step_precisions(self._device):
+            sides = step_sides(bundle, self._device, dtype)
+            rows = self._case(bundle, sides, case, first=True, more=_MORE_ROUNDS)
+            found.append(Steps(_precision_name(dtype), tuple(rows)))
+        return found
 
     def _skip(self, cases: Sequence[Case], names: Sequence[str], reason: str) -> Iterator[Row]:
         """Keep what is not measured, with the reason."""

@@ -173,9 +173,9 @@ def plain_text(report: Report) -> str:
         parts += ['everyday-s, other words', _aligned(*words_table(report.words))]
     if report.starts:
         parts += ['everyday-s, start', _aligned(*starts_table(report.starts))]
-    if report.steps:
-        title = f'lean without each of its steps, {report.steps[0].case}'
-        parts += [title, _aligned(*steps_table(report.steps))]
+    for steps in report.steps:
+        title = f'lean {steps.precision} without each of its steps, {steps.case}'
+        parts += [title, _aligned(*steps_table(steps.rows))]
     minutes = report.seconds / 60
     parts.append(f'{report.model}; {report.software}; {minutes:.1f} minutes')
     return '\n\n'.join(parts) + '\n'
