@@ -46,6 +46,7 @@ def test_an_option_is_never_taken_for_another_one(
         ('evaluate --data a --short-side wide', 'a positive integer, but got wide'),
         ('evaluate --data a --threshold low', 'a number in [0, 1], but got low'),
         ('evaluate --data a --hold-out 0', 'a positive integer, but got 0'),
+        ('benchmark --minutes long', 'more than 0 minutes, but got long'),
         ('evaluate --data a --absent few', 'an integer of at least 0, but got few'),
     ],
 )

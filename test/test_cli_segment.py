@@ -299,7 +299,7 @@ def test_one_broken_picture_among_several_is_reported_and_the_others_done(
         ('segment photo.png --classes a --out out --what', '--what'),
         ('segment photo.png gone.png --classes a --out out', 'gone.png'),
         ('segment empty --classes a --out out', 'no picture and no video'),
-        ('segment photo.png --classes a --out photo.png', 'Cannot use photo.png: File exists'),
+        ('segment photo.png --classes a --out photo.png', 'photo.png to be a folder'),
         ('segment photo.png --classes a --out /proc/no', 'Cannot use /proc/no: No such file'),
     ],
 )

@@ -126,7 +126,7 @@ def load_segmenter(args: argparse.Namespace, **further: Any) -> Segmenter:  # no
 
 def fraction(text: str) -> float:
     """Return a number in [0, 1] given as text."""
-    value = _number(float, text)
+    value = number(float, text)
     if value is None or not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f'expected a number in [0, 1], but got {text}')
     return value
@@ -145,7 +145,7 @@ def negative_words(text: str) -> tuple[str, ...]:
 
 def natural(text: str) -> int:
     """Return an integer of at least 0 given as text."""
-    value = _number(int, text)
+    value = number(int, text)
     if value is None or value < 0:
         raise argparse.ArgumentTypeError(f'expected an integer of at least 0, but got {text}')
     return value
@@ -153,13 +153,13 @@ def natural(text: str) -> int:
 
 def positive(text: str) -> int:
     """Return a positive integer given as text."""
-    value = _number(int, text)
+    value = number(int, text)
     if value is None or value < 1:
         raise argparse.ArgumentTypeError(f'expected a positive integer, but got {text}')
     return value
 
 
-def _number(kind: Callable[[str], T], text: str) -> T | None:
+def number(kind: Callable[[str], T], text: str) -> T | None:
     """Return what a text says, or ``None`` if it is no such number."""
     try:
         return kind(text)

@@ -20,7 +20,8 @@ import os
 import sys
 from typing import Any, TYPE_CHECKING
 
-from zegclip_core.cli._model import positive
+from zegclip_core.cli._model import number, positive
+from zegclip_core.model_names import parse_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,8 +91,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def minutes(text: str) -> float:
     """Return a positive number of minutes given as text."""
-    value = float(text)
-    if not value > 0.0:
+    value = number(float, text)
+    if value is None or not value > 0.0:
         raise argparse.ArgumentTypeError(f'expected more than 0 minutes, but got {text}')
     return value
 
@@ -152,6 +153,8 @@ def _run(args: argparse.Namespace) -> Report:
 
 def _options(args: argparse.Namespace) -> Options:
     """Return what is to be measured, with the defaults of the device."""
+    if args.model:
+        parse_model(args.model)  # Before it is shown how far it has come.
     device = args.device or os.environ.get(DEVICE_VARIABLE) or 'auto'
     from zegclip_core.benchmarking.cases import check_sweeps, choose_sides
 

@@ -105,6 +105,8 @@ def show_error(error: BaseException) -> None:
 
 def _unusable(error: OSError) -> ZegCLIPError:
     """Return what the system says about a file, without its error number."""
+    if isinstance(error, FileExistsError):
+        return ZegCLIPError(f'Expected {error.filename} to be a folder, but it is a file.')
     reason = error.strerror or str(error)
     where = f' {error.filename}' if error.filename else ''
     return ZegCLIPError(f'Cannot use{where}: {reason}.')

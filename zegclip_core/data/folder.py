@@ -338,7 +338,7 @@ def check_folder(folder: Path) -> None:
 
 def _folders(folder: Path) -> str:
     """Return the names of the folders in a folder, for a message."""
-    found = sorted(path.name for path in folder.glob('*/'))
+    found = sorted(path.name for path in folder.glob('*') if path.is_dir())
     return ', '.join(found[:10]) or 'none'
 
 
