@@ -283,6 +283,12 @@ def small_vit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_clip, 'get_model_config', lambda name: config)
 
 
+def test_a_file_s_path_may_be_a_path(apart: tuple[Path, Path, Path]) -> None:
+    whole = apart[0]
+    found = Segmenter.load(whole, device='cpu', short_side=32)
+    assert found.model_name == load_model(whole).name == str(whole)
+
+
 @pytest.mark.usefixtures('small_vit')
 def test_checkpoint_with_its_clip_apart_labels_as_with_it_inside(
     apart: tuple[Path, Path, Path], tmp_path: Path

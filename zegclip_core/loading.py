@@ -16,6 +16,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 import logging
+from os import fspath, PathLike
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ class LoadedModel:
 
 
 def load_model(
-    model: str = DEFAULT_MODEL,
+    model: str | PathLike[str] = DEFAULT_MODEL,
     *,
     attention: Attention | None = None,
     templates: str | Sequence[str] | None = None,
@@ -131,7 +132,7 @@ def load_model(
     """Load a model with its frozen towers.
 
     Args:
-        model: Its name (``zegclip_core.model_names``).
+        model: Its name (``zegclip_core.model_names``), or the path of its file.
         attention: How the last block of CLIP without training attends; ``None`` for NACLIP's.
         templates: What words are put into, by name or as texts; ``None`` for the model's own.
 
@@ -141,6 +142,7 @@ def load_model(
         TowerError: If a frozen tower cannot be found.
         ConfigError: If there are no such templates.
     """
+    model = fspath(model)
     name = parse_model(model)
     clip = name.without_training
     # Before what may take minutes.

@@ -18,6 +18,7 @@ Here NumPy and torch meet: above it are arrays, below it tensors.
 
 from collections.abc import Sequence
 import gc
+from os import fspath, PathLike
 from typing import Literal
 from weakref import WeakKeyDictionary
 
@@ -170,7 +171,7 @@ class Segmenter:
     @classmethod
     def load(
         cls,
-        model: str = DEFAULT_MODEL,
+        model: str | PathLike[str] = DEFAULT_MODEL,
         *,
         device: str = 'auto',
         precision: str = 'auto',
@@ -188,7 +189,7 @@ class Segmenter:
         """Load a model and put it on a device.
 
         Args:
-            model: Its name (``zegclip_core.model_names``).
+            model: Its name (``zegclip_core.model_names``), or the path of its file.
             device: ``auto`` (CUDA if there is any), ``cpu``, ``cuda`` or ``cuda:N``; for an
                 exported model see ``load_exported``.
             precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; likewise.
@@ -212,6 +213,7 @@ class Segmenter:
             ConfigError: If there are no such templates.
             VocabularyError: If a negative word cannot be used.
         """
+        model = fspath(model)
         use_threads(threads)
         loaded: LoadedModel | ExportedModel
         if pick_backend(backend, model) == 'onnxruntime':
