@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 import torch
 from training_helpers import run_arguments
 from zegclip_core.cli.main import main
-from zegclip_core.data.folder import FolderDataset, Sample
+from zegclip_core.data.folder import FolderDataset, read_classes, Sample
 from zegclip_core.data.views import (
     asked_classes,
     random_view,
@@ -32,6 +32,7 @@ from zegclip_core.data.views import (
     ViewConfig,
     whole_view,
 )
+from zegclip_core.drawing import draw_legend
 from zegclip_core.errors import ConfigError, DataError
 from zegclip_core.evaluation import evaluate
 from zegclip_core.segmenter import Segmenter
@@ -41,6 +42,7 @@ from zegclip_core.training.config import load_config, SourceConfig
 from zegclip_core.training.task import SegmentationTask
 from zegclip_core.training.views import Batch
 from zegclip_core.training.words import ClassSet, ClassWords, PhraseTable, read_words
+from zegclip_core.vocabulary import Vocabulary
 
 CONFIG = Path(__file__).parent.parent / 'config' / 'train' / 'everyday-s.yaml'
 
@@ -251,7 +253,13 @@ def test_a_run_learns_and_leaves_a_model(
     arguments = run_arguments(squares, clip, tmp_path, f'model.prompt_tokens={prompts}')
     assert main(arguments) == 0
     folder = tmp_path / 'squares'
-    assert list((folder / 'pictures').glob('*.png'))
+    sheets = sorted((folder / 'pictures').iterdir())
+    assert [path.stem[-6:] for path in sheets] == ['000030', '000060']
+    # Picture, prediction and truth of three views, and what the colours mean.
+    legend = draw_legend(Vocabulary.from_names(read_classes(squares / 'classes.txt')), width=192)
+    pictures, below = np.split(cv2.imread(str(sheets[1]))[:, :, ::-1], [3 * 48])
+    assert pictures.shape == (144, 192, 3)
+    assert np.array_equal(below, legend)
     assert (folder / 'logs' / 'metrics.csv').is_file()
     assert (tmp_path / 'features').is_dir() == (prompts == 0)
     segmenter = Segmenter.load(str(folder / 'squares.safetensors'), device='cpu')

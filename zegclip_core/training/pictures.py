@@ -16,12 +16,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import lightning
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 import torch
-from zegclip_core.drawing import draw_overlay
+from zegclip_core.drawing import draw_legend, draw_overlay
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.training.task import SegmentationTask, ValidationSet
 from zegclip_core.vocabulary import Vocabulary
@@ -31,7 +31,7 @@ ROWS = 4
 
 
 class ValidationPictures(lightning.Callback):
-    """Writes a sheet for each validation set: picture, prediction, truth.
+    """Writes a sheet for each validation set: picture, prediction, truth, names of the colours.
 
     Args:
         folder: Where to.
@@ -56,9 +56,10 @@ class ValidationPictures(lightning.Callback):
                 self._row(pl_module, number, index)
                 for index in range(0, len(entry.views), step)[:ROWS]
             ]
-            sheet = _stack(rows)[:, :, ::-1]
+            pictures = _stack(rows)
+            legend = draw_legend(Vocabulary.from_names(entry.classes), width=pictures.shape[1])
             path = self._folder / f'{entry.title}-{trainer.global_step:06d}.png'
-            cv2.imwrite(str(path), sheet)
+            Image.fromarray(np.concatenate([pictures, legend])).save(path)
 
     def _row(self, task: SegmentationTask, number: int, index: int) -> npt.NDArray[np.uint8]:
         """Return picture, prediction and truth side by side, RGB uint8."""
