@@ -276,7 +276,7 @@ def test_the_page_on_datasets_is_true(
     for line in block.splitlines():
         program, *arguments = shlex.split(line)
         assert program == '.venv/bin/zegclip'
-        if '--split' not in arguments:
+        if '--dataset' not in arguments:
             (tmp_path / 'DATA').rename(tmp_path / 'before')
             plain_folder(tmp_path / 'DATA')
         codes.append(main(arguments))
