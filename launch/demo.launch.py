@@ -58,7 +58,7 @@ def start_cameras(context: LaunchContext) -> list[Node]:
     """Return the cameras, once the values of all arguments are known."""
     names = {one.name for one in [*ARGUMENTS, *FILE['ARGUMENTS']]}
     given = {name: LaunchConfiguration(name).perform(context) for name in names}
-    warn_of_misspelled(context.argv, names)
+    warn_of_misspelled(__file__, context.argv, names)
     cameras = FILE['cameras_of'](given['cameras']) or [FILE['ONLY_CAMERA']]
     topics = FILE['image_topics'](given).values()
     return [camera(name, topic, given) for name, topic in zip(cameras, topics, strict=True)]

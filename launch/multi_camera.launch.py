@@ -31,6 +31,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from zegclip_ros.camera_names import check_cameras, image_topic, topic_of
+from zegclip_ros.launch_arguments import warn_of_misspelled
 
 NODE = Path(__file__).resolve().with_name('zegclip.launch.py')
 FILE = runpy.run_path(str(NODE))
@@ -103,6 +104,7 @@ def start(context: LaunchContext) -> list[GroupAction | Node]:
     """Return a node for each camera, once the values of all arguments are known."""
     declared = [*ARGUMENTS, *SHARED]
     given = {one.name: LaunchConfiguration(one.name).perform(context) for one in declared}
+    warn_of_misspelled(__file__, context.argv, given)
     cameras = camera_names(given['cameras'])
     nodes = [node(camera, given) for camera in cameras]
     return [*nodes, rviz(cameras, given)] if FILE['is_true'](given['rviz']) else nodes

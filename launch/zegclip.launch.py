@@ -241,7 +241,7 @@ def rviz(given: dict[str, str], images: dict[str, str], outputs: dict[str, str])
 def start(context: LaunchContext) -> list[Node]:
     """Return what to start, once the values of all arguments are known."""
     given = {one.name: LaunchConfiguration(one.name).perform(context) for one in ARGUMENTS}
-    warn_of_misspelled(context.argv, given)
+    warn_of_misspelled(__file__, context.argv, given)
     started = [segmentation_node(given)]
     if is_true(given['rviz']):
         cameras, images = cameras_of(given['cameras']), image_topics(given)

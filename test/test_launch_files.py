@@ -30,7 +30,7 @@ from launch_stand_ins import (
 )
 import pytest
 from zegclip_core.errors import ConfigError
-from zegclip_ros import camera_node, launch_arguments, parameters
+from zegclip_ros import camera_node, parameters
 from zegclip_ros.large_data import LARGE_DATA
 
 pytestmark = pytest.mark.ros
@@ -134,27 +134,44 @@ def test_one_camera_is_called_camera(given: dict[str, str], topic: str) -> None:
     assert node.remappings[0] == ('image', topic)
 
 
+START = {'zegclip': 'start', 'demo': 'start_cameras', 'multi_camera': 'start'}
+
+
 @pytest.mark.parametrize(
     ('file', 'argument', 'meant'),
     [
         ('zegclip', 'image_topc', 'image_topic'),
         ('multi_camera', 'camera', 'cameras'),
+        ('multi_camera', 'modle', 'model'),
         ('demo', 'soruce', 'source'),
-        ('zegclip', 'lidar', None),
+        ('demo', 'devcie', 'device'),
+        ('zegclip', 'sigterm_timeout', None),
         ('demo', 'image_transport', None),
     ],
 )
 def test_a_misspelled_argument_is_told_of_once(
-    file: str, argument: str, meant: str | None, caplog: pytest.LogCaptureFixture
+    file: str,
+    argument: str,
+    meant: str | None,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    launch_arguments._warn.cache_clear()
-    names = ('zegclip', file)
-    values = context(*names, argv=(f'{argument}:=x',), cameras='front,rear')
-    start = load('demo')['start_cameras'] if file == 'demo' else load('zegclip')['start']
-    start(values)
-    start(values)
+    command = ['ros2', 'launch', 'zegclip_ros', f'{file}.launch.py', f'{argument}:=x']
+    monkeypatch.setattr(sys, 'argv', command)
+    values = context('zegclip', file, argv=(command[-1],), cameras='front,rear')
+    # The file itself and the one that it includes.
+    for started in sorted({file, 'zegclip'}):
+        load(started)[START[started]](values)
     wanted = f'Expected the argument {meant}, but got {argument}, which has no effect.'
     assert [record.message for record in caplog.records] == ([wanted] if meant else [])
+
+
+def test_arguments_of_a_launch_file_around_are_its_own(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, 'argv', ['ros2', 'launch', 'robot.launch.xml', 'image_topc:=/x'])
+    load('zegclip')['start'](context('zegclip', argv=('image_topc:=/x',)))
+    assert caplog.records == []
 
 
 def test_launch_files_need_nothing_that_only_the_node_has() -> None:

@@ -13,31 +13,32 @@
 # limitations under the License.
 """Names of launch arguments: launch takes any, and says nothing of those that nobody reads."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from difflib import get_close_matches
-from functools import cache
+from pathlib import Path
+import sys
 
 ALIKE = 0.75
 """Share of two names that is the same, from which on one is taken for the other misspelled."""
 
 
-def warn_of_misspelled(given: Sequence[str], known: Collection[str]) -> None:
-    """Warn of arguments whose names are nearly right; others may be those of a file around.
+def warn_of_misspelled(file: str, given: Collection[str], known: Collection[str]) -> None:
+    """Warn of arguments whose names are nearly right; launch itself reads some others.
 
     Args:
-        given: The command line, such as ``image_topc:=/camera/image``.
+        file: The launch file that asks. Only the one that ``ros2 launch`` was told to start is
+            heard: on the command line of another one are the arguments of that.
+        given: The arguments, such as ``image_topc:=/camera/image``.
         known: The names that there are.
     """
-    for text in given:
-        name = text.partition(':=')[0]
-        if name not in known and (close := get_close_matches(name, known, 1, ALIKE)):
-            _warn(f'Expected the argument {close[0]}, but got {name}, which has no effect.')
-
-
-@cache
-def _warn(line: str) -> None:
-    """Log a line once, as a launch file may be included several times."""
     # Here, as only ros2 launch has it.
     from launch.logging import get_logger
 
-    get_logger('zegclip').warning(line)
+    if Path(file).name not in {Path(text).name for text in sys.argv}:
+        return
+    for text in given:
+        name = text.partition(':=')[0]
+        if name not in known and (close := get_close_matches(name, known, 1, ALIKE)):
+            get_logger('zegclip').warning(
+                f'Expected the argument {close[0]}, but got {name}, which has no effect.'
+            )
