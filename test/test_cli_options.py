@@ -13,6 +13,8 @@
 # limitations under the License.
 """Options of the commands: whole names only, and settings that tell two runs apart."""
 
+import re
+
 import pytest
 from zegclip_core.cli.label_bag import _settings
 from zegclip_core.cli.main import build_parser, main
@@ -73,6 +75,12 @@ def test_options_may_stand_between_other_arguments(
     arguments: str, name: str, values: list[str]
 ) -> None:
     assert getattr(build_parser().parse_args(arguments.split()), name) == values
+
+
+def test_each_command_has_a_line_of_help() -> None:
+    lines = build_parser().format_help().splitlines()
+    for command in ('benchmark', 'data', 'label-bag', 'segment'):
+        assert any(re.match(rf' +{command} +\w', line) for line in lines), command
 
 
 def test_one_name_with_a_comma_is_not_stored_as_two() -> None:

@@ -39,8 +39,12 @@ def add_model_options(
         candidates: Whether a number of them can be given.
     """
     parser.add_argument('--model', default=DEFAULT_MODEL, help=MODEL_HELP)
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', default='auto', help='auto, fp32, bf16 or fp16')
+    parser.add_argument(
+        '--device', default='auto', help='auto, cpu, cuda or cuda:N (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--precision', default='auto', help='auto, fp32, bf16 or fp16 (default: %(default)s)'
+    )
     parser.add_argument(
         '--threads',
         type=positive,
@@ -50,7 +54,7 @@ def add_model_options(
         '--short-side',
         type=positive,
         metavar='PIXELS',
-        help='working size: larger finds smaller things and takes longer',
+        help="working size: larger finds smaller things and takes longer (default: the model's)",
     )
     _add_label_options(parser, threshold=threshold)
     if candidates:
@@ -75,7 +79,8 @@ def _add_label_options(parser: argparse.ArgumentParser, *, threshold: bool) -> N
             '--threshold',
             type=fraction,
             metavar='SCORE',
-            help='least score of a labelled pixel, 0 to 1, for classes without one of their own',
+            help='least score of a labelled pixel, 0 to 1, for classes without one of their own '
+            "(default: the model's)",
         )
     parser.add_argument(
         '--negatives',

@@ -36,7 +36,9 @@ them, and needs nothing else.
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add this command to the parser of ``zegclip``."""
     parser = subparsers.add_parser(
-        'convert', help="turn the authors' checkpoint into ours", description=_DESCRIPTION
+        'convert',
+        help="take over a checkpoint of ZegCLIP's authors",
+        description=_DESCRIPTION,
     )
     parser.add_argument('source', metavar='PTH', help="the authors' checkpoint")
     parser.add_argument('target', metavar='OUT', help='file to write, NAME.safetensors')

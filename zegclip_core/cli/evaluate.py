@@ -78,7 +78,8 @@ def _add_class_options(parser: argparse.ArgumentParser) -> None:
             f'--{kind}',
             default='',
             metavar='CLASSES',
-            help=f'the {kind} classes: "car, tree", a split of the dataset (zegclip), or all',
+            help=f'the {kind} classes: "car, tree", a split of the dataset (zegclip), or all '
+            "(default: by the model's training)",
         )
     parser.add_argument(
         '--seen-bias',

@@ -37,6 +37,16 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
+class _CommandList(argparse.HelpFormatter):
+    """Has room for what a command does beside its name, also for the longest one."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Count the indent of commands, which argparse forgets."""
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += self._indent_increment
+
+
 class OneLineParser(argparse.ArgumentParser):
     """A parser whose complaint is one line, and that takes options by their whole names.
 
@@ -84,7 +94,10 @@ class OneLineParser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser with every subcommand of this package."""
     parser = OneLineParser(
-        prog='zegclip', description='Zero-shot semantic segmentation from plain words.'
+        prog='zegclip',
+        formatter_class=_CommandList,
+        description='Zero-shot semantic segmentation from plain words.',
+        epilog='zegclip COMMAND --help says what a command does and takes.',
     )
     parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
     subparsers = parser.add_subparsers(

@@ -52,7 +52,11 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         '--checkpoint', metavar='MODEL', help='score this trained model instead of training one'
     )
-    parser.add_argument('--device', default='auto', help='for scoring: auto, cpu, cuda or cuda:N')
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='for scoring: auto, cpu, cuda or cuda:N (default: %(default)s)',
+    )
     parser.add_argument(
         '--precision',
         default='fp32',
