@@ -94,7 +94,8 @@ def _legend(names: Sequence[tuple[str, Rgb]]) -> Rgb:
         left += width
     legend = np.zeros((top + _LINE, 2 * _WIDTH, 3), np.uint8)
     for (name, color), (left, top) in zip(names, places, strict=True):
-        legend[top + 4 : top + 14, left : left + 10] = color
+        square = legend[top:, left:]
+        square[4:14, :10] = color
         write_text(legend, shortened(name, 12, 2 * _WIDTH - 24), left + 13, top + 14, 12)
     return legend
 
