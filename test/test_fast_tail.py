@@ -22,6 +22,7 @@ from zegclip_core import inference
 from zegclip_core.fast import tail
 from zegclip_core.fast.contract import PreparedWords
 from zegclip_core.fast.plain import label_maps
+from zegclip_core.fast.softmax_sum import SAFE_SPREAD, sum_of_exponentials
 from zegclip_core.inference import best_class, Scoring
 
 
@@ -105,7 +106,9 @@ def test_only_few_of_many_classes_are_brought_to_full_size(
 def test_no_class_is_brought_to_full_size_that_cannot_win() -> None:
     logits = torch.stack([torch.full((8, 8), float(value)) for value in (-3, 2, -1, 1)])[None]
     words = vocabulary(4, biased=False)
-    assert tail._Tail(logits[0], words, 'sigmoid').can_win.flatten(1).any(dim=1).tolist() == [
+    assert tail._Tail(logits[0], (480, 640), words, 'sigmoid').can_win.flatten(1).any(
+        dim=1
+    ).tolist() == [
         False,
         True,
         False,
@@ -132,7 +135,7 @@ def test_labels_take_16_bits_above_254_classes() -> None:
 @pytest.mark.parametrize(('source', 'target'), [(1, 5), (7, 7), (26, 480), (119, 640), (90, 11)])
 def test_interpolation_is_that_of_torch(source: int, target: int) -> None:
     values = torch.randn(1, 1, 1, source)
-    axis = tail.interpolation(source, target)
+    axis = tail.interpolation(source, target, 96)
     found = torch.cat(
         [
             weights @ values[0, 0, 0, slice(first, last + 1)]
@@ -168,3 +171,24 @@ def test_a_softmax_made_a_few_classes_at_a_time_is_the_softmax(
 def test_a_softmax_of_classes_with_several_biases_is_refused() -> None:
     with pytest.raises(ValueError, match='one bias'):
         tail.label_logits(maps(1, 4, 3, 3), (9, 9), vocabulary(4, biased=True), 'softmax')
+
+
+@pytest.mark.parametrize('source', [(1, 1), (1, 5), (21, 28), (7, 3)])
+@pytest.mark.parametrize('target', [(1, 1), (480, 640), (21, 28), (10, 9), (33, 1000), (5, 4)])
+def test_the_sum_is_that_of_upsampled_maps(
+    source: tuple[int, int], target: tuple[int, int]
+) -> None:
+    logits = maps(1, 37, *source, spread=9.0)[0].clamp(-0.49 * SAFE_SPREAD, 0.49 * SAFE_SPREAD)
+    below = logits - logits.amax(dim=0)
+    full = F.interpolate(below[None].double(), size=target, mode='bilinear')[0].exp().sum(dim=0)
+    found = sum_of_exponentials(below, target).double()
+    torch.testing.assert_close(found, full, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize('spread', [3.0, 60.0])
+def test_scores_of_many_words_are_their_softmax(spread: float) -> None:
+    logits = maps(1, 300, 9, 12, spread=spread)  # The larger one is beyond what is safe.
+    found = tail.label_logits(logits, (70, 90), vocabulary(300, biased=False), 'softmax')
+    expected = label_maps(logits, (70, 90), vocabulary(300, biased=False), scoring='softmax')
+    assert (found[0] == expected[0]).float().mean() > 0.999
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-4, atol=1e-6)

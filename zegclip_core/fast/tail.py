@@ -17,7 +17,7 @@ Bilinear upsampling is separable and never leaves the range of the four values i
 class whose greatest value in a cell of four is below the least value of another one cannot win
 there: in each tile of the picture only a few classes are brought to full size, by two small
 matrix products. The labels are those of the plain way. A softmax needs the sum over all classes
-as well, which is made a few classes at a time.
+as well, which ``zegclip_core.fast.softmax_sum`` makes without bringing any class to full size.
 """
 
 from collections.abc import Callable
@@ -28,11 +28,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 from zegclip_core.fast.contract import PreparedWords
+from zegclip_core.fast.softmax_sum import SAFE_SPREAD, sum_of_exponentials
 from zegclip_core.inference import Scoring
 from zegclip_core.segmentation import label_type, unlabelled_id
 
 TILE = 96
 """Side of a tile in pixels: its maps of a few classes stay in a core's cache."""
+FEW = 32
+"""Classes up to which tiles are larger, as most can win anywhere: fewer calls of small kernels."""
+LARGE_TILE = 160
 SUMMED = 16
 """Classes whose maps of a tile are added to a softmax's sum at once, for the same reason."""
 
@@ -53,7 +57,7 @@ class Axis:
 
 
 @lru_cache(maxsize=32)
-def interpolation(source: int, target: int) -> Axis:
+def interpolation(source: int, target: int, tile: int) -> Axis:
     """Return how ``torch.nn.functional.interpolate`` goes from ``source`` values to ``target``.
 
     That is: bilinear, the outer edges of the first and the last value kept in place.
@@ -67,7 +71,7 @@ def interpolation(source: int, target: int) -> Axis:
     matrix = torch.zeros(target, source)
     matrix.index_put_((rows, low), 1 - share, accumulate=True)
     matrix.index_put_((rows, high), share, accumulate=True)
-    starts = (*range(0, target, TILE), target)
+    starts = (*range(0, target, tile), target)
     spans = list(pairwise(starts))
     cells = tuple((int(low[begin]), int(high[end - 1])) for begin, end in spans)
     weights = tuple(
@@ -97,28 +101,38 @@ def label_logits(
     labels = torch.empty((len(logits), *size), dtype=kind)
     scores = torch.empty((len(logits), *size))
     for index, maps in enumerate(logits):
-        tail = _Tail(maps.float(), words, scoring)
+        tail = _Tail(maps.float(), size, words, scoring)
         _label(tail, labels[index], scores[index])
     return labels, scores
 
 
 def _label(tail: '_Tail', labels: Tensor, scores: Tensor) -> None:
     """Fill in the labels and scores ``(H, W)`` of one image."""
-    rows = interpolation(tail.maps.shape[1], labels.shape[0])
-    columns = interpolation(tail.maps.shape[2], labels.shape[1])
+    classes, height, width = tail.maps.shape
+    side = LARGE_TILE if classes <= FEW else TILE
+    rows = interpolation(height, labels.shape[0], side)
+    columns = interpolation(width, labels.shape[1], side)
     for i, (top, bottom) in enumerate(pairwise(rows.starts)):
         for j, (left, right) in enumerate(pairwise(columns.starts)):
             tile = slice(top, bottom), slice(left, right)
             labels[tile], scores[tile] = tail.tile(
-                (rows.cells[i], columns.cells[j]), rows.weights[i], columns.weights[j].T
+                tile, (rows.cells[i], columns.cells[j]), rows.weights[i], columns.weights[j].T
             )
 
 
 class _Tail:
     """Labels the tiles of one image."""
 
-    def __init__(self, maps: Tensor, words: PreparedWords, scoring: Scoring) -> None:
+    def __init__(
+        self, maps: Tensor, size: tuple[int, int], words: PreparedWords, scoring: Scoring
+    ) -> None:
         """Find which classes can win where, in the maps ``(K, h, w)`` of an image."""
+        self.sums: Tensor | None = None
+        if scoring == 'softmax':
+            # The same is subtracted from every class, before and hence after the upsampling.
+            maps = maps - maps.amax(dim=0)
+            if float(maps.min()) > -SAFE_SPREAD:
+                self.sums = sum_of_exponentials(maps, size)
         self.maps = maps
         self.words = words
         self.scoring = scoring
@@ -136,11 +150,16 @@ class _Tail:
         self.can_win = ~(greatest < least.amax(dim=0))
 
     def tile(
-        self, cells: tuple[tuple[int, int], tuple[int, int]], rows: Tensor, columns: Tensor
+        self,
+        place: tuple[slice, slice],
+        cells: tuple[tuple[int, int], tuple[int, int]],
+        rows: Tensor,
+        columns: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Return labels and scores of a tile.
 
         Args:
+            place: Its rows and columns.
             cells: First and last row, first and last column of the values that it mixes.
             rows: ``(H, h)``.
             columns: ``(w, W)``.
@@ -154,6 +173,8 @@ class _Tail:
         found = classes[index]
         if self.scoring == 'sigmoid':
             score = best.sigmoid_()
+        elif self.sums is not None:
+            score = best.exp_().div_(self.sums[place])
         else:
             score = self._sum(part, rows, columns, best).reciprocal_()
         reached = score >= self.words.thresholds[found]
