@@ -35,6 +35,7 @@ from rcl_interfaces.srv import GetParameters
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import parameter_value_to_python
+from rclpy.publisher import Publisher
 from rclpy.signals import SignalHandlerOptions
 from ros_helpers import own_domain, qos, solid, TRANSIENT
 from sensor_msgs.msg import Image
@@ -172,6 +173,15 @@ class Surroundings:
         self.node.create_subscription(kind, topic, messages.append, profile)
         return messages
 
+    def send(self, camera: Publisher, image: Image, labels: list[Any]) -> None:
+        """Publish an image again and again until labels have come."""
+
+        def labelled() -> bool:
+            camera.publish(image)
+            return bool(labels)
+
+        self.until(labelled, f'labels for {camera.topic_name}')
+
     def say(self, topic: str, words: str, readers: int) -> None:
         """Publish words once all readers are there."""
         publisher = self.node.create_publisher(String, topic, qos())
@@ -198,12 +208,7 @@ class WhileItRuns(unittest.TestCase):
         ]
         labels = around.inbox(Image, f'{node}/label_image', qos())
         camera = around.node.create_publisher(Image, '/front/image_raw', qos())
-
-        def labelled() -> bool:
-            camera.publish(solid(red=2))
-            return bool(labels)
-
-        around.until(labelled, 'a label image')
+        around.send(camera, solid(red=2), labels)
         assert set(labels[0].data) == {2}
         announced = around.inbox(String, f'{node}/active_vocabulary', TRANSIENT)
         around.say('/words', 'fire extinguisher', readers=1)
@@ -218,12 +223,7 @@ class WhileItRuns(unittest.TestCase):
         for name, red in (('front', 1), ('on', 2)):
             labels = around.inbox(Image, f'{node}/{name}/label_image', qos())
             camera = around.node.create_publisher(Image, f'/{name}/raw', qos())
-
-            def labelled(camera: Any = camera, red: int = red, got: Any = labels) -> bool:  # noqa: ANN401
-                camera.publish(solid(red=red))
-                return bool(got)
-
-            around.until(labelled, f'a label image of {name}')
+            around.send(camera, solid(red=red), labels)
             assert set(labels[0].data) == {red}
 
     def demo(self, around: Surroundings) -> None:
