@@ -18,6 +18,7 @@ import json
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+import numpy as np
 import pytest
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -25,7 +26,7 @@ from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros,
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from zegclip_core.errors import DeviceMemoryError
-from zegclip_ros.conversions import image_to_labels
+from zegclip_ros.conversions import image_to_labels, labels_to_image
 from zegclip_ros.recorder_node import RecorderNode
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
@@ -355,6 +356,22 @@ def test_the_recorder_records_the_camera_that_it_is_told(tmp_path: Path) -> None
     assert {path.name for path in tmp_path.iterdir()} == {
         *('overlay.mp4', 'summary.json', words['picture'])
     }
+
+
+def test_a_frame_that_comes_before_its_words_is_in_the_video(tmp_path: Path) -> None:
+    with running_ros('-p', f'output:={tmp_path}'):
+        recorder = RecorderNode()
+        frame = solid(1, 48, 64, stamp=2)
+        recorder._on_camera(frame)
+        recorder._on_labels(labels_to_image(np.zeros((48, 64), np.uint8), frame.header))
+        recorder._on_overlay(frame)
+        assert not (tmp_path / 'overlay.mp4').exists()
+        words = [{'name': 'cat', 'phrases': ['cat'], 'color': [1, 2, 3], 'threshold': None}]
+        state = {'version': 1, 'classes': words, 'stamp': {'sec': 2, 'nanosec': 0}}
+        recorder._on_announcement(String(data=json.dumps(state)))
+        recorder.close()
+        recorder.destroy_node()
+    assert (tmp_path / 'overlay.mp4').stat().st_size > 0
 
 
 @pytest.mark.parametrize('given', ['', 'side'])

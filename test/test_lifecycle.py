@@ -220,6 +220,23 @@ def test_a_worker_that_dies_leads_through_error_processing(running: Rig, first: 
     assert running.node.fault is None
 
 
+def test_a_thread_that_dies_in_the_middle_of_a_transition_is_not_overlooked(rig: Rig) -> None:
+    assert change(rig, 'configure')
+    activate = rig.node.activate
+
+    def dying() -> None:
+        rig.node.fail('A thread of the node died: injected')
+        activate()
+
+    rig.node.activate = dying
+    change(rig, 'activate')
+    rig.until_state('unconfigured')
+    assert rig.node.fault == 'A thread of the node died: injected'
+    del rig.node.activate
+    assert change(rig, 'configure')
+    assert change(rig, 'activate')
+
+
 def raising(error: BaseException) -> Callable[..., None]:
     def fail(*args: object) -> None:
         raise error

@@ -33,6 +33,8 @@ from zegclip_ros.runtime import RCLError, Runnable
 
 Result = TypeVar('Result')
 _POLL = 0.1
+_PRIMARY = ('unconfigured', 'inactive', 'active', 'finalized')
+"""States that are not on the way to another one."""
 _DESTROY_TIMEOUT = 5.0
 
 
@@ -146,6 +148,8 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
 
     def _error_transition(self) -> None:
         """Start whichever transition the present state has; its callback reports the error."""
+        while self.state not in _PRIMARY and not self.ended.is_set():
+            self.ended.wait(_POLL)  # A transition began before the fault.
         if self.state == 'active':
             self.trigger_deactivate()
         elif self.state == 'inactive':

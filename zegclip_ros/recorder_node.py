@@ -102,6 +102,7 @@ class RecorderNode(RunnableNode):
         self._recording = Recording(camera)
         self._video: LegendVideo | None = None
         self._parts: OrderedDict[int, dict[str, Image]] = OrderedDict()
+        self._early: tuple[Labelled, Image] | None = None
         self._began = self._now()
         self._first: int | None = None
         self._subscribe(camera)
@@ -135,6 +136,9 @@ class RecorderNode(RunnableNode):
         except ConfigError as error:
             self.get_logger().fatal(str(error))
             self.end(1)
+            return
+        if self._early is not None:
+            self._show(*self._early)
 
     def _on_camera(self, message: Image) -> None:
         if self._first is not None:
@@ -165,18 +169,23 @@ class RecorderNode(RunnableNode):
 
     def _complete(self, stamp: int, parts: dict[str, Image]) -> None:
         """Take note of a frame with its labels and its overlay."""
-        image = image_to_rgb(parts['image'])
-        frame = Labelled(stamp, image, image_to_labels(parts['labels']))
+        labels = image_to_labels(parts['labels'])
+        frame = Labelled(stamp, image_to_rgb(parts['image']), labels)
         self._recording.labelled(frame)
-        version = self._recording.owner(stamp)
+        self._show(frame, parts['overlay'])
+
+    def _show(self, frame: Labelled, overlay: Image) -> None:
+        """Put a frame with its overlay into the video, or keep it until its words are known."""
+        version = self._recording.owner(frame.stamp)
+        self._early = None if version is not None else (frame, overlay)
         if version is None:
             return
         if self._video is None:
-            shown = [self._recording.versions[version].vocabulary, *self._vocabularies]
-            self._video = LegendVideo(self._folder / 'overlay.mp4', shown)
+            words = [self._recording.versions[version].vocabulary, *self._vocabularies]
+            self._video = LegendVideo(self._folder / 'overlay.mp4', words)
         segmentation = self._recording.segmentation(frame, version)
-        overlay = image_to_rgb(parts['overlay'])
-        self._video.show(with_legend(image, overlay, segmentation), frame.labels.shape)
+        shown = with_legend(frame.image, image_to_rgb(overlay), segmentation)
+        self._video.show(shown, frame.labels.shape)
 
     def _tick(self) -> None:
         """Do what is due: words, a frame of the video, the end."""
