@@ -18,7 +18,9 @@ its names against the package; every other command has a check below, and one wi
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib import metadata
+import json
 import os
 from pathlib import Path
 import re
@@ -194,6 +196,29 @@ def _start_and_stop(command: list[str], folder: Path, environment: dict[str, str
         process.wait()
 
 
+def records(command: str, folder: Path) -> None:
+    """Run the recorder, for a tenth of its time, beside a camera and the node."""
+    words = 'class_names:=["person", "cat"]'
+    beside = (
+        ['camera_node'],
+        ['segmentation_node', '--ros-args', '-r', 'image:=/camera/image', '-p', words],
+    )
+    program, *arguments = shlex.split(command.replace('seconds:=20.0', 'seconds:=2.0'))
+    with reserved_domain() as domain, ExitStack() as running:
+        environment = {**os.environ, 'ROS_LOG_DIR': str(folder), 'ROS_DOMAIN_ID': str(domain)}
+        for name, *settings in beside:
+            silent = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}
+            process = subprocess.Popen([BIN / name, *settings], env=environment, **silent)
+            running.enter_context(process)
+            running.callback(process.kill)
+        subprocess.run([BIN / program, *arguments], cwd=folder, env=environment, check=True)
+    assert (folder / 'recorded' / 'overlay.mp4').stat().st_size > 0
+    (words_of_run,) = json.loads((folder / 'recorded' / 'summary.json').read_text())[
+        'vocabularies'
+    ]
+    assert [entry['classes'] for entry in summary['vocabularies']] == [['person', 'cat']]
+
+
 CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'(PYTHON=\S+ )?make \w+': is_target_of_make,
     r'zegclip segment (?!.*--model runs/).*': segments,
@@ -203,6 +228,7 @@ CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'zegclip benchmark .*': measures,
     r'zegclip label-bag .*': labels_a_bag,
     r'segmentation_node .*': starts_the_node,
+    r'recorder_node .*': records,
 }
 
 

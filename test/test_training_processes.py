@@ -60,7 +60,10 @@ def test_four_batches_of_four_are_one_of_sixteen(
     # Views of half a picture often hold one class only, so batches hold different numbers.
     common = (*LIVE, *loss, 'schedule.steps=1', 'views.scale=[0.05, 0.1]')
     for size, count in ((16, 1), (4, 4)):
-        settings = (f'schedule.batch_size={size}', f'schedule.accumulate={count}')
+        settings = (
+            *(f'schedule.batch_size={size}', f'schedule.accumulate={count}'),
+            f'name=batches-of-{size}',
+        )
         assert main(run_arguments(squares, clip, tmp_path, *common, *settings)) == 0
     whole, parts = gradients
     assert whole.keys() == parts.keys()
