@@ -213,9 +213,7 @@ def records(command: str, folder: Path) -> None:
             running.callback(process.kill)
         subprocess.run([BIN / program, *arguments], cwd=folder, env=environment, check=True)
     assert (folder / 'recorded' / 'overlay.mp4').stat().st_size > 0
-    (words_of_run,) = json.loads((folder / 'recorded' / 'summary.json').read_text())[
-        'vocabularies'
-    ]
+    summary = json.loads((folder / 'recorded' / 'summary.json').read_text('utf-8'))
     assert [entry['classes'] for entry in summary['vocabularies']] == [['person', 'cat']]
 
 
