@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
-from zegclip_ros.runtime import leave, run_node
+from zegclip_ros.runtime import run_process
 from zegclip_ros.segmentation_node import SegmentationNode
 
 
@@ -47,4 +47,4 @@ class SlowSegmenter(FakeSegmenter):
 
 if __name__ == '__main__':
     slow = SlowSegmenter(float(sys.argv[1]), float(sys.argv[2]))
-    leave(run_node(lambda: SegmentationNode(lambda parameters: slow), sys.argv[3:]))
+    run_process(lambda: SegmentationNode(lambda parameters: slow), sys.argv[3:])

@@ -103,12 +103,16 @@ class VisionConfig:
         return (self.embed_dim or self.width) * max(1, len(self.feature_layers))
 
 
+QUICK_GELU = 1.702
+"""The factor in QuickGELU's sigmoid."""
+
+
 class QuickGELU(nn.Module):
     """The sigmoid approximation of GELU that OpenAI's CLIP was trained with."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x * sigmoid(1.702 x)``."""
-        return x * torch.sigmoid(1.702 * x)
+        """Return ``x * sigmoid(QUICK_GELU * x)``."""
+        return x * torch.sigmoid(QUICK_GELU * x)
 
 
 class LayerScale(nn.Module):

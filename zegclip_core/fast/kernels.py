@@ -17,12 +17,10 @@ import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.fast.contract import LeanOptions
-from zegclip_core.vit import Kernels, QuickGELU, VisionTransformer
+from zegclip_core.vit import Kernels, QUICK_GELU, QuickGELU, VisionTransformer
 
 ROWS = 256
 """Queries at a time; more do not fit into a core's cache, fewer make small products."""
-_QUICK = 1.702
-"""The factor in QuickGELU's sigmoid."""
 
 
 def kernels_for(device: torch.device, dtype: torch.dtype, options: LeanOptions) -> Kernels:
@@ -63,8 +61,8 @@ def fold_quick_gelu(visual: VisionTransformer) -> None:
         if isinstance(mlp.act, QuickGELU):
             mlp.act = nn.SiLU(inplace=True)
             for parameter in mlp.c_fc.parameters():
-                parameter.data = parameter.data * _QUICK
-            mlp.c_proj.weight.data = mlp.c_proj.weight.data / _QUICK
+                parameter.data = parameter.data * QUICK_GELU
+            mlp.c_proj.weight.data = mlp.c_proj.weight.data / QUICK_GELU
 
 
 def attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

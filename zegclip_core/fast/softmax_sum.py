@@ -22,20 +22,12 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from zegclip_core.fast.upsampling import mixed_values
 
 SAFE_SPREAD = 80.0
 """Logits that lie further below the greatest of their patch have no exponential in float32."""
 AT_ONCE = 1 << 19
 """Exponentials at once: more do not stay in a cache, of fewer threads wait for each other."""
-
-
-@lru_cache(maxsize=32)
-def _mixed(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return of each pixel the two values that it mixes, and the share of the second one."""
-    scale = torch.tensor(source, dtype=torch.float32) / target  # As torch rounds it.
-    at = ((torch.arange(target) + 0.5) * scale - 0.5).clamp(0)
-    low = at.long().clamp(max=source - 1)
-    return low, (low + 1).clamp(max=source - 1), at - low
 
 
 @lru_cache(maxsize=32)
@@ -46,7 +38,7 @@ def _runs(source: int, target: int) -> tuple[Tensor, ...]:
         Of each run its two values, the share of its first pixel, and the step; of each pixel its
         run, and its place in it.
     """
-    low, high, share = _mixed(source, target)
+    low, high, share = mixed_values(source, target)
     # Pixels before the middle of the first value are flat, and those behind it are not.
     marks = 2 * low + (share == 0)
     _, run, counts = torch.unique_consecutive(marks, return_inverse=True, return_counts=True)
@@ -67,7 +59,7 @@ def sum_of_exponentials(maps: Tensor, size: tuple[int, int]) -> Tensor:
         Float32 ``(H, W)``.
 
     """
-    above, below, share = _mixed(maps.shape[1], size[0])
+    above, below, share = mixed_values(maps.shape[1], size[0])
     left, right, start, step, run, places = _runs(maps.shape[2], size[1])
     rows = maps.permute(1, 2, 0).contiguous()
     base = rows.index_select(1, left)

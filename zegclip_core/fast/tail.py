@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 from zegclip_core.fast.contract import PreparedWords
 from zegclip_core.fast.softmax_sum import SAFE_SPREAD, sum_of_exponentials
+from zegclip_core.fast.upsampling import mixed_values
 from zegclip_core.inference import Scoring
 from zegclip_core.segmentation import label_type, unlabelled_id
 
@@ -58,15 +59,8 @@ class Axis:
 
 @lru_cache(maxsize=32)
 def interpolation(source: int, target: int, tile: int) -> Axis:
-    """Return how ``torch.nn.functional.interpolate`` goes from ``source`` values to ``target``.
-
-    That is: bilinear, the outer edges of the first and the last value kept in place.
-    """
-    scale = torch.tensor(source, dtype=torch.float32) / target  # As torch rounds it.
-    at = ((torch.arange(target) + 0.5) * scale - 0.5).clamp(0)
-    low = at.long().clamp(max=source - 1)
-    high = (low + 1).clamp(max=source - 1)
-    share = at - low
+    """Return how ``mixed_values`` goes from ``source`` values to ``target``, in tiles."""
+    low, high, share = mixed_values(source, target)
     rows = torch.arange(target)
     matrix = torch.zeros(target, source)
     matrix.index_put_((rows, low), 1 - share, accumulate=True)
