@@ -17,10 +17,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from skimage import data
 from zegclip_core.drawing import BACKGROUND, draw_legend, draw_overlay
+from zegclip_core.image_encodings import RgbImage
 from zegclip_core.lettering import write_text
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.vocabulary import Vocabulary
@@ -33,8 +33,6 @@ SIZE = (300, 250)
 GAP, TITLE = 6, 34
 """Between photos, and above them [px]."""
 TARGET = Path(__file__).resolve().parents[1] / 'docs' / 'images' / 'unknown.jpg'
-
-RgbImage = npt.NDArray[np.uint8]
 
 
 def main() -> None:

@@ -20,11 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import ConfigError
+from zegclip_core.image_encodings import RgbImage
 from zegclip_core.segmentation import LabelArray, Segmentation, unlabelled_id
 from zegclip_core.vocabulary import Vocabulary, VocabularyClass
-
-RgbImage = npt.NDArray[np.uint8]
-"""An RGB image, uint8 ``(H, W, 3)``, 0 to 255."""
 
 CANDIDATES = 3
 """Frames that are kept as the picture of a vocabulary; the best one is written."""

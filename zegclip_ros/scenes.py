@@ -25,7 +25,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 from zegclip_core.errors import ImageError
-from zegclip_core.media import Frame, is_video, Media, media_in, read_image, RgbImage
+from zegclip_core.image_encodings import RgbImage
+from zegclip_core.media import Frame, is_video, Media, media_in, read_image
 
 logger = logging.getLogger(__name__)
 

@@ -18,14 +18,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from zegclip_core.drawing import BACKGROUND, overlay_with_legend
 from zegclip_core.errors import ImageError
+from zegclip_core.image_encodings import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.vocabulary import Vocabulary
-
-RgbImage = npt.NDArray[np.uint8]
-"""An RGB image, uint8 ``(H, W, 3)``, 0 to 255."""
 
 FRAME_RATE = 10.0
 """Frames a second; ``tick`` is to be called as often."""
