@@ -144,9 +144,9 @@ setup(
     entry_points={
         'console_scripts': [
             'zegclip = zegclip_core.cli.main:main',
-            'segmentation_node = zegclip_ros.segmentation_node:main',
-            'camera_node = zegclip_ros.camera_node:main',
-            'recorder_node = zegclip_ros.recorder_node:main',
+            'segmentation_node = zegclip_ros.nodes.segmentation:main',
+            'camera_node = zegclip_ros.nodes.camera:main',
+            'recorder_node = zegclip_ros.nodes.recorder:main',
         ],
     },
 )

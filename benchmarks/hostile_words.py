@@ -20,8 +20,8 @@ import json
 import struct
 
 from hypothesis import strategies as st
-from zegclip_core.topic_names import topic_tokens
-from zegclip_core.vocabulary import Vocabulary
+from zegclip_core.messages.topic_names import topic_tokens
+from zegclip_core.text.vocabulary import Vocabulary
 
 MADE = (
     *(

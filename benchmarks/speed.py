@@ -21,8 +21,11 @@ import sys
 from tempfile import TemporaryDirectory
 
 from benchmarks.reports import write_docs
-from zegclip_core.benchmarking.rows import Report
-from zegclip_core.benchmarking.tables import (
+from zegclip_core.cli.benchmark import add_options, measured
+from zegclip_core.cli.main import show_error, USER_ERROR
+from zegclip_core.errors import ZegCLIPError
+from zegclip_core.speed.rows import Report
+from zegclip_core.speed.tables import (
     camera_table,
     ceiling_line,
     markdown,
@@ -31,9 +34,6 @@ from zegclip_core.benchmarking.tables import (
     steps_table,
     words_table,
 )
-from zegclip_core.cli.benchmark import add_options, measured
-from zegclip_core.cli.main import show_error, USER_ERROR
-from zegclip_core.errors import ZegCLIPError
 from zegclip_core.threads import wait_without_spinning
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
@@ -79,7 +79,7 @@ def fill_page(report: Report, page: Path = PAGE) -> None:
     Raises:
         ValueError: If the page lacks a marker.
     """
-    from zegclip_core.benchmarking.plots import save_plots
+    from zegclip_core.speed.plots import save_plots
 
     for name, content in parts(report).items():
         write_docs(name, content, page)

@@ -33,12 +33,12 @@ from tqdm import tqdm
 from zegclip_core.data.catalog import open_dataset
 from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import split_indices
+from zegclip_core.engines.plain import label_maps, PlainEngine
 from zegclip_core.errors import DataError, ModelError
-from zegclip_core.fast.plain import label_maps, PlainEngine
-from zegclip_core.metrics import ConfusionMatrix
+from zegclip_core.evaluation.metrics import ConfusionMatrix
+from zegclip_core.images.working_size import working_size
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.vocabulary import Vocabulary
-from zegclip_core.working_size import working_size
+from zegclip_core.text.vocabulary import Vocabulary
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'words.md'
 PLURALS = {

@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 from PIL import Image
 from skimage import data
-from zegclip_core.drawing import BACKGROUND, draw_legend, draw_overlay
+from zegclip_core.images.drawing import BACKGROUND, draw_legend, draw_overlay
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.vocabulary import Vocabulary
+from zegclip_core.text.vocabulary import Vocabulary
 
 WORDS = 'person, cat, dining table, bowl, car'
 PHOTOS = (data.astronaut, data.chelsea, data.coffee)

@@ -28,8 +28,8 @@ HERE = Path(__file__).parent
 collect_ignore: list[str] = []
 if find_spec('rclpy') is None:
     collect_ignore = [
-        path.name
-        for path in HERE.glob('test_*.py')
+        str(path.relative_to(HERE))
+        for path in HERE.rglob('test_*.py')
         if 'pytest.mark.ros' in path.read_text(encoding='utf-8')
     ]
 

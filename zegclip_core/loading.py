@@ -22,30 +22,35 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from zegclip_core.checkpoint import (
+from zegclip_core.errors import CheckpointError, ModelError, TowerError
+from zegclip_core.model.training_free import (
+    Attention,
+    ATTENTIONS,
+    TrainingFreeCLIP,
+    TrainingFreeConfig,
+)
+from zegclip_core.model.vit import VisionConfig
+from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
+from zegclip_core.text.encoder import load_text_tower, TextEncoder, TextTower
+from zegclip_core.text.templates import resolve_templates
+from zegclip_core.text.towers import check_text_tower, OpenCLIPTextTower
+from zegclip_core.weights.checkpoint import (
     check_keys,
     Checkpoint,
     load_checkpoint,
     ModelSettings,
     TEXT_PREFIX,
 )
-from zegclip_core.clip_weights import load_clip_weights, load_parameters, MissingWeightsError
-from zegclip_core.errors import CheckpointError, ModelError, TowerError
-from zegclip_core.model import ZegCLIP, ZegCLIPConfig
-from zegclip_core.model_names import DEFAULT_MODEL, ModelName, parse_model, SUFFIX, SUFFIXES
-from zegclip_core.published import load_published
-from zegclip_core.references import parse_reference, TowerReference
-from zegclip_core.templates import resolve_templates
-from zegclip_core.text import load_text_tower, TextEncoder, TextTower
-from zegclip_core.text_towers import check_text_tower, OpenCLIPTextTower
-from zegclip_core.towers import (
+from zegclip_core.weights.clip import load_clip_weights, load_parameters, MissingWeightsError
+from zegclip_core.weights.image_towers import (
     check_image_tower,
     clip_image_tower,
     load_image_tower,
     resized_positions,
 )
-from zegclip_core.training_free import Attention, ATTENTIONS, TrainingFreeCLIP, TrainingFreeConfig
-from zegclip_core.vit import VisionConfig
+from zegclip_core.weights.names import DEFAULT_MODEL, ModelName, parse_model, SUFFIX, SUFFIXES
+from zegclip_core.weights.published import load_published
+from zegclip_core.weights.references import parse_reference, TowerReference
 
 __all__ = [
     'DEFAULT_MODEL',
@@ -132,7 +137,7 @@ def load_model(
     """Load a model with its frozen towers.
 
     Args:
-        model: Its name (``zegclip_core.model_names``), or the path of its file.
+        model: Its name (``zegclip_core.weights.names``), or the path of its file.
         attention: How the last block of CLIP without training attends; ``None`` for NACLIP's.
         templates: What words are put into, by name or as texts; ``None`` for the model's own.
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from zegclip_core.vocabulary import Vocabulary
+from zegclip_core.text.vocabulary import Vocabulary
 
 UNLABELLED = 255
 """Label of a pixel that is none of the classes, where labels have 8 bits."""

@@ -26,22 +26,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from zegclip_core.backends.choice import pick_backend
-from zegclip_core.backends.onnx_engine import ExportedModel, load_exported
-from zegclip_core.checkpoint import ModelSettings
 from zegclip_core.devices import pick_device, pick_precision
-from zegclip_core.encoded_words import encode_vocabulary, EncodedVocabulary
+from zegclip_core.engines.choice import pick_backend
+from zegclip_core.engines.lean.engine import (
+    Engine,
+    LeanEngine,
+    PlainEngine,
+    PreparedWords,
+    Windows,
+)
+from zegclip_core.engines.lean.staging import to_host
+from zegclip_core.engines.onnx import ExportedModel, load_exported
 from zegclip_core.errors import DeviceMemoryError, ModelError
-from zegclip_core.fast.engine import Engine, LeanEngine, PlainEngine, PreparedWords, Windows
-from zegclip_core.fast.staging import to_host
-from zegclip_core.image_checks import check_batch, check_image
+from zegclip_core.images.checks import check_batch, check_image
+from zegclip_core.images.working_size import working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
-from zegclip_core.negatives import clean_negatives
+from zegclip_core.model.training_free import Attention
 from zegclip_core.segmentation import Segmentation
+from zegclip_core.text.encoded import encode_vocabulary, EncodedVocabulary
+from zegclip_core.text.negatives import clean_negatives
+from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.threads import use_threads
-from zegclip_core.training_free import Attention
-from zegclip_core.vocabulary import Vocabulary
-from zegclip_core.working_size import working_size
+from zegclip_core.weights.checkpoint import ModelSettings
 
 __all__ = ['MODES', 'PATHS', 'EncodedVocabulary', 'Segmenter', 'check_image', 'working_size']
 
@@ -68,7 +74,7 @@ class Segmenter:
             unlabelled. ``None`` takes the model's.
         path: ``lean``, or ``plain`` for every step as the method describes it, to compare with.
         candidates: Of more words than these, only so many are drawn in each image, those that its
-            patches score best; 0 for all. See ``zegclip_core.fast.engine.LeanEngine``.
+            patches score best; 0 for all. See ``zegclip_core.engines.lean.engine.LeanEngine``.
 
     Raises:
         ModelError: If a setting is out of its range.
@@ -189,7 +195,7 @@ class Segmenter:
         """Load a model and put it on a device.
 
         Args:
-            model: Its name (``zegclip_core.model_names``), or the path of its file.
+            model: Its name (``zegclip_core.weights.names``), or the path of its file.
             device: ``auto`` (CUDA if there is any), ``cpu``, ``cuda`` or ``cuda:N``; for an
                 exported model see ``load_exported``.
             precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; likewise.

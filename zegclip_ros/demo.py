@@ -28,9 +28,9 @@ import sys
 import time
 from types import FrameType
 
-from zegclip_ros.dds_domain import reserved_domain
-from zegclip_ros.processes import Processes
-from zegclip_ros.report import table
+from zegclip_ros.recording.report import table
+from zegclip_ros.runtime.dds_domain import reserved_domain
+from zegclip_ros.runtime.processes import Processes
 
 FIRST_WORDS = ('person', 'cat', 'dining table', 'bowl', 'car')
 """What the node begins with; there is no car in the pictures."""

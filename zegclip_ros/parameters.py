@@ -19,16 +19,16 @@ from typing import Any
 
 from rclpy.exceptions import ParameterUninitializedException
 from rclpy.node import Node
-from zegclip_core.backends.choice import BACKENDS
-from zegclip_core.colors import PALETTE_NAMES
+from zegclip_core.engines.choice import BACKENDS
 from zegclip_core.errors import VocabularyError
-from zegclip_core.negatives import clean_negatives, NONE
 from zegclip_core.segmentation import NARROW
-from zegclip_core.templates import template_names
-from zegclip_core.vocabulary import MAX_CLASSES, Vocabulary
-from zegclip_ros.camera_names import check_cameras, MAX_CAMERAS
-from zegclip_ros.declaration import Declaration, declare
-from zegclip_ros.rejections import shortened
+from zegclip_core.text.colors import PALETTE_NAMES
+from zegclip_core.text.negatives import clean_negatives, NONE
+from zegclip_core.text.templates import template_names
+from zegclip_core.text.vocabulary import MAX_CLASSES, Vocabulary
+from zegclip_ros.frames.camera_names import check_cameras, MAX_CAMERAS
+from zegclip_ros.runtime.declaration import Declaration, declare
+from zegclip_ros.runtime.rejections import shortened
 
 AUTO = 'auto'
 """Leaves a choice to the model."""

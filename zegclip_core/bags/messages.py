@@ -30,13 +30,13 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
-from zegclip_core.announcement import announcement
-from zegclip_core.drawing import draw_overlay
 from zegclip_core.errors import BagError
-from zegclip_core.image_encodings import IMAGE, RgbImage
+from zegclip_core.images.drawing import draw_overlay
+from zegclip_core.messages.announcement import announcement
+from zegclip_core.messages.encodings import IMAGE, RgbImage
+from zegclip_core.messages.topic_names import topic_tokens
 from zegclip_core.segmentation import Segmentation
-from zegclip_core.topic_names import topic_tokens
-from zegclip_core.vocabulary import Vocabulary
+from zegclip_core.text.vocabulary import Vocabulary
 
 STRING = 'std_msgs/msg/String'
 LABEL_INFO = 'vision_msgs/msg/LabelInfo'

@@ -23,7 +23,7 @@ import zlib
 import numpy as np
 from zegclip_core.errors import BagError
 from zegclip_core.segmentation import Segmentation
-from zegclip_core.vocabulary import Vocabulary
+from zegclip_core.text.vocabulary import Vocabulary
 
 Key = tuple[int, int]
 """What tells a frame from all others: time of recording [ns], and checksum of its message."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zegclip_core.errors import ConfigError, ImageError
-from zegclip_core.media import is_video, media_in
+from zegclip_core.images.media import is_video, media_in
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any, TYPE_CHECKING, TypeVar
 
-from zegclip_core.model_names import DEFAULT_MODEL, MODEL_HELP
-from zegclip_core.templates import template_names
+from zegclip_core.text.templates import template_names
+from zegclip_core.weights.names import DEFAULT_MODEL, MODEL_HELP
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import Segmenter
@@ -140,7 +140,7 @@ def fraction(text: str) -> float:
 def negative_words(text: str) -> tuple[str, ...]:
     """Return negative words given as text."""
     from zegclip_core.errors import VocabularyError
-    from zegclip_core.negatives import parse_negatives
+    from zegclip_core.text.negatives import parse_negatives
 
     try:
         return parse_negatives(text)

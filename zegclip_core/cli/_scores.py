@@ -20,7 +20,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zegclip_core.evaluation import Evaluation
+    from zegclip_core.evaluation.evaluate import Evaluation
 
 FIGURES = (
     ('pixel_accuracy', 'pAcc'),
@@ -48,7 +48,7 @@ def scores_table(result: Evaluation) -> str:
 
 def warn_of_symptoms(result: Evaluation) -> None:
     """Write what looks wrong about an evaluation, a line each."""
-    from zegclip_core.evaluating.symptoms import find_symptoms
+    from zegclip_core.evaluation.symptoms import find_symptoms
 
     for line in find_symptoms(result):
         warn(line)

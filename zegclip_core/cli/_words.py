@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import Segmenter
-    from zegclip_core.vocabulary import Vocabulary
+    from zegclip_core.text.vocabulary import Vocabulary
 
 _AT_ONCE = 32
 """Classes between two steps of the progress bar."""
@@ -45,7 +45,7 @@ def read_words(args: argparse.Namespace) -> Vocabulary:
     Raises:
         VocabularyError: If they cannot be used.
     """
-    from zegclip_core.vocabulary import Vocabulary
+    from zegclip_core.text.vocabulary import Vocabulary
 
     if args.classes_file is not None:
         return Vocabulary.from_file(args.classes_file)

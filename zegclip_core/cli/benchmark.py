@@ -21,14 +21,14 @@ import sys
 from typing import Any, TYPE_CHECKING
 
 from zegclip_core.cli._model import number, positive
-from zegclip_core.model_names import parse_model
+from zegclip_core.weights.names import parse_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from zegclip_core.benchmarking.rows import Report
-    from zegclip_core.benchmarking.run import Options
+    from zegclip_core.speed.rows import Report
+    from zegclip_core.speed.run import Options
 
 DEVICE_VARIABLE = 'ZEGCLIP_BENCH_DEVICE'
 """Environment variable that names the device when the option does not."""
@@ -110,13 +110,13 @@ def measured(args: argparse.Namespace) -> Report:
     json_file = check_output('--json', args.json)
     folder = _plots_folder(args.plots)
     report = _run(args)
-    from zegclip_core.benchmarking.tables import plain_text
+    from zegclip_core.speed.tables import plain_text
 
     sys.stdout.write(plain_text(report))
     if json_file:
         write_json(json_file, report.to_dict())
     if folder:
-        from zegclip_core.benchmarking.plots import save_plots
+        from zegclip_core.speed.plots import save_plots
 
         save_plots(report, folder)
     return report
@@ -140,7 +140,7 @@ def _run(args: argparse.Namespace) -> Report:
     from tqdm import tqdm
 
     options = _options(args)
-    from zegclip_core.benchmarking.run import run_benchmark
+    from zegclip_core.speed.run import run_benchmark
 
     with tqdm(unit='row', file=sys.stderr) as bar:
 
@@ -156,15 +156,15 @@ def _options(args: argparse.Namespace) -> Options:
     if args.model:
         parse_model(args.model)  # Before it is shown how far it has come.
     device = args.device or os.environ.get(DEVICE_VARIABLE) or 'auto'
-    from zegclip_core.benchmarking.cases import check_sweeps, choose_sides
+    from zegclip_core.speed.cases import check_sweeps, choose_sides
 
     sides = choose_sides(_listed(args.sides))
     sweeps = _listed(args.sweeps if args.sweeps is not None else _SWEEPS)
     if args.quick and args.sweeps is None:
         sweeps = []
     check_sweeps(sweeps)
-    from zegclip_core.benchmarking.run import Options
     from zegclip_core.devices import pick_device
+    from zegclip_core.speed.run import Options
     from zegclip_core.threads import use_threads
 
     use_threads(args.threads)

@@ -25,7 +25,7 @@ from zegclip_core.cli._model import add_model_options, load_segmenter, positive
 
 if TYPE_CHECKING:
     from zegclip_core.data.folder import Pictures
-    from zegclip_core.evaluating.calibration import Sweep
+    from zegclip_core.evaluation.calibration import Sweep
     from zegclip_core.segmenter import Segmenter
 
 _DESCRIPTION = """\
@@ -95,7 +95,7 @@ def _write(sweeps: dict[str, Sweep], title: str, figures: Path | None, plot: Pat
     if figures:
         write_json(figures, {name: sweep.to_dict() for name, sweep in sweeps.items()})
     if plot:
-        from zegclip_core.evaluating.calibration_picture import save_calibration
+        from zegclip_core.evaluation.calibration_picture import save_calibration
 
         with replacing(plot) as partial:
             save_calibration(sweeps, title, partial)
@@ -109,7 +109,7 @@ def _checkpoint(model: str, target: Path) -> Path:
         ConfigError: If the other file is the same.
     """
     from zegclip_core.errors import ConfigError, ModelError
-    from zegclip_core.model_names import parse_model, SUFFIX
+    from zegclip_core.weights.names import parse_model, SUFFIX
 
     path = parse_model(model).checkpoint_file('to save a threshold with')
     if path.suffix != SUFFIX:
@@ -127,7 +127,7 @@ def _checkpoint(model: str, target: Path) -> Path:
 def _dataset(args: argparse.Namespace) -> Pictures:
     """Return the pictures, if the rounds fit them."""
     from zegclip_core.data.catalog import open_dataset
-    from zegclip_core.evaluating.calibration import withheld_classes
+    from zegclip_core.evaluation.calibration import withheld_classes
 
     dataset = open_dataset(args.data, args.dataset, args.split)
     withheld_classes(len(dataset.classes), args.rounds)
@@ -137,7 +137,7 @@ def _dataset(args: argparse.Namespace) -> Pictures:
 def _sweeps(segmenter: Segmenter, dataset: Pictures, args: argparse.Namespace) -> dict[str, Sweep]:
     """Return the sweeps by what they are called; the last is with the negative words."""
     from zegclip_core.data.views import split_indices
-    from zegclip_core.evaluating.calibration import sweep_thresholds
+    from zegclip_core.evaluation.calibration import sweep_thresholds
 
     indices = split_indices(len(dataset), args.hold_out, held_out=True)
     _tell(len(indices))
@@ -178,7 +178,7 @@ def _table(sweeps: dict[str, Sweep]) -> str:
 
 def _save(source: Path, target: Path, negatives: tuple[str, ...], sweep: Sweep) -> None:
     """Write the model with the chosen threshold and the words that it was found with."""
-    from zegclip_core.checkpoint import change_settings
+    from zegclip_core.weights.checkpoint import change_settings
 
     threshold = sweep.row(sweep.chosen)['threshold']
     change_settings(source, target, threshold=threshold, negatives=negatives)

@@ -21,7 +21,7 @@ import sys
 from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zegclip_core.checkpoint import Checkpoint
+    from zegclip_core.weights.checkpoint import Checkpoint
 
 IMAGE_TOWER = 'open_clip:ViT-B-16/openai'
 """What the published checkpoints were trained on."""
@@ -64,11 +64,11 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert; returns 0."""
-    from zegclip_core.checkpoint import save_checkpoint
     from zegclip_core.errors import CheckpointError
     from zegclip_core.loading import build_network, build_text_tower
-    from zegclip_core.model_names import SUFFIX
-    from zegclip_core.published import load_published
+    from zegclip_core.weights.checkpoint import save_checkpoint
+    from zegclip_core.weights.names import SUFFIX
+    from zegclip_core.weights.published import load_published
 
     if Path(args.target).suffix != SUFFIX:
         raise CheckpointError(f'Expected a target NAME{SUFFIX}, but got {args.target!r}.')
@@ -86,9 +86,9 @@ def _with_choices(
     checkpoint: Checkpoint, args: argparse.Namespace, trained: list[str]
 ) -> Checkpoint:
     """Return the checkpoint with what the user chose."""
-    from zegclip_core.checkpoint import with_settings
-    from zegclip_core.published import drop_towers
-    from zegclip_core.templates import resolve_templates
+    from zegclip_core.text.templates import resolve_templates
+    from zegclip_core.weights.checkpoint import with_settings
+    from zegclip_core.weights.published import drop_towers
 
     if args.templates:
         resolve_templates(args.templates)
@@ -102,7 +102,7 @@ def _with_choices(
 
 def _seen(text: str) -> tuple[str, ...]:
     """Return class names given as words or as a file."""
-    from zegclip_core.vocabulary import Vocabulary
+    from zegclip_core.text.vocabulary import Vocabulary
 
     if not text:
         return ()

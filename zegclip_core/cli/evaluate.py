@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from zegclip_core.data.folder import Pictures
-    from zegclip_core.evaluation import Evaluation
+    from zegclip_core.evaluation.evaluate import Evaluation
 
 _DESCRIPTION = """\
 Score a model on pictures with masks. Scored are the labels that `zegclip segment` writes: a pixel
@@ -114,15 +114,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace, dataset: Pictures, *, drawn: bool) -> Evaluation:
     """Score the model; what can be refused without it is refused before it is loaded."""
-    from zegclip_core.evaluating.choices import choose_seen, chosen_words
+    from zegclip_core.evaluation.choices import choose_seen, chosen_words
 
     words = chosen_words(dataset.classes, args.rename, args.classes_file)
     chosen = {'seen': args.seen, 'unseen': args.unseen}
     choose_seen(args.dataset, dataset.classes, **chosen)
     segmenter = load_segmenter(args, mode=args.mode)
     from zegclip_core.data.views import split_indices
-    from zegclip_core.evaluating.worst import PICTURES
-    from zegclip_core.evaluation import evaluate
+    from zegclip_core.evaluation.evaluate import evaluate
+    from zegclip_core.evaluation.worst import PICTURES
 
     settings = segmenter.settings
     seen = choose_seen(args.dataset, dataset.classes, **chosen, known=settings.seen_classes)
@@ -149,11 +149,11 @@ def _draw(
     from zegclip_core.cli._outputs import replacing, write_png
 
     if worst and result.worst:
-        from zegclip_core.evaluating.worst import worst_sheet
+        from zegclip_core.evaluation.worst import worst_sheet
 
         write_png(worst, worst_sheet(dataset, result.worst))
     if confusion:
-        from zegclip_core.evaluating.confusion_picture import save_confusion
+        from zegclip_core.evaluation.confusion_picture import save_confusion
 
         with replacing(confusion) as partial:
             save_confusion(result, partial)

@@ -24,7 +24,7 @@ from zegclip_core.cli._model import add_model_options, load_segmenter
 from zegclip_core.cli._words import add_word_options, encode_words, read_words
 
 if TYPE_CHECKING:
-    from zegclip_core.explanation import Explanation
+    from zegclip_core.evaluation.explanation import Explanation
 
 _DESCRIPTION = """\
 Show why a picture is labelled as it is. The sheet has the photo and its labels, the score map of
@@ -56,15 +56,15 @@ def run(args: argparse.Namespace) -> int:
         ZegCLIPError: If the picture, the words or the model cannot be used.
     """
     from zegclip_core.cli._outputs import write_png
-    from zegclip_core.media import read_image
+    from zegclip_core.images.media import read_image
 
     vocabulary = read_words(args)
     photo = Path(args.photo).expanduser()
     image = read_image(photo)
     out = _output(args.out or f'{photo.stem}_explained.png', photo)
     segmenter = load_segmenter(args, path='plain')
-    from zegclip_core.explanation import explain
-    from zegclip_core.explanation_sheet import explanation_sheet
+    from zegclip_core.evaluation.explanation import explain
+    from zegclip_core.evaluation.explanation_sheet import explanation_sheet
 
     encode_words(segmenter, vocabulary)
     explanation = explain(segmenter, image, vocabulary)

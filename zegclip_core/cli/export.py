@@ -20,7 +20,7 @@ import re
 import sys
 from typing import Any
 
-from zegclip_core.model_names import DEFAULT_MODEL
+from zegclip_core.weights.names import DEFAULT_MODEL
 
 _DESCRIPTION = """\
 Write a model as an ONNX file for onnxruntime or TensorRT: an image in, labels and scores out, for

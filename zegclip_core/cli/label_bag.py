@@ -27,7 +27,7 @@ from zegclip_core.cli._words import add_word_options, read_words
 
 if TYPE_CHECKING:
     from zegclip_core.bags.labelling import LabelJob, Report
-    from zegclip_core.vocabulary import Vocabulary
+    from zegclip_core.text.vocabulary import Vocabulary
 
 _DESCRIPTION = """\
 Label the images of a recorded ROS 2 bag (MCAP or SQLite) at full speed, without ROS. The new bag
@@ -155,7 +155,7 @@ def _model_identity(text: str) -> str:
     Raises:
         ModelError: If it is no model's name.
     """
-    from zegclip_core.model_names import parse_model
+    from zegclip_core.weights.names import parse_model
 
     name, parts = parse_model(text), []
     if name.file is not None:

@@ -23,7 +23,7 @@ from typing import Any, TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from zegclip_core.clip_catalog import CLIPEntry
+    from zegclip_core.weights.catalogue import CLIPEntry
 
 _DESCRIPTION = """\
 List the models that need no file of yours: those that come with the package, the CLIPs in the
@@ -50,9 +50,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """List; returns 0."""
     # None of these imports torch, so that the list is there at once.
-    from zegclip_core.clip_catalog import clip_entries
-    from zegclip_core.hub import cache_root
-    from zegclip_core.model_names import bundled_models
+    from zegclip_core.weights.catalogue import clip_entries
+    from zegclip_core.weights.hub import cache_root
+    from zegclip_core.weights.names import bundled_models
 
     entries = list(clip_entries())
     write = _as_json if args.json else _as_text

@@ -23,8 +23,8 @@ from typing import Any, TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from zegclip_core.evaluating.rows import Row
-    from zegclip_core.evaluation import Evaluation
+    from zegclip_core.evaluation.evaluate import Evaluation
+    from zegclip_core.evaluation.rows import Row
 
 _DESCRIPTION = """\
 Run a row of a published table end to end: check the data, train by the configuration of the same
@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.cli._outputs import check_output, write_json
     from zegclip_core.cli._scores import warn, warn_of_symptoms
     from zegclip_core.errors import ConfigError
-    from zegclip_core.evaluating.rows import load_row, open_checked
-    from zegclip_core.model_names import parse_model
+    from zegclip_core.evaluation.rows import load_row, open_checked
+    from zegclip_core.weights.names import parse_model
 
     row = load_row(args.row)
     if args.checkpoint:
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     model = args.checkpoint or _train(args)
     if model is None:
         return 0
-    from zegclip_core.evaluating.reproduction import row_segmenter, score_row
+    from zegclip_core.evaluation.reproduction import row_segmenter, score_row
 
     segmenter = row_segmenter(row, str(model), device=args.device, precision=args.precision)
     result = score_row(row, segmenter, dataset)
@@ -100,8 +100,8 @@ def run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> Path | None:
     """Train, after the pictures were found, and return the model's file."""
     from zegclip_core.cli._scores import warn
-    from zegclip_core.evaluating.reproduction import row_configs, train_row
-    from zegclip_core.evaluating.rows import open_checked
+    from zegclip_core.evaluation.reproduction import row_configs, train_row
+    from zegclip_core.evaluation.rows import open_checked
 
     configs = row_configs(args.row, args.data, args.settings)
     for source in configs[-1].train:

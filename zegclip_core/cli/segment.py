@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from zegclip_core.cli._inputs import Job
-    from zegclip_core.media import Media
+    from zegclip_core.images.media import Media
     from zegclip_core.segmentation import Segmentation
     from zegclip_core.segmenter import EncodedVocabulary, Segmenter
-    from zegclip_core.vocabulary import Vocabulary
+    from zegclip_core.text.vocabulary import Vocabulary
 
 FALLBACK_RATE = 25.0
 """Frames per second of an overlay whose video declares no rate."""
@@ -156,8 +156,8 @@ def _in_words(shares: dict[str, float]) -> str:
 def _segment_picture(job: Job, task: _Task) -> dict[str, float]:
     """Segment a picture, write its three files and return the classes' shares."""
     from zegclip_core.cli._outputs import write_json, write_png
-    from zegclip_core.drawing import overlay_with_legend
-    from zegclip_core.media import read_image
+    from zegclip_core.images.drawing import overlay_with_legend
+    from zegclip_core.images.media import read_image
 
     image = read_image(job.source)
     segmentation, seconds = task.segment(image)
@@ -201,7 +201,7 @@ def _about(task: _Task, shares: dict[str, float], unlabelled: float) -> dict[str
 def _segment_video(job: Job, task: _Task) -> dict[str, float]:
     """Segment a video frame by frame and return the classes' mean shares."""
     from zegclip_core.cli._outputs import Mp4Writer, replacing, write_json
-    from zegclip_core.media import Media
+    from zegclip_core.images.media import Media
 
     media = Media(job.source)
     rate = media.frame_rate or FALLBACK_RATE
@@ -239,7 +239,7 @@ def _video_frames(
     """Yield each frame's segmentation, overlay with legend, RGB uint8, and seconds."""
     from tqdm import tqdm
     from zegclip_core.cli._outputs import write_png
-    from zegclip_core.drawing import overlay_with_legend
+    from zegclip_core.images.drawing import overlay_with_legend
 
     labels = task.out / f'{job.stem}_label'
     if task.frame_labels:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 from zegclip_core.data.folder import IGNORED
-from zegclip_core.vit import IMAGENET_MEAN
+from zegclip_core.model.vit import IMAGENET_MEAN
 
 Joint = tuple[tv_tensors.Image, tv_tensors.Mask]
 """RGB, uint8 ``(3, H, W)``, and class indices, uint8 ``(H, W)``."""

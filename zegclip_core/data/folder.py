@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from zegclip_core.errors import DataError
-from zegclip_core.media import PICTURE_SUFFIXES, read_image
+from zegclip_core.images.media import PICTURE_SUFFIXES, read_image
 
 IGNORED = 255
 """Mask value of a pixel that is not labelled."""

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import numpy.typing as npt
-from zegclip_core.colors import palette_colors
 from zegclip_core.data.check import Report
 from zegclip_core.data.folder import IGNORED, LabelTable, Pair, read_sample
-from zegclip_core.lettering import shortened, text_width, write_text
+from zegclip_core.images.lettering import shortened, text_width, write_text
+from zegclip_core.text.colors import palette_colors
 
 PICTURES = 12
 """Pictures of each part on a sheet, at most."""

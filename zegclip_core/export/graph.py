@@ -22,9 +22,9 @@ from dataclasses import replace
 
 import torch
 from torch import nn, Tensor
-from zegclip_core.inference import calibrated_scores, resize_maps
-from zegclip_core.model import ZegCLIP
-from zegclip_core.vit import Block, KeysAndValues, PromptedAttention, VisionTransformer
+from zegclip_core.model.scoring import calibrated_scores, resize_maps
+from zegclip_core.model.vit import Block, KeysAndValues, PromptedAttention, VisionTransformer
+from zegclip_core.model.zegclip import ZegCLIP
 
 INPUTS = ('image', 'text', 'bias', 'thresholds')
 OUTPUTS = ('labels', 'scores', 'logits')

@@ -26,20 +26,20 @@ from typing import Any
 import warnings
 
 import torch
-from zegclip_core.backends.choice import require
-from zegclip_core.checkpoint import (
+from zegclip_core.engines.choice import require
+from zegclip_core.errors import ModelError
+from zegclip_core.export.graph import ExportedGraph, INPUTS, OUTPUTS
+from zegclip_core.loading import build_network, build_text_tower, open_checkpoint
+from zegclip_core.model.zegclip import ZegCLIPConfig
+from zegclip_core.segmenter import working_size
+from zegclip_core.text.vocabulary import MAX_CLASSES
+from zegclip_core.weights.checkpoint import (
     Checkpoint,
     checkpoint_metadata,
     save_checkpoint,
     TEXT_PREFIX,
 )
-from zegclip_core.errors import ModelError
-from zegclip_core.export.graph import ExportedGraph, INPUTS, OUTPUTS
-from zegclip_core.loading import build_network, build_text_tower, open_checkpoint
-from zegclip_core.model import ZegCLIPConfig
-from zegclip_core.model_names import ONNX_SUFFIX
-from zegclip_core.segmenter import working_size
-from zegclip_core.vocabulary import MAX_CLASSES
+from zegclip_core.weights.names import ONNX_SUFFIX
 
 TEXT_SUFFIX = '.text.safetensors'
 """Of the file beside it that holds the text tower of a model that names none."""
@@ -78,7 +78,7 @@ def export_onnx(
     """Write a model as an ONNX file; it appears whole or not at all.
 
     Args:
-        model: Name of a trained model (``zegclip_core.model_names``).
+        model: Name of a trained model (``zegclip_core.weights.names``).
         path: Where to, ``NAME.onnx``.
         size: ``(H, W)`` of the image, whole patches; ``None`` takes the size at which the model
             looks at an image of a 4:3 camera.

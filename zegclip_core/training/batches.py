@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from zegclip_core.data.folder import IGNORED
 from zegclip_core.data.views import present_classes
-from zegclip_core.losses import UNSEEN
+from zegclip_core.model.losses import UNSEEN
 from zegclip_core.training.config import SourceConfig
 from zegclip_core.training.words import ClassSet, ClassWords
 

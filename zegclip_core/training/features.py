@@ -34,8 +34,8 @@ from torch import Tensor
 from tqdm import tqdm
 from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import random_view, view_seed, ViewConfig, whole_view
+from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.training.views import Batch
-from zegclip_core.vit import VisionTransformer
 
 logger = logging.getLogger(__name__)
 

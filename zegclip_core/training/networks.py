@@ -20,14 +20,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from zegclip_core.checkpoint import check_keys, load_checkpoint
 from zegclip_core.errors import CheckpointError, ConfigError
 from zegclip_core.loading import model_path
-from zegclip_core.model import ZegCLIP, ZegCLIPConfig
-from zegclip_core.towers import ImageTower, resized_positions
+from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
+from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.training.config import TrainConfig
 from zegclip_core.training.task import trained_weights
-from zegclip_core.vit import IMAGENET_MEAN, IMAGENET_STD
+from zegclip_core.weights.checkpoint import check_keys, load_checkpoint
+from zegclip_core.weights.image_towers import ImageTower, resized_positions
 
 
 def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLIP:

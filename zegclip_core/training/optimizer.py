@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
-from zegclip_core.model import ZegCLIP
+from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.training.config import ScheduleConfig, TrainConfig
 
 _POWER = 0.9

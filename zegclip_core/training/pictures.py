@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 import torch
-from zegclip_core.drawing import draw_legend, draw_overlay
+from zegclip_core.images.drawing import draw_legend, draw_overlay
 from zegclip_core.segmentation import Segmentation
+from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.training.task import SegmentationTask, ValidationSet
-from zegclip_core.vocabulary import Vocabulary
 
 ROWS = 4
 """Pictures of each validation set on a sheet."""

@@ -22,13 +22,11 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor
-from zegclip_core.checkpoint import Checkpoint, ModelSettings, save_checkpoint
 from zegclip_core.data.catalog import open_dataset, unseen_of
 from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import split_indices
 from zegclip_core.errors import ConfigError
-from zegclip_core.text import load_text_tower, TextEncoder
-from zegclip_core.towers import load_image_tower
+from zegclip_core.text.encoder import load_text_tower, TextEncoder
 from zegclip_core.training.batches import QueryMaker
 from zegclip_core.training.config import SourceConfig, TrainConfig, ValidationConfig
 from zegclip_core.training.features import FeatureStore
@@ -43,6 +41,8 @@ from zegclip_core.training.task import SegmentationTask, trained_weights, Valida
 from zegclip_core.training.trainer import BEST, fit, LAST, make_trainer
 from zegclip_core.training.views import Views
 from zegclip_core.training.words import ClassSet, ClassWords, PhraseTable, read_words
+from zegclip_core.weights.checkpoint import Checkpoint, ModelSettings, save_checkpoint
+from zegclip_core.weights.image_towers import load_image_tower
 
 logger = logging.getLogger(__name__)
 

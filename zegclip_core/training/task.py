@@ -22,12 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.checkpoint import check_keys
 from zegclip_core.data.views import asked_classes
-from zegclip_core.inference import resize_maps
-from zegclip_core.losses import count_present_classes, IGNORED, NonExclusiveLoss, pseudo_labels
-from zegclip_core.metrics import ConfusionMatrix, SegmentationMetrics
-from zegclip_core.model import ZegCLIP
+from zegclip_core.evaluation.metrics import ConfusionMatrix, SegmentationMetrics
+from zegclip_core.model.losses import (
+    count_present_classes,
+    IGNORED,
+    NonExclusiveLoss,
+    pseudo_labels,
+)
+from zegclip_core.model.scoring import resize_maps
+from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.training.batches import Query, QueryMaker
 from zegclip_core.training.config import TrainConfig, ValidationConfig
 from zegclip_core.training.features import normalize
@@ -35,6 +39,7 @@ from zegclip_core.training.optimizer import make_optimizer, make_scheduler
 from zegclip_core.training.provenance import provenance
 from zegclip_core.training.views import Batch, Views
 from zegclip_core.training.words import PhraseTable
+from zegclip_core.weights.checkpoint import check_keys
 
 _HIDDEN = -1e4
 """Logit of a word that does not count in a pixel, for the cross-entropy."""

@@ -22,8 +22,8 @@ from torch import Tensor
 import torch.nn.functional as F
 import yaml
 from zegclip_core.errors import ConfigError
-from zegclip_core.templates import fill_template
-from zegclip_core.text import TextEncoder
+from zegclip_core.text.encoder import TextEncoder
+from zegclip_core.text.templates import fill_template
 
 
 @dataclass(frozen=True)

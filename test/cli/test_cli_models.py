@@ -1,0 +1,106 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""``zegclip models`` lists what can be used: at once, with true sizes, and nothing else."""
+
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+import huggingface_hub
+import open_clip
+import pytest
+import torch
+from zegclip_core.cli.main import main
+from zegclip_core.text.towers import check_text_tower
+from zegclip_core.weights.catalogue import clip_entries
+from zegclip_core.weights.hub import cache_folder
+from zegclip_core.weights.image_towers import check_image_tower
+from zegclip_core.weights.names import bundled_models, parse_model
+
+ENTRIES = list(clip_entries())
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_CACHE', str(tmp_path))
+
+
+def listed(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert main(['models', *options]) == 0
+    return capsys.readouterr().out
+
+
+def test_list_does_not_import_torch() -> None:
+    source = (
+        'import sys\n'
+        'from zegclip_core.cli.main import main\n'
+        "main(['models'])\n"
+        "print('slow' if 'torch' in sys.modules else 'quick')\n"
+    )
+    done = subprocess.run([sys.executable, '-c', source], capture_output=True, text=True)
+    assert done.stdout.endswith('quick\n'), done.stderr
+
+
+def test_every_listed_clip_passes_the_checks_of_loading() -> None:
+    for entry in ENTRIES:
+        reference = parse_model(entry.name).without_training
+        assert reference is not None
+        check_image_tower(reference)
+        check_text_tower(reference)
+        assert open_clip.is_pretrained_cfg(reference.name, reference.tag)
+
+
+def test_list_has_every_plain_clip_of_open_clip() -> None:
+    names = {entry.name for entry in ENTRIES}
+    for name, tag in open_clip.list_pretrained():
+        is_vit = name.startswith('ViT-') and not name.endswith('-quickgelu')
+        special = any(part in name for part in ('SigLIP', 'CLIPA', 'worldwide'))
+        assert (f'{name}/{tag}' in names) == (is_vit and not special)
+
+
+def test_sizes_are_those_of_open_clips_models() -> None:
+    found = {entry.name.partition('/')[0]: entry for entry in ENTRIES}
+    assert len(found) >= 10
+    for name, entry in found.items():
+        with torch.device('meta'):
+            model = open_clip.CLIP(**open_clip.get_model_config(name))
+        assert entry.parameters == sum(part.numel() for part in model.parameters())
+        assert entry.size == 4 * entry.parameters
+
+
+def test_json_names_what_is_bundled_local_and_downloadable(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = cache_folder('timm/vit_base_patch32_clip_224.openai')
+    folder.mkdir(parents=True)
+    (folder / 'open_clip_pytorch_model.bin').write_bytes(b'x' * 123)
+    rows = json.loads(listed(capsys, '--json'))
+    assert {row['name']: Path(row['path']) for row in rows['bundled']} == bundled_models()
+    (local,) = rows['local']
+    assert (local['name'], local['bytes']) == ('ViT-B-32/openai', 123)
+    assert local['url'].endswith('open_clip_pytorch_model.bin')
+    assert len(rows['downloadable']) == len(ENTRIES) - 1
+    assert folder.is_relative_to(rows['cache'])
+
+
+def test_text_shows_one_tag_of_each_clip_or_all(capsys: pytest.CaptureFixture[str]) -> None:
+    short, long = listed(capsys), listed(capsys, '--all')
+    assert '  everyday-s' in short
+    assert f'  {"ViT-B-16/openai":44}  598 MB' in short.splitlines()
+    assert 'ViT-B-16/dfn2b' not in short
+    for entry in ENTRIES:
+        assert f'  {entry.name} ' in long
+    missing = len(ENTRIES) - sum('/' in line and 'B' in line[-2:] for line in short.splitlines())
+    assert f'and {missing} further tags' in short

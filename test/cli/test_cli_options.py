@@ -1,0 +1,93 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Options of the commands: whole names only, and settings that tell two runs apart."""
+
+import re
+
+import pytest
+from zegclip_core.cli.label_bag import _settings
+from zegclip_core.cli.main import build_parser, main
+from zegclip_core.text.vocabulary import Vocabulary
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'option'),
+    [
+        (['segment', 'a.png', '--classes', 'cat', '--out', 'x', '--mode', 'slide'], '--mode'),
+        (['evaluate', '--dat', 'x'], '--data'),
+        (['explain', 'a.png', '--classes', 'cat', '--candidates', '3'], '--candidates'),
+    ],
+)
+def test_an_option_is_never_taken_for_another_one(
+    arguments: list[str], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match='2'):
+        main(arguments)
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1
+    assert option in error
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ('segment a.png --clases cat --classes cat --out x', '--clases cat; is --classes meant?'),
+        ('segment a.png --clases cat --classes cat --out x', 'see zegclip segment --help'),
+        ('data check a --sheets b', 'is --sheet meant? (see zegclip data check --help)'),
+        ('evaluate --data a --short-side wide', 'a positive integer, but got wide'),
+        ('evaluate --data a --threshold low', 'a number in [0, 1], but got low'),
+        ('evaluate --data a --hold-out 0', 'a positive integer, but got 0'),
+        ('benchmark --minutes long', 'more than 0 minutes, but got long'),
+        ('evaluate --data a --absent few', 'an integer of at least 0, but got few'),
+    ],
+)
+def test_a_mistake_is_named_with_the_commands_own_help(
+    arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match='2'):
+        main(arguments.split())
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1
+    assert words in error
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'name', 'values'),
+    [
+        ('train a=1 --config x --resume b=2', 'settings', ['a=1', 'b=2']),
+        ('reproduce row --data x a=1 --json y b=2', 'settings', ['a=1', 'b=2']),
+        ('segment a.png --classes cat b.png --out x', 'inputs', ['a.png', 'b.png']),
+        ('data check --dataset voc12 x --part val', 'part', ['val']),
+    ],
+)
+def test_options_may_stand_between_other_arguments(
+    arguments: str, name: str, values: list[str]
+) -> None:
+    assert getattr(build_parser().parse_args(arguments.split()), name) == values
+
+
+def test_each_command_has_a_line_of_help() -> None:
+    lines = build_parser().format_help().splitlines()
+    for command in ('benchmark', 'data', 'label-bag', 'segment'):
+        assert any(re.match(rf' +{command} +\w', line) for line in lines), command
+
+
+def test_one_name_with_a_comma_is_not_stored_as_two() -> None:
+    args = build_parser().parse_args(['label-bag', 'a', 'b', '--classes', 'x', '--topic', '/t'])
+    two, one = (
+        _settings(args, Vocabulary.parse(text))['--classes']
+        for text in ('a, b', '[{"name": "a, b"}]')
+    )
+    assert two == 'a, b'
+    assert one != two

@@ -1,0 +1,183 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Exporting, and using what was exported: choices, and what is refused in one line."""
+
+from collections.abc import Callable
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import helper, TensorProto
+import pytest
+import torch
+from zegclip_core.cli.main import main
+from zegclip_core.engines import choice
+from zegclip_core.engines.choice import pick_backend
+from zegclip_core.engines.onnx import OnnxEngine
+from zegclip_core.engines.providers import pick_providers, tensorrt_shapes
+from zegclip_core.errors import CheckpointError, ModelError
+from zegclip_core.export.onnx_file import export_onnx
+from zegclip_core.segmenter import Segmenter
+
+CUDA = ['TensorrtExecutionProvider', 'CUDAExecutionProvider', 'CPUExecutionProvider']
+CPU = ['AzureExecutionProvider', 'CPUExecutionProvider']
+
+
+def without(package: str) -> Callable[..., Any]:
+    """Return a ``find_spec`` that does not find a package."""
+    return lambda name: None if name == package else importlib.util.find_spec(name)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ({'path': 'model.trt'}, r"file NAME\.onnx to write to, but got 'model\.trt'"),
+        ({'path': 'model'}, "but got 'model'"),
+        ({'opset': 17}, r'operator set in \[18, 23\], but got 17'),
+        ({'opset': 99}, 'but got 99'),
+        ({'size': (360, 476)}, r'multiples of 14 pixels.*such as 364x476, but got 360x476'),
+        ({'size': (7, 14)}, 'such as 14x14, but got 7x14'),
+        ({'model': 'nameless'}, "but got 'nameless'"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(
+    arguments: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=message):
+        export_onnx(**{'model': 'everyday-s', 'path': 'model.onnx', **arguments})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('size', ['364', '364x', 'ax476', '0x14', '14*14'])
+def test_a_size_that_is_none_is_one_line(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match='2'):
+        main(['export', '--out', 'a.onnx', '--size', size])
+    line = capsys.readouterr().err
+    assert f'such as 364x476, but got {size}' in line
+    assert line.count('\n') == 1
+
+
+def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package, use in (
+        ('onnxruntime', lambda: pick_backend('auto', 'a.onnx')),
+        ('onnxscript', lambda: export_onnx('everyday-s', 'a.onnx')),
+    ):
+        monkeypatch.setattr(choice, 'find_spec', without(package))
+        with pytest.raises(ModelError, match=rf"{package}.*pip install 'zegclip-ros\[onnx\]'"):
+            use()
+    assert pick_backend('auto', 'everyday-s') == 'torch'
+
+
+def test_the_backend_goes_by_the_models_name() -> None:
+    assert pick_backend('auto', 'everyday-s') == pick_backend('torch', 'a.pth') == 'torch'
+    assert pick_backend('auto', 'a.onnx') == pick_backend('onnxruntime', 'a.onnx') == 'onnxruntime'
+    for backend, model, message in (
+        ('onnxruntime', 'everyday-s', r"exported model, NAME\.onnx,.*but got 'everyday-s'"),
+        ('torch', 'a.onnx', 'take the backend onnxruntime'),
+        ('tensorflow', 'a.onnx', 'auto, torch, onnxruntime'),
+    ):
+        with pytest.raises(ModelError, match=message):
+            pick_backend(backend, model)
+        with pytest.raises(ModelError, match=message):
+            Segmenter.load(model, backend=backend)
+
+
+def test_devices_become_execution_providers() -> None:
+    path = Path('/models/a.onnx')
+
+    def names(device: str, precision: str = 'auto', available: list[str] = CUDA) -> list[str]:
+        return [name for name, _ in pick_providers(device, precision, available, path)]
+
+    assert names('auto') == names('cuda') == CUDA[1:]
+    assert names('auto', available=CPU) == names('cpu') == ['CPUExecutionProvider']
+    assert names('tensorrt') == CUDA
+    assert pick_providers('cuda:1', 'fp32', CUDA, path)[0][1] == {'device_id': '1'}
+    options = [pick_providers('tensorrt', how, CUDA, path)[0][1] for how in ('auto', 'fp32')]
+    assert [one['trt_fp16_enable'] for one in options] == ['True', 'False']
+    assert options[0]['trt_engine_cache_path'] == '/models/a.tensorrt'
+    assert tensorrt_shapes(384)['trt_profile_min_shapes'] == 'text:1x384,bias:1,thresholds:1'
+
+
+@pytest.mark.parametrize(
+    ('device', 'precision', 'message'),
+    [
+        ('tpu', 'auto', "tensorrt for an exported model, but got 'tpu'"),
+        ('cpu:1', 'auto', "but got 'cpu:1'"),
+        ('cuda:x', 'auto', "but got 'cuda:x'"),
+        ('cpu', 'bf16', "auto, fp32 for an exported model on cpu, but got 'bf16'"),
+        ('cuda', 'fp16', "on cuda, but got 'fp16'"),
+        ('tensorrt', 'int8', "auto, fp32, fp16.*but got 'int8'"),
+        ('cuda', 'auto', 'onnxruntime with CUDAExecutionProvider.*has AzureExecutionProvider'),
+        ('tensorrt', 'auto', 'onnxruntime with TensorrtExecutionProvider'),
+    ],
+)
+def test_devices_that_onnxruntime_has_not_are_refused(
+    device: str, precision: str, message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        pick_providers(device, precision, CPU, Path('a.onnx'))
+
+
+@pytest.mark.parametrize(
+    'settings', [{'short_side': 224}, {'mode': 'slide'}, {'path': 'plain'}], ids=str
+)
+def test_what_was_fixed_by_the_export_cannot_be_set(settings: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match='as it was exported, whole and at its own size'):
+        Segmenter.load('a.onnx', **settings)
+
+
+def foreign(path: Path, metadata: dict[str, str] | None = None) -> Path:
+    """Write an ONNX file that takes ``x`` and gives it back."""
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ('x', 'y')]
+    graph = helper.make_graph(
+        [helper.make_node('Identity', ['x'], ['y'])], 'g', ends[:1], ends[1:]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=10)
+    helper.set_model_props(model, metadata or {})
+    onnx.save(model, str(path))
+    return path
+
+
+def test_files_that_are_no_exported_models_are_refused(tmp_path: Path) -> None:
+    broken = tmp_path / 'broken.onnx'
+    broken.write_bytes(b'nothing of the kind')
+    for path, message in (
+        (tmp_path / 'none.onnx', 'there is no file at'),
+        (broken, r'Cannot read the exported model .*broken\.onnx'),
+        (foreign(tmp_path / 'foreign.onnx'), 'checkpoint of this project.*first keys are: x'),
+    ):
+        with pytest.raises(CheckpointError, match=message) as caught:
+            Segmenter.load(str(path), device='cpu')
+        assert '\n' not in str(caught.value)
+
+
+class FakeSession:
+    """Has the ends of an exported model."""
+
+    def get_inputs(self) -> list[Any]:
+        shapes = {'image': [1, 28, 42, 3], 'text': ['K', 8], 'bias': ['K'], 'thresholds': ['K']}
+        return [type('End', (), {'name': name, 'shape': shape}) for name, shape in shapes.items()]
+
+    def get_outputs(self) -> list[Any]:
+        return [type('End', (), {'name': name}) for name in ('labels', 'scores', 'logits')]
+
+
+def test_more_classes_than_tensorrt_was_built_for_are_refused() -> None:
+    engine = OnnxEngine(FakeSession(), Path('a.onnx'), most=2)
+    assert engine.size == (28, 42)
+    assert engine.prepare(torch.rand(2, 8), torch.zeros(2), torch.zeros(2)).classes == 2
+    with pytest.raises(ModelError, match='at most 2 classes on TensorRT, but got 3'):
+        engine.prepare(torch.rand(3, 8), torch.zeros(3), torch.zeros(3))

@@ -1,0 +1,133 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A segmenter that can be held up, whose labels are known beforehand; takes no ROS."""
+
+from collections.abc import Callable, Sequence
+import threading
+
+import numpy as np
+import numpy.typing as npt
+from zegclip_core.errors import DeviceMemoryError
+from zegclip_core.segmentation import label_type, Segmentation, unlabelled_id
+from zegclip_core.text.vocabulary import Vocabulary
+
+DEADLINE = 60.0
+"""Seconds after which a condition that did not come true fails a test; it is not a wait."""
+
+
+class FakeSegmenter:
+    """Labels a pixel by its red value, so that tests know the answer; can be held up.
+
+    Attributes:
+        loading: Set to let the model finish loading.
+        going: Set to let frames pass.
+        busy: Set once a frame is held up.
+        busy_loading: Set once the model is being loaded.
+        encoded: Names of every vocabulary that was encoded.
+        settings: Threshold and negative words at each of these times.
+        sizes: Height and width of every image that was labelled.
+        batches: How many images each call got.
+        threads: Names of the threads that it was used from.
+        released: How often memory was given back.
+        closed: How often the model was let go.
+        fault: What the next frames raise; ``None`` for nothing.
+        load_fault: What warming up raises; ``None`` for nothing.
+        encode_fault: What encoding raises; likewise.
+        room: How many images its memory has room for at once.
+        on_batch: Called with the number of the batch, from 1, when one begins.
+    """
+
+    runs_on = 'fake'
+    threshold = 0.25
+    negatives: tuple[str, ...] = ('wall',)
+
+    def __init__(self) -> None:
+        self.loading = threading.Event()
+        self.loading.set()
+        self.going = threading.Event()
+        self.going.set()
+        self.busy = threading.Event()
+        self.busy_loading = threading.Event()
+        self.encoded: list[tuple[str, ...]] = []
+        self.settings: list[tuple[float, tuple[str, ...]]] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.batches: list[int] = []
+        self.threads: set[str] = set()
+        self.released = 0
+        self.closed = 0
+        self.fault: BaseException | None = None
+        self.load_fault: BaseException | None = None
+        self.encode_fault: Exception | None = None
+        self.room = 32
+        self.on_batch: Callable[[int], object] = lambda number: None
+
+    def warm_up(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.busy_loading.set()
+        self.loading.wait(DEADLINE)
+        if self.load_fault is not None:
+            raise self.load_fault
+
+    def release_memory(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.released += 1
+
+    def close(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.closed += 1
+
+    def memory_bytes(self) -> int | None:
+        return 7 * 2**20
+
+    def encode(self, vocabulary: Vocabulary) -> Vocabulary:
+        self.threads.add(threading.current_thread().name)
+        self.encoded.append(vocabulary.names)
+        self.settings.append((self.threshold, self.negatives))
+        if self.encode_fault is not None:
+            raise self.encode_fault
+        return vocabulary
+
+    def segment(self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary) -> Segmentation:
+        return self._segment([image], vocabulary)[0]
+
+    def segment_batch(
+        self, images: Sequence[npt.NDArray[np.uint8]], vocabulary: Vocabulary
+    ) -> list[Segmentation]:
+        assert len(images) > 1
+        assert len({image.shape for image in images}) == 1
+        return self._segment(images, vocabulary)
+
+    def _segment(
+        self, images: Sequence[npt.NDArray[np.uint8]], vocabulary: Vocabulary
+    ) -> list[Segmentation]:
+        self.batches.append(len(images))
+        self.threads.add(threading.current_thread().name)
+        if not self.going.is_set():
+            self.busy.set()
+            self.going.wait(DEADLINE)
+        self.on_batch(len(self.batches))
+        if len(images) > self.room:
+            raise DeviceMemoryError('too large')
+        if self.fault is not None:
+            raise self.fault
+        return [self._labelled(image, vocabulary) for image in images]
+
+    def _labelled(self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary) -> Segmentation:
+        assert image.dtype == np.uint8
+        assert image.flags['C_CONTIGUOUS']
+        self.sizes.append(image.shape[:2])
+        red = image[:, :, 0]
+        kind = label_type(len(vocabulary))
+        labels = np.where(red < len(vocabulary), red, unlabelled_id(kind)).astype(kind)
+        return Segmentation(labels, np.full(labels.shape, 0.75, np.float32), vocabulary)

@@ -1,0 +1,166 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A step over several batches or processes is the same step."""
+
+import os
+from pathlib import Path
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+import torch
+from torch import Tensor
+from training_helpers import LIVE, run_arguments
+from zegclip_core.cli.main import main
+from zegclip_core.training.loaders import WholePictures
+from zegclip_core.training.task import SegmentationTask
+from zegclip_core.weights.checkpoint import load_checkpoint
+
+
+@pytest.fixture
+def gradients(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
+    """Collect the gradients that the optimiser gets, by step."""
+    found: list[dict[str, Tensor]] = []
+    divide = SegmentationTask.on_before_optimizer_step
+
+    def collect(task: SegmentationTask, optimizer: torch.optim.Optimizer) -> None:
+        divide(task, optimizer)
+        named = task.network.named_parameters()
+        found.append({n: p.grad.clone() for n, p in named if p.grad is not None})
+
+    monkeypatch.setattr(SegmentationTask, 'on_before_optimizer_step', collect)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'loss', [(), ('loss.mask_weight=0', 'loss.dice_weight=0', 'loss.cross_entropy_weight=1')]
+)
+def test_four_batches_of_four_are_one_of_sixteen(
+    squares: Path,
+    clip: str,
+    tmp_path: Path,
+    gradients: list[dict[str, Tensor]],
+    loss: tuple[str, ...],
+) -> None:
+    # Views of half a picture often hold one class only, so batches hold different numbers.
+    common = (*LIVE, *loss, 'schedule.steps=1', 'views.scale=[0.05, 0.1]')
+    for size, count in ((16, 1), (4, 4)):
+        settings = (
+            *(f'schedule.batch_size={size}', f'schedule.accumulate={count}'),
+            f'name=batches-of-{size}',
+        )
+        assert main(run_arguments(squares, clip, tmp_path, *common, *settings)) == 0
+    whole, parts = gradients
+    assert whole.keys() == parts.keys()
+    for name, value in whole.items():
+        assert value.abs().max() > 0, name
+        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.slow
+def test_the_number_of_reading_processes_changes_nothing(
+    squares: Path, clip: str, tmp_path: Path
+) -> None:
+    for workers in (0, 2):
+        settings = (*LIVE, 'schedule.steps=4', f'schedule.workers={workers}', f'name=w{workers}')
+        assert main(run_arguments(squares, clip, tmp_path, *settings)) == 0
+    none, two = (load_file(tmp_path / n / f'{n}.safetensors') for n in ('w0', 'w2'))
+    for key, value in none.items():
+        assert torch.equal(value, two[key]), key
+
+
+SCRIPT = """
+import open_clip, os, sys, torch
+open_clip.add_model_config(os.environ['TINY_CLIP'])
+from zegclip_core.cli.main import main
+from zegclip_core.training.task import SegmentationTask
+divide = SegmentationTask.on_before_optimizer_step
+def keep(task, optimizer):
+    divide(task, optimizer)
+    named = task.network.named_parameters()
+    found = {name: p.grad.clone() for name, p in named if p.grad is not None}
+    if task.global_rank == 0 and task.global_step == 0:
+        torch.save(found, os.environ['GRADIENTS'])
+SegmentationTask.on_before_optimizer_step = keep
+sys.exit(main())
+"""
+
+
+def _train(clip: str, folder: Path, launcher: str, arguments: list[str]) -> dict[str, Tensor]:
+    """Train in processes of their own; return the first step's gradients."""
+    script = folder / 'run.py'
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), *arguments]
+    if launcher == 'torchrun':
+        command[1:1] = ['-m', 'torch.distributed.run', '--nproc-per-node=2']
+    gradients = folder / 'gradients.pt'
+    environment = {
+        **os.environ,
+        'TINY_CLIP': str(Path(clip.partition('file:')[2]).with_name('tiny-clip.json')),
+        'GRADIENTS': str(gradients),
+    }
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count('Wrote') == 1
+    found: dict[str, Tensor] = torch.load(gradients, weights_only=True)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('launcher', 'further'),
+    [('own', ()), ('torchrun', ('model.relationship_descriptor=false', 'model.prompt_tokens=0'))],
+)
+def test_two_processes_train_as_one_does(
+    squares: Path,
+    clip: str,
+    tmp_path: Path,
+    gradients: list[dict[str, Tensor]],
+    launcher: str,
+    further: tuple[str, ...],
+) -> None:
+    common = [entry for entry in LIVE if entry != 'validate=[]']
+    common += ['schedule.steps=2', 'schedule.validate_every=1', 'schedule.keep=[1]', *further]
+    one = run_arguments(squares, clip, tmp_path, *common, 'name=one', 'schedule.batch_size=4')
+    assert main(one) == 0
+    settings = ('name=two', 'schedule.batch_size=2', 'devices=2')
+    two = run_arguments(squares, clip, tmp_path, *common, *settings)
+    found = _train(clip, tmp_path, launcher, two)
+    expected = gradients[0]
+    # Some are 0 but for rounding, such as that of a bias before a norm.
+    whole = torch.stack([value.norm() for value in expected.values()]).norm()
+    for name, value in expected.items():
+        bound = 1e-3 * max(float(value.norm()), 1e-2 * float(whole))
+        assert float((found[name] - value).norm()) < bound, name
+    figures = [
+        load_checkpoint(tmp_path / name / f'{name}-best.safetensors').settings.training
+        for name in ('one', 'two')
+    ]
+    # Three pictures on two processes: none is counted twice.
+    (accuracy,) = (key for key in figures[0]['validation'] if key.endswith('pixel_accuracy'))
+    first, second = (entry['validation'][accuracy] for entry in figures)
+    assert second == pytest.approx(first, abs=0.01)
+
+
+def test_processes_share_the_pictures_out() -> None:
+    pictures: Any = SimpleNamespace(views=range(5))
+    shares = [WholePictures(pictures, rank=rank, world=2) for rank in range(2)]
+    assert [len(share) for share in shares] == [3, 2]
+    assert [list(share._indices) for share in shares] == [[0, 2, 4], [1, 3]]

@@ -1,0 +1,292 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What training may know of unseen classes, and the published optimiser and schedule."""
+
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+from training_helpers import run_arguments
+from zegclip_core.cli.main import main
+from zegclip_core.errors import ConfigError
+from zegclip_core.model.losses import IGNORED, UNSEEN
+from zegclip_core.model.vit import VisionConfig, VisionTransformer
+from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
+from zegclip_core.segmenter import Segmenter
+from zegclip_core.text.encoder import TextEncoder
+from zegclip_core.training.batches import QueryMaker
+from zegclip_core.training.config import load_config, SourceConfig
+from zegclip_core.training.networks import new_network
+from zegclip_core.training.optimizer import make_optimizer, make_scheduler
+from zegclip_core.training.run import Run
+from zegclip_core.training.words import ClassSet, ClassWords, PhraseTable
+from zegclip_core.weights.checkpoint import load_checkpoint
+from zegclip_core.weights.image_towers import ImageTower
+
+CONFIGS = Path(__file__).parents[2] / 'config' / 'train'
+NAMES = ('road', 'car', 'tree', 'cat')
+
+
+class _Words:
+    """A text tower whose embeddings follow from the text alone."""
+
+    name = 'test'
+    embed_dim = 8
+
+    def encode(self, texts: list[str]) -> torch.Tensor:
+        rows = [
+            torch.randn(8, generator=torch.Generator().manual_seed(sum(t.encode()))) for t in texts
+        ]
+        return torch.nn.functional.normalize(torch.stack(rows), dim=-1)
+
+
+def _class_set(unseen: set[int], names: tuple[str, ...] = NAMES) -> ClassSet:
+    words = tuple(ClassWords(name) for name in names)
+    table = PhraseTable(words, TextEncoder(_Words(), ['{}']), varied=False)
+    return ClassSet(words, table, frozenset(unseen))
+
+
+LABELS = torch.tensor([[[0, 1], [3, IGNORED]]], dtype=torch.uint8)
+
+
+def test_inductive_training_is_told_nothing_of_unseen_classes() -> None:
+    own = _class_set({1, 3})
+    maker = QueryMaker(SourceConfig('', ''), own, [], torch.ones(4))
+    query = maker.make(LABELS, torch.Generator().manual_seed(0))
+    # Words: road and tree. A car or a cat is a pixel like any other that is not labelled.
+    wanted = own.table.canonical([0, 2])
+    assert torch.equal(query.text, wanted)
+    assert query.index[LABELS.long()].tolist() == [[[0, IGNORED], [IGNORED, IGNORED]]]
+    assert torch.equal(query.valid[:, 1], query.valid[:, IGNORED])
+    assert query.guessed == ()
+
+
+@pytest.mark.parametrize('transductive', [False, True])
+def test_unseen_pixels_tell_nothing_where_unlabelled_ones_do_not(transductive: bool) -> None:
+    source = SourceConfig('', '', unlabelled='unknown', foreign_words=2)
+    other = _class_set({0}, ('car', 'dog'))
+    maker = QueryMaker(
+        source, _class_set({1, 3}), [other], torch.ones(4), transductive=transductive
+    )
+    query = maker.make(LABELS, torch.Generator().manual_seed(0))
+    own = 4 if transductive else 2
+    # Of the other set only the dog may be asked for, and never where an unseen class is.
+    assert len(query.text) == own + 1
+    assert not query.valid[own:, [1, 3, IGNORED]].any()
+    assert query.valid[own:, [0, 2]].all()
+    assert query.valid[:own, [1, 3]].all() == transductive
+
+
+def test_transductive_training_is_told_where_unseen_classes_are_but_not_which() -> None:
+    maker = QueryMaker(
+        SourceConfig('', ''), _class_set({1, 3}), [], torch.ones(4), transductive=True
+    )
+    query = maker.make(LABELS, torch.Generator().manual_seed(0))
+    assert query.index[LABELS.long()].tolist() == [[[0, UNSEEN], [UNSEEN, IGNORED]]]
+    assert query.guessed == (2, 3)
+    assert query.not_guessed == [0, 1]
+    assert torch.equal(query.text[2:], _class_set({1, 3}).table.canonical([1, 3]))
+
+
+def _network(config_file: str, *settings: str) -> ZegCLIP:
+    """Return a small model with the parts that a configuration asks for."""
+    config = load_config(CONFIGS / config_file, settings)
+    vision = VisionConfig(
+        patch_size=16, width=64, layers=2, heads=1, mlp_width=64, grid=(14, 14), embed_dim=32
+    )
+    return new_network(config, ImageTower(vision, VisionTransformer(vision).state_dict()), 32)
+
+
+def _published_rate(step: int, steps: int) -> float:
+    """Return mmcv's rate: poly of power 0.9 down to 1e-6, after 1500 steps of linear warm-up."""
+    regular = (2e-4 - 1e-6) * (1 - step / steps) ** 0.9 + 1e-6
+    if step >= 1500:
+        return regular
+    return regular * (1 - (1 - step / 1500) * (1 - 1e-6))
+
+
+@pytest.mark.parametrize(('name', 'steps'), [('voc12', 20_000), ('coco', 80_000)])
+def test_every_parameter_has_the_published_rate_and_decay(name: str, steps: int) -> None:
+    config = load_config(CONFIGS / f'{name}-inductive.yaml')
+    assert config.schedule.steps == steps
+    assert config.schedule.batch_size * config.schedule.accumulate == 16
+    network = _network(
+        f'{name}-inductive.yaml', 'model.dim=32', 'model.decoder_heads=4', 'views.size=[64,64]'
+    )
+    optimizer = make_optimizer(network, config)
+    scheduler = make_scheduler(optimizer, config.schedule)
+    trained = {id(p): n for n, p in network.named_parameters() if p.requires_grad}
+    found = [id(p) for group in optimizer.param_groups for p in group['params']]
+    assert sorted(found) == sorted(trained)
+    assert {n for n in trained.values() if n.startswith('visual.')} == {
+        f'visual.{key}'
+        for key in (
+            'prompt_embeddings',
+            'deep_prompt_embeddings',
+            'prompt_proj.weight',
+            'prompt_proj.bias',
+            'prompt_norm.weight',
+            'prompt_norm.bias',
+        )
+    }
+    seen = {}
+    for step in range(steps):
+        if step in (0, 1500, steps - 1):
+            seen[step] = [(g['lr'], g['weight_decay']) for g in optimizer.param_groups]
+        optimizer.step()
+        scheduler.step()
+    assert seen[0] == [(pytest.approx(2e-10, rel=1e-6), 0.01)]
+    for step, groups in seen.items():
+        assert groups == [(pytest.approx(_published_rate(step, steps)), 0.01)]
+
+
+def test_the_published_model_starts_as_the_release_does() -> None:
+    network = _network(
+        'voc12-inductive.yaml', 'model.dim=32', 'model.decoder_heads=4', 'views.size=[64,64]'
+    )
+    assert network.config.vision.grid == (4, 4)
+    assert network.visual.positional_embedding.shape == (17, 64)
+    first, second, last = network.decoder.layers
+    assert torch.equal(first.linear1.weight, second.linear1.weight)
+    assert torch.equal(first.multihead_attn.k.weight, last.multihead_attn.k.weight)
+
+
+def test_the_five_steps_differ_in_what_the_paper_changes() -> None:
+    configs = [load_config(CONFIGS / 'ablation' / f'camvid-{step}.yaml') for step in range(1, 6)]
+    found = [
+        (
+            c.model.tower,
+            c.model.prompt_tokens > 0,
+            c.loss.mask_weight > 0 and c.loss.dice_weight > 0 and not c.loss.cross_entropy_weight,
+            c.model.relationship_descriptor,
+        )
+        for c in configs
+    ]
+    assert found == [
+        ('frozen', False, False, False),
+        ('finetuned', False, False, False),
+        ('frozen', True, False, False),
+        ('frozen', True, True, False),
+        ('frozen', True, True, True),
+    ]
+    for config in configs[:3]:
+        assert config.loss.cross_entropy_weight == 1.0
+    assert len({(c.views, c.train, c.seed, c.unseen, c.setting) for c in configs}) == 1
+
+
+@pytest.mark.parametrize(
+    ('setting', 'named'),
+    [
+        ('model.feature_layers=[9]', r'model.feature_layers to be in \[0, 1\]'),
+        ('views.size=[100,112]', 'views.size to be multiples of 16'),
+    ],
+)
+def test_settings_that_do_not_fit_the_tower_are_named(setting: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        _network('ablation/camvid-5.yaml', setting)
+
+
+def test_a_fine_tuned_tower_is_trained_at_its_own_rate() -> None:
+    config = load_config(CONFIGS / 'ablation' / 'camvid-2.yaml')
+    network = _network('ablation/camvid-2.yaml', 'model.dim=32', 'model.decoder_heads=4')
+    own, tower = make_optimizer(network, config).param_groups
+    assert (own['lr'], tower['lr']) == (5e-4, pytest.approx(2e-5))
+    frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
+    assert frozen == []
+    count = len([name for name, _ in network.named_parameters() if name.startswith('visual.')])
+    assert len(tower['params']) == count
+
+
+def test_a_configuration_builds_on_another(tmp_path: Path) -> None:
+    (tmp_path / 'mine.yaml').write_text(
+        f'base: {CONFIGS / "voc12-inductive.yaml"}\nname: mine\nschedule: {{steps: 7}}\n'
+    )
+    config = load_config(tmp_path / 'mine.yaml')
+    assert (config.name, config.schedule.steps, config.schedule.warmup) == ('mine', 7, 1500)
+    (tmp_path / 'round.yaml').write_text('base: round.yaml\n')
+    with pytest.raises(ConfigError, match='another file'):
+        load_config(tmp_path / 'round.yaml')
+
+
+@pytest.mark.parametrize(
+    ('settings', 'named'),
+    [
+        (['unseen=[car]'], 'inductive or transductive'),
+        (['setting=inductive'], 'inductive or transductive'),
+        (['setting=inductive', 'unseen=[green square]'], 'green square'),
+        (['loss.mask_weight=0', 'loss.dice_weight=0', 'loss.cross_entropy_weight=0'], 'above 0'),
+        (['schedule.accumulate=0'], 'schedule.accumulate to be at least 1'),
+        (['schedule.steps=['], 'YAML'),
+        (['schedule.stop=99'], 'schedule.stop to be at most'),
+        (['schedule.learning_rate=.nan'], 'schedule.learning_rate to be at least 0'),
+        (['loss.window=[4]'], 'loss.window'),
+        (['loss.dice_weight=-1'], 'loss.dice_weight'),
+        (['train.0.share=0'], 'train.0.share'),
+        (['train.0.views=0'], 'train.0.views'),
+        (['train.0.hold_out=1'], 'train.0.hold_out'),
+        (['model.decoder_heads=5'], 'model.decoder_heads to divide'),
+        (['model.detail_width=6'], 'multiple of 8'),
+        (['model.decoder_dropout=2'], 'model.decoder_dropout'),
+        (['settings.threshold=5'], 'settings.threshold'),
+        (['settings.short_side=0'], 'settings.short_side'),
+        (['name=""'], 'name'),
+        (['name=mine/second'], 'name to be a name without /'),
+        (['name=..'], 'name to be a name without /'),
+        (['name.first=x'], 'below it'),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(
+    tmp_path: Path, squares: Path, settings: list[str], named: str
+) -> None:
+    arguments = run_arguments(squares, 'open_clip:none/file:none', tmp_path)
+    with pytest.raises(ConfigError, match=named):
+        Run(load_config(arguments[2], settings))
+
+
+@pytest.mark.slow
+def test_transductive_training_goes_on_from_a_half_way_checkpoint(
+    squares: Path, clip: str, tmp_path: Path
+) -> None:
+    common = (
+        'loss.cross_entropy_weight=0',
+        'model.prompt_tokens=2',
+        'train.0.unlabelled=none_of_these',
+        'unseen=[blue square]',
+    )
+    first = ('setting=inductive', 'schedule.steps=40', 'schedule.keep=[20]', 'name=first')
+    assert main(run_arguments(squares, clip, tmp_path, *common, *first)) == 0
+    half = tmp_path / 'first' / 'step=20.ckpt'
+    inductive = load_checkpoint(tmp_path / 'first' / 'first.safetensors').settings
+    assert inductive.seen_classes == ('red square',)
+    assert inductive.training['config']['unseen'] == ['blue square']
+    assert inductive.training['versions']['torch'] == metadata.version('torch')
+    second = ('setting=transductive', f'initialize_from={half}', 'name=second')
+    assert main(run_arguments(squares, clip, tmp_path, *common, *second)) == 0
+    # With one unseen class the pseudo labels are right, so it is learnt.
+    written = load_checkpoint(tmp_path / 'second' / 'second.safetensors').settings.training
+    (unseen,) = (v for k, v in written['validation'].items() if k.endswith('miou_unseen'))
+    assert unseen > 0.8
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_tower_is_part_of_the_model(squares: Path, clip: str, tmp_path: Path) -> None:
+    settings = ('model.tower=finetuned', 'schedule.steps=2', 'name=tuned')
+    assert main(run_arguments(squares, clip, tmp_path, *settings)) == 0
+    path = tmp_path / 'tuned' / 'tuned.safetensors'
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.settings.image_tower == ''
+    network = ZegCLIP(ZegCLIPConfig(**vars(checkpoint.config)))
+    assert set(network.state_dict()) == set(checkpoint.state_dict)
+    Segmenter.load(str(path), device='cpu')

@@ -1,0 +1,140 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""CUDA graphs: a frame's hundreds of kernels recorded once and started by one call.
+
+A graph holds for one size of frames and one bucket of classes; another vocabulary of the bucket
+is copied into the recorded one's place. All graphs share one pool of memory: only one runs at a
+time, and what it returns is copied before the next one does.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from zegclip_core.engines.lean.vocabulary import LeanWords
+
+KEPT_GRAPHS = 8
+"""How many graphs are kept; those not used for longest leave first."""
+_WARM_UPS = 2  # Kernels are compiled and chosen by the first run, which cannot be recorded.
+
+Frame = Callable[[Tensor, LeanWords], tuple[Tensor, Tensor]]
+
+
+@dataclass
+class _Recorded:
+    """A graph with the places that it reads and writes.
+
+    Attributes:
+        graph: The graph.
+        pixels: Where it reads frames.
+        words: Where it reads a vocabulary.
+        found: Where it writes labels and scores.
+        loaded: The vocabulary that was copied to ``words`` last.
+        keeps: Further tensors that it reads, which must stay where they are.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    pixels: Tensor
+    words: LeanWords
+    found: tuple[Tensor, Tensor]
+    loaded: LeanWords
+    keeps: list[Tensor]
+
+
+class GraphCache:
+    """Runs a function of pixels and words as a graph.
+
+    Args:
+        device: A CUDA device.
+        limit: How many graphs to keep, at least 1.
+    """
+
+    def __init__(self, device: torch.device, limit: int = KEPT_GRAPHS) -> None:
+        """Start without a graph."""
+        self.device = device
+        self.limit = limit
+        # PyTorch's own for recording is of the device that was current when it was first used.
+        self._stream = torch.cuda.Stream(device)
+        self._graphs: OrderedDict[Hashable, _Recorded] = OrderedDict()
+        self._pool: Any = None  # PyTorch names no type for it.
+
+    def __len__(self) -> int:
+        """Return how many graphs there are."""
+        return len(self._graphs)
+
+    def clear(self) -> None:
+        """Let go of all graphs and of their memory."""
+        torch.cuda.synchronize(self.device)  # One may still be running.
+        self._graphs.clear()
+        self._pool = None
+
+    def run(
+        self,
+        key: Hashable,
+        frame: Frame,
+        pixels: Tensor,
+        words: LeanWords,
+        constants: Callable[[], list[Tensor]],
+    ) -> tuple[Tensor, Tensor]:
+        """Return what ``frame(pixels, words)`` does, as tensors that are the caller's.
+
+        Args:
+            key: Tells apart what needs graphs of their own.
+            frame: What is recorded, if it was not yet.
+            pixels: On the device.
+            words: Likewise.
+            constants: Gives, after a run, further tensors that the frame reads.
+        """
+        if key not in self._graphs:
+            while len(self._graphs) >= self.limit:
+                torch.cuda.synchronize(self.device)
+                self._graphs.popitem(last=False)
+            self._graphs[key] = self._record(frame, pixels, words, constants)
+        self._graphs.move_to_end(key)
+        recorded = self._graphs[key]
+        recorded.pixels.copy_(pixels)
+        if recorded.loaded is not words:
+            for place, value in zip(recorded.words.tensors(), words.tensors(), strict=True):
+                place.copy_(value)
+            recorded.loaded = words
+        recorded.graph.replay()
+        return recorded.found[0].clone(), recorded.found[1].clone()
+
+    def _record(
+        self,
+        frame: Frame,
+        pixels: Tensor,
+        words: LeanWords,
+        constants: Callable[[], list[Tensor]],
+    ) -> _Recorded:
+        """Record a frame; what was held for it before may be in the way no more."""
+        if not self._graphs:  # A pool ends with its last graph.
+            self._pool = torch.cuda.graph_pool_handle()
+        own_pixels, own_words = pixels.clone(), words.clone()
+        self._stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self._stream):
+            for _ in range(_WARM_UPS):
+                frame(own_pixels, own_words)
+        torch.cuda.current_stream(self.device).wait_stream(self._stream)
+        graph = torch.cuda.CUDAGraph()
+        # Another thread may be encoding words meanwhile, which is none of this graph's business.
+        recording = torch.cuda.graph(
+            graph, pool=self._pool, stream=self._stream, capture_error_mode='thread_local'
+        )
+        with recording:
+            found = frame(own_pixels, own_words)
+        return _Recorded(graph, own_pixels, own_words, found, words, constants())

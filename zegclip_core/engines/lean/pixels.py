@@ -1,0 +1,106 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What becomes of pixels before the network, with their normalisation folded into weights."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn, Tensor
+import torch.nn.functional as F
+from zegclip_core.model.vit import VisionConfig
+
+CENTRE = 128.0
+"""Taken off the pixels, so that bfloat16, exact for bytes either way, rounds less afterwards."""
+
+
+def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return frames uint8 ``(B, H, W, 3)``, less ``CENTRE``, at a size, float ``(B, 3, h, w)``."""
+    centred = torch.sub(pixels, CENTRE).permute(0, 3, 1, 2)  # One pass: cast and subtraction.
+    if tuple(centred.shape[2:]) == tuple(size):
+        return centred
+    return F.interpolate(centred, size=size, mode='bilinear', antialias=True)
+
+
+class FoldedConvolution:
+    """The first convolution of a network, on pixels less ``CENTRE`` in place of normalised ones.
+
+    ``w * (x - mean) / std + b = (w / std) * x + (b - sum(w * mean / std))``; where the convolution
+    pads normalised pixels with 0, these are padded with what is normalised to 0.
+
+    Args:
+        convolution: On normalised pixels; its weights in the precision to fold them in.
+        mean: Of RGB pixels in [0, 255].
+        std: Their deviation.
+        dtype: Floating-point type of the folded weights.
+    """
+
+    def __init__(
+        self,
+        convolution: nn.Conv2d,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        dtype: torch.dtype,
+    ) -> None:
+        """Fold."""
+        weight = convolution.weight.detach().double()
+        shift = weight.new_tensor(mean).sub(CENTRE).view(1, 3, 1, 1)
+        scaled = weight / weight.new_tensor(std).view(1, 3, 1, 1)
+        offset = -(scaled * shift).sum(dim=(1, 2, 3))
+        if convolution.bias is not None:
+            offset = offset + convolution.bias.detach().double()
+        self.weight, self.bias = scaled.to(dtype), offset.to(dtype)
+        self.stride = convolution.stride
+        self.padding = tuple(int(side) for side in convolution.padding)
+        self._border = shift.to(dtype)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return what the convolution gives, of ``resized`` pixels ``(B, 3, H, W)``."""
+        return F.conv2d(self._padded(images), self.weight, self.bias, stride=self.stride)
+
+    def _padded(self, images: Tensor) -> Tensor:
+        """Return the images with a border that is normalised to 0."""
+        rows, columns = self.padding
+        if not rows and not columns:
+            return images
+        batch, channels, height, width = images.shape
+        shape = (batch, channels, height + 2 * rows, width + 2 * columns)
+        padded = self._border.expand(shape).clone()
+        padded[:, :, slice(rows, rows + height), slice(columns, columns + width)] = images
+        return padded
+
+
+class PatchProjection:
+    """The patch convolution as one matrix product, whose result needs no transposition.
+
+    Args:
+        config: The image tower's shape.
+        weight: The convolution's, ``(D, 3, P, P)``.
+        bias: Likewise, ``(D,)``, or ``None``.
+    """
+
+    def __init__(self, config: VisionConfig, weight: Tensor, bias: Tensor | None) -> None:
+        """Keep the weights as a matrix."""
+        self.patch = config.patch_size
+        self.weight = weight.detach().flatten(1)
+        self.bias = None if bias is None else bias.detach()
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Return the patches of images ``(B, 3, H, W)``, ``(B, h * w, D)``, and their grid."""
+        side = self.patch
+        rows, columns = images.shape[2] // side, images.shape[3] // side
+        whole = images[:, :, : rows * side, : columns * side]
+        patches = whole.unflatten(3, (columns, side)).unflatten(2, (rows, side))
+        flat = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return F.linear(flat, self.weight, self.bias), (rows, columns)

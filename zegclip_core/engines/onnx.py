@@ -1,0 +1,241 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Exported models: read what ``zegclip export`` wrote, and run it with onnxruntime.
+
+The graph looks at images of one size. Masks are upsampled to the camera's size here, as for every
+other engine, so that labels have its resolution.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+import torch.nn.functional as F
+from zegclip_core.engines.contract import PreparedWords, thresholds_of
+from zegclip_core.engines.lean.postprocess_cpu import label_logits
+from zegclip_core.engines.providers import (
+    pick_providers,
+    place_of,
+    TENSORRT_CLASSES,
+    tensorrt_shapes,
+)
+from zegclip_core.errors import CheckpointError, ModelError
+from zegclip_core.export.graph import INPUTS, OUTPUTS
+from zegclip_core.loading import build_text_tower, with_local_towers
+from zegclip_core.model.zegclip import ZegCLIPConfig
+from zegclip_core.text.encoder import load_text_tower, TextEncoder, TextTower
+from zegclip_core.text.vocabulary import MAX_CLASSES
+from zegclip_core.weights.checkpoint import load_checkpoint, ModelSettings, read_metadata
+from zegclip_core.weights.names import parse_model
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """An exported model that is ready to use.
+
+    Attributes:
+        name: What the user called it.
+        config: The shape of the model that was exported.
+        settings: What the file says beside its weights.
+        text_encoder: Encodes words.
+        engine: Runs it.
+        runs_on: Where it does: ``cpu``, ``cuda:0``, ``tensorrt``.
+    """
+
+    name: str
+    config: ZegCLIPConfig
+    settings: ModelSettings
+    text_encoder: TextEncoder
+    engine: 'OnnxEngine'
+    runs_on: str
+
+
+def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') -> ExportedModel:
+    """Load an exported model and its text tower.
+
+    Args:
+        model: Path of the ``.onnx`` file, perhaps with where its text tower lies
+            (``zegclip_core.weights.names``).
+        device: ``auto`` (CUDA if onnxruntime has it), ``cpu``, ``cuda``, ``cuda:N`` or
+            ``tensorrt``.
+        precision: ``auto`` or ``fp32``, for TensorRT ``fp16`` as well, which ``auto`` takes there.
+
+    Raises:
+        ModelError: If onnxruntime has no such device or precision.
+        CheckpointError: If the file cannot be used.
+        TowerError: If its text tower cannot be found.
+    """
+    name = parse_model(model)
+    path = name.file or Path(model)
+    if not path.is_file():
+        raise CheckpointError(f'Expected an exported model, but there is no file at {path}.')
+    session = open_session(path, device, precision)
+    header = session.get_modelmeta().custom_metadata_map
+    names = [entry.name for entry in session.get_inputs()]
+    config, settings = read_metadata(path, header, names)
+    if name.clip is not None:
+        settings = with_local_towers(settings, name.clip, where=str(path))
+    most = TENSORRT_CLASSES[-1] if device == 'tensorrt' else MAX_CLASSES
+    engine = OnnxEngine(session, path, most)
+    tower = _text_tower(path, header, settings)
+    if tower.embed_dim != config.text_dim:
+        raise CheckpointError(
+            f'{path} expects text embeddings of width {config.text_dim}, but its text tower '
+            f'{tower.name} has {tower.embed_dim}.'
+        )
+    settings = replace(settings, short_side=min(engine.size))
+    encoder = TextEncoder(tower, settings.templates)
+    return ExportedModel(model, config, settings, encoder, engine, place_of(session))
+
+
+def open_session(path: Path, device: str, precision: str) -> Any:  # noqa: ANN401 - no annotations
+    """Return an ``onnxruntime.InferenceSession``.
+
+    Raises:
+        ModelError: If onnxruntime has no such device or precision.
+        CheckpointError: If the file is no whole ONNX model.
+    """
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    providers = pick_providers(device, precision, available, path)
+    if device == 'tensorrt':
+        # It wants to know the shapes before the file can be asked.
+        inputs = _open(path, providers[-1:]).get_inputs()
+        dims = [entry.shape[1] for entry in inputs if entry.name == 'text']
+        providers[0][1].update(tensorrt_shapes(dims[0] if dims else 0))
+    session = _open(path, providers)
+    found, (wanted, _) = session.get_providers(), providers[0]
+    if device != 'auto' and found[0] != wanted:
+        raise ModelError(
+            f'Expected onnxruntime to use {wanted} for the device {device!r}, but it could only '
+            f'use {", ".join(found)}: a library that it needs may be missing.'
+        )
+    logger.info('Running %s by onnxruntime: %s.', path, ', '.join(found))
+    return session
+
+
+def _open(path: Path, providers: list[tuple[str, dict[str, str]]]) -> Any:  # noqa: ANN401
+    """Open a file with execution providers, best first."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # Errors: warnings are about how it splits the graph.
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Its threads would spin while they wait; see zegclip_core.threads.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # Its errors have no base of their own.
+        reason = ' '.join(str(error).split())[:300]
+        raise CheckpointError(f'Cannot read the exported model {path}: {reason}') from error
+
+
+class OnnxEngine:
+    """Labels pixels by an exported model; see ``zegclip_core.engines.contract.Engine``.
+
+    Args:
+        session: The opened file.
+        path: What the file is called in an error message.
+        most: Most classes that it can take.
+
+    Raises:
+        CheckpointError: If the file has other inputs or outputs than an exported model.
+    """
+
+    def __init__(self, session: Any, path: Path, most: int) -> None:  # noqa: ANN401 - as above
+        """Read the size off the file."""
+        import onnxruntime
+
+        inputs = {entry.name: entry.shape for entry in session.get_inputs()}
+        outputs = {entry.name for entry in session.get_outputs()}
+        if not set(INPUTS) <= set(inputs) or not set(OUTPUTS) <= outputs:
+            raise CheckpointError(
+                f'Expected {path} to take {", ".join(INPUTS)} and to give {", ".join(OUTPUTS)}, '
+                f'but it takes {", ".join(inputs)} and gives {", ".join(sorted(outputs))}.'
+            )
+        self._session, self._most = session, most
+        self._options = onnxruntime.RunOptions()
+        # The labels at the size of the graph are for those who have no ``label_logits``.
+        self._options.only_execute_path_to_fetches = True
+        self.size: tuple[int, int] = (inputs['image'][1], inputs['image'][2])
+
+    def prepare(
+        self, embeddings: Tensor, bias: Tensor, thresholds: Tensor, classes: int | None = None
+    ) -> PreparedWords:
+        """Bring a vocabulary to the CPU, from where onnxruntime takes it.
+
+        Raises:
+            ModelError: If there are more rows than a TensorRT engine is built for.
+            ValueError: As in ``Engine``.
+        """
+        if len(embeddings) > self._most:
+            raise ModelError(
+                f'Expected at most {self._most} classes on TensorRT, but got {len(embeddings)}.'
+            )
+        thresholds, classes = thresholds_of(thresholds, classes)
+        embeddings, bias, thresholds = (
+            part.to('cpu', torch.float32).contiguous() for part in (embeddings, bias, thresholds)
+        )
+        return PreparedWords(embeddings, bias, thresholds, classes)
+
+    @torch.inference_mode()
+    def run(
+        self,
+        pixels: Tensor,
+        size: tuple[int, int],
+        words: PreparedWords,
+        output_size: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:
+        """Label every pixel; ``size`` is without effect, as the graph has its own."""
+        images = pixels.cpu().permute(0, 3, 1, 2)
+        if tuple(images.shape[2:]) != self.size:
+            images = F.interpolate(images, size=self.size, mode='bilinear', antialias=True)
+        frames = images.permute(0, 2, 3, 1).contiguous()
+        maps = torch.cat([self._logits(frame[None], words) for frame in frames])
+        return label_logits(maps, output_size, words)
+
+    def release_memory(self) -> None:
+        """Do nothing: what onnxruntime holds, it needs for the next frame."""
+
+    def _logits(self, frame: Tensor, words: PreparedWords) -> Tensor:
+        """Return mask logits ``(1, K, h, w)`` of a frame of the graph's size."""
+        parts = (frame, words.embeddings, words.bias, words.thresholds)
+        feed = {name: part.numpy() for name, part in zip(INPUTS, parts, strict=True)}
+        (logits,) = self._session.run(['logits'], feed, self._options)
+        return torch.from_numpy(logits)
+
+
+def _text_tower(path: Path, header: Mapping[str, str], settings: ModelSettings) -> TextTower:
+    """Return the text tower that a file names, or that lies beside it.
+
+    Raises:
+        CheckpointError: If it should lie beside it and does not.
+        TowerError: If the one that it names cannot be found.
+    """
+    if settings.text_tower:
+        return load_text_tower(settings.text_tower)
+    beside = path.with_name(Path(header.get('text_tower_file') or path.stem).name)
+    if not beside.is_file():
+        raise CheckpointError(
+            f'Expected the text tower of {path} beside it in {beside.name}, as zegclip export '
+            'wrote it, but it is not there.'
+        )
+    return build_text_tower(load_checkpoint(beside), where=str(beside))

@@ -1,0 +1,200 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Score a segmenter on pictures with masks, exactly as it labels pictures in use."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+from zegclip_core.data.folder import Pictures
+from zegclip_core.data.views import asked_classes
+from zegclip_core.evaluation.metrics import ConfusionMatrix, SegmentationMetrics
+from zegclip_core.segmentation import LabelArray, Segmentation, UNLABELLED
+from zegclip_core.segmenter import EncodedVocabulary, Segmenter
+from zegclip_core.text.vocabulary import Vocabulary
+
+LOW_SCORE = 0.05
+"""A best score below this says that the model finds none of the words in a pixel."""
+
+
+@dataclass(frozen=True)
+class PictureScore:
+    """How well one picture was labelled.
+
+    Attributes:
+        index: Its place in the dataset.
+        miou: Mean IoU over the classes that its mask holds.
+        pixel_accuracy: Share of its labelled pixels that got their class.
+        labels: What the model said, as class indices of the dataset, uint8 ``(H, W)``.
+    """
+
+    index: int
+    miou: float
+    pixel_accuracy: float
+    labels: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores over a set of pictures.
+
+    Attributes:
+        metrics: The figures.
+        images: Number of pictures.
+        seconds: Time that labelling took, without reading files, in seconds.
+        confusion: The pixel counts that the figures come from.
+        low_scores: Share of the counted pixels whose best score is below ``LOW_SCORE``; nan if no
+            pixel was counted.
+        worst: The pictures with the least mean IoU, the worst first, as many as were asked for.
+    """
+
+    metrics: SegmentationMetrics
+    images: int
+    seconds: float
+    confusion: ConfusionMatrix
+    low_scores: float
+    worst: tuple[PictureScore, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for a JSON file."""
+        return {
+            **self.metrics.to_dict(),
+            'images': self.images,
+            'seconds': round(self.seconds, 3),
+        }
+
+
+def evaluate(
+    segmenter: Segmenter,
+    dataset: Pictures,
+    indices: Iterable[int],
+    *,
+    words: Vocabulary | None = None,
+    absent: int = -1,
+    seen: Sequence[str] | None = None,
+    bias: Mapping[str, float] | None = None,
+    worst: int = 0,
+) -> Evaluation:
+    """Label pictures and compare with their masks.
+
+    Args:
+        segmenter: What to score.
+        dataset: The pictures.
+        indices: Which of them.
+        words: What to ask for, one entry for each class of the dataset; ``None`` for its names.
+        absent: Classes to ask for beside those in a picture; -1 asks for all.
+        seen: Names of the classes that training saw; ``None`` for all.
+        bias: What is subtracted from the scores of classes, by the dataset's name of the class
+            whatever it is asked for as; ``None`` takes the model's.
+        worst: How many of the worst pictures to return.
+
+    Returns:
+        The scores; a pixel left unlabelled counts as wrong, one unlabelled in the mask not at all.
+
+    """
+    asking = _Asking(segmenter, dataset.classes, words, bias)
+    tally = _Tally(len(dataset.classes), worst)
+    chosen = list(indices)
+    for index in tqdm(chosen, desc=f'evaluating on {dataset.title}'):
+        sample = dataset[index]
+        # Sorted, since of equal scores the first class wins: the present ones must not be first.
+        asked = sorted(asked_classes(sample.labels, len(dataset.classes), absent))
+        encoded = asking.encoded(asked)
+        start = time.perf_counter()
+        found = segmenter.segment(sample.image, encoded)
+        tally.seconds += time.perf_counter() - start
+        tally.add(index, found, _dataset_ids(found.labels, asked), sample.labels)
+    return tally.result(dataset.classes, seen, len(chosen))
+
+
+class _Asking:
+    """Encodes the words for some of the classes, with the bias of each class."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        classes: Sequence[str],
+        words: Vocabulary | None,
+        bias: Mapping[str, float] | None,
+    ) -> None:
+        settings = segmenter.settings
+        if bias is None:
+            bias = dict.fromkeys(settings.seen_classes, settings.seen_bias)
+        self._segmenter = segmenter
+        self._words = (words or Vocabulary.from_names(classes)).classes
+        self._bias = [bias.get(name, 0.0) for name in classes]
+        self._last: tuple[list[int], EncodedVocabulary] | None = None
+
+    def encoded(self, asked: list[int]) -> EncodedVocabulary:
+        """Return the words of some classes, encoded."""
+        if self._last is None or self._last[0] != asked:
+            plain = self._segmenter.encode(Vocabulary(tuple(self._words[k] for k in asked)))
+            bias = plain.bias.new_tensor([self._bias[k] for k in asked])
+            self._last = asked, replace(plain, bias=bias)
+        return self._last[1]
+
+
+class _Tally:
+    """Counts pixels over the whole set."""
+
+    def __init__(self, classes: int, worst: int) -> None:
+        self.seconds = 0.0
+        self._confusion = ConfusionMatrix(classes)
+        self._low = 0
+        self._keep = worst
+        self._worst: list[PictureScore] = []
+
+    def add(
+        self,
+        index: int,
+        found: Segmentation,
+        labels: npt.NDArray[np.uint8],
+        truth: npt.NDArray[np.uint8],
+    ) -> None:
+        """Count one picture; one whose mask labels no pixel cannot be among the worst."""
+        picture = ConfusionMatrix(self._confusion.num_classes)
+        picture.update(labels, truth)
+        self._confusion.merge(picture)
+        known = truth != UNLABELLED
+        self._low += int(np.count_nonzero(found.scores[known] < LOW_SCORE))
+        present = picture.matrix.any(axis=1)
+        if self._keep and present.any():
+            miou = float(picture.iou()[present].mean())
+            score = PictureScore(index, miou, picture.accuracy(), labels)
+            self._worst = sorted([*self._worst, score], key=lambda entry: entry.miou)[: self._keep]
+
+    def result(
+        self, classes: Sequence[str], seen: Sequence[str] | None, images: int
+    ) -> Evaluation:
+        """Return the figures of all that was counted."""
+        counted = int(self._confusion.matrix.sum())
+        return Evaluation(
+            metrics=self._confusion.compute(classes, seen=seen),
+            images=images,
+            seconds=self.seconds,
+            confusion=self._confusion,
+            low_scores=self._low / counted if counted else float('nan'),
+            worst=tuple(self._worst),
+        )
+
+
+def _dataset_ids(labels: LabelArray, asked: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """Return labels in the dataset's class indices, of which 8 bits hold all."""
+    table = np.full(256, UNLABELLED, dtype=np.uint8)
+    table[: len(asked)] = asked
+    return table[labels]

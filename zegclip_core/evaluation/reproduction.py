@@ -1,0 +1,119 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Run a row of a published table: train as published, and score by the published protocol.
+
+Reference: https://github.com/ZiqinZhou66/ZegCLIP (MIT), commit 9ba4bb5.
+"""
+
+from collections.abc import Sequence
+import json
+from pathlib import Path
+
+from torch import distributed
+from zegclip_core.data.catalog import unseen_of
+from zegclip_core.data.folder import Pictures
+from zegclip_core.devices import pick_device, pick_precision
+from zegclip_core.evaluation.evaluate import evaluate, Evaluation
+from zegclip_core.evaluation.rows import load_row, Row
+from zegclip_core.loading import load_model
+from zegclip_core.segmenter import Segmenter
+from zegclip_core.training.config import load_config, TrainConfig
+from zegclip_core.training.recipes import find_recipe
+
+
+def row_segmenter(
+    row: Row, model: str, *, device: str = 'auto', precision: str = 'fp32'
+) -> Segmenter:
+    """Load a model as the row's protocol uses it.
+
+    Sizes follow the model: a published one has a short side and windows of 512 pixels and moves
+    these by 426.
+
+    Args:
+        row: The row.
+        model: A published ``.pth``, or a model of this project by name or file.
+        device: As in ``Segmenter.load``.
+        precision: Likewise.
+
+    Raises:
+        ZegCLIPError: If it cannot be loaded.
+    """
+    place = pick_device(device)
+    return Segmenter(
+        load_model(model, templates=row.templates),
+        device=place,
+        dtype=pick_precision(precision, place),
+        mode='slide',
+        threshold=0.0,
+        negatives=(),
+    )
+
+
+def score_row(row: Row, segmenter: Segmenter, dataset: Pictures) -> Evaluation:
+    """Score a model on the row's pictures, with its seen classes and their bias."""
+    unseen = unseen_of(row.dataset, [row.unseen], dataset.classes).classes
+    seen = [name for name in dataset.classes if name not in unseen]
+    bias = dict.fromkeys(seen, row.seen_bias)
+    return evaluate(segmenter, dataset, range(len(dataset)), seen=seen, bias=bias)
+
+
+def row_configs(name: str, data: str | Path, settings: Sequence[str] = ()) -> list[TrainConfig]:
+    """Return the training runs of a row, in their order.
+
+    A transductive run starts from the half-way checkpoint of the inductive one, whose length and
+    place follow from its own.
+
+    Args:
+        name: Name of the row.
+        data: Folder of its dataset.
+        settings: ``key=value`` texts that hold for all of its runs.
+
+    Raises:
+        ConfigError: If a setting is not known or not allowed.
+    """
+    row, root = load_row(name), json.dumps(str(Path(data).expanduser()))
+    changes = [f'train.0.root={root}', f'validate.0.root={root}', *settings]
+    config = load_config(find_recipe(name), changes)
+    if not row.first:
+        return [config]
+    half = config.schedule.steps
+    length = [f'schedule.steps={2 * half}', f'schedule.keep=[{half}]', f'schedule.stop={half}']
+    first = load_config(find_recipe(row.first), [*changes, *length, f'name={row.first}'])
+    start = f'initialize_from={json.dumps(str(half_way(first)))}'
+    return [first, load_config(find_recipe(name), [*changes, start])]
+
+
+def half_way(config: TrainConfig) -> Path:
+    """Return where a run keeps its half-way checkpoint."""
+    return Path(config.output) / config.name / f'step={config.schedule.steps // 2}.ckpt'
+
+
+def train_row(configs: Sequence[TrainConfig]) -> Path | None:
+    """Train the runs of a row, each from where it stopped, and return the last one's model.
+
+    Args:
+        configs: As ``row_configs`` returns them.
+
+    Returns:
+        The model's file; ``None`` in a helping process of a training on several GPUs.
+    """
+    from zegclip_core.training.run import Run  # takes seconds
+
+    *before, last = configs
+    for config in before:
+        if not half_way(config).is_file():
+            Run(config).train(resume=True)
+    path = Run(last).train(resume=True)
+    helping = distributed.is_available() and distributed.is_initialized()
+    return None if helping and distributed.get_rank() else path

@@ -1,0 +1,112 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A self-test: scores that say that something is wrong with the set-up, not with the method.
+
+Users of ZegCLIP's release got mIoU near zero and no word of why, most of them from weights that
+were not loaded. Untrained weights score every class alike, so that what is subtracted from the
+seen ones gives nearly all pixels to the unseen ones.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from zegclip_core.evaluation.evaluate import Evaluation, LOW_SCORE
+
+NEARLY_ALL = 0.9
+"""A share of the pixels from which on a symptom is told."""
+ENOUGH = 0.5
+"""A label may be on nearly all pixels if it belongs on at least such a share of them."""
+CHANCE = 0.02
+"""Cohen's kappa up to which labels agree with the masks no better than chance."""
+
+_WEIGHTS = 'whether the weights are trained, whole, and those of this model'
+_WORDS = 'whether the words fit the classes and are in their order'
+
+Shares = npt.NDArray[np.float64]
+"""Share of the counted pixels by truth and by prediction, ``(K, K + 1)``; last: unlabelled."""
+
+
+def find_symptoms(result: Evaluation) -> list[str]:
+    """Return what looks wrong about an evaluation, one line each with what to check.
+
+    Args:
+        result: Scores of a whole set.
+
+    Returns:
+        No line for a model that found something, however little.
+
+    """
+    counts = result.confusion.matrix
+    if not counts.sum():
+        return ['The masks label no pixel of these pictures, so there is nothing to score.']
+    shares: Shares = counts / counts.sum()
+    unseen = ~np.array(list(result.metrics.is_seen.values()))
+    found = [
+        *_unlabelled(shares),
+        *_low_scores(result.low_scores),
+        *_all_unseen(shares, unseen),
+        *_one_class(shares, list(result.metrics.iou)),
+    ]
+    # What is wrong in one of these ways is no better than chance either.
+    return found or list(_chance(shares))
+
+
+def _unlabelled(shares: Shares) -> Iterator[str]:
+    share = float(shares[:, -1].sum())
+    if share >= NEARLY_ALL:
+        yield (
+            f'{share:.1%} of the pixels got no label: check --threshold, below which a pixel '
+            f'stays unlabelled, --negatives, whose pixels do, {_WORDS}, and {_WEIGHTS}.'
+        )
+
+
+def _low_scores(share: float) -> Iterator[str]:
+    if share >= NEARLY_ALL:
+        yield (
+            f'The best score of {share:.1%} of the pixels is below {LOW_SCORE}, as if none of '
+            f'the words were there: check {_WEIGHTS}, and {_WORDS}.'
+        )
+
+
+def _all_unseen(shares: Shares, unseen: npt.NDArray[np.bool_]) -> Iterator[str]:
+    given, true = float(shares[:, :-1][:, unseen].sum()), float(shares[unseen].sum())
+    if given >= NEARLY_ALL and true < ENOUGH:
+        yield (
+            f'{given:.1%} of the pixels are labelled as unseen classes, in truth {true:.1%} are: '
+            f'check {_WEIGHTS} (untrained ones score all classes alike), and --seen-bias, which '
+            f'lowers the scores of the seen ones.'
+        )
+
+
+def _one_class(shares: Shares, names: Sequence[str]) -> Iterator[str]:
+    given, true = shares[:, :-1].sum(axis=0), shares.sum(axis=1)
+    most = int(given.argmax())
+    if given[most] >= NEARLY_ALL and true[most] < ENOUGH:
+        yield (
+            f'{given[most]:.1%} of the pixels are labelled {names[most]!r}, in truth '
+            f'{true[most]:.1%} are: check {_WEIGHTS}, and {_WORDS}.'
+        )
+
+
+def _chance(shares: Shares) -> Iterator[str]:
+    """Yield a line if labels and truth are as good as independent of one another."""
+    true = shares.sum(axis=1)
+    right, lucky = float(np.trace(shares)), float(true @ shares[:, :-1].sum(axis=0))
+    if true.max() < NEARLY_ALL and right - lucky <= CHANCE * (1.0 - lucky):
+        yield (
+            f'The labels agree with the masks no better than chance (pixel accuracy {right:.3f}, '
+            f'by chance {lucky:.3f}): check {_WEIGHTS}, {_WORDS}, and whether the masks belong '
+            f'to these pictures.'
+        )

@@ -1,0 +1,248 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Show a segmentation to people: the picture in class colours, and a legend that names them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from zegclip_core.errors import ConfigError, ImageError
+from zegclip_core.images.lettering import shortened, text_width, write_text
+from zegclip_core.messages.encodings import RgbImage
+from zegclip_core.segmentation import Segmentation
+from zegclip_core.text.vocabulary import Vocabulary
+
+Place = Literal['auto', 'below', 'beside']
+
+BACKGROUND = (28, 28, 28)
+"""RGB of the legend's ground, on which the text is white."""
+UNLABELLED_NAME = 'none of these'
+"""What the legend calls the pixels that belong to no class."""
+MAX_ENTRIES = 40
+"""From here on a legend leaves out the classes that are not in the picture."""
+MIN_SIDE = 240
+"""Least width of a picture with its legend [px], so that the words of a tiny one can be read."""
+
+
+def draw_overlay(
+    image: RgbImage, segmentation: Segmentation, *, alpha: float = 0.5
+) -> npt.NDArray[np.uint8]:
+    """Tint every pixel in the colour of its class; unlabelled pixels stay as they are.
+
+    Args:
+        image: RGB uint8 ``(H, W, 3)``, 0 to 255; it is not changed.
+        segmentation: What was found in it, of the same size.
+        alpha: Weight of the colour in [0, 1]; 0 shows the picture, 1 the colours alone.
+
+    Returns:
+        RGB uint8 ``(H, W, 3)``, a new array.
+
+    Raises:
+        ImageError: If image and segmentation differ in size.
+        ConfigError: If ``alpha`` is not in [0, 1].
+    """
+    labels = segmentation.labels
+    if image.dtype != np.uint8 or image.shape != (*labels.shape, 3):
+        raise ImageError(
+            f'Expected an image of shape {(*labels.shape, 3)} and type uint8 as the '
+            f'segmentation has it, but got {image.shape} and {image.dtype}.'
+        )
+    check_alpha(alpha)
+    palette = np.zeros((int(np.iinfo(labels.dtype).max) + 1, 3), dtype=np.uint8)
+    palette[: len(segmentation.vocabulary)] = segmentation.vocabulary.colors
+    overlay = cv2.addWeighted(image, 1.0 - alpha, palette[labels], alpha, 0.0)
+    unlabelled = segmentation.unlabelled.astype(np.uint8)
+    return np.asarray(cv2.copyTo(image, unlabelled, overlay), dtype=np.uint8)
+
+
+def check_alpha(alpha: float) -> None:
+    """Refuse a weight of the colours that is not in [0, 1].
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if not 0.0 <= alpha <= 1.0:
+        raise ConfigError(f'Expected alpha to be in [0, 1], but got {alpha}.')
+
+
+def draw_legend(
+    vocabulary: Vocabulary,
+    shares: Mapping[str, float] | None = None,
+    *,
+    width: int | None = None,
+    text_height: int = 18,
+    unlabelled_share: float | None = None,
+) -> RgbImage:
+    """Draw colour, name and share of the classes, in as many columns as the width has room for.
+
+    Args:
+        vocabulary: The classes, shown in the order of their ids.
+        shares: Share of the pixels in [0, 1] by class name; classes that it lacks are left out.
+            ``None`` shows all names without shares.
+        width: Width of the legend [px]; ``None`` makes one column as wide as it needs to be.
+        text_height: Size of the letters [px].
+        unlabelled_share: Share of the pixels that are of no class, shown last; ``None`` leaves
+            it out.
+
+    Returns:
+        RGB uint8 ``(H, width, 3)``; the layout depends on the names, not on the shares.
+    """
+    entries = _entries(vocabulary, shares, unlabelled_share)
+    grid = _Grid.fit(entries, width, text_height)
+    legend = np.empty((grid.height, grid.width, 3), dtype=np.uint8)
+    legend[:] = BACKGROUND
+    for place, entry in enumerate(entries):
+        grid.draw(legend, place, entry)
+    return legend
+
+
+def overlay_with_legend(
+    image: RgbImage,
+    segmentation: Segmentation,
+    *,
+    alpha: float = 0.5,
+    place: Place = 'auto',
+    every_class: bool = False,
+) -> RgbImage:
+    """Return the overlay with a legend of the classes and their shares of the pixels.
+
+    Args:
+        image: RGB uint8 ``(H, W, 3)``, 0 to 255.
+        segmentation: What was found in it, of the same size.
+        alpha: Weight of the colours in [0, 1].
+        place: Where the legend stands; ``'auto'`` puts it below pictures that are wide.
+        every_class: Whether also the absent ones of more than ``MAX_ENTRIES`` classes are shown.
+            Then the result's size depends on the image's size and the names alone, as a video
+            needs it.
+
+    Returns:
+        RGB uint8, larger than the image, which is its upper left part.
+
+    Raises:
+        ImageError: If image and segmentation differ in size.
+        ConfigError: If ``alpha`` is not in [0, 1].
+    """
+    overlay = draw_overlay(image, segmentation, alpha=alpha)
+    height, width = overlay.shape[:2]
+    shares = segmentation.shares()
+    if len(shares) > MAX_ENTRIES and not every_class:
+        shares = {name: share for name, share in shares.items() if share > 0.0}
+    beside = place == 'beside' or (place == 'auto' and width < 1.2 * height)
+    legend = draw_legend(
+        segmentation.vocabulary,
+        shares,
+        width=None if beside else max(width, MIN_SIDE),
+        text_height=int(np.clip(max(height, width) / 36, 14, 60)),
+        unlabelled_share=segmentation.unlabelled_share,
+    )
+    return _joined(overlay, legend, beside=beside)
+
+
+def _joined(overlay: RgbImage, legend: RgbImage, *, beside: bool) -> RgbImage:
+    """Put two pictures beside or below one another on the legend's ground."""
+    sizes = np.array([overlay.shape[:2], legend.shape[:2]])
+    along = 1 if beside else 0
+    size = sizes.max(axis=0)
+    size[along] = sizes[:, along].sum()
+    joined = np.empty((*size, 3), dtype=np.uint8)
+    joined[:] = BACKGROUND
+    rows, columns = overlay.shape[:2]
+    joined[:rows, :columns] = overlay
+    rest = joined[:, columns:] if beside else joined[rows:]
+    rest[: legend.shape[0], : legend.shape[1]] = legend
+    return joined
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One line of a legend: a colour (``None`` is an empty box), a name and a share as text."""
+
+    color: tuple[int, int, int] | None
+    name: str
+    share: str
+
+
+def _entries(
+    vocabulary: Vocabulary, shares: Mapping[str, float] | None, unlabelled_share: float | None
+) -> list[_Entry]:
+    """Return the lines of a legend from top to bottom."""
+    entries = []
+    for name, color in zip(vocabulary.names, vocabulary.colors.tolist(), strict=True):
+        if shares is None:
+            entries.append(_Entry(tuple(color), name, ''))
+        elif name in shares:
+            entries.append(_Entry(tuple(color), name, _percent(shares[name])))
+    if unlabelled_share is not None:
+        entries.append(_Entry(None, UNLABELLED_NAME, _percent(unlabelled_share)))
+    return entries
+
+
+def _percent(share: float) -> str:
+    return f'{100.0 * share:.1f} %'
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where the entries of a legend go; all lengths in pixels."""
+
+    width: int
+    columns: int
+    rows: int
+    text_height: int
+
+    @classmethod
+    def fit(cls, entries: list[_Entry], width: int | None, text_height: int) -> '_Grid':
+        """Return the grid with the most columns that hold the longest entry."""
+        # Room for the widest share, not for the present one: frames of a video stay alike.
+        wanted = max(
+            (text_width(f'{entry.name}  100.0 %', text_height) for entry in entries), default=0
+        )
+        wanted += 4 * text_height
+        if width is None:
+            return cls(min(wanted, 30 * text_height), 1, len(entries), text_height)
+        columns = int(np.clip(width // max(wanted, 1), 1, max(len(entries), 1)))
+        return cls(width, columns, -(-len(entries) // columns), text_height)
+
+    @property
+    def row_height(self) -> int:
+        return round(1.6 * self.text_height)
+
+    @property
+    def margin(self) -> int:
+        return round(0.6 * self.text_height)
+
+    @property
+    def height(self) -> int:
+        return 2 * self.margin + max(self.rows, 1) * self.row_height
+
+    def draw(self, legend: RgbImage, place: int, entry: _Entry) -> None:
+        """Draw an entry; they fill the first column, then the next."""
+        column, row = divmod(place, max(self.rows, 1))
+        column_width = self.width // self.columns
+        left = column * column_width + self.margin
+        top = self.margin + row * self.row_height + (self.row_height - self.text_height) // 2
+        size = self.text_height
+        box = ((left, top), (left + size, top + size - 1))
+        if entry.color is not None:
+            cv2.rectangle(legend, *box, entry.color, thickness=cv2.FILLED)
+        cv2.rectangle(legend, *box, (160, 160, 160), thickness=1)
+        words = left + round(1.6 * size)
+        right = (column + 1) * column_width - self.margin
+        baseline = top + round(0.85 * size)
+        room = right - words - text_width(f'  {entry.share}', size)
+        write_text(legend, shortened(entry.name, size, room), words, baseline, size)
+        write_text(legend, entry.share, right - text_width(entry.share, size), baseline, size)

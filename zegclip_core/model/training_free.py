@@ -1,0 +1,222 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""CLIP as a segmenter without any training: its patch tokens are compared with the words.
+
+CLIP was trained to put the image's meaning into its [CLS] token; the patch tokens say where only
+if the last block attends otherwise. All attentions here share the weights and every other block.
+
+References:
+    Radford et al., "Learning Transferable Visual Models From Natural Language Supervision"
+        (CLIP), https://arxiv.org/abs/2103.00020.
+    Zhou et al., "Extract Free Dense Labels from CLIP" (MaskCLIP),
+        https://arxiv.org/abs/2112.01071.
+    Wang et al., "SCLIP: Rethinking Self-Attention for Dense Vision-Language Inference",
+        https://arxiv.org/abs/2312.01597.
+    Hajimiri et al., "Pay Attention to Your Neighbours: Training-Free Open-Vocabulary Semantic
+        Segmentation" (NACLIP), https://arxiv.org/abs/2404.08181, and its release
+        (https://github.com/sinahmr/NACLIP, MIT).
+"""
+
+from dataclasses import dataclass, replace
+from typing import get_args, Literal
+
+import torch
+from torch import nn, Tensor
+import torch.nn.functional as F
+from zegclip_core.errors import ModelError
+from zegclip_core.model.scoring import Scoring
+from zegclip_core.model.vit import Block, Kernels, Mix, PYTORCH, VisionConfig, VisionTransformer
+
+Attention = Literal['clip', 'maskclip', 'sclip', 'key_key', 'naclip']
+"""How the last block attends.
+
+``clip``: queries to keys, as CLIP was trained.
+``maskclip``: each token to itself alone, the value path of MaskCLIP.
+``sclip``: queries to queries and keys to keys, the sum of both (SCLIP's correlative
+self-attention).
+``key_key``: keys to keys; the block's residual and feed-forward part are left out.
+``naclip``: likewise, and nearby patches get more weight (NACLIP).
+"""
+ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
+_REDUCED = ('key_key', 'naclip')
+"""Attentions whose block has neither residual nor feed-forward part."""
+
+
+@dataclass(frozen=True)
+class TrainingFreeConfig:
+    """What shapes a training-free model.
+
+    Attributes:
+        vision: CLIP's image tower, without prompts.
+        attention: How the last block attends.
+        gaussian_std: Deviation of NACLIP's neighbourhood, in patches.
+        scale: Factor of the cosines before the softmax over classes.
+
+    Raises:
+        ModelError: If a value is out of its range, or the tower is not CLIP's kind.
+    """
+
+    vision: VisionConfig
+    attention: Attention = 'naclip'
+    gaussian_std: float = 5.0
+    scale: float = 40.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if self.attention not in ATTENTIONS:
+            raise ModelError(
+                f'Expected the attention to be one of {", ".join(ATTENTIONS)}, '
+                f'but got {self.attention!r}.'
+            )
+        for name, value in (('gaussian_std', self.gaussian_std), ('scale', self.scale)):
+            if not value > 0:
+                raise ModelError(f'Expected `{name}` to be greater than 0, but got {value}.')
+        vision = self.vision
+        trained = vision.prompt_tokens or vision.prompt_norm or vision.class_embedding_twice
+        if trained or vision.feature_layers or not vision.embed_dim:
+            raise ModelError(
+                "Expected CLIP's own image tower, whose last block is projected to the space of "
+                'the words, but got one that was changed, or that has no such projection.'
+            )
+
+
+class TrainingFreeCLIP(nn.Module):
+    """CLIP's image tower with another last block; nothing is trained.
+
+    Args:
+        config: The model's shape. Position tables are brought to other grids as NACLIP does it.
+            Its release compares the numbers of tokens, so that a grid with as many patches in
+            another shape (2 by 8 for 4 by 4) keeps the table as it is; here it is resized.
+
+    Example:
+        >>> vision = VisionConfig(8, 32, 2, 4, 64, (4, 4), embed_dim=16)
+        >>> model = TrainingFreeCLIP(TrainingFreeConfig(vision))
+        >>> model(torch.rand(2, 3, 40, 56), torch.rand(9, 16)).shape
+        torch.Size([2, 9, 5, 7])
+
+    """
+
+    scoring: Scoring = 'softmax'
+    """Scores are compared among the classes: they are a softmax over them."""
+
+    def __init__(self, config: TrainingFreeConfig) -> None:
+        """Build the model with untrained weights."""
+        super().__init__()
+        vision = replace(config.vision, position_resize='bicubic_offset')
+        self.config = replace(config, vision=vision)
+        self.visual = VisionTransformer(vision)
+        self.requires_grad_(False)
+
+    def patch_tokens(self, images: Tensor) -> Tensor:
+        """Return what is compared with the words.
+
+        Args:
+            images: Normalised RGB, ``(B, 3, H, W)``.
+
+        Returns:
+            Projected patch tokens, ``(B, C, h, w)`` with ``h`` and ``w`` in patches, not
+            normalised.
+
+        """
+        x, grid = self.visual.embed(images)
+        *others, last = self.visual.blocks
+        for block in others:
+            x = block(x, None)
+        near = None
+        if self.config.attention == 'naclip':
+            near = neighbourhood(grid, self.config.gaussian_std).to(x)
+        tokens = self.visual.finish(run_last_block(last, x, self.config.attention, near))
+        patches: Tensor = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+        return patches
+
+    def forward(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
+        """Predict logits, whose softmax over the classes is the score.
+
+        Args:
+            images: Normalised RGB, ``(B, 3, H, W)``.
+            text_embeddings: Of the classes, as the text tower gives them, ``(K, C)``.
+
+        Returns:
+            Cosines of patches and words times ``scale``, ``(B, K, h, w)``.
+
+        """
+        tokens = F.normalize(self.patch_tokens(images), dim=1)
+        text = F.normalize(text_embeddings, dim=-1)
+        cosines: Tensor = torch.einsum('kc,bchw->bkhw', text, tokens)
+        return self.config.scale * cosines
+
+
+def run_last_block(
+    block: Block,
+    x: Tensor,
+    attention: Attention,
+    near: Tensor | None = None,
+    kernels: Kernels = PYTORCH,
+) -> Tensor:
+    """Run the last block.
+
+    Args:
+        block: CLIP's.
+        x: Tokens, the [CLS] token first, ``(B, 1 + h * w, D)``.
+        attention: How it attends.
+        near: What ``neighbourhood`` gives, for ``naclip``.
+        kernels: What computes it.
+
+    Returns:
+        The tokens behind it, ``(B, 1 + h * w, D)``.
+
+    """
+    kernels = kernels._replace(mix=_mix(attention, near, kernels.mix))
+    if attention in _REDUCED:
+        reduced: Tensor = block.attn.attend(block.ln_1(x), None, kernels)
+        return reduced.to(x.dtype)
+    return block.step(x, None, kernels)
+
+
+def _mix(attention: Attention, near: Tensor | None, attend: Mix) -> Mix:
+    """Return how values are mixed."""
+
+    def to_neighbours(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(key, key, value, attn_mask=near)
+
+    mixes: dict[Attention, Mix] = {
+        'clip': attend,
+        'maskclip': lambda query, key, value: value,
+        'sclip': lambda query, key, value: attend(query, query, value) + attend(key, key, value),
+        'key_key': lambda query, key, value: attend(key, key, value),
+        'naclip': to_neighbours,
+    }
+    return mixes[attention]
+
+
+def neighbourhood(grid: tuple[int, int], std: float) -> Tensor:
+    """Return what is added to the attention's scores, so that patches look at those near them.
+
+    Args:
+        grid: ``(h, w)`` in patches.
+        std: Deviation of the Gaussian, in patches.
+
+    Returns:
+        Float32 ``(1 + h * w, 1 + h * w)``: 1 for a patch itself, less for others; 0 from and to
+        the [CLS] token, which comes first.
+
+    """
+    rows, columns = (_falloff(length, std) for length in grid)
+    return F.pad(torch.kron(rows, columns), (1, 0, 1, 0))
+
+
+def _falloff(length: int, std: float) -> Tensor:
+    """Return a Gaussian of the distances on a line, ``(length, length)``, 1 at none."""
+    place = torch.arange(length, dtype=torch.float32) / std
+    return torch.exp(-0.5 * (place[:, None] - place).square())

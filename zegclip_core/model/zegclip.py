@@ -1,0 +1,284 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""ZegCLIP: normalised images and text embeddings to mask logits.
+
+The model takes and gives tensors only; ``zegclip_core.segmenter`` joins it to NumPy and to words.
+"""
+
+from dataclasses import dataclass
+import math
+from typing import cast
+
+import torch
+from torch import nn, Tensor
+import torch.nn.functional as F
+from zegclip_core.model.decoder import MaskDecoder
+from zegclip_core.model.scoring import Scoring
+from zegclip_core.model.vit import VisionConfig, VisionTransformer
+
+_INITIAL_SCALE = 200.0
+_INITIAL_BIAS = -2.0
+
+
+@dataclass(frozen=True)
+class ZegCLIPConfig:
+    """What shapes a model.
+
+    Attributes:
+        vision: The image tower.
+        text_dim: Width of the text embeddings.
+        dim: Width ``C`` of the joint space.
+        decoder_layers: Layers of the decoder; the last one only compares.
+        decoder_heads: Attention heads of each.
+        decoder_mlp_dim: Hidden width of their feed-forward part.
+        decoder_dropout: Dropout while training.
+        relationship_descriptor: Whether queries are ``[t * g, t]`` or ``t`` alone.
+        projections: Whether image and text go through trained projections into the joint space;
+            needed where the towers were not trained together.
+        projection_dropout: Dropout of the image features before their projections.
+        detail_width: Channels of the detail branch; 0 for none.
+        logit_scale: Whether mask logits have a learnt factor and offset, as in SigLIP
+            (https://arxiv.org/abs/2303.15343); a new decoder learns many times faster with it.
+
+    """
+
+    vision: VisionConfig
+    text_dim: int
+    dim: int
+    decoder_layers: int = 3
+    decoder_heads: int = 8
+    decoder_mlp_dim: int = 2048
+    decoder_dropout: float = 0.1
+    relationship_descriptor: bool = True
+    projections: bool = False
+    projection_dropout: float = 0.0
+    detail_width: int = 0
+    logit_scale: bool = False
+
+
+class Projection(nn.Module):
+    """A LayerNorm and a linear map into the joint space."""
+
+    def __init__(self, in_dim: int, dim: int, dropout: float = 0.0) -> None:
+        """Build both; ``dropout`` acts on the normalised features while training."""
+        super().__init__()
+        self.norm = nn.LayerNorm(in_dim)
+        self.drop = nn.Dropout(dropout)
+        self.linear = nn.Linear(in_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(..., in_dim)`` to ``(..., dim)``."""
+        out: Tensor = self.linear(self.drop(self.norm(x)))
+        return out
+
+
+class DetailBranch(nn.Module):
+    """Tokens at a quarter of the image's resolution: patch tokens refined by the pixels' edges.
+
+    A patch is too coarse for a pole or a distant sign. Two strided convolutions see the pixels;
+    what they find is added to the upsampled patch tokens. Not part of the published method.
+    """
+
+    def __init__(self, dim: int, width: int) -> None:
+        """Build the branch.
+
+        Args:
+            dim: Width of the joint space.
+            width: Channels of the pixels' features, a multiple of 8.
+
+        """
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width // 2, 3, stride=2, padding=1),
+            nn.GroupNorm(4, width // 2),
+            nn.GELU(),
+            nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
+            nn.GroupNorm(8, width),
+            nn.GELU(),
+        )
+        self.mix = nn.Conv2d(dim + width, 2 * width, 1)
+        self.spread = nn.Conv2d(2 * width, 2 * width, 3, padding=1, groups=2 * width)
+        self.out = nn.Conv2d(2 * width, dim, 1)
+
+    def forward(self, patch_tokens: Tensor, images: Tensor) -> Tensor:
+        """Return fine tokens.
+
+        Args:
+            patch_tokens: Projected patch tokens, ``(B, C, h, w)``, not normalised.
+            images: Normalised RGB, ``(B, 3, H, W)``.
+
+        Returns:
+            Tokens ``(B, C, ceil(H / 4), ceil(W / 4))``, not normalised.
+
+        """
+        return self.refine(patch_tokens, self.stem(images))
+
+    @property
+    def first(self) -> nn.Conv2d:
+        """The convolution that sees the pixels."""
+        return cast(nn.Conv2d, self.stem[0])
+
+    def refine(self, patch_tokens: Tensor, pixels: Tensor) -> Tensor:
+        """Return fine tokens as ``forward`` does, ``pixels`` being the stem's ``(B, W, h, w)``."""
+        coarse = F.interpolate(patch_tokens, size=pixels.shape[2:], mode='bilinear')
+        mixed = F.gelu(self.mix(torch.cat([coarse, pixels], dim=1)))
+        mixed = mixed + F.gelu(self.spread(mixed))
+        refined: Tensor = coarse + self.out(mixed)
+        return refined
+
+
+class LogitScale(nn.Module):
+    """A learnt factor and offset of the mask logits; a new one starts with few positives."""
+
+    def __init__(self) -> None:
+        """Start where untrained logits have a spread of a few and a low mean."""
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(math.log(_INITIAL_SCALE)))
+        self.bias = nn.Parameter(torch.tensor(_INITIAL_BIAS))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return the scaled logits."""
+        return logits * self.log_scale.exp() + self.bias
+
+
+class ZegCLIP(nn.Module):
+    """One-stage zero-shot segmentation: prompted image tower, relationship descriptor, decoder.
+
+    What is trained is the prompts, the decoder and, where there are any, the projections and the
+    detail branch; the rest of the image tower is frozen (``trained_names`` tells which).
+
+    Args:
+        config: The model's shape.
+
+    """
+
+    scoring: Scoring = 'sigmoid'
+    """A class's score does not depend on the other classes."""
+
+    def __init__(self, config: ZegCLIPConfig) -> None:
+        """Build the model with untrained weights."""
+        super().__init__()
+        self.config = config
+        self.visual = VisionTransformer(config.vision)
+        if config.projections:
+            width, drop = config.vision.output_dim, config.projection_dropout
+            self.image_projection = Projection(width, config.dim, drop)
+            self.global_projection = Projection(width, config.dim, drop)
+            self.text_projection = Projection(config.text_dim, config.dim)
+        if config.detail_width:
+            self.detail = DetailBranch(config.dim, config.detail_width)
+        if config.logit_scale:
+            self.logit_scale = LogitScale()
+        self.decoder = MaskDecoder(
+            config.dim,
+            layers=config.decoder_layers,
+            heads=config.decoder_heads,
+            mlp_dim=config.decoder_mlp_dim,
+            dropout=config.decoder_dropout,
+            relationship_descriptor=config.relationship_descriptor,
+        )
+        self.freeze_tower()
+
+    def trained_names(self) -> list[str]:
+        """Return the names of the parameters that training changes."""
+        return [
+            name
+            for name, _ in self.named_parameters()
+            if self._tower_is_trained or not name.startswith('visual.') or 'prompt' in name
+        ]
+
+    def freeze_tower(self) -> None:
+        """Train all but the image tower's own weights, as a new model does."""
+        self._set_tower(trained=False)
+
+    def unfreeze_tower(self) -> None:
+        """Train the image tower's own weights as well."""
+        self._set_tower(trained=True)
+
+    def _set_tower(self, *, trained: bool) -> None:
+        """Let gradients reach only what is trained."""
+        self._tower_is_trained = trained
+        names = set(self.trained_names())
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in names)
+
+    def join(self, patch_tokens: Tensor, image_embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Bring the image tower's output into the joint space.
+
+        Args:
+            patch_tokens: ``(B, D, h, w)`` as the tower gives them.
+            image_embedding: ``(B, D)`` likewise.
+
+        Returns:
+            Patch tokens ``(B, C, h, w)`` and image embedding ``(B, C)``, not normalised.
+
+        """
+        if not self.config.projections:
+            return patch_tokens, image_embedding
+        tokens = self.image_projection(patch_tokens.movedim(1, -1)).movedim(-1, 1)
+        return tokens, self.global_projection(image_embedding)
+
+    def join_text(self, text_embeddings: Tensor) -> Tensor:
+        """Bring text embeddings ``(K, D)`` into the joint space: ``(K, C)``, L2-normalised."""
+        if self.config.projections:
+            text_embeddings = self.text_projection(text_embeddings)
+        return F.normalize(text_embeddings, dim=-1)
+
+    def decode(
+        self,
+        patch_tokens: Tensor,
+        image_embedding: Tensor,
+        text: Tensor,
+        images: Tensor,
+        window: tuple[slice, slice] | None = None,
+    ) -> Tensor:
+        """Predict mask logits from the image tower's output.
+
+        Args:
+            patch_tokens: ``(B, D, h, w)`` as the tower gives them.
+            image_embedding: ``(B, D)`` likewise.
+            text: Text embeddings as the text tower gives them, ``(K, text_dim)``.
+            images: The normalised images, ``(B, 3, H, W)``; only the detail branch looks at them.
+            window: Rows and columns of patches to draw masks on; the queries still see all of
+                the image. ``None`` draws on all of it.
+
+        Returns:
+            Mask logits ``(B, K, h, w)``, or ``(B, K, H / 4, W / 4)`` with a detail branch.
+
+        """
+        tokens, image_embedding = self.join(patch_tokens, image_embedding)
+        canvas = F.normalize(self._canvas(tokens, images, window), dim=1)
+        logits: Tensor = self.decoder(
+            F.normalize(tokens, dim=1),
+            F.normalize(image_embedding, dim=-1),
+            self.join_text(text),
+            canvas,
+        )
+        return self.logit_scale(logits) if self.config.logit_scale else logits
+
+    def _canvas(
+        self, tokens: Tensor, images: Tensor, window: tuple[slice, slice] | None
+    ) -> Tensor:
+        """Return the tokens that masks are drawn on, those of a window of patches if asked."""
+        if window is not None:
+            patch = self.config.vision.patch_size
+            rows, columns = (slice(part.start * patch, part.stop * patch) for part in window)
+            tokens, images = tokens[:, :, window[0], window[1]], images[:, :, rows, columns]
+        refined: Tensor = self.detail(tokens, images) if self.config.detail_width else tokens
+        return refined
+
+    def forward(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
+        """Predict mask logits of normalised images; arguments and result as in ``decode``."""
+        patch_tokens, image_embedding = self.visual(images)
+        return self.decode(patch_tokens, image_embedding, text_embeddings, images)

@@ -1,0 +1,210 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Frozen sentence towers, in the layout of sentence-transformers."""
+
+from collections.abc import Mapping, Sequence
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from zegclip_core.errors import TowerError
+from zegclip_core.text.bert import bert_parameters, BertEncoder, fits
+from zegclip_core.weights.clip import load_parameters
+from zegclip_core.weights.references import package_path, TowerReference
+
+BATCH_SIZE = 64
+"""How many texts a text tower of any kind encodes at once."""
+
+
+def load_sentence_tower(reference: TowerReference) -> 'SentenceTower':
+    """Load the sentence tower that an installed package holds.
+
+    Raises:
+        TowerError: If it is not there, or its files do not fit.
+    """
+    return SentenceTower(_model_folder(reference), name=str(reference))
+
+
+class SentenceTower:
+    """A sentence embedding model in the layout of sentence-transformers, read from a folder.
+
+    Equal to what sentence-transformers computes, without its import time. Never uses a network.
+
+    Reference: Reimers and Gurevych, "Sentence-BERT", https://arxiv.org/abs/1908.10084.
+
+    Args:
+        folder: Holds ``config.json``, ``model.safetensors``, ``tokenizer.json``,
+            ``sentence_bert_config.json`` and ``1_Pooling/config.json``.
+        name: The reference that names this tower.
+
+    Raises:
+        TowerError: If a file is missing, damaged or does not fit.
+    """
+
+    def __init__(self, folder: Path, *, name: str) -> None:
+        _check_mean_pooling(folder, name)
+        self._model = _sentence_model(folder, name)
+        self._tokenizer = _tokenizer(folder, name)
+        settings = _read_json(folder / 'sentence_bert_config.json', name)
+        self._max_tokens = int(settings.get('max_seq_length') or 256)
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """The reference that names this tower."""
+        return self._name
+
+    @property
+    def embed_dim(self) -> int:
+        """Length ``C`` of an embedding."""
+        return self._model.width
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a text; see ``text_towers.BoundedTower``."""
+        return self._max_tokens
+
+    def overlong(self, texts: Sequence[str]) -> list[bool]:
+        """Return which texts would be cut; see ``text_towers.BoundedTower``."""
+        return [len(ids) > self._max_tokens for ids in self._tokens(texts, self._max_tokens + 1)]
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Encode texts as they are; see ``text_towers.TextTower.encode``."""
+        starts = range(0, len(texts), BATCH_SIZE)
+        return torch.cat([self._encode_batch(texts[i:][:BATCH_SIZE]) for i in starts])
+
+    def _encode_batch(self, texts: Sequence[str]) -> Tensor:
+        rows = [torch.tensor(ids) for ids in self._tokens(texts, self._max_tokens)]
+        device = next(self._model.parameters()).device
+        ids = pad_sequence(rows, batch_first=True).to(device)
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        mask = torch.arange(ids.shape[1], device=device) < lengths[:, None]
+        hidden: Tensor = self._model(ids, mask)
+        weights = mask[..., None].to(hidden.dtype)
+        mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+        return functional.normalize(mean, dim=-1).cpu()
+
+    def _tokens(self, texts: Sequence[str], most: int) -> list[list[int]]:
+        """Return the token ids of texts, each cut after so many."""
+        self._tokenizer.enable_truncation(most)
+        return [found.ids for found in self._tokenizer.encode_batch(list(texts))]
+
+    def to(self, device: torch.device) -> None:
+        """Move the tower to a device; see ``text_towers.MovableTower``."""
+        self._model.to(device)
+
+
+def _model_folder(reference: TowerReference) -> Path:
+    """Return the folder of a package that holds a sentence model: itself or one just below."""
+    root = package_path(reference)
+    marked = [root, *sorted(path for path in root.glob('*') if path.is_dir())]
+    for folder in marked:
+        if (folder / 'modules.json').is_file() and (folder / 'config.json').is_file():
+            return folder
+    raise TowerError(
+        f'Expected {reference} to hold a sentence-transformers model folder (with modules.json '
+        f'and config.json), but there is none in {root}.'
+    )
+
+
+def _check_mean_pooling(folder: Path, name: str) -> None:
+    """Raise unless the model takes the mean over tokens, which is all that is supported."""
+    pooling = _read_json(folder / '1_Pooling' / 'config.json', name)
+    modes = [key for key, value in pooling.items() if key.startswith('pooling_mode_') and value]
+    if modes != ['pooling_mode_mean_tokens']:
+        raise TowerError(
+            f'Expected the sentence tower {name} to use pooling_mode_mean_tokens, '
+            f'but it uses {", ".join(modes) or "none"}.'
+        )
+
+
+def _tokenizer(folder: Path, name: str) -> Tokenizer:
+    """Read the tokenizer; how long texts may be is said with each use."""
+    path = folder / 'tokenizer.json'
+    _read_json(path, name)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # The library raises nothing more particular.
+        raise TowerError(f'Cannot read the sentence tower {name}: {path}: {error}.') from error
+    tokenizer.no_padding()
+    return tokenizer
+
+
+class _Transformer(nn.Module):
+    """A model of transformers that is no plain BERT, called as ``BertEncoder`` is."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        from transformers import AutoConfig, AutoModel  # Seconds, which a BERT does not need.
+
+        kind = str(config.get('model_type'))
+        settings = AutoConfig.for_model(kind, **_further(config))
+        self.model: nn.Module = AutoModel.from_config(settings)  # type: ignore[no-untyped-call]
+        self.width = int(settings.hidden_size)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return embeddings ``(B, N, C)``."""
+        out: Tensor = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        return out
+
+
+def _further(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration but for the kind of model."""
+    return {key: value for key, value in config.items() if key != 'model_type'}
+
+
+def _sentence_model(folder: Path, name: str) -> BertEncoder | _Transformer:
+    """Build the transformer of a sentence model and load its weights strictly."""
+    path, config = folder / 'model.safetensors', _read_json(folder / 'config.json', name)
+    model: BertEncoder | _Transformer
+    try:
+        state_dict = load_file(path)
+        # The weights are overwritten: loading a tower must not move the caller's random numbers.
+        with torch.random.fork_rng(devices=[]):
+            model = BertEncoder(config) if fits(config) else _Transformer(config)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = str(error).strip().partition('\n')[0]
+        raise TowerError(f'Cannot read the sentence tower {name}: {reason[:200]}') from error
+    if isinstance(model, BertEncoder):
+        load_parameters(model, bert_parameters(state_dict), str(path))
+    else:
+        load_parameters(model.model, _without_computed(model.model, state_dict), str(path))
+    return model.float().eval().requires_grad_(False)
+
+
+def _without_computed(model: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out a buffer that older versions of transformers stored and that is computed now."""
+    key = 'embeddings.position_ids'
+    if key in model.state_dict():
+        return state_dict
+    return {name: value for name, value in state_dict.items() if name != key}
+
+
+def _read_json(path: Path, name: str) -> dict[str, Any]:
+    """Read a JSON object from a file of a sentence model."""
+    try:
+        value = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise TowerError(f'Cannot read the sentence tower {name}: {path}: {error}.') from error
+    if not isinstance(value, dict):
+        raise TowerError(f'Expected {path} of the tower {name} to hold an object, not {value!r}.')
+    return value

@@ -1,0 +1,299 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Frozen text towers: open_clip's; sentence towers are in ``zegclip_core.text.sentence_tower``.
+
+Every tower runs on the CPU in float32: words change rarely and their embeddings are kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+import inspect
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+from zegclip_core.errors import TowerError
+from zegclip_core.text.sentence_tower import BATCH_SIZE, load_sentence_tower
+from zegclip_core.weights.catalogue import unusable_text
+from zegclip_core.weights.clip import clip_config, CLIPWeights, load_clip_weights, load_parameters
+from zegclip_core.weights.references import parse_reference, TowerReference
+
+_HEAD_WIDTH = 64  # of every CLIP that OpenAI released; their files do not tell the head count
+
+
+class TextTower(Protocol):
+    """Turns texts into embeddings."""
+
+    @property
+    def name(self) -> str:
+        """The reference that names this tower."""
+
+    @property
+    def embed_dim(self) -> int:
+        """Length ``C`` of an embedding."""
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Encode texts as they are, without a template.
+
+        Returns:
+            L2-normalised embeddings, float32 ``(N, C)`` on the CPU.
+        """
+
+
+@runtime_checkable
+class MovableTower(Protocol):
+    """A text tower that can compute elsewhere than on the CPU."""
+
+    def to(self, device: torch.device) -> None:
+        """Compute on another device from now on."""
+
+
+@runtime_checkable
+class BoundedTower(Protocol):
+    """A text tower that says which texts it would cut."""
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a text, those of its ends included."""
+
+    def overlong(self, texts: Sequence[str]) -> list[bool]:
+        """Return of each text whether it has more tokens, so that ``encode`` would cut it."""
+
+
+def load_text_tower(reference: str | TowerReference) -> TextTower:
+    """Load the text tower that a reference names.
+
+    Args:
+        reference: ``open_clip:NAME/TAG``, ``open_clip:NAME/file:PATH`` or
+            ``package:MODULE[/PATH]``; see ``weights.references``. Only the first may be
+            downloaded, and only if this machine does not have it yet.
+
+    Raises:
+        TowerError: If the tower is not known, cannot be had, or its files do not fit.
+    """
+    if isinstance(reference, str):
+        reference = parse_reference(reference)
+    if reference.kind == 'open_clip':
+        check_text_tower(reference)
+        return OpenCLIPTextTower.from_weights(load_clip_weights(reference))
+    if reference.kind == 'package':
+        return load_sentence_tower(reference)
+    raise TowerError(
+        'Expected a text tower named open_clip:NAME/TAG, open_clip:NAME/file:PATH or '
+        f'package:MODULE, but got {reference}, which has no text tower.'
+    )
+
+
+def check_text_tower(reference: TowerReference) -> None:
+    """Refuse a model of open_clip whose text tower is of another kind, before any download.
+
+    Raises:
+        TowerError: If it is not supported, or there is no such model.
+    """
+    reason = unusable_text(clip_config(reference))
+    if reason:
+        raise TowerError(
+            f'Expected a CLIP with a plain text transformer, but got {reference}: {reason}, '
+            'which is not supported.'
+        )
+
+
+class OpenCLIPTextTower:
+    """The text tower of a CLIP model, built from open_clip's classes.
+
+    Reference: Radford et al., "CLIP", https://arxiv.org/abs/2103.00020, section 2.4.
+
+    Args:
+        model: open_clip's text transformer with its weights.
+        tokenizer: open_clip's tokenizer for it.
+        name: The reference that names this tower.
+
+    Raises:
+        TowerError: If the tokenizer knows more tokens than the model.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, *, name: str) -> None:  # noqa: ANN401
+        known = int(model.vocab_size)  # type: ignore[arg-type]
+        needed = int(getattr(tokenizer, 'vocab_size', known))
+        if known < needed:
+            raise TowerError(
+                f'Expected {name} to have {needed} token embeddings, but it has {known}.'
+            )
+        self._model = model.float().eval().requires_grad_(False)
+        self._mask: Tensor = model.attn_mask  # type: ignore[assignment]
+        self._tokenizer = tokenizer
+        self._name = name
+        self._context_length = int(model.context_length)  # type: ignore[arg-type]
+        self._embed_dim = int(model.output_dim)  # type: ignore[arg-type]
+
+    @property
+    def name(self) -> str:
+        """The reference that names this tower."""
+        return self._name
+
+    @property
+    def embed_dim(self) -> int:
+        """Length ``C`` of an embedding."""
+        return self._embed_dim
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a text; see ``BoundedTower``."""
+        return self._context_length
+
+    def overlong(self, texts: Sequence[str]) -> list[bool]:
+        """Return which texts would be cut; see ``BoundedTower``."""
+        longer = self._tokenizer(list(texts), context_length=self._context_length + 1)
+        # The end token, which has the greatest id, stands where no text that fits has it.
+        ends: list[int] = longer.argmax(dim=1).tolist()
+        return [end >= self._context_length for end in ends]
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Return token ids, int64 ``(N, L)`` with ``L`` the context length.
+
+        A text that is too long is cut; its last token is the end token nevertheless.
+        """
+        tokens: Tensor = self._tokenizer(list(texts), context_length=self._context_length)
+        return tokens
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Encode texts as they are; see ``TextTower.encode``."""
+        batches = torch.split(self.tokenize(texts), BATCH_SIZE)
+        features = torch.cat([self._encode_batch(batch) for batch in batches])
+        return functional.normalize(features, dim=-1).cpu()
+
+    def _encode_batch(self, tokens: Tensor) -> Tensor:
+        """Return the embeddings of token ids ``(N, L)``, on the tower's device.
+
+        No token sees those behind it, and the embedding is that of the last one, which has the
+        greatest id: what only fills up the context length is left out.
+        """
+        length = int(tokens.argmax(dim=1).max()) + 1
+        self._model.attn_mask = self._mask[:length, :length]
+        features: Tensor = self._model(tokens[:, :length].to(self._mask.device))
+        return features
+
+    def to(self, device: torch.device) -> None:
+        """Move the tower to a device; see ``MovableTower``."""
+        self._model.to(device)
+        self._mask = self._mask.to(device)
+
+    @classmethod
+    def from_weights(cls, weights: CLIPWeights) -> 'OpenCLIPTextTower':
+        """Build the text tower of CLIP weights.
+
+        Raises:
+            TowerError: If the weights do not fit the model.
+        """
+        import open_clip  # takes seconds, and the bundled model never needs it
+
+        model = _text_transformer(weights.config, weights.quick_gelu)
+        load_parameters(model, _text_keys(weights.state_dict), weights.source)
+        tokenizer = open_clip.get_tokenizer(weights.reference.name)
+        return cls(model, tokenizer, name=str(weights.reference))
+
+    @classmethod
+    def from_state_dict(
+        cls,
+        state_dict: Mapping[str, Tensor],
+        *,
+        name: str,
+        heads: int | None = None,
+        quick_gelu: bool = True,
+    ) -> 'OpenCLIPTextTower':
+        """Build a text tower whose sizes are those of the weights.
+
+        Args:
+            state_dict: Weights in OpenAI's layout, or under ``text_encoder.`` as in the files of
+                ZegCLIP's authors; other entries are left out.
+            name: What the tower is called, and how errors name the weights.
+            heads: Attention heads. ``None``: one for every 64 of the width, as OpenAI's.
+            quick_gelu: Whether the weights were trained with QuickGELU, as OpenAI's.
+
+        Raises:
+            TowerError: If weights are missing or do not fit together.
+        """
+        import open_clip
+
+        published = any(key.startswith('text_encoder.') for key in state_dict)
+        start = 'text_encoder.' if published else ''
+        tensors = _text_keys(
+            {key.removeprefix(start): t for key, t in state_dict.items() if key.startswith(start)}
+        )
+        config = _inferred_config(tensors, heads, name)
+        model = _text_transformer(config, quick_gelu)
+        load_parameters(model, tensors, name)
+        return cls(model, open_clip.SimpleTokenizer(), name=name)
+
+
+def _text_keys(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what belongs to the text tower, of weights in OpenAI's layout."""
+    others = ('visual.', 'logit_scale', 'logit_bias', 'text_decoder.')
+    return {key: value for key, value in state_dict.items() if not key.startswith(others)}
+
+
+def _text_transformer(config: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
+    """Build open_clip's text transformer with random weights."""
+    from open_clip.transformer import QuickGELU, TextTransformer
+
+    sizes = _text_sizes(config)
+    activation = QuickGELU if quick_gelu else nn.GELU
+    # The weights are overwritten: loading a tower must not move the caller's random numbers.
+    with torch.random.fork_rng(devices=[]):
+        model: nn.Module = TextTransformer(
+            **sizes, output_dim=config['embed_dim'], act_layer=activation
+        )
+    return model
+
+
+def _text_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of open_clip's text transformer."""
+    from open_clip import CLIPTextCfg
+    from open_clip.transformer import TextTransformer
+
+    text_config = asdict(CLIPTextCfg(**config['text_cfg']))
+    allowed = inspect.signature(TextTransformer).parameters
+    sizes = {key: value for key, value in text_config.items() if key in allowed}
+    sizes['output_tokens'] = False
+    return sizes
+
+
+def _inferred_config(
+    tensors: Mapping[str, Tensor], heads: int | None, name: str
+) -> dict[str, Any]:
+    """Return the configuration of a text tower that fits its weights."""
+    first = 'transformer.resblocks.0.mlp.c_fc.weight'
+    needed = ('token_embedding.weight', 'positional_embedding', 'text_projection', first)
+    missing = [key for key in needed if key not in tensors]
+    if missing:
+        raise TowerError(
+            f'Expected {name} to hold a CLIP text tower, but {missing[0]} is missing.'
+        )
+    vocabulary, width = tensors['token_embedding.weight'].shape
+    layers = {key.split('.')[2] for key in tensors if key.startswith('transformer.resblocks.')}
+    if heads is None:
+        heads = max(width // _HEAD_WIDTH, 1)
+    return {
+        'embed_dim': tensors['text_projection'].shape[-1],
+        'text_cfg': {
+            'context_length': tensors['positional_embedding'].shape[0],
+            'vocab_size': vocabulary,
+            'width': width,
+            'heads': heads,
+            'layers': len(layers),
+            'mlp_ratio': tensors[first].shape[0] / width,
+        },
+    }

@@ -1,0 +1,295 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Vocabularies: the classes to look for, as plain words, read from a message or a file."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from zegclip_core.errors import VocabularyError
+from zegclip_core.text.colors import assign_colors, Color, palette_colors
+from zegclip_core.text.parsing import check_typed, clean_text, shown, split_text
+from zegclip_core.text.phrases import StandardForms
+
+MAX_CLASSES = 1024
+"""Most classes; from 255 on labels have 16 bits."""
+MAX_TEXT = 65_536
+"""Longest vocabulary text, in characters."""
+_ALLOWED_KEYS = ('name', 'phrases', 'color', 'threshold', 'exact')
+
+
+def _clean_color(value: Any, name: str) -> Color:  # noqa: ANN401 - decoded JSON
+    """Return an RGB colour given as ``[r, g, b]`` or ``"#rrggbb"``."""
+    if isinstance(value, str) and re.fullmatch(r'#[0-9a-fA-F]{6}', value):
+        return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)
+    is_triple = isinstance(value, list | tuple) and len(value) == 3
+    if is_triple and all(type(part) is int and 0 <= part <= 255 for part in value):
+        return value[0], value[1], value[2]
+    raise VocabularyError(
+        f'Expected the color of class {name!r} to be [r, g, b] with integers from 0 to 255 or '
+        f'"#rrggbb", but got {shown(value)}.'
+    )
+
+
+@dataclass(frozen=True)
+class VocabularyClass:
+    """One class: a name, and what else is known about it.
+
+    Attributes:
+        name: What the user calls it; also the first phrase that is looked for.
+        phrases: Further phrases for the same thing; all are averaged with the name.
+        color: RGB, 0 to 255; ``None`` takes the name's own colour.
+        threshold: Least score, in [0, 1], of a pixel of this class; ``None`` takes the model's.
+        exact: Whether the words are encoded as they stand, as those of a dataset; if not, case,
+            article and plural do not count (see ``Vocabulary.encoded_phrases``).
+
+    Raises:
+        VocabularyError: If a value is not allowed.
+    """
+
+    name: str
+    phrases: tuple[str, ...] = ()
+    color: Color | None = None
+    threshold: float | None = None
+    exact: bool = True
+
+    def __post_init__(self) -> None:
+        name = clean_text(self.name, 'a class name')
+        object.__setattr__(self, 'name', name)
+        if isinstance(self.phrases, str) or not isinstance(self.phrases, list | tuple):
+            raise VocabularyError(
+                f'Expected the phrases of class {name!r} to be a list of strings, '
+                f'but got {shown(self.phrases)}.'
+            )
+        phrases = (clean_text(text, f'a phrase of class {name!r}') for text in self.phrases)
+        object.__setattr__(self, 'phrases', tuple(phrases))
+        if self.color is not None:
+            object.__setattr__(self, 'color', _clean_color(self.color, name))
+        if self.threshold is not None:
+            self._check_threshold()
+        if not isinstance(self.exact, bool):
+            raise VocabularyError(
+                f'Expected "exact" of class {name!r} to be true or false, '
+                f'but got {shown(self.exact)}.'
+            )
+
+    def _check_threshold(self) -> None:
+        value = self.threshold
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0.0 <= float(value or 0.0) <= 1.0:
+            raise VocabularyError(
+                f'Expected the threshold of class {self.name!r} to be a number in [0, 1], '
+                f'but got {shown(value)}.'
+            )
+
+    @property
+    def all_phrases(self) -> tuple[str, ...]:
+        """The name and the further phrases, each once, the name first."""
+        return tuple(dict.fromkeys((self.name, *self.phrases)))
+
+    @classmethod
+    def from_json(cls, value: object) -> 'VocabularyClass':
+        """Build a class that a user typed from a decoded JSON string or object.
+
+        Raises:
+            VocabularyError: If it is neither, lacks ``name``, or has an unknown key, or a phrase
+                says what is not there.
+        """
+        if isinstance(value, str):
+            return cls._from_mapping({'name': value})
+        if not isinstance(value, Mapping):
+            raise VocabularyError(
+                'Expected each class to be a string or an object with the keys '
+                f'{", ".join(_ALLOWED_KEYS)}, but got {shown(value)}.'
+            )
+        return cls._from_mapping(value)
+
+    @classmethod
+    def _from_mapping(cls, value: Mapping[str, Any]) -> 'VocabularyClass':
+        unknown = sorted(set(value) - set(_ALLOWED_KEYS))
+        if unknown or 'name' not in value:
+            fault = f'the unknown key {unknown[0]!r}' if unknown else 'no "name"'
+            raise VocabularyError(
+                f'Expected a class object with "name" and optionally '
+                f'{", ".join(_ALLOWED_KEYS[1:])}, but got {fault} in {shown(dict(value))}.'
+            )
+        made = cls(
+            name=value['name'],
+            phrases=() if value.get('phrases') is None else value['phrases'],
+            color=value.get('color'),
+            threshold=value.get('threshold'),
+            exact=value.get('exact', False),
+        )
+        if not made.exact:
+            check_typed(made.all_phrases)
+        return made
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The classes to look for; a class's place is its id in the label image.
+
+    Attributes:
+        classes: 1 to ``MAX_CLASSES`` classes with distinct names (upper and lower case count as
+            equal).
+
+    Raises:
+        VocabularyError: If there are too few or too many, or two have one name.
+    """
+
+    classes: tuple[VocabularyClass, ...]
+    _colors: tuple[Color, ...] = field(init=False, repr=False, compare=False, default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'classes', tuple(self.classes))
+        if not 1 <= len(self.classes) <= MAX_CLASSES:
+            raise VocabularyError(
+                f'Expected a vocabulary of 1 to {MAX_CLASSES} classes, '
+                f'but got {len(self.classes)}.'
+            )
+        seen: set[str] = set()
+        for name in self.names:
+            if name.casefold() in seen:
+                raise VocabularyError(f'Expected distinct class names, but got {name!r} twice.')
+            seen.add(name.casefold())
+        chosen = [entry.color for entry in self.classes]
+        object.__setattr__(self, '_colors', assign_colors(self.names, chosen))
+
+    def __len__(self) -> int:
+        """Return the number of classes."""
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names in the order of their ids."""
+        return tuple(entry.name for entry in self.classes)
+
+    @property
+    def colors(self) -> npt.NDArray[np.uint8]:
+        """Class colours, RGB uint8 of shape ``(K, 3)``, a new array each time."""
+        return np.array(self._colors, dtype=np.uint8)
+
+    def encoded_phrases(self, known: Iterable[str] = ()) -> tuple[tuple[str, ...], ...]:
+        """Return the phrases of each class in the form in which they are to be encoded.
+
+        Words that a user typed lose their article and become singular, so that ``the cars`` finds
+        what ``car`` finds. Where a form would belong to two classes (``person, people``), the
+        user tells them apart, and its words stay as they are.
+
+        Args:
+            known: Names that a model was trained with. Words that are one of them, but for case,
+                article and number, are taken in the form that the model knows.
+
+        Returns:
+            For each class its phrases, each once, the name first.
+        """
+        forms = StandardForms(known)
+        rows = [
+            [(text, text if entry.exact else forms.of(text)) for text in entry.all_phrases]
+            for entry in self.classes
+        ]
+        owners = Counter(form for row in rows for form in {form.lower() for _, form in row})
+        return tuple(
+            tuple(dict.fromkeys(text if owners[form.lower()] > 1 else form for text, form in row))
+            for row in rows
+        )
+
+    def painted(self, palette: str) -> 'Vocabulary':
+        """Return the same classes with the colours of a palette, but for those with their own.
+
+        Raises:
+            ConfigError: If there is no such palette.
+        """
+        chosen = [entry.color for entry in self.classes]
+        colors = palette_colors(palette, self.names, chosen)
+        pairs = zip(self.classes, colors, strict=True)
+        return Vocabulary(tuple(replace(entry, color=color) for entry, color in pairs))
+
+    def index(self, name: str) -> int:
+        """Return the id of a class.
+
+        Raises:
+            VocabularyError: If no class has this name.
+        """
+        if name not in self.names:
+            raise VocabularyError(
+                f'Expected one of the classes {", ".join(self.names)}, but got {name!r}.'
+            )
+        return self.names.index(name)
+
+    @classmethod
+    def from_names(cls, names: Iterable[str]) -> 'Vocabulary':
+        """Build a vocabulary from names alone, which are encoded as they stand.
+
+        Raises:
+            VocabularyError: If the names cannot be used.
+        """
+        return cls(tuple(VocabularyClass(name) for name in names))
+
+    @classmethod
+    def from_words(cls, words: Iterable[str]) -> 'Vocabulary':
+        """Build a vocabulary from words that a user typed, as ``parse`` does.
+
+        Raises:
+            VocabularyError: If the words cannot be used.
+        """
+        return cls(tuple(map(VocabularyClass.from_json, words)))
+
+    @classmethod
+    def parse(cls, text: str) -> 'Vocabulary':
+        """Read a vocabulary message.
+
+        Args:
+            text: A comma- or newline-separated list (``person, traffic light``), a JSON list of
+                strings, or a JSON list of objects with ``name`` and optionally ``phrases``
+                (list of strings), ``color`` (``[r, g, b]`` or ``"#rrggbb"``), ``threshold`` and
+                ``exact``.
+
+        Raises:
+            VocabularyError: If the text is empty, longer than ``MAX_TEXT`` characters, not valid
+                JSON where it begins with ``[`` or ``{``, or its classes cannot be used. That a
+                phrase has too many tokens for a model is found when it is encoded.
+
+        Example:
+            >>> Vocabulary.parse('person, traffic light').names
+            ('person', 'traffic light')
+
+        """
+        if len(text) > MAX_TEXT:
+            raise VocabularyError(
+                f'Expected at most {MAX_TEXT} characters of vocabulary, but got {len(text)}.'
+            )
+        entries = split_text(text)
+        if not entries and '[' not in text:
+            raise VocabularyError('Expected at least one class name, but got an empty text.')
+        return cls(tuple(map(VocabularyClass.from_json, entries)))
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> 'Vocabulary':
+        """Read a vocabulary from a UTF-8 text file that holds what ``parse`` takes.
+
+        Raises:
+            VocabularyError: If the file cannot be read or its content cannot be used.
+        """
+        try:
+            text = Path(path).read_text(encoding='utf-8-sig')
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise VocabularyError(f'Cannot read the vocabulary file {path}: {reason}.') from error
+        return cls.parse(text)

@@ -1,0 +1,183 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Which of open_clip's models can be used without training, read without importing torch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+import importlib
+from importlib.util import find_spec
+import json
+from pathlib import Path
+import sys
+from types import ModuleType
+from typing import Any
+
+from zegclip_core.weights.hub import cached_hub_file, hub_url
+
+_BOTH = {'width', 'layers', 'mlp_ratio', 'ls_init_value'}
+_PLAIN_VISION = _BOTH | {'image_size', 'head_width', 'patch_size', 'patch_dropout'}
+_PLAIN_TEXT = _BOTH | {'context_length', 'vocab_size', 'heads'}
+"""What the configuration of a plain ViT and of a plain text transformer may say."""
+_PLAIN_VALUES = {'tok', 'argmax', 'linear', 'learnable'}
+"""What else may be said, as it is what plain ones do."""
+_MLP_RATIO = 4.0  # open_clip's default, as the head width of 64 is
+_FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class CLIPEntry:
+    """A CLIP that can be used without training.
+
+    Attributes:
+        name: Under which it is used, ``NAME/TAG``.
+        parameters: How many parameters it has.
+        url: Address of its weights.
+        path: Where they lie on this machine; ``None`` if they would be downloaded.
+    """
+
+    name: str
+    parameters: int
+    url: str
+    path: Path | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its weights; of a download about, which are float32 nearly everywhere."""
+        return self.parameters * _FLOAT32 if self.path is None else self.path.stat().st_size
+
+
+def clip_entries() -> Iterator[CLIPEntry]:
+    """Return every CLIP of open_clip that can be used without training, in open_clip's order."""
+    configs, tags = _open_clip_configs(), _open_clip_tags()
+    for name, tag in tags.list_pretrained():
+        config = configs.get(name)
+        # The same weights again, for those who leave the activation to the name.
+        if config is None or config.get('quick_gelu') or unusable(config):
+            continue
+        repository, files = hub_files(tags.get_pretrained_cfg(name, tag))
+        path = cached_hub_file(repository, files)
+        url = hub_url(repository, files[0] if path is None else path.name)
+        yield CLIPEntry(f'{name}/{tag}', count_parameters(config), url, path)
+
+
+def tags_of(name: str) -> list[str]:
+    """Return the tags of a model of open_clip, the first one first; none of an unknown one."""
+    return [tag for model, tag in _open_clip_tags().list_pretrained() if model == name]
+
+
+def unusable(config: Mapping[str, Any]) -> str | None:
+    """Return why a CLIP cannot be used without training, as ``the ... has its own ...``.
+
+    Args:
+        config: open_clip's model configuration.
+
+    """
+    return unusable_image(config) or unusable_text(config)
+
+
+def unusable_image(config: Mapping[str, Any]) -> str | None:
+    """Return why a CLIP's image tower is no plain ViT, if it is none."""
+    vision = config['vision_cfg']
+    if not isinstance(vision.get('layers', 0), int):
+        return 'the image tower is no ViT'
+    return _own(vision, _PLAIN_VISION, 'image tower')
+
+
+def unusable_text(config: Mapping[str, Any]) -> str | None:
+    """Return why a CLIP's text tower is no plain text transformer, if it is none."""
+    return _own(config['text_cfg'], _PLAIN_TEXT, 'text tower')
+
+
+def _own(tower: Mapping[str, Any], plain: set[str], what: str) -> str | None:
+    """Return the first setting of a tower that plain ones do not have."""
+    own = [
+        key
+        for key, value in tower.items()
+        if value and key not in plain and str(value) not in _PLAIN_VALUES
+    ]
+    return f'the {what} has its own {own[0]} ({tower[own[0]]})' if own else None
+
+
+def count_parameters(config: Mapping[str, Any]) -> int:
+    """Return how many parameters a CLIP with plain towers has.
+
+    Args:
+        config: open_clip's model configuration.
+
+    """
+    vision, text, dim = config['vision_cfg'], config['text_cfg'], config['embed_dim']
+    width, patch = vision['width'], vision['patch_size']
+    positions = 1 + (vision['image_size'] // patch) ** 2
+    image_ends = 3 * patch**2 * width + (1 + positions + 4 + dim) * width
+    words = text['vocab_size'] + text['context_length']
+    text_ends = (words + 2 + dim) * text['width']
+    temperature = 1
+    return int(_blocks(vision) + image_ends + _blocks(text) + text_ends + temperature)
+
+
+def _blocks(tower: Mapping[str, Any]) -> int:
+    """Return how many parameters the transformer blocks of a tower have."""
+    width = tower['width']
+    hidden = int(width * tower.get('mlp_ratio', _MLP_RATIO))
+    attention = 4 * width**2 + 4 * width
+    feed_forward = 2 * width * hidden + hidden + width
+    scales = 2 * width if tower.get('ls_init_value') else 0
+    return int(tower['layers'] * (attention + feed_forward + 4 * width + scales))
+
+
+def hub_files(tag_config: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return the hub repository of a tag and its possible weights files, the best first."""
+    repository, _, file = str(tag_config.get('hf_hub', '')).rpartition('/')
+    constants = _open_clip_module('constants')
+    if not file:
+        return repository, [constants.HF_SAFE_WEIGHTS_NAME, constants.HF_WEIGHTS_NAME]
+    return repository, [f'{Path(file).stem}.safetensors', file]
+
+
+def _open_clip_configs() -> dict[str, dict[str, Any]]:
+    """Return the model configurations that come with open_clip, by name."""
+    paths = sorted((open_clip_folder() / 'model_configs').glob('*.json'))
+    return {path.stem: json.loads(path.read_text('utf-8')) for path in paths}
+
+
+def _open_clip_tags() -> ModuleType:
+    """Return open_clip's module of tags."""
+    blocked = 'safetensors.torch'
+    if blocked in sys.modules:
+        return _open_clip_module('pretrained')
+    # It asks whether this can be imported, which would import torch, and goes on without.
+    sys.modules[blocked] = None  # type: ignore[assignment]
+    try:
+        return _open_clip_module('pretrained')
+    finally:
+        del sys.modules[blocked]
+
+
+def _open_clip_module(name: str) -> ModuleType:
+    """Return a copy of one of open_clip's modules, without what the package itself imports.
+
+    open_clip takes seconds to import, as it imports torch, which its tables do not need.
+    """
+    package = ModuleType('_open_clip_tables')
+    package.__path__ = [str(open_clip_folder())]
+    sys.modules.setdefault(package.__name__, package)
+    return importlib.import_module(f'{package.__name__}.{name}')
+
+
+def open_clip_folder() -> Path:
+    """Return where open_clip is installed."""
+    spec = find_spec('open_clip')
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError('No module named open_clip', name='open_clip')
+    return Path(spec.submodule_search_locations[0])

@@ -1,0 +1,321 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Where CLIP's weights come from: open_clip's tags, and files in OpenAI's or open_clip's layout.
+
+Keys are handed on in OpenAI's layout, ``visual.*`` for the image tower and ``transformer.*``,
+``token_embedding.weight`` and so on for the text tower, whichever layout the file has.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+import logging
+import os
+from pathlib import Path
+import pickle
+from typing import Any
+import zipfile
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+import torch
+from torch import nn, Tensor
+from zegclip_core.errors import TowerError
+from zegclip_core.weights.catalogue import hub_files, unusable
+from zegclip_core.weights.hub import cache_folder, cached_hub_file, hub_is_reachable, hub_url
+from zegclip_core.weights.references import TowerReference
+
+logger = logging.getLogger(__name__)
+
+_OPENAI_MARKS = ('input_resolution', 'context_length', 'vocab_size')
+"""Entries beside the parameters that only OpenAI's archives carry."""
+_NO_PARAMETERS = (*_OPENAI_MARKS, 'attn_mask')
+_ALIKE, _SHOWN = 5, 8
+"""First letters of a name that others are to share, and how many of them are told."""
+UNREADABLE = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    SafetensorError,
+)
+"""What torch and safetensors raise for files that are cut off or of another kind."""
+
+
+class MissingWeightsError(TowerError):
+    """The weights of a tag are not on this machine and cannot be had; says what to do.
+
+    Args:
+        reference: Names them.
+        tag_config: What open_clip knows about the tag.
+        reason: Why not, as what follows ``The weights of ...``.
+
+    Attributes:
+        local_name: Model name, ``NAME@FILE``, of the file that is to be fetched.
+    """
+
+    def __init__(
+        self, reference: TowerReference, tag_config: Mapping[str, Any], reason: str
+    ) -> None:
+        repository, (file, *others) = hub_files(tag_config)
+        alternative = f' (or {others[0]}, where there is none)' if others else ''
+        super().__init__(
+            f'The weights of {reference} {reason}: fetch {hub_url(repository, file)}{alternative} '
+            f'where there is a network, and put it into the folder {cache_folder(repository)}.'
+        )
+        # By its name alone, a file would be computed without QuickGELU.
+        ending = '-quickgelu' if tag_config.get('quick_gelu') else ''
+        self.local_name = f'{reference.name.removesuffix(ending)}{ending}@{file}'
+
+
+@dataclass(frozen=True)
+class CLIPWeights:
+    """Weights of a CLIP model and what is needed to build it.
+
+    Attributes:
+        reference: What the user named.
+        source: The file that was read.
+        config: open_clip's model configuration: ``embed_dim``, ``vision_cfg``, ``text_cfg``, ...
+        quick_gelu: Whether the weights were trained with QuickGELU instead of GELU.
+        state_dict: All parameters in OpenAI's layout, with the file's dtypes.
+        pixels: ``mean`` and ``std`` of the RGB pixels in [0, 255] that they were trained with;
+            empty if they are CLIP's own.
+    """
+
+    reference: TowerReference
+    source: str
+    config: dict[str, Any]
+    quick_gelu: bool
+    state_dict: dict[str, Tensor]
+    pixels: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+def load_clip_weights(reference: TowerReference) -> CLIPWeights:
+    """Read the weights that an ``open_clip:`` reference names.
+
+    A tag's weights are taken from the local cache; only if they are not there, they are
+    downloaded once. Weights from a file are taken to be trained with QuickGELU if the file is
+    OpenAI's own archive or open_clip's configuration ``NAME`` says so (``ViT-B-16-quickgelu``).
+
+    Raises:
+        TowerError: If the model, tag or file is not known, cannot be had or cannot be read.
+    """
+    config = clip_config(reference)
+    if reference.path is not None:
+        source = Path(os.path.expanduser(reference.path))
+        state_dict, is_openai = read_clip_file(source)
+        known = config
+    else:
+        source = _tagged_file(reference)
+        state_dict, is_openai = read_clip_file(source)[0], False
+        known = _tag_config(reference)
+    _check_image_tower(state_dict, config, reference, str(source))
+    quick_gelu = is_openai or bool(known.get('quick_gelu', False))
+    logger.info('Read %s (%s).', source, 'QuickGELU' if quick_gelu else 'GELU')
+    return CLIPWeights(
+        reference, str(source), config, quick_gelu, state_dict, _pixel_statistics(known)
+    )
+
+
+def clip_config(reference: TowerReference) -> dict[str, Any]:
+    """Return open_clip's configuration of the model that a reference names.
+
+    Raises:
+        TowerError: If the reference is of another kind or open_clip has no such model.
+    """
+    import open_clip  # takes seconds, and a model of another kind never needs it
+
+    if reference.kind != 'open_clip':
+        raise TowerError(f'Expected a tower named open_clip:NAME/..., but got {reference}.')
+    known = open_clip.list_models()
+    if reference.name not in known:
+        near = _usable_like(reference.name, known)
+        such = f', such as {", ".join(near)},' if near else ''
+        raise TowerError(f'Expected a model name of open_clip{such} but got {reference.name!r}.')
+    return dict(open_clip.get_model_config(reference.name))
+
+
+def _usable_like(name: str, known: Sequence[str]) -> list[str]:
+    """Return some of open_clip's names that begin as another one and can be used."""
+    import open_clip
+
+    like = (each for each in known if each.lower().startswith(name.lower()[:_ALIKE]))
+    usable = (each for each in like if not unusable(open_clip.get_model_config(each)))
+    return list(islice(usable, _SHOWN))
+
+
+def read_clip_file(path: Path) -> tuple[dict[str, Tensor], bool]:
+    """Read CLIP weights from a file: safetensors, a state dict of torch, or a JIT archive.
+
+    Pickled files are read with ``weights_only=True``.
+
+    Returns:
+        The parameters in OpenAI's layout, and whether the file is OpenAI's own archive.
+
+    Raises:
+        TowerError: If there is no such file, or it is damaged or holds no CLIP text tower.
+    """
+    if not path.is_file():
+        raise TowerError(f'Expected a file with CLIP weights, but there is none at {path}.')
+    try:
+        loaded, is_jit = _read_any(path)
+    except UNREADABLE as error:
+        raise TowerError(
+            f'Cannot read CLIP weights from {path}: it is cut off or of another kind '
+            f'({first_line(error)}).'
+        ) from error
+    tensors = _openai_layout(loaded)
+    if 'token_embedding.weight' not in tensors and 'visual.conv1.weight' not in tensors:
+        found = ', '.join(sorted(map(str, loaded))[:3]) if isinstance(loaded, Mapping) else 'none'
+        raise TowerError(
+            f'Expected {path} to hold CLIP weights in the layout of OpenAI or open_clip, with '
+            f'keys such as token_embedding.weight, but its first keys are: {found or "none"}.'
+        )
+    marked = is_jit or any(key in tensors for key in _OPENAI_MARKS)
+    return {key: value for key, value in tensors.items() if key not in _NO_PARAMETERS}, marked
+
+
+def load_parameters(module: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+    """Load all parameters of a module strictly, converted to the module's dtypes.
+
+    Args:
+        module: Receives the parameters.
+        state_dict: Must hold the module's keys with the module's shapes, and no others.
+        source: What the error message calls the place they come from.
+
+    Raises:
+        TowerError: If a key is missing, unexpected or of another shape.
+    """
+    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in state_dict.items()}
+    faults = [f'{key} is missing' for key in expected if key not in given]
+    faults += [f'{key} is unexpected' for key in given if key not in expected]
+    faults += [
+        f'{key} has shape {given[key]} instead of {shape}'
+        for key, shape in expected.items()
+        if given.get(key, shape) != shape
+    ]
+    if faults:
+        more = f' and {len(faults) - 3} more' if len(faults) > 3 else ''
+        raise TowerError(
+            f'Expected {source} to hold the {len(expected)} parameters of '
+            f'{type(module).__name__}, but {"; ".join(faults[:3])}{more}.'
+        )
+    module.load_state_dict(dict(state_dict))
+
+
+def _read_any(path: Path) -> tuple[object, bool]:
+    """Return what a file holds, and whether it is a JIT archive."""
+    if path.suffix == '.safetensors':
+        return load_file(path), False
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            is_jit = any(name.endswith('/constants.pkl') for name in archive.namelist())
+        if is_jit:
+            # torch.load refuses these; of what they hold only the parameters are used.
+            load_archive: Any = torch.jit.load  # not annotated in every version of torch
+            return load_archive(str(path), map_location='cpu').state_dict(), True
+    return torch.load(path, map_location='cpu', weights_only=True), False
+
+
+def _openai_layout(loaded: object) -> dict[str, Tensor]:
+    """Return the tensors of what a file held under OpenAI's keys; empty if there are none."""
+    if isinstance(loaded, Mapping) and isinstance(loaded.get('state_dict'), Mapping):
+        loaded = loaded['state_dict']
+    if not isinstance(loaded, Mapping):
+        return {}
+    tensors = {
+        str(key).removeprefix('module.'): value
+        for key, value in loaded.items()
+        if isinstance(value, Tensor)
+    }
+    if 'text.token_embedding.weight' in tensors:  # open_clip's CustomTextCLIP
+        return {key.removeprefix('text.'): value for key, value in tensors.items()}
+    return tensors
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error of a library says, short enough for one line."""
+    if isinstance(error, pickle.UnpicklingError | KeyError):
+        return 'not a file of tensors alone'  # torch's own text advises to load it unsafely
+    if isinstance(error, EOFError):
+        return 'it ends too early'
+    lines = str(error).strip().splitlines() or ['no reason given']
+    return f'{type(error).__name__}: {lines[0][:160]}'
+
+
+def _check_image_tower(
+    state_dict: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    reference: TowerReference,
+    source: str,
+) -> None:
+    """Refuse weights of a ViT whose first layer is not that of the model that was named."""
+    vision = config['vision_cfg']
+    given = state_dict.get('visual.conv1.weight')
+    if given is None or 'patch_size' not in vision or 'timm_model_name' in vision:
+        return  # No plain ViT; whoever needs one says so.
+    patch = int(vision['patch_size'])
+    expected = (int(vision.get('width', given.shape[0])), 3, patch, patch)
+    if tuple(given.shape) != expected:
+        raise TowerError(
+            f'Expected {source} to hold the weights of {reference.name}, with '
+            f'visual.conv1.weight of shape {expected}, but it has shape {tuple(given.shape)}.'
+        )
+
+
+def _tag_config(reference: TowerReference) -> dict[str, Any]:
+    """Return what open_clip knows about a tag."""
+    import open_clip
+
+    tag_config = open_clip.get_pretrained_cfg(reference.name, reference.tag or '')
+    if not tag_config:
+        tags = open_clip.list_pretrained_tags_by_model(reference.name)
+        raise TowerError(
+            f'Expected a tag of {reference.name}: {", ".join(tags) or "it has none"}; '
+            f'but got {reference.tag!r}.'
+        )
+    return dict(tag_config)
+
+
+def _pixel_statistics(tag_config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """Return mean and std of pixels in [0, 255], as far as a tag says them for [0, 1]."""
+    return {
+        key: tuple(255.0 * value for value in tag_config[key])
+        for key in ('mean', 'std')
+        if key in tag_config
+    }
+
+
+def _tagged_file(reference: TowerReference) -> Path:
+    """Return the file of a tag's weights, downloading it if this machine lacks it."""
+    import open_clip
+
+    tag_config = _tag_config(reference)
+    cached = cached_hub_file(*hub_files(tag_config))
+    if cached is not None:
+        return cached
+    if not hub_is_reachable():
+        reason = 'are not on this machine and the model hub cannot be reached'
+        raise MissingWeightsError(reference, tag_config, reason)
+    logger.info('Downloading the weights of %s, once.', reference)
+    try:
+        return Path(open_clip.download_pretrained(tag_config))
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = f'cannot be downloaded ({first_line(error)})'
+        raise MissingWeightsError(reference, tag_config, reason) from error

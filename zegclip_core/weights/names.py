@@ -1,0 +1,189 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The names of models: one grammar for Python, the command line and the node.
+
+========================  ====================================================================
+``everyday-s``            a model that comes with the package
+``PATH``                  a file of a trained model: ``.safetensors``, ``.pth``, ``.pt``, or an
+                          exported ``.onnx``
+``NAME/TAG``              CLIP without training: a model of open_clip and the tag of its weights
+``NAME@FILE``             the same model with weights from a local file
+``CHECKPOINT+NAME@FILE``  a trained model whose frozen CLIP lies in a file of its own
+========================  ====================================================================
+
+A name is read by its form and never by what lies on the disk, so that it means the same on every
+machine. A path whose file name holds an ``@`` begins with ``./`` or is absolute.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+import os
+from pathlib import Path
+import re
+
+from zegclip_core.errors import ModelError
+from zegclip_core.weights.references import clip_model_name, TowerReference
+
+DEFAULT_MODEL = 'everyday-s'
+SUFFIX = '.safetensors'
+"""Of checkpoints of this project."""
+PUBLISHED_SUFFIXES = ('.pth', '.pt')
+"""Of checkpoints of ZegCLIP's authors."""
+ONNX_SUFFIX = '.onnx'
+"""Of exported models."""
+SUFFIXES = (SUFFIX, *PUBLISHED_SUFFIXES, ONNX_SUFFIX)
+"""Of every file of a trained model."""
+
+FORMS = (
+    f'a path ending in {", ".join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, NAME/TAG, NAME@FILE or '
+    'CHECKPOINT+NAME@FILE'
+)
+MODEL_HELP = (
+    'a bundled name (zegclip models lists them), a checkpoint or exported file, NAME/TAG or '
+    'NAME@FILE for CLIP without training, or CHECKPOINT+NAME@FILE (default: %(default)s)'
+)
+"""Help text of every option that names a model."""
+
+_OTHER_SUFFIXES = ('.ckpt', '.bin')
+"""Of files that are no trained model of ours, but may hold weights of CLIP."""
+_NAME = r'[^/@+:~.\s][^/@+:]*(?:/\d+)?'
+"""A model of open_clip, also as OpenAI writes it: ViT-B/16."""
+_LARGER = ('ViT-L/14@336px', 'ViT-L-14-336')
+"""The one name with an ``@`` in OpenAI's spelling, and open_clip's."""
+_WITH_FILE = re.compile(rf'(?:(?P<checkpoint>.+?)\+)?(?P<name>{_NAME})@(?P<file>.+)')
+_WITH_TAG = re.compile(rf'(?P<name>{_NAME})/(?P<tag>[\w-]+)')
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """A model's name, read.
+
+    Attributes:
+        text: What the user wrote.
+        file: File of a trained model; ``None`` for CLIP without training.
+        clip: That CLIP, or where a trained model's frozen CLIP lies if the user said so.
+    """
+
+    text: str
+    file: Path | None = None
+    clip: TowerReference | None = None
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether the model was written by ``zegclip export``."""
+        return self.file is not None and self.file.suffix == ONNX_SUFFIX
+
+    @property
+    def without_training(self) -> TowerReference | None:
+        """The CLIP that is used without training, if the model is one."""
+        return self.clip if self.file is None else None
+
+    def checkpoint_file(self, purpose: str = '') -> Path:
+        """Return the file of a trained model.
+
+        Args:
+            purpose: What it is needed for, such as ``to export``.
+
+        Raises:
+            ModelError: If the name is that of CLIP without training or of an exported model.
+        """
+        if self.file is not None and not self.is_exported:
+            return self.file
+        given = 'an exported model' if self.file is not None else 'CLIP without training'
+        raise ModelError(
+            f'Expected a trained model{purpose and " "}{purpose}, a bundled name or a checkpoint, '
+            f'but got {self.text!r}, {given}.'
+        )
+
+
+@lru_cache(maxsize=1)
+def bundled_models() -> dict[str, Path]:
+    """Return the models that come with the package, by name."""
+    folder = Path(str(resources.files('zegclip_core') / 'models'))
+    return {path.stem: path for path in sorted(folder.glob(f'*{SUFFIX}'))}
+
+
+def parse_model(text: str) -> ModelName:
+    """Read a model's name.
+
+    Raises:
+        ModelError: If the text does not follow the grammar.
+
+    Example:
+        >>> parse_model('ViT-B-16/openai').clip
+        TowerReference(kind='open_clip', name='ViT-B-16', tag='openai', path=None)
+
+    """
+    name = text.strip().replace(*_LARGER)
+    trained = _trained_file(name)
+    with_file = _WITH_FILE.fullmatch(name)
+    if with_file is not None:
+        return _with_file(text, with_file, trained)
+    if trained is not None:
+        return ModelName(text, trained)
+    with_tag = _WITH_TAG.fullmatch(name)
+    if with_tag is None or with_tag['tag'].isdecimal():  # ViT-B/16 has none.
+        raise _refusal(text)
+    clip = TowerReference('open_clip', clip_model_name(with_tag['name']), tag=with_tag['tag'])
+    return ModelName(text, clip=clip)
+
+
+def _with_file(text: str, match: re.Match[str], trained: Path | None) -> ModelName:
+    """Return what ``NAME@FILE`` means, alone or behind a checkpoint."""
+    clip = TowerReference('open_clip', clip_model_name(match['name']), path=match['file'])
+    if match['checkpoint'] is None:
+        return ModelName(text, clip=clip)
+    checkpoint = _trained_file(match['checkpoint'])
+    if checkpoint is not None:
+        return ModelName(text, checkpoint, clip)
+    if trained is not None:
+        return ModelName(text, trained)  # A path with a folder such as a+b@c in it.
+    raise _refusal(text)
+
+
+def _trained_file(name: str) -> Path | None:
+    """Return the file of a bundled model or of a path, if the name is one."""
+    known = bundled_models()
+    if name in known:
+        return known[name]
+    path = Path(os.path.expanduser(name))  # Path's own raises for a user that is not there.
+    return path if path.suffix in SUFFIXES else None
+
+
+def _refusal(text: str) -> ModelError:
+    """Return the error of a text that names no model."""
+    shown = text if len(text) <= 120 else f'{text[:117]}...'
+    return ModelError(
+        f'Expected a model to be one of {", ".join(bundled_models())}, {FORMS}, but got {shown!r}.'
+        f'{_hint(text.strip())}'
+    )
+
+
+def _hint(name: str) -> str:
+    """Return what to write in place of a name that was nearly right, as a further sentence."""
+    from zegclip_core.weights.catalogue import tags_of
+
+    known = clip_model_name(name.rstrip('/@').replace(*_LARGER))
+    tags = tags_of(known)
+    if tags:
+        return f' Add a tag, such as {known}/{tags[0]}.'
+    if name.startswith('open_clip:'):
+        return ' That is the form of a tower: leave out open_clip:, and write @ for /file:.'
+    suffix = Path(name).suffix
+    if suffix.lower() in SUFFIXES and suffix not in SUFFIXES:
+        return f' Endings are in small letters: {suffix.lower()}.'
+    if suffix.lower() in _OTHER_SUFFIXES and '@' not in name:
+        return f' CLIP weights in a {suffix} file are used as NAME@FILE.'
+    return ''

@@ -1,0 +1,390 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The segmentation node: a camera and words in, labels, masks and overlays out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+import logging
+import time
+import traceback
+from typing import Any, NoReturn
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header, String
+from zegclip_core.errors import DeviceMemoryError, ImageError, VocabularyError
+from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_ros.conversions import check_frame
+from zegclip_ros.diagnostics.monitor import Monitor
+from zegclip_ros.diagnostics.publisher import DiagnosticsPublisher, INTERVAL
+from zegclip_ros.frames.labeller import SegmenterLike
+from zegclip_ros.frames.model import load_segmenter
+from zegclip_ros.frames.outputs import Look
+from zegclip_ros.frames.pipeline import Pipeline
+from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters, value_of
+from zegclip_ros.runtime.managed_node import ManagedNode
+from zegclip_ros.runtime.process import RosLogHandler, run_process, STOP_TIMEOUT
+from zegclip_ros.runtime.rejections import RejectionLog
+from zegclip_ros.words.encoder import UsedWords
+from zegclip_ros.words.mask_topics import mask_topics
+from zegclip_ros.words.state import MaskTopics, VocabularyState
+
+FRAME_TIMEOUT = 10.0
+"""Seconds that the frame in work gets when the node is deactivated."""
+HOUSEKEEPING = 0.1
+"""Seconds between two looks at who listens."""
+REQUESTED_ANEW = {'overlay_palette', 'max_mask_topics', 'cameras', 'threshold', 'negatives'}
+"""Parameters whose change takes effect with the same words, requested again."""
+
+VOCABULARY_QOS = QoSProfile(
+    depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE
+)
+ACTIVE_VOCABULARY_QOS = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+
+
+class SegmentationNode(ManagedNode):
+    """Labels every pixel of a camera's frames with a class of the vocabulary.
+
+    A lifecycle node, that by default configures and activates itself. One frame is in work at a
+    time, in a thread of its own; frames that come meanwhile are dropped but for the newest.
+    Words are encoded beside, in another thread. Every output carries the header of its image,
+    and nothing is computed or even received that nobody listens to.
+
+    Topics, parameters, lifecycle and diagnostics: ``docs/node.md``, which a test compares with
+    this node.
+
+    Callbacks raise nothing for bad messages: each gives one throttled warning.
+
+    Args:
+        load: Loads the model from the parameters; tests give one of their own.
+
+    Raises:
+        ValueError: If a parameter is not one of the allowed words.
+        ParameterException: If a parameter has the wrong type or is out of its range.
+    """
+
+    def __init__(self, load: Callable[[NodeParameters], SegmenterLike] = load_segmenter) -> None:
+        super().__init__('zegclip')
+        self._load = load
+        try:
+            parameters = NodeParameters.declare(self)
+        except Exception:
+            # Its callbacks hold on to it, so that it would live on beside the next one.
+            self.destroy_node()
+            raise
+        self._rejections = RejectionLog(self.get_logger().warning)
+        self._monitor = Monitor()
+        self._announcer = self.create_publisher(
+            String, '~/active_vocabulary', ACTIVE_VOCABULARY_QOS
+        )
+        self._state = VocabularyState(
+            lambda text: self._announcer.publish(String(data=text)), parameters.camera_names
+        )
+        self._state.announce()
+        self._look = Look(parameters.overlay_alpha, parameters.jpeg_quality)
+        self._pipeline: Pipeline | None = None
+        self._forward_library_logs()
+        self._connect()
+        if parameters.autostart:
+            self.autostart()
+
+    def _connect(self) -> None:
+        """Make what is there in every state."""
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self.add_post_set_parameters_callback(self._on_parameters_set)
+        self._retire = self.create_guard_condition(self._close_unused_masks)
+        self._words_input = self.create_subscription(
+            String, 'vocabulary', self._on_vocabulary, VOCABULARY_QOS
+        )
+        self._diagnostics = DiagnosticsPublisher(self)
+        # Not the node's clock: a simulated one may stand still, and this has to go on.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(HOUSEKEEPING, self._keep_house, clock=clock)
+        self.create_timer(INTERVAL, self._publish_diagnostics, clock=clock)
+
+    def _forward_library_logs(self) -> None:
+        self._log_handler = RosLogHandler(self)
+        library = logging.getLogger('zegclip_core')
+        library.addHandler(self._log_handler)
+        library.setLevel(logging.INFO)
+
+    # Lifecycle
+
+    def configure(self) -> None:
+        """Load the model, run it once, and encode the words."""
+        parameters = NodeParameters.read(self)
+        began = time.monotonic()
+        if self._state.newest is None:
+            vocabulary = parameters.vocabulary()
+            if vocabulary is not None:
+                self._use(vocabulary)
+        self.get_logger().info(f'Loading the model {parameters.model}.')
+        self._pipeline = Pipeline(
+            self,
+            parameters,
+            self._load,
+            self._state,
+            self._look,
+            self._monitor,
+            self,
+            self._on_image,
+        )
+        self._pipeline.load(self.wait_for)
+        self.get_logger().info(f'The model is ready after {time.monotonic() - began:.1f} s.')
+
+    def activate(self) -> None:
+        """Label frames from now on."""
+        self._monitor.restart()
+        if self._pipeline is not None:
+            self._pipeline.start()
+
+    def deactivate(self) -> None:
+        """Label no frame any more, and free the memory that only frames need."""
+        if self._pipeline is not None:
+            self._pipeline.stop(self._wait_for_frame)
+
+    def cleanup(self) -> None:
+        """Let go of the model and of all outputs; the words are kept for the next one."""
+        pipeline = self._pipeline
+        if pipeline is None:
+            return
+        pipeline.unload(self._wait_for_frame)
+        pipeline.stop_threads(FRAME_TIMEOUT)
+        self._pipeline = None
+        pipeline.close()
+        self._state.retire()
+
+    def on_fault(self, text: str) -> None:
+        """Keep it for the diagnostics."""
+        self._monitor.note(text)
+
+    def _wait_for_frame(self, future: 'Future[None]') -> None:
+        self.wait_for(future, FRAME_TIMEOUT)
+
+    def close(self) -> bool:
+        """Stop the threads; return whether they ended in time."""
+        self.ended.set()
+        logging.getLogger('zegclip_core').removeHandler(self._log_handler)
+        return self._pipeline is None or self._pipeline.stop_threads(STOP_TIMEOUT)
+
+    def worker_died(self, error: BaseException) -> None:
+        """Go to error processing."""
+        reason = f'A thread of the node died: {type(error).__name__}: {error}'
+        trace = ''.join(traceback.format_exception(error)).rstrip()
+        self.get_logger().fatal(f'{reason}\n{trace}')
+        self._monitor.note(reason)
+        self.fail(reason)
+
+    # Words
+
+    def _use(self, vocabulary: Vocabulary) -> None:
+        """Have frames labelled with a vocabulary as soon as it is encoded; all ways lead here.
+
+        Raises:
+            VocabularyError: If its classes cannot all have mask topics.
+        """
+        topics = self._mask_topics(vocabulary, self._value('cameras'))
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.provide_masks(topics)
+        painted = vocabulary.painted(self._value('overlay_palette'))
+        self._state.request(painted, topics, vocabulary)
+        if pipeline is not None:
+            pipeline.encode_words()
+
+    def _mask_topics(self, vocabulary: Vocabulary, cameras: Sequence[str] | None) -> MaskTopics:
+        return mask_topics(self, vocabulary, camera_names(cameras), self._value('max_mask_topics'))
+
+    def _on_vocabulary(self, message: String) -> None:
+        """Take over the words of a message or say why not."""
+        try:
+            self._use(Vocabulary.parse(message.data))
+        except VocabularyError as error:
+            self._refuse(message.data, error)
+
+    def _refuse(self, text: str, error: VocabularyError) -> None:
+        self._state.refuse(text, error)
+        self._reject('vocabulary', error)
+
+    def words_changed(self, used: UsedWords, header: Header | None, camera: str) -> None:
+        """Publish the class names, and have the publishers of masks that left closed."""
+        pipeline = self._pipeline
+        if pipeline is not None:
+            shown = header or Header(stamp=self.get_clock().now().to_msg())
+            pipeline.publish_names(used, shown, camera)
+        if header is None:
+            self._retire.trigger()
+
+    def words_given_up(self, what: str, error: Exception) -> None:
+        """Log that words cannot be encoded."""
+        self._reject(what, error)
+        self._retire.trigger()
+
+    def _close_unused_masks(self) -> None:
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.close_unused_masks()
+
+    # Frames
+
+    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
+        """Hand a frame to the worker; a damaged one does not take the place of a good one."""
+        monitor = self._monitor.camera(camera)
+        monitor.arrived()
+        try:
+            check_frame(message)
+        except ImageError as error:
+            monitor.statistics.dropped('bad image')
+            self.image_rejected(camera, error)
+            return
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.submit(camera, message)
+
+    def image_rejected(self, camera: str, error: ImageError) -> None:
+        """Log once in a while that an image cannot be used."""
+        self._reject(f'image of the camera {camera}' if camera else 'image', error)
+
+    def batch_too_large(self, count: int, error: DeviceMemoryError) -> None:
+        """Log that frames are labelled in smaller batches."""
+        self.get_logger().warning(
+            f'Label at most {count // 2} frames at once from now on: {error}'
+        )
+
+    def memory_ran_out(self, error: DeviceMemoryError) -> None:
+        """Log once in a while that a frame was lost for lack of memory, and tell it."""
+        self._monitor.memory_ran_out()
+        self._reject('frame', error)
+
+    def frame_failed(self, error: Exception) -> None:
+        """Log once in a while that a frame came to nothing, unless it is because of the end."""
+        if self.context.ok() and not self.ended.is_set():
+            self._reject('frame', RuntimeError(f'{type(error).__name__}: {error}'))
+            self.get_logger().debug(''.join(traceback.format_exception(error)))
+
+    def _reject(self, what: str, error: Exception) -> None:
+        self._monitor.note(f'Rejected the {what}: {error}')
+        self._rejections.report(what, error)
+
+    # Parameters
+
+    def _value(self, name: str) -> Any:  # noqa: ANN401 - any type that ROS has
+        return value_of(self, name)
+
+    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Refuse values that cannot be used, and changes that would have no effect now."""
+        for parameter in parameters:
+            fault = self._fault_of(parameter)
+            if fault is not None:
+                return SetParametersResult(successful=False, reason=fault)
+        return SetParametersResult(successful=True)
+
+    def _fault_of(self, parameter: Parameter) -> str | None:
+        declaration = BY_NAME.get(parameter.name)
+        if declaration is None:
+            known = self.has_parameter(parameter.name)
+            return None if known else f'Expected a known parameter, but got {parameter.name!r}.'
+        if declaration.change == 'unconfigured' and self.state != 'unconfigured':
+            return (
+                f'Expected the node to be unconfigured for a change of {parameter.name}, but it '
+                f'is {self.state}: deactivate it and clean it up first.'
+            )
+        if parameter.name == 'class_names':
+            return self._fault_of_names(parameter.value)
+        fault = declaration.fault(parameter.value)
+        if fault is None and parameter.name == 'cameras':
+            return self._fault_of_cameras(parameter.value)
+        return fault
+
+    def _fault_of_names(self, names: Sequence[str] | None) -> str | None:
+        try:
+            self._mask_topics(Vocabulary.from_words(names or ()), self._value('cameras'))
+        except VocabularyError as error:
+            self._refuse(', '.join(names or ()), error)
+            return str(error)
+        return None
+
+    def _fault_of_cameras(self, cameras: Sequence[str] | None) -> str | None:
+        """Return why the words cannot have mask topics with these cameras."""
+        newest = self._state.newest
+        try:
+            if newest is not None:
+                self._mask_topics(newest.asked, cameras)
+        except VocabularyError as error:
+            return str(error)
+        return None
+
+    def _on_parameters_set(self, parameters: list[Parameter]) -> None:
+        """Take over what may change while the node runs."""
+        values = {parameter.name: parameter.value for parameter in parameters}
+        if 'cameras' in values:
+            self._state.use_cameras(camera_names(values['cameras']))
+        self._request_anew(values)
+        self._look.alpha = values.get('overlay_alpha', self._look.alpha)
+        self._look.jpeg_quality = values.get('jpeg_quality', self._look.jpeg_quality)
+        pipeline = self._pipeline
+        if pipeline is not None and 'image_reliability' in values:
+            for camera in pipeline.cameras.values():
+                camera.set_reliability(values['image_reliability'])
+
+    def _request_anew(self, values: Mapping[str, Any]) -> None:
+        """Request words once, whatever of new values bears on them."""
+        newest = self._state.newest
+        if 'class_names' in values:
+            vocabulary = Vocabulary.from_words(values['class_names'])
+        elif newest is not None and REQUESTED_ANEW & values.keys():
+            vocabulary = newest.asked
+        else:
+            return
+        try:
+            self._use(vocabulary)
+        except VocabularyError as error:  # As of values that are wrong only together.
+            self._refuse(', '.join(vocabulary.names), error)
+
+    # Once in a while
+
+    def _keep_house(self) -> None:
+        """Subscribe to cameras while frames are of use."""
+        pipeline = self._pipeline
+        if pipeline is not None:
+            active = self.state == 'active'
+            pipeline.update_cameras(active=active, lazy=self._value('lazy'))
+
+    def _publish_diagnostics(self) -> None:
+        """Say how the node is."""
+        pipeline = self._pipeline
+        health = self._monitor.health(
+            state=self.state,
+            fault=self.fault,
+            words=self._state,
+            inputs={} if pipeline is None else pipeline.cameras,
+            segmenter=None if pipeline is None else pipeline.segmenter,
+            parameters=NodeParameters.read(self),
+        )
+        self._diagnostics.publish(health)
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the segmentation node and end the process with its exit code."""
+    run_process(SegmentationNode, args)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,231 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A lifecycle node whose transitions say why they failed and never block what goes on beside."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+import math
+import threading
+import time
+import traceback
+from typing import TypeVar
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.service import Service
+from rclpy.task import Future as RosFuture
+from zegclip_core.errors import ZegCLIPError
+from zegclip_ros.runtime.parameter_guard import guard_parameter_services
+from zegclip_ros.runtime.process import RCLError, Runnable
+
+Result = TypeVar('Result')
+_POLL = 0.1
+_PRIMARY = ('unconfigured', 'inactive', 'active', 'finalized')
+"""States that are not on the way to another one."""
+_DESTROY_TIMEOUT = 5.0
+
+
+class TransitionError(ZegCLIPError):
+    """A transition cannot be made; the text says why."""
+
+
+class ManagedNode(Runnable, LifecycleNodeMixin, Node):
+    """Turns the methods of a subclass into lifecycle transitions.
+
+    ``configure``, ``activate`` and ``deactivate`` may raise: the transition fails, the node
+    stays in the state it was in, and the log says why. ``cleanup`` lets go of everything that
+    ``configure`` made, also what a failed one left, and does not raise.
+
+    Transitions run beside topics and parameters, in threads of their own: a model takes many
+    seconds to load. ``fail`` leads through error processing to ``unconfigured``.
+
+    Attributes:
+        fault: What keeps the node from working; ``None`` if nothing does.
+    """
+
+    def __init__(self, name: str) -> None:
+        Node.__init__(self, name)
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        Runnable.__init__(self)
+        self.fault: str | None = None
+        self._dead = False
+        self._background: list[threading.Thread] = []
+        guard_parameter_services(self)
+        for service in self.services:
+            if service.srv_name.endswith('/change_state'):
+                self._answer_beside(service)
+
+    def _answer_beside(self, service: Service) -> None:
+        """Have a service's requests answered by threads of their own, one each.
+
+        An executor with several threads would do it too, but makes every message slower.
+        """
+        answer = service.callback
+
+        async def answer_later(request: object, response: object) -> object:
+            done: RosFuture = RosFuture()
+            self._in_background(lambda: done.set_result(answer(request, response)))
+            return await done
+
+        service.callback = answer_later
+
+    @property
+    def state(self) -> str:
+        """Label of the lifecycle state."""
+        return str(self._state_machine.current_state[1])
+
+    def destroy_node(self) -> None:
+        """Destroy the node, also its part in the log, which the state machine would keep alive."""
+        self.interrupt(_DESTROY_TIMEOUT)  # rcl crashes in a transition of a node that is gone.
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
+    def configure(self) -> None:
+        """Make everything that takes time; like the other transitions, in its own thread."""
+
+    def activate(self) -> None:
+        """Begin to work."""
+
+    def deactivate(self) -> None:
+        """Stop working."""
+
+    def cleanup(self) -> None:
+        """Let go of everything that ``configure`` made."""
+
+    def on_fault(self, text: str) -> None:
+        """Take note of why a transition failed."""
+
+    def autostart(self) -> None:
+        """Configure and activate, in a thread of its own."""
+        self._in_background(self._start)
+
+    def fail(self, reason: str) -> None:
+        """Have the node go to error processing because it cannot work any more."""
+        self.fault, self._dead = reason, True
+        self._in_background(self._error_transition)
+
+    def wait_for(self, future: 'Future[Result]', timeout: float = math.inf) -> Result:
+        """Return a result that another thread works on, unless the process ends before.
+
+        Args:
+            future: The result.
+            timeout: Longest wait, in seconds.
+
+        Raises:
+            TransitionError: If the process ends, or the wait was too long.
+            Exception: Whatever the work raises.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                return future.result(timeout=_POLL)
+            except FutureTimeoutError:
+                if future.done():
+                    raise
+                if self.ended.is_set() or not self.context.ok():
+                    raise TransitionError('The process ends.') from None
+                if time.monotonic() > end:
+                    raise TransitionError(
+                        f'The frame in work did not end in {timeout:.0f} s.'
+                    ) from None
+
+    def _start(self) -> None:
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def _error_transition(self) -> None:
+        """Start whichever transition the present state has; its callback reports the error."""
+        while self.state not in _PRIMARY and not self.ended.is_set():
+            self.ended.wait(_POLL)  # A transition began before the fault.
+        if self.state == 'active':
+            self.trigger_deactivate()
+        elif self.state == 'inactive':
+            self.trigger_cleanup()
+
+    def _in_background(self, work: Callable[[], None]) -> None:
+        if self.ended.is_set():
+            return
+        thread = threading.Thread(target=self._unless_ended, args=(work,), daemon=True)
+        self._background = [one for one in self._background if one.is_alive()] + [thread]
+        thread.start()
+
+    def interrupt(self, timeout: float) -> bool:
+        """Give up transitions of the background; return whether none is left."""
+        self.ended.set()
+        end = time.monotonic() + timeout
+        for thread in list(self._background):
+            thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._background)
+
+    def _unless_ended(self, work: Callable[[], None]) -> None:
+        """Run transitions; that the context is gone halfway is the end and no error."""
+        try:
+            work()
+        except RCLError:
+            if self.context.ok():
+                raise
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``configure``; after a failure nothing of it is left."""
+        self.fault, self._dead = None, False
+        done = self._attempt('configure', self.configure)
+        if done != TransitionCallbackReturn.SUCCESS:
+            self.cleanup()
+        return done
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``activate``."""
+        self.fault = None
+        return self._attempt('activate', self.activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``deactivate``."""
+        return self._attempt('deactivate', self.deactivate)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``cleanup``."""
+        return self._attempt('clean up', self.cleanup)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``cleanup``, whatever the state is."""
+        return self._attempt('shut down', self.cleanup)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of everything; the node may be configured again."""
+        self._dead = False
+        return self._attempt('recover', self.cleanup)
+
+    def _attempt(self, what: str, work: Callable[[], None]) -> TransitionCallbackReturn:
+        """Do the work of a transition; say why if it fails."""
+        if self._dead:
+            return TransitionCallbackReturn.ERROR
+        try:
+            work()
+        except Exception as error:
+            if not self.ended.is_set():
+                self._tell(what, error)
+            return TransitionCallbackReturn.FAILURE
+        self.get_logger().info(f'Done: {what}.')
+        return TransitionCallbackReturn.SUCCESS
+
+    def _tell(self, what: str, error: Exception) -> None:
+        """Log why a transition failed, with a traceback if nobody expected it, and keep it."""
+        expected = isinstance(error, ZegCLIPError)
+        text = str(error) if expected else f'{type(error).__name__}: {error}'
+        self.fault = f'Cannot {what}: {text}'
+        trace = '' if expected else '\n' + ''.join(traceback.format_exception(error)).rstrip()
+        self.get_logger().error(f'{self.fault}{trace}')
+        self.on_fault(self.fault)

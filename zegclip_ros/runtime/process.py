@@ -1,0 +1,253 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How the nodes of this package start and end."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from types import FrameType
+from typing import cast, NoReturn
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from zegclip_ros.runtime.parameter_guard import guard_parameter_services
+
+logger = logging.getLogger(__name__)
+
+RCLError = rclpy_implementation.RCLError
+STOP_TIMEOUT = 0.8
+"""Seconds that work in progress gets at the end; after two in all the process is gone."""
+_LAST_CALLBACKS = 0.3
+_TEARDOWN = 0.4
+_POLL = 0.1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Runnable:
+    """A node that says itself when it is done.
+
+    Attributes:
+        ended: Set when it is.
+        exit_code: The process's exit code then.
+    """
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.exit_code = 0
+
+    def end(self, code: int) -> None:
+        """Have the process end with an exit code; may be called from any thread."""
+        if not self.ended.is_set():
+            self.exit_code = code
+            self.ended.set()
+
+    def interrupt(self, timeout: float) -> bool:
+        """Give up transitions in progress; return whether none is left after so many seconds."""
+        return True
+
+    def close(self) -> bool:
+        """End what works in the background; called when no callback runs any more.
+
+        Returns:
+            Whether all of it ended in ``STOP_TIMEOUT``.
+        """
+        return True
+
+
+class RunnableNode(Runnable, Node):
+    """A plain node that can be run by ``run_node``."""
+
+    def __init__(self, name: str) -> None:
+        Node.__init__(self, name)
+        Runnable.__init__(self)
+        guard_parameter_services(self)
+
+
+@contextmanager
+def ros_context(args: Sequence[str] | None) -> Iterator[None]:
+    """Initialise rclpy without its signal handlers and shut it down whatever happens.
+
+    ``with rclpy.init()`` does the same, but not yet in ROS 2 Jazzy.
+    """
+    rclpy.init(
+        args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO
+    )
+    try:
+        yield
+    finally:
+        # There are none, and where rclpy takes them away, a signal meanwhile kills the process.
+        rclpy.try_shutdown(uninstall_handlers=False)
+
+
+class Stop:
+    """Whether a signal has asked for the end.
+
+    Attributes:
+        asked: Whether it has. No ``threading.Event``: its lock may be held where the signal
+            finds the main thread, which would then wait for itself for ever.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+
+@contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """Give what SIGINT and SIGTERM set; outside the main thread nothing sets it.
+
+    Python's own way, an exception wherever the main thread is, would leave half-made objects.
+    Further signals change nothing: ``ros2 launch`` may send one after the terminal's own.
+    """
+    stop = Stop()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = None) -> int:
+    """Run a node until it is done or gets SIGINT or SIGTERM.
+
+    The executor spins in a thread of its own, so that signals are heard while it is busy.
+
+    Args:
+        make_node: Makes the node. What it raises as ``ValueError`` or ``ParameterException``
+            is the user's to mend and is shown without a traceback.
+        args: Command line; ``None`` takes the process's.
+
+    Returns:
+        Exit code: the node's own, 0 after a signal, 1 if the node could not be made.
+    """
+    with stop_signals() as stop:
+        return _run_in_context(make_node, args, stop)
+
+
+def run_process(make_node: Callable[[], Runnable], args: Sequence[str] | None = None) -> NoReturn:
+    """Run a node as ``run_node`` does, and end the process with its exit code."""
+    with stop_signals() as stop:
+        leave(_run_in_context(make_node, args, stop))
+
+
+def _run_in_context(
+    make_node: Callable[[], Runnable], args: Sequence[str] | None, stop: Stop
+) -> int:
+    """Run a node in a context of its own; return the exit code."""
+    try:
+        with ros_context(args):
+            code = _run(make_node, stop)
+            # Fast DDS may wait for a TCP connection for ever when it is to end.
+            watchdog = threading.Timer(_TEARDOWN, leave, (code,))
+            watchdog.daemon = True
+            watchdog.start()
+        watchdog.cancel()
+        return code
+    except RCLError as error:
+        get_logger('zegclip_ros').fatal(str(error).partition('\n')[0])
+        return 1
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once, with nothing to wait for.
+
+    For threads that nothing can interrupt, as while a model is being loaded; and because Python
+    takes seconds to take down PyTorch piece by piece.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _run(make_node: Callable[[], Runnable], stop: Stop) -> int:
+    """Make a node and spin it until the end; return its exit code."""
+    try:
+        node = make_node()
+    except (ValueError, ParameterException) as error:
+        get_logger('zegclip_ros').fatal(str(error))
+        return 1
+    # With one of several threads every message costs half a millisecond more.
+    executor = SingleThreadedExecutor()
+    executor.add_node(cast(Node, node))
+    spinner = threading.Thread(target=_spin, args=(executor, node), name='executor', daemon=True)
+    spinner.start()
+    while not (stop.asked or node.ended.is_set()):
+        node.ended.wait(_POLL)
+    code = node.exit_code
+    node.end(code)
+    if not _come_to_rest(node, executor, spinner):
+        # While a thread is left, the context has to live: rcl crashes without it.
+        leave(code)
+    return code
+
+
+def _come_to_rest(node: Runnable, executor: Executor, spinner: threading.Thread) -> bool:
+    """End transitions, callbacks and other work; return whether all of it ended in time."""
+    interrupted = node.interrupt(_LAST_CALLBACKS)
+    executor.shutdown(timeout_sec=0.0)
+    spinner.join(_LAST_CALLBACKS)
+    closed = node.close()
+    return interrupted and closed and not spinner.is_alive()
+
+
+def _spin(executor: Executor, node: Runnable) -> None:
+    """Run callbacks until the end; an error in one of them is the end, and not a silent one."""
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        logger.debug('The context was shut down.')
+    except Exception as error:
+        if not node.ended.is_set():
+            text = ''.join(traceback.format_exception(error)).rstrip()
+            get_logger('zegclip_ros').fatal(f'A callback failed: {text}')
+            node.end(1)
+
+
+class RosLogHandler(logging.Handler):
+    """Hands the log records of Python libraries to a node's logger, and so to ``/rosout``.
+
+    Idea: ``ros_logging.py`` of MIT-SPARK/semantic_inference.
+    """
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(level=logging.INFO)
+        self._logger = node.get_logger()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one record at its own level."""
+        text = self.format(record)
+        if record.levelno >= logging.ERROR:
+            self._logger.error(text)
+        elif record.levelno >= logging.WARNING:
+            self._logger.warning(text)
+        else:
+            self._logger.info(text)
