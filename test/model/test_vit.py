@@ -99,7 +99,7 @@ def test_prompted_attention_equals_attention_over_the_whole_sequence(tokens: int
     expected, _ = plain(sequence, sequence, sequence)
     patches = 1 + tokens
     kept = torch.cat([expected[:, :1], expected[:, patches:]], dim=1)
-    torch.testing.assert_close(ours(image, prompts), kept, **CLOSE)
+    torch.testing.assert_close(ours(image, ours.keys_and_values(prompts)), kept, **CLOSE)
 
 
 @torch.inference_mode()

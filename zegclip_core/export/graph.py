@@ -23,7 +23,13 @@ from dataclasses import replace
 import torch
 from torch import nn, Tensor
 from zegclip_core.model.scoring import calibrated_scores, resize_maps
-from zegclip_core.model.vit import Block, KeysAndValues, PromptedAttention, VisionTransformer
+from zegclip_core.model.vit import (
+    Block,
+    Kernels,
+    KeysAndValues,
+    PromptedAttention,
+    VisionTransformer,
+)
 from zegclip_core.model.zegclip import ZegCLIP
 
 INPUTS = ('image', 'text', 'bias', 'thresholds')
@@ -39,9 +45,9 @@ class FixedPrompts(nn.Module):
         self.attention = attention
         self.key, self.value = (nn.Parameter(part.clone(), False) for part in constants)
 
-    def forward(self, x: Tensor, prompts: None) -> Tensor:
+    def forward(self, x: Tensor, prompts: None, kernels: Kernels) -> Tensor:
         """Attend from image tokens ``(1, N, D)`` to them and to the prompts."""
-        return self.attention.attend(x, (self.key, self.value))
+        return self.attention(x, (self.key, self.value), kernels)
 
 
 class ExportedGraph(nn.Module):
@@ -94,7 +100,7 @@ class ExportedGraph(nn.Module):
 
 def _fix(visual: VisionTransformer, grid: tuple[int, int]) -> None:
     """Put constants in the place of what is the same for every image of a patch grid."""
-    constants, table = visual.prompt_constants(), visual.positions(grid)
+    constants, table = visual.prompt_keys_and_values(), visual.positions(grid)
     for block, prompts in zip(visual.transformer.resblocks, constants, strict=True):
         if isinstance(block, Block) and prompts is not None:
             block.add_module('attn', FixedPrompts(block.attn, prompts))

@@ -212,7 +212,7 @@ class MaskDecoder(nn.Module):
         patch_tokens: Tensor,
         image_embedding: Tensor,
         text_embeddings: Tensor,
-        canvas: Tensor | None = None,
+        mask_features: Tensor | None = None,
     ) -> Tensor:
         """Predict one mask logit map per class.
 
@@ -223,8 +223,8 @@ class MaskDecoder(nn.Module):
             patch_tokens: L2-normalised patch tokens, ``(B, C, h, w)``, ``h`` and ``w`` in patches.
             image_embedding: L2-normalised [CLS] embedding of the image, ``(B, C)``.
             text_embeddings: L2-normalised text embeddings of the classes, ``(K, C)``.
-            canvas: L2-normalised tokens that the masks are drawn on, ``(B, C, H, W)``, where they
-                are others than the patches'; ``None`` draws on the patches.
+            mask_features: L2-normalised features that the queries are compared with,
+                ``(B, C, H, W)``; ``None`` for the patch tokens.
 
         Returns:
             Mask logits before the sigmoid, ``(B, K, h, w)``, or ``(B, K, H, W)``.
@@ -235,32 +235,42 @@ class MaskDecoder(nn.Module):
         """
         _check_shapes(patch_tokens, image_embedding, text_embeddings)
         queries = self.relationship(text_embeddings, image_embedding)
-        return self.masks(queries, patch_tokens, canvas)
+        queries = self.decode_queries(queries, patch_tokens)
+        return self.mask_logits(queries, patch_tokens if mask_features is None else mask_features)
 
-    def masks(self, queries: Tensor, patch_tokens: Tensor, canvas: Tensor | None) -> Tensor:
-        """Return the mask logits of class queries ``(B, K, C)``; the rest as in ``forward``."""
-        looked = self.look(queries, patch_tokens)
-        return self.draw(looked, patch_tokens if canvas is None else canvas)
+    def decode_queries(self, queries: Tensor, patch_tokens: Tensor) -> Tensor:
+        """Run all layers but the last.
 
-    def look(self, queries: Tensor, patch_tokens: Tensor) -> Tensor:
-        """Return class queries ``(B, K, C)`` behind all layers but the last; each on its own."""
-        tokens = patch_tokens.flatten(2).transpose(1, 2)
+        Args:
+            queries: Class queries, ``(B, K, C)``.
+            patch_tokens: L2-normalised patch tokens, ``(B, C, h, w)``.
+
+        Returns:
+            The decoded queries, ``(B, K, C)``; classes never attend to each other.
+
+        """
+        tokens = patch_tokens.flatten(2).transpose(1, 2)  # (B, h * w, C)
         *full, _ = self.layers
         for layer in full:
             queries = layer(queries, tokens)
         return queries
 
-    def draw(self, queries: Tensor, canvas: Tensor, compare: Compare | None = None) -> Tensor:
-        """Return the mask logits ``(B, K, H, W)`` of what ``look`` gives, on ``canvas``.
+    def mask_logits(
+        self, queries: Tensor, mask_features: Tensor, compare: Compare | None = None
+    ) -> Tensor:
+        """Compare decoded queries with every position: the last layer.
 
         Args:
-            queries: Of the classes, ``(B, K, C)``.
-            canvas: Tokens, ``(B, C, H, W)``.
+            queries: What ``decode_queries`` returns, ``(B, K, C)``.
+            mask_features: L2-normalised features, ``(B, C, H, W)``.
             compare: What stands in for the last layer; ``None`` for that.
 
+        Returns:
+            Mask logits before the sigmoid, ``(B, K, H, W)``.
+
         """
-        logits: Tensor = (compare or self.last)(queries, canvas.flatten(2).transpose(1, 2))
-        out: Tensor = logits.unflatten(2, canvas.shape[2:])
+        logits: Tensor = (compare or self.last)(queries, mask_features.flatten(2).transpose(1, 2))
+        out: Tensor = logits.unflatten(2, mask_features.shape[2:])
         return out
 
 

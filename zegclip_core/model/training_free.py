@@ -36,7 +36,14 @@ from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.errors import ModelError
 from zegclip_core.model.scoring import Scoring
-from zegclip_core.model.vit import Block, Kernels, Mix, PYTORCH, VisionConfig, VisionTransformer
+from zegclip_core.model.vit import (
+    AttentionFunction,
+    Block,
+    Kernels,
+    PYTORCH,
+    VisionConfig,
+    VisionTransformer,
+)
 
 Attention = Literal['clip', 'maskclip', 'sclip', 'key_key', 'naclip']
 """How the last block attends.
@@ -136,7 +143,7 @@ class TrainingFreeCLIP(nn.Module):
         near = None
         if self.config.attention == 'naclip':
             near = neighbourhood(grid, self.config.gaussian_std).to(x)
-        tokens = self.visual.finish(run_last_block(last, x, self.config.attention, near))
+        tokens = self.visual.head(run_last_block(last, x, self.config.attention, near))
         patches: Tensor = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
         return patches
 
@@ -177,27 +184,29 @@ def run_last_block(
         The tokens behind it, ``(B, 1 + h * w, D)``.
 
     """
-    kernels = kernels._replace(mix=_mix(attention, near, kernels.mix))
+    kernels = kernels._replace(attend=_attention_function(attention, near, kernels.attend))
     if attention in _REDUCED:
-        reduced: Tensor = block.attn.attend(block.ln_1(x), None, kernels)
+        reduced: Tensor = block.attn(block.ln_1(x), None, kernels)
         return reduced.to(x.dtype)
-    return block.step(x, None, kernels)
+    return block(x, None, kernels)
 
 
-def _mix(attention: Attention, near: Tensor | None, attend: Mix) -> Mix:
-    """Return how values are mixed."""
+def _attention_function(
+    attention: Attention, near: Tensor | None, attend: AttentionFunction
+) -> AttentionFunction:
+    """Return what takes the place of the attention function."""
 
     def to_neighbours(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(key, key, value, attn_mask=near)
 
-    mixes: dict[Attention, Mix] = {
+    functions: dict[Attention, AttentionFunction] = {
         'clip': attend,
         'maskclip': lambda query, key, value: value,
         'sclip': lambda query, key, value: attend(query, query, value) + attend(key, key, value),
         'key_key': lambda query, key, value: attend(key, key, value),
         'naclip': to_neighbours,
     }
-    return mixes[attention]
+    return functions[attention]
 
 
 def neighbourhood(grid: tuple[int, int], std: float) -> Tensor:

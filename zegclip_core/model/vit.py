@@ -129,14 +129,14 @@ class LayerScale(nn.Module):
 
 
 KeysAndValues = tuple[Tensor, Tensor]
-"""Of prompt tokens, each ``(B, heads, T, D / heads)``."""
-Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Keys and values of prompt tokens, each ``(B, heads, T, D / heads)``."""
+AttentionFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Softmax attention of queries, keys and values, each ``(B, heads, N, D / heads)``."""
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """A linear layer of tokens ``(B, N, I)``, its weight ``(O, I)`` and its bias ``(O,)``."""
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return softmax attention over ``(B, heads, N, D / heads)``."""
     if query.device.type == 'cpu' and query.requires_grad:
         # The CPU's fused kernel takes three times as long as this to train, in bfloat16 above all.
@@ -152,11 +152,11 @@ class Kernels(NamedTuple):
     """What a block spends its time in; the defaults are PyTorch's.
 
     Attributes:
-        mix: Its attention.
+        attend: Its attention function.
         linear: Its linear layers.
     """
 
-    mix: Mix = _attend
+    attend: AttentionFunction = attend
     linear: Linear = F.linear
 
 
@@ -184,35 +184,25 @@ class PromptedAttention(nn.Module):
         parts: Tensor = x.unflatten(-1, (self.heads, -1))
         return parts.transpose(1, 2)
 
-    def constants(self, prompts: Tensor) -> KeysAndValues:
+    def keys_and_values(self, prompts: Tensor) -> KeysAndValues:
         """Return keys and values of normalised prompt tokens ``(B, T, D)``."""
         width = prompts.shape[-1]
         weight, bias = self.in_proj_weight[width:], self.in_proj_bias[width:]
         key, value = F.linear(prompts.to(weight.dtype), weight, bias).chunk(2, dim=-1)
         return self._split(key), self._split(value)
 
-    def forward(self, x: Tensor, prompts: Tensor | None) -> Tensor:
-        """Attend.
+    def forward(
+        self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH
+    ) -> Tensor:
+        """Attend from image tokens to image and prompt tokens.
 
         Args:
             x: Normalised image tokens, ``(B, N, D)``.
-            prompts: Normalised prompt tokens, ``(B, T, D)``, or ``None``.
+            prompts: Keys and values of the prompt tokens; ``None`` where there are none.
+            kernels: What computes it.
 
         Returns:
             The attention's output for the image tokens, ``(B, N, D)``.
-
-        """
-        return self.attend(x, None if prompts is None else self.constants(prompts))
-
-    def attend(
-        self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH
-    ) -> Tensor:
-        """Attend as ``forward`` does.
-
-        Args:
-            x: Normalised image tokens, ``(B, N, D)``.
-            prompts: What ``constants`` gives, or ``None``.
-            kernels: What computes it.
 
         """
         # The tokens may be kept in a wider type than that of the products.
@@ -222,7 +212,7 @@ class PromptedAttention(nn.Module):
         if prompts is not None:
             key = torch.cat([key, prompts[0]], dim=2)
             value = torch.cat([value, prompts[1]], dim=2)
-        mixed = kernels.mix(query, key, value).transpose(1, 2).flatten(2)
+        mixed = kernels.attend(query, key, value).transpose(1, 2).flatten(2)
         return kernels.linear(mixed, self.out_proj.weight, self.out_proj.bias)
 
 
@@ -255,26 +245,26 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.ls_2 = LayerScale(config.width) if config.layer_scale else nn.Identity()
 
-    def forward(self, x: Tensor, prompts: Tensor | None) -> Tensor:
-        """Return the image tokens ``(B, N, D)`` after the block; ``prompts`` is ``(B, T, D)``."""
-        normed = None if prompts is None else self.ln_1(prompts)
-        return self._feed_forward(x + self.ls_1(self.attn(self.ln_1(x), normed)))
+    def forward(
+        self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH
+    ) -> Tensor:
+        """Return the image tokens after the block.
 
-    def constants(self, prompts: Tensor | None) -> KeysAndValues | None:
+        Args:
+            x: Image tokens, ``(B, N, D)``.
+            prompts: What ``prompt_keys_and_values`` returns.
+            kernels: What computes it.
+
+        """
+        x = x + self.ls_1(self.attn(self.ln_1(x), prompts, kernels))
+        out: Tensor = x + self.ls_2(self.mlp(self.ln_2(x), kernels.linear))
+        return out
+
+    def prompt_keys_and_values(self, prompts: Tensor | None) -> KeysAndValues | None:
         """Return keys and values of prompt tokens ``(B, T, D)``; they depend on no image."""
         if prompts is None:
             return None
-        return self.attn.constants(self.ln_1(prompts.to(self.ln_1.weight.dtype)))
-
-    def step(self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH) -> Tensor:
-        """Return what ``forward`` does, of what ``constants`` gives for the prompt tokens."""
-        x = x + self.ls_1(self.attn.attend(self.ln_1(x), prompts, kernels))
-        return self._feed_forward(x, kernels.linear)
-
-    def _feed_forward(self, x: Tensor, linear: Linear = F.linear) -> Tensor:
-        """Return tokens after the second half of the block."""
-        out: Tensor = x + self.ls_2(self.mlp(self.ln_2(x), linear))
-        return out
+        return self.attn.keys_and_values(self.ln_1(prompts.to(self.ln_1.weight.dtype)))
 
 
 class Transformer(nn.Module):
@@ -338,10 +328,13 @@ class VisionTransformer(nn.Module):
         projected = self.prompt_proj(table).unsqueeze(1).expand(-1, batch, -1, -1)
         return list(self.prompt_drop(projected))
 
-    def prompt_constants(self) -> list[KeysAndValues | None]:
+    def prompt_keys_and_values(self) -> list[KeysAndValues | None]:
         """Return keys and values of every layer's prompt tokens, for a batch of one."""
         prompts = self._prompts(1)
-        return [block.constants(part) for block, part in zip(self.blocks, prompts, strict=True)]
+        return [
+            block.prompt_keys_and_values(part)
+            for block, part in zip(self.blocks, prompts, strict=True)
+        ]
 
     @property
     def blocks(self) -> list[Block]:
@@ -366,7 +359,7 @@ class VisionTransformer(nn.Module):
         tokens: Tensor = self.ln_pre(x)
         return tokens, grid
 
-    def finish(self, x: Tensor) -> Tensor:
+    def head(self, x: Tensor) -> Tensor:
         """Normalise and project a block's tokens, ``(B, N, D)``."""
         if self.config.prompt_norm:
             x = self.prompt_norm(x)
@@ -390,9 +383,9 @@ class VisionTransformer(nn.Module):
         features = []
         prompts = self._prompts(images.shape[0])
         for index, block in enumerate(self.transformer.resblocks):
-            x = block(x, prompts[index])
+            x = block(x, block.prompt_keys_and_values(prompts[index]))
             if index in wanted:
-                features.append(self.finish(x))
+                features.append(self.head(x))
         out = torch.cat(features, dim=-1)
         patch_tokens = out[:, 1:].transpose(1, 2).unflatten(2, (rows, columns))
         return patch_tokens, out[:, 0]

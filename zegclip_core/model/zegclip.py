@@ -213,7 +213,7 @@ class ZegCLIP(nn.Module):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in names)
 
-    def join(self, patch_tokens: Tensor, image_embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def project(self, patch_tokens: Tensor, image_embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Bring the image tower's output into the joint space.
 
         Args:
@@ -229,7 +229,7 @@ class ZegCLIP(nn.Module):
         tokens = self.image_projection(patch_tokens.movedim(1, -1)).movedim(-1, 1)
         return tokens, self.global_projection(image_embedding)
 
-    def join_text(self, text_embeddings: Tensor) -> Tensor:
+    def project_text(self, text_embeddings: Tensor) -> Tensor:
         """Bring text embeddings ``(K, D)`` into the joint space: ``(K, C)``, L2-normalised."""
         if self.config.projections:
             text_embeddings = self.text_projection(text_embeddings)
@@ -257,20 +257,20 @@ class ZegCLIP(nn.Module):
             Mask logits ``(B, K, h, w)``, or ``(B, K, H / 4, W / 4)`` with a detail branch.
 
         """
-        tokens, image_embedding = self.join(patch_tokens, image_embedding)
-        canvas = F.normalize(self._canvas(tokens, images, window), dim=1)
+        tokens, image_embedding = self.project(patch_tokens, image_embedding)
+        mask_features = F.normalize(self._mask_features(tokens, images, window), dim=1)
         logits: Tensor = self.decoder(
             F.normalize(tokens, dim=1),
             F.normalize(image_embedding, dim=-1),
-            self.join_text(text),
-            canvas,
+            self.project_text(text),
+            mask_features,
         )
         return self.logit_scale(logits) if self.config.logit_scale else logits
 
-    def _canvas(
+    def _mask_features(
         self, tokens: Tensor, images: Tensor, window: tuple[slice, slice] | None
     ) -> Tensor:
-        """Return the tokens that masks are drawn on, those of a window of patches if asked."""
+        """Return what queries are compared with: tokens, refined by a detail branch if any."""
         if window is not None:
             patch = self.config.vision.patch_size
             rows, columns = (slice(part.start * patch, part.stop * patch) for part in window)

@@ -29,7 +29,7 @@ def kernels_for(device: torch.device, dtype: torch.dtype, options: LeanOptions) 
     if device.type != 'cpu':
         return kernels
     if dtype == torch.bfloat16 and options.bfloat16_attention:
-        kernels = kernels._replace(mix=attend_in_bfloat16)
+        kernels = kernels._replace(attend=attend_in_bfloat16)
     if dtype == torch.float32 and options.float32_convolutions and _has_onednn():
         kernels = kernels._replace(linear=convolve)
     return kernels

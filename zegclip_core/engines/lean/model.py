@@ -46,7 +46,7 @@ def _wide_parts(device: torch.device) -> tuple[str, ...]:
     return (*_STREAM, *_JOINT) if device.type == 'cpu' else _STREAM
 
 
-def narrow(network: Network, dtype: torch.dtype, wide: Sequence[str]) -> None:
+def cast(network: Network, dtype: torch.dtype, wide: Sequence[str]) -> None:
     """Bring a model's parameters to a type, those whose names match a pattern to float32."""
     for name, parameter in network.named_parameters():
         stays = any(fnmatchcase(name, pattern) for pattern in wide)
@@ -80,9 +80,9 @@ class LeanModel(ABC):
             if options.prompt_constants:
                 prompts = [
                     None if pair is None else (pair[0].to(dtype), pair[1].to(dtype))
-                    for pair in network.visual.prompt_constants()
+                    for pair in network.visual.prompt_keys_and_values()
                 ]
-        narrow(network, dtype, _wide_parts(device) if options.float32_stream else ())
+        cast(network, dtype, _wide_parts(device) if options.float32_stream else ())
         patches = folded[0] or network.visual.conv1
         projection = PatchProjection(vision, patches.weight, patches.bias)
         kernels = kernels_for(device, dtype, options)
@@ -141,8 +141,8 @@ def _fold(
     return folded[0], folded[1] if len(folded) > 1 else None
 
 
-class _Seen(NamedTuple):
-    """What is known of images before masks are drawn.
+class _Features(NamedTuple):
+    """What the mask logits of images are made of.
 
     Attributes:
         images: What the first convolutions take.
@@ -178,27 +178,29 @@ class LeanZegCLIP(LeanModel):
         Args:
             embeddings: As the text tower gives them, ``(K, D)``.
         """
-        text = self.network.join_text(embeddings.to(self._joint))
+        text = self.network.project_text(embeddings.to(self._joint))
         return text, self.network.decoder.relationship.constants(text)
 
     def logits(self, images: Tensor, words: LeanWords) -> Tensor:
         """Return mask logits ``(B, K, h, w)`` of ``resized`` pixels, float ``(B, 3, H, W)``."""
-        seen = self._look(images, words)
-        return self._draw(seen.queries, self._canvas(seen))
+        features = self._features(images, words)
+        return self._mask_logits(features.queries, self._mask_features(features))
 
     def best_logits(self, images: Tensor, words: LeanWords, count: int) -> tuple[Tensor, Tensor]:
-        """Return the logits of the best classes, which alone are drawn on a fine canvas."""
-        seen = self._look(images, words)
-        coarse = self._draw(seen.queries, seen.normal)
+        """Return the logits of the best classes, which alone are compared with fine features."""
+        features = self._features(images, words)
+        coarse = self._mask_logits(features.queries, features.normal)
         rows = best_rows(coarse, words, count)
         if not self.network.config.detail_width:
             return taken(coarse, rows), rows
-        return self._draw(taken(seen.queries, rows), self._canvas(seen)), rows
+        return self._mask_logits(
+            taken(features.queries, rows), self._mask_features(features)
+        ), rows
 
-    def _look(self, images: Tensor, words: LeanWords) -> _Seen:
-        """Run the model up to where masks are drawn."""
+    def _features(self, images: Tensor, words: LeanWords) -> _Features:
+        """Run the model up to the decoded queries."""
         images = self._input(images)
-        tokens, embedding = self.network.join(
+        tokens, embedding = self.network.project(
             *(part.to(self._joint) for part in self.tower(images))
         )
         text, constants = words.text, words.queries
@@ -206,20 +208,20 @@ class LeanZegCLIP(LeanModel):
             text, constants = self.words(words.embeddings)
         decoder, normal = self.network.decoder, F.normalize(tokens, dim=1)
         queries = decoder.relationship.queries(text, constants, F.normalize(embedding, dim=-1))
-        return _Seen(images, tokens, normal, decoder.look(queries, normal))
+        return _Features(images, tokens, normal, decoder.decode_queries(queries, normal))
 
-    def _draw(self, queries: Tensor, canvas: Tensor) -> Tensor:
+    def _mask_logits(self, queries: Tensor, mask_features: Tensor) -> Tensor:
         """Return mask logits of queries on normalised tokens."""
-        logits = self.network.decoder.draw(queries, canvas, self._compare)
+        logits = self.network.decoder.mask_logits(queries, mask_features, self._compare)
         return self.network.logit_scale(logits) if self.network.config.logit_scale else logits
 
-    def _canvas(self, seen: _Seen) -> Tensor:
-        """Return the normalised tokens that masks are drawn on."""
+    def _mask_features(self, features: _Features) -> Tensor:
+        """Return the normalised features that queries are compared with."""
         if not self.network.config.detail_width:
-            return seen.normal
-        detail, images = self.network.detail, seen.images
+            return features.normal
+        detail, images = self.network.detail, features.images
         pixels = detail.stem(images) if self._stem is None else detail.stem[1:](self._stem(images))
-        fine = detail.refine(seen.tokens.to(self.dtype), pixels)
+        fine = detail.refine(features.tokens.to(self.dtype), pixels)
         return F.normalize(fine.to(self._joint), dim=1)
 
 

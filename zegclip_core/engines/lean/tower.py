@@ -53,16 +53,16 @@ class LeanTower:
         x, grid = self._embed(images)
         constants = self.prompts
         if constants is None:
-            constants = self.visual.prompt_constants()
+            constants = self.visual.prompt_keys_and_values()
         wanted = self.visual.config.wanted_layers
         features = []
         for index, block in enumerate(self.visual.blocks):
             if self._last is not None and index == self.visual.config.layers - 1:
                 x = self._last(x, grid)
             else:
-                x = block.step(x, _expanded(constants[index], len(x)), self._kernels)
+                x = block(x, _expanded(constants[index], len(x)), self._kernels)
             if index in wanted:
-                features.append(self.visual.finish(x))
+                features.append(self.visual.head(x))
         out = features[0] if len(features) == 1 else torch.cat(features, dim=-1)
         return out[:, 1:].transpose(1, 2).unflatten(2, grid), out[:, 0]
 
