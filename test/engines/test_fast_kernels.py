@@ -66,7 +66,7 @@ def test_every_device_and_type_has_kernels_of_its_own() -> None:
     options, gpu = LeanOptions(), torch.device('cuda')
     assert kernels_for(CPU, torch.float32, options).linear is convolve
     assert kernels_for(CPU, torch.float32, LeanOptions(float32_convolutions=False)) == PYTORCH
-    assert kernels_for(CPU, torch.bfloat16, options).mix is attend_in_bfloat16
+    assert kernels_for(CPU, torch.bfloat16, options).attend is attend_in_bfloat16
     assert kernels_for(CPU, torch.bfloat16, LeanOptions(bfloat16_attention=False)) == PYTORCH
     assert kernels_for(gpu, torch.float32, options) == PYTORCH
     assert kernels_for(gpu, torch.bfloat16, options) == PYTORCH

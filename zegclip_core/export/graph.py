@@ -47,7 +47,8 @@ class FixedPrompts(nn.Module):
 
     def forward(self, x: Tensor, prompts: None, kernels: Kernels) -> Tensor:
         """Attend from image tokens ``(1, N, D)`` to them and to the prompts."""
-        return self.attention(x, (self.key, self.value), kernels)
+        out: Tensor = self.attention(x, (self.key, self.value), kernels)
+        return out
 
 
 class ExportedGraph(nn.Module):

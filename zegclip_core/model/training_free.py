@@ -188,7 +188,8 @@ def run_last_block(
     if attention in _REDUCED:
         reduced: Tensor = block.attn(block.ln_1(x), None, kernels)
         return reduced.to(x.dtype)
-    return block(x, None, kernels)
+    tokens: Tensor = block(x, None, kernels)
+    return tokens
 
 
 def _attention_function(

@@ -382,7 +382,7 @@ class VisionTransformer(nn.Module):
         wanted = self.config.wanted_layers
         features = []
         prompts = self._prompts(images.shape[0])
-        for index, block in enumerate(self.transformer.resblocks):
+        for index, block in enumerate(self.blocks):
             x = block(x, block.prompt_keys_and_values(prompts[index]))
             if index in wanted:
                 features.append(self.head(x))
