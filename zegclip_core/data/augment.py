@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
-from zegclip_core.data.folder import IGNORED
 from zegclip_core.model.vit import IMAGENET_MEAN
+from zegclip_core.segmentation import UNLABELLED
 
 Joint = tuple[tv_tensors.Image, tv_tensors.Mask]
 """RGB, uint8 ``(3, H, W)``, and class indices, uint8 ``(H, W)``."""
@@ -128,7 +128,7 @@ def _random_box(
 def _is_mixed(labels: Tensor, cat_max_ratio: float) -> bool:
     """Return whether a mask holds several classes, none with too large a share."""
     counts = torch.bincount(labels.as_subclass(Tensor).flatten(), minlength=256)
-    counts[IGNORED] = 0
+    counts[UNLABELLED] = 0
     several = int((counts > 0).sum()) > 1
     return several and float(counts.max() / counts.sum()) < cat_max_ratio
 
@@ -178,7 +178,7 @@ def padded(joint: Joint, size: tuple[int, int]) -> Joint:
     """Fill a picture up to a size, at the right and at the bottom; the mask with 255."""
     image, labels = joint
     beside = [0, 0, size[1] - labels.shape[1], size[0] - labels.shape[0]]
-    return F.pad(image, beside, fill=list(PADDING)), F.pad(labels, beside, fill=IGNORED)
+    return F.pad(image, beside, fill=list(PADDING)), F.pad(labels, beside, fill=UNLABELLED)
 
 
 def _coin(generator: torch.Generator) -> bool:

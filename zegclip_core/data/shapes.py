@@ -24,8 +24,9 @@ from types import MappingProxyType
 import cv2
 import numpy as np
 import numpy.typing as npt
-from zegclip_core.data.folder import IGNORED, Sample
+from zegclip_core.data.folder import Sample
 from zegclip_core.errors import DataError
+from zegclip_core.segmentation import UNLABELLED
 
 COLORS = MappingProxyType(
     {
@@ -108,7 +109,7 @@ class ShapesDataset:
         if not 0 <= index < len(self):
             raise IndexError(f'Expected a picture of 0 to {len(self) - 1}, but got {index}.')
         rng = np.random.default_rng([list(PARTS).index(self.part), index])
-        image, labels = _texture(rng), np.full((SIDE, SIDE), IGNORED, np.uint8)
+        image, labels = _texture(rng), np.full((SIDE, SIDE), UNLABELLED, np.uint8)
         cells = rng.permutation(_CELLS**2)
         count = max(int(rng.binomial(_CELLS**2, _FILLED)), 1)
         for cell in cells[:count]:

@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.data.check import Report
-from zegclip_core.data.folder import IGNORED, LabelTable, Pair, read_sample
+from zegclip_core.data.folder import LabelTable, Pair, read_sample
 from zegclip_core.images.lettering import shortened, text_width, write_text
+from zegclip_core.segmentation import UNLABELLED
 from zegclip_core.text.colors import palette_colors
 
 PICTURES = 12
@@ -79,7 +80,7 @@ def _tile(pair: Pair, table: LabelTable, classes: Sequence[str], colors: Rgb) ->
         small = _fitted(image, nearest=image is mask)
         half[: small.shape[0], : small.shape[1]] = small
     write_text(tile, shortened(sample.name, 12, 2 * _WIDTH - 8), 4, _HEIGHT + 14, 12)
-    found = [int(index) for index in np.unique(sample.labels) if index != IGNORED]
+    found = [int(index) for index in np.unique(sample.labels) if index != UNLABELLED]
     return np.concatenate([tile, _legend([(classes[index], colors[index]) for index in found])])
 
 

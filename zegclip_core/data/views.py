@@ -13,77 +13,52 @@
 # limitations under the License.
 """Views: the crops and scales of a picture that a model is trained on, repeatable by seed."""
 
-from dataclasses import dataclass
 import hashlib
 import json
-from typing import get_args, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, field_validator, ValidationInfo
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from zegclip_core.data.augment import Joint, published_view, resized
-from zegclip_core.data.folder import IGNORED, Sample
-from zegclip_core.errors import ConfigError
-
-Pipeline = Literal['resized_crop', 'published']
-PIPELINES = get_args(Pipeline)
-"""Ways to draw a view."""
-_MOST_JITTER = 5.0
-"""At this strength the hue turns by half a circle."""
+from zegclip_core.data.folder import Sample
+from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.settings import Positive, Settings
 
 
-@dataclass(frozen=True)
-class ViewConfig:
-    """How views are drawn.
+class ViewConfig(Settings):
+    """How views are drawn."""
 
-    Attributes:
-        size: ``(H, W)`` of a view, in pixels.
-        pipeline: ``resized_crop`` cuts out a rectangle and stretches it to ``size``.
-            ``published`` does as ZegCLIP's code: it scales the picture, keeping its proportions,
-            cuts out ``size``, changes colours, and fills what is too small.
-        scale: Of ``resized_crop``, the smallest and largest share of the picture's area that a
-            view shows; of ``published``, the smallest and largest factor on ``min(size)``, which
-            the picture's shorter side becomes (published: 0.5 and 2).
-        ratio: Smallest and largest width by height of what ``resized_crop`` shows; no other uses
-            it.
-        jitter: Strength of brightness, contrast and saturation changes; 0 for none. Those of
-            ``published`` have a fixed strength, and only 0 acts.
-        cat_max_ratio: Of ``published``, the share of the labelled pixels that no class should
-            reach; 1 takes any rectangle. ``resized_crop`` does not use it.
-
-    Raises:
-        ConfigError: If a value is not allowed.
-    """
-
-    size: tuple[int, int]
-    pipeline: Pipeline = 'resized_crop'
+    size: tuple[Positive, Positive]
+    """``(H, W)`` of a view [px]."""
+    pipeline: Literal['resized_crop', 'published'] = 'resized_crop'
+    """``resized_crop`` cuts out a rectangle and stretches it to ``size``. ``published`` does as
+    ZegCLIP's code: it scales the image, keeping its proportions, cuts out ``size``, changes
+    colours, and fills what is too small."""
     scale: tuple[float, float] = (0.2, 1.0)
+    """Of ``resized_crop``, the smallest and largest share of the image's area that a view shows;
+    of ``published``, the smallest and largest factor on ``min(size)``, which the image's shorter
+    side becomes (published: 0.5 and 2)."""
     ratio: tuple[float, float] = (1.1, 1.6)
-    jitter: float = 0.4
-    cat_max_ratio: float = 0.75
+    """Smallest and largest width by height of what ``resized_crop`` shows."""
+    jitter: float = Field(0.4, ge=0, le=5)
+    """Strength of brightness, contrast and saturation changes; 0 for none, 5 turns the hue by
+    half a circle. Those of ``published`` have a fixed strength, and only 0 acts."""
+    cat_max_ratio: float = Field(0.75, gt=0, le=1)
+    """Of ``published``, the share of the labelled pixels that no class should reach; 1 takes any
+    rectangle."""
 
-    def __post_init__(self) -> None:
-        area = self.pipeline == 'resized_crop'
-        largest, allowed = (1.0, ', at most 1') if area else (float('inf'), '')
-        for key, fine, what in (
-            ('size', min(self.size) >= 1, 'two lengths of at least 1 pixel'),
-            ('pipeline', self.pipeline in PIPELINES, f'one of {", ".join(PIPELINES)}'),
-            (
-                'scale',
-                0 < self.scale[0] <= self.scale[1] <= largest,
-                f'two rising numbers above 0{allowed}',
-            ),
-            ('ratio', 0 < self.ratio[0] <= self.ratio[1], 'two rising numbers above 0'),
-            ('jitter', 0 <= self.jitter <= _MOST_JITTER, f'from 0 to {_MOST_JITTER:g}'),
-            ('cat_max_ratio', 0 < self.cat_max_ratio <= 1, 'above 0 and at most 1'),
-        ):
-            if not fine:
-                value = getattr(self, key)
-                given = list(value) if isinstance(value, tuple) else repr(value)
-                raise ConfigError(f'Expected views.{key} to be {what}, but got {given}.')
+    @field_validator('scale', 'ratio')
+    @classmethod
+    def _rises(cls, value: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
+        area = info.field_name == 'scale' and info.data.get('pipeline') == 'resized_crop'
+        if not 0 < value[0] <= value[1] or (area and value[1] > 1):
+            raise ValueError(f'two rising numbers above 0{", at most 1" if area else ""}')
+        return value
 
 
 def _joint(sample: Sample) -> Joint:
@@ -160,7 +135,7 @@ def _resized_crop(joint: Joint, config: ViewConfig, seed: int) -> Joint:
 
 def present_classes(labels: Tensor) -> list[int]:
     """Return the class indices that a mask holds, sorted."""
-    return [int(value) for value in torch.unique(labels) if int(value) != IGNORED]
+    return [int(value) for value in torch.unique(labels) if int(value) != UNLABELLED]
 
 
 def view_seed(seed: int, name: str, view: int) -> int:

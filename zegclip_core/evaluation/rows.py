@@ -14,20 +14,18 @@
 """Rows of the published tables: what each was measured on, how, and its figures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from zegclip_core.data.catalog import load_spec, open_dataset
 from zegclip_core.data.folder import Pictures
 from zegclip_core.errors import ConfigError
-from zegclip_core.training.settings import build, read_values
+from zegclip_core.settings import read_values, Settings, validated
 
 _FILE = Path(__file__).resolve().with_name('rows.yaml')
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(Settings):
     """Figures as published, in percent."""
 
     pixel_accuracy: float
@@ -36,8 +34,7 @@ class Published:
     hiou: float
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(Settings):
     """A row of a published table; ``rows.yaml`` says what the fields mean."""
 
     title: str
@@ -53,7 +50,7 @@ class Row:
 
 @cache
 def _rows() -> Mapping[str, Row]:
-    return {name: build(Row, values, name) for name, values in read_values(_FILE).items()}
+    return {name: validated(Row, values, name) for name, values in read_values(_FILE).items()}
 
 
 def row_names() -> tuple[str, ...]:

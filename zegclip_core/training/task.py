@@ -26,19 +26,18 @@ from zegclip_core.data.views import asked_classes
 from zegclip_core.evaluation.metrics import ConfusionMatrix, SegmentationMetrics
 from zegclip_core.model.losses import (
     count_present_classes,
-    IGNORED,
     NonExclusiveLoss,
     pseudo_labels,
 )
 from zegclip_core.model.scoring import resize_maps
 from zegclip_core.model.zegclip import ZegCLIP
-from zegclip_core.training.batches import Query, QueryMaker
+from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.training.checkpoints import NETWORK, provenance
 from zegclip_core.training.config import TrainConfig, ValidationConfig
-from zegclip_core.training.features import normalize
-from zegclip_core.training.optimizer import make_optimizer, make_scheduler
-from zegclip_core.training.provenance import provenance
-from zegclip_core.training.views import Batch, Views
-from zegclip_core.training.words import PhraseTable
+from zegclip_core.training.networks import make_optimizer, make_scheduler
+from zegclip_core.training.queries import Query, QueryMaker
+from zegclip_core.training.text_embeddings import PhraseTable
+from zegclip_core.training.view_sources import Batch, normalize, ViewSource
 from zegclip_core.weights.checkpoint import check_keys
 
 _HIDDEN = -1e4
@@ -46,7 +45,6 @@ _HIDDEN = -1e4
 SCORE = 'val/score'
 """What the best checkpoint has most of: the mean over validation sets of hIoU, or of mIoU where
 all of the classes are seen."""
-_NETWORK = 'network.'
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class ValidationSet:
 
     config: ValidationConfig
     title: str
-    views: Views
+    views: ViewSource
     classes: tuple[str, ...]
     table: PhraseTable
     seen: tuple[str, ...]
@@ -98,7 +96,7 @@ class SegmentationTask(lightning.LightningModule):
         self._matrices: list[ConfusionMatrix] = []
         self._validated = 0
         # Once: checkpoints tell of the sources that were loaded, not of those at their own time.
-        self._provenance = provenance(config)
+        self.provenance = provenance(config)
 
     def _logits(
         self, batch: Batch, text: Tensor, window: tuple[slice, slice] | None = None
@@ -156,7 +154,7 @@ class SegmentationTask(lightning.LightningModule):
         weights = query.weights.to(labels.device)
         config = self.config.loss
         exclusive = not (config.mask_weight or config.dice_weight)
-        known = (targets != IGNORED).sum().float()
+        known = (targets != UNLABELLED).sum().float()
         parts = {}
         if exclusive:
             divisor = known
@@ -167,7 +165,7 @@ class SegmentationTask(lightning.LightningModule):
         if config.cross_entropy_weight:
             hidden = logits.masked_fill(~valid, _HIDDEN)
             values = F.cross_entropy(
-                hidden, targets, weight=weights, ignore_index=IGNORED, reduction='sum'
+                hidden, targets, weight=weights, ignore_index=UNLABELLED, reduction='sum'
             )
             parts['cross_entropy'] = (
                 config.cross_entropy_weight * values / known.clamp(min=1.0) * divisor
@@ -240,7 +238,7 @@ class SegmentationTask(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is trained only, and say where it comes from."""
-        trained = {_NETWORK + name for name in self.network.trained_names()}
+        trained = {NETWORK + name for name in self.network.trained_names()}
         state = checkpoint['state_dict']
         checkpoint['state_dict'] = {key: state[key] for key in state if key in trained}
         checkpoint['zegclip'] = self.record()
@@ -250,7 +248,7 @@ class SegmentationTask(lightning.LightningModule):
         metrics = self.trainer.callback_metrics
         figures = {k: round(float(v), 4) for k, v in metrics.items() if k.startswith('val/')}
         return {
-            **self._provenance,
+            **self.provenance,
             'steps': self.trainer.global_step,
             'validation': figures,
             'validation_step': self._validated,
@@ -259,15 +257,10 @@ class SegmentationTask(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put back the frozen weights, which checkpoints lack, so that the rest loads strictly."""
         state = self.state_dict()
-        trained = {_NETWORK + name for name in self.network.trained_names()}
+        trained = {NETWORK + name for name in self.network.trained_names()}
         found = checkpoint['state_dict']
         check_keys('The checkpoint', {key: state[key] for key in trained}, found)
         checkpoint['state_dict'] = {**state, **found}
-
-
-def trained_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the network's weights in a checkpoint of a run, under their own names."""
-    return {key.removeprefix(_NETWORK): value for key, value in checkpoint['state_dict'].items()}
 
 
 def _figures(metrics: SegmentationMetrics) -> dict[str, float]:
