@@ -38,11 +38,12 @@ from zegclip_core.images.drawing import draw_legend
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_core.training.batches import balance_weights, batch_order, QueryMaker
 from zegclip_core.training.config import load_config, SourceConfig
+from zegclip_core.training.loaders import batch_order
+from zegclip_core.training.queries import balance_weights, QueryMaker
 from zegclip_core.training.task import SegmentationTask
-from zegclip_core.training.views import Batch
-from zegclip_core.training.words import ClassSet, ClassWords, PhraseTable, read_words
+from zegclip_core.training.text_embeddings import ClassSet, ClassWords, PhraseTable, read_words
+from zegclip_core.training.view_sources import Batch
 
 CONFIG = Path(__file__).parents[2] / 'config' / 'train' / 'everyday-s.yaml'
 
@@ -83,14 +84,17 @@ def test_settings_can_be_changed_by_key() -> None:
 @pytest.mark.parametrize(
     ('override', 'named'),
     [
-        ('schedule.stepz=1', "schedule, but got 'stepz'"),
+        (
+            'schedule.stepz=1',
+            r"stop, .* in schedule, but got 'stepz' \(did you mean steps\?\)",
+        ),
         ('precision=8', 'precision to be one of'),
-        ('model.dim=wide', 'model.dim to be a int'),
+        ('model.dim=wide', 'model.dim to be an integer'),
         ('train.7.root=a', '0 to 1'),
         ('train.0.unlabelled=maybe', 'train.0.unlabelled'),
         ('views.size=[1, 2, 3]', '2 entries'),
         ('views.size=4', 'a list'),
-        ('train=[]', 'at least one dataset'),
+        ('train=[]', 'train to have at least 1 entry, but got 0'),
         ('schedule.steps=0', 'at least 1'),
         ('name', 'key=value'),
     ],
@@ -126,7 +130,7 @@ def test_views_are_the_same_for_the_same_seed_and_keep_image_and_mask_together()
     labels[20:40, 30:60] = 1
     image = np.repeat(np.where(labels[..., None] == 1, 255, 0).astype(np.uint8), 3, axis=2)
     sample = Sample(image, labels, 'x')
-    config = ViewConfig((56, 70), jitter=0.0)
+    config = ViewConfig(size=(56, 70), jitter=0.0)
     seen = set()
     for seed in range(8):
         view, mask = random_view(sample, config, seed)
@@ -173,7 +177,7 @@ def test_a_foreign_word_counts_only_where_it_cannot_be_true(encoder: TextEncoder
     own = [ClassWords('pedestrian', overlaps=('person',)), ClassWords('road'), ClassWords('car')]
     foreign = [ClassWords('person'), ClassWords('cat'), ClassWords('car')]
     tables = [PhraseTable(words, encoder) for words in (own, foreign)]
-    config = SourceConfig('', '', unlabelled='unknown', foreign_words=3)
+    config = SourceConfig(root='', split='', unlabelled='unknown', foreign_words=3)
     sets = [
         ClassSet(tuple(words), table) for words, table in zip((own, foreign), tables, strict=True)
     ]
@@ -193,7 +197,7 @@ def test_an_unlabelled_pixel_is_none_of_the_own_classes_where_the_set_says_so(
     encoder: TextEncoder,
 ) -> None:
     words = [ClassWords('cat'), ClassWords('dog')]
-    config = SourceConfig('', '', unlabelled='none_of_these')
+    config = SourceConfig(root='', split='', unlabelled='none_of_these')
     own = ClassSet(tuple(words), PhraseTable(words, encoder))
     maker = QueryMaker(config, own, [], torch.ones(2))
     query = maker.make(torch.zeros(1, 2, 2, dtype=torch.uint8), torch.Generator())

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from training_helpers import LIVE, run_arguments
 from zegclip_core.cli.main import main
-from zegclip_core.training.loaders import WholePictures
+from zegclip_core.training.loaders import WholeImages
 from zegclip_core.training.task import SegmentationTask
 from zegclip_core.weights.checkpoint import load_checkpoint
 
@@ -161,6 +161,6 @@ def test_two_processes_train_as_one_does(
 
 def test_processes_share_the_pictures_out() -> None:
     pictures: Any = SimpleNamespace(views=range(5))
-    shares = [WholePictures(pictures, rank=rank, world=2) for rank in range(2)]
+    shares = [WholeImages(pictures, rank=rank, world=2) for rank in range(2)]
     assert [len(share) for share in shares] == [3, 2]
     assert [list(share._indices) for share in shares] == [[0, 2, 4], [1, 3]]

@@ -21,17 +21,17 @@ import torch
 from training_helpers import run_arguments
 from zegclip_core.cli.main import main
 from zegclip_core.errors import ConfigError
-from zegclip_core.model.losses import IGNORED, UNSEEN
+from zegclip_core.model.losses import UNSEEN
 from zegclip_core.model.vit import VisionConfig, VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
+from zegclip_core.segmentation import UNLABELLED
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.encoder import TextEncoder
-from zegclip_core.training.batches import QueryMaker
 from zegclip_core.training.config import load_config, SourceConfig
-from zegclip_core.training.networks import new_network
-from zegclip_core.training.optimizer import make_optimizer, make_scheduler
+from zegclip_core.training.networks import make_optimizer, make_scheduler, new_network
+from zegclip_core.training.queries import QueryMaker
 from zegclip_core.training.run import Run
-from zegclip_core.training.words import ClassSet, ClassWords, PhraseTable
+from zegclip_core.training.text_embeddings import ClassSet, ClassWords, PhraseTable
 from zegclip_core.weights.checkpoint import load_checkpoint
 from zegclip_core.weights.image_towers import ImageTower
 
@@ -58,24 +58,24 @@ def _class_set(unseen: set[int], names: tuple[str, ...] = NAMES) -> ClassSet:
     return ClassSet(words, table, frozenset(unseen))
 
 
-LABELS = torch.tensor([[[0, 1], [3, IGNORED]]], dtype=torch.uint8)
+LABELS = torch.tensor([[[0, 1], [3, UNLABELLED]]], dtype=torch.uint8)
 
 
 def test_inductive_training_is_told_nothing_of_unseen_classes() -> None:
     own = _class_set({1, 3})
-    maker = QueryMaker(SourceConfig('', ''), own, [], torch.ones(4))
+    maker = QueryMaker(SourceConfig(root='', split=''), own, [], torch.ones(4))
     query = maker.make(LABELS, torch.Generator().manual_seed(0))
     # Words: road and tree. A car or a cat is a pixel like any other that is not labelled.
     wanted = own.table.canonical([0, 2])
     assert torch.equal(query.text, wanted)
-    assert query.index[LABELS.long()].tolist() == [[[0, IGNORED], [IGNORED, IGNORED]]]
-    assert torch.equal(query.valid[:, 1], query.valid[:, IGNORED])
+    assert query.index[LABELS.long()].tolist() == [[[0, UNLABELLED], [UNLABELLED, UNLABELLED]]]
+    assert torch.equal(query.valid[:, 1], query.valid[:, UNLABELLED])
     assert query.guessed == ()
 
 
 @pytest.mark.parametrize('transductive', [False, True])
 def test_unseen_pixels_tell_nothing_where_unlabelled_ones_do_not(transductive: bool) -> None:
-    source = SourceConfig('', '', unlabelled='unknown', foreign_words=2)
+    source = SourceConfig(root='', split='', unlabelled='unknown', foreign_words=2)
     other = _class_set({0}, ('car', 'dog'))
     maker = QueryMaker(
         source, _class_set({1, 3}), [other], torch.ones(4), transductive=transductive
@@ -84,17 +84,17 @@ def test_unseen_pixels_tell_nothing_where_unlabelled_ones_do_not(transductive: b
     own = 4 if transductive else 2
     # Of the other set only the dog may be asked for, and never where an unseen class is.
     assert len(query.text) == own + 1
-    assert not query.valid[own:, [1, 3, IGNORED]].any()
+    assert not query.valid[own:, [1, 3, UNLABELLED]].any()
     assert query.valid[own:, [0, 2]].all()
     assert query.valid[:own, [1, 3]].all() == transductive
 
 
 def test_transductive_training_is_told_where_unseen_classes_are_but_not_which() -> None:
     maker = QueryMaker(
-        SourceConfig('', ''), _class_set({1, 3}), [], torch.ones(4), transductive=True
+        SourceConfig(root='', split=''), _class_set({1, 3}), [], torch.ones(4), transductive=True
     )
     query = maker.make(LABELS, torch.Generator().manual_seed(0))
-    assert query.index[LABELS.long()].tolist() == [[[0, UNSEEN], [UNSEEN, IGNORED]]]
+    assert query.index[LABELS.long()].tolist() == [[[0, UNSEEN], [UNSEEN, UNLABELLED]]]
     assert query.guessed == (2, 3)
     assert query.not_guessed == [0, 1]
     assert torch.equal(query.text[2:], _class_set({1, 3}).table.canonical([1, 3]))
@@ -233,12 +233,12 @@ def test_a_configuration_builds_on_another(tmp_path: Path) -> None:
         (['schedule.learning_rate=.nan'], 'schedule.learning_rate to be at least 0'),
         (['loss.window=[4]'], 'loss.window'),
         (['loss.dice_weight=-1'], 'loss.dice_weight'),
-        (['train.0.share=0'], 'train.0.share'),
+        (['train.0.share=0'], 'train.0.share to be above 0'),
         (['train.0.views=0'], 'train.0.views'),
         (['train.0.hold_out=1'], 'train.0.hold_out'),
         (['model.decoder_heads=5'], 'model.decoder_heads to divide'),
         (['model.detail_width=6'], 'multiple of 8'),
-        (['model.decoder_dropout=2'], 'model.decoder_dropout'),
+        (['model.decoder_dropout=2'], 'model.decoder_dropout to be at least 0 and below 1'),
         (['settings.threshold=5'], 'settings.threshold'),
         (['settings.short_side=0'], 'settings.short_side'),
         (['name=""'], 'name'),
