@@ -13,15 +13,14 @@
 # limitations under the License.
 """Settings in YAML files, checked by pydantic models; what is wrong is told in one line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from inspect import isclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, TypeVar
+from typing import Annotated, Any, get_args, TypeVar
 
 from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.fields import FieldInfo
 import yaml
 from zegclip_core.errors import ConfigError, ZegCLIPError
 
@@ -32,23 +31,19 @@ Count = Annotated[int, Ge(0)]
 Factor = Annotated[float, Ge(0)]
 """A number of at least 0."""
 _BASE = 'base'
-_KINDS = {
-    'bool_type': 'true or false',
-    'dict_type': 'a mapping of settings',
-    'float_type': 'a number',
-    'int_type': 'an integer',
-    'model_type': 'a mapping of settings',
-    'string_type': 'text',
-    'tuple_type': 'a list',
-}
-"""What a value should have been, by pydantic's type of the error."""
-_BOUNDS = {
-    'gt': 'above',
-    'ge': 'at least',
-    'lt': 'below',
-    'le': 'at most',
-    'multiple_of': 'a multiple of',
-}
+_WORDS = (
+    ('a valid boolean', 'true or false'),
+    ('a valid dictionary', 'a mapping of settings'),
+    ('a valid string', 'text'),
+    ('a valid tuple', 'a list'),
+    ('a valid ', 'a '),
+    ('a integer', 'an integer'),
+    ('greater than or equal to', 'at least'),
+    ('greater than', 'above'),
+    ('less than or equal to', 'at most'),
+    ('less than', 'below'),
+)
+"""Terms of pydantic, and what they are called in a YAML file."""
 
 
 class Settings(BaseModel):
@@ -96,67 +91,44 @@ def _sentence(error: ValidationError, model: type[Settings], where: str) -> str:
     Unknown keys come first, as a mistyped key is missing under its own name as well.
     """
     found = min(error.errors(), key=lambda entry: entry['type'] != 'extra_forbidden')
-    kind, location, context = found['type'], found['loc'], found.get('ctx', {})
-    parts = [str(part) for part in location]
+    kind, context, value = found['type'], found.get('ctx', {}), found['input']
+    parts = [str(part) for part in found['loc']]
     key = '.'.join([where, *parts] if where else parts) or 'the configuration'
-    model, field = _field_at(model, location)
     if kind in ('extra_forbidden', 'invalid_key'):
         here = key.rpartition('.')[0] or 'the configuration'
-        names = [entry.alias or name for name, entry in model.model_fields.items()]
-        close = ''.join(get_close_matches(parts[-1], names, 1))
-        hint = f' (did you mean {close}?)' if close else ''
+        names = _known_keys(model, parts)
+        hint = ''.join(
+            f' (did you mean {name}?)' for name in get_close_matches(parts[-1], names, 1)
+        )
         return f'Expected the keys {", ".join(names)} in {here}, but got {parts[-1]!r}{hint}.'
     if kind == 'missing':
         return f'Expected a value for {key}, but there is none.'
     if kind in ('too_short', 'too_long'):
-        count = context.get('max_length', context.get('min_length'))
-        entries = 'entries' if count > 1 else 'entry'
-        limit = 'at least ' if kind == 'too_short' else ''
-        return f'Expected {key} to have {limit}{count} {entries}, but got {len(found["input"])}.'
-    if kind == 'value_error' and str(context['error']).startswith('Expected'):
-        return str(context['error'])
-    value = found['input']
-    shown = list(value) if isinstance(value, tuple) else value
-    return f'Expected {key} to be {_allowed(kind, field, context)}, but got {shown!r}.'
-
-
-def _field_at(
-    model: type[Settings], location: tuple[int | str, ...]
-) -> tuple[type[Settings], FieldInfo | None]:
-    """Return the innermost model that a place of pydantic's lies in, and the field of it."""
-    field = None
-    parts = iter(location)
-    for part in parts:
-        fields = {entry.alias or name: entry for name, entry in model.model_fields.items()}
-        field = fields.get(str(part))
-        if field is None:
-            break
-        inner = get_args(field.annotation)
-        models = [kind for kind in (field.annotation, *inner) if isclass(kind)]
-        models = [kind for kind in models if issubclass(kind, Settings)]
-        if get_origin(field.annotation) in (dict, tuple) and next(parts, None) is None:
-            break
-        model = next(iter(models), model)
-    return model, field
-
-
-def _allowed(kind: str, field: FieldInfo | None, context: Mapping[str, Any]) -> str:
-    """Return what values a field may have."""
-    if kind in _KINDS:
-        return _KINDS[kind]
+        limit = (
+            f'at least {context["min_length"]}' if kind == 'too_short' else context['max_length']
+        )
+        return f'Expected {key} to have {limit} entries, but got {len(value)}.'
+    allowed = found['msg'].removeprefix('Input should be ')
     if kind == 'value_error':
-        return str(context['error'])
-    if kind == 'literal_error':
-        return f'one of {", ".join(map(str, get_args(field.annotation)))}' if field else ''
-    bounds = {
-        name: getattr(rule, name)
-        for rule in (field.metadata if field else ())
-        for name in _BOUNDS
-        if hasattr(rule, name)
-    }
-    bounds = bounds or {name: context[name] for name in _BOUNDS if name in context}
-    texts = [f'{_BOUNDS[name]} {bound:g}' for name, bound in bounds.items()]
-    return ' and '.join(texts) or 'a finite number'
+        allowed = str(context['error'])
+        if allowed.startswith('Expected'):
+            return allowed
+    if kind == 'model_type':
+        allowed = 'a mapping of settings'
+    for theirs, ours in _WORDS:
+        allowed = allowed.replace(theirs, ours)
+    shown = list(value) if isinstance(value, tuple) else value
+    return f'Expected {key} to be {allowed}, but got {shown!r}.'
+
+
+def _known_keys(model: type[Settings], location: Sequence[str]) -> list[str]:
+    """Return the keys of the innermost model that a place in settings leads to."""
+    for part in location:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        kind = fields[part].annotation if part in fields else None
+        inner = [entry for entry in (kind, *get_args(kind)) if isclass(entry)]
+        model = next((entry for entry in inner if issubclass(entry, Settings)), model)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def read_yaml(

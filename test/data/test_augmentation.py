@@ -27,10 +27,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 import yaml
-from zegclip_core.data import augment
-from zegclip_core.data.augment import distorted, padded, random_crop, scaled, scaled_size
+from zegclip_core.data import views
 from zegclip_core.data.folder import Sample
-from zegclip_core.data.views import random_view, ViewConfig, whole_view
+from zegclip_core.data.views import (
+    distorted,
+    padded,
+    random_crop,
+    random_view,
+    scaled,
+    scaled_size,
+    ViewConfig,
+    whole_view,
+)
 from zegclip_core.errors import ConfigError
 from zegclip_core.segmentation import UNLABELLED
 from zegclip_core.settings import validated
@@ -249,7 +257,7 @@ def only(monkeypatch: pytest.MonkeyPatch, **kept: float | tuple[float, float]) -
     """Switch all changes of colour off but some."""
     off = {'BRIGHTNESS': 0.0, 'CONTRAST': (1.0, 1.0), 'SATURATION': (1.0, 1.0), 'HUE': 0.0}
     for name, value in {**off, **kept}.items():
-        monkeypatch.setattr(augment, name, value)
+        monkeypatch.setattr(views, name, value)
 
 
 @pytest.mark.parametrize('factor', [0.5, 0.8, 1.5])
@@ -267,12 +275,12 @@ def test_saturation_is_that_of_hsv(
 def test_saturation_and_hue_have_the_published_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     color = (200, 120, 80)
     hue, saturation, _ = colorsys.rgb_to_hsv(*color)
-    only(monkeypatch, SATURATION=augment.SATURATION)
+    only(monkeypatch, SATURATION=views.SATURATION)
     found = [colorsys.rgb_to_hsv(*after(color, seed))[1] / saturation for seed in range(300)]
     assert 0.48 < min(found) < 0.6
     assert 1.4 < max(found) < 1.52
     monkeypatch.undo()
-    only(monkeypatch, HUE=augment.HUE)
+    only(monkeypatch, HUE=views.HUE)
     turns = [colorsys.rgb_to_hsv(*after(color, seed))[0] - hue for seed in range(300)]
     turns = [(turn + 0.5) % 1 - 0.5 for turn in turns]
     assert -0.105 < min(turns) < -0.085

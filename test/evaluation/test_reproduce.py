@@ -33,8 +33,7 @@ from zegclip_core.evaluation.rows import load_row, row_names
 from zegclip_core.loading import load_model
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
 from zegclip_core.segmenter import working_size
-from zegclip_core.training.config import load_config
-from zegclip_core.training.recipes import find_recipe
+from zegclip_core.training.config import find_recipe, load_config
 
 VOC = load_spec('voc12').classes
 UNSEEN = ('pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor')

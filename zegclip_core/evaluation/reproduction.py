@@ -28,8 +28,7 @@ from zegclip_core.evaluation.evaluate import evaluate, Evaluation
 from zegclip_core.evaluation.rows import load_row, Row
 from zegclip_core.loading import load_model
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.training.config import load_config, TrainConfig
-from zegclip_core.training.recipes import find_recipe
+from zegclip_core.training.config import find_recipe, load_config, TrainConfig
 
 
 def row_segmenter(

@@ -11,7 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training configurations: what can be set, what is allowed, and what it is if it is not set."""
+"""Training configurations: what can be set, what is allowed, and what it is if it is not set.
+
+Those that come with the package are found by name, wherever it is installed.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +23,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator, PositiveFloat
 from zegclip_core.data.catalog import FOLDER
 from zegclip_core.data.views import ViewConfig
+from zegclip_core.errors import ConfigError
 from zegclip_core.settings import (
     Count,
     Factor,
@@ -29,6 +33,9 @@ from zegclip_core.settings import (
     Settings,
     validated,
 )
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SHARED = Path('share') / 'zegclip_ros' / 'config' / 'train'
 
 
 class TowersConfig(Settings):
@@ -207,21 +214,13 @@ class TrainConfig(Settings):
     name: str
     """What the run and its model are called, as are a folder and the files in it."""
     towers: TowersConfig
-    """The frozen towers."""
     views: ViewConfig
-    """How views of pictures are drawn."""
     train: tuple[SourceConfig, ...] = Field(min_length=1)
-    """What to train on."""
     schedule: ScheduleConfig
-    """How long and how fast."""
     validation: tuple[ValidationConfig, ...] = Field((), alias='validate')
-    """What to validate on."""
     model: ModelConfig = ModelConfig()
-    """The trained parts."""
     loss: LossConfig = LossConfig()
-    """What is minimised."""
     settings: SettingsConfig = SettingsConfig()
-    """What the exported model uses by default."""
     setting: Literal['fully_supervised', 'inductive', 'transductive'] = 'fully_supervised'
     """What training knows of the unseen classes. ``inductive``: nothing, their pixels count as
     unlabelled. ``transductive``: their names, and where one of them is but not which.
@@ -302,3 +301,53 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     for text in overrides:
         override(values, text)
     return validated(TrainConfig, values)
+
+
+def recipe_folder() -> Path:
+    """Return the folder of the training configurations.
+
+    In a source checkout, also one that is installed in place, it lies beside the package;
+    otherwise in ``share`` of a folder above it, where pip and colcon put it.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    beside = _PACKAGE.parent / 'config' / 'train'
+    for folder in (beside, *(parent / _SHARED for parent in _PACKAGE.parents)):
+        if folder.is_dir():
+            return folder
+    raise ConfigError(
+        f'Expected training configurations in {beside}, or as {_SHARED} above it, '
+        f'but there are none: is the package installed as a whole?'
+    )
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return the names of the training configurations, such as ``ablation/camvid-1``."""
+    folder = recipe_folder()
+    paths = sorted(folder.rglob('*.yaml'))
+    return tuple(path.relative_to(folder).with_suffix('').as_posix() for path in paths)
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a training configuration.
+
+    Args:
+        name: Name of one that comes with the package, or path of a YAML file.
+
+    Raises:
+        ConfigError: If there is none of that name.
+
+    Example:
+        >>> find_recipe('voc12-inductive').name
+        'voc12-inductive.yaml'
+
+    """
+    if name.endswith(('.yaml', '.yml')):
+        return Path(name).expanduser()
+    if name not in recipe_names():
+        raise ConfigError(
+            f'Expected a training configuration of {", ".join(recipe_names())}, or a YAML file, '
+            f'but got {name!r}.'
+        )
+    return recipe_folder() / f'{name}.yaml'
