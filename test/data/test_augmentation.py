@@ -324,15 +324,15 @@ def test_a_whole_picture_of_a_resized_crop_has_the_size_of_a_view() -> None:
     ('values', 'expected'),
     [
         ({'size': [0, 32]}, r'views\.size\.0 to be at least 1, but got 0'),
-        ({'pipeline': 'mine'}, r"views\.pipeline .*resized_crop, published, but got 'mine'"),
+        ({'pipeline': 'mine'}, r"views\.pipeline .*'resized_crop' or 'published', but got 'mine'"),
         ({'scale': [1.0, 0.5]}, r'views\.scale .*rising.*\[1\.0, 0\.5\]'),
         ({'scale': [0.0, 0.5]}, r'views\.scale .*above 0'),
         ({'scale': [0.5, 2.0]}, r'views\.scale .*at most 1'),
         ({'ratio': [2.0, 1.0]}, r'views\.ratio'),
-        ({'jitter': -0.1}, r'views\.jitter .*at least 0 and at most 5, but got -0\.1'),
-        ({'jitter': 5.1}, r'views\.jitter'),
-        ({'cat_max_ratio': 0.0}, r'views\.cat_max_ratio .*at most 1, but got 0\.0'),
-        ({'cat_max_ratio': 1.1}, r'views\.cat_max_ratio'),
+        ({'jitter': -0.1}, r'views\.jitter .*at least 0, but got -0\.1'),
+        ({'jitter': 5.1}, r'views\.jitter .*at most 5, but'),
+        ({'cat_max_ratio': 0.0}, r'views\.cat_max_ratio .*above 0, but got 0\.0'),
+        ({'cat_max_ratio': 1.1}, r'views\.cat_max_ratio .*at most 1, but got 1\.1'),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(values: dict[str, object], expected: str) -> None:

@@ -66,10 +66,10 @@ class ViewConfig(Settings):
     side becomes (published: 0.5 and 2)."""
     ratio: tuple[float, float] = (1.1, 1.6)
     """Smallest and largest width by height of what ``resized_crop`` shows."""
-    jitter: float = Field(0.4, ge=0, le=5)
+    jitter: float = Field(default=0.4, ge=0, le=5)
     """Strength of brightness, contrast and saturation changes; 0 for none, 5 turns the hue by
     half a circle. Those of ``published`` have a fixed strength, and only 0 acts."""
-    cat_max_ratio: float = Field(0.75, gt=0, le=1)
+    cat_max_ratio: float = Field(default=0.75, gt=0, le=1)
     """Of ``published``, the share of the labelled pixels that no class should reach; 1 takes any
     rectangle."""
 

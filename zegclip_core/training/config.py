@@ -53,15 +53,15 @@ class ModelConfig(Settings):
     decoder_layers: Positive = 3
     decoder_heads: Positive = 8
     decoder_mlp_dim: Positive = 2048
-    decoder_dropout: float = Field(0.1, ge=0, lt=1)
-    detail_width: int = Field(0, ge=0, multiple_of=8)
+    decoder_dropout: float = Field(default=0.1, ge=0, lt=1)
+    detail_width: int = Field(default=0, ge=0, multiple_of=8)
     feature_layers: tuple[int, ...] = ()
     relationship_descriptor: bool = True
     prompt_tokens: Count = 0
     tower: Literal['frozen', 'finetuned'] = 'frozen'
     """Whether the image tower's own weights are trained as well; prompts are either way."""
     projections: bool = True
-    projection_dropout: float = Field(0.0, ge=0, lt=1)
+    projection_dropout: float = Field(default=0.0, ge=0, lt=1)
     logit_scale: bool = True
     published: bool = False
     """Train a CLIP tower exactly as ZegCLIP's release does: class embedding twice, trained norm
@@ -200,7 +200,7 @@ class LossConfig(Settings):
 class SettingsConfig(Settings):
     """What the exported model uses by default."""
 
-    threshold: float = Field(0.0, ge=0, le=1)
+    threshold: float = Field(default=0.0, ge=0, le=1)
     """Least score of a labelled pixel; 0 labels every pixel."""
     short_side: Positive = 512
     """Short side that images are brought to [px]."""
@@ -217,7 +217,7 @@ class TrainConfig(Settings):
     views: ViewConfig
     train: tuple[SourceConfig, ...] = Field(min_length=1)
     schedule: ScheduleConfig
-    validation: tuple[ValidationConfig, ...] = Field((), alias='validate')
+    validation: tuple[ValidationConfig, ...] = Field(default=(), alias='validate')
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     settings: SettingsConfig = SettingsConfig()

@@ -13,8 +13,10 @@
 # limitations under the License.
 """What is read in which order: the same for one process or many, whole or resumed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count, islice
+from typing import Any
 
 import lightning
 import torch
@@ -69,23 +71,6 @@ class BatchStream(IterableDataset[Batch]):
                 yield step * parts + part, source, indices[part * size :][:size]
 
 
-class WholeImages(Dataset[Batch]):
-    """Single whole images, read when they are asked for; each process has its share."""
-
-    def __init__(self, entry: ValidationSet, *, rank: int, world: int) -> None:
-        """Take the share of process ``rank`` of ``world`` in a set to validate on."""
-        self._views = entry.views
-        self._indices = range(rank, len(entry.views), world)
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> Batch:
-        """Return one image, as a batch of one."""
-        return self._views.batch(0, [self._indices[index]])
-
-
 class TrainingData(lightning.LightningDataModule):
     """The loaders of a run, made when the trainer knows its processes and the step to go on from.
 
@@ -114,7 +99,11 @@ class TrainingData(lightning.LightningDataModule):
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Return a loader of whole images for each set."""
         rank, world, _ = self._place()
-        return [self._loader(WholeImages(e, rank=rank, world=world)) for e in self._validation]
+        loaders = []
+        for entry in self._validation:
+            images: Any = [[index] for index in range(rank, len(entry.views), world)]
+            loaders.append(self._loader(images, partial(entry.views.batch, 0)))
+        return loaders
 
     def _place(self) -> tuple[int, int, int]:
         """Return the number of this process, that of all processes, and the steps done."""
@@ -122,10 +111,17 @@ class TrainingData(lightning.LightningDataModule):
             raise RuntimeError('Expected a trainer to ask for the batches, but there is none.')
         return self.trainer.global_rank, self.trainer.world_size, self.trainer.global_step
 
-    def _loader(self, dataset: Dataset[Batch]) -> DataLoader[Batch]:
+    def _loader(
+        self, dataset: Dataset[Any], draw: Callable[[Any], Batch] | None = None
+    ) -> DataLoader[Batch]:
+        """Return the loader of a dataset of batches, or of what batches are drawn by."""
         workers = self._config.schedule.workers
         return DataLoader(
-            dataset, batch_size=None, num_workers=workers, persistent_workers=workers > 0
+            dataset,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=draw,
+            persistent_workers=workers > 0,
         )
 
 

@@ -83,7 +83,11 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
             logit_scale=model.logit_scale,
         )
     )
-    fill_tower(network, tower)
+    weights = {key: value.float() for key, value in tower.state_dict.items()}
+    missing, unexpected = network.visual.load_state_dict(weights, strict=False)
+    odd = [*unexpected, *(key for key in missing if 'prompt' not in key)]
+    if odd:
+        raise ValueError(f'Expected the tower to fill all weights but prompts, but not {odd[0]}.')
     if model.published:
         # The release copies one decoder layer.
         state = network.decoder.layers[0].state_dict()
@@ -107,17 +111,6 @@ def _published_tower(tower: ImageTower, size: tuple[int, int]) -> ImageTower:
         std=IMAGENET_STD,
     )
     return replace(tower, config=vision)
-
-
-def fill_tower(network: ZegCLIP, tower: ImageTower) -> None:
-    """Copy the frozen weights into a model, strictly: only prompts may stay as they are."""
-    state = network.visual.state_dict()
-    frozen = {key for key in state if 'prompt' not in key}
-    weights = {**state, **{key: value.float() for key, value in tower.state_dict.items()}}
-    network.visual.load_state_dict(weights, strict=True)
-    if frozen != set(tower.state_dict):
-        odd = sorted(frozen ^ set(tower.state_dict))
-        raise ValueError(f'Expected the tower to fill {odd[0]}, but it does not.')
 
 
 def initialize_from(network: ZegCLIP, model: str) -> None:

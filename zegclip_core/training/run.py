@@ -86,11 +86,12 @@ class Run:
     def _check_unseen(self) -> None:
         """Refuse an unseen class, or a split of them, that no dataset knows."""
         unseen = self.config.unseen
-        opened = [*self._training, *self._validated]
-        unknown = [unseen_of(e.dataset, unseen, data.classes).unknown for e, data in opened]
+        opened = [(entry.dataset, dataset.classes) for entry, dataset in self._training]
+        opened += [(entry.dataset, dataset.classes) for entry, dataset in self._validated]
+        unknown = [unseen_of(name, unseen, classes).unknown for name, classes in opened]
         wrong = [wanted for wanted in unseen if all(wanted in part for part in unknown)]
         if wrong:
-            known = dict.fromkeys(name for _, data in opened for name in data.classes)
+            known = dict.fromkeys(name for _, classes in opened for name in classes)
             raise ConfigError(
                 'Expected unseen to hold names of classes, or of splits, of the datasets '
                 f'({", ".join(list(known)[:12])}, ...), but got {wrong[0]!r}.'

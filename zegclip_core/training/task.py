@@ -120,7 +120,11 @@ class SegmentationTask(lightning.LightningModule):
         noise = torch.randn(query.text.shape, generator=generator) * self.config.loss.text_noise
         text = F.normalize(query.text + noise, dim=-1).to(self.device)
         logits = self._logits(batch, text, window).float()
-        labels = _crop(batch.labels, window, self.network.config.vision.patch_size)
+        labels = batch.labels
+        if window is not None:
+            patch = self.network.config.vision.patch_size
+            rows, columns = (slice(part.start * patch, part.stop * patch) for part in window)
+            labels = labels[:, rows, columns]
         stride = self.config.loss.stride
         labels = labels[:, ::stride, ::stride].long()
         logits = resize_maps(logits, (labels.shape[1], labels.shape[2]))
@@ -210,7 +214,9 @@ class SegmentationTask(lightning.LightningModule):
         """Log the scores."""
         scores = []
         for entry, matrix in zip(self._validation, self._matrices, strict=True):
-            metrics = self._gathered(matrix).compute(entry.classes, seen=entry.seen)
+            counts = torch.from_numpy(matrix.matrix).to(self.device)
+            total = self.trainer.strategy.reduce(counts, reduce_op='sum').cpu().numpy()
+            metrics = ConfusionMatrix.from_counts(total).compute(entry.classes, seen=entry.seen)
             figures = _figures(metrics)
             scores.append(figures.get('hiou', figures.get('miou', 0.0)))
             named = {f'val/{entry.title}/{name}': value for name, value in figures.items()}
@@ -218,12 +224,6 @@ class SegmentationTask(lightning.LightningModule):
         self._validated = self.global_step
         if scores:
             self.log(SCORE, float(np.mean(scores)))
-
-    def _gathered(self, matrix: ConfusionMatrix) -> ConfusionMatrix:
-        """Return the counts of all processes."""
-        counts = torch.from_numpy(matrix.matrix).to(self.device)
-        total = self.trainer.strategy.reduce(counts, reduce_op='sum')
-        return ConfusionMatrix.from_counts(total.cpu().numpy())
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of unions
         """Return AdamW and the learning rate's course."""
@@ -273,11 +273,3 @@ def _figures(metrics: SegmentationMetrics) -> dict[str, float]:
             'hiou': metrics.hiou,
         }
     return {name: value for name, value in figures.items() if not np.isnan(value)}
-
-
-def _crop(labels: Tensor, window: tuple[slice, slice] | None, patch: int) -> Tensor:
-    """Return the pixels of a window of patches."""
-    if window is None:
-        return labels
-    rows, columns = (slice(part.start * patch, part.stop * patch) for part in window)
-    return labels[:, rows, columns]

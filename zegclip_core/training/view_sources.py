@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 import numpy as np
@@ -50,22 +50,6 @@ class Batch(NamedTuple):
     patch_tokens: Tensor | None = None
     image_embedding: Tensor | None = None
     position: int = 0
-
-
-class ViewSource(Protocol):
-    """A dataset's views, kept with features or drawn anew."""
-
-    def __len__(self) -> int:
-        """Return the number of views in a round."""
-        ...
-
-    def batch(self, source: int, indices: Sequence[int]) -> Batch:
-        """Return views by their numbers, which go on after the first round."""
-        ...
-
-    def pixel_counts(self, classes: int) -> Tensor:
-        """Return how many labelled pixels each class has, float ``(classes,)``."""
-        ...
 
 
 class LiveViews:
@@ -140,14 +124,20 @@ class KeptViews:
     def batch(self, source: int, indices: Sequence[int]) -> Batch:
         """Return some of the views; each round has the same ones."""
         chosen = [index % len(self) for index in indices]
-        names = ('images', 'labels', 'patch_tokens', 'image_embeddings')
-        parts = (torch.from_numpy(np.array(self._arrays[name][chosen])) for name in names)
-        return Batch(source, *parts)
+        images, labels, tokens, embeddings = (
+            torch.from_numpy(np.array(self._arrays[name][chosen]))
+            for name in ('images', 'labels', 'patch_tokens', 'image_embeddings')
+        )
+        return Batch(source, images, labels, tokens, embeddings)
 
     def pixel_counts(self, classes: int) -> Tensor:
         """Return how many labelled pixels each class has, float ``(classes,)``."""
         counts = np.bincount(self._arrays['labels'].ravel(), minlength=256)
         return torch.from_numpy(counts[:classes]).float()
+
+
+ViewSource = LiveViews | KeptViews
+"""A dataset's views by their numbers, which go on after a round of ``len`` of them."""
 
 
 class FeatureStore:
@@ -212,9 +202,8 @@ class FeatureStore:
         progress = folder / 'progress.json'
         done = json.loads(progress.read_text())['done'] if progress.is_file() else 0
         jobs = [(index, view) for view in range(count) for index in indices]
-        bar = tqdm(total=len(jobs), initial=done, desc=f'features of {dataset.title}')
-        for position in range(done, len(jobs)):
-            index, view = jobs[position]
+        bar = tqdm(jobs[done:], f'features of {dataset.title}', len(jobs), initial=done)
+        for position, (index, view) in enumerate(bar, start=done):
             sample = dataset[index]
             if view == 0:
                 image, labels = whole_view(sample, self._config)
@@ -227,8 +216,6 @@ class FeatureStore:
             arrays['patch_tokens'][position] = tokens[0].float().cpu().numpy()
             arrays['image_embeddings'][position] = embedding[0].float().cpu().numpy()
             progress.write_text(json.dumps({'done': position + 1}))
-            bar.update()
-        bar.close()
         for array in arrays.values():
             array.flush()
         return arrays
