@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training: configurations, words, batches, kept features, and a run from start to model."""
+"""Training: words, batches, kept features, and a run from start to model."""
 
 from collections import Counter
 from itertools import islice
@@ -38,7 +38,7 @@ from zegclip_core.images.drawing import draw_legend
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_core.training.config import load_config, SourceConfig
+from zegclip_core.training.config import SourceConfig
 from zegclip_core.training.loaders import batch_order
 from zegclip_core.training.queries import balance_weights, QueryMaker
 from zegclip_core.training.task import SegmentationTask
@@ -68,51 +68,6 @@ def encoder() -> TextEncoder:
     return TextEncoder(_Words(), ['{}', 'a photo of a {}'])
 
 
-def test_the_shipped_configuration_is_valid() -> None:
-    config = load_config(CONFIG)
-    assert config.name == 'everyday-s'
-    assert [source.split for source in config.train] == ['train', 'train']
-
-
-def test_settings_can_be_changed_by_key() -> None:
-    config = load_config(CONFIG, ['schedule.steps=7', 'train.1.root=/data', 'views.size=[28, 42]'])
-    assert config.schedule.steps == 7
-    assert config.train[1].root == '/data'
-    assert config.views.size == (28, 42)
-
-
-@pytest.mark.parametrize(
-    ('override', 'named'),
-    [
-        (
-            'schedule.stepz=1',
-            r"stop, .* in schedule, but got 'stepz' \(did you mean steps\?\)",
-        ),
-        ('precision=8', "precision to be '32-true', 'bf16-mixed' or '16-mixed', but got 8"),
-        ('model.dim=wide', 'model.dim to be an integer'),
-        ('train.7.root=a', '0 to 1'),
-        ('train.0.unlabelled=maybe', 'train.0.unlabelled'),
-        ('views.size=[1, 2, 3]', '2 entries'),
-        ('views.size=4', 'a list'),
-        ('train=[]', 'train to have at least 1 entries, but got 0'),
-        ('schedule.steps=0', 'at least 1'),
-        ('name', 'key=value'),
-    ],
-)
-def test_a_wrong_setting_is_named(override: str, named: str) -> None:
-    with pytest.raises(ConfigError, match=named):
-        load_config(CONFIG, [override])
-
-
-def test_a_missing_or_broken_configuration_is_one_line(tmp_path: Path) -> None:
-    broken = tmp_path / 'broken.yaml'
-    broken.write_text('a: [')
-    for path in (tmp_path / 'none.yaml', broken):
-        with pytest.raises(ConfigError, match=path.name) as caught:
-            load_config(path)
-        assert '\n' not in str(caught.value)
-
-
 def test_the_shipped_words_fit_their_datasets() -> None:
     folder = CONFIG.parent.parent / 'words'
     street = read_words(
@@ -121,7 +76,7 @@ def test_the_shipped_words_fit_their_datasets() -> None:
          'pedestrian', 'bicyclist'],
     )  # fmt: skip
     assert all(len(entry.phrases) >= 3 for entry in street)
-    with pytest.raises(ConfigError, match='bicyclist'):
+    with pytest.raises(ConfigError, match="got 'sky'"):
         read_words(str(folder / 'street.yaml'), ['car'])
 
 

@@ -14,6 +14,7 @@
 """What training may know of unseen classes, and the published optimiser and schedule."""
 
 from importlib import metadata
+import json
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,19 @@ from zegclip_core.model.vit import VisionConfig, VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.segmentation import UNLABELLED
 from zegclip_core.segmenter import Segmenter
+from zegclip_core.settings import validated
 from zegclip_core.text.encoder import TextEncoder
-from zegclip_core.training.config import load_config, SourceConfig
+from zegclip_core.training.config import (
+    find_recipe,
+    load_config,
+    recipe_names,
+    SourceConfig,
+    TrainConfig,
+)
 from zegclip_core.training.networks import make_optimizer, make_scheduler, new_network
 from zegclip_core.training.queries import QueryMaker
 from zegclip_core.training.run import Run
-from zegclip_core.training.text_embeddings import ClassSet, ClassWords, PhraseTable
+from zegclip_core.training.text_embeddings import ClassSet, ClassWords, PhraseTable, read_words
 from zegclip_core.weights.checkpoint import load_checkpoint
 from zegclip_core.weights.image_towers import ImageTower
 
@@ -225,37 +233,103 @@ def test_a_configuration_builds_on_another(tmp_path: Path) -> None:
     [
         (['unseen=[car]'], 'inductive or transductive'),
         (['setting=inductive'], 'inductive or transductive'),
-        (['setting=inductive', 'unseen=[green square]'], 'green square'),
         (['loss.mask_weight=0', 'loss.dice_weight=0', 'loss.cross_entropy_weight=0'], 'above 0'),
-        (['schedule.accumulate=0'], 'schedule.accumulate to be at least 1'),
+        (['name'], 'key=value'),
         (['schedule.steps=['], 'YAML'),
+        (['name.first=x'], 'below it'),
+        (['train.7.root=a'], 'from 0 to 0 in train.7.root'),
+        (['schedule.stepz=1'], r"stop, .* in schedule, but got 'stepz' \(did you mean steps\?\)"),
+        (['train.0.rot=a'], r"in train\.0, but got 'rot' \(did you mean root\?\)"),
+        (['nothing_like_it=1'], r"in the configuration, but got 'nothing_like_it'\.$"),
+        (['precision=8'], "precision to be '32-true', 'bf16-mixed' or '16-mixed', but got 8"),
+        (['model.dim=wide'], "model.dim to be an integer, but got 'wide'"),
+        (['model.dim=true'], 'model.dim to be an integer, but got True'),
+        (['model.published=1'], 'model.published to be true or false, but got 1'),
+        (['schedule.clip=often'], 'schedule.clip to be a number'),
+        (['output=3'], 'output to be text, but got 3'),
+        (['views.size=4'], 'views.size to be a list, but got 4'),
+        (['views.size=[1, 2, 3]'], 'views.size to have 2 entries, but got 3'),
+        (['views.size=[1]'], 'a value for views.size.1'),
+        (['schedule=4'], 'schedule to be a mapping of settings, but got 4'),
+        (['train=[]'], 'train to have at least 1 entries, but got 0'),
+        (['train.0.unlabelled=maybe'], 'train.0.unlabelled'),
+        (['schedule.accumulate=0'], 'schedule.accumulate to be at least 1'),
         (['schedule.stop=99'], 'schedule.stop to be at most'),
-        (
-            ['schedule.learning_rate=.nan'],
-            'schedule.learning_rate to be a finite number',
-        ),
-        (['loss.window=[4]'], 'loss.window'),
-        (['loss.dice_weight=-1'], 'loss.dice_weight'),
+        (['schedule.learning_rate=.nan'], 'schedule.learning_rate to be a finite number'),
+        (['loss.window=[4]'], r'loss.window to be two numbers .* but got \[4\]'),
+        (['loss.dice_weight=-1'], 'loss.dice_weight to be at least 0, but got -1'),
         (['train.0.share=0'], 'train.0.share to be above 0'),
-        (['train.0.views=0'], 'train.0.views'),
-        (['train.0.hold_out=1'], 'train.0.hold_out'),
+        (['train.0.hold_out=1'], 'train.0.hold_out to be 0 or at least 2'),
         (['model.decoder_heads=5'], 'model.decoder_heads to divide'),
-        (['model.detail_width=6'], 'multiple of 8'),
+        (['model.detail_width=6'], 'model.detail_width to be a multiple of 8'),
         (['model.decoder_dropout=2'], 'model.decoder_dropout to be below 1, but got 2'),
-        (['settings.threshold=5'], 'settings.threshold'),
-        (['settings.short_side=0'], 'settings.short_side'),
+        (['settings.threshold=5'], 'settings.threshold to be at most 1'),
         (['name=""'], 'name'),
         (['name=mine/second'], 'name to be a name without /'),
         (['name=..'], 'name to be a name without /'),
-        (['name.first=x'], 'below it'),
     ],
 )
-def test_settings_that_do_not_fit_are_named(
+def test_settings_that_do_not_fit_are_named_in_one_line(
     tmp_path: Path, squares: Path, settings: list[str], named: str
 ) -> None:
     arguments = run_arguments(squares, 'open_clip:none/file:none', tmp_path)
-    with pytest.raises(ConfigError, match=named):
-        Run(load_config(arguments[2], settings))
+    with pytest.raises(ConfigError, match=named) as caught:
+        load_config(arguments[2], settings)
+    assert '\n' not in str(caught.value)
+
+
+def test_an_unseen_class_that_no_dataset_has_is_named(squares: Path, tmp_path: Path) -> None:
+    arguments = run_arguments(squares, 'open_clip:none/file:none', tmp_path)
+    config = load_config(arguments[2], ['setting=inductive', 'unseen=[green square]'])
+    with pytest.raises(ConfigError, match='green square'):
+        Run(config)
+
+
+@pytest.mark.parametrize('name', recipe_names())
+def test_a_shipped_configuration_is_valid_and_stays_itself_when_recorded(name: str) -> None:
+    config = load_config(find_recipe(name))
+    record = config.model_dump(by_alias=True)
+    # Every default is checked as if it were given, and JSON has lists in the place of tuples.
+    assert validated(TrainConfig, json.loads(json.dumps(record))) == config
+    assert record['train'][0]['root'] == config.train[0].root
+    assert len(record['validate']) == len(config.validation)
+
+
+def test_settings_can_be_changed_by_key() -> None:
+    changes = ['schedule.steps=7', 'train.1.root=/data', 'views.size=[28, 42]', 'schedule.clip=2']
+    config = load_config(find_recipe('everyday-s'), changes)
+    assert (config.schedule.steps, config.train[1].root) == (7, '/data')
+    assert config.views.size == (28, 42)
+    assert config.schedule.clip == 2.0
+
+
+def test_a_missing_or_broken_configuration_is_one_line(tmp_path: Path) -> None:
+    broken = tmp_path / 'broken.yaml'
+    broken.write_text('a: [')
+    for path in (tmp_path / 'none.yaml', broken):
+        with pytest.raises(ConfigError, match=path.name) as caught:
+            load_config(path)
+        assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('entry', 'named'),
+    [
+        ('car: {phrase: [auto]}', r"phrases, overlaps in car, but got 'phrase' .*mean phrases"),
+        ('car: {phrases: [1]}', r'car\.phrases\.0 to be text, but got 1'),
+        ('car: auto', r"car to be a mapping of settings, but got 'auto'"),
+        ('bus: {}', 'map the classes car, tree, ... to their words, but got .bus.'),
+        ('- car', r"but got \['car'\]"),
+    ],
+)
+def test_words_that_do_not_fit_are_named(tmp_path: Path, entry: str, named: str) -> None:
+    path = tmp_path / 'words.yaml'
+    path.write_text('car: {phrases: [auto], overlaps: }\ntree:\n')
+    expected = (ClassWords('car', ('auto',)), ClassWords('tree'))
+    assert read_words(str(path), ['car', 'tree']) == expected
+    path.write_text(entry)
+    with pytest.raises(ConfigError, match=f'words.yaml.*{named}'):
+        read_words(str(path), ['car', 'tree'])
 
 
 @pytest.mark.slow

@@ -53,9 +53,9 @@ UNSEEN = MappingProxyType(
 )
 """Unseen classes by the name of the split."""
 PARTS = MappingProxyType({'train': 300, 'val': 100})
-"""Number of pictures by part."""
+"""Number of images by part."""
 SIDE = 112
-"""Height and width of a picture, a multiple of 14 and of 16 [px]."""
+"""Height and width of an image, a multiple of 14 and of 16 [px]."""
 
 _SHADE = 18
 """How far a shape's colour may lie from that of its name, in each channel."""
@@ -89,19 +89,19 @@ class ShapesDataset:
 
     @property
     def key(self) -> str:
-        """The part and how its first picture looks, which tells apart other ways to draw."""
+        """The part and how its first image looks, which tells apart other ways to draw."""
         return f'shapes-{self.part}-{hashlib.sha256(self[0].image.tobytes()).hexdigest()}'
 
     def name(self, index: int) -> str:
-        """Return the name of a picture."""
+        """Return the name of an image."""
         return f'{self.part}-{index:04d}'
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return PARTS[self.part]
 
     def __getitem__(self, index: int) -> Sample:
-        """Draw a picture.
+        """Draw an image.
 
         Raises:
             IndexError: If there is none of that number.

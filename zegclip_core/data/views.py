@@ -37,7 +37,7 @@ from zegclip_core.settings import Positive, Settings
 Joint = tuple[tv_tensors.Image, tv_tensors.Mask]
 """RGB, uint8 ``(3, H, W)``, and class indices, uint8 ``(H, W)``."""
 LONGEST = 4
-"""Longest side that a scaled picture may have, by its shortest: 2048 to 512 as published."""
+"""Longest side that a scaled image may have, by its shortest: 2048 to 512 as published."""
 BRIGHTNESS = 32.0
 """Largest value added to, or taken from, all pixels."""
 CONTRAST = (0.5, 1.5)
@@ -47,7 +47,7 @@ SATURATION = (0.5, 1.5)
 HUE = 0.1
 """Largest turn of the hue, 1 being the whole circle; 18 of 180 as published."""
 PADDING = tuple(round(value) for value in IMAGENET_MEAN)
-"""Colour beside the picture: the published code pads with 0 after normalisation."""
+"""Colour beside the image: the published code pads with 0 after normalisation."""
 _TRIES = 10
 
 
@@ -93,11 +93,11 @@ def _plain(joint: Joint) -> tuple[Tensor, Tensor]:
 
 
 def whole_view(sample: Sample, config: ViewConfig, *, multiple: int = 1) -> tuple[Tensor, Tensor]:
-    """Return the whole picture.
+    """Return the whole image.
 
     Args:
         sample: Picture and mask.
-        config: How views are drawn. With ``resized_crop`` the picture gets the size of a view;
+        config: How views are drawn. With ``resized_crop`` the image gets the size of a view;
             with ``published`` it keeps its proportions, and its shorter side that of a view.
         multiple: With ``published``, what both sides are rounded to multiples of.
 
@@ -154,7 +154,7 @@ def _published_view(joint: Joint, config: ViewConfig, generator: torch.Generator
 
 
 def scaled_size(height: int, width: int, short: int, ratio: float) -> tuple[int, int]:
-    """Return the size of a scaled picture, ``(H, W)``.
+    """Return the size of a scaled image, ``(H, W)``.
 
     It keeps its proportions and is as large as fits into ``LONGEST * short`` by ``short``, both
     times ``ratio``.
@@ -165,7 +165,7 @@ def scaled_size(height: int, width: int, short: int, ratio: float) -> tuple[int,
 
 
 def scaled(joint: Joint, short: int, ratio: float) -> Joint:
-    """Scale a picture as ``scaled_size`` says, bilinearly, and its mask by nearest pixels."""
+    """Scale an image as ``scaled_size`` says, bilinearly, and its mask by nearest pixels."""
     height, width = joint[1].shape
     return resized(joint, scaled_size(height, width, short, ratio))
 
@@ -179,7 +179,7 @@ def resized(joint: Joint, size: tuple[int, int]) -> Joint:
 def random_crop(
     joint: Joint, size: tuple[int, int], cat_max_ratio: float, generator: torch.Generator
 ) -> Joint:
-    """Cut out a part of a picture, at most of a size.
+    """Cut out a part of an image, at most of a size.
 
     Up to ten parts are drawn until one holds several classes, none of which has
     ``cat_max_ratio`` of the labelled pixels; then the next is taken as it is. With 1 the first is.
@@ -255,7 +255,7 @@ def _saturated(image: tv_tensors.Image, factor: float) -> tv_tensors.Image:
 
 
 def padded(joint: Joint, size: tuple[int, int]) -> Joint:
-    """Fill a picture up to a size, at the right and at the bottom; the mask with 255."""
+    """Fill an image up to a size, at the right and at the bottom; the mask with 255."""
     image, labels = joint
     beside = [0, 0, size[1] - labels.shape[1], size[0] - labels.shape[0]]
     return F.pad(image, beside, fill=list(PADDING)), F.pad(labels, beside, fill=UNLABELLED)
@@ -275,17 +275,17 @@ def present_classes(labels: Tensor) -> list[int]:
 
 
 def view_seed(seed: int, name: str, view: int) -> int:
-    """Return the seed of one view of one picture, the same on every machine."""
+    """Return the seed of one view of one image, the same on every machine."""
     text = json.dumps([seed, name, view])
     return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) % 2**63
 
 
 def split_indices(count: int, every: int, *, held_out: bool) -> list[int]:
-    """Return the pictures that are kept for training or held out of it.
+    """Return the images that are kept for training or held out of it.
 
     Args:
-        count: Number of pictures.
-        every: Every n-th picture is held out; 0 holds none out.
+        count: Number of images.
+        every: Every n-th image is held out; 0 holds none out.
         held_out: Whether to return those; with ``every`` 0 all are returned either way.
 
     """
@@ -295,7 +295,7 @@ def split_indices(count: int, every: int, *, held_out: bool) -> list[int]:
 
 
 def asked_classes(labels: Tensor | npt.NDArray[np.uint8], count: int, absent: int) -> list[int]:
-    """Return the classes that a validation picture is asked for.
+    """Return the classes that a validation image is asked for.
 
     Args:
         labels: Class indices, uint8 of any shape.

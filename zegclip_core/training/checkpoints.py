@@ -154,18 +154,12 @@ def git_commit() -> str:
         ('ls-files', source.name),
         ('describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'),
     )
-    answer = ''
+    answers = []
     for command in commands:
+        git = ['git', '-C', str(source.parent), *command]
         try:
-            done = subprocess.run(
-                ['git', '-C', str(source.parent), *command],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        except OSError:
-            return ''  # git is not installed
-        answer = done.stdout.strip() if done.returncode == 0 else ''
-        if not answer:
-            return ''
-    return answer
+            done = subprocess.run(git, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return ''  # git is not installed, or this is no repository
+        answers.append(done.stdout.strip())
+    return answers[-1] if all(answers) else ''

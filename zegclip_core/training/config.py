@@ -85,7 +85,7 @@ class SourceConfig(Settings):
     """Whether a class goes by its ``name`` in all templates, averaged (published), or is
     ``varied``: half the time by one of its phrases in one template."""
     views: Positive = 8
-    """Views of each picture when features are kept on disk."""
+    """Views of each image when features are kept on disk."""
     share: PositiveFloat = 1.0
     """Share of the batches that come from this dataset."""
     unlabelled: Literal['none_of_these', 'unknown'] = 'none_of_these'
@@ -98,7 +98,7 @@ class SourceConfig(Settings):
     balance: Factor = 0.0
     """Exponent that evens out rare and frequent classes; 0 for none, 1 for all."""
     hold_out: Count = 0
-    """Every n-th picture is left out; 0 leaves none out."""
+    """Every n-th image is left out; 0 leaves none out."""
 
     @field_validator('hold_out')
     @classmethod
@@ -118,9 +118,9 @@ class ValidationConfig(Settings):
     dataset: str = FOLDER
     """What lies there: ``folder`` or a dataset of ``zegclip_core.data.catalog``."""
     hold_out: int = 0
-    """Only every n-th picture is used; 0 uses all."""
+    """Only every n-th image is used; 0 uses all."""
     absent_words: int = -1
-    """How many classes that are not in a picture are asked for beside those that are; -1 asks
+    """How many classes that are not in an image are asked for beside those that are; -1 asks
     for all classes."""
 
 
@@ -239,7 +239,7 @@ class TrainConfig(Settings):
     (``.ckpt``); empty for none."""
     keep_features: bool = True
     """Whether the output of a tower that does not change is computed once for some views of each
-    picture and kept on disk; else views are drawn anew each time."""
+    image and kept on disk; else views are drawn anew each time."""
     devices: Count = 0
     """Processes on each node, one a GPU; 0 takes all GPUs, or one process without."""
     nodes: Positive = 1

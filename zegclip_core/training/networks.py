@@ -99,7 +99,7 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
 
 
 def _published_tower(tower: ImageTower, size: tuple[int, int]) -> ImageTower:
-    """Return a CLIP tower as ZegCLIP's release sets it up for pictures of a size."""
+    """Return a CLIP tower as ZegCLIP's release sets it up for images of a size."""
     patch = tower.config.patch_size
     tower = resized_positions(tower, (size[0] // patch, size[1] // patch), 'bilinear')
     vision = replace(

@@ -186,8 +186,8 @@ class Run:
         task = SegmentationTask(self.network, config, self._makers(views, classes), validation)
         start = last if last.is_file() else None
         done = 0 if start is None else _steps_done(task, start)
-        trainer = make_trainer(config, self.folder, validation, done=done)
-        fit(trainer, task, TrainingData(views, validation, config), start)
+        trainer = _make_trainer(config, self.folder, validation, done=done)
+        _fit(trainer, task, TrainingData(views, validation, config), start)
         path = self.folder / f'{config.name}.safetensors'
         if trainer.is_global_zero:
             self._export(path, classes, self.network.state_dict(), task.record())
@@ -254,17 +254,10 @@ class StepBar(TQDMProgressBar):
         self.train_progress_bar.set_description('training')
 
 
-def make_trainer(
+def _make_trainer(
     config: TrainConfig, folder: Path, validation: Sequence[ValidationSet], *, done: int
 ) -> lightning.Trainer:
-    """Return the trainer of a run.
-
-    Args:
-        config: The run.
-        folder: Where all that it writes lies.
-        validation: What to validate on.
-        done: Steps that a resumed run has done; its logs go beside the first ones.
-    """
+    """Return the trainer of a run, of which some steps are done; its logs go beside theirs."""
     part = f'from-{done}' if done else ''
     # Its advice is not about this run.
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
@@ -325,21 +318,10 @@ def _callbacks(
     return callbacks
 
 
-def fit(
+def _fit(
     trainer: lightning.Trainer, task: SegmentationTask, data: TrainingData, start: Path | None
 ) -> None:
-    """Train.
-
-    Args:
-        trainer: How.
-        task: What.
-        data: On what.
-        start: Checkpoint to go on from.
-
-    Raises:
-        TrainingError: If a file cannot be written, or a process that reads pictures dies.
-        KeyboardInterrupt: If the user stops it.
-    """
+    """Train, from a checkpoint if there is one, and say in one line what ends it early."""
     try:
         with warnings.catch_warnings():
             # That there are files from before is no news, nor what Lightning does inside.
@@ -357,7 +339,7 @@ def fit(
         reason = 'a process that reads pictures has died (out of memory?)'
         raise TrainingError(_ending(trainer, reason)) from error
     except ZegCLIPError as error:
-        # Of a process that reads pictures comes a traceback, whose last line is the error.
+        # Of a process that reads images comes a traceback, whose last line is the error.
         *_, line = str(error).strip().splitlines()
         raise TrainingError(_ending(trainer, line)) from error
 

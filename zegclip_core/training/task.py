@@ -49,12 +49,12 @@ all of the classes are seen."""
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Whole pictures to validate on, with the names of their classes.
+    """Whole images to validate on, with the names of their classes.
 
     Attributes:
         config: Which set it is.
         title: Its name in figures and files.
-        views: The pictures.
+        views: The images.
         classes: Names of its classes.
         table: Their text embeddings.
         seen: Names of those that training sees.
@@ -195,12 +195,12 @@ class SegmentationTask(lightning.LightningModule):
         self._matrices = [ConfusionMatrix(len(entry.classes)) for entry in self._validation]
 
     def validation_step(self, batch: Batch, _: int, dataloader_idx: int = 0) -> None:
-        """Count the predictions of one picture."""
+        """Count the predictions of one image."""
         labels = self.predict_labels(batch, dataloader_idx)
         self._matrices[dataloader_idx].update(labels.cpu().numpy(), batch.labels[0].cpu().numpy())
 
     def predict_labels(self, batch: Batch, dataset: int) -> Tensor:
-        """Return the class of every pixel of one picture, int64 ``(H, W)``, without threshold."""
+        """Return the class of every pixel of one image, int64 ``(H, W)``, without threshold."""
         entry = self._validation[dataset]
         asked = asked_classes(batch.labels, len(entry.classes), entry.config.absent_words)
         logits = self._logits(batch, entry.table.canonical(asked).to(self.device)).float()

@@ -65,11 +65,11 @@ def read_words(path: str, names: Sequence[str]) -> tuple[ClassWords, ...]:
         ConfigError: If the file cannot be read or holds what it must not hold.
     """
     values = read_yaml(Path(path), 'words') if path else {}
-    unknown = [] if not isinstance(values, dict) else sorted(set(values) - set(names))
-    if not isinstance(values, dict) or unknown:
+    wrong = [values] if not isinstance(values, dict) else [k for k in values if k not in names]
+    if wrong:
         raise ConfigError(
             f'Expected {path} to map the classes {", ".join(names[:5])}, ... to their words, '
-            f'but got {unknown[0] if unknown else values!r}.'
+            f'but got {wrong[0]!r}.'
         )
     words = []
     for name in names:
