@@ -19,16 +19,15 @@ from inspect import isclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, TypeVar
 
-from annotated_types import Ge
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import yaml
 from zegclip_core.errors import ConfigError, ZegCLIPError
 
-Positive = Annotated[int, Ge(1)]
+Positive = Annotated[int, Field(ge=1)]
 """An integer of at least 1."""
-Count = Annotated[int, Ge(0)]
+Count = Annotated[int, Field(ge=0)]
 """An integer of at least 0."""
-Factor = Annotated[float, Ge(0)]
+Factor = Annotated[float, Field(ge=0)]
 """A number of at least 0."""
 _BASE = 'base'
 _WORDS = (

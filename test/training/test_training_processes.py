@@ -161,6 +161,8 @@ def test_two_processes_train_as_one_does(
 
 def test_processes_share_the_pictures_out() -> None:
     class Views:
+        """Five views, of which a batch is their numbers."""
+
         def __len__(self) -> int:
             return 5
 

@@ -199,7 +199,7 @@ def _read_all(
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         # In pieces, as the results of a hundred thousand files would pile up.
         for start in range(0, len(pairs), _AHEAD):
-            piece = pairs[start : start + _AHEAD]
+            piece = pairs[start:][:_AHEAD]
             yield from zip(piece, pool.map(counts, piece), strict=True)
 
 

@@ -68,7 +68,8 @@ class BatchStream(IterableDataset[Batch]):
         )
         for step, (source, indices) in enumerate(steps, start=self._step):
             for part in range(self._rank, parts, self._world):
-                yield step * parts + part, source, indices[part * size :][:size]
+                first = part * size
+                yield step * parts + part, source, indices[first:][:size]
 
 
 class TrainingData(lightning.LightningDataModule):

@@ -146,7 +146,7 @@ class Run:
             count = len(classes[index].words)
             # Counting reads every mask, which takes long for a large dataset.
             counts = views[index].pixel_counts(count) if source.balance else torch.ones(count)
-            others = [*classes[:index], *classes[index + 1 :]]
+            others = [entry for k, entry in enumerate(classes) if k != index]
             transductive = self.config.setting == 'transductive'
             makers.append(
                 QueryMaker(source, classes[index], others, counts, transductive=transductive)
