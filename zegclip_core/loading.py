@@ -23,14 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from zegclip_core.errors import CheckpointError, ModelError, TowerError
-from zegclip_core.model.training_free import (
-    Attention,
-    ATTENTIONS,
-    TrainingFreeCLIP,
-    TrainingFreeConfig,
-)
+from zegclip_core.model.training_free import TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.model.vit import VisionConfig
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
+from zegclip_core.options import Attention, OPTIONS
 from zegclip_core.text.encoder import load_text_tower, TextEncoder, TextTower
 from zegclip_core.text.templates import resolve_templates
 from zegclip_core.text.towers import check_text_tower, OpenCLIPTextTower
@@ -151,7 +147,12 @@ def load_model(
     name = parse_model(model)
     clip = name.without_training
     # Before what may take minutes.
-    _check_attention(name, attention)
+    if clip is not None:
+        OPTIONS['attention'].check(attention)
+    elif attention is not None:
+        raise ModelError(
+            f'Expected no attention for {name.text!r}, a trained model, but got {attention!r}.'
+        )
     chosen = None if templates is None else resolve_templates(templates)
     try:
         loaded = _load_trained(name) if clip is None else _load_clip(name, clip, attention)
@@ -164,17 +165,6 @@ def load_model(
     if chosen is None:
         return loaded
     return replace(loaded, text_encoder=TextEncoder(loaded.text_encoder.tower, chosen))
-
-
-def _check_attention(name: ModelName, attention: Attention | None) -> None:
-    """Refuse an attention that there is not, or that a model does not have."""
-    if attention is None or (name.without_training and attention in ATTENTIONS):
-        return
-    if name.without_training:
-        allowed = f'an attention of {", ".join(ATTENTIONS)}'
-    else:
-        allowed = f'no attention for {name.text!r}, a trained model'
-    raise ModelError(f'Expected {allowed}, but got {attention!r}.')
 
 
 def open_checkpoint(model: str, purpose: str = '') -> tuple[Path, Checkpoint]:

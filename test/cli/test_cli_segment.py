@@ -29,7 +29,8 @@ import torch
 from zegclip_core import segmenter
 from zegclip_core.cli import _inputs
 from zegclip_core.errors import ModelError
-from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.options import UNLABELLED
+from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
 Run = Callable[..., Answer]

@@ -30,14 +30,9 @@ from zegclip_core.engines.contract import LeanOptions
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.errors import ModelError
 from zegclip_core.model.scoring import resize_maps
-from zegclip_core.model.training_free import (
-    Attention,
-    ATTENTIONS,
-    neighbourhood,
-    TrainingFreeCLIP,
-    TrainingFreeConfig,
-)
+from zegclip_core.model.training_free import neighbourhood, TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.model.vit import CLIP_MEAN, CLIP_STD
+from zegclip_core.options import Attention, ATTENTIONS
 from zegclip_core.weights.image_towers import vision_config
 
 CLOSE = {'rtol': 0.0, 'atol': 1e-4}

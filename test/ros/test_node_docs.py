@@ -191,4 +191,4 @@ def test_the_tests_that_the_pages_name_are_there() -> None:
     pages = PAGE + (ROOT / 'docs' / 'reliability.md').read_text(encoding='utf-8')
     named = set(re.findall(r'`(test_\w+\.py)`', pages))
     assert len(named) >= 20
-    assert named <= {path.name for path in (ROOT / 'test').glob('test_*.py')}
+    assert named <= {path.name for path in (ROOT / 'test').rglob('test_*.py')}

@@ -22,7 +22,7 @@ from tiny_clips import NAME, write_tiny_clip
 import yaml
 from zegclip_core.cli.main import main
 from zegclip_core.loading import NEGATIVES, SHORT_SIDE, TEMPLATES
-from zegclip_core.model.training_free import ATTENTIONS
+from zegclip_core.options import ATTENTIONS
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text import templates
 from zegclip_core.text.templates import resolve_templates, template_names

@@ -29,7 +29,8 @@ from zegclip_core.engines.choice import pick_backend
 from zegclip_core.errors import ConfigError, ModelError, TowerError, ZegCLIPError
 from zegclip_core.export.onnx_file import export_onnx
 from zegclip_core.loading import load_model, model_path, NEGATIVES, open_checkpoint
-from zegclip_core.model.training_free import ATTENTIONS, TrainingFreeCLIP
+from zegclip_core.model.training_free import TrainingFreeCLIP
+from zegclip_core.options import ATTENTIONS
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.catalogue import unusable

@@ -55,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         metavar='N',
         help='into how many parts the classes are dealt (default: %(default)s)',
     )
-    add_model_options(parser, threshold=False)
+    add_model_options(parser, without=('threshold',))
     parser.add_argument('--plot', metavar='FILE', help='also draw the curves there, as PNG')
     parser.add_argument('--json', metavar='FILE', help='also write the figures there')
     parser.add_argument(
