@@ -37,7 +37,7 @@ from zegclip_core.data.catalog import load_spec
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.images.drawing import BACKGROUND, draw_overlay
 from zegclip_core.images.lettering import write_text
-from zegclip_core.messages.encodings import RgbImage
+from zegclip_core.messages.image_encodings import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 from zegclip_core.speed.run import device_name

@@ -24,8 +24,8 @@ import numpy.typing as npt
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
-from zegclip_core.messages import encodings as image_encodings
-from zegclip_core.messages.encodings import RgbImage
+from zegclip_core.messages import image_encodings
+from zegclip_core.messages.image_encodings import RgbImage
 from zegclip_core.segmentation import LabelArray
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def image_to_rgb(message: Image) -> RgbImage:
     """Return the pixels of an image message, without a copy where that can be.
 
     ``rgb8``, ``bgr8``, ``rgba8``, ``bgra8``, ``mono8`` and ``mono16`` become views of the
-    message's data; see ``zegclip_core.messages.encodings.rgb_view``. What that does not know is
+    message's data; see ``image_encodings.rgb_view``. What that does not know is
     converted by cv_bridge.
 
     Args:

@@ -26,7 +26,7 @@ import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
-from zegclip_core.messages.encodings import MAX_PIXELS
+from zegclip_core.messages.image_encodings import MAX_PIXELS
 from zegclip_ros.conversions import (
     check_frame,
     image_message,

@@ -33,7 +33,7 @@ from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from zegclip_core.errors import BagError
 from zegclip_core.images.drawing import draw_overlay
 from zegclip_core.messages.announcement import announcement
-from zegclip_core.messages.encodings import IMAGE, RgbImage
+from zegclip_core.messages.image_encodings import IMAGE, RgbImage
 from zegclip_core.messages.topic_names import topic_tokens
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
