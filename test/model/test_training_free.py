@@ -228,7 +228,7 @@ def test_nothing_is_trained_and_pixels_are_normalised_as_clip_does() -> None:
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'attention': 'sharp'}, r'one of clip, maskclip, sclip, key_key, naclip, but got .sharp'),
+        ({'attention': 'sharp'}, r'of naclip, key_key, sclip, maskclip, clip, but got .sharp'),
         ({'gaussian_std': 0.0}, 'gaussian_std.* greater than 0, but got 0.0'),
         ({'scale': math.nan}, 'scale.* greater than 0, but got nan'),
     ],

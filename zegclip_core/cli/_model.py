@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The options of every command that uses a model, and the model that they name."""
+"""The options that several commands have, of models and datasets, and the model that they name."""
 
 from __future__ import annotations
 
@@ -74,6 +74,27 @@ def _type_of(option: Option) -> Callable[[str], Any]:
         return str
     low, high = option.bounds
     return at_least(low) if isinstance(low, int) else between(low, high)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a dataset and a part of it."""
+    parser.add_argument('--data', required=True, metavar='DIR', help='folder of the dataset')
+    parser.add_argument('--split', default='val', help='part of it (default: %(default)s)')
+    parser.add_argument(
+        '--dataset',
+        default='folder',
+        metavar='NAME',
+        help='what lies there: voc12, coco_stuff164k, context59, context60, a YAML file like '
+        'theirs, or folder: images/, labels/ and classes.txt (default: %(default)s); shapes is '
+        'made on the fly',
+    )
+    parser.add_argument(
+        '--hold-out',
+        type=positive,
+        default=0,
+        metavar='N',
+        help='only every N-th picture (default: all)',
+    )
 
 
 def load_segmenter(args: argparse.Namespace, **changes: Any) -> Segmenter:  # noqa: ANN401

@@ -20,8 +20,7 @@ from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
 
-from zegclip_core.cli._data import add_data_options
-from zegclip_core.cli._model import add_model_options, load_segmenter, positive
+from zegclip_core.cli._model import add_data_options, add_model_options, load_segmenter, positive
 
 if TYPE_CHECKING:
     from zegclip_core.data.folder import Pictures

@@ -19,8 +19,13 @@ import argparse
 import sys
 from typing import Any, TYPE_CHECKING
 
-from zegclip_core.cli._data import add_data_options
-from zegclip_core.cli._model import add_model_options, fraction, load_segmenter, natural
+from zegclip_core.cli._model import (
+    add_data_options,
+    add_model_options,
+    fraction,
+    load_segmenter,
+    natural,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

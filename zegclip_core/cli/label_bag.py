@@ -27,7 +27,7 @@ from zegclip_core.cli._words import add_word_options, read_words
 from zegclip_core.options import OPTIONS
 
 if TYPE_CHECKING:
-    from zegclip_core.bags.labelling import LabelJob, Report
+    from zegclip_core.bags.labelling import Report
     from zegclip_core.text.vocabulary import Vocabulary
 
 _DESCRIPTION = """\
@@ -91,27 +91,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ZegCLIPError: If the bag, the words or the model cannot be used.
     """
-    from zegclip_core.bags.labelling import label_bag
+    from zegclip_core.bags.labelling import label_bag, LabelJob
+    from zegclip_core.bags.messages import Outputs
     from zegclip_core.cli.main import USER_ERROR
 
-    job = _job(args)
-    report = label_bag(job, _warn)
-    if report.copied != report.expected:
-        _warn(
-            f'Expected {report.expected} messages in {job.source}, as it says itself, but read '
-            f'{report.copied}.'
-        )
-    sys.stdout.write(f'{job.target}: {_in_words(report)}\n')
-    return USER_ERROR if report.unreadable or report.copied != report.expected else 0
-
-
-def _job(args: argparse.Namespace) -> LabelJob:
-    """Return what the options ask for."""
-    from zegclip_core.bags.labelling import LabelJob
-    from zegclip_core.bags.messages import Outputs
-
     vocabulary = read_words(args)
-    return LabelJob(
+    job = LabelJob(
         source=Path(args.source).expanduser(),
         target=Path(args.target).expanduser(),
         topic=args.topic,
@@ -122,6 +107,14 @@ def _job(args: argparse.Namespace) -> LabelJob:
         compress=args.compress,
         every=args.every,
     )
+    report = label_bag(job, _warn)
+    if report.copied != report.expected:
+        _warn(
+            f'Expected {report.expected} messages in {job.source}, as it says itself, but read '
+            f'{report.copied}.'
+        )
+    sys.stdout.write(f'{job.target}: {_in_words(report)}\n')
+    return USER_ERROR if report.unreadable or report.copied != report.expected else 0
 
 
 def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str]:
