@@ -268,16 +268,10 @@ def test_what_is_no_image_is_refused(segmenter: Segmenter, image: np.ndarray) ->
     [
         ({'device': 'tpu'}, 'tpu'),
         ({'device': 'cuda:99'}, 'cuda:99'),
-        ({'precision': 'int4'}, 'int4'),
         ({'device': 'cpu', 'precision': 'fp16'}, 'fp16'),
         ({'device': 'cpu', 'short_side': 3}, 'short side'),
-        ({'device': 'cpu', 'threshold': 1.5}, 'threshold'),
         ({'device': 'cpu', 'mode': 'half'}, 'half'),
-        ({'device': 'cpu', 'engine': 'short'}, 'short'),
-        ({'device': 'cpu', 'threads': 0}, 'thread'),
-        ({'device': 'cpu', 'candidates': -1}, 'candidates'),
         ({'device': 'cpu', 'candidates': 3, 'mode': 'slide'}, 'candidates'),
-        ({'device': 'cpu', 'candidates': 3, 'engine': 'plain'}, 'plain engine'),
         ({'device': 'cpu', 'attention': 'naclip'}, 'no attention'),
     ],
 )

@@ -93,7 +93,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=0,
         metavar='N',
-        help='only every N-th picture (default: all)',
+        help='only every N-th image (default: all)',
     )
 
 

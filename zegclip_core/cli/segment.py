@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""``zegclip segment``: label images and overlays of the user's own pictures and videos."""
+"""``zegclip segment``: label images and overlays of the user's own images and videos."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ FALLBACK_RATE = 25.0
 """Frames per second of an overlay whose video declares no rate."""
 
 _DESCRIPTION = """\
-Label every pixel of pictures and videos with one of the given words. For each picture NAME it
-writes NAME_label.png (class ids in the order of the words, 255 = none of them; the picture's own
+Label every pixel of images and videos with one of the given words. For each image NAME it
+writes NAME_label.png (class ids in the order of the words, 255 = none of them; the image's own
 size), NAME_overlay.png (with a legend) and NAME.json (classes, colours, shares, model, seconds);
 for each video NAME_overlay.mp4 and NAME.json.
 """
@@ -48,10 +48,10 @@ for each video NAME_overlay.mp4 and NAME.json.
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add this command to the parser of ``zegclip``."""
     parser = subparsers.add_parser(
-        'segment', help='segment pictures, videos and folders', description=_DESCRIPTION
+        'segment', help='segment images, videos and folders', description=_DESCRIPTION
     )
     parser.add_argument(
-        'inputs', nargs='+', metavar='PHOTO', help='pictures, videos, or folders of them'
+        'inputs', nargs='+', metavar='IMAGE', help='images, videos, or folders of them'
     )
     add_word_options(parser)
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results')
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Job:
-    """One picture or video and what its outputs are called.
+    """One image or video and what its outputs are called.
 
     Attributes:
         source: The file to read.
@@ -184,7 +184,7 @@ def _run_jobs(jobs: Sequence[Job], task: _Task) -> int:
         for job in bar:
             bar.set_description(job.source.name)
             try:
-                shares = _segment_video(job, task) if job.video else _segment_picture(job, task)
+                shares = _segment_video(job, task) if job.video else _segment_image(job, task)
             except ImageError as error:
                 with tqdm.external_write_mode(file=sys.stderr):
                     show_error(error)
@@ -200,8 +200,8 @@ def _in_words(shares: dict[str, float]) -> str:
     return ', '.join(f'{name} {share:.1%}' for share, name in found) or 'none of the classes'
 
 
-def _segment_picture(job: Job, task: _Task) -> dict[str, float]:
-    """Segment a picture, write its three files and return the classes' shares."""
+def _segment_image(job: Job, task: _Task) -> dict[str, float]:
+    """Segment an image, write its three files and return the classes' shares."""
     from zegclip_core.cli._outputs import write_json, write_png
     from zegclip_core.images.drawing import overlay_with_legend
     from zegclip_core.images.media import read_image
