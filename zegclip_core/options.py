@@ -63,11 +63,11 @@ class Option:
     Attributes:
         name: Name of the field, of the ROS parameter and, with ``-`` for ``_``, of the flag.
         default: Its value unless the user gives one.
-        help: What it does: a phrase that begins small and has no full stop.
+        description: What it does: a phrase that begins small and has no full stop.
         unset: What the default ``None`` means, such as ``the model's``.
         bounds: Least and greatest value of a number, both integers or both floats.
         choices: The allowed words, if only some are.
-        open: Whether Python takes more than the choices, such as texts of one's own.
+        open_ended: Whether Python takes more than the choices, such as texts of one's own.
         words: Whether it is a list of words, which the word ``none`` empties.
         constraints: The allowed values in words, where neither bounds nor choices say it.
         metavar: What stands for the value in the help of the command line.
@@ -75,7 +75,7 @@ class Option:
         exported: Whether an exported model follows it too.
         parameter: Whether the node has a parameter for it.
         ros_unset: The parameter's value that means ``None``, which ROS does not have.
-        ros_note: What the description of the parameter adds to the help.
+        ros_note: What the parameter's description adds to this one.
         change: When the parameter may be changed: ``never`` once the node runs, ``at once``, with
             an effect at once, or while the node is ``unconfigured``.
         ros_check: Raises a ``ValueError`` for a parameter's value that all of this allows and
@@ -84,11 +84,11 @@ class Option:
 
     name: str = ''
     default: Any
-    help: str
+    description: str
     unset: str = ''
     bounds: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
-    open: bool = False
+    open_ended: bool = False
     words: bool = False
     constraints: str = ''
     metavar: str | None = None
@@ -113,7 +113,7 @@ class Option:
         """
         if value is None and self.default is None:
             return
-        if self.choices and not self.open and value not in self.choices:
+        if self.choices and not self.open_ended and value not in self.choices:
             article = 'an' if self.name[0] in 'aeiou' else 'a'
             raise ModelError(
                 f'Expected {article} {self.title} of {", ".join(self.choices)}, but got {value!r}.'
@@ -127,9 +127,12 @@ class Option:
             )
 
 
-def option(default: Any, help: str, **known: Any) -> Any:  # noqa: A002, ANN401 - as ``field``
+def option(default: Any, description: str, **known: Any) -> Any:  # noqa: ANN401 - as ``field``
     """Return a field of a dataclass that is an option; ``known`` are fields of ``Option``."""
-    return field(default=default, metadata={'option': Option(default=default, help=help, **known)})
+    return field(
+        default=default,
+        metadata={'option': Option(default=default, description=description, **known)},
+    )
 
 
 def options_of(kind: type) -> dict[str, Option]:
@@ -143,7 +146,7 @@ def options_of(kind: type) -> dict[str, Option]:
 
 @dataclass(frozen=True)
 class SegmenterOptions:
-    """How a segmenter runs and which pixels it labels; what a field means stands in its entry.
+    """How a segmenter runs and which pixels it labels; each entry says what it means.
 
     Raises:
         ModelError: If a value is out of its range or none of the choices, or two of them do not
@@ -204,7 +207,7 @@ class SegmenterOptions:
         'what words are put into; more take longer',
         unset="the model's",
         choices=TEMPLATES,
-        open=True,
+        open_ended=True,
         ros_unset='auto',
         ros_note=". Auto for the model's own",
     )

@@ -226,7 +226,7 @@ def declaration(known: Option) -> Declaration:
     return Declaration(
         known.name,
         list(default) if isinstance(default, tuple) else default,
-        f'{known.help[0].upper()}{known.help[1:]}{known.ros_note}.',
+        f'{known.description[0].upper()}{known.description[1:]}{known.ros_note}.',
         constraints=known.constraints,
         bounds=bounds,
         choices=choices,

@@ -49,7 +49,8 @@ def loaded(path: str) -> LoadedModel:
 
 
 def _segmenter(loaded: LoadedModel, **settings: object) -> Segmenter:
-    return Segmenter(loaded, SegmenterOptions(device='cpu', precision='fp32', **settings))  # type: ignore[arg-type]
+    options = SegmenterOptions(**{'device': 'cpu', 'precision': 'fp32', **settings})
+    return Segmenter(loaded, options)
 
 
 def _image(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -44,7 +44,11 @@ def add_model_options(
             add_option(parser, option)
 
 
-def add_option(parser: argparse.ArgumentParser, option: Option, default: Any = None) -> None:  # noqa: ANN401
+def add_option(
+    parser: argparse.ArgumentParser,
+    option: Option,
+    default: Any = None,  # noqa: ANN401 - of any option
+) -> None:
     """Add a flag for an option of a segmenter.
 
     Args:
@@ -62,7 +66,7 @@ def add_option(parser: argparse.ArgumentParser, option: Option, default: Any = N
         choices=option.choices or None,
         metavar=option.metavar,
         default=default,
-        help=f'{option.help} ({"; ".join(notes)})',
+        help=f'{option.description} ({"; ".join(notes)})',
     )
 
 
