@@ -140,7 +140,8 @@ def draw(cases: Sequence[Case], shown: Sequence[int] = SHOWN) -> Figure:
     """Return the photos' labels with different numbers of candidates, a row each."""
     drawn = [case for case in cases[1:] if case.candidates in shown]
     figure = Figure(figsize=(12.0, 2.8 * len(drawn)), layout='constrained')
-    for part, case in zip(np.atleast_1d(figure.subfigures(len(drawn))), drawn, strict=True):
+    parts = figure.subfigures(len(drawn), squeeze=False)
+    for part, case in zip(parts.flat, drawn, strict=True):
         part.suptitle(f'{case.candidates or "all"} of {case.words} words')
         for axes, (name, found) in zip(
             part.subplots(1, len(PHOTOS)), case.found.items(), strict=True

@@ -21,7 +21,7 @@ import torch
 from zegclip_core.errors import ConfigError
 from zegclip_core.speed.cases import BASE, Case, choose_cases, choose_methods, METHODS
 from zegclip_core.speed.hardware import multiply_rates, peak_growth
-from zegclip_core.speed.inputs import Bundle, load_bundle, seeded_bundle, seeded_images
+from zegclip_core.speed.inputs import Bundle, Inputs, load_bundle, seeded_bundle, seeded_images
 from zegclip_core.speed.methods import build_method, Method, Timing
 from zegclip_core.speed.report import Report, Row
 
@@ -49,10 +49,10 @@ def test_the_published_model_needs_the_operations_that_were_counted_by_hand(
 ) -> None:
     built = build_method(method, published, CPU)
     assert isinstance(built, Method)
-    inputs = seeded_images(512, 512, 1), published.encoded(20)
-    assert built.operations(*inputs) / 1e9 == pytest.approx(giga, rel=2e-3)
-    twice = seeded_images(512, 512, 2), published.encoded(20)
-    assert built.operations(*twice) / built.operations(*inputs) == pytest.approx(2.0, rel=0.01)
+    inputs = Inputs(seeded_images(512, 512, 1), published.encoded(20))
+    assert built.operations(inputs) / 1e9 == pytest.approx(giga, rel=2e-3)
+    twice = Inputs(seeded_images(512, 512, 2), inputs.vocabulary)
+    assert built.operations(twice) / built.operations(inputs) == pytest.approx(2.0, rel=0.01)
 
 
 def test_the_literal_pipeline_looks_twice_at_a_4_to_3_image(tiny: str) -> None:
@@ -60,18 +60,19 @@ def test_the_literal_pipeline_looks_twice_at_a_4_to_3_image(tiny: str) -> None:
     built = build_method('literal', bundle, CPU)
     assert isinstance(built, Method)
     square, wide = (
-        built.operations(seeded_images(48, width, 1), bundle.encoded(5)) for width in (48, 64)
+        built.operations(Inputs(seeded_images(48, width, 1), bundle.encoded(5)))
+        for width in (48, 64)
     )
     assert wide == 2 * square
 
 
 def test_literal_and_plain_label_seeded_weights_alike(published: Bundle) -> None:
-    images, words = seeded_images(512, 512, 1), published.encoded(20)
+    inputs = Inputs(seeded_images(512, 512, 1), published.encoded(20))
     labels = []
     for name in ('literal', 'plain'):
         built = build_method(name, published, CPU)
         assert isinstance(built, Method)
-        labels.append(built.measure(images, words)[0])
+        labels.append(built.measure(inputs)[0])
     assert np.mean(labels[0] == labels[1]) > 0.999
     assert len(np.unique(labels[0])) > 3  # The weights let a signal pass.
 

@@ -62,8 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_listed,
         default=METHODS,
         metavar='A,B',
-        help=f'of {",".join(METHODS)} (the default), lean_candidates (of many classes few are '
-        'drawn) and two_stage_half (in the best precision)',
+        help=f'of {",".join(METHODS)} (the default)',
     )
     parser.add_argument(
         '--sweeps',

@@ -19,10 +19,7 @@ from dataclasses import dataclass, replace
 from zegclip_core.errors import ConfigError
 
 METHODS = ('literal', 'plain', 'lean_fp32', 'lean', 'two_stage')
-"""The methods of every run, in the order of the tables."""
-FURTHER_METHODS = ('lean_candidates', 'two_stage_half')
-"""Methods that are only measured when asked for: the lean engine that draws few of many classes,
-and two stages in the device's best precision."""
+"""The methods in the order of the tables."""
 SWEEPS: dict[str, tuple[dict[str, int], ...]] = {
     'classes': tuple({'classes': count} for count in (1, 20, 150, 1000)),
     'prompts': tuple({'prompts': count} for count in (10, 100)),
@@ -90,8 +87,7 @@ def choose_methods(methods: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: If a name is not that of a method, or none is named.
     """
-    known = (*METHODS, *FURTHER_METHODS)
     for name in methods or ('',):
-        if name not in known:
-            raise ConfigError(f'Expected a method of {", ".join(known)}, but got {name!r}.')
-    return [name for name in known if name in methods]
+        if name not in METHODS:
+            raise ConfigError(f'Expected a method of {", ".join(METHODS)}, but got {name!r}.')
+    return [name for name in METHODS if name in methods]

@@ -15,6 +15,7 @@
 
 from collections.abc import Callable
 import ctypes
+from functools import partial
 import gc
 from pathlib import Path
 import platform
@@ -93,7 +94,7 @@ def multiply_rates(device: torch.device, shrink: int = 1) -> dict[str, float]:
     for name, dtype in PRECISIONS.items():
         if dtype in {torch.float32, best}:
             left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-            seconds = _fastest(device, lambda a=left, b=right: torch.mm(a, b))
+            seconds = _fastest(device, partial(torch.mm, left, right))
             rates[name] = 2.0 * side**3 / seconds / 1e12
     return rates
 
@@ -107,7 +108,7 @@ def copy_rate(device: torch.device, shrink: int = 1) -> float:
     """
     source = torch.ones(_COPIED[device.type] // shrink, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return 2e-9 * len(source) / _fastest(device, lambda: target.copy_(source))
+    return 2e-9 * len(source) / _fastest(device, partial(target.copy_, source))
 
 
 def _fastest(device: torch.device, work: Callable[[], object]) -> float:

@@ -15,7 +15,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 import zlib
 
 import cv2
@@ -84,6 +84,13 @@ class Bundle:
         embeddings = self.encoder.encode_classes([[name] for name in names])
         vocabulary = Vocabulary.from_names(names)
         return EncodedVocabulary(vocabulary, embeddings, bias, torch.zeros(count))
+
+
+class Inputs(NamedTuple):
+    """What all methods are given in a case: images of one size, and a vocabulary."""
+
+    images: Sequence[Image]
+    vocabulary: EncodedVocabulary
 
 
 class SeededTower:

@@ -32,13 +32,11 @@ from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.speed import two_stage
+from zegclip_core.speed.cases import Case
 from zegclip_core.speed.hardware import timed
-from zegclip_core.speed.inputs import Bundle, Image
+from zegclip_core.speed.inputs import Bundle, Image, Inputs
 from zegclip_core.speed.literal import LiteralModel, LiteralPipeline
-from zegclip_core.text.encoded import EncodedVocabulary
 
-CANDIDATES = 128
-"""How many classes ``lean_candidates`` draws."""
 _HELD_MAPS = 5
 """Full-size maps of every class that the literal pipeline holds at once."""
 
@@ -76,18 +74,15 @@ class Method(ABC):
         self.weight_bytes = sum(weight.nbytes for weight in weights)
 
     @abstractmethod
-    def measure(
-        self, images: Sequence[Image], vocabulary: EncodedVocabulary
-    ) -> tuple[Labels, Timing]:
-        """Label images of one size; return the labels and how long it took."""
+    def measure(self, inputs: Inputs) -> tuple[Labels, Timing]:
+        """Label the images; return the labels and how long it took."""
 
     @abstractmethod
-    def operations(self, images: Sequence[Image], vocabulary: EncodedVocabulary) -> int:
-        """Return how many operations the network needs for images of one size."""
+    def operations(self, inputs: Inputs) -> int:
+        """Return how many operations the network needs for the images."""
 
-    def needed_bytes(self, height: int, width: int, classes: int) -> float:
-        """Return about how much memory an image takes, where that may be more than there is."""
-        del height, width, classes
+    def needed_bytes(self, case: Case) -> float:
+        """Return about how much memory a case takes, where that may be more than there is."""
         return 0.0
 
     def release(self) -> None:  # noqa: B027 - most keep nothing
@@ -118,12 +113,7 @@ class _Engine(Method):
     """
 
     def __init__(
-        self,
-        name: str,
-        bundle: Bundle,
-        device: torch.device,
-        dtype: torch.dtype,
-        candidates: int = 0,
+        self, name: str, bundle: Bundle, device: torch.device, dtype: torch.dtype
     ) -> None:
         self._segmenter = Segmenter(
             bundle.loaded(),
@@ -132,7 +122,6 @@ class _Engine(Method):
             threshold=0.0,
             negatives=(),
             path='plain' if name == 'plain' else 'lean',
-            candidates=candidates,
         )
         super().__init__(name, device, self._segmenter.network.parameters())
         self._config = bundle.checkpoint.config
@@ -144,25 +133,23 @@ class _Engine(Method):
         }
         return working_size(*image.shape[:2], **sides)
 
-    def measure(
-        self, images: Sequence[Image], vocabulary: EncodedVocabulary
-    ) -> tuple[Labels, Timing]:
+    def measure(self, inputs: Inputs) -> tuple[Labels, Timing]:
         segmenter, engine = self._segmenter, self._segmenter.engine
-        found, total = timed(self.device, partial(segmenter.segment_batch, images, vocabulary))
-        height, width = self._working_size(images[0])
-        small = [cv2.resize(image, (width, height)) for image in images]
+        found, total = timed(self.device, partial(segmenter.segment_batch, *inputs))
+        height, width = self._working_size(inputs.images[0])
+        small = [cv2.resize(image, (width, height)) for image in inputs.images]
         pixels = torch.from_numpy(np.stack(small)).to(self.device)
         grid = (height // segmenter.patch_size, width // segmenter.patch_size)
-        words = vocabulary.prepare(engine)
+        words = inputs.vocabulary.prepare(engine)
         _, model = timed(self.device, partial(engine.run, pixels, (height, width), words, grid))
         return np.stack([each.labels for each in found]), Timing(model, total)
 
-    def operations(self, images: Sequence[Image], vocabulary: EncodedVocabulary) -> int:
+    def operations(self, inputs: Inputs) -> int:
         """Count the plain network; the lean engine saves a few of them."""
         with torch.device('meta'):
             network = ZegCLIP(self._config).eval()
-        batch = (len(images), 3, *self._working_size(images[0]))
-        return count_operations(network, batch, vocabulary.embeddings.shape)
+        batch = (len(inputs.images), 3, *self._working_size(inputs.images[0]))
+        return count_operations(network, batch, inputs.vocabulary.embeddings.shape)
 
     def release(self) -> None:
         self._segmenter.release_memory()
@@ -185,47 +172,44 @@ class _Literal(Method):
         self._pipeline = LiteralPipeline(model, settings.crop, settings.stride, bias)
 
     @torch.inference_mode()
-    def measure(
-        self, images: Sequence[Image], vocabulary: EncodedVocabulary
-    ) -> tuple[Labels, Timing]:
-        text, (height, width) = vocabulary.embeddings.to(self.device), images[0].shape[:2]
-        pipeline = replace(self._pipeline, bias=vocabulary.bias.to(self.device))
+    def measure(self, inputs: Inputs) -> tuple[Labels, Timing]:
+        images, words = inputs
+        text, (height, width) = words.embeddings.to(self.device), images[0].shape[:2]
+        pipeline = replace(self._pipeline, bias=words.bias.to(self.device))
         batch, before = timed(self.device, partial(pipeline.prepare, images))
         logits, model = timed(self.device, partial(pipeline.predict, batch, text))
         finish = partial(pipeline.postprocess, logits, (batch.shape[2], batch.shape[3]))
         labels, after = timed(self.device, partial(finish, (height, width)))
         return labels, Timing(model, before + model + after)
 
-    def operations(self, images: Sequence[Image], vocabulary: EncodedVocabulary) -> int:
+    def operations(self, inputs: Inputs) -> int:
         """Count the network on every window."""
-        batch, crop = self._pipeline.prepare(images), self._pipeline.crop
+        batch, crop = self._pipeline.prepare(inputs.images), self._pipeline.crop
         weights = {name: value.to('meta') for name, value in self._pipeline.model.weights.items()}
         predict = replace(self._pipeline.model, weights=weights).predict
         windows = self._pipeline.windows(*batch.shape[2:])
         window = (*batch.shape[:2], crop, crop)
-        return len(windows) * count_operations(predict, window, vocabulary.embeddings.shape)
+        return len(windows) * count_operations(predict, window, inputs.vocabulary.embeddings.shape)
 
-    def needed_bytes(self, height: int, width: int, classes: int) -> float:
+    def needed_bytes(self, case: Case) -> float:
         """Count the maps of all classes, at the larger of the two sizes."""
-        scale = max(1.0, self._pipeline.crop / min(height, width))
-        return 4.0 * _HELD_MAPS * classes * height * width * scale**2
+        scale = max(1.0, self._pipeline.crop / min(case.height, case.width))
+        pixels = case.batch * case.height * case.width * scale**2
+        return 4.0 * _HELD_MAPS * case.classes * pixels
 
 
 class _TwoStage(Method):
-    """CLIP on a hundred masked crops of each image."""
+    """CLIP in float32 on a hundred masked crops of each image."""
 
-    def __init__(
-        self, name: str, bundle: Bundle, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        self._tower = two_stage.clip_tower(bundle.checkpoint).to(device, dtype)
-        super().__init__(name, device, self._tower.parameters())
+    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+        self._tower = two_stage.clip_tower(bundle.checkpoint).to(device)
+        super().__init__('two_stage', device, self._tower.parameters())
         self.once = device.type == 'cpu'
 
     @torch.inference_mode()
-    def measure(
-        self, images: Sequence[Image], vocabulary: EncodedVocabulary
-    ) -> tuple[Labels, Timing]:
-        text, (height, width) = vocabulary.embeddings.to(self.device), images[0].shape[:2]
+    def measure(self, inputs: Inputs) -> tuple[Labels, Timing]:
+        images, words = inputs
+        text, (height, width) = words.embeddings.to(self.device), images[0].shape[:2]
         proposals = two_stage.seeded_proposals(height, width, self.device)
         found = [self._label(image, proposals, text) for image in images]
         model, total = (sum(times) for times in zip(*(times for _, times in found), strict=True))
@@ -248,33 +232,27 @@ class _TwoStage(Method):
         labels, after = timed(self.device, label)
         return labels, Timing(model, before + model + after)
 
-    def operations(self, images: Sequence[Image], vocabulary: EncodedVocabulary) -> int:
+    def operations(self, inputs: Inputs) -> int:
         """Count CLIP on every crop."""
-        del vocabulary
         with torch.device('meta'):
             tower = VisionTransformer(self._tower.config)
         crops = (two_stage.PROPOSALS, 3, two_stage.CROP, two_stage.CROP)
-        return len(images) * count_operations(tower, crops)
+        return len(inputs.images) * count_operations(tower, crops)
 
 
 def build_method(name: str, bundle: Bundle, device: torch.device) -> Method | str:
     """Build a method, or say why it cannot be measured with a model.
 
     Args:
-        name: One of ``METHODS`` and ``FURTHER_METHODS``.
+        name: One of ``METHODS``.
         bundle: The model.
         device: Where it runs.
     """
     if not bundle.published and name.startswith(('literal', 'two_stage')):
         return f'{bundle.name} has no weights under the published names'
-    best, exact = pick_precision('auto', device), torch.float32
-    builders: dict[str, Callable[[], Method]] = {
-        'literal': lambda: _Literal(bundle, device),
-        'plain': lambda: _Engine(name, bundle, device, exact),
-        'lean_fp32': lambda: _Engine(name, bundle, device, exact),
-        'lean': lambda: _Engine(name, bundle, device, best),
-        'lean_candidates': lambda: _Engine(name, bundle, device, best, CANDIDATES),
-        'two_stage': lambda: _TwoStage(name, bundle, device, exact),
-        'two_stage_half': lambda: _TwoStage(name, bundle, device, best),
-    }
-    return builders[name]()
+    if name == 'literal':
+        return _Literal(bundle, device)
+    if name == 'two_stage':
+        return _TwoStage(bundle, device)
+    dtype = pick_precision('auto', device) if name == 'lean' else torch.float32
+    return _Engine(name, bundle, device, dtype)

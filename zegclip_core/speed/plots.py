@@ -26,9 +26,7 @@ _STYLES = {
     'plain': ('#E69F00', '^'),
     'lean_fp32': ('#56B4E9', 'v'),
     'lean': ('#0072B2', 'o'),
-    'lean_candidates': ('#009E73', '*'),
     'two_stage': ('#CC79A7', 'D'),
-    'two_stage_half': ('#999999', 'd'),
 }
 """Colour (of Okabe and Ito) and marker of each method."""
 _AXES: dict[str, tuple[str, Callable[[Case], str]]] = {

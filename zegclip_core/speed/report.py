@@ -13,6 +13,7 @@
 # limitations under the License.
 """What was measured, as figures, tables and JSON."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 import statistics
 from typing import Any
@@ -192,11 +193,11 @@ class Report:
     @property
     def skipped(self) -> str:
         """A line for every reason for which something was not measured."""
-        cases: dict[str, list[str]] = {}
-        for row in self.rows:
-            if row.skipped:
-                cases.setdefault(f'{row.method}: {row.skipped}', []).append(str(row.case))
-        return '\n'.join(f'skipped {why} ({"; ".join(which)})' for why, which in cases.items())
+        reasons = Counter((row.method, row.skipped) for row in self.rows if row.skipped)
+        return '\n'.join(
+            f'{method} skipped in {count} case{"s" if count > 1 else ""}: {reason}'
+            for (method, reason), count in reasons.items()
+        )
 
 
 def plain_text(report: Report) -> str:

@@ -34,13 +34,11 @@ from zegclip_core.speed.hardware import (
     multiply_rates,
     peak_growth,
 )
-from zegclip_core.speed.inputs import Bundle, Image, load_bundle, seeded_bundle, seeded_images
+from zegclip_core.speed.inputs import Bundle, Inputs, load_bundle, seeded_bundle, seeded_images
 from zegclip_core.speed.methods import build_method, Labels, Method, Timing
 from zegclip_core.speed.report import Report, Row, TableRow
 from zegclip_core.speed.start import measure_start
-from zegclip_core.text.encoded import EncodedVocabulary
 
-Inputs = tuple[list[Image], EncodedVocabulary]
 _LEAST_ROUNDS = 2
 _QUICK_SHRINK = 4
 
@@ -191,7 +189,8 @@ class _Runner:
             case: What is asked of them.
             warm_up: Whether the code and the constants of the methods still have to be loaded.
         """
-        inputs = seeded_images(case.height, case.width, case.batch), bundle.encoded(case.classes)
+        images = seeded_images(case.height, case.width, case.batch)
+        inputs = Inputs(images, bundle.encoded(case.classes))
         rows = [Row(name, case, self._refusal(method, case)) for name, method in methods.items()]
         labels: dict[str, Labels] = {}
         for row in rows:
@@ -200,7 +199,7 @@ class _Runner:
             self.bar.set_description(f'{case}: {row.method}, first call')
             with _skip_without_memory(method, row):
                 if warm_up and not method.once and not row.skipped:
-                    method.measure(*inputs)
+                    method.measure(inputs)
                     method.release()
                 if not row.skipped:
                     labels[row.method] = self._first_call(method, row, inputs)
@@ -215,9 +214,9 @@ class _Runner:
     def _first_call(self, method: Method, row: Row, inputs: Inputs) -> Labels:
         """Return the labels and note the memory; the time counts if there is no other call."""
         found: list[tuple[Labels, Timing]] = []
-        peak = peak_growth(self.device, lambda: found.append(method.measure(*inputs)))
+        peak = peak_growth(self.device, lambda: found.append(method.measure(inputs)))
         row.peak_mb = None if peak is None else (peak + method.weight_bytes) / 1e6
-        row.operations = method.operations(*inputs)
+        row.operations = method.operations(inputs)
         labels, timing = found[0]
         row.timings += [timing] if method.once else []
         return labels
@@ -233,15 +232,14 @@ class _Runner:
                 if not row.skipped and not method.once:
                     self.bar.set_description(f'{row.case}: {row.method}, round {number + 1}')
                     with _skip_without_memory(method, row):
-                        row.timings.append(method.measure(*inputs)[1])
+                        row.timings.append(method.measure(inputs)[1])
             turns = [*turns[1:], *turns[:1]]
 
     def _refusal(self, method: Method, case: Case) -> str:
         """Return why a method is not measured in a case; empty if it is."""
         if method.once and case != self.base:
             return 'on a CPU this method is measured once'
-        needed = case.batch * method.needed_bytes(case.height, case.width, case.classes)
-        free = free_bytes(self.device)
+        needed, free = method.needed_bytes(case), free_bytes(self.device)
         if needed > free:
             return f'needs about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free'
         return ''

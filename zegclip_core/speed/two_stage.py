@@ -107,9 +107,8 @@ def classify(tower: VisionTransformer, crops: Tensor, text: Tensor) -> Tensor:
         crops: Masked, normalised crops, ``(M, 3, S, S)``.
         text: L2-normalised text embeddings, ``(K, C)``.
     """
-    embeddings = F.normalize(tower(crops.to(tower.proj.dtype))[1], dim=-1)  # (M, C)
-    similarities = embeddings @ text.to(embeddings).T
-    return similarities.float().mul(_TEMPERATURE).softmax(dim=-1)
+    embeddings = F.normalize(tower(crops)[1], dim=-1)  # (M, C)
+    return (_TEMPERATURE * embeddings @ text.T).softmax(dim=-1)
 
 
 def label_pixels(probabilities: Tensor, proposals: Proposals) -> Tensor:
