@@ -14,6 +14,9 @@
 """Counted operations, measured memory and the figures of the benchmark's rows."""
 
 from dataclasses import replace
+from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -88,6 +91,27 @@ def test_the_peak_of_a_piece_of_work_is_what_it_takes_at_most() -> None:
     assert nothing < 8e6
     with pytest.raises(ZeroDivisionError):
         peak_growth(CPU, lambda: 1 // 0)
+
+
+def test_gaps_of_the_heap_do_not_count(tmp_path: Path) -> None:
+    # Gaps between blocks that stay, into each of which another one of the next blocks fits best.
+    code = """
+import torch
+from zegclip_core.speed.hardware import peak_growth
+peak_growth(torch.device('cpu'), lambda: None)
+blocks = [torch.ones(2**20 + 1000 * index) for index in range(64)]
+del blocks[::2]
+
+def work():
+    for index in range(32):
+        torch.ones(2**20 + 2000 * index - 100)
+
+print(peak_growth(torch.device('cpu'), work))
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 16e6
 
 
 @pytest.mark.gpu

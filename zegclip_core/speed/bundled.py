@@ -35,8 +35,8 @@ SHORT_SIDES = (None, 308, 252)
 """Working sizes to measure, in pixels; ``None`` is the model's own."""
 WORDS = ('cup', 'spoon', 'dining table', 'bowl', 'person', 'bottle', 'book', 'knife')
 NEW_WORDS = 20
-_AT_REST = 6
-"""Frames before the first change, which tell the interval at rest."""
+_AT_REST = 5
+"""Intervals between frames before the first change."""
 
 
 def camera_frame() -> Image:
@@ -109,7 +109,7 @@ def measure_words(device: torch.device, repeats: int) -> list[TableRow]:
         segmenter.segment(frame, words)
         ends.append(time.perf_counter())
 
-    for _ in range(_AT_REST):
+    for _ in range(1 + _AT_REST):
         label_a_frame()
     with ThreadPoolExecutor(1) as thread:
         for vocabulary in others[repeats:]:
@@ -120,7 +120,7 @@ def measure_words(device: torch.device, repeats: int) -> list[TableRow]:
             beside.append(seconds)
             label_a_frame()
     intervals = [end - start for start, end in pairwise(ends)]
-    rest, changed = intervals[: _AT_REST - 1], intervals[_AT_REST - 1 :]
+    rest, changed = intervals[:_AT_REST], intervals[_AT_REST:]
     # Milliseconds until the words are ready, between two labels at rest, and beside a change.
     figures = {
         'new, beside frames': (beside, rest, [max(changed)]),

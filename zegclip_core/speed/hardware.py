@@ -14,6 +14,7 @@
 """What is read off the device: times, memory, and the fastest that it can compute and copy."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 import ctypes
 from functools import partial
 import gc
@@ -45,11 +46,18 @@ def timed(device: torch.device, work: Callable[[], T]) -> tuple[T, float]:
     return result, time.perf_counter() - began
 
 
-def peak_growth(device: torch.device, work: Callable[[], object]) -> int | None:
+def peak_growth(
+    device: torch.device, work: Callable[[], object], *, slow_down: bool = True
+) -> int | None:
     """Do a piece of work; return by how many bytes memory in use grew at its highest point.
 
     On CUDA PyTorch's allocator keeps that mark. On a CPU it is the kernel's mark of this process's
     resident memory, which Linux lets us reset; elsewhere ``None`` is returned.
+
+    Args:
+        device: Where it is done.
+        work: What is done.
+        slow_down: Whether it may take longer. If not, gaps between blocks count as well on a CPU.
     """
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
@@ -57,18 +65,38 @@ def peak_growth(device: torch.device, work: Callable[[], object]) -> int | None:
         work()
         return torch.cuda.max_memory_allocated(device) - before
     gc.collect()
+    library = ctypes.CDLL(None)
     # Freed blocks that the allocator keeps would hide growth.
-    getattr(ctypes.CDLL(None), 'malloc_trim', bool)(0)
+    getattr(library, 'malloc_trim', bool)(0)
     try:
         Path('/proc/self/clear_refs').write_text('5', encoding='ascii')  # proc(5): reset the mark
     except OSError:
         work()
         return None
     before = psutil.Process().memory_info().rss
-    work()
+    if slow_down:
+        _without_gaps(getattr(library, 'mallopt', lambda *_: None), work)
+    else:
+        work()
     status = Path('/proc/self/status').read_text(encoding='ascii')
     mark = 1024 * int(status.partition('VmHWM:')[2].split()[0])
     return max(mark - before, 0)
+
+
+def _without_gaps(set_option: Callable[[int, int], object], work: Callable[[], object]) -> None:
+    """Do a piece of work with memory straight from the system, in a part of the heap of its own.
+
+    The allocator fills gaps between blocks that stay without giving them back.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # mallopt(3); the values are those of malloc.h.
+    try:
+        set_option(mmap_threshold, 2**16)
+        set_option(trim_threshold, 2**17)
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(work).result()
+    finally:  # What the GNU C library arrives at by itself once large blocks were freed.
+        set_option(mmap_threshold, 2**25)
+        set_option(trim_threshold, 2**26)
 
 
 def free_bytes(device: torch.device) -> int:

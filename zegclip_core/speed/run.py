@@ -214,7 +214,11 @@ class _Runner:
     def _first_call(self, method: Method, row: Row, inputs: Inputs) -> Labels:
         """Return the labels and note the memory; the time counts if there is no other call."""
         found: list[tuple[Labels, Timing]] = []
-        peak = peak_growth(self.device, lambda: found.append(method.measure(inputs)))
+        peak = peak_growth(
+            self.device,
+            lambda: found.append(method.measure(inputs)),
+            slow_down=not method.once,
+        )
         row.peak_mb = None if peak is None else (peak + method.weight_bytes) / 1e6
         row.operations = method.operations(inputs)
         labels, timing = found[0]
