@@ -21,7 +21,7 @@ from PIL import Image
 from skimage import data
 from zegclip_core.images.drawing import BACKGROUND, draw_legend, draw_overlay
 from zegclip_core.images.lettering import write_text
-from zegclip_core.messages.encodings import RgbImage
+from zegclip_core.messages.image_encodings import RgbImage
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 

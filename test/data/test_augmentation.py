@@ -40,7 +40,7 @@ from zegclip_core.data.views import (
     whole_view,
 )
 from zegclip_core.errors import ConfigError
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.options import UNLABELLED
 from zegclip_core.settings import validated
 
 PLAIN = ViewConfig(size=(32, 32), pipeline='published', scale=(0.5, 2.0), jitter=0.0)

@@ -24,7 +24,7 @@ from zegclip_core.data.check import expected_parts
 from zegclip_core.data.folder import Pictures, Sample
 from zegclip_core.data.shapes import CLASSES, COLORS, PARTS, SHAPES, SIDE, UNSEEN
 from zegclip_core.errors import DataError
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.options import UNLABELLED
 
 
 def pictures(part: str, count: int = 25) -> list[Sample]:

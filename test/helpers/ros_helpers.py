@@ -32,7 +32,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
-from zegclip_ros.conversions import image_message
+from zegclip_ros.conversions import rgb_to_image
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.parameters import DECLARATIONS, NodeParameters
 from zegclip_ros.runtime.dds_domain import reserved_domain
@@ -43,7 +43,7 @@ TRANSIENT = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 def node_parameters(**changed: object) -> NodeParameters:
     """Return the defaults of the node but for what is given."""
     values = {one.name: one.default for one in DECLARATIONS}
-    return NodeParameters(**{**values, **changed})
+    return NodeParameters.from_values({**values, **changed})
 
 
 def qos(reliability: str = 'reliable', depth: int = 10) -> QoSProfile:
@@ -55,7 +55,7 @@ def solid(red: int, height: int = 4, width: int = 6, stamp: int = 1) -> Image:
     header = Header(frame_id='test_camera')
     header.stamp.sec = stamp
     pixels = np.full((height, width, 3), red, np.uint8)
-    return image_message(pixels, 'rgb8', header)
+    return rgb_to_image(pixels, header)
 
 
 class Inbox:

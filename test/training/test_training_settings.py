@@ -25,7 +25,7 @@ from zegclip_core.errors import ConfigError
 from zegclip_core.model.losses import UNSEEN
 from zegclip_core.model.vit import VisionConfig, VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.options import UNLABELLED
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.settings import validated
 from zegclip_core.text.encoder import TextEncoder

@@ -35,7 +35,7 @@ from zegclip_core.data.folder import (
     read_sample,
 )
 from zegclip_core.errors import DataError, ZegCLIPError
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.options import UNLABELLED
 
 _AT_ONCE = 8
 """Files that are read at the same time."""

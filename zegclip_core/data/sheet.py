@@ -21,7 +21,7 @@ import numpy.typing as npt
 from zegclip_core.data.check import Report
 from zegclip_core.data.folder import LabelTable, Pair, read_sample
 from zegclip_core.images.lettering import shortened, text_width, write_text
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.options import UNLABELLED
 from zegclip_core.text.colors import palette_colors
 
 PICTURES = 12

@@ -31,7 +31,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 from zegclip_core.data.folder import Sample
 from zegclip_core.model.vit import IMAGENET_MEAN
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.options import UNLABELLED
 from zegclip_core.settings import Positive, Settings
 
 Joint = tuple[tv_tensors.Image, tv_tensors.Mask]

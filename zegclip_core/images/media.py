@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 from zegclip_core.errors import ImageError
-from zegclip_core.messages.encodings import RgbImage
+from zegclip_core.images.checks import RgbImage
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from zegclip_core.data.views import present_classes
 from zegclip_core.model.losses import UNSEEN
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.options import UNLABELLED
 from zegclip_core.training.config import SourceConfig
 from zegclip_core.training.text_embeddings import ClassSet, ClassWords
 

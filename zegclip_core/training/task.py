@@ -31,7 +31,7 @@ from zegclip_core.model.losses import (
 )
 from zegclip_core.model.scoring import resize_maps
 from zegclip_core.model.zegclip import ZegCLIP
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.options import UNLABELLED
 from zegclip_core.training.checkpoints import NETWORK, provenance
 from zegclip_core.training.config import TrainConfig, ValidationConfig
 from zegclip_core.training.networks import make_optimizer, make_scheduler

@@ -25,8 +25,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 from zegclip_core.errors import ImageError
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.media import Frame, is_video, Media, media_in, read_image
-from zegclip_core.messages.encodings import RgbImage
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from zegclip_core.errors import ImageError
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import BACKGROUND, overlay_with_legend
-from zegclip_core.messages.encodings import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
