@@ -138,14 +138,14 @@ def by_hand(network: TrainingFreeCLIP, images: Tensor) -> Tensor:
     normal = F.layer_norm(
         mixed, (width,), network.visual.ln_post.weight, network.visual.ln_post.bias
     )
-    return (normal @ network.visual.proj)[:, 1:]
+    return (normal @ network.visual.proj)[:, network.config.vision.num_prefix_tokens :]
 
 
 def weights_by_hand(
     network: TrainingFreeCLIP, query: Tensor, key: Tensor, grid: tuple[int, int]
 ) -> Tensor:
-    """Return one head's attention weights, ``(B, 1 + N, 1 + N)``."""
-    config = network.config
+    """Return one head's attention weights, ``(B, P + N, P + N)``."""
+    config, prefix = network.config, network.config.vision.num_prefix_tokens
     scale = query.shape[-1] ** -0.5
 
     def softmax(a: Tensor, b: Tensor) -> Tensor:
@@ -163,19 +163,24 @@ def weights_by_hand(
         for i, (row, column) in enumerate(cells):
             for j, (other_row, other_column) in enumerate(cells):
                 distance = (row - other_row) ** 2 + (column - other_column) ** 2
-                scores[:, i + 1, j + 1] += math.exp(-distance / (2 * config.gaussian_std**2))
+                near = math.exp(-distance / (2 * config.gaussian_std**2))
+                scores[:, prefix + i, prefix + j] += near
     return scores.softmax(dim=-1)
 
 
+@pytest.mark.parametrize('prefix', [0, 1, 4])
 @pytest.mark.parametrize('attention', ATTENTIONS)
-def test_patch_tokens_follow_the_formula_on_a_wide_grid(attention: Attention) -> None:
-    network = seeded(attention, gaussian_std=1.7)
+def test_patch_tokens_follow_the_formula_on_a_wide_grid(attention: Attention, prefix: int) -> None:
+    network = seeded(attention, gaussian_std=1.7, prefix=prefix)
     images = torch.randn(2, 3, 29, 52, generator=torch.Generator().manual_seed(2))
     found = network.patch_tokens(images)
     assert found.shape == (2, 20, 3, 6)
-    torch.testing.assert_close(
-        found.flatten(2).transpose(1, 2), by_hand(network, images), rtol=1e-4, atol=1e-4
-    )
+    expected = by_hand(network, images)
+    torch.testing.assert_close(found.flatten(2).transpose(1, 2), expected, **CLOSE)
+    model = LeanEngine(network, dtype=torch.float32, device=torch.device('cpu')).model
+    # The lean path takes pixels, which it normalises in its first convolution.
+    lean, _ = model.tower(model._input(images * model._std + model._mean))
+    torch.testing.assert_close(lean.flatten(2).transpose(1, 2), expected, **CLOSE)
 
 
 def test_the_attentions_differ_in_the_last_block_only() -> None:
@@ -199,14 +204,16 @@ def test_a_class_has_the_same_logits_whichever_others_are_asked_for() -> None:
     torch.testing.assert_close(logits[0, 3, 1, 2], 13.0 * cosine)
 
 
-def test_patches_look_at_near_ones_most() -> None:
-    table = neighbourhood((2, 3), 1.5)
-    assert table.shape == (7, 7)
-    assert not table[0].any()
-    assert not table[:, 0].any()
-    assert torch.equal(table[1:, 1:].diagonal(), torch.ones(6))
+@pytest.mark.parametrize('prefix', [0, 1, 4])
+def test_patches_look_at_near_ones_most(prefix: int) -> None:
+    table = neighbourhood((2, 3), 1.5, prefix)
+    assert table.shape == (prefix + 6, prefix + 6)
+    assert not table[:prefix].any()
+    assert not table[:, :prefix].any()
+    patches = table[prefix:, prefix:]
+    assert torch.equal(patches.diagonal(), torch.ones(6))
     # From row 0, column 0 to row 1, column 2.
-    assert table[1, 6].item() == pytest.approx(math.exp(-5 / (2 * 1.5**2)))
+    assert patches[0, 5].item() == pytest.approx(math.exp(-5 / (2 * 1.5**2)))
 
 
 def test_position_tables_are_resized_as_naclip_does() -> None:

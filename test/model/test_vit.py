@@ -22,8 +22,9 @@ import timm
 import torch
 from torch import nn, Tensor
 from zegclip_core.errors import TowerError
+from zegclip_core.model.blocks import PromptedAttention
 from zegclip_core.model.positions import resize_positions
-from zegclip_core.model.vit import PromptedAttention, VisionConfig, VisionTransformer
+from zegclip_core.model.vit import VisionConfig, VisionTransformer
 from zegclip_core.weights.image_towers import (
     clip_tower,
     load_image_tower,
@@ -111,15 +112,17 @@ def test_any_grid_works(size: tuple[int, int]) -> None:
     assert embedding.shape == (1, 64)
 
 
-def test_a_position_table_keeps_its_cls_row_and_linear_ramps() -> None:
-    rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(6.0), indexing='ij')
-    table = torch.cat([torch.tensor([[9.0, 9.0]]), torch.stack([rows, columns], -1).view(-1, 2)])
-    resized = resize_positions(table, (6, 6), (12, 3), 'bilinear')
-    assert torch.equal(resized[0], table[0])
-    grid = resized[1:].view(12, 3, 2)
+@pytest.mark.parametrize('prefix', [0, 1, 4])
+def test_a_position_table_keeps_its_prefix_rows_and_linear_ramps(prefix: int) -> None:
+    rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(5.0), indexing='ij')
+    ramps = torch.stack([rows, columns], -1).view(-1, 2)
+    table = torch.cat([9.0 + torch.rand(prefix, 2), ramps])
+    resized = resize_positions(table, (6, 5), (12, 10), 'bilinear')
+    assert torch.equal(resized[:prefix], table[:prefix])
+    grid = resized[prefix:].view(12, 10, 2)
     # Away from the border, where the resampling clamps, a ramp stays a ramp.
     torch.testing.assert_close(grid[4:8, 1, 0], torch.tensor([1.75, 2.25, 2.75, 3.25]))
-    torch.testing.assert_close(grid[5, 1, 1], torch.tensor(2.5))
+    torch.testing.assert_close(grid[5, 2:5, 1], torch.tensor([0.75, 1.25, 1.75]))
 
 
 def test_an_unchanged_grid_gives_the_table_itself() -> None:

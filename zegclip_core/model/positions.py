@@ -28,25 +28,25 @@ _GRID_OFFSET = 0.1
 def resize_positions(
     table: Tensor, old: tuple[int, int], new: tuple[int, int], mode: PositionResize
 ) -> Tensor:
-    """Bring a position table to another patch grid; the [CLS] row stays.
+    """Bring a position table to another patch grid; the rows of prefix tokens stay.
 
     Args:
-        table: ``(1 + H * W, D)``, the [CLS] row first.
-        old: ``(H, W)`` of the table.
-        new: ``(H, W)`` wanted.
-        mode: How.
+        table: ``(P + H * W, D)``, the rows of the ``P`` prefix tokens first.
+        old: ``(H, W)`` of the table, in patches.
+        new: ``(h, w)`` wanted, in patches.
+        mode: How patches in between are interpolated.
 
     Returns:
-        ``(1 + H * W, D)`` of the new grid, computed in float32 and given back in the old dtype.
+        ``(P + h * w, D)``, computed in float32 and given back in the dtype of ``table``.
 
     """
     if old == new:
         return table
-    grid = table[1:].float().reshape(1, *old, -1).permute(0, 3, 1, 2)
+    prefix, patches = table.tensor_split([len(table) - old[0] * old[1]])
+    grid = patches.float().reshape(1, *old, -1).permute(0, 3, 1, 2)  # (1, D, H, W)
     if mode == 'bicubic_offset':
         scale = [(wide + _GRID_OFFSET) / narrow for wide, narrow in zip(new, old, strict=True)]
         grid = F.interpolate(grid, scale_factor=scale, mode='bicubic', align_corners=False)
     else:
         grid = F.interpolate(grid, size=new, mode=mode, align_corners=False)
-    patches = grid.flatten(2).squeeze(0).T
-    return torch.cat([table[:1], patches.to(table.dtype)])
+    return torch.cat([prefix, grid.flatten(2).squeeze(0).T.to(table.dtype)])
