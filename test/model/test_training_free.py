@@ -38,7 +38,7 @@ from zegclip_core.model.training_free import (
     TrainingFreeConfig,
 )
 from zegclip_core.model.vit import CLIP_MEAN, CLIP_STD
-from zegclip_core.weights.image_towers import vision_config
+from zegclip_core.weights.image_towers import image_tower
 
 CLOSE = {'rtol': 0.0, 'atol': 1e-4}
 STORED: dict[Attention, str] = {
@@ -60,9 +60,9 @@ def from_reference(
     """Return the model of the file."""
     sizes = reference.config
     weights = reference.under('state_dict.visual')
-    vision = vision_config(
-        weights, head_width=0, heads=sizes['vision_heads'], activation='quick_gelu'
-    )
+    vision = image_tower(
+        weights, where='the file', heads=sizes['vision_heads'], activation='quick_gelu'
+    ).config
     constants = {'gaussian_std': sizes['gaussian_std'], 'scale': sizes['logit_scale']} | changes
     network = TrainingFreeCLIP(TrainingFreeConfig(vision, attention, **constants)).eval()
     network.load_state_dict({f'visual.{key}': value for key, value in weights.items()})
