@@ -23,8 +23,7 @@ import torch
 from torch import nn, Tensor
 from zegclip_core.errors import TowerError
 from zegclip_core.model.blocks import PromptedAttention
-from zegclip_core.model.positions import resize_positions
-from zegclip_core.model.vit import VisionConfig, VisionTransformer
+from zegclip_core.model.vit import resize_positions, VisionConfig, VisionTransformer
 from zegclip_core.weights.image_towers import image_tower, load_image_tower, resized_positions
 from zegclip_core.weights.onnx import read_onnx_vit
 from zegclip_core.weights.references import package_path, parse_reference

@@ -26,19 +26,24 @@ References:
 from collections.abc import Sequence
 from dataclasses import dataclass
 import math
-from typing import cast
+from typing import cast, Literal
 
 import torch
 from torch import nn, Tensor
+import torch.nn.functional as F
 from zegclip_core.errors import ModelError
 from zegclip_core.model.blocks import Activation, Block, KeysAndValues
 from zegclip_core.model.pooling import AttentionPooling, Pooling, POOLINGS
-from zegclip_core.model.positions import PositionResize, resize_positions
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 CLIP_STD = (68.5005327, 66.6321579, 70.32316305)
+
+PositionResize = Literal['bilinear', 'bicubic', 'bicubic_offset']
+"""Bilinear, bicubic, or as DINO and NACLIP do it: bicubic, with the scale of a grid that is a
+tenth of a patch larger."""
+_GRID_OFFSET = 0.1
 
 _PROMPT_NORM_EPS = 1e-6
 
@@ -312,3 +317,30 @@ def concatenated(
         for parts in zip(*features, strict=True)
     )
     return patch_tokens.transpose(1, 2).unflatten(2, grid), embedding
+
+
+def resize_positions(
+    table: Tensor, old: tuple[int, int], new: tuple[int, int], mode: PositionResize
+) -> Tensor:
+    """Bring a position table to another patch grid; the rows of prefix tokens stay.
+
+    Args:
+        table: ``(P + H * W, D)``, the rows of the ``P`` prefix tokens first.
+        old: ``(H, W)`` of the table, in patches.
+        new: ``(h, w)`` wanted, in patches.
+        mode: How patches in between are interpolated.
+
+    Returns:
+        ``(P + h * w, D)``, computed in float32 and given back in the dtype of ``table``.
+
+    """
+    if old == new:
+        return table
+    prefix, patches = table.tensor_split([len(table) - old[0] * old[1]])
+    grid = patches.float().reshape(1, *old, -1).permute(0, 3, 1, 2)  # (1, D, H, W)
+    if mode == 'bicubic_offset':
+        scale = [(wide + _GRID_OFFSET) / narrow for wide, narrow in zip(new, old, strict=True)]
+        grid = F.interpolate(grid, scale_factor=scale, mode='bicubic', align_corners=False)
+    else:
+        grid = F.interpolate(grid, size=new, mode=mode, align_corners=False)
+    return torch.cat([prefix, grid.flatten(2).squeeze(0).T.to(table.dtype)])

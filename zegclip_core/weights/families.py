@@ -91,7 +91,7 @@ def rename_weights(
     """
     rules = _rules(names)
     stacks: dict[str, dict[int, Tensor]] = {}
-    counts: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for key, value in weights.items():
         fitting = ((each, fit) for each in rules if (fit := each.pattern.fullmatch(key)))
         found = next(fitting, None)
@@ -101,9 +101,9 @@ def rename_weights(
         if rule.new is not None:
             name = match.expand(rule.new)
             stacks.setdefault(name, {})[rule.place] = value
-            counts[name] = rule.count
+            sizes[name] = rule.size
     for name, parts in stacks.items():
-        if len(parts) < counts[name]:
+        if len(parts) < sizes[name]:
             raise TowerError(f'Expected {expected}, but it lacks a part of {name}.')
     return {
         name: parts[0] if len(parts) == 1 else torch.cat([parts[place] for place in sorted(parts)])
@@ -112,12 +112,12 @@ def rename_weights(
 
 
 class _Rule(NamedTuple):
-    """What becomes of one old name: the ``place`` of ``count`` in the stack of a new one."""
+    """What becomes of one old name: its ``place`` in the stack of ``size`` of a new one."""
 
     pattern: re.Pattern[str]
     new: str | None
     place: int
-    count: int
+    size: int
 
 
 def _rules(names: Names) -> list[_Rule]:

@@ -21,8 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from zegclip_core.errors import TowerError
-from zegclip_core.model.positions import PositionResize, resize_positions
-from zegclip_core.model.vit import VisionConfig
+from zegclip_core.model.vit import PositionResize, resize_positions, VisionConfig
 from zegclip_core.weights.catalogue import unusable_image
 from zegclip_core.weights.clip import CLIP, clip_config, CLIPWeights, load_clip_weights
 from zegclip_core.weights.families import rename_weights, TowerFamily
@@ -88,7 +87,9 @@ def clip_image_tower(weights: CLIPWeights) -> ImageTower:
         TowerError: If they hold no tower of a known family.
     """
     vision = weights.config.get('vision_cfg') or {}
-    facts: dict[str, Any] = {key: vision[key] for key in ('head_width',) if key in vision}
+    facts: dict[str, Any] = dict(weights.pixels)
+    if 'head_width' in vision:
+        facts['head_width'] = vision['head_width']
     size, patch = vision.get('image_size'), vision.get('patch_size')
     if size and patch:
         height, width = (size, size) if isinstance(size, int) else size
@@ -97,7 +98,6 @@ def clip_image_tower(weights: CLIPWeights) -> ImageTower:
         under('visual.', weights.state_dict),
         where=weights.source,
         activation='quick_gelu' if weights.quick_gelu else 'gelu',
-        **weights.pixels,
         **facts,
     )
 
@@ -135,9 +135,12 @@ def image_tower(
     missing = [key for key in (*_NEEDED, *family.needed) if key not in tower]
     if missing:
         raise TowerError(f'Expected {expected}, but it lacks {missing[0]}.')
-    tower['positional_embedding'] = tower['positional_embedding'].flatten(0, -2)
+    # Some families keep a batch of one, and CLIP's class embedding has no row.
+    for key in ('positional_embedding', 'register_embedding'):
+        if key in tower:
+            tower[key] = tower[key].flatten(0, -2)  # (N, D)
     if 'class_embedding' in tower:
-        tower['class_embedding'] = tower['class_embedding'].flatten()
+        tower['class_embedding'] = tower['class_embedding'].flatten()  # (D,)
     prefix = int('class_embedding' in tower) + len(tower.get('register_embedding', ()))
     patches = len(tower['positional_embedding']) - prefix
     if grid is None or math.prod(grid) != patches:

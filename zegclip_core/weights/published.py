@@ -107,7 +107,7 @@ def convert_published(
         CheckpointError: If they do not match the published layout.
     """
     layers = len({key.split('.')[3] for key in tensors if key.startswith(_LAYERS)})
-    unused = dict.fromkeys(f'{_LAYERS}{layers - 1}.{part}.**' for part in _UNUSED_LAST)
+    unused: Names = dict.fromkeys(f'{_LAYERS}{layers - 1}.{part}.**' for part in _UNUSED_LAST)
     expected = 'parts backbone.*, text_encoder.* and decode_head.* alone'
     try:
         state = rename_weights(tensors, {**unused, **NAMES}, expected=expected)
