@@ -115,8 +115,9 @@ def block_by_hand(tower: VisionTransformer, x: Tensor, index: int) -> Tensor:
 def head_by_hand(tower: VisionTransformer, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return patch tokens ``(B, N, C)`` and the image embedding ``(B, C)``."""
     config, own = tower.config, tower.state_dict()
+    prefix = config.num_prefix_tokens
     x = normalised(x, own, 'ln_post')
-    patches = x[:, config.num_prefix_tokens :]
+    patches = x[:, prefix:]
     if config.pooling == 'token':
         pooled = x[:, 0]
     elif config.pooling == 'avg':

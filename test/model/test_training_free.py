@@ -138,7 +138,8 @@ def by_hand(network: TrainingFreeCLIP, images: Tensor) -> Tensor:
     normal = F.layer_norm(
         mixed, (width,), network.visual.ln_post.weight, network.visual.ln_post.bias
     )
-    return (normal @ network.visual.proj)[:, network.config.vision.num_prefix_tokens :]
+    prefix = network.config.vision.num_prefix_tokens
+    return (normal @ network.visual.proj)[:, prefix:]
 
 
 def weights_by_hand(

@@ -265,8 +265,8 @@ class VisionTransformer(nn.Module):
         if self.config.prompt_norm:
             x = self.prompt_norm(x)
         x = self.ln_post(x)
-        tokens = self._project(x)
-        patch_tokens = tokens[:, self.config.num_prefix_tokens :]
+        tokens, prefix = self._project(x), self.config.num_prefix_tokens
+        patch_tokens = tokens[:, prefix:]
         if self.config.pooling == 'token':
             return patch_tokens, tokens[:, 0]
         if self.config.pooling == 'avg':
