@@ -25,8 +25,7 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Opaq
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from zegclip_ros.launching.arguments import warn_of_misspelled
-from zegclip_ros.runtime.large_data import LARGE_DATA
+from zegclip_ros.launching import LARGE_DATA, warn_of_misspelled
 
 NODE = Path(__file__).resolve().with_name('zegclip.launch.py')
 FILE = runpy.run_path(str(NODE))

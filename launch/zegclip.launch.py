@@ -24,10 +24,14 @@ from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from zegclip_core.errors import ConfigError
-from zegclip_ros.frames.camera_names import check_cameras, image_topic, topic_of
-from zegclip_ros.launching.arguments import warn_of_misspelled
-from zegclip_ros.launching.rviz_layout import LAYOUT_IMAGE, write_layout
-from zegclip_ros.runtime.large_data import LARGE_DATA
+from zegclip_ros.camera_names import check_cameras, image_topic
+from zegclip_ros.launching import (
+    LARGE_DATA,
+    LAYOUT_IMAGE,
+    topic_of,
+    warn_of_misspelled,
+    write_layout,
+)
 
 # The source tree and share/zegclip_ros hold config and rviz in the same places.
 SHARE = Path(__file__).resolve().parent.parent

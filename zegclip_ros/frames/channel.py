@@ -18,8 +18,8 @@ from functools import partial
 
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
+from zegclip_ros.camera_names import image_topic, output_topic
 from zegclip_ros.diagnostics.monitor import CameraMonitor
-from zegclip_ros.frames.camera_names import image_topic, output_topic
 from zegclip_ros.frames.image_input import ImageInput
 from zegclip_ros.frames.outputs import Look, Outputs
 from zegclip_ros.parameters import NodeParameters

@@ -27,8 +27,8 @@ from zegclip_core.errors import DeviceMemoryError, ImageError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_ros.camera_names import MAX_CAMERAS
 from zegclip_ros.conversions import packed_rgb
-from zegclip_ros.frames.camera_names import MAX_CAMERAS
 from zegclip_ros.frames.outputs import LabelledFrame
 from zegclip_ros.parameters import NodeParameters
 from zegclip_ros.words.encoder import UsedWords, WordEncoder

@@ -19,7 +19,7 @@ from rclpy.node import Node
 from zegclip_core.errors import VocabularyError
 from zegclip_core.messages.topic_names import topic_tokens
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.frames.camera_names import output_topic
+from zegclip_ros.camera_names import output_topic
 from zegclip_ros.runtime.process import RCLError
 from zegclip_ros.words.state import MaskTopics
 
