@@ -22,7 +22,14 @@ from ros_helpers import Inbox, qos, Rig, running_rig, solid
 from zegclip_core.errors import DeviceMemoryError
 from zegclip_ros.diagnostics.frame_statistics import DROPS, RATE_WINDOW, STAGES, Statistics
 from zegclip_ros.diagnostics.monitor import CameraMonitor
-from zegclip_ros.diagnostics.publisher import entries, Health, judge, MEMORY_ALARM, SILENCE
+from zegclip_ros.diagnostics.publisher import (
+    CameraHealth,
+    entries,
+    Health,
+    judge,
+    MEMORY_ALARM,
+    SILENCE,
+)
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -96,9 +103,7 @@ def health() -> Health:
         version=3,
         classes=2,
         figures=Statistics(Time()).snapshot(),
-        silent_seconds=0.1,
-        topic='/camera/image',
-        working_seconds=60.0,
+        cameras={'': CameraHealth(Statistics(Time()).snapshot(), 0.1, '/camera/image', 60.0)},
         min_rate=0.0,
         refusal=None,
         fault=None,
@@ -124,7 +129,10 @@ def health() -> Health:
     ],
 )
 def test_levels_mean_something(health: Health, change: dict, level: bytes, said: str) -> None:
-    found, message = judge(replace(health, **change))
+    of_camera = CameraHealth.__annotations__.keys() & change.keys()
+    camera = replace(health.cameras[''], **{name: change[name] for name in of_camera})
+    changed = replace(health, **{name: change[name] for name in change.keys() - of_camera})
+    found, message = judge(replace(changed, cameras={'': camera}))
     assert found == level
     assert said in message
 
@@ -137,15 +145,12 @@ def test_memory_is_told_only_where_there_is_some(health: Health) -> None:
 def test_silence_counts_from_the_subscription_or_the_last_image() -> None:
     clock = Time()
     monitor = CameraMonitor(Statistics(clock), clock)
-
-    class Camera:
-        subscribed_seconds: float | None = 7.0
-
-    assert monitor.silence(None) is None
-    assert monitor.silence(Camera()) == 7.0  # type: ignore[arg-type]
+    assert monitor.health('/image', None).silent_seconds is None
+    assert monitor.health('/image', 7.0).silent_seconds == 7.0
     monitor.arrived()
     clock.now += 3.0
-    assert monitor.silence(Camera()) == 3.0  # type: ignore[arg-type]
+    assert monitor.health('/image', 7.0).silent_seconds == 3.0
+    assert monitor.health('/image', 1.0).silent_seconds == 1.0
 
 
 @pytest.fixture

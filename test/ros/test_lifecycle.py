@@ -238,7 +238,7 @@ def test_a_thread_that_dies_in_the_middle_of_a_transition_is_not_overlooked(rig:
 
 
 def raising(error: BaseException) -> Callable[..., None]:
-    def fail(*args: object) -> None:
+    def fail(*args: object, **options: object) -> None:
         raise error
 
     return fail

@@ -14,7 +14,9 @@
 """Words as users type them, over real topics: what is refused leaves the words that there were."""
 
 from collections.abc import Iterator
+from typing import Any
 
+from fake_segmenter import FakeEncoded
 import pytest
 from ros_helpers import FakeSegmenter, Rig, running_rig
 from zegclip_core.text.vocabulary import Vocabulary
@@ -28,9 +30,9 @@ class Recorder(FakeSegmenter):
 
     last: Vocabulary
 
-    def encode(self, vocabulary: Vocabulary) -> Vocabulary:
+    def encode(self, vocabulary: Vocabulary, **options: Any) -> FakeEncoded:  # noqa: ANN401
         self.last = vocabulary
-        return super().encode(vocabulary)
+        return super().encode(vocabulary, **options)
 
 
 @pytest.fixture(scope='module')

@@ -16,6 +16,7 @@
 from collections.abc import Iterator
 import threading
 
+from fake_segmenter import FakeEncoded
 import pytest
 from rclpy.parameter import Parameter
 from ros_helpers import DEADLINE, FakeSegmenter, Rig, running_rig
@@ -51,15 +52,17 @@ class ShortSighted(FakeSegmenter):
         self.gone = True
         super().close()
 
-    def encode(self, vocabulary: Vocabulary) -> Vocabulary:
+    def encode(
+        self, vocabulary: Vocabulary, *, threshold: float | None, negatives: tuple[str, ...]
+    ) -> FakeEncoded:
         self.encoding.set()
         assert self.may_encode.wait(DEADLINE)
         if self.gone and self.fragile:
             raise AttributeError('text_encoder')
-        for word in (*vocabulary.names, *self.negatives):
+        for word in (*vocabulary.names, *negatives):
             if len(word) > 30:
                 raise VocabularyError(f'Expected short words, but got {word!r}.')
-        return super().encode(vocabulary)
+        return super().encode(vocabulary, threshold=threshold, negatives=negatives)
 
 
 @pytest.fixture
@@ -148,7 +151,7 @@ def test_words_that_are_being_encoded_outlive_a_cleanup(
 
 def test_the_announced_threshold_is_that_of_the_words_in_use(rig: Rig) -> None:
     told: list[tuple[tuple[str, ...], float]] = []
-    publisher = rig.node._pipeline._channels[''].label_info
+    publisher = rig.node._pipeline._outputs[''].label_info
     publisher.publish = lambda words, threshold, header: told.append((words.names, threshold))
     rig.node.trigger_activate()
     rig.segmenter.encode_fault = VocabularyError('no')
@@ -189,7 +192,7 @@ def test_a_camera_whose_topics_cannot_be_made_leaves_none_of_the_others() -> Non
 def test_outputs_can_be_closed_while_somebody_asks_who_listens(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outgoing = rig.node._pipeline._channels[''].outputs
+    outgoing = rig.node._pipeline._outputs['']
     asked, closed, wanted = threading.Event(), threading.Event(), outputs._wanted
 
     def slowly(publisher: object) -> bool:

@@ -16,8 +16,8 @@
 from typing import cast, TYPE_CHECKING
 
 from zegclip_core.threads import wait_without_spinning
-from zegclip_ros.frames.labeller import SegmenterLike
 from zegclip_ros.parameters import NodeParameters
+from zegclip_ros.segmenter_like import SegmenterLike
 
 if TYPE_CHECKING:
     from zegclip_core.model.training_free import Attention

@@ -11,9 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the segmentation node publishes of a frame; computed only while somebody listens."""
+"""What is published of a camera's frames; computed only while somebody listens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 import threading
@@ -29,6 +29,7 @@ from std_msgs.msg import Header
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import draw_overlay
 from zegclip_core.segmentation import Segmentation
+from zegclip_ros.camera_names import output_topic
 from zegclip_ros.conversions import (
     labels_to_image,
     mask_to_image,
@@ -36,6 +37,7 @@ from zegclip_ros.conversions import (
     rgb_to_jpeg,
     scores_to_image,
 )
+from zegclip_ros.words.topics import LabelInfoPublisher
 
 OUTPUT_QOS = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE
@@ -46,11 +48,11 @@ Message: TypeAlias = Image | CompressedImage
 
 
 @dataclass
-class Look:
-    """How overlays look; may change between two frames.
+class OverlayStyle:
+    """How overlays are drawn and compressed; may change between two frames.
 
     Attributes:
-        alpha: How much of the overlay is colour, in [0, 1].
+        alpha: Share of the class colours in the overlay, in [0, 1].
         jpeg_quality: Quality of the compressed overlay, 1 to 100.
     """
 
@@ -60,27 +62,27 @@ class Look:
 
 @dataclass
 class LabelledFrame:
-    """A frame and what was found in it.
+    """A frame and its segmentation.
 
     Attributes:
-        rgb: The frame, RGB uint8 ``(H, W, 3)``.
+        rgb: The image, RGB uint8 ``(H, W, 3)``, 0 to 255.
         header: Its header, which every output carries.
-        segmentation: Its labels.
+        segmentation: Its labels and scores.
         topics: Full name of the mask topic of each class, in the order of the ids; ``None`` for
-            a class that has none.
-        look: How overlays look.
+            a class without a mask topic.
+        style: How its overlay is drawn.
     """
 
     rgb: RgbImage
     header: Header
     segmentation: Segmentation
     topics: Sequence[str | None]
-    look: Look
+    style: OverlayStyle
 
     @cached_property
     def overlay(self) -> RgbImage:
-        """The frame in the colours of its classes; drawn once, for all who want it."""
-        return draw_overlay(self.rgb, self.segmentation, alpha=self.look.alpha)
+        """The image with the colours of its classes; drawn once for all subscribers."""
+        return draw_overlay(self.rgb, self.segmentation, alpha=self.style.alpha)
 
     def label_image(self) -> Image:
         """Return the class ids as a message."""
@@ -96,10 +98,10 @@ class LabelledFrame:
 
     def overlay_jpeg(self) -> CompressedImage:
         """Return the overlay as a compressed message."""
-        return rgb_to_jpeg(self.overlay, self.header, self.look.jpeg_quality)
+        return rgb_to_jpeg(self.overlay, self.header, self.style.jpeg_quality)
 
     def mask(self, index: int) -> Image:
-        """Return the mask of a class as a message."""
+        """Return the mask of the class with this id as a message."""
         return mask_to_image(self.segmentation.labels == index, self.header)
 
 
@@ -114,8 +116,8 @@ RENDERERS: dict[str, tuple[type, Callable[[LabelledFrame], Message]]] = {
 class MaskPublishers:
     """One publisher for each mask topic.
 
-    Publishers are made and destroyed in the executor's threads, where nothing waits on them, and
-    used in the one that labels frames.
+    Publishers are created and destroyed in the executor's threads, where nothing waits on them,
+    and used in the thread that labels frames.
     """
 
     def __init__(self, node: Node) -> None:
@@ -124,12 +126,16 @@ class MaskPublishers:
         self._publishers: dict[str, Publisher] = {}
         self._closed = False
 
-    def provide(self, topics: Sequence[str]) -> None:
-        """Make the publishers that are missing; ``topics`` are full names."""
+    def provide(self, topics: Sequence[str | None]) -> None:
+        """Create the publishers that are missing.
+
+        Args:
+            topics: Full names; ``None`` for a class without a mask topic.
+        """
         with self._lock:
             for topic in topics:
                 # Words may come while the node is cleaned up.
-                if topic not in self._publishers and not self._closed:
+                if topic is not None and topic not in self._publishers and not self._closed:
                     self._publishers[topic] = self._node.create_publisher(
                         Image, topic, OUTPUT_QOS, event_callbacks=_NO_EVENTS
                     )
@@ -141,24 +147,24 @@ class MaskPublishers:
                 self._node.destroy_publisher(self._publishers.pop(topic))
 
     def close(self) -> None:
-        """Destroy all publishers, and make none any more."""
+        """Destroy all publishers, and create none any more."""
         with self._lock:
             self._closed = True
         self.close_others(set())
 
     def any_wanted(self) -> bool:
-        """Return whether somebody listens to any of them."""
+        """Return whether somebody listens to any mask."""
         with self._lock:
             return any(map(_wanted, self._publishers.values()))
 
     def wanted(self, topics: Sequence[str | None]) -> list[int]:
-        """Return the places of the topics that somebody listens to."""
+        """Return the indices of the topics that somebody listens to."""
         with self._lock:
             found = [self._publishers.get(topic or '') for topic in topics]
-            return [place for place, one in enumerate(found) if one is not None and _wanted(one)]
+            return [index for index, one in enumerate(found) if one is not None and _wanted(one)]
 
     def publish(self, topic: str | None, message: Image) -> None:
-        """Publish a mask, unless its topic was closed meanwhile."""
+        """Publish a mask, unless its topic has been closed meanwhile."""
         with self._lock:
             publisher = self._publishers.get(topic or '')
             if publisher is not None:
@@ -170,20 +176,21 @@ def _wanted(publisher: Publisher) -> bool:
 
 
 class Outputs:
-    """The label image, the confidence, the overlays and the masks.
+    """Everything that is published of a camera's frames.
 
     Attributes:
-        look: How overlays look.
+        style: How overlays are drawn.
         masks: Publishers of the masks.
+        label_info: Publisher of the class names.
 
     Args:
         node: The node.
-        look: As the attribute.
-        topic_of: Returns the name that a topic has for the camera.
+        camera: Name of the camera, ``''`` for the only one.
+        style: As the attribute.
     """
 
-    def __init__(self, node: Node, look: Look, topic_of: Callable[[str], str]) -> None:
-        self.look = look
+    def __init__(self, node: Node, camera: str, style: OverlayStyle) -> None:
+        self.style = style
         self.masks = MaskPublishers(node)
         self._node = node
         self._lock = threading.Lock()
@@ -191,14 +198,19 @@ class Outputs:
         try:
             for topic, (kind, _) in RENDERERS.items():
                 self._publishers[topic] = node.create_publisher(
-                    kind, topic_of(topic), OUTPUT_QOS, event_callbacks=_NO_EVENTS
+                    kind, output_topic(camera, topic), OUTPUT_QOS, event_callbacks=_NO_EVENTS
                 )
+            self.label_info = LabelInfoPublisher(node, output_topic(camera, '~/label_info'))
         except Exception:
-            self.close()
+            self._close_images()
             raise
 
     def close(self) -> None:
         """Destroy all publishers."""
+        self._close_images()
+        self.label_info.close()
+
+    def _close_images(self) -> None:
         self.masks.close()
         with self._lock:
             for publisher in self._publishers.values():
@@ -206,7 +218,7 @@ class Outputs:
             self._publishers.clear()
 
     def any_wanted(self) -> bool:
-        """Return whether somebody listens to anything that takes the model."""
+        """Return whether somebody listens to an output that needs the model."""
         with self._lock:  # The node may be cleaned up meanwhile.
             listened = any(map(_wanted, self._publishers.values()))
         return listened or self.masks.any_wanted()
@@ -219,18 +231,20 @@ class Outputs:
         """
         began = time.perf_counter()
         published = 0.0
+        for publish, render in self._wanted_of(frame):
+            message = render()
+            rendered = time.perf_counter()
+            publish(message)
+            published += time.perf_counter() - rendered
+        return time.perf_counter() - began - published, published
+
+    def _wanted_of(
+        self, frame: LabelledFrame
+    ) -> Iterator[tuple[Callable[[Message], object], Callable[[], Message]]]:
+        """Yield how to publish and how to make each message that somebody listens to."""
         for topic, (_, render) in RENDERERS.items():
             publisher = self._publishers[topic]
             if _wanted(publisher):
-                published += _timed(publisher.publish, render(frame))
-        for place in self.masks.wanted(frame.topics):
-            publish = partial(self.masks.publish, frame.topics[place])
-            published += _timed(publish, frame.mask(place))
-        return time.perf_counter() - began - published, published
-
-
-def _timed(publish: Callable[[Message], object], message: Message) -> float:
-    """Publish a message; return the seconds that it took."""
-    began = time.perf_counter()
-    publish(message)
-    return time.perf_counter() - began
+                yield publisher.publish, partial(render, frame)
+        for index in self.masks.wanted(frame.topics):
+            yield partial(self.masks.publish, frame.topics[index]), partial(frame.mask, index)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Which words are looked for, which were asked for, and what became of the last request."""
+"""Which words are in use, which were asked for, and what became of the last request."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,17 +25,17 @@ from zegclip_ros.runtime.rejections import shortened
 
 MaskTopics: TypeAlias = Mapping[str, Sequence[str | None]]
 """By camera (``''`` for the only one), the full name of the mask topic of each class, in the order
-of the ids; ``None`` for a class that has none."""
+of the ids; ``None`` for a class without a mask topic."""
 
 
 @dataclass(frozen=True)
-class Words:
-    """An accepted request.
+class AcceptedRequest:
+    """Words that the node was asked to look for and has accepted.
 
     Attributes:
-        version: Its number; requests count from 1.
-        vocabulary: The classes.
-        topics: Where their masks go.
+        version: Number of the request, from 1.
+        vocabulary: The classes, with colours of the palette.
+        topics: Where their masks are published.
         asked: The classes as they were asked for, without the palette's colours.
     """
 
@@ -54,14 +54,14 @@ class Stamp:
 
 
 class VocabularyState:
-    """The active words, the ones that wait for the model, and the last refusal; thread-safe.
+    """The active request, those that wait for the model, and the last refusal; thread-safe.
 
-    The executor asks (``request``, ``refuse``), a worker takes over (``take``, then ``activate``
-    or ``give_up``), and the one that labels frames tells of them (``labelled``). Whatever changes
-    what a listener sees is announced at once.
+    The executor asks (``accept``, ``refuse``), the thread of words encodes (``take``, then
+    ``activate`` or ``give_up``), and the thread of frames tells which frames are labelled with
+    them (``labelled``). Whatever changes what a subscriber sees is announced at once.
 
     Args:
-        announce: Takes the new state as JSON; never called by two threads at a time.
+        announce: Gets each new state as JSON; never called by two threads at a time.
         cameras: Names of the cameras, ``''`` for the only one.
     """
 
@@ -70,22 +70,22 @@ class VocabularyState:
         self._cameras = cameras
         self._lock = threading.RLock()
         self._requested = 0
-        self._active: Words | None = None
-        self._pending: Words | None = None
-        self._taken: Words | None = None
+        self._active: AcceptedRequest | None = None
+        self._pending: AcceptedRequest | None = None
+        self._taken: AcceptedRequest | None = None
         self._first: dict[str, Stamp] = {}
         self._last: dict[str, Stamp] = {}
         self._error: str | None = None
         self._refused: str | None = None
 
     @property
-    def active(self) -> Words | None:
-        """The words in use."""
+    def active(self) -> AcceptedRequest | None:
+        """The request whose words are in use."""
         return self._active
 
     @property
-    def newest(self) -> Words | None:
-        """The words of the newest accepted request."""
+    def newest(self) -> AcceptedRequest | None:
+        """The newest accepted request."""
         with self._lock:
             return self._pending or self._taken or self._active
 
@@ -100,79 +100,97 @@ class VocabularyState:
             self._cameras = cameras
             self.announce()
 
-    def request(self, vocabulary: Vocabulary, topics: MaskTopics, asked: Vocabulary) -> Words:
-        """Accept words and keep them until they are taken; earlier ones that wait are dropped."""
+    def accept(
+        self, vocabulary: Vocabulary, topics: MaskTopics, asked: Vocabulary
+    ) -> AcceptedRequest:
+        """Accept a request; it replaces an earlier one that still waits.
+
+        Args:
+            vocabulary: The classes, with colours of the palette.
+            topics: Where their masks are published.
+            asked: The classes without the palette's colours.
+        """
         with self._lock:
             self._requested += 1
-            self._pending = Words(self._requested, vocabulary, topics, asked)
+            self._pending = AcceptedRequest(self._requested, vocabulary, topics, asked)
             self._error = self._refused = None
             self.announce()
             return self._pending
 
     def refuse(self, text: str, error: BaseException) -> None:
-        """Note that the last request cannot be used; words that are active or wait stay."""
+        """Note that the last request cannot be used; requests that are active or wait stay.
+
+        Args:
+            text: The words that were asked for.
+            error: Why they cannot be used.
+        """
         with self._lock:
             self._error = str(error)
             self._refused = shortened(text, 100)
             self.announce()
 
-    def take(self) -> Words | None:
-        """Return the words that wait, which wait no longer."""
+    def take(self) -> AcceptedRequest | None:
+        """Return the request that waits, to be encoded; ``None`` if there is none."""
         with self._lock:
             self._taken, self._pending = self._pending, None
             return self._taken
 
-    def give_up(self, words: Words, error: BaseException) -> None:
-        """Note that words that were taken cannot be encoded."""
+    def give_up(self, request: AcceptedRequest, error: BaseException) -> None:
+        """Note that the words of a request that was taken cannot be encoded."""
         with self._lock:
             self._taken = None
-            self.refuse(', '.join(words.vocabulary.names), error)
+            self.refuse(', '.join(request.vocabulary.names), error)
 
-    def activate(self, words: Words) -> None:
-        """Note that frames are labelled with these words from now on."""
+    def activate(self, request: AcceptedRequest) -> None:
+        """Note that frames are labelled with the words of this request from now on."""
         with self._lock:
-            self._active, self._taken = words, None
+            self._active, self._taken = request, None
             self._forget_frames()
             self.announce()
 
     def retire(self) -> None:
-        """Note that no frame is labelled any more; the newest words wait for the next model."""
+        """Note that no frame is labelled any more; the newest request waits for the next model."""
         with self._lock:
             self._pending = self.newest
             self._active = self._taken = None
             self._forget_frames()
             self.announce()
 
-    def labelled(self, words: Words, stamp: Stamp, camera: str = '') -> bool:
+    def labelled(self, request: AcceptedRequest, stamp: Stamp, camera: str = '') -> bool:
         """Note that a frame is about to be published.
 
-        The first one of its words is announced, and one that is older than the one before, since
-        frames of a clock that was set back cannot be told from earlier ones otherwise. Each camera
-        has its own first one: their stamps do not come in order.
+        The first frame with new words is announced, and each that is older than the one before:
+        after a clock was set back, frames cannot be told from earlier ones otherwise. Each camera
+        has a first frame of its own, since the stamps of two cameras do not come in order.
+
+        Args:
+            request: The request whose words the frame was labelled with.
+            stamp: Time of the frame.
+            camera: Name of the camera, ``''`` for the only one.
 
         Returns:
-            Whether it was announced.
+            Whether the frame was announced.
         """
         with self._lock:
-            if words is not self._active:
-                return False  # Finished with the words that were there when it began.
+            if request is not self._active:
+                return False  # The words changed while the frame was in work.
             last = self._last.get(camera)
-            known = last is not None and stamp >= last
             self._last[camera] = stamp
-            if not known:
-                self._first[camera] = stamp
-                self.announce()
-            return not known
+            if last is not None and stamp >= last:
+                return False
+            self._first[camera] = stamp
+            self.announce()
+            return True
 
     def topics_in_use(self, camera: str = '') -> set[str]:
-        """Return a camera's mask topics of the words that are active, taken or wait."""
+        """Return a camera's mask topics of the requests that are active, taken or wait."""
         with self._lock:
-            used = [words for words in (self._active, self._taken, self._pending) if words]
-            topics = {topic for words in used for topic in words.topics.get(camera, ())}
+            used = [one for one in (self._active, self._taken, self._pending) if one]
+            topics = {topic for request in used for topic in request.topics.get(camera, ())}
             return {topic for topic in topics if topic is not None}
 
     def announce(self) -> None:
-        """Announce the state as it is."""
+        """Announce the present state."""
         with self._lock:
             self._announce(json.dumps(self._as_dict(), ensure_ascii=False))
 
@@ -181,29 +199,28 @@ class VocabularyState:
         self._last.clear()
 
     def _as_dict(self) -> dict[str, Any]:
-        first, active = self._first.get(''), self._active
+        active = self._active
         vocabulary = None if active is None else active.vocabulary
-        nowhere = [None] * len(vocabulary or ())
+        topics: MaskTopics = {} if active is None else active.topics
+        stamps = {
+            camera: asdict(self._first[camera]) if camera in self._first else None
+            for camera in self._cameras
+        }
         state = announcement(
             vocabulary,
-            nowhere if active is None else active.topics.get('', nowhere),
+            topics.get('', [None] * len(vocabulary or ())),
             version=0 if active is None else active.version,
-            stamp=None if first is None else asdict(first),
+            stamp=stamps.get(''),
             requested=self._requested,
             error=self._error,
             refused=self._refused,
         )
-        if '' not in self._cameras:
-            self._tell_by_camera(state, {} if active is None else active.topics)
+        if '' not in self._cameras:  # Several cameras: stamps and topics of each by its name.
+            del state['stamp']
+            state['stamps'] = stamps
+            for entry in state['classes']:
+                del entry['topic']
+                entry['topics'] = {
+                    name: of_camera[entry['id']] for name, of_camera in topics.items()
+                }
         return state
-
-    def _tell_by_camera(self, state: dict[str, Any], topics: MaskTopics) -> None:
-        """Have stamps and topics by camera in place of those of the only one."""
-        del state['stamp']
-        state['stamps'] = {
-            camera: asdict(self._first[camera]) if camera in self._first else None
-            for camera in self._cameras
-        }
-        for entry in state['classes']:
-            del entry['topic']
-            entry['topics'] = {camera: names[entry['id']] for camera, names in topics.items()}
