@@ -24,7 +24,7 @@ from std_msgs.msg import String
 from zegclip_core.errors import VocabularyError
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels
-from zegclip_ros.frames import outputs
+from zegclip_ros.frames import camera_outputs
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -193,7 +193,7 @@ def test_outputs_can_be_closed_while_somebody_asks_who_listens(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outgoing = rig.node._pipeline._outputs['']
-    asked, closed, wanted = threading.Event(), threading.Event(), outputs._wanted
+    asked, closed, wanted = threading.Event(), threading.Event(), camera_outputs._wanted
 
     def slowly(publisher: object) -> bool:
         asked.set()
@@ -205,7 +205,7 @@ def test_outputs_can_be_closed_while_somebody_asks_who_listens(
         outgoing.close()
         closed.set()
 
-    monkeypatch.setattr(outputs, '_wanted', slowly)
+    monkeypatch.setattr(camera_outputs, '_wanted', slowly)
     closing = threading.Thread(target=close)
     closing.start()
     assert not outgoing.any_wanted()

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.words.state import AcceptedRequest, Stamp, VocabularyState
+from zegclip_ros.vocabulary_state import AcceptedRequest, Stamp, VocabularyState
 
 
 class Announcements(list[dict[str, Any]]):

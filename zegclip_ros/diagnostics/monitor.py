@@ -22,7 +22,7 @@ from zegclip_ros.diagnostics.publisher import CameraHealth, Health
 from zegclip_ros.parameters import NodeParameters
 from zegclip_ros.runtime.rejections import RejectionLog, shortened
 from zegclip_ros.segmenter_like import SegmenterLike
-from zegclip_ros.words.state import VocabularyState
+from zegclip_ros.vocabulary_state import VocabularyState
 
 
 class CameraMonitor:

@@ -28,11 +28,11 @@ from zegclip_core.segmentation import Segmentation
 from zegclip_ros.camera_names import MAX_CAMERAS
 from zegclip_ros.conversions import packed_rgb
 from zegclip_ros.diagnostics.monitor import Monitor
-from zegclip_ros.frames.outputs import LabelledFrame, Outputs
+from zegclip_ros.frames.camera_outputs import LabelledFrame, Outputs
 from zegclip_ros.parameters import NodeParameters
 from zegclip_ros.runtime.managed_node import ManagedNode
 from zegclip_ros.segmenter_like import SegmenterLike
-from zegclip_ros.words.state import AcceptedRequest, Stamp, VocabularyState
+from zegclip_ros.vocabulary_state import AcceptedRequest, Stamp, VocabularyState
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import EncodedVocabulary

@@ -24,14 +24,14 @@ from zegclip_core.errors import ImageError
 from zegclip_ros.camera_names import image_topic
 from zegclip_ros.conversions import check_frame
 from zegclip_ros.diagnostics.monitor import Monitor
+from zegclip_ros.frames.camera_outputs import Outputs, OverlayStyle
 from zegclip_ros.frames.image_input import ImageInput
 from zegclip_ros.frames.labeller import Arrival, Batch, Labeller
-from zegclip_ros.frames.outputs import Outputs, OverlayStyle
 from zegclip_ros.frames.worker import Worker, WorkerStoppedError
 from zegclip_ros.parameters import NodeParameters
 from zegclip_ros.runtime.managed_node import ManagedNode
 from zegclip_ros.segmenter_like import SegmenterLike
-from zegclip_ros.words.state import MaskTopics, VocabularyState
+from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState
 
 Wait = Callable[[Future], None]
 """Waits for a future for as long as the caller has patience, and raises its error."""

@@ -26,23 +26,26 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from zegclip_core.errors import VocabularyError
+from zegclip_core.messages.topic_names import topic_tokens
 from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_ros.camera_names import output_topic
 from zegclip_ros.diagnostics.monitor import Monitor
 from zegclip_ros.diagnostics.publisher import DiagnosticsPublisher, INTERVAL
+from zegclip_ros.frames.camera_outputs import OverlayStyle
 from zegclip_ros.frames.model import load_segmenter
-from zegclip_ros.frames.outputs import OverlayStyle
 from zegclip_ros.frames.pipeline import Pipeline
 from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters, value_of
 from zegclip_ros.runtime.managed_node import ManagedNode
-from zegclip_ros.runtime.process import RosLogHandler, run_process, STOP_TIMEOUT
+from zegclip_ros.runtime.process import RCLError, RosLogHandler, run_process, STOP_TIMEOUT
 from zegclip_ros.segmenter_like import SegmenterLike
-from zegclip_ros.words.state import MaskTopics, VocabularyState
-from zegclip_ros.words.topics import mask_topics
+from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState
 
 FRAME_TIMEOUT = 10.0
 """Seconds that the frame in work gets when the node is deactivated."""
 SUBSCRIPTION_INTERVAL = 0.1
 """Seconds between two looks at who listens, which decides what the node subscribes to."""
+LONGEST_TOPIC = 247
+"""Characters of the longest topic name that ROS 2 accepts."""
 REQUESTED_ANEW = {'overlay_palette', 'max_mask_topics', 'cameras', 'threshold', 'negatives'}
 """Parameters whose change takes effect by requesting the same words again."""
 
@@ -191,7 +194,33 @@ class SegmentationNode(ManagedNode):
             pipeline.encode_words()
 
     def _mask_topics(self, vocabulary: Vocabulary, cameras: Sequence[str] | None) -> MaskTopics:
-        return mask_topics(self, vocabulary, camera_names(cameras), self._value('max_mask_topics'))
+        """Return where the masks of a vocabulary are published.
+
+        Args:
+            vocabulary: The classes.
+            cameras: Value of the parameter ``cameras``.
+
+        Raises:
+            VocabularyError: If two classes lead to the same topic name, or one to a name that is
+                too long.
+        """
+        tokens, most = topic_tokens(vocabulary.names), self._value('max_mask_topics')
+        topics: dict[str, list[str | None]] = {}
+        for camera in camera_names(cameras):
+            names = [output_topic(camera, f'~/masks/{token}') for token in tokens[:most]]
+            nowhere = [None] * len(tokens[most:])
+            topics[camera] = [self._resolve_mask(name) for name in names] + nowhere
+        return topics
+
+    def _resolve_mask(self, topic: str) -> str:
+        """Return the full name of a mask topic."""
+        try:
+            return self.resolve_topic_name(topic)
+        except RCLError:
+            raise VocabularyError(
+                f'Expected mask topics of at most {LONGEST_TOPIC} characters with the namespace, '
+                f'but got {topic[:300]!r}.'
+            ) from None
 
     def _on_vocabulary(self, message: String) -> None:
         """Use the words of a message, or report why they cannot be used."""

@@ -11,57 +11,50 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Parameter services that answer whatever they are asked, where rclpy's own would end the node."""
+"""Parameter services that answer every request, where rclpy's own would end the node."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rcl_interfaces.msg import Parameter, ParameterType, SetParametersResult
 from rclpy.node import Node
-from rclpy.service import Service
 
 _TYPES = range(ParameterType.PARAMETER_NOT_SET, ParameterType.PARAMETER_STRING_ARRAY + 1)
+
+Answer = Callable[[Any, Any], Any]
+"""Callback of a service, which takes a request and a response and returns the response."""
 
 
 def guard_parameter_services(node: Node) -> None:
     """Have a node refuse parameters of types that ROS does not have.
 
-    rclpy raises an error for them that nothing catches; anybody on the network can send one.
+    For them rclpy raises an error that nothing catches, and anybody on the network can send one.
     """
     for service in node.services:
         if service.srv_name.endswith('/set_parameters'):
-            _guard_each(service)
+            service.callback = partial(_set_each, service.callback)
         elif service.srv_name.endswith('/set_parameters_atomically'):
-            _guard_all(service)
+            service.callback = partial(_set_all, service.callback)
 
 
-def _guard_each(service: Service) -> None:
+def _set_each(answer: Answer, request: Any, response: Any) -> Any:  # noqa: ANN401 - rclpy's
     """Refuse the parameters with a fault and set the others."""
-    answer = service.callback
-
-    def guarded(request: Any, response: Any) -> Any:  # noqa: ANN401 - rclpy's services are untyped
-        asked = list(request.parameters)
-        faults = [_fault(parameter) for parameter in asked]
-        pairs = zip(asked, faults, strict=True)
-        request.parameters = [parameter for parameter, fault in pairs if fault is None]
-        results = iter(answer(request, response).results)
-        response.results = [fault or next(results) for fault in faults]
-        return response
-
-    service.callback = guarded
+    faults = [_fault(parameter) for parameter in request.parameters]
+    pairs = zip(list(request.parameters), faults, strict=True)
+    request.parameters = [parameter for parameter, fault in pairs if fault is None]
+    results = iter(answer(request, response).results)
+    response.results = [fault or next(results) for fault in faults]
+    return response
 
 
-def _guard_all(service: Service) -> None:
+def _set_all(answer: Answer, request: Any, response: Any) -> Any:  # noqa: ANN401 - rclpy's
     """Refuse all parameters if one has a fault."""
-    answer = service.callback
-
-    def guarded(request: Any, response: Any) -> Any:  # noqa: ANN401
-        faults = [fault for fault in map(_fault, request.parameters) if fault is not None]
-        if not faults:
-            return answer(request, response)
-        response.result = faults[0]
-        return response
-
-    service.callback = guarded
+    faults = [fault for fault in map(_fault, request.parameters) if fault is not None]
+    if not faults:
+        return answer(request, response)
+    response.result = faults[0]
+    return response
 
 
 def _fault(parameter: Parameter) -> SetParametersResult | None:

@@ -45,11 +45,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Runnable:
-    """A node that says itself when it is done.
+    """A node that decides itself when it is done.
 
     Attributes:
-        ended: Set when it is.
-        exit_code: The process's exit code then.
+        ended: Set when it is done.
+        exit_code: Exit code of the process then.
     """
 
     def __init__(self) -> None:
@@ -114,10 +114,10 @@ class Stop:
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Give what SIGINT and SIGTERM set; outside the main thread nothing sets it.
+    """Yield what SIGINT and SIGTERM set; outside the main thread nothing sets it.
 
     Python's own way, an exception wherever the main thread is, would leave half-made objects.
-    Further signals change nothing: ``ros2 launch`` may send one after the terminal's own.
+    A second signal changes nothing: ``ros2 launch`` may send one after the terminal's own.
     """
     stop = Stop()
 
@@ -142,7 +142,7 @@ def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = Non
 
     Args:
         make_node: Makes the node. What it raises as ``ValueError`` or ``ParameterException``
-            is the user's to mend and is shown without a traceback.
+            is the user's to correct and is shown without a traceback.
         args: Command line; ``None`` takes the process's.
 
     Returns:
@@ -153,7 +153,12 @@ def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = Non
 
 
 def run_process(make_node: Callable[[], Runnable], args: Sequence[str] | None = None) -> NoReturn:
-    """Run a node as ``run_node`` does, and end the process with its exit code."""
+    """Run a node as ``run_node`` does, and end the process with its exit code.
+
+    Args:
+        make_node: Makes the node.
+        args: Command line; ``None`` takes the process's.
+    """
     with stop_signals() as stop:
         leave(_run_in_context(make_node, args, stop))
 
@@ -177,9 +182,9 @@ def _run_in_context(
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once, with nothing to wait for.
+    """End the process at once, without waiting for anything.
 
-    For threads that nothing can interrupt, as while a model is being loaded; and because Python
+    For threads that cannot be interrupted, such as one that loads a model; and because Python
     takes seconds to take down PyTorch piece by piece.
     """
     logging.shutdown()
@@ -195,7 +200,7 @@ def _run(make_node: Callable[[], Runnable], stop: Stop) -> int:
     except (ValueError, ParameterException) as error:
         get_logger('zegclip_ros').fatal(str(error))
         return 1
-    # With one of several threads every message costs half a millisecond more.
+    # An executor with several threads would add half a millisecond to every message.
     executor = SingleThreadedExecutor()
     executor.add_node(cast(Node, node))
     spinner = threading.Thread(target=_spin, args=(executor, node), name='executor', daemon=True)
@@ -204,23 +209,18 @@ def _run(make_node: Callable[[], Runnable], stop: Stop) -> int:
         node.ended.wait(_POLL)
     code = node.exit_code
     node.end(code)
-    if not _come_to_rest(node, executor, spinner):
+    interrupted = node.interrupt(_LAST_CALLBACKS)
+    executor.shutdown(timeout_sec=0.0)
+    spinner.join(_LAST_CALLBACKS)
+    closed = node.close()
+    if not interrupted or not closed or spinner.is_alive():
         # While a thread is left, the context has to live: rcl crashes without it.
         leave(code)
     return code
 
 
-def _come_to_rest(node: Runnable, executor: Executor, spinner: threading.Thread) -> bool:
-    """End transitions, callbacks and other work; return whether all of it ended in time."""
-    interrupted = node.interrupt(_LAST_CALLBACKS)
-    executor.shutdown(timeout_sec=0.0)
-    spinner.join(_LAST_CALLBACKS)
-    closed = node.close()
-    return interrupted and closed and not spinner.is_alive()
-
-
 def _spin(executor: Executor, node: Runnable) -> None:
-    """Run callbacks until the end; an error in one of them is the end, and not a silent one."""
+    """Run callbacks until the end; an error in one of them ends the node and is logged."""
     try:
         executor.spin()
     except ExternalShutdownException:
@@ -233,7 +233,7 @@ def _spin(executor: Executor, node: Runnable) -> None:
 
 
 class RosLogHandler(logging.Handler):
-    """Hands the log records of Python libraries to a node's logger, and so to ``/rosout``.
+    """Passes the log records of Python libraries to a node's logger, and so to ``/rosout``.
 
     Idea: ``ros_logging.py`` of MIT-SPARK/semantic_inference.
     """

@@ -28,7 +28,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import draw_overlay
+from zegclip_core.messages.outputs import class_map
 from zegclip_core.segmentation import Segmentation
+from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.camera_names import output_topic
 from zegclip_ros.conversions import (
     labels_to_image,
@@ -37,10 +39,17 @@ from zegclip_ros.conversions import (
     rgb_to_jpeg,
     scores_to_image,
 )
-from zegclip_ros.words.topics import LabelInfoPublisher
+
+try:
+    from vision_msgs.msg import LabelInfo, VisionClass
+except ImportError:  # Not on the package index; ~/active_vocabulary holds the same and more.
+    LabelInfo = None
 
 OUTPUT_QOS = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE
+)
+LABEL_INFO_QOS = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
 # Without event handlers: the executor would wait on those of every mask.
 _NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
@@ -173,6 +182,43 @@ class MaskPublishers:
 
 def _wanted(publisher: Publisher) -> bool:
     return bool(publisher.get_subscription_count())
+
+
+class LabelInfoPublisher:
+    """Publishes the class names beside the images, as ``CameraInfo`` is published.
+
+    Late subscribers get the last message. Without the package ``vision_msgs`` it does nothing.
+
+    Args:
+        node: The node.
+        topic: Name of the topic.
+    """
+
+    def __init__(self, node: Node, topic: str) -> None:
+        self._node = node
+        self._publisher = None
+        if LabelInfo is not None:
+            self._publisher = node.create_publisher(LabelInfo, topic, LABEL_INFO_QOS)
+
+    def publish(self, vocabulary: Vocabulary, threshold: float, header: Header) -> None:
+        """Publish the class names.
+
+        Args:
+            vocabulary: The classes; a class's index is its id.
+            threshold: Least score of a labelled pixel, in [0, 1], for classes without a
+                threshold of their own.
+            header: Header of the first image that is labelled with them.
+        """
+        if self._publisher is not None:
+            classes = [VisionClass(**fields) for fields in class_map(vocabulary.names)]
+            info = LabelInfo(header=header, class_map=classes, threshold=threshold)
+            self._publisher.publish(info)
+
+    def close(self) -> None:
+        """Destroy the publisher."""
+        if self._publisher is not None:
+            self._node.destroy_publisher(self._publisher)
+            self._publisher = None
 
 
 class Outputs:
