@@ -151,8 +151,8 @@ def test_words_that_are_being_encoded_outlive_a_cleanup(
 
 def test_the_announced_threshold_is_that_of_the_words_in_use(rig: Rig) -> None:
     told: list[tuple[tuple[str, ...], float]] = []
-    publisher = rig.node._pipeline._outputs[''].label_info
-    publisher.publish = lambda words, threshold, header: told.append((words.names, threshold))
+    outgoing = rig.node._pipeline._outputs['']
+    outgoing.publish_names = lambda words, threshold, header: told.append((words.names, threshold))
     rig.node.trigger_activate()
     rig.segmenter.encode_fault = VocabularyError('no')
     assert rig.set_to('threshold', 0.75) == ''

@@ -93,141 +93,31 @@ class LabelledFrame:
         """The image with the colours of its classes; drawn once for all subscribers."""
         return draw_overlay(self.rgb, self.segmentation, alpha=self.style.alpha)
 
-    def label_image(self) -> Image:
-        """Return the class ids as a message."""
-        return labels_to_image(self.segmentation.labels, self.header)
-
-    def confidence(self) -> Image:
-        """Return the score of each pixel's class as a message."""
-        return scores_to_image(self.segmentation.scores, self.header)
-
-    def overlay_image(self) -> Image:
-        """Return the overlay as a message."""
-        return rgb_to_image(self.overlay, self.header)
-
-    def overlay_jpeg(self) -> CompressedImage:
-        """Return the overlay as a compressed message."""
-        return rgb_to_jpeg(self.overlay, self.header, self.style.jpeg_quality)
-
-    def mask(self, index: int) -> Image:
-        """Return the mask of the class with this id as a message."""
-        return mask_to_image(self.segmentation.labels == index, self.header)
-
 
 RENDERERS: dict[str, tuple[type, Callable[[LabelledFrame], Message]]] = {
-    '~/label_image': (Image, LabelledFrame.label_image),
-    '~/confidence': (Image, LabelledFrame.confidence),
-    '~/overlay': (Image, LabelledFrame.overlay_image),
-    '~/overlay/compressed': (CompressedImage, LabelledFrame.overlay_jpeg),
+    '~/label_image': (Image, lambda one: labels_to_image(one.segmentation.labels, one.header)),
+    '~/confidence': (Image, lambda one: scores_to_image(one.segmentation.scores, one.header)),
+    '~/overlay': (Image, lambda one: rgb_to_image(one.overlay, one.header)),
+    '~/overlay/compressed': (
+        CompressedImage,
+        lambda one: rgb_to_jpeg(one.overlay, one.header, one.style.jpeg_quality),
+    ),
 }
-
-
-class MaskPublishers:
-    """One publisher for each mask topic.
-
-    Publishers are created and destroyed in the executor's threads, where nothing waits on them,
-    and used in the thread that labels frames.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._lock = threading.Lock()
-        self._publishers: dict[str, Publisher] = {}
-        self._closed = False
-
-    def provide(self, topics: Sequence[str | None]) -> None:
-        """Create the publishers that are missing.
-
-        Args:
-            topics: Full names; ``None`` for a class without a mask topic.
-        """
-        with self._lock:
-            for topic in topics:
-                # Words may come while the node is cleaned up.
-                if topic is not None and topic not in self._publishers and not self._closed:
-                    self._publishers[topic] = self._node.create_publisher(
-                        Image, topic, OUTPUT_QOS, event_callbacks=_NO_EVENTS
-                    )
-
-    def close_others(self, topics: set[str]) -> None:
-        """Destroy the publishers of all topics but these."""
-        with self._lock:
-            for topic in set(self._publishers) - topics:
-                self._node.destroy_publisher(self._publishers.pop(topic))
-
-    def close(self) -> None:
-        """Destroy all publishers, and create none any more."""
-        with self._lock:
-            self._closed = True
-        self.close_others(set())
-
-    def any_wanted(self) -> bool:
-        """Return whether somebody listens to any mask."""
-        with self._lock:
-            return any(map(_wanted, self._publishers.values()))
-
-    def wanted(self, topics: Sequence[str | None]) -> list[int]:
-        """Return the indices of the topics that somebody listens to."""
-        with self._lock:
-            found = [self._publishers.get(topic or '') for topic in topics]
-            return [index for index, one in enumerate(found) if one is not None and _wanted(one)]
-
-    def publish(self, topic: str | None, message: Image) -> None:
-        """Publish a mask, unless its topic has been closed meanwhile."""
-        with self._lock:
-            publisher = self._publishers.get(topic or '')
-            if publisher is not None:
-                publisher.publish(message)
+"""By topic, its type and how its message is made of a frame."""
 
 
 def _wanted(publisher: Publisher) -> bool:
     return bool(publisher.get_subscription_count())
 
 
-class LabelInfoPublisher:
-    """Publishes the class names beside the images, as ``CameraInfo`` is published.
-
-    Late subscribers get the last message. Without the package ``vision_msgs`` it does nothing.
-
-    Args:
-        node: The node.
-        topic: Name of the topic.
-    """
-
-    def __init__(self, node: Node, topic: str) -> None:
-        self._node = node
-        self._publisher = None
-        if LabelInfo is not None:
-            self._publisher = node.create_publisher(LabelInfo, topic, LABEL_INFO_QOS)
-
-    def publish(self, vocabulary: Vocabulary, threshold: float, header: Header) -> None:
-        """Publish the class names.
-
-        Args:
-            vocabulary: The classes; a class's index is its id.
-            threshold: Least score of a labelled pixel, in [0, 1], for classes without a
-                threshold of their own.
-            header: Header of the first image that is labelled with them.
-        """
-        if self._publisher is not None:
-            classes = [VisionClass(**fields) for fields in class_map(vocabulary.names)]
-            info = LabelInfo(header=header, class_map=classes, threshold=threshold)
-            self._publisher.publish(info)
-
-    def close(self) -> None:
-        """Destroy the publisher."""
-        if self._publisher is not None:
-            self._node.destroy_publisher(self._publisher)
-            self._publisher = None
-
-
 class Outputs:
-    """Everything that is published of a camera's frames.
+    """Everything that is published of a camera's frames: images, masks and the class names.
+
+    Publishers of masks come and go with the words. They are created and destroyed in the
+    executor's threads, where nothing waits on them, and used in the thread that labels frames.
 
     Attributes:
         style: How overlays are drawn.
-        masks: Publishers of the masks.
-        label_info: Publisher of the class names.
 
     Args:
         node: The node.
@@ -237,37 +127,75 @@ class Outputs:
 
     def __init__(self, node: Node, camera: str, style: OverlayStyle) -> None:
         self.style = style
-        self.masks = MaskPublishers(node)
         self._node = node
         self._lock = threading.Lock()
-        self._publishers: dict[str, Publisher] = {}
+        self._images: dict[str, Publisher] = {}
+        self._masks: dict[str, Publisher] = {}
+        self._label_info: Publisher | None = None
+        self._closed = False
         try:
             for topic, (kind, _) in RENDERERS.items():
-                self._publishers[topic] = node.create_publisher(
+                self._images[topic] = node.create_publisher(
                     kind, output_topic(camera, topic), OUTPUT_QOS, event_callbacks=_NO_EVENTS
                 )
-            self.label_info = LabelInfoPublisher(node, output_topic(camera, '~/label_info'))
+            if LabelInfo is not None:
+                topic = output_topic(camera, '~/label_info')
+                self._label_info = node.create_publisher(LabelInfo, topic, LABEL_INFO_QOS)
         except Exception:
-            self._close_images()
+            self.close()
             raise
 
     def close(self) -> None:
-        """Destroy all publishers."""
-        self._close_images()
-        self.label_info.close()
-
-    def _close_images(self) -> None:
-        self.masks.close()
+        """Destroy all publishers, and create none any more."""
         with self._lock:
-            for publisher in self._publishers.values():
+            self._closed = True
+            publishers = [*self._images.values(), *self._masks.values()]
+            if self._label_info is not None:
+                publishers.append(self._label_info)
+            self._images, self._masks, self._label_info = {}, {}, None
+            for publisher in publishers:
                 self._node.destroy_publisher(publisher)
-            self._publishers.clear()
+
+    def provide_masks(self, topics: Sequence[str | None]) -> None:
+        """Create the publishers of masks that are missing.
+
+        Args:
+            topics: Full names; ``None`` for a class without a mask topic.
+        """
+        with self._lock:
+            for topic in topics:
+                # Words may come while the node is cleaned up.
+                if topic is not None and topic not in self._masks and not self._closed:
+                    self._masks[topic] = self._node.create_publisher(
+                        Image, topic, OUTPUT_QOS, event_callbacks=_NO_EVENTS
+                    )
+
+    def close_other_masks(self, topics: set[str]) -> None:
+        """Destroy the publishers of all masks but these."""
+        with self._lock:
+            for topic in self._masks.keys() - topics:
+                self._node.destroy_publisher(self._masks.pop(topic))
 
     def any_wanted(self) -> bool:
         """Return whether somebody listens to an output that needs the model."""
         with self._lock:  # The node may be cleaned up meanwhile.
-            listened = any(map(_wanted, self._publishers.values()))
-        return listened or self.masks.any_wanted()
+            return any(map(_wanted, [*self._images.values(), *self._masks.values()]))
+
+    def publish_names(self, vocabulary: Vocabulary, threshold: float, header: Header) -> None:
+        """Publish the class names beside the images, as ``CameraInfo`` is published.
+
+        Late subscribers get the last message. Without the package ``vision_msgs`` there is none.
+
+        Args:
+            vocabulary: The classes; a class's index is its id.
+            threshold: Least score of a labelled pixel, in [0, 1], for classes without a
+                threshold of their own.
+            header: Header of the first image that is labelled with them.
+        """
+        publisher = self._label_info
+        if publisher is not None:
+            classes = [VisionClass(**fields) for fields in class_map(vocabulary.names)]
+            publisher.publish(LabelInfo(header=header, class_map=classes, threshold=threshold))
 
     def publish(self, frame: LabelledFrame) -> tuple[float, float]:
         """Publish what somebody listens to.
@@ -289,8 +217,22 @@ class Outputs:
     ) -> Iterator[tuple[Callable[[Message], object], Callable[[], Message]]]:
         """Yield how to publish and how to make each message that somebody listens to."""
         for topic, (_, render) in RENDERERS.items():
-            publisher = self._publishers[topic]
+            publisher = self._images[topic]
             if _wanted(publisher):
                 yield publisher.publish, partial(render, frame)
-        for index in self.masks.wanted(frame.topics):
-            yield partial(self.masks.publish, frame.topics[index]), partial(frame.mask, index)
+        labels, header = frame.segmentation.labels, frame.header
+        with self._lock:
+            wanted = {topic for topic, publisher in self._masks.items() if _wanted(publisher)}
+        for index, topic in enumerate(frame.topics):
+            if topic is not None and topic in wanted:
+                yield (
+                    partial(self._publish_mask, topic),
+                    lambda index=index: mask_to_image(labels == index, header),
+                )
+
+    def _publish_mask(self, topic: str, message: Message) -> None:
+        """Publish a mask, unless its topic has been closed meanwhile."""
+        with self._lock:
+            publisher = self._masks.get(topic)
+            if publisher is not None:
+                publisher.publish(message)

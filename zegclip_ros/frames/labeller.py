@@ -159,7 +159,7 @@ class Labeller:
         self._current = request, encoded
         header = Header(stamp=self._node.get_clock().now().to_msg())
         for outputs in self._outputs.values():
-            outputs.label_info.publish(request.vocabulary, encoded.threshold, header)
+            outputs.publish_names(request.vocabulary, encoded.threshold, header)
         self._words_left()
 
     def _encode(
@@ -276,7 +276,7 @@ class Labeller:
         outputs, header = self._outputs[frame.camera], frame.arrival.message.header
         stamp = Stamp(header.stamp.sec, header.stamp.nanosec)
         if self._state.labelled(request, stamp, frame.camera):
-            outputs.label_info.publish(request.vocabulary, encoded.threshold, header)
+            outputs.publish_names(request.vocabulary, encoded.threshold, header)
         topics = request.topics[frame.camera]
         rendering, publishing = outputs.publish(
             LabelledFrame(frame.rgb, header, segmentation, topics, outputs.style)

@@ -101,7 +101,7 @@ class Pipeline:
     def load(self, wait: Wait) -> None:
         """Load the model, run it once, and encode the words that wait."""
         for name, outputs in self._outputs.items():
-            outputs.masks.provide(sorted(self._state.topics_in_use(name)))
+            outputs.provide_masks(sorted(self._state.topics_in_use(name)))
         wait(self._frames.run(self._labeller.load))
         wait(self._words.run(self._labeller.encode_pending))
         self._words.resume()
@@ -172,12 +172,12 @@ class Pipeline:
     def provide_masks(self, topics: MaskTopics) -> None:
         """Create the mask topics that are missing."""
         for name, outputs in self._outputs.items():
-            outputs.masks.provide(topics[name])
+            outputs.provide_masks(topics[name])
 
     def close_unused_masks(self) -> None:
         """Destroy the mask topics of words that are no longer in use."""
         for name, outputs in self._outputs.items():
-            outputs.masks.close_others(self._state.topics_in_use(name))
+            outputs.close_other_masks(self._state.topics_in_use(name))
 
     def update_cameras(self, *, active: bool, lazy: bool) -> None:
         """Subscribe to each camera while its frames are of use.
