@@ -40,18 +40,16 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'cameras', description='Names of the cameras, separated by commas, such as front,rear.'
     ),
-    DeclareLaunchArgument(
+    FILE['argument'](
         'image_topic',
-        default_value='/{camera}/image',
-        description='Topic of each camera; {camera} stands for its name.',
+        '/{camera}/image',
+        'Topic of each camera; {camera} stands for its name.',
     ),
-    DeclareLaunchArgument(
-        'namespace', default_value='', description="Namespace around the cameras' own ones."
-    ),
-    DeclareLaunchArgument(
+    FILE['argument']('namespace', '', "Namespace around the cameras' own ones."),
+    FILE['argument'](
         'vocabulary_topic',
-        default_value='/vocabulary',
-        description='Topic that new words come on, one for all nodes; a relative name is in the '
+        '/vocabulary',
+        'Topic that new words come on, one for all nodes; a relative name is in the '
         'namespace of each camera, so that each node has its own.',
     ),
 ]
