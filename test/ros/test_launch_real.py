@@ -60,7 +60,7 @@ FILES = {
 
 STAND_INS = {
     'camera_node': 'from zegclip_ros.nodes.camera import main\nsys.exit(main())\n',
-    'segmentation_node': """from ros_helpers import FakeSegmenter
+    'segmentation_node': """from fake_segmenter import FakeSegmenter
 from zegclip_ros.runtime.process import run_node
 from zegclip_ros.nodes.segmentation import SegmentationNode
 sys.exit(run_node(lambda: SegmentationNode(lambda parameters: FakeSegmenter())))
@@ -75,7 +75,9 @@ def provide_executables(prefix: Path) -> None:
     (prefix / 'lib/zegclip_ros').mkdir(parents=True)
     for name, code in STAND_INS.items():
         path = prefix / 'lib/zegclip_ros' / name
-        begin = f'#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT / "test")!r})\n'
+        begin = (
+            f'#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT / "test/helpers")!r})\n'
+        )
         path.write_text(begin + code, encoding='utf-8')
         path.chmod(0o755)
     os.environ['AMENT_PREFIX_PATH'] = f'{prefix}:{os.environ.get("AMENT_PREFIX_PATH", "")}'

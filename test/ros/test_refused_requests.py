@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the node or its model cannot take: words, negatives, names; the good ones outlive it."""
+"""What the node or its model cannot take: words, negatives, names; the good ones stay in use."""
 
 from collections.abc import Iterator
 import threading
@@ -43,6 +43,7 @@ class ShortSighted(FakeSegmenter):
         self.may_encode.set()
         self.gone = False
         self.fragile = True
+        self.last: Vocabulary | None = None
 
     def warm_up(self) -> None:
         self.gone = False
@@ -55,6 +56,7 @@ class ShortSighted(FakeSegmenter):
     def encode(
         self, vocabulary: Vocabulary, *, threshold: float | None, negatives: tuple[str, ...]
     ) -> FakeEncoded:
+        self.last = vocabulary
         self.encoding.set()
         assert self.may_encode.wait(DEADLINE)
         if self.gone and self.fragile:
@@ -211,3 +213,39 @@ def test_outputs_can_be_closed_while_somebody_asks_who_listens(
     assert not outgoing.any_wanted()
     closing.join()
     assert not outgoing.any_wanted()
+
+
+@pytest.fixture(scope='module')
+def active() -> Iterator[Rig]:
+    """Rig with an active node, one for all tests of what no model understands."""
+    with running_rig('-p', 'class_names:=["person", "cat"]', segmenter=ShortSighted()) as made:
+        made.start_camera()
+        made.until_active('person', 'cat')
+        yield made
+
+
+def assert_in_use(rig: Rig, *names: str) -> None:
+    """Check that frames are labelled with these words."""
+    labels = rig.listen('zegclip/label_image')
+    rig.until_labelled(labels)
+    assert (image_to_labels(labels.last) == 1).all()
+    assert tuple(entry['name'] for entry in rig.state['classes']) == names
+
+
+@pytest.mark.parametrize('text', ['not a car', 'dog, no person', '["...", "dog"]'])
+def test_words_that_no_model_understands_leave_those_that_there_were(
+    active: Rig, text: str
+) -> None:
+    state = active.say(text)
+    assert state['refused'] == text
+    assert state['error'].startswith('Expected')
+    assert_in_use(active, 'person', 'cat')
+
+
+def test_words_of_the_parameter_are_as_typed_as_those_of_the_topic(active: Rig) -> None:
+    for refused in (['not a car'], ['dog', '?']):
+        assert active.set_to('class_names', refused).startswith('Expected')
+    assert_in_use(active, 'person', 'cat')
+    assert active.set_to('class_names', ['The Dogs', 'hens']) == ''
+    active.until_active('The Dogs', 'hens')
+    assert active.segmenter.last.encoded_phrases() == (('dog',), ('hen',))
