@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Launch a camera that plays pictures, or several, the segmentation node and rviz.
+"""Launch one or several cameras that play images, the segmentation node and rviz.
 
 For example ``ros2 launch zegclip_ros demo.launch.py source:=walk.mp4``. All arguments of
 ``zegclip.launch.py`` can be given as well.
@@ -35,8 +35,8 @@ ARGUMENTS = [
     FILE['argument'](
         'source',
         '',
-        'What to play: a picture, a video, a folder or the number of a webcam. '
-        'Empty: photos of scikit-image.',
+        'What to play: an image, a video, a folder or the number of a webcam. '
+        'Empty: images of scikit-image.',
     ),
     FILE['argument'](
         'image_topic',

@@ -133,7 +133,7 @@ def is_true(text: str) -> bool:
 
 
 def words(text: str) -> list[str]:
-    """Return what commas separate."""
+    """Return the words that commas separate."""
     return [word.strip() for word in text.split(',') if word.strip()]
 
 
@@ -143,7 +143,7 @@ def cameras_of(text: str) -> list[str]:
 
 
 def as_parameter(name: str, text: str) -> object:
-    """Return the value of a launch argument as the node's parameter wants it."""
+    """Return the value of a launch argument in the type of the node's parameter."""
     if name == 'cameras':
         return cameras_of(text) or ['']  # ROS has no empty list of strings.
     if name == 'class_names':

@@ -45,8 +45,8 @@ class RejectionLog:
     rclpy throttles by the place of the call, so that one fault would hide another.
 
     Args:
-        write: Where a line goes.
-        clock: Seconds that only grow.
+        write: Gets each line.
+        clock: Returns seconds that only grow.
     """
 
     def __init__(
