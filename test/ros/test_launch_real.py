@@ -84,7 +84,7 @@ def provide_executables(prefix: Path) -> None:
 
 
 def provide_files(folder: Path) -> dict[str, str]:
-    """Return the paths of a parameter file and of a image."""
+    """Return the paths of a parameter file and of an image."""
     config = (ROOT / 'config' / 'zegclip.yaml').read_text(encoding='utf-8')
     changed = config.replace('overlay_alpha: 0.5', 'overlay_alpha: 0.25')
     (folder / 'changed.yaml').write_text(changed, encoding='utf-8')
