@@ -104,8 +104,8 @@ def test_two_cameras_get_the_labels_that_each_image_has_by_itself(training_free:
     def load(values: NodeParameters) -> Segmenter:
         segmenter = load_segmenter(values)
         run = segmenter.segment_batch
-        segmenter.segment_batch = lambda images, words: (
-            batches.append(len(images)) or run(images, words)
+        segmenter.segment_batch = lambda images, words, **options: (
+            batches.append(len(images)) or run(images, words, **options)
         )
         return segmenter
 
