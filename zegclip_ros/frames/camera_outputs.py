@@ -93,6 +93,10 @@ class LabelledFrame:
         """The image with the colours of its classes; drawn once for all subscribers."""
         return draw_overlay(self.rgb, self.segmentation, alpha=self.style.alpha)
 
+    def mask(self, index: int) -> Image:
+        """Return the mask of the class with this id as a message."""
+        return mask_to_image(self.segmentation.labels == index, self.header)
+
 
 RENDERERS: dict[str, tuple[type, Callable[[LabelledFrame], Message]]] = {
     '~/label_image': (Image, lambda one: labels_to_image(one.segmentation.labels, one.header)),
@@ -220,15 +224,11 @@ class Outputs:
             publisher = self._images[topic]
             if _wanted(publisher):
                 yield publisher.publish, partial(render, frame)
-        labels, header = frame.segmentation.labels, frame.header
         with self._lock:
-            wanted = {topic for topic, publisher in self._masks.items() if _wanted(publisher)}
-        for index, topic in enumerate(frame.topics):
-            if topic is not None and topic in wanted:
-                yield (
-                    partial(self._publish_mask, topic),
-                    lambda index=index: mask_to_image(labels == index, header),
-                )
+            masks = {topic for topic, publisher in self._masks.items() if _wanted(publisher)}
+        for index, name in enumerate(frame.topics):
+            if name is not None and name in masks:
+                yield partial(self._publish_mask, name), partial(frame.mask, index)
 
     def _publish_mask(self, topic: str, message: Message) -> None:
         """Publish a mask, unless its topic has been closed meanwhile."""
