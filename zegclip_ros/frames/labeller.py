@@ -25,6 +25,7 @@ from std_msgs.msg import Header
 from zegclip_core.errors import DeviceMemoryError, ImageError, VocabularyError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import Segmentation
+from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.camera_names import MAX_CAMERAS
 from zegclip_ros.conversions import packed_rgb
 from zegclip_ros.diagnostics.monitor import Monitor
@@ -136,12 +137,12 @@ class Labeller:
         request, segmenter = self._state.take(), self._segmenter
         if request is None or segmenter is None:
             return
-        parameters = NodeParameters.read(self._node)
-        negatives = parameters.chosen_negatives
+        options = NodeParameters.read(self._node)
+        threshold, negatives = options.chosen_threshold, options.chosen_negatives
         if negatives is None:
             negatives = segmenter.negatives
         try:
-            encoded, fault = self._encode(segmenter, request, parameters, negatives)
+            encoded, fault = self._encode(segmenter, request.vocabulary, threshold, negatives)
         except Exception as error:
             if self._segmenter is segmenter:  # Else the model was unloaded: the words wait.
                 self._state.give_up(request, error)
@@ -165,8 +166,8 @@ class Labeller:
     def _encode(
         self,
         segmenter: SegmenterLike,
-        request: AcceptedRequest,
-        parameters: NodeParameters,
+        vocabulary: Vocabulary,
+        threshold: float | None,
         negatives: tuple[str, ...],
     ) -> tuple['EncodedVocabulary', VocabularyError | None]:
         """Encode words; return with them what is wrong with the negatives, if they were refused.
@@ -174,22 +175,16 @@ class Labeller:
         Raises:
             Exception: If the words cannot be encoded, whatever the negatives are.
         """
-        threshold = parameters.chosen_threshold
         try:
-            encoded = segmenter.encode(
-                request.vocabulary, threshold=threshold, negatives=negatives
-            )
+            return segmenter.encode(vocabulary, threshold=threshold, negatives=negatives), None
         except VocabularyError as error:
-            if negatives == self._negatives:
+            last = self._negatives
+            if negatives == last:
                 raise
             # If these fail as well, the words are to blame.
-            encoded = segmenter.encode(
-                request.vocabulary, threshold=threshold, negatives=self._negatives
-            )
-            return encoded, VocabularyError(
-                f'Cannot use the negatives, so that those before stay: {error}'
-            )
-        return encoded, None
+            encoded = segmenter.encode(vocabulary, threshold=threshold, negatives=last)
+            text = f'Cannot use the negatives, so that those before stay: {error}'
+            return encoded, VocabularyError(text)
 
     def label(self, batch: Batch) -> Batch | None:
         """Label frames of one size at once and publish what somebody listens to.
