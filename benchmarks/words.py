@@ -91,7 +91,7 @@ class _Forms:
     def __init__(self, segmenter: Segmenter, vocabularies: Sequence[Vocabulary]) -> None:
         engine = segmenter.engine
         if not isinstance(engine, PlainEngine):
-            raise ModelError(f'Expected the plain path, but got {segmenter.path}.')
+            raise ModelError(f'Expected the plain engine, but got {segmenter.options.engine}.')
         self._segmenter, self._engine = segmenter, engine
         self._words = [segmenter.encode(each).prepare(engine) for each in vocabularies]
         stacked = torch.cat([words.embeddings for words in self._words])
@@ -128,7 +128,7 @@ def measure(
     """Measure every change, with the words as they stand and as users' words are taken.
 
     Args:
-        segmenter: With the plain path.
+        segmenter: With the plain engine.
         dataset: CamVid, or pictures with its classes.
         indices: Which of them.
 
@@ -207,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def measured() -> str:
         dataset = open_dataset(options.data, 'folder', options.split)
         indices = split_indices(len(dataset), options.hold_out, held_out=True)
-        rows = measure(Segmenter.load(options.model, path='plain'), dataset, indices)
+        rows = measure(Segmenter.load(options.model, engine='plain'), dataset, indices)
         return page_text(rows, len(indices))
 
     return report('words', measured, PAGE, write=options.write_docs)

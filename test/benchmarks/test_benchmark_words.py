@@ -50,7 +50,7 @@ class Noise:
 
 def test_words_that_stand_as_they_are_change_labels_and_typed_ones_do_not(tmp_path: Path) -> None:
     path = write_published(tmp_path / 'tiny.pth')
-    segmenter = Segmenter.load(str(path), device='cpu', precision='fp32', path='plain')
+    segmenter = Segmenter.load(str(path), device='cpu', precision='fp32', engine='plain')
     noise = Noise(*PLURALS)
     rows = measure(segmenter, noise, [0, 1])
     assert [exact.change for exact, _ in rows] == list(CHANGES)

@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         '--out', metavar='FILE', help='where the sheet goes, a PNG (default: PHOTO_explained.png)'
     )
-    add_model_options(parser, candidates=False)
+    add_model_options(parser, without=('candidates',))
     parser.set_defaults(run=run)
 
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     photo = Path(args.photo).expanduser()
     image = read_image(photo)
     out = _output(args.out or f'{photo.stem}_explained.png', photo)
-    segmenter = load_segmenter(args, path='plain')
+    segmenter = load_segmenter(args, engine='plain')
     from zegclip_core.evaluation.explanation import explain
     from zegclip_core.evaluation.explanation_sheet import explanation_sheet
 

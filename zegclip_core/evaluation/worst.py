@@ -22,7 +22,8 @@ from zegclip_core.data.folder import Pictures
 from zegclip_core.evaluation.evaluate import PictureScore
 from zegclip_core.images.drawing import BACKGROUND, draw_legend, draw_overlay
 from zegclip_core.images.lettering import shortened, text_width, write_text
-from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.options import UNLABELLED
+from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
 
 PICTURES = 8

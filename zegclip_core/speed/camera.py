@@ -17,14 +17,14 @@ from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
 import time
-from typing import Literal
 
 import cv2
 import numpy as np
 import torch
-from zegclip_core.devices import pick_precision, PRECISIONS
+from zegclip_core.devices import DTYPES, pick_precision
 from zegclip_core.images.working_size import working_size
 from zegclip_core.loading import load_model
+from zegclip_core.options import EngineName, SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.speed.models import Frame, seeded_frames
 from zegclip_core.speed.rows import CameraRow
@@ -49,10 +49,11 @@ def measure_camera(device: torch.device, repeats: int, seconds: float) -> list[C
 
     """
     dtype = pick_precision('auto', device)
-    segmenters = _segmenters(device, dtype, 'lean')
+    precision = next(name for name, kind in DTYPES.items() if kind == dtype)
+    segmenters = _segmenters(device, precision, 'lean')
     frame = camera_frame()
     labels = [_label(segmenter, frame) for segmenter in segmenters]  # Not timed, the first ones.
-    exact = [_label(plain, frame) for plain in _segmenters(device, torch.float32, 'plain')]
+    exact = [_label(plain, frame) for plain in _segmenters(device, 'fp32', 'plain')]
     times: list[list[Timed]] = [[] for _ in segmenters]
     began = time.perf_counter()
     for number in range(repeats):
@@ -60,7 +61,6 @@ def measure_camera(device: torch.device, repeats: int, seconds: float) -> list[C
             break
         for segmenter, found in zip(segmenters, times, strict=True):
             found.append(_timed(segmenter, frame))
-    precision = next(name for name, kind in PRECISIONS.items() if kind == dtype)
     return [
         CameraRow(
             short_side=segmenter.short_side,
@@ -86,19 +86,19 @@ def camera_frame() -> Frame:
     return np.asarray(cv2.resize(photo, SIZE[::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _segmenters(
-    device: torch.device, dtype: torch.dtype, path: Literal['lean', 'plain']
-) -> list[Segmenter]:
+def _segmenters(device: torch.device, precision: str, engine: EngineName) -> list[Segmenter]:
     """Return the bundled model for every working size, each with weights of its own."""
     loaded = load_model()
     return [
         Segmenter(
             replace(loaded, network=deepcopy(loaded.network)),
-            device=device,
-            dtype=dtype,
-            short_side=side,
-            threshold=0.0,
-            path=path,
+            SegmenterOptions(
+                device=str(device),
+                precision=precision,
+                short_side=side,
+                threshold=0.0,
+                engine=engine,
+            ),
         )
         for side in SHORT_SIDES
     ]

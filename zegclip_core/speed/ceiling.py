@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from zegclip_core.devices import PRECISIONS
+from zegclip_core.devices import DTYPES
 from zegclip_core.speed.watch import Watch
 
 _SIDES = {'cpu': (1024, 2048), 'cuda': (4096, 8192)}
@@ -53,11 +53,10 @@ def measure_ceiling(device: torch.device, *, shrink: int = 1) -> Ceiling:
         shrink: What to divide the sizes by, for a rough and quick figure.
 
     """
-    names = [name for name in PRECISIONS if device.type == 'cuda' or name != 'fp16']
+    names = [name for name in DTYPES if device.type == 'cuda' or name != 'fp16']
     sides = [max(side // shrink, 16) for side in _SIDES[device.type]]
     tflops = {
-        name: max(_product_rate(device, PRECISIONS[name], side) for side in sides)
-        for name in names
+        name: max(_product_rate(device, DTYPES[name], side) for side in sides) for name in names
     }
     return Ceiling(tflops, _copy_rate(device, _COPIED[device.type] // shrink**2))
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from zegclip_core.devices import pick_device, pick_precision, PRECISIONS
+from zegclip_core.devices import DTYPES, pick_device, pick_precision
 from zegclip_core.errors import DeviceMemoryError
 from zegclip_core.speed.camera import measure_camera
 from zegclip_core.speed.cases import (
@@ -345,7 +345,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _precision_name(dtype: torch.dtype) -> str:
-    return next(name for name, kind in PRECISIONS.items() if kind == dtype)
+    return next(name for name, kind in DTYPES.items() if kind == dtype)
 
 
 def device_name(device: torch.device) -> str:

@@ -137,8 +137,8 @@ class Labeller:
         request, segmenter = self._state.take(), self._segmenter
         if request is None or segmenter is None:
             return
-        options = NodeParameters.read(self._node)
-        threshold, negatives = options.chosen_threshold, options.chosen_negatives
+        options = NodeParameters.read(self._node).options
+        threshold, negatives = options.threshold, options.negatives
         if negatives is None:
             negatives = segmenter.negatives
         try:
