@@ -28,8 +28,7 @@ from rclpy.node import Node
 from rclpy.service import Service
 from rclpy.task import Future as RosFuture
 from zegclip_core.errors import ZegCLIPError
-from zegclip_ros.runtime.parameter_guard import guard_parameter_services
-from zegclip_ros.runtime.process import RCLError, Runnable
+from zegclip_ros.runtime.process import guard_parameter_services, RCLError, Runnable
 
 Result = TypeVar('Result')
 _POLL = 0.1

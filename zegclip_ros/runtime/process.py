@@ -11,10 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How the nodes of this package start and end."""
+"""How the nodes of this package start and end, and what keeps them alive in between."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 import logging
 import os
 import signal
@@ -22,8 +23,9 @@ import sys
 import threading
 import traceback
 from types import FrameType
-from typing import cast, NoReturn
+from typing import Any, cast, NoReturn
 
+from rcl_interfaces.msg import Parameter, ParameterType, SetParametersResult
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
@@ -31,7 +33,6 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from zegclip_ros.runtime.parameter_guard import guard_parameter_services
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,10 @@ _LAST_CALLBACKS = 0.3
 _TEARDOWN = 0.4
 _POLL = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_TYPES = range(ParameterType.PARAMETER_NOT_SET, ParameterType.PARAMETER_STRING_ARRAY + 1)
+
+Answer = Callable[[Any, Any], Any]
+"""Callback of a service, which takes a request and a response and returns the response."""
 
 
 class Runnable:
@@ -251,3 +256,48 @@ class RosLogHandler(logging.Handler):
             self._logger.warning(text)
         else:
             self._logger.info(text)
+
+
+def guard_parameter_services(node: Node) -> None:
+    """Have a node refuse parameters of types that ROS does not have.
+
+    For them rclpy raises an error that nothing catches, and anybody on the network can send one.
+    """
+    for service in node.services:
+        if service.srv_name.endswith('/set_parameters'):
+            service.callback = partial(_set_each, service.callback)
+        elif service.srv_name.endswith('/set_parameters_atomically'):
+            service.callback = partial(_set_all, service.callback)
+
+
+def _set_each(answer: Answer, request: Any, response: Any) -> Any:  # noqa: ANN401 - rclpy's
+    """Refuse the parameters with a fault and set the others."""
+    faults = [_fault(parameter) for parameter in request.parameters]
+    pairs = zip(list(request.parameters), faults, strict=True)
+    request.parameters = [parameter for parameter, fault in pairs if fault is None]
+    results = iter(answer(request, response).results)
+    response.results = [fault or next(results) for fault in faults]
+    return response
+
+
+def _set_all(answer: Answer, request: Any, response: Any) -> Any:  # noqa: ANN401 - rclpy's
+    """Refuse all parameters if one has a fault."""
+    faults = [fault for fault in map(_fault, request.parameters) if fault is not None]
+    if not faults:
+        return answer(request, response)
+    response.result = faults[0]
+    return response
+
+
+def _fault(parameter: Parameter) -> SetParametersResult | None:
+    """Return the refusal of a parameter of an unknown type, ``None`` for any other."""
+    given = parameter.value.type
+    if given in _TYPES:
+        return None
+    return SetParametersResult(
+        successful=False,
+        reason=(
+            f'Expected the type of the parameter {parameter.name[:100]!r} to be {_TYPES[0]} to '
+            f'{_TYPES[-1]}, but got {given}.'
+        ),
+    )
