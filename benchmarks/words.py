@@ -93,7 +93,7 @@ class _Forms:
         if not isinstance(engine, PlainEngine):
             raise ModelError(f'Expected the plain path, but got {segmenter.path}.')
         self._segmenter, self._engine = segmenter, engine
-        self._words = [segmenter.encode(each).prepare(engine) for each in vocabularies]
+        self._words = [engine.prepare(segmenter.encode(each)) for each in vocabularies]
         stacked = torch.cat([words.embeddings for words in self._words])
         self._unique, rows = torch.unique(stacked, dim=0, return_inverse=True)
         self._rows = rows.split([len(words.embeddings) for words in self._words])

@@ -13,7 +13,7 @@
 # limitations under the License.
 """The segmenter: an RGB array and words in, a label for every pixel out.
 
-Here NumPy and torch meet: above it are arrays, below it tensors.
+Here NumPy and torch meet: callers have arrays, engines tensors.
 """
 
 from collections.abc import Sequence
@@ -25,18 +25,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from zegclip_core.devices import pick_device, pick_precision
 from zegclip_core.engines.choice import pick_backend
-from zegclip_core.engines.lean.engine import (
-    Engine,
-    LeanEngine,
-    PlainEngine,
-    PreparedWords,
-    Windows,
-)
+from zegclip_core.engines.contract import Engine, EngineVocabulary, PostprocessStep, Windows
+from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.staging import to_host
 from zegclip_core.engines.onnx import ExportedModel, load_exported
+from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import DeviceMemoryError, ModelError
 from zegclip_core.images.checks import check_batch, check_image
 from zegclip_core.images.working_size import working_size
@@ -74,7 +69,8 @@ class Segmenter:
             unlabelled. ``None`` takes the model's.
         path: ``lean``, or ``plain`` for every step as the method describes it, to compare with.
         candidates: Of more words than these, only so many are drawn in each image, those that its
-            patches score best; 0 for all. See ``zegclip_core.engines.lean.engine.LeanEngine``.
+            patches score best; 0 for all.
+        steps: Called in this order between mask logits and labels.
 
     Raises:
         ModelError: If a setting is out of its range.
@@ -93,6 +89,7 @@ class Segmenter:
         negatives: Sequence[str] | None = None,
         path: Path = 'lean',
         candidates: int = 0,
+        steps: Sequence[PostprocessStep] = (),
     ) -> None:
         """Move the model to its device."""
         self.model_name = loaded.name
@@ -110,12 +107,19 @@ class Segmenter:
         self.short_side = loaded.settings.short_side if short_side is None else short_side
         self._check()
         self._last: EncodedVocabulary | None = None
-        self.threshold = loaded.settings.threshold if threshold is None else threshold
-        self.negatives = loaded.settings.negatives if negatives is None else negatives
+        self._threshold = check_threshold(
+            loaded.settings.threshold if threshold is None else threshold
+        )
+        self._negatives = clean_negatives(
+            loaded.settings.negatives if negatives is None else negatives
+        )
         self.engine = self._make_engine(loaded)
+        self.engine.steps = tuple(steps)
         if device.type == 'cuda':
             self.text_encoder.to(device)
-        self._prepared: WeakKeyDictionary[EncodedVocabulary, PreparedWords] = WeakKeyDictionary()
+        self._prepared: WeakKeyDictionary[EncodedVocabulary, EngineVocabulary] = (
+            WeakKeyDictionary()
+        )
 
     def _make_engine(self, loaded: LoadedModel | ExportedModel) -> Engine:
         """Return what labels the pixels."""
@@ -153,26 +157,13 @@ class Segmenter:
 
     @property
     def threshold(self) -> float:
-        """Least score of a labelled pixel, in [0, 1], for classes without one of their own.
-
-        A new one holds for the words that are encoded from then on.
-        """
+        """What ``encode`` takes where no threshold is given, in [0, 1]."""
         return self._threshold
-
-    @threshold.setter
-    def threshold(self, value: float) -> None:
-        if not 0.0 <= value <= 1.0:
-            raise ModelError(f'Expected the threshold to be in [0, 1], but got {value}.')
-        self._threshold, self._last = value, None
 
     @property
     def negatives(self) -> tuple[str, ...]:
-        """Words that compete with a vocabulary's; new ones hold from then on, as above."""
+        """What ``encode`` takes where no negative words are given."""
         return self._negatives
-
-    @negatives.setter
-    def negatives(self, words: Sequence[str]) -> None:
-        self._negatives, self._last = clean_negatives(words), None
 
     @classmethod
     def load(
@@ -255,67 +246,105 @@ class Segmenter:
         """How many phrases the text tower has encoded so far."""
         return self.text_encoder.encoded_phrases
 
-    def encode(self, vocabulary: Vocabulary) -> EncodedVocabulary:
-        """Encode a vocabulary's words; those known already cost nothing."""
+    def encode(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        threshold: float | None = None,
+        negatives: Sequence[str] | None = None,
+    ) -> EncodedVocabulary:
+        """Encode a vocabulary's words; those known already cost nothing.
+
+        Args:
+            vocabulary: The classes.
+            threshold: Least score of a labelled pixel, in [0, 1], for classes without one of
+                their own; ``None`` takes the segmenter's.
+            negatives: Words that compete with the classes; a pixel that one of them wins is
+                unlabelled. ``None`` takes the segmenter's.
+
+        Raises:
+            ModelError: If the threshold is out of its range.
+            VocabularyError: If a word cannot be used.
+        """
         encoded = encode_vocabulary(
             vocabulary,
             self.text_encoder,
             self.settings,
-            threshold=self.threshold,
-            negatives=self.negatives,
+            threshold=self.threshold if threshold is None else check_threshold(threshold),
+            negatives=self.negatives if negatives is None else clean_negatives(negatives),
             device=self.device,
         )
         self._prepare(encoded)  # Here, and not with the first frame that needs it.
         return encoded
 
-    def _prepare(self, words: EncodedVocabulary) -> PreparedWords:
+    def _prepare(self, encoded: EncodedVocabulary) -> EngineVocabulary:
         """Return what the engine keeps of a vocabulary, computed once."""
-        if words not in self._prepared:
-            self._prepared[words] = words.prepare(self.engine)
-        return self._prepared[words]
+        if encoded not in self._prepared:
+            self._prepared[encoded] = self.engine.prepare(encoded)
+        return self._prepared[encoded]
 
     def warm_up(self) -> None:
         """Segment an empty image of camera size, so that the first real one is not slow."""
         self.segment(np.zeros((480, 640, 3), np.uint8), Vocabulary.from_names(['object']))
 
     def segment(
-        self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary | EncodedVocabulary
+        self,
+        image: npt.NDArray[np.uint8],
+        vocabulary: Vocabulary | EncodedVocabulary,
+        *,
+        mask_logits: bool = False,
     ) -> Segmentation:
         """Label every pixel of an image.
 
         Args:
             image: RGB, uint8 ``(H, W, 3)``, of any size.
             vocabulary: The classes to look for.
+            mask_logits: Whether the result holds the mask logits as well.
 
         Returns:
             Labels and scores at the image's size.
 
         Raises:
             ImageError: If the image has another type or shape, or no pixel.
+            VocabularyError: If the words cannot be encoded.
             DeviceMemoryError: If the device has too little free memory for it; what the attempt
                 took is free again, and the next image gets a new chance.
         """
-        return self.segment_batch([image], vocabulary)[0]
+        return self.segment_batch([image], vocabulary, mask_logits=mask_logits)[0]
 
     def segment_batch(
         self,
         images: Sequence[npt.NDArray[np.uint8]],
         vocabulary: Vocabulary | EncodedVocabulary,
+        *,
+        mask_logits: bool = False,
     ) -> list[Segmentation]:
         """Label every pixel of several images of one size at once, as of several cameras.
 
         Args:
-            images: As in ``segment``, at least one.
+            images: RGB, uint8 ``(H, W, 3)`` each, at least one.
             vocabulary: The classes to look for.
+            mask_logits: Whether the results hold the mask logits as well.
+
+        Returns:
+            Labels and scores of each image at its size.
 
         Raises:
-            ImageError: As in ``segment``, or if there is no image or they differ in size.
-            DeviceMemoryError: As in ``segment``.
+            ImageError: If an image has another type or shape or no pixel, or if there is no
+                image or they differ in size.
+            VocabularyError: If the words cannot be encoded.
+            DeviceMemoryError: If the device has too little free memory for them; what the attempt
+                took is free again, and the next images get a new chance.
         """
         check_batch(images)
-        words = self._encoded(vocabulary)
+        if isinstance(vocabulary, EncodedVocabulary):
+            encoded = vocabulary
+        else:
+            if self._last is None or self._last.vocabulary != vocabulary:
+                self._last = self.encode(vocabulary)
+            encoded = self._last
         try:
-            return self._segment(images, words)
+            return self._segment(images, encoded, mask_logits)
         except torch.OutOfMemoryError as error:
             reason = str(error).partition('\n')[0].partition('. ')[0]
         # Past the handler, whose error holds the tensors of the attempt.
@@ -327,13 +356,35 @@ class Segmenter:
         )
 
     def _segment(
-        self, images: Sequence[npt.NDArray[np.uint8]], words: EncodedVocabulary
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        encoded: EncodedVocabulary,
+        mask_logits: bool,
     ) -> list[Segmentation]:
-        """Label every pixel of images that have been looked at."""
-        labels, scores = to_host(*self._label(images, words))
+        """Label every pixel of images that were checked."""
+        height, width = images[0].shape[:2]
+        size = working_size(
+            height,
+            width,
+            short_side=self.short_side,
+            patch_size=self.patch_size,
+            window=self.settings.crop if self.mode == 'slide' else None,
+        )
+        pixels = np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
+        found = self.engine.run(
+            torch.from_numpy(pixels),
+            size,
+            self._prepare(encoded),
+            (height, width),
+            mask_logits=mask_logits,
+        )
+        tensors = [found.labels, found.scores]
+        if found.mask_logits is not None:
+            # A user's classes are the first rows, negative words the others.
+            tensors.append(found.mask_logits[:, : len(encoded.vocabulary)])
         return [
-            Segmentation(found, certain, words.vocabulary)
-            for found, certain in zip(labels, scores, strict=True)
+            Segmentation(labels, scores, encoded.vocabulary, *logits)
+            for labels, scores, *logits in zip(*to_host(*tensors), strict=True)
         ]
 
     def release_memory(self) -> None:
@@ -358,30 +409,16 @@ class Segmenter:
             return None
         return int(torch.cuda.memory_reserved(self.device))
 
-    def _encoded(self, vocabulary: Vocabulary | EncodedVocabulary) -> EncodedVocabulary:
-        """Return the vocabulary's embeddings, those of the last frame if it is the same."""
-        if isinstance(vocabulary, EncodedVocabulary):
-            return vocabulary
-        if self._last is None or self._last.vocabulary != vocabulary:
-            self._last = self.encode(vocabulary)
-        return self._last
 
-    def _label(
-        self, images: Sequence[npt.NDArray[np.uint8]], words: EncodedVocabulary
-    ) -> tuple[Tensor, Tensor]:
-        """Return labels and scores of images of one size, each ``(B, H, W)`` on the device."""
-        height, width = images[0].shape[:2]
-        size = working_size(
-            height,
-            width,
-            short_side=self.short_side,
-            patch_size=self.patch_size,
-            window=self.settings.crop if self.mode == 'slide' else None,
-        )
-        pixels = np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
-        return self.engine.run(
-            torch.from_numpy(pixels), size, self._prepare(words), (height, width)
-        )
+def check_threshold(threshold: float) -> float:
+    """Return a threshold.
+
+    Raises:
+        ModelError: If it is not in [0, 1].
+    """
+    if not 0.0 <= threshold <= 1.0:
+        raise ModelError(f'Expected the threshold to be in [0, 1], but got {threshold}.')
+    return threshold
 
 
 def check_fixed(**settings: object) -> None:

@@ -90,10 +90,12 @@ class FakeSegmenter:
     def memory_bytes(self) -> int | None:
         return 7 * 2**20
 
-    def encode(self, vocabulary: Vocabulary) -> Vocabulary:
+    def encode(
+        self, vocabulary: Vocabulary, *, threshold: float, negatives: tuple[str, ...]
+    ) -> Vocabulary:
         self.threads.add(threading.current_thread().name)
         self.encoded.append(vocabulary.names)
-        self.settings.append((self.threshold, self.negatives))
+        self.settings.append((threshold, negatives))
         if self.encode_fault is not None:
             raise self.encode_fault
         return vocabulary

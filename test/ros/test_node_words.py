@@ -28,9 +28,9 @@ class Recorder(FakeSegmenter):
 
     last: Vocabulary
 
-    def encode(self, vocabulary: Vocabulary) -> Vocabulary:
+    def encode(self, vocabulary: Vocabulary, **settings: object) -> Vocabulary:
         self.last = vocabulary
-        return super().encode(vocabulary)
+        return super().encode(vocabulary, **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope='module')

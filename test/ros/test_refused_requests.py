@@ -51,15 +51,17 @@ class ShortSighted(FakeSegmenter):
         self.gone = True
         super().close()
 
-    def encode(self, vocabulary: Vocabulary) -> Vocabulary:
+    def encode(
+        self, vocabulary: Vocabulary, *, threshold: float, negatives: tuple[str, ...]
+    ) -> Vocabulary:
         self.encoding.set()
         assert self.may_encode.wait(DEADLINE)
         if self.gone and self.fragile:
             raise AttributeError('text_encoder')
-        for word in (*vocabulary.names, *self.negatives):
+        for word in (*vocabulary.names, *negatives):
             if len(word) > 30:
                 raise VocabularyError(f'Expected short words, but got {word!r}.')
-        return super().encode(vocabulary)
+        return super().encode(vocabulary, threshold=threshold, negatives=negatives)
 
 
 @pytest.fixture

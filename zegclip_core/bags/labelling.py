@@ -44,7 +44,9 @@ _THRESHOLD = 'threshold of the model'
 class Segmenter(Protocol):
     """What labels the images."""
 
-    threshold: float
+    @property
+    def threshold(self) -> float:
+        """Least score of a labelled pixel, in [0, 1], for classes without one of their own."""
 
     def encode(self, vocabulary: Any) -> Any:  # noqa: ANN401
         """Return a vocabulary in the form that ``segment`` takes."""

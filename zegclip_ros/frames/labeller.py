@@ -46,13 +46,21 @@ class SegmenterLike(Protocol):
     """
 
     runs_on: str
-    threshold: float
-    negatives: tuple[str, ...]
+
+    @property
+    def threshold(self) -> float:
+        """The model's own threshold."""
+
+    @property
+    def negatives(self) -> tuple[str, ...]:
+        """The model's own negative words."""
 
     def warm_up(self) -> None:
         """Run once, so that the first frame is not slower than the others."""
 
-    def encode(self, vocabulary: Vocabulary) -> 'EncodedVocabulary':
+    def encode(
+        self, vocabulary: Vocabulary, *, threshold: float, negatives: tuple[str, ...]
+    ) -> 'EncodedVocabulary':
         """Return the vocabulary with its text embeddings."""
 
     def segment(

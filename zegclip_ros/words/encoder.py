@@ -94,6 +94,7 @@ class WordEncoder:
         return used, None
 
     def _encode(self, words: Words, threshold: float, negatives: tuple[str, ...]) -> UsedWords:
-        self._segmenter.threshold = threshold
-        self._segmenter.negatives = negatives
-        return UsedWords(words, self._segmenter.encode(words.vocabulary), threshold)
+        encoded = self._segmenter.encode(
+            words.vocabulary, threshold=threshold, negatives=negatives
+        )
+        return UsedWords(words, encoded, threshold)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Ways between the host's memory and a CUDA device's, through pages that stay in place."""
+"""Copies between the host's memory and a CUDA device's, through pinned memory."""
 
 from typing import Any
 
