@@ -16,8 +16,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from test_lean import assert_same, CPU, detailed, frames, lean, MODELS, words
+from test_lean import assert_same, CLOSE, CPU, detailed, frames, lean, MODELS, words
 import test_lean_training_free as training_free
+from test_mask_logits import Refiner, Smoother
 import torch
 from zegclip_core.engines.contract import Windows
 from zegclip_core.engines.lean.engine import LeanEngine
@@ -96,6 +97,24 @@ def test_candidates_are_labelled_as_on_a_cpu(model: str) -> None:
         asked = words(engine, network, 300, bias)
         for _ in range(2):
             assert_same(engine.run(pixels, size, asked, (61, 83)), expected)
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_mask_logits_and_steps_are_those_of_the_plain_engine_on_a_cpu(model: str) -> None:
+    network = MODELS[model]()
+    patch = network.config.vision.patch_size
+    size, pixels = (5 * patch, 7 * patch), frames(2, 61, 83)
+    for make in (None, Smoother, Refiner):
+        plain, engine = PlainEngine(network), engine_of(model)
+        asked = [words(each, network, 9) for each in (plain, engine)]
+        plain.steps, engine.steps = ([make()] if make else [] for _ in asked)
+        for _ in range(3):  # The first may record, the others only replay.
+            expected, found = (
+                each.run(pixels, size, vocabulary, (61, 83), mask_logits=True)
+                for each, vocabulary in zip((plain, engine), asked, strict=True)
+            )
+            assert_same(found, expected)
+            torch.testing.assert_close(found.mask_logits.cpu(), expected.mask_logits, **CLOSE)
 
 
 def test_another_vocabulary_of_a_bucket_needs_no_new_graph() -> None:

@@ -69,7 +69,7 @@ def label_candidates(
     """Label every pixel by the candidates of its image.
 
     Args:
-        logits: Mask logits of the candidates, float ``(B, C, h, w)``.
+        logits: Mask logits of the candidates, float ``(B, C, h, w)``, or of all rows.
         rows: Which rows of the vocabulary they are, int64 ``(B, C)``.
         size: ``(H, W)`` of labels and scores.
         vocabulary: The words of all rows.
@@ -81,6 +81,8 @@ def label_candidates(
     unlabelled = unlabelled_id(label_type(vocabulary.classes))
     found = []
     for maps, kept in zip(logits, rows, strict=True):
+        if len(maps) > len(kept):
+            maps = maps.index_select(0, kept)
         candidates = vocabulary.map(partial(torch.index_select, dim=0, index=kept))
         places, scores = postprocess(maps[None], size, candidates)
         # From places among the candidates to rows of the vocabulary; what is unlabelled stays so.

@@ -28,7 +28,7 @@ from zegclip_core.engines.contract import (
     run_steps,
     Windows,
 )
-from zegclip_core.engines.lean.candidates import best_rows, label_candidates, take_rows
+from zegclip_core.engines.lean.candidates import best_rows, label_candidates
 from zegclip_core.engines.lean.graphs import GraphCache, Recordable
 from zegclip_core.engines.lean.model import lean_model
 from zegclip_core.engines.lean.pixels import CENTRE, resized
@@ -40,12 +40,26 @@ from zegclip_core.engines.lean.vocabulary import (
     padded,
     penalties_of,
 )
-from zegclip_core.engines.lean.windows import label_windows
-from zegclip_core.engines.plain import label_maps
+from zegclip_core.engines.plain import label_maps, with_unlabelled
 from zegclip_core.errors import ModelError
-from zegclip_core.model.scoring import cut_windows, whole_logits
+from zegclip_core.model.scoring import (
+    average_windows,
+    best_of,
+    Corners,
+    cut_windows,
+    Maps,
+    resize_maps,
+    scores_of,
+    Scoring,
+    whole_logits,
+)
 from zegclip_core.text.encoded import EncodedVocabulary
 from zegclip_core.text.vocabulary import Vocabulary
+
+WINDOW_VALUES = 2**23
+"""Scores of windows that are averaged at once; a class has as many as an image has pixels."""
+Sizes = tuple[tuple[int, int], tuple[int, int]]
+"""Working size, and ``(H, W)`` of labels and scores."""
 
 logger = logging.getLogger(__name__)
 
@@ -146,17 +160,28 @@ class LeanEngine:
             raise TypeError(
                 f'Expected a vocabulary that this engine prepared, but got {vocabulary!r}.'
             )
+        sizes = size, output_size
         with device_guard(self.device):
             if self._uploads is not None:
                 pixels = self._uploads(pixels)
             if self.steps:
-                return self._run_steps(pixels, size, vocabulary, output_size, mask_logits)
-            sizes = size, output_size
-            frame = partial(self._label_pixels, sizes=sizes, mask_logits=mask_logits)
-            labels, scores, *logits = self._replay((sizes, mask_logits), frame, pixels, vocabulary)
+                images = self._images(pixels, size)
+                (every,) = self._replay('logits', self._logits, images, vocabulary)
+                vocabulary = vocabulary.unpadded()
+                every = every[:, : len(vocabulary.bias)]
+                every = run_steps(self.steps, every, vocabulary, images + CENTRE)
+                rows = None
+                if self._prunes(vocabulary):
+                    rows = best_rows(every, vocabulary, self.candidates)
+                found = self._label(every, rows, vocabulary, sizes, mask_logits)
+            else:
+                frame = partial(self._label_pixels, sizes=sizes, mask_logits=mask_logits)
+                found = self._replay((sizes, mask_logits), frame, pixels, vocabulary)
+        labels, scores, *logits = found
+        if not mask_logits:
+            return Prediction(labels, scores)
         # Without the padding of the bucket.
-        rows = slice(0, len(vocabulary.words))
-        return Prediction(labels, scores, logits[0][:, rows] if mask_logits else None)
+        return Prediction(labels, scores, logits[0][:, : len(vocabulary.words)])
 
     def release_memory(self) -> None:
         """Let go of what the next frame can make again."""
@@ -166,32 +191,6 @@ class LeanEngine:
             if self._uploads is not None:
                 self._uploads.clear()
         self.model.tower.forget_grids()
-
-    def _run_steps(
-        self,
-        pixels: Tensor,
-        size: tuple[int, int],
-        vocabulary: LeanVocabulary,
-        output_size: tuple[int, int],
-        mask_logits: bool,
-    ) -> Prediction:
-        """Label pixels on the device, with steps between mask logits and labels."""
-        images = resized(pixels, size)
-        if self.windows is not None:
-            images = cut_windows(images, self.windows.corners(size))
-        (logits,) = self._replay('logits', self._logits, images, vocabulary)
-        vocabulary = vocabulary.unpadded()
-        logits = logits[:, : len(vocabulary.bias)]
-        logits = run_steps(self.steps, logits, vocabulary, images + CENTRE)
-        if self._prunes(vocabulary):
-            rows = best_rows(logits, vocabulary, self.candidates)
-            candidates = take_rows(logits, rows)
-            labels, scores = label_candidates(
-                candidates, rows, output_size, vocabulary, self._postprocess
-            )
-        else:
-            labels, scores = self._label(logits, vocabulary, size, output_size)
-        return Prediction(labels, scores, self._whole(logits, size) if mask_logits else None)
 
     def _replay(
         self, key: Hashable, frame: Recordable, images: Tensor, vocabulary: LeanVocabulary
@@ -206,58 +205,60 @@ class LeanEngine:
         key = (key, tuple(images.shape), vocabulary.shape_key, self.candidates)
         return self._graphs.run(key, frame, images, vocabulary, self.model.tower.tables)
 
+    def _images(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return what the model takes: resized images, or their windows."""
+        images = resized(pixels, size)
+        return images if self.windows is None else cut_windows(images, self.windows.corners(size))
+
     def _logits(self, images: Tensor, vocabulary: LeanVocabulary) -> tuple[Tensor]:
         """Return mask logits, float32 ``(B, R, h, w)``, of resized images or windows."""
         return (self.model.logits(images, vocabulary).float(),)
-
-    def _label_pixels(
-        self,
-        pixels: Tensor,
-        vocabulary: LeanVocabulary,
-        *,
-        sizes: tuple[tuple[int, int], tuple[int, int]],
-        mask_logits: bool,
-    ) -> tuple[Tensor, ...]:
-        """Return labels, scores and, if asked, mask logits of pixels on the device."""
-        size, output_size = sizes
-        images = resized(pixels, size)
-        if self._prunes(vocabulary):
-            logits, rows = self.model.best_logits(
-                images, vocabulary, self.candidates, complete=mask_logits
-            )
-            candidates = take_rows(logits, rows) if mask_logits else logits
-            found = label_candidates(candidates, rows, output_size, vocabulary, self._postprocess)
-        else:
-            if self.windows is not None:
-                images = cut_windows(images, self.windows.corners(size))
-            logits = self.model.logits(images, vocabulary)
-            found = self._label(logits, vocabulary, size, output_size)
-        return (*found, self._whole(logits, size).float()) if mask_logits else found
 
     def _prunes(self, vocabulary: LeanVocabulary) -> bool:
         """Return whether only candidates are brought to full size."""
         return 0 < self.candidates < len(vocabulary.bias)
 
+    def _label_pixels(
+        self, pixels: Tensor, vocabulary: LeanVocabulary, *, sizes: Sizes, mask_logits: bool
+    ) -> tuple[Tensor, ...]:
+        """Return labels, scores and, if asked, mask logits of pixels on the device."""
+        images, rows = self._images(pixels, sizes[0]), None
+        if self._prunes(vocabulary):
+            logits, rows = self.model.best_logits(
+                images, vocabulary, self.candidates, complete=mask_logits
+            )
+        else:
+            logits = self.model.logits(images, vocabulary)
+        return self._label(logits, rows, vocabulary, sizes, mask_logits)
+
     def _label(
         self,
         logits: Tensor,
+        rows: Tensor | None,
         vocabulary: LeanVocabulary,
-        size: tuple[int, int],
-        output_size: tuple[int, int],
-    ) -> tuple[Tensor, Tensor]:
-        """Return labels and scores of mask logits of images, or of their windows."""
-        if self.windows is None:
-            return self._postprocess(logits, output_size, vocabulary)
-        corners = self.windows.corners(size)
-        windows = logits.unflatten(0, (len(corners), -1)).float()  # (N, B, R, h, w)
-        return label_windows(windows, corners, size, vocabulary, output_size, self._scoring)
+        sizes: Sizes,
+        mask_logits: bool,
+    ) -> tuple[Tensor, ...]:
+        """Return labels, scores and, if asked, the mask logits of whole images.
 
-    def _whole(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return mask logits of whole images, where there are windows their mean."""
-        if self.windows is None:
-            return logits
-        corners = self.windows.corners(size)
-        return whole_logits(logits.unflatten(0, (len(corners), -1)), corners, size)
+        Args:
+            logits: Mask logits of images or windows, float ``(B, R, h, w)``.
+            rows: The candidates of each image, int64 ``(B, C)``; ``None`` for all rows.
+            vocabulary: The words of the rows.
+            sizes: Working size, and ``(H, W)`` of labels and scores.
+            mask_logits: Whether to return the mask logits, float32.
+        """
+        size, output_size = sizes
+        if self.windows is not None:
+            corners = self.windows.corners(size)
+            logits = logits.unflatten(0, (len(corners), -1)).float()  # (N, B, R, h, w)
+            found = label_windows(logits, corners, size, vocabulary, output_size, self._scoring)
+            logits = whole_logits(logits, corners, size) if mask_logits else logits
+        elif rows is not None:
+            found = label_candidates(logits, rows, output_size, vocabulary, self._postprocess)
+        else:
+            found = self._postprocess(logits, output_size, vocabulary)
+        return (*found, logits.float()) if mask_logits else found
 
     def _postprocess(
         self, logits: Tensor, size: tuple[int, int], vocabulary: LeanVocabulary
@@ -273,6 +274,46 @@ class LeanEngine:
 
             return label_logits_in_one_kernel(logits, size, vocabulary, self._scoring)
         return label_maps(logits, size, vocabulary, scoring=self._scoring)
+
+
+def label_windows(
+    logits: Tensor,
+    corners: Corners,
+    size: tuple[int, int],
+    vocabulary: EngineVocabulary,
+    output_size: tuple[int, int],
+    scoring: Scoring,
+) -> tuple[Tensor, Tensor]:
+    """Label every pixel by the average of the windows that it lies in.
+
+    Args:
+        logits: Mask logits of the windows, float ``(N, B, R, h, w)``.
+        corners: Where the ``N`` windows lie.
+        size: ``(H, W)`` of the image that they were cut from.
+        vocabulary: The words of the rows.
+        output_size: ``(H, W)`` of labels and scores.
+        scoring: How logits become scores.
+
+    Returns:
+        Labels, uint8 or uint16 ``(B, H, W)``, and scores, float32 ``(B, H, W)``.
+    """
+    largest = max(size[0] * size[1], output_size[0] * output_size[1])
+    at_once = max(WINDOW_VALUES // largest, 1)
+
+    def best(image: Tensor) -> tuple[Tensor, Tensor]:
+        """Label an image of windows ``(N, 1, R, h, w)``."""
+
+        def average(chunk: slice) -> Tensor:
+            bias = vocabulary.bias[chunk] if scoring == 'sigmoid' else None
+            maps = average_windows(image[:, :, chunk], corners, size, bias)
+            return resize_maps(maps, output_size)[0]  # (k, H, W)
+
+        scores: Maps = average
+        if scoring == 'softmax':
+            scores = scores_of(average, vocabulary.bias, scoring, at_once=at_once)
+        return best_of(scores, output_size, vocabulary.bias, at_once=at_once)
+
+    return with_unlabelled([best(image) for image in logits.split(1, dim=1)], vocabulary)
 
 
 def _kernel_runs(device: torch.device) -> bool:
