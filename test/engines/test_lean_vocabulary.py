@@ -142,7 +142,7 @@ def test_a_copy_of_words_has_tensors_of_its_own() -> None:
     network = detailed()
     asked = words(lean(network), network, 3)
     assert isinstance(asked, LeanVocabulary)
-    copied = asked.map(torch.clone)
+    copied = asked.with_tensors(torch.clone)
     pairs = list(zip(asked.tensors(), copied.tensors(), strict=True))
     assert len(pairs) == 6
     assert all(torch.equal(a, b) and a.data_ptr() != b.data_ptr() for a, b in pairs)

@@ -83,7 +83,7 @@ def label_candidates(
     for maps, kept in zip(logits, rows, strict=True):
         if len(maps) > len(kept):
             maps = maps.index_select(0, kept)
-        candidates = vocabulary.map(partial(torch.index_select, dim=0, index=kept))
+        candidates = vocabulary.with_tensors(partial(torch.index_select, dim=0, index=kept))
         places, scores = postprocess(maps[None], size, candidates)
         # From places among the candidates to rows of the vocabulary; what is unlabelled stays so.
         wide = places.long()

@@ -126,7 +126,7 @@ class GraphCache:
         """Record a frame; what was held for it before may be in the way no more."""
         if not self._graphs:  # A pool ends with its last graph.
             self._pool = torch.cuda.graph_pool_handle()
-        own_images, own_vocabulary = images.clone(), vocabulary.map(torch.clone)
+        own_images, own_vocabulary = images.clone(), vocabulary.with_tensors(torch.clone)
         self._stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UPS):

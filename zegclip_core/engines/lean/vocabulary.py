@@ -69,7 +69,7 @@ class LeanVocabulary(EngineVocabulary):
         values = (getattr(self, field.name) for field in fields(self))
         return [value for value in values if isinstance(value, Tensor)]
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> 'LeanVocabulary':
+    def with_tensors(self, change: Callable[[Tensor], Tensor]) -> 'LeanVocabulary':
         """Return this with every tensor changed; labels keep their type."""
         changed: dict[str, Any] = {
             field.name: change(value)
@@ -81,7 +81,7 @@ class LeanVocabulary(EngineVocabulary):
     def unpadded(self) -> 'LeanVocabulary':
         """Return this without the padding of its bucket."""
         rows = len(self.words)
-        return self if rows == len(self.bias) else self.map(lambda tensor: tensor[:rows])
+        return self if rows == len(self.bias) else self.with_tensors(lambda tensor: tensor[:rows])
 
 
 def padded(
