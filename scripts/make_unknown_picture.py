@@ -46,8 +46,8 @@ def main() -> None:
         (f'threshold {own}, the default', own, ()),
         (f'no threshold, negatives: {", ".join(NEGATIVES)}', 0.0, NEGATIVES),
     ):
-        segmenter.threshold, segmenter.negatives = threshold, negatives
-        found = [draw_overlay(photo, segmenter.segment(photo, vocabulary)) for photo in photos()]
+        words = segmenter.encode(vocabulary, threshold=threshold, negatives=negatives)
+        found = [draw_overlay(photo, segmenter.segment(photo, words)) for photo in photos()]
         rows += [_title(title), _joined(found)]
     width = rows[-1].shape[1]
     legend = draw_legend(vocabulary, width=width, text_height=20)

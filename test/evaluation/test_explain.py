@@ -192,9 +192,7 @@ def test_a_negative_word_takes_nothing_from_a_class_under_its_threshold() -> Non
 
 def test_the_negative_words_are_those_that_were_encoded() -> None:
     encoded = training_free(negatives=['wall', 'Dog', 'sky']).encode(Vocabulary.parse('dogs, cat'))
-    assert encoded.rivals == ('wall', 'sky')
-    assert encoded.negatives is not None
-    assert len(encoded.negatives) == 2
+    assert encoded.negatives == ('wall', 'sky')
 
 
 def test_one_word_has_no_rival() -> None:

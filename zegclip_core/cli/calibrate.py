@@ -142,8 +142,9 @@ def _sweeps(segmenter: Segmenter, dataset: Pictures, args: argparse.Namespace) -
     _tell(len(indices))
     sweeps = {}
     for name, words in _choices(segmenter.negatives).items():
-        segmenter.negatives = words
-        sweeps[name] = sweep_thresholds(segmenter, dataset, indices, rounds=args.rounds)
+        sweeps[name] = sweep_thresholds(
+            segmenter, dataset, indices, rounds=args.rounds, negatives=words
+        )
     return sweeps
 
 

@@ -146,22 +146,28 @@ def withheld_classes(number: int, rounds: int) -> list[list[int]]:
 
 
 def sweep_thresholds(
-    segmenter: Segmenter, dataset: Pictures, indices: Iterable[int], *, rounds: int
+    segmenter: Segmenter,
+    dataset: Pictures,
+    indices: Iterable[int],
+    *,
+    rounds: int,
+    negatives: Sequence[str] | None = None,
 ) -> Sweep:
     """Label pictures once in each round, and count what each threshold would leave.
 
     Args:
-        segmenter: The model, with its negative words; its threshold has no effect.
+        segmenter: The model; its threshold has no effect.
         dataset: Pictures with masks.
         indices: Which of them.
         rounds: Into how many parts the classes are dealt; each part is withheld once.
+        negatives: Words that compete with the classes; ``None`` takes the segmenter's.
 
     Raises:
         DataError: If the rounds do not fit the number of classes.
     """
     tally = _Tally()
     parts = withheld_classes(len(dataset.classes), rounds)
-    asked = [_Asked(segmenter, dataset.classes, part) for part in parts]
+    asked = [_Asked(segmenter, dataset.classes, part, negatives) for part in parts]
     for index in tqdm(list(indices), desc=f'labelling {dataset.title} in {rounds} rounds'):
         sample = dataset[index]
         for each in asked:
@@ -173,11 +179,15 @@ class _Asked:
     """The vocabulary of one round, and how the dataset's masks look in its ids."""
 
     def __init__(
-        self, segmenter: Segmenter, names: Sequence[str], withheld: Sequence[int]
+        self,
+        segmenter: Segmenter,
+        names: Sequence[str],
+        withheld: Sequence[int],
+        negatives: Sequence[str] | None,
     ) -> None:
         kept = [place for place in range(len(names)) if place not in withheld]
         entries = tuple(VocabularyClass(names[place], threshold=0.0) for place in kept)
-        self.words: EncodedVocabulary = segmenter.encode(Vocabulary(entries))
+        self.words: EncodedVocabulary = segmenter.encode(Vocabulary(entries), negatives=negatives)
         self._table = np.full(256, _IGNORED, dtype=np.int64)
         self._table[: len(names)] = _UNKNOWN
         self._table[kept] = np.arange(len(kept))

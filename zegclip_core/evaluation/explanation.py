@@ -22,7 +22,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from zegclip_core.engines.lean.engine import PlainEngine, PreparedWords
+from zegclip_core.engines.contract import EngineVocabulary
+from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import ModelError
 from zegclip_core.images.checks import check_image
 from zegclip_core.images.working_size import working_size
@@ -190,7 +191,7 @@ def explain(
             f'the engine {segmenter.options.engine} and the mode {segmenter.options.mode}.'
         )
     encoded = segmenter.encode(vocabulary)
-    words = encoded.prepare(engine)
+    words = engine.prepare(encoded)
     size = _map_size(image.shape[0], image.shape[1], len(words.bias))
     return Explanation(
         model=segmenter.model_name,
@@ -198,7 +199,7 @@ def explain(
         image=_resized(image, size),
         vocabulary=vocabulary,
         phrases=vocabulary.encoded_phrases(segmenter.settings.seen_classes),
-        negatives=encoded.rivals,
+        negatives=encoded.negatives,
         scores=_scores(segmenter, engine, image, words, size),
         bias=words.bias.cpu().numpy(),
         thresholds=words.thresholds.cpu().numpy(),
@@ -226,7 +227,7 @@ def _scores(
     segmenter: Segmenter,
     engine: PlainEngine,
     image: npt.NDArray[np.uint8],
-    words: PreparedWords,
+    words: EngineVocabulary,
     size: tuple[int, int],
 ) -> Scores:
     """Return the scores of all rows without their bias, float32 ``(R, H, W)``."""

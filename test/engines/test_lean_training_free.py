@@ -11,18 +11,17 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training-free CLIP on the lean path against the plain one, and against the softmax itself."""
+"""Training-free CLIP in the lean engine against the plain one, and against the softmax itself."""
 
-from dataclasses import replace
-
+from made_vocabularies import seeded_vocabulary
 import pytest
-from test_fast_lean import ALONE, assert_same, CPU, frames, NONE
+from test_lean import assert_same, CPU, frames
 from tiny_clips import seeded
 import torch
 import torch.nn.functional as F
-from zegclip_core.engines.contract import LeanOptions, PreparedWords, Windows
+from zegclip_core.engines.contract import EngineVocabulary, Windows
 from zegclip_core.engines.lean.engine import LeanEngine
-from zegclip_core.engines.lean.vocabulary import LeanWords
+from zegclip_core.engines.lean.vocabulary import LeanVocabulary
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.options import Attention, ATTENTIONS
 
@@ -32,28 +31,19 @@ OUTPUT = (61, 107)
 
 def words(
     engine: PlainEngine | LeanEngine,
-    classes: int,
+    rows: int,
     *,
     bias: float = 0.0,
-    labelled: int | None = None,
-) -> PreparedWords:
+    classes: int | None = None,
+) -> EngineVocabulary:
     """Return a seeded vocabulary whose best scores are above and below their thresholds."""
-    generator = torch.Generator().manual_seed(2)
-    embeddings = torch.randn((classes, 20), generator=generator)
-    return engine.prepare(
-        F.normalize(embeddings, dim=-1),
-        bias * (torch.arange(classes) % 2),
-        torch.rand(classes, generator=generator) * 0.6,
-        labelled,
-    )
+    return engine.prepare(seeded_vocabulary(rows, 20, bias=bias, high=0.6, classes=classes))
 
 
-def lean(
-    attention: Attention, options: LeanOptions | None = None, windows: Windows | None = None
-) -> LeanEngine:
+def lean(attention: Attention, windows: Windows | None = None) -> LeanEngine:
     """Return a lean engine in float32 on the CPU."""
     network = seeded(attention, scale=9.0)
-    return LeanEngine(network, dtype=torch.float32, device=CPU, options=options, windows=windows)
+    return LeanEngine(network, dtype=torch.float32, device=CPU, windows=windows)
 
 
 def plain(attention: Attention, windows: Windows | None = None) -> PlainEngine:
@@ -67,27 +57,18 @@ def test_every_attention_labels_as_on_the_plain_path(attention: Attention) -> No
         pixels = frames(2, *OUTPUT)
         expected = other.run(pixels, size, words(other, classes), OUTPUT)
         assert_same(engine.run(pixels, size, words(engine, classes), OUTPUT), expected)
-        labels = expected[0].long()
+        labels = expected.labels.long()
         unlabelled = labels == (255 if classes <= 254 else 65535)
         assert classes == 1 or (unlabelled.any() and not unlabelled.all())
 
 
-@pytest.mark.parametrize('options', [NONE, *ALONE], ids=str)
-def test_every_saving_alone_keeps_the_labels(options: LeanOptions) -> None:
-    engine, other = lean('naclip', options), plain('naclip')
-    pixels = frames(1, *OUTPUT)
-    found = engine.run(pixels, SIZE, words(engine, 12), OUTPUT)
-    assert_same(found, other.run(pixels, SIZE, words(other, 12), OUTPUT))
-
-
-@pytest.mark.parametrize('fused', [True, False])
 @torch.inference_mode()
-def test_scores_are_the_softmax_after_upsampling(fused: bool) -> None:
-    engine = lean('naclip', replace(LeanOptions(), fused_tail=fused))
-    asked = words(engine, 12, labelled=8)
-    assert isinstance(asked, LeanWords)
+def test_scores_are_the_softmax_after_upsampling() -> None:
+    engine = lean('naclip')
+    asked = words(engine, 12, classes=8)
+    assert isinstance(asked, LeanVocabulary)
     pixels = frames(1, *SIZE)
-    _, scores = engine.run(pixels, SIZE, asked, OUTPUT)
+    scores = engine.run(pixels, SIZE, asked, OUTPUT).scores
     network = seeded('naclip', scale=9.0)
     images = plain('naclip').normalised(pixels, SIZE)
     cosines = F.normalize(network.patch_tokens(images), dim=1).movedim(1, -1) @ asked.text.T
@@ -102,15 +83,15 @@ def test_scores_are_the_softmax_after_upsampling(fused: bool) -> None:
 def test_calibration_negatives_and_windows_are_those_of_the_plain_path(
     windows: Windows | None, bias: float
 ) -> None:
-    engine, other = lean('naclip', windows=windows), plain('naclip', windows)
+    engine, other = lean('naclip', windows), plain('naclip', windows)
     size, pixels = (32, 56), frames(2, *OUTPUT)
-    found = engine.run(pixels, size, words(engine, 12, bias=bias, labelled=7), OUTPUT)
-    expected = other.run(pixels, size, words(other, 12, bias=bias, labelled=7), OUTPUT)
+    found = engine.run(pixels, size, words(engine, 12, bias=bias, classes=7), OUTPUT)
+    expected = other.run(pixels, size, words(other, 12, bias=bias, classes=7), OUTPUT)
     assert_same(found, expected)
-    assert set(expected[0].unique().tolist()) <= {*range(7), 255}
+    assert set(expected.labels.unique().tolist()) <= {*range(7), 255}
     if bias:
-        unbiased = other.run(pixels, size, words(other, 12, labelled=7), OUTPUT)
-        assert (unbiased[0] != expected[0]).any()
+        unbiased = other.run(pixels, size, words(other, 12, classes=7), OUTPUT)
+        assert (unbiased.labels != expected.labels).any()
 
 
 def test_windows_average_cosines_before_the_softmax() -> None:
@@ -126,7 +107,7 @@ def test_windows_average_cosines_before_the_softmax() -> None:
         total[..., part] += F.interpolate(logits, size=(24, 24), mode='bilinear')
         count[:, part] += 1
     expected = (total / count).softmax(dim=1).amax(dim=1)
-    _, scores = engine.run(pixels, (24, 40), asked, (24, 40))
+    scores = engine.run(pixels, (24, 40), asked, (24, 40)).scores
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -135,9 +116,9 @@ def test_bfloat16_mostly_agrees(attention: Attention) -> None:
     pixels = frames(1, *OUTPUT)
     exact = lean(attention)
     half = LeanEngine(seeded(attention, scale=9.0), dtype=torch.bfloat16, device=CPU)
-    expected, _ = exact.run(pixels, SIZE, words(exact, 6), OUTPUT)
-    found, _ = half.run(pixels, SIZE, words(half, 6), OUTPUT)
-    assert (found == expected).float().mean() > 0.95
+    expected = exact.run(pixels, SIZE, words(exact, 6), OUTPUT)
+    found = half.run(pixels, SIZE, words(half, 6), OUTPUT)
+    assert (found.labels == expected.labels).float().mean() > 0.95
 
 
 def test_tables_of_a_grid_are_kept_and_let_go_of() -> None:
@@ -151,4 +132,4 @@ def test_tables_of_a_grid_are_kept_and_let_go_of() -> None:
     assert all(a is b for a, b in zip(tables, again, strict=True))
     engine.release_memory()
     assert not engine.model.tower.tables()
-    assert torch.equal(engine.run(pixels, SIZE, asked, SIZE)[0], before[0])
+    assert torch.equal(engine.run(pixels, SIZE, asked, SIZE).labels, before.labels)

@@ -11,14 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the blocks and the last layer of the lean path are computed by."""
+"""What the blocks of the lean engine are computed by."""
 
 import pytest
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
-from zegclip_core.engines.contract import LeanOptions
 from zegclip_core.engines.lean.kernels import (
     attend_in_bfloat16,
     convolve,
@@ -26,9 +24,7 @@ from zegclip_core.engines.lean.kernels import (
     kernels_for,
     ROWS,
 )
-from zegclip_core.engines.lean.whole_layer import WholeLayer
 from zegclip_core.model.blocks import MLP, PYTORCH, QuickGELU
-from zegclip_core.model.decoder import MaskAttention
 from zegclip_core.model.vit import VisionConfig, VisionTransformer
 
 CPU = torch.device('cpu')
@@ -64,18 +60,16 @@ def test_a_convolution_of_one_pixel_is_a_linear_layer(
 
 
 def test_every_device_and_type_has_kernels_of_its_own() -> None:
-    options, gpu = LeanOptions(), torch.device('cuda')
-    assert kernels_for(CPU, torch.float32, options).linear is convolve
-    assert kernels_for(CPU, torch.float32, LeanOptions(float32_convolutions=False)) == PYTORCH
-    assert kernels_for(CPU, torch.bfloat16, options).attend is attend_in_bfloat16
-    assert kernels_for(CPU, torch.bfloat16, LeanOptions(bfloat16_attention=False)) == PYTORCH
-    assert kernels_for(gpu, torch.float32, options) == PYTORCH
-    assert kernels_for(gpu, torch.bfloat16, options) == PYTORCH
+    gpu = torch.device('cuda')
+    assert kernels_for(CPU, torch.float32).linear is convolve
+    assert kernels_for(CPU, torch.bfloat16).attend is attend_in_bfloat16
+    assert kernels_for(gpu, torch.float32) == PYTORCH
+    assert kernels_for(gpu, torch.bfloat16) == PYTORCH
 
 
 def test_without_onednn_linear_layers_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: False)
-    assert kernels_for(CPU, torch.float32, LeanOptions()) == PYTORCH
+    assert kernels_for(CPU, torch.float32) == PYTORCH
 
 
 def tower(activation: str) -> VisionTransformer:
@@ -111,18 +105,3 @@ def test_other_activations_are_not_folded() -> None:
     assert all(
         isinstance(part.act, torch.nn.GELU) for part in visual.modules() if isinstance(part, MLP)
     )
-
-
-@torch.no_grad()
-def test_the_whole_last_layer_gives_the_logits_of_the_product_and_does_all_the_work() -> None:
-    classes, patches, dim, mlp = 5, 12, 16, 40
-    attention = MaskAttention(dim, heads=4)
-    queries, tokens = seeded(2, classes, dim), seeded(2, patches, dim)
-    whole = WholeLayer(attention, mlp)
-    with FlopCounterMode(display=False) as counter:
-        found = whole(queries, tokens)
-    torch.testing.assert_close(found, attention(queries, tokens), rtol=1e-5, atol=1e-6)
-    # Query and output, key and value, attention twice, feed-forward.
-    macs = 2 * classes * dim**2 + 2 * patches * dim**2
-    macs += 2 * classes * patches * dim + 2 * classes * dim * mlp
-    assert counter.get_total_flops() == 2 * 2 * macs

@@ -11,30 +11,37 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The lean tail against the plain one: tiles, few candidates, calibration, odd values."""
+"""Postprocessing of the lean engine on a CPU: tiles, few classes, calibration, odd values."""
 
 from hypothesis import given, settings, strategies
+from made_vocabularies import made_vocabulary
 import pytest
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.engines.contract import PreparedWords
-from zegclip_core.engines.lean import postprocess_cpu as tail
-from zegclip_core.engines.lean.softmax_sum import SAFE_SPREAD, sum_of_exponentials
+from zegclip_core.engines.contract import EngineVocabulary
+from zegclip_core.engines.lean.postprocess_cpu import (
+    interpolation,
+    label_logits,
+    SAFE_SPREAD,
+    sum_of_exponentials,
+    TiledImage,
+)
 from zegclip_core.engines.plain import label_maps
-from zegclip_core.model import scoring as inference
+from zegclip_core.model import scoring as scoring_module
 from zegclip_core.model.scoring import best_class, Scoring
 
 
-def vocabulary(classes: int, seed: int = 0, *, biased: bool) -> PreparedWords:
+def vocabulary(classes: int, seed: int = 0, *, biased: bool) -> EngineVocabulary:
     """Return words whose embeddings nobody reads."""
     generator = torch.Generator().manual_seed(seed)
-    return PreparedWords(
+    encoded = made_vocabulary(
         torch.zeros(classes, 1),
         0.2 * (torch.arange(classes) % 3 == 0) if biased else torch.full((classes,), 0.1),
         torch.rand(classes, generator=generator),
-        classes,
     )
+    parts = encoded.embeddings, encoded.bias, encoded.thresholds
+    return EngineVocabulary(encoded.vocabulary, (), *parts)
 
 
 def maps(*shape: int, seed: int = 0, spread: float = 3.0) -> Tensor:
@@ -47,10 +54,10 @@ def maps(*shape: int, seed: int = 0, spread: float = 3.0) -> Tensor:
 
 
 def assert_same(
-    logits: Tensor, size: tuple[int, int], words: PreparedWords, scoring: Scoring = 'sigmoid'
+    logits: Tensor, size: tuple[int, int], words: EngineVocabulary, scoring: Scoring = 'sigmoid'
 ) -> None:
-    """Compare both tails, where neither two classes nor score and threshold are equal."""
-    labels, scores = tail.label_logits(logits, size, words, scoring)
+    """Compare with the plain engine, where no two classes are equal, nor score and threshold."""
+    labels, scores = label_logits(logits, size, words, scoring)
     expected, exact = label_maps(logits, size, words, scoring=scoring)
     assert labels.dtype == expected.dtype
     torch.testing.assert_close(scores, exact, rtol=1e-5, atol=1e-5)
@@ -90,13 +97,13 @@ def test_only_few_of_many_classes_are_brought_to_full_size(
     monkeypatch: pytest.MonkeyPatch, biased: bool
 ) -> None:
     counts: list[int] = []
-    best = tail._Tail._best
+    best = TiledImage._best
 
-    def counted(self: tail._Tail, logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    def counted(self: TiledImage, logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         counts.append(len(classes))
         return best(self, logits, classes)
 
-    monkeypatch.setattr(tail._Tail, '_best', counted)
+    monkeypatch.setattr(TiledImage, '_best', counted)
     words = vocabulary(300, biased=biased)
     assert_same(maps(2, 300, 16, 20, spread=1.0), (250, 330), words)
     assert len(counts) == 2 * 3 * 4
@@ -106,27 +113,19 @@ def test_only_few_of_many_classes_are_brought_to_full_size(
 def test_no_class_is_brought_to_full_size_that_cannot_win() -> None:
     logits = torch.stack([torch.full((8, 8), float(value)) for value in (-3, 2, -1, 1)])[None]
     words = vocabulary(4, biased=False)
-    assert tail._Tail(logits[0], (480, 640), words, 'sigmoid').can_win.flatten(1).any(
-        dim=1
-    ).tolist() == [
-        False,
-        True,
-        False,
-        False,
-    ]
+    image = TiledImage(logits[0], (480, 640), words, 'sigmoid')
+    assert image.can_win.flatten(1).any(dim=1).tolist() == [False, True, False, False]
 
 
 @pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf, 80.0])
 def test_odd_logits_give_some_label(value: float) -> None:
-    labels, _ = tail.label_logits(
-        torch.full((1, 3, 5, 4), value), (40, 30), vocabulary(3, biased=True)
-    )
+    labels, _ = label_logits(torch.full((1, 3, 5, 4), value), (40, 30), vocabulary(3, biased=True))
     assert bool(((labels < 3) | (labels == 255)).all())
 
 
 def test_labels_take_16_bits_above_254_classes() -> None:
     for classes, kind in ((254, torch.uint8), (255, torch.uint16)):
-        labels, _ = tail.label_logits(
+        labels, _ = label_logits(
             maps(1, classes, 4, 4), (20, 20), vocabulary(classes, biased=False)
         )
         assert labels.dtype == kind
@@ -135,7 +134,7 @@ def test_labels_take_16_bits_above_254_classes() -> None:
 @pytest.mark.parametrize(('source', 'target'), [(1, 5), (7, 7), (26, 480), (119, 640), (90, 11)])
 def test_interpolation_is_that_of_torch(source: int, target: int) -> None:
     values = torch.randn(1, 1, 1, source)
-    axis = tail.interpolation(source, target, 96)
+    axis = interpolation(source, target, 96)
     found = torch.cat(
         [
             weights @ values[0, 0, 0, slice(first, last + 1)]
@@ -150,7 +149,7 @@ def test_interpolation_is_that_of_torch(source: int, target: int) -> None:
 def test_a_softmax_made_a_few_classes_at_a_time_is_the_softmax(
     monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(inference, 'CHUNK_VALUES', at_once * 20 * 30)
+    monkeypatch.setattr(scoring_module, 'CHUNK_VALUES', at_once * 20 * 30)
     logits, bias = maps(1, 7, 4, 5), torch.tensor([0.0, 0.3, 0, 0.3, 0, 0, 0.1])
     room = torch.full((1, 2, 4, 5), 50.0)  # What stands for no class is not in the sum.
     nobody = torch.full((2,), torch.inf)
@@ -170,7 +169,7 @@ def test_a_softmax_made_a_few_classes_at_a_time_is_the_softmax(
 
 def test_a_softmax_of_classes_with_several_biases_is_refused() -> None:
     with pytest.raises(ValueError, match='one bias'):
-        tail.label_logits(maps(1, 4, 3, 3), (9, 9), vocabulary(4, biased=True), 'softmax')
+        label_logits(maps(1, 4, 3, 3), (9, 9), vocabulary(4, biased=True), 'softmax')
 
 
 @pytest.mark.parametrize('source', [(1, 1), (1, 5), (21, 28), (7, 3)])
@@ -188,7 +187,7 @@ def test_the_sum_is_that_of_upsampled_maps(
 @pytest.mark.parametrize('spread', [3.0, 60.0])
 def test_scores_of_many_words_are_their_softmax(spread: float) -> None:
     logits = maps(1, 300, 9, 12, spread=spread)  # The larger one is beyond what is safe.
-    found = tail.label_logits(logits, (70, 90), vocabulary(300, biased=False), 'softmax')
+    found = label_logits(logits, (70, 90), vocabulary(300, biased=False), 'softmax')
     expected = label_maps(logits, (70, 90), vocabulary(300, biased=False), scoring='softmax')
     assert (found[0] == expected[0]).float().mean() > 0.999
     torch.testing.assert_close(found[1], expected[1], rtol=1e-4, atol=1e-6)

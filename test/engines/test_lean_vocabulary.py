@@ -19,22 +19,23 @@ import sys
 from typing import Any
 
 import pytest
-from test_fast_lean import detailed, lean, words
+from test_lean import detailed, lean, words
 import torch
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
-from zegclip_core.engines.lean.vocabulary import bucket_of, LeanWords, padded, penalties_of
+from zegclip_core.engines.lean.vocabulary import bucket_of, LeanVocabulary, padded, penalties_of
 
 triton = pytest.importorskip('triton')
 backends = pytest.importorskip('triton.backends.compiler')
-triton_tail = pytest.importorskip('zegclip_core.engines.lean.postprocess_cuda')
+kernels = pytest.importorskip('zegclip_core.engines.lean.postprocess_cuda')
 
 # Triton reads its environment when it is imported.
 INTERPRETED = """
 import torch
-from zegclip_core.engines.contract import PreparedWords
+from made_vocabularies import made_vocabulary
+from zegclip_core.engines.contract import EngineVocabulary
 from zegclip_core.engines.plain import label_maps
 from zegclip_core.engines.lean.postprocess_cuda import label_logits_in_one_kernel
-from zegclip_core.engines.lean.vocabulary import bucket_of, padded, penalties_of
+from zegclip_core.engines.lean.vocabulary import bucket_of, LeanVocabulary, padded, penalties_of
 
 torch.manual_seed(0)
 cases = [
@@ -51,22 +52,16 @@ for classes, biased, scoring, grid, size in cases:
     room = bucket_of(classes)
     logits = 3 * torch.randn(2, room, *grid)
     logits[:, classes:] = 50.0  # What stands for no class must not win, whatever its logits.
-    _, padded_bias, padded_thresholds = padded(torch.zeros(classes, 1), bias, thresholds, room)
-    penalties, calibrated = penalties_of(padded_bias, classes)
+    rows = padded(torch.zeros(classes, 1), bias, thresholds, room)
+    penalties, calibrated = penalties_of(rows[1], classes)
     assert calibrated == biased
     kind = torch.uint8 if classes <= 254 else torch.uint16
-    labels, scores = label_logits_in_one_kernel(
-        logits,
-        size,
-        penalties=penalties,
-        bias=padded_bias,
-        thresholds=padded_thresholds,
-        calibrated=calibrated,
-        scoring=scoring,
-        unlabelled=torch.iinfo(kind).max,
-        kind=kind,
+    encoded = made_vocabulary(torch.zeros(classes, 1), bias, thresholds)
+    full = LeanVocabulary(
+        encoded.vocabulary, (), *rows, rows[0], rows[0], penalties, calibrated
     )
-    words = PreparedWords(torch.zeros(classes, 1), bias, thresholds, classes)
+    labels, scores = label_logits_in_one_kernel(logits, size, full, scoring)
+    words = EngineVocabulary(encoded.vocabulary, (), encoded.embeddings, bias, thresholds)
     expected, exact = label_maps(logits[:, :classes], size, words, scoring=scoring)
     if scoring == 'softmax':
         full = torch.nn.functional.interpolate(logits[:, :classes], size=size, mode='bilinear')
@@ -77,10 +72,14 @@ for classes, biased, scoring, grid, size in cases:
 """
 
 
-def test_the_kernel_computes_what_the_plain_tail_does() -> None:
+def test_the_kernel_computes_what_the_plain_engine_does() -> None:
     done = subprocess.run(
         [sys.executable, '-c', INTERPRETED],
-        env={**os.environ, 'TRITON_INTERPRET': '1'},
+        env={
+            **os.environ,
+            'TRITON_INTERPRET': '1',
+            'PYTHONPATH': os.pathsep.join(path for path in sys.path if path),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -108,9 +107,9 @@ def signature(
 def test_the_kernel_compiles_for_a_gpu_without_one(
     logits: str, labels: str, calibrated: bool, softmax: bool
 ) -> None:
-    kernel = triton_tail._label_kernel
+    kernel = kernels._label_kernel
     types = signature(kernel, logits, labels)
-    constants = {'calibrated': calibrated, 'softmax': softmax, 'block': triton_tail.BLOCK}
+    constants = {'calibrated': calibrated, 'softmax': softmax, 'block': kernels.BLOCK}
     source = triton.compiler.ASTSource(kernel, types, constants)
     compiled = triton.compile(source, target=backends.GPUTarget('cuda', 90, 32))
     assert '.entry _label_kernel' in compiled.asm['ptx']
@@ -122,10 +121,10 @@ def test_what_fills_a_bucket_never_wins(bias: float) -> None:
     network = detailed()
     engine = lean(network)
     plain = words(engine, network, 5, bias)
-    assert isinstance(plain, LeanWords)
+    assert isinstance(plain, LeanVocabulary)
     parts = padded(plain.embeddings, plain.bias, plain.thresholds, bucket_of(5))
-    text, queries = engine.model.words(parts[0])
-    full = LeanWords(*parts, 5, text, queries, *penalties_of(parts[1], 5))
+    queries = engine.model.queries(parts[0])
+    full = LeanVocabulary(plain.vocabulary, (), *parts, *queries, *penalties_of(parts[1], 5))
     assert full.classes == 5
     assert full.calibrated == plain.calibrated == bool(bias)
     images = torch.rand(1, 3, 42, 42) * 255 - 128
@@ -134,13 +133,16 @@ def test_what_fills_a_bucket_never_wins(bias: float) -> None:
     assert torch.equal(found[0], expected[0])
     torch.testing.assert_close(found[1], expected[1])
     assert full.shape_key != plain.shape_key
+    cut = full.unpadded()
+    assert all(map(torch.equal, cut.tensors(), plain.tensors()))
+    assert plain.unpadded() is plain
 
 
 def test_a_copy_of_words_has_tensors_of_its_own() -> None:
     network = detailed()
     asked = words(lean(network), network, 3)
-    assert isinstance(asked, LeanWords)
-    copied = asked.clone()
+    assert isinstance(asked, LeanVocabulary)
+    copied = asked.with_tensors(torch.clone)
     pairs = list(zip(asked.tensors(), copied.tensors(), strict=True))
     assert len(pairs) == 6
     assert all(torch.equal(a, b) and a.data_ptr() != b.data_ptr() for a, b in pairs)
