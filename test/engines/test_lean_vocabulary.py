@@ -134,7 +134,8 @@ def test_what_fills_a_bucket_never_wins(bias: float) -> None:
     torch.testing.assert_close(found[1], expected[1])
     assert full.shape_key != plain.shape_key
     cut = full.unpadded()
-    assert all(map(torch.equal, cut.tensors(), plain.tensors()))
+    # Products of more rows may be rounded in another order.
+    torch.testing.assert_close(cut.tensors(), plain.tensors())
     assert plain.unpadded() is plain
 
 

@@ -36,6 +36,7 @@ from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.onnx import load_exported
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.loading import load_model
+from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.encoded import EncodedVocabulary
 from zegclip_core.text.vocabulary import Vocabulary
@@ -278,5 +279,5 @@ def test_a_segmenter_calls_its_steps_between_logits_and_labels(tiny: str) -> Non
         assert vocabulary.words == WORDS.names
         return torch.cat([logits[:, :-1] - 100, logits[:, -1:]], dim=1)
 
-    segmenter = Segmenter(load_model(tiny), device=CPU, steps=[only_the_last])
+    segmenter = Segmenter(load_model(tiny), SegmenterOptions(device='cpu'), steps=[only_the_last])
     assert (segmenter.segment(noise(48, 90), WORDS).labels == 2).all()
