@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from zegclip_core.errors import DataError
-from zegclip_core.images.media import PICTURE_SUFFIXES, read_image
+from zegclip_core.images.media import IMAGE_SUFFIXES, read_image
 
 IGNORED = 255
 """Mask value of a pixel that is not labelled."""
@@ -349,7 +349,7 @@ def _pictures(folder: Path) -> list[Path]:
             f'Expected the folder {folder} with pictures, but there is none; '
             f'in {folder.parent} there is {_folders(folder.parent)}.'
         )
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise DataError(f'Expected pictures in {folder}, but found none.')
     return found

@@ -16,10 +16,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
-from zegclip_core.errors import ImageError
 from zegclip_core.images.drawing import BACKGROUND, overlay_with_legend
+from zegclip_core.images.video import VideoWriter
 from zegclip_core.messages.encodings import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
@@ -29,74 +28,60 @@ FRAME_RATE = 10.0
 
 
 def with_legend(image: RgbImage, overlay: RgbImage, segmentation: Segmentation) -> RgbImage:
-    """Return an overlay as it came, RGB uint8, with a legend.
+    """Return an overlay as it came, RGB uint8, with a legend below it.
 
     Args:
         image: The frame, RGB uint8 ``(H, W, 3)``.
         overlay: The frame with the colours of the classes, of the same size.
         segmentation: The labels behind it.
     """
-    picture = overlay_with_legend(image, segmentation, place='below', every_class=True)
-    picture[: overlay.shape[0], : overlay.shape[1]] = overlay
-    return picture
+    drawn = overlay_with_legend(image, segmentation, place='below', every_class=True)
+    drawn[: overlay.shape[0], : overlay.shape[1]] = overlay
+    return drawn
 
 
 class LegendVideo:
-    """Writes an mp4 file; the newest picture is repeated until another comes.
+    """Writes an mp4 file; the newest image is repeated until another comes.
 
     Args:
         path: Where the video goes.
-        vocabularies: All words that will be shown; their legends settle the size.
+        vocabularies: All words that will be shown; the largest of their legends settles the size.
     """
 
     def __init__(self, path: Path, vocabularies: Sequence[Vocabulary]) -> None:
-        self._path = path
+        self._writer = VideoWriter(path, FRAME_RATE)
         self._vocabularies = list(vocabularies)
-        self._writer: cv2.VideoWriter | None = None
         self._canvas: RgbImage | None = None
 
-    def show(self, picture: RgbImage, size: tuple[int, ...]) -> None:
-        """Show a picture from now on.
+    def show(self, image: RgbImage, size: tuple[int, ...]) -> None:
+        """Show an image from now on.
 
         Args:
-            picture: RGB uint8, a frame with its legend.
+            image: RGB uint8, a frame with its legend.
             size: ``(H, W)`` of the frame in it.
+        """
+        if self._canvas is None:
+            blank = np.zeros((*size, 3), np.uint8)
+            labels, scores = np.zeros(size, np.uint8), np.ones(size, np.float32)
+            shapes = [
+                with_legend(blank, blank, Segmentation(labels, scores, words)).shape
+                for words in self._vocabularies
+            ]
+            self._canvas = np.zeros(np.max(shapes, axis=0), np.uint8)
+        self._canvas[:] = BACKGROUND
+        height, width = np.minimum(image.shape, self._canvas.shape)[:2]
+        self._canvas[:height, :width] = image[:height, :width]
+
+    def tick(self) -> None:
+        """Write the image that is shown.
 
         Raises:
             ImageError: If the video cannot be written.
         """
-        if self._canvas is None:
-            self._canvas = self._open(size)
-        self._canvas[:] = BACKGROUND
-        height, width = (
-            min(have, room)
-            for have, room in zip(picture.shape, self._canvas.shape[:2], strict=False)
-        )
-        self._canvas[:height, :width] = picture[:height, :width]
-
-    def _open(self, size: tuple[int, ...]) -> RgbImage:
-        """Open the file for the largest of all legends; return an empty canvas."""
-        blank = np.zeros((*size, 3), np.uint8)
-        labels, scores = np.zeros(size, np.uint8), np.ones(size, np.float32)
-        sizes = [
-            with_legend(blank, blank, Segmentation(labels, scores, words)).shape
-            for words in self._vocabularies
-        ]
-        # Codecs want even sides.
-        height, width = (2 * ((max(side) + 1) // 2) for side in list(zip(*sizes, strict=True))[:2])
-        fourcc = cv2.VideoWriter.fourcc(*'mp4v')
-        self._writer = cv2.VideoWriter(str(self._path), fourcc, FRAME_RATE, (width, height))
-        if not self._writer.isOpened():
-            raise ImageError(f'Cannot write the video {self._path}.')
-        return np.zeros((height, width, 3), np.uint8)
-
-    def tick(self) -> None:
-        """Write the picture of this moment."""
-        if self._writer is not None and self._canvas is not None:
-            self._writer.write(cv2.cvtColor(self._canvas, cv2.COLOR_RGB2BGR))
+        if self._canvas is not None:
+            self._writer.write(self._canvas)
 
     def close(self) -> None:
         """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
+        self._canvas = None
+        self._writer.close()
