@@ -35,9 +35,9 @@ from skimage import data
 from tqdm import tqdm
 from zegclip_core.data.catalog import load_spec
 from zegclip_core.engines.lean.engine import LeanEngine
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import BACKGROUND, draw_overlay
 from zegclip_core.images.lettering import write_text
-from zegclip_core.messages.encodings import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 from zegclip_core.speed.run import device_name

@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 from PIL import Image
 from skimage import data
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import BACKGROUND, draw_legend, draw_overlay
 from zegclip_core.images.lettering import write_text
-from zegclip_core.messages.encodings import RgbImage
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 

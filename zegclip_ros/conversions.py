@@ -15,7 +15,6 @@
 
 from array import array
 from collections.abc import Callable
-import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import cv2
@@ -24,8 +23,16 @@ import numpy.typing as npt
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
-from zegclip_core.messages import encodings as image_encodings
-from zegclip_core.messages.encodings import RgbImage
+from zegclip_core.images.checks import RgbImage
+from zegclip_core.messages import image_encodings
+from zegclip_core.messages.outputs import (
+    image_fields,
+    ImageFields,
+    label_fields,
+    mask_fields,
+    rgb_fields,
+    score_fields,
+)
 from zegclip_core.segmentation import LabelArray
 
 if TYPE_CHECKING:
@@ -51,7 +58,7 @@ def image_to_rgb(message: Image) -> RgbImage:
     """Return the pixels of an image message, without a copy where that can be.
 
     ``rgb8``, ``bgr8``, ``rgba8``, ``bgra8``, ``mono8`` and ``mono16`` become views of the
-    message's data; see ``zegclip_core.messages.encodings.rgb_view``. What that does not know is
+    message's data; see ``image_encodings.rgb_view``. What that does not know is
     converted by cv_bridge.
 
     Args:
@@ -123,38 +130,21 @@ def _foreign_rows(message: Image) -> npt.NDArray[np.uint8]:
 
 def _foreign_to_rgb(message: Image) -> RgbImage:
     """Convert by cv_bridge, from a copy without padding, which not every version honours."""
-    packed = image_message(
-        _foreign_rows(message), message.encoding, message.header, message.is_bigendian
-    )
+    fields = image_fields(_foreign_rows(message), message.encoding, message.is_bigendian)
+    packed = image_message(fields, message.header)
     bridge = _bridge(message.encoding)
     rgb = _by_bridge(message.encoding, lambda: bridge.imgmsg_to_cv2(packed, 'rgb8'))
     return np.asarray(rgb, dtype=np.uint8).reshape(message.height, message.width, 3)
 
 
-def image_message(
-    pixels: npt.NDArray[np.uint8], encoding: str, header: Header, is_bigendian: int = 0
-) -> Image:
+def image_message(fields: ImageFields, header: Header) -> Image:
     """Build an image message.
 
     Args:
-        pixels: The bytes of the pixels, uint8 ``(H, W)`` or ``(H, W, bytes of a pixel)``.
-        encoding: Name of the encoding.
-        header: Header of the image that these pixels were computed from; it is kept as it is.
-        is_bigendian: Byte order of encodings with more than 8 bits.
-
-    Returns:
-        The message, without row padding.
+        fields: All but the header.
+        header: That of the image that the pixels were computed from; it is kept as it is.
     """
-    pixels = np.ascontiguousarray(pixels)
-    return Image(
-        header=header,
-        height=pixels.shape[0],
-        width=pixels.shape[1],
-        encoding=encoding,
-        is_bigendian=is_bigendian,
-        step=pixels.nbytes // pixels.shape[0],
-        data=_bytes(pixels),
-    )
+    return Image(header=header, **{**fields._asdict(), 'data': _bytes(fields.data)})
 
 
 def _bytes(pixels: npt.NDArray[np.uint8]) -> 'array[int]':
@@ -166,7 +156,7 @@ def _bytes(pixels: npt.NDArray[np.uint8]) -> 'array[int]':
 
 def rgb_to_image(rgb: RgbImage, header: Header) -> Image:
     """Build an ``rgb8`` message from RGB pixels, uint8 ``(H, W, 3)``."""
-    return image_message(rgb, 'rgb8', header)
+    return image_message(rgb_fields(rgb), header)
 
 
 def labels_to_image(labels: LabelArray, header: Header) -> Image:
@@ -174,24 +164,17 @@ def labels_to_image(labels: LabelArray, header: Header) -> Image:
 
     ``mono8`` with 255 = unlabelled from uint8, ``16UC1`` with 65535 = unlabelled from uint16.
     """
-    if labels.dtype == np.uint8:
-        return image_message(labels.view(np.uint8), 'mono8', header)
-    return image_message(_pixel_bytes(labels), '16UC1', header, sys.byteorder == 'big')
+    return image_message(label_fields(labels), header)
 
 
 def scores_to_image(scores: npt.NDArray[np.float32], header: Header) -> Image:
     """Build a ``32FC1`` message from scores, float32 ``(H, W)``."""
-    return image_message(_pixel_bytes(scores), '32FC1', header, sys.byteorder == 'big')
-
-
-def _pixel_bytes(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Return the bytes of each pixel of an array ``(H, W)``, uint8 ``(H, W, bytes)``."""
-    return np.ascontiguousarray(values)[:, :, None].view(np.uint8)
+    return image_message(score_fields(scores), header)
 
 
 def mask_to_image(mask: npt.NDArray[np.bool_], header: Header) -> Image:
     """Build a ``mono8`` mask, 255 where a class is and 0 elsewhere, from bool ``(H, W)``."""
-    return image_message(np.multiply(mask, 255, dtype=np.uint8), 'mono8', header)
+    return image_message(mask_fields(mask), header)
 
 
 def rgb_to_jpeg(rgb: RgbImage, header: Header, quality: int) -> CompressedImage:

@@ -129,15 +129,15 @@ def commands(options: argparse.Namespace) -> dict[str, list[str]]:
     """Return the command of each process by name."""
     hold = options.seconds / (3 * (1 + len(NEXT_WORDS)))
     return {
-        'camera': node('camera_node', source=options.source, seconds_per_photo=float(hold)),
+        'camera': node('camera', source=options.source, seconds_per_photo=float(hold)),
         'segmentation': node(
-            'segmentation_node',
+            'segmentation',
             model=options.model,
             device=options.device,
             class_names=FIRST_WORDS,
         ),
         'recorder': node(
-            'recorder_node',
+            'recorder',
             output=str(options.out),
             seconds=float(options.seconds),
             patience=float(options.patience),
@@ -148,8 +148,8 @@ def commands(options: argparse.Namespace) -> dict[str, list[str]]:
 
 def node(module: str, **parameters: object) -> list[str]:
     """Return the command that runs a node of this package beside the camera of the demo."""
-    command = [sys.executable, '-m', f'zegclip_ros.{module}', '--ros-args']
-    if module != 'camera_node':
+    command = [sys.executable, '-m', f'zegclip_ros.nodes.{module}', '--ros-args']
+    if module != 'camera':
         command += ['-r', 'image:=/camera/image']
     for name, value in parameters.items():
         # ROS reads values as YAML, of which JSON is a part; bare words might look like numbers.

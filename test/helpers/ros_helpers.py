@@ -32,7 +32,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
-from zegclip_ros.conversions import image_message
+from zegclip_ros.conversions import rgb_to_image
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.parameters import DECLARATIONS, NodeParameters
 from zegclip_ros.runtime.dds_domain import reserved_domain
@@ -55,7 +55,7 @@ def solid(red: int, height: int = 4, width: int = 6, stamp: int = 1) -> Image:
     header = Header(frame_id='test_camera')
     header.stamp.sec = stamp
     pixels = np.full((height, width, 3), red, np.uint8)
-    return image_message(pixels, 'rgb8', header)
+    return rgb_to_image(pixels, header)
 
 
 class Inbox:

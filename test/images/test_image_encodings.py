@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from zegclip_core.errors import ImageError
-from zegclip_core.messages.encodings import ENCODINGS, packed_rgb
+from zegclip_core.messages.image_encodings import ENCODINGS, packed_rgb
 
 ORANGE = (240, 130, 20)
 GREY = 90

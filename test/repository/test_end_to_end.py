@@ -38,7 +38,7 @@ LOADING = 240.0
 
 def start(module: str, *arguments: str) -> subprocess.Popen[str]:
     """Start a node as a user would."""
-    command = [sys.executable, '-m', f'zegclip_ros.{module}', '--ros-args', *arguments]
+    command = [sys.executable, '-m', f'zegclip_ros.nodes.{module}', '--ros-args', *arguments]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
@@ -68,7 +68,7 @@ class Watcher(Node):
 
 
 def test_a_node_that_is_still_loading_ends_at_once_and_cleanly() -> None:
-    node = start('segmentation_node')
+    node = start('segmentation')
     assert node.stderr is not None
     try:
         first = node.stderr.readline()
@@ -142,9 +142,9 @@ def _holds(path: Path, folder: Path) -> bool:
 # Last, since these nodes run on beside whatever comes after them in this file.
 @pytest.fixture(scope='module')
 def watcher() -> Iterator[Watcher]:
-    camera = start('camera_node', '-p', 'seconds_per_photo:=2.0')
+    camera = start('camera', '-p', 'seconds_per_photo:=2.0')
     words = 'class_names:=["person", "cat", "dining table", "bowl", "car"]'
-    node = start('segmentation_node', '-r', 'image:=/camera/image', '-p', words)
+    node = start('segmentation', '-r', 'image:=/camera/image', '-p', words)
     with running_ros():
         made = Watcher()
         try:

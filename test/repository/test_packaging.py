@@ -140,7 +140,7 @@ def test_the_commands_are_there(wheel: zipfile.ZipFile) -> None:
     text = wheel.read(name).decode('utf-8')
     assert 'zegclip = zegclip_core.cli.main:main' in text
     for node in NODES:
-        assert f'{node} = zegclip_ros.{node}:main' in text
+        assert f'{node} = zegclip_ros.nodes.{node.removesuffix("_node")}:main' in text
 
 
 def test_ros_stands_in_its_extra_only(about: Message) -> None:

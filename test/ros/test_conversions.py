@@ -26,10 +26,9 @@ import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
-from zegclip_core.messages.encodings import MAX_PIXELS
+from zegclip_core.messages.image_encodings import MAX_PIXELS
 from zegclip_ros.conversions import (
     check_frame,
-    image_message,
     image_to_labels,
     image_to_rgb,
     labels_to_image,
@@ -296,6 +295,6 @@ def test_rgb_images_come_back_as_they_went_even_from_a_slice() -> None:
 
 
 def test_a_label_image_of_another_encoding_is_refused() -> None:
-    message = image_message(np.zeros((2, 2, 3), np.uint8), 'rgb8', make_header())
+    message = rgb_to_image(np.zeros((2, 2, 3), np.uint8), make_header())
     with pytest.raises(ImageError, match='mono8'):
         image_to_labels(message)

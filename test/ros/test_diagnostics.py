@@ -20,9 +20,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import pytest
 from ros_helpers import Inbox, qos, Rig, running_rig, solid
 from zegclip_core.errors import DeviceMemoryError
+from zegclip_ros.diagnostics.frame_statistics import DROPS, RATE_WINDOW, STAGES, Statistics
 from zegclip_ros.diagnostics.monitor import CameraMonitor
 from zegclip_ros.diagnostics.publisher import entries, Health, judge, MEMORY_ALARM, SILENCE
-from zegclip_ros.diagnostics.statistics import DROPS, RATE_WINDOW, STAGES, Statistics
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 

@@ -211,7 +211,7 @@ def test_what_is_started_is_installed() -> None:
     setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
     for node in (segmentation(), *cameras()):
         assert node.package == 'zegclip_ros'
-        assert f"'{node.executable} = zegclip_ros.{node.executable}:main'" in setup
+        assert f"'{node.executable} = zegclip_ros.nodes." in setup
 
 
 def test_the_demo_plays_what_the_node_listens_to() -> None:

@@ -27,8 +27,8 @@ from zegclip_core.messages.topic_names import topic_token
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros import parameters
 from zegclip_ros.demo import NEXT_WORDS
+from zegclip_ros.diagnostics.frame_statistics import STAGES, Statistics
 from zegclip_ros.diagnostics.publisher import entries, Health
-from zegclip_ros.diagnostics.statistics import STAGES, Statistics
 from zegclip_ros.nodes import camera as camera_node
 from zegclip_ros.nodes import recorder as recorder_node
 from zegclip_ros.runtime.declaration import Declaration
@@ -191,4 +191,4 @@ def test_the_tests_that_the_pages_name_are_there() -> None:
     pages = PAGE + (ROOT / 'docs' / 'reliability.md').read_text(encoding='utf-8')
     named = set(re.findall(r'`(test_\w+\.py)`', pages))
     assert len(named) >= 20
-    assert named <= {path.name for path in (ROOT / 'test').glob('test_*.py')}
+    assert named <= {path.name for path in (ROOT / 'test').rglob('test_*.py')}

@@ -33,12 +33,12 @@ def running(process: subprocess.Popen[str]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ('module', 'ready'), [('camera_node', 'Publishing on'), ('recorder_node', 'Waiting for')]
+    ('module', 'ready'), [('camera', 'Publishing on'), ('recorder', 'Waiting for')]
 )
 def test_signals_do_not_kill_a_node_that_is_ending(
     module: str, ready: str, tmp_path: Path
 ) -> None:
-    code = f'from zegclip_ros.{module} import main; main()'
+    code = f'from zegclip_ros.nodes.{module} import main; main()'
     arguments = ['--ros-args', '-p', f'output:={tmp_path}', '-p', 'autostart:=false']
     with subprocess.Popen(
         [sys.executable, '-c', code, *arguments], stderr=subprocess.PIPE, text=True

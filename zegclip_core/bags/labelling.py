@@ -33,7 +33,8 @@ from zegclip_core.bags.source import BagSource
 from zegclip_core.bags.store import Key, key_of, LabelStore
 from zegclip_core.bags.writing import BagWriter, check_topics, LabelledBag
 from zegclip_core.errors import BagError, ImageError, ZegCLIPError
-from zegclip_core.messages.encodings import packed_rgb, RgbImage
+from zegclip_core.images.checks import RgbImage
+from zegclip_core.messages.image_encodings import packed_rgb
 from zegclip_core.segmentation import Segmentation
 
 WAITING = 4

@@ -19,8 +19,6 @@ import json
 import re
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from rosbags.interfaces import (
     Qos,
     QosDurability,
@@ -31,9 +29,18 @@ from rosbags.interfaces import (
 )
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from zegclip_core.errors import BagError
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import draw_overlay
 from zegclip_core.messages.announcement import announcement
-from zegclip_core.messages.encodings import IMAGE, RgbImage
+from zegclip_core.messages.image_encodings import IMAGE
+from zegclip_core.messages.outputs import (
+    class_map,
+    ImageFields,
+    label_fields,
+    mask_fields,
+    rgb_fields,
+    score_fields,
+)
 from zegclip_core.messages.topic_names import topic_tokens
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
@@ -174,13 +181,9 @@ class Outputs:
         text = json.dumps(content, ensure_ascii=False)
         string = TYPES.types[STRING](data=text)
         yield Output(self._topic('active_vocabulary'), STRING, LATCHED, string)
-        entry = TYPES.types['vision_msgs/msg/VisionClass']
-        names = enumerate(self.vocabulary.names)
-        info = TYPES.types[LABEL_INFO](
-            header=header,
-            class_map=[entry(class_id=place, class_name=name) for place, name in names],
-            threshold=threshold,
-        )
+        make_class = TYPES.types['vision_msgs/msg/VisionClass']
+        classes = [make_class(**fields) for fields in class_map(self.vocabulary.names)]
+        info = TYPES.types[LABEL_INFO](header=header, class_map=classes, threshold=threshold)
         yield Output(self._topic('label_info'), LABEL_INFO, LATCHED, info)
 
     def for_frame(
@@ -196,44 +199,20 @@ class Outputs:
             segmentation: Its labels and, for the confidence, scores.
             image: Its pixels, needed for the overlay.
         """
-        labels = segmentation.labels
-        wide = labels.dtype.itemsize > 1
-        yield self._image('label_image', header, labels, '16UC1' if wide else 'mono8')
+        yield self._image('label_image', header, label_fields(segmentation.labels))
         if self.overlay and image is not None:
-            yield self._image('overlay', header, draw_overlay(image, segmentation), 'rgb8')
+            yield self._image('overlay', header, rgb_fields(draw_overlay(image, segmentation)))
         if self.confidence:
-            yield self._image('confidence', header, segmentation.scores, '32FC1')
+            yield self._image('confidence', header, score_fields(segmentation.scores))
         for place, topic in enumerate(self._mask_topics()):
             if topic is not None:
-                mask = np.multiply(labels == place, 255, dtype=np.uint8)
-                yield Output(topic, IMAGE, EACH_FRAME, image_message(header, mask, 'mono8'))
+                fields = mask_fields(segmentation.labels == place)
+                yield Output(topic, IMAGE, EACH_FRAME, image_message(fields, header))
 
-    def _image(
-        self,
-        name: str,
-        header: Any,  # noqa: ANN401
-        pixels: npt.NDArray[Any],
-        encoding: str,
-    ) -> Output:
-        message = image_message(header, pixels, encoding)
-        return Output(self._topic(name), IMAGE, EACH_FRAME, message)
+    def _image(self, name: str, header: Any, fields: ImageFields) -> Output:  # noqa: ANN401
+        return Output(self._topic(name), IMAGE, EACH_FRAME, image_message(fields, header))
 
 
-def image_message(header: Any, pixels: npt.NDArray[Any], encoding: str) -> Any:  # noqa: ANN401
-    """Build an image message without row padding, in little-endian order.
-
-    Args:
-        header: Goes into the message as it is.
-        pixels: ``(H, W)`` or ``(H, W, C)``.
-        encoding: What the pixels are.
-    """
-    packed = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder('<'))
-    return TYPES.types[IMAGE](
-        header=header,
-        height=packed.shape[0],
-        width=packed.shape[1],
-        encoding=encoding,
-        is_bigendian=0,
-        step=packed.nbytes // packed.shape[0],
-        data=packed.reshape(-1).view(np.uint8),
-    )
+def image_message(fields: ImageFields, header: Any) -> Any:  # noqa: ANN401
+    """Build an image message of rosbags with a header that is kept as it is."""
+    return TYPES.types[IMAGE](header=header, **fields._asdict())

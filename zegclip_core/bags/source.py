@@ -25,7 +25,7 @@ from typing import Any
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 from zegclip_core.errors import BagError
-from zegclip_core.messages.encodings import COMPRESSED, IMAGE
+from zegclip_core.messages.image_encodings import COMPRESSED, IMAGE
 
 STORAGES = ('mcap', 'sqlite3')
 

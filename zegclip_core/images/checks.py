@@ -19,9 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import ImageError
 
+RgbImage = npt.NDArray[np.uint8]
+"""An RGB image, uint8 ``(H, W, 3)``, 0 to 255."""
+
 
 def check_batch(images: Sequence[npt.NDArray[np.uint8]]) -> None:
-    """Refuse what are no RGB images of one size.
+    """Check that images are RGB arrays of one size.
 
     Raises:
         ImageError: If one is none, there is none, or they differ in size.
@@ -35,7 +38,7 @@ def check_batch(images: Sequence[npt.NDArray[np.uint8]]) -> None:
 
 
 def check_image(image: npt.NDArray[np.uint8]) -> None:
-    """Refuse what is no RGB image.
+    """Check that an image is an RGB array.
 
     Raises:
         ImageError: If it is no uint8 array of shape ``(H, W, 3)`` with at least one pixel.

@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import ConfigError, ImageError
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.lettering import shortened, text_width, write_text
-from zegclip_core.messages.encodings import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 

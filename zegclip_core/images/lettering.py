@@ -19,7 +19,7 @@ import unicodedata
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from zegclip_core.messages.encodings import RgbImage
+from zegclip_core.images.checks import RgbImage
 
 Color = tuple[int, int, int]
 

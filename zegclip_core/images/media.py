@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 from zegclip_core.errors import ImageError
-from zegclip_core.messages.encodings import RgbImage
+from zegclip_core.images.checks import RgbImage
 
 IMAGE_SUFFIXES = frozenset(
     {'.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.pgm', '.tif', '.tiff', '.webp'}

@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import ImageError
-from zegclip_core.messages.encodings import RgbImage
+from zegclip_core.images.checks import RgbImage
 
 CODEC = 'libx264'
 """H.264, which players and browsers show."""

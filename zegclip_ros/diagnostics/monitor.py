@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 import time
 
+from zegclip_ros.diagnostics.frame_statistics import Statistics
 from zegclip_ros.diagnostics.publisher import Health
-from zegclip_ros.diagnostics.statistics import Statistics
 from zegclip_ros.frames.image_input import ImageInput
 from zegclip_ros.frames.labeller import SegmenterLike
 from zegclip_ros.parameters import NodeParameters

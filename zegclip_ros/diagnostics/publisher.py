@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
-from zegclip_ros.diagnostics.statistics import Snapshot
+from zegclip_ros.diagnostics.frame_statistics import Snapshot
 
 INTERVAL = 1.0
 """Seconds between two messages."""

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import DeviceMemoryError, ImageError
-from zegclip_core.messages.encodings import RgbImage
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import packed_rgb

@@ -26,8 +26,8 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import draw_overlay
-from zegclip_core.messages.encodings import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_ros.conversions import (
     labels_to_image,

@@ -28,9 +28,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.media import is_video, media_in, read_image
 from zegclip_core.images.video import Video
-from zegclip_core.messages.encodings import RgbImage
 from zegclip_ros.conversions import rgb_to_image
 from zegclip_ros.runtime.declaration import Declaration, declare
 from zegclip_ros.runtime.process import run_process, RunnableNode

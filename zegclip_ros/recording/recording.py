@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import ConfigError
-from zegclip_core.messages.encodings import RgbImage
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import LabelArray, Segmentation, unlabelled_id
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
 

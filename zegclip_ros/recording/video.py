@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import BACKGROUND, overlay_with_legend
 from zegclip_core.images.video import VideoWriter
-from zegclip_core.messages.encodings import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 

@@ -26,9 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 from zegclip_core.errors import ImageError
-
-RgbImage = npt.NDArray[np.uint8]
-"""An RGB image, uint8 ``(H, W, 3)``, 0 to 255."""
+from zegclip_core.images.checks import RgbImage
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
