@@ -75,8 +75,6 @@ def run(args: argparse.Namespace) -> int:
         'plot': check_output('--plot', args.plot, '.png'),
         'save': check_output('--save', args.save, '.safetensors'),
     }
-    if files['plot']:
-        import matplotlib  # noqa: F401 - if it is missing, that is said now
     source = _checkpoint(args.model, files['save']) if files['save'] else None
     dataset = _dataset(args)
     segmenter = load_segmenter(args)
@@ -95,7 +93,7 @@ def _write(sweeps: dict[str, Sweep], title: str, figures: Path | None, plot: Pat
     if figures:
         write_json(figures, {name: sweep.to_dict() for name, sweep in sweeps.items()})
     if plot:
-        from zegclip_core.evaluation.calibration_picture import save_calibration
+        from zegclip_core.evaluation.plots import save_calibration
 
         with replacing(plot) as partial:
             save_calibration(sweeps, title, partial)

@@ -24,7 +24,7 @@ from zegclip_core.cli._model import add_model_options, load_segmenter
 from zegclip_core.cli._words import add_word_options, encode_words, read_words
 
 if TYPE_CHECKING:
-    from zegclip_core.evaluation.explanation import Explanation
+    from zegclip_core.explanation.explanation import Explanation
 
 _DESCRIPTION = """\
 Show why a picture is labelled as it is. The sheet has the photo and its labels, the score map of
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
     image = read_image(photo)
     out = _output(args.out or f'{photo.stem}_explained.png', photo)
     segmenter = load_segmenter(args, path='plain')
-    from zegclip_core.evaluation.explanation import explain
-    from zegclip_core.evaluation.explanation_sheet import explanation_sheet
+    from zegclip_core.explanation.explanation import explain
+    from zegclip_core.explanation.sheet import explanation_sheet
 
     encode_words(segmenter, vocabulary)
     explanation = explain(segmenter, image, vocabulary)
