@@ -56,3 +56,8 @@ class TrainingError(ZegCLIPError, RuntimeError):
 
 class BagError(ZegCLIPError, ValueError):
     """A recorded bag cannot be read, labelled or written."""
+
+
+def shortened(text: str, longest: int = 60) -> str:
+    """Return a text of at most ``longest`` characters, as an error message quotes it."""
+    return text if len(text) <= longest else f'{text[: longest - 3]}...'

@@ -23,7 +23,7 @@ import re
 import shutil
 import sqlite3
 import time
-from typing import Any, Protocol
+from typing import Any, TYPE_CHECKING
 
 from rosbags.interfaces import Connection
 from tqdm import tqdm
@@ -32,30 +32,17 @@ from zegclip_core.bags.messages import Outputs, TYPES
 from zegclip_core.bags.source import BagSource
 from zegclip_core.bags.store import Key, key_of, LabelStore
 from zegclip_core.bags.writing import BagWriter, check_topics, LabelledBag
-from zegclip_core.errors import BagError, ImageError, ZegCLIPError
+from zegclip_core.errors import BagError, ImageError, shortened, ZegCLIPError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.messages.image_encodings import packed_rgb
 from zegclip_core.segmentation import Segmentation
 
+if TYPE_CHECKING:
+    from zegclip_core.segmenter import Segmenter
+
 WAITING = 4
 """Images that are decoded ahead of the model."""
 _THRESHOLD = 'threshold of the model'
-
-
-class Segmenter(Protocol):
-    """What labels the images."""
-
-    threshold: float
-
-    def encode(self, vocabulary: Any) -> Any:  # noqa: ANN401
-        """Return a vocabulary in the form that ``segment`` takes."""
-
-    def segment(
-        self,
-        image: RgbImage,
-        vocabulary: Any,  # noqa: ANN401
-    ) -> Segmentation:
-        """Return the labels of an RGB uint8 ``(H, W, 3)`` image."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +65,7 @@ class LabelJob:
     target: Path
     topic: str | None
     outputs: Outputs
-    load: Callable[[], Segmenter]
+    load: 'Callable[[], Segmenter]'
     settings: dict[str, str] = field(default_factory=dict)
     storage: str | None = None
     compress: bool = False
@@ -144,17 +131,13 @@ def label_bag(job: LabelJob, warn: Callable[[str], object]) -> Report:
             with _kept(store, job, warn):
                 _label(source, images, store, job, report, warn)
                 _write(source, images, store, job, report)
-    _settle(job.partial / job.target.name)
-    (job.partial / job.target.name).rename(job.target)
+    finished = job.partial / job.target.name
+    for path in finished.iterdir():
+        with path.open('rb') as file:
+            os.fsync(file.fileno())  # So that a name means a whole bag for sure.
+    finished.rename(job.target)
     shutil.rmtree(job.partial)
     return report
-
-
-def _settle(folder: Path) -> None:
-    """Wait until a folder's files are on the disk, so that a name means a whole bag for sure."""
-    for path in folder.iterdir():
-        with path.open('rb') as file:
-            os.fsync(file.fileno())
 
 
 def _check_target(job: LabelJob) -> None:
@@ -168,22 +151,9 @@ def _check_target(job: LabelJob) -> None:
 @contextmanager
 def _work_folder(job: LabelJob) -> Iterator[LabelStore]:
     """Open the labels of an unfinished run, or begin one; one without labels leaves nothing."""
-    _begin(job)
-    store = LabelStore(job.partial)
-    try:
-        yield store
-    finally:
-        with store:
-            empty = not store.keys()
-        if empty:
-            shutil.rmtree(job.partial, ignore_errors=True)
-
-
-def _begin(job: LabelJob) -> None:
-    """Make the folder unless it is there; refuse one that is not ours."""
     if job.partial.is_dir():
-        entries = {entry.name for entry in job.partial.iterdir()}
-        ours = not entries or any(name.startswith('labels.sqlite3') for name in entries)
+        names = {entry.name for entry in job.partial.iterdir()}
+        ours = not names or any(name.startswith('labels.sqlite3') for name in names)
     else:
         ours = not job.partial.exists()
     if not ours:
@@ -192,6 +162,14 @@ def _begin(job: LabelJob) -> None:
             'there: move it, or give another OUT.'
         )
     job.partial.mkdir(parents=True, exist_ok=True)
+    store = LabelStore(job.partial)
+    try:
+        yield store
+    finally:
+        with store:
+            empty = not store.keys()
+        if empty:
+            shutil.rmtree(job.partial, ignore_errors=True)
 
 
 def _agree(store: LabelStore, job: LabelJob, settings: dict[str, str]) -> None:
@@ -203,36 +181,30 @@ def _agree(store: LabelStore, job: LabelJob, settings: dict[str, str]) -> None:
         if name in known and known[name] != value:
             raise BagError(
                 f'Expected {name} to be as in the unfinished {job.partial}, which has '
-                f'{_shown(known[name])}, but got {_shown(value)}: give that, or remove the folder '
-                'to start afresh.'
+                f'{shortened(known[name])}, but got {shortened(value)}: give that, or remove '
+                'the folder to start afresh.'
             )
     if not known:
         store.note(wanted)
 
 
-def _shown(value: str) -> str:
-    return value if len(value) <= 60 else f'{value[:57]}...'
-
-
 @contextmanager
 def _kept(store: LabelStore, job: LabelJob, warn: Callable[[str], object]) -> Iterator[None]:
     """Say after an error that the labels are kept, if there are some."""
+
+    def hint() -> str:
+        count = len(store.keys())
+        where = f'{job.partial}: the same command goes on there.'
+        return f'Labels of {count} frames are kept in {where}' if count else ''
+
     try:
         yield
     except ZegCLIPError as error:
-        hint = _hint(store, job)
-        raise BagError(f'{error} {hint}' if hint else str(error)) from error
+        raise BagError(f'{error} {hint()}'.rstrip()) from error
     except KeyboardInterrupt:
-        if hint := _hint(store, job):
-            warn(hint)
+        if text := hint():
+            warn(text)
         raise
-
-
-def _hint(store: LabelStore, job: LabelJob) -> str:
-    count = len(store.keys())
-    if not count:
-        return ''
-    return f'Labels of {count} frames are kept in {job.partial}: the same command goes on there.'
 
 
 def _label(
@@ -250,7 +222,7 @@ def _label(
     segment: Callable[[RgbImage], Segmentation] | None = None
     began = time.perf_counter()
     with tqdm(total=total, initial=len(done), unit='frame', disable=None) as bar:
-        for key, found in ahead(_pictures(source, images, done, job.every), WAITING):
+        for key, found in ahead(_undone_images(source, images, done, job.every), WAITING):
             if segment is None:
                 segment = _load(job, store)
                 began = time.perf_counter()
@@ -277,7 +249,7 @@ def _load(job: LabelJob, store: LabelStore) -> Callable[[RgbImage], Segmentation
     return lambda image: segmenter.segment(image, encoded)
 
 
-def _pictures(
+def _undone_images(
     source: BagSource, images: list[Connection], done: set[Key], every: int
 ) -> Iterator[tuple[Key, RgbImage | str]]:
     """Yield each image without labels, or why it cannot be read."""

@@ -54,7 +54,11 @@ class BagSource:
         with self._reading():
             self._reader = Reader(self.path)
             self._reader.open()
-            self.storage = self._find_storage()
+            text = str(self.path)
+            if self.path.is_dir():
+                text = (self.path / 'metadata.yaml').read_text(encoding='utf-8')
+            is_mcap = re.search(r'storage_identifier:\s*[\'"]?mcap\b|\.mcap\Z', text)
+            self.storage = 'mcap' if is_mcap else 'sqlite3'
 
     def __enter__(self) -> 'BagSource':
         return self
@@ -75,13 +79,6 @@ class BagSource:
         except Exception as error:
             reason = (str(error) or type(error).__name__).rstrip('.')
             raise BagError(f'Cannot read the bag {self.path}: {reason}.') from error
-
-    def _find_storage(self) -> str:
-        """Return how the messages are stored."""
-        if self.path.is_file():
-            return 'mcap' if self.path.suffix == '.mcap' else 'sqlite3'
-        text = (self.path / 'metadata.yaml').read_text(encoding='utf-8')
-        return 'mcap' if re.search(r'storage_identifier:\s*[\'"]?mcap\b', text) else 'sqlite3'
 
     @property
     def connections(self) -> list[Connection]:
@@ -127,19 +124,15 @@ class BagSource:
             topic = names[0]
         found = [c for c in images if c.topic == topic]
         if not found:
-            raise BagError(self._no_images(topic, names))
+            others = sorted({c.msgtype for c in self.connections if c.topic == topic})
+            what = f'that has the type {others[0]}' if others else 'there is none of that name'
+            raise BagError(
+                f'Expected a topic with images in {self.path}, which has '
+                f'{", ".join(names) or "none"}, but got {topic}: {what}.'
+            )
         if not any(c.msgcount for c in found):
             raise BagError(f'Expected images on {topic} in {self.path}, but it has no message.')
         return found
-
-    def _no_images(self, topic: str, names: list[str]) -> str:
-        """Return why a topic cannot be labelled, and which ones can."""
-        others = sorted({c.msgtype for c in self.connections if c.topic == topic})
-        what = f'that has the type {others[0]}' if others else 'there is none of that name'
-        return (
-            f'Expected a topic with images in {self.path}, which has '
-            f'{", ".join(names) or "none"}, but got {topic}: {what}.'
-        )
 
     def messages(self, connections: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
         """Yield connection, time of recording [ns] and serialised message, in recorded order.

@@ -15,7 +15,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rosbags.interfaces import (
     Connection,
@@ -108,17 +108,14 @@ def with_definitions(connections: list[Connection]) -> list[Connection]:
     if any(connection.msgdef.data for connection in connections):
         return connections
     known = get_typestore(Stores.ROS2_HUMBLE)
-    return [
-        connection._replace(msgdef=_definition(known, connection.msgtype))
-        if connection.msgtype in known.fielddefs
-        else connection
-        for connection in connections
-    ]
 
+    def with_definition(connection: Connection) -> Connection:
+        if connection.msgtype not in known.fielddefs:
+            return connection
+        text, _ = known.generate_msgdef(connection.msgtype, ros_version=2)
+        return connection._replace(msgdef=MessageDefinition(MessageDefinitionFormat.MSG, text))
 
-def _definition(types: Any, name: str) -> MessageDefinition:  # noqa: ANN401
-    text, _ = types.generate_msgdef(name, ros_version=2)
-    return MessageDefinition(MessageDefinitionFormat.MSG, text)
+    return list(map(with_definition, connections))
 
 
 class LabelledBag:

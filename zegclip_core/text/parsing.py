@@ -18,7 +18,7 @@ import json
 import re
 import unicodedata
 
-from zegclip_core.errors import VocabularyError
+from zegclip_core.errors import shortened, VocabularyError
 from zegclip_core.text.phrases import is_negated
 
 MAX_NAME = 200
@@ -36,8 +36,7 @@ _QUOTES = {'"': '"', "'": "'", '\u201c': '\u201d'}
 
 def shown(value: object) -> str:
     """Return a value as an error message shows it: quoted and short."""
-    text = repr(value)
-    return text if len(text) <= 60 else f'{text[:57]}...'
+    return shortened(repr(value))
 
 
 def clean_text(text: object, what: str) -> str:
