@@ -25,7 +25,7 @@ from zegclip_core.data.catalog import unseen_of
 from zegclip_core.data.folder import Pictures
 from zegclip_core.devices import pick_device, pick_precision
 from zegclip_core.evaluation.evaluate import evaluate, Evaluation
-from zegclip_core.evaluation.rows import load_row, Row
+from zegclip_core.evaluation.published_rows import load_row, PublishedRow
 from zegclip_core.loading import load_model
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.training.config import load_config, TrainConfig
@@ -33,7 +33,7 @@ from zegclip_core.training.recipes import find_recipe
 
 
 def row_segmenter(
-    row: Row, model: str, *, device: str = 'auto', precision: str = 'fp32'
+    row: PublishedRow, model: str, *, device: str = 'auto', precision: str = 'fp32'
 ) -> Segmenter:
     """Load a model as the row's protocol uses it.
 
@@ -43,8 +43,8 @@ def row_segmenter(
     Args:
         row: The row.
         model: A published ``.pth``, or a model of this project by name or file.
-        device: As in ``Segmenter.load``.
-        precision: Likewise.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
         ZegCLIPError: If it cannot be loaded.
@@ -60,8 +60,8 @@ def row_segmenter(
     )
 
 
-def score_row(row: Row, segmenter: Segmenter, dataset: Pictures) -> Evaluation:
-    """Score a model on the row's pictures, with its seen classes and their bias."""
+def score_row(row: PublishedRow, segmenter: Segmenter, dataset: Pictures) -> Evaluation:
+    """Score a model on the row's images, with its seen classes and their bias."""
     unseen = unseen_of(row.dataset, [row.unseen], dataset.classes).classes
     seen = [name for name in dataset.classes if name not in unseen]
     bias = dict.fromkeys(seen, row.seen_bias)
@@ -103,7 +103,7 @@ def train_row(configs: Sequence[TrainConfig]) -> Path | None:
     """Train the runs of a row, each from where it stopped, and return the last one's model.
 
     Args:
-        configs: As ``row_configs`` returns them.
+        configs: The runs that ``row_configs`` returns.
 
     Returns:
         The model's file; ``None`` in a helping process of a training on several GPUs.
