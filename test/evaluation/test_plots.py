@@ -20,7 +20,7 @@ from PIL import Image
 import pytest
 from test_evaluation import CLASSES
 from zegclip_core.data.folder import Sample
-from zegclip_core.evaluation.evaluate import Evaluation, PictureScore
+from zegclip_core.evaluation.evaluate import Evaluation, ImageScore
 from zegclip_core.evaluation.metrics import ConfusionMatrix
 from zegclip_core.evaluation.plots import row_shares, save_confusion, worst_sheet
 from zegclip_core.images.sheets import GAP, LINE, sheet_width, WIDTH
@@ -48,8 +48,8 @@ class Halves:
         return Sample(np.full((60, 80, 3), GREY, np.uint8), labels, self.name(index))
 
 
-def score(index: int, label: int) -> PictureScore:
-    return PictureScore(index, 0.25, 0.5, np.full((60, 80), label, np.uint8))
+def score(index: int, label: int) -> ImageScore:
+    return ImageScore(index, 0.25, 0.5, np.full((60, 80), label, np.uint8))
 
 
 def tinted(label: int) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_each_worst_picture_stands_beside_prediction_and_truth() -> None:
 
 
 def test_the_text_of_the_sheet_tells_pictures_and_figures_apart() -> None:
-    better = PictureScore(0, 0.75, 0.5, np.ones((60, 80), np.uint8))
+    better = ImageScore(0, 0.75, 0.5, np.ones((60, 80), np.uint8))
     scores = (score(0, 1), score(1, 1), better)
     first, other, good = (worst_sheet(Halves(), [one])[: TOPS[0]] for one in scores)
     assert (first[:, :STEP] != other[:, :STEP]).any()
