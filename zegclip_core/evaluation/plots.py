@@ -80,8 +80,8 @@ def save_confusion(result: Evaluation, path: Path) -> None:
     axes = figure.add_subplot()
     drawn = axes.imshow(shares, cmap='Blues', vmin=0.0, vmax=1.0, aspect='equal')
     names.append(UNLABELLED_NAME)
-    labels = [[names[k] for k in kept] for kept in (rows, columns)]
-    _name_axes(axes, *labels, result.metrics.is_seen)
+    is_seen = result.metrics.is_seen
+    _name_axes(axes, [names[k] for k in rows], [names[k] for k in columns], is_seen)
     if large:
         for (row, column), share in np.ndenumerate(shares):
             if share >= 0.005:  # Others round to nothing.
@@ -145,8 +145,8 @@ def save_calibration(sweeps: Mapping[str, Sweep], title: str, path: Path) -> Non
     for axes, columns in ((left, 2), (right, 5)):
         axes.set_ylim(top=1.03)
         axes.grid(alpha=0.3)
-        place = {'loc': 'upper center', 'bbox_to_anchor': (0.5, -0.14)}
-        axes.legend(fontsize=8, ncols=columns, **place)  # Below, where it hides no curve.
+        # Below, where it hides no curve.
+        axes.legend(fontsize=8, ncols=columns, loc='upper center', bbox_to_anchor=(0.5, -0.14))
     figure.savefig(path, format='png')
 
 

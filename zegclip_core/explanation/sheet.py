@@ -15,6 +15,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import Any
 
 import cv2
 from matplotlib.axes import Axes
@@ -60,8 +61,8 @@ def explanation_sheet(explanation: Explanation) -> RgbImage:
         text_height=TEXT,
         unlabelled_share=found.unlabelled_share,
     )
-    grey = cv2.cvtColor(cv2.cvtColor(explanation.image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    grey = np.asarray(grey, dtype=np.uint8)
+    light = cv2.cvtColor(explanation.image, cv2.COLOR_RGB2GRAY)
+    grey: RgbImage = np.repeat(np.asarray(light, np.uint8)[..., None], 3, axis=2)
     colors = [tuple(color) for color in explanation.vocabulary.colors.tolist()]
     colors += [_NEGATIVE] * len(explanation.negatives)
     rows, number = shown_rows(explanation), len(explanation.names)
@@ -105,7 +106,7 @@ def _score_panel(
 ) -> Panel:
     """Draw the scores of a word, its threshold as a line, and below them a scale."""
     scores, threshold = explanation.scores[row], float(explanation.thresholds[row])
-    heat = {'cmap': 'viridis', 'vmin': 0.0, 'vmax': 1.0, 'aspect': 'auto'}
+    heat: dict[str, Any] = {'cmap': 'viridis', 'vmin': 0.0, 'vmax': 1.0, 'aspect': 'auto'}
 
     def paint(axes: Axes) -> None:
         axes.imshow(scores, alpha=_HEAT, **heat)

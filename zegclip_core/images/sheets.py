@@ -36,6 +36,7 @@ LINE = 20
 TEXT = 14
 """Size of the letters [px]."""
 _DPI = 100
+_GROUND = '#{:02x}{:02x}{:02x}'.format(*BACKGROUND)
 _ALPHA = 0.7
 """Weight of the colours of the classes; the image shows through."""
 
@@ -83,7 +84,7 @@ def draw_panels(panels: Sequence[Panel], *, columns: int = 3, title: str = '') -
         sizes = [_fitted(panel.image) for panel in row]
         places += [(GAP + k * (WIDTH + GAP), top, *size) for k, size in enumerate(sizes)]
         bottom = top + max(high for _, high in sizes) + 2 * GAP
-    figure = Figure((width / _DPI, bottom / _DPI), _DPI, facecolor=np.divide(BACKGROUND, 255.0))
+    figure = Figure((width / _DPI, bottom / _DPI), _DPI, facecolor=_GROUND)
     for panel, (left, top, wide, high) in zip(panels, places, strict=True):
         axes = figure.add_axes(
             (left / width, 1.0 - (top + high) / bottom, wide / width, high / bottom)
@@ -93,8 +94,9 @@ def draw_panels(panels: Sequence[Panel], *, columns: int = 3, title: str = '') -
         if panel.paint is not None:
             panel.paint(axes)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    sheet = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    sheet = np.ascontiguousarray(pixels[..., :3])
     write_text(sheet, shortened(title, TEXT + 2, width - 2 * GAP), GAP, 26, TEXT + 2)
     for panel, (left, top, *_) in zip(panels, places, strict=True):
         _write_caption(sheet, panel, left, top)

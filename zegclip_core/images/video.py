@@ -19,6 +19,7 @@ from fractions import Fraction
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 import av
 from av.container import InputContainer, OutputContainer
@@ -29,7 +30,7 @@ import numpy.typing as npt
 from zegclip_core.errors import ImageError
 from zegclip_core.images.checks import RgbImage
 
-CODEC = 'libx264'
+CODEC: Final = 'libx264'
 """H.264, which players and browsers show."""
 OPTIONS = {'preset': 'veryfast', 'crf': '20'}
 """Constant quality, to the eye like the original, at a speed that keeps up with a camera."""
@@ -90,7 +91,7 @@ class Video:
                     frames = packet.decode()
                 for frame in frames:
                     empty = False
-                    image = frame.to_ndarray(format='rgb24')
+                    image = np.asarray(frame.to_ndarray(format='rgb24'), np.uint8)
                     # Phones store frames as the sensor has them, and how to turn them.
                     turns = frame.rotation // 90
                     yield np.ascontiguousarray(np.rot90(image, turns)) if turns else image
@@ -146,7 +147,7 @@ class VideoWriter:
                 container.start_encoding()
             container, stream = self._output
             # OpenCV turns RGB into the encoder's colours eight times as fast as PyAV does.
-            colors = np.asarray(cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420))
+            colors = np.asarray(cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(colors, format='yuv420p')))
         except av.FFmpegError as error:
             raise ImageError(

@@ -244,9 +244,7 @@ def open_source(source: object, size: tuple[int, int], hold: float) -> Scene | P
         )
     if source == '':
         bundled_photo(PHOTOS[0])  # Tells at once if there are none.
-        return Playlist(
-            [lambda name=name: PhotoScene(bundled_photo(name), size, hold) for name in PHOTOS]
-        )
+        return Playlist([partial(_bundled_scene, name, size, hold) for name in PHOTOS])
     path = Path(str(source)).expanduser()
     # ROS reads a parameter as a number where it looks like one.
     if isinstance(source, int) or (source.isdecimal() and not path.exists()):
@@ -257,6 +255,10 @@ def open_source(source: object, size: tuple[int, int], hold: float) -> Scene | P
         Video(path)  # Tells at once if it is damaged.
     paths = media_in(path) if path.is_dir() else [path]
     return Playlist([partial(_scene, entry, size, hold) for entry in paths])
+
+
+def _bundled_scene(name: str, size: tuple[int, int], hold: float) -> Scene:
+    return PhotoScene(bundled_photo(name), size, hold)
 
 
 def _scene(path: Path, size: tuple[int, int], hold: float) -> Scene:
