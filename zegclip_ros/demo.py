@@ -34,7 +34,7 @@ from zegclip_ros.runtime.dds_domain import reserved_domain
 from zegclip_ros.runtime.processes import Processes
 
 FIRST_WORDS = ('person', 'cat', 'dining table', 'bowl', 'car')
-"""What the node begins with; there is no car in the pictures."""
+"""What the node begins with; there is no car in the photos."""
 NEXT_WORDS = (
     '[{"name": "human", "phrases": ["woman", "face"], "color": "#ff8800"}, '
     '{"name": "kitten", "phrases": ["tabby cat"]}, "mug", "spoon", "wooden table"]',

@@ -70,7 +70,8 @@ def test_each_worst_picture_stands_beside_prediction_and_truth() -> None:
         assert np.abs(row[STEP + 100] - tinted(label)).max() <= 1
         assert np.abs(row[2 * STEP + 60] - tinted(0)).max() <= 1
         assert (row[2 * STEP + 310] == GREY).all()
-    legend = sheet[TOPS[1] + 240 :].reshape(-1, 3)
+    _, legend = np.split(sheet, [TOPS[1] + 240])
+    legend = legend.reshape(-1, 3)
     shown = [bool((legend == color).all(axis=1).any()) for color in COLORS]
     assert shown == [True, True, True, False]
 
@@ -78,11 +79,13 @@ def test_each_worst_picture_stands_beside_prediction_and_truth() -> None:
 def test_the_text_of_the_sheet_tells_pictures_and_figures_apart() -> None:
     better = ImageScore(0, 0.75, 0.5, np.ones((60, 80), np.uint8))
     scores = (score(0, 1), score(1, 1), better)
-    first, other, good = (worst_sheet(Halves(), [one])[: TOPS[0]] for one in scores)
-    assert (first[:, :STEP] != other[:, :STEP]).any()
-    assert (first[:, STEP:] == other[:, STEP:]).all()
-    assert (first[:, :STEP] == good[:, :STEP]).all()
-    assert (first[:, STEP : 2 * STEP] != good[:, STEP : 2 * STEP]).any()
+    heads = (worst_sheet(Halves(), [one])[: TOPS[0], : 3 * STEP] for one in scores)
+    first, other, good = (np.split(head, 3, axis=1) for head in heads)
+    name, figures, _ = range(3)
+    assert (first[name] != other[name]).any()
+    assert (first[figures] == other[figures]).all()
+    assert (first[name] == good[name]).all()
+    assert (first[figures] != good[figures]).any()
 
 
 def result(counts: list, seen: tuple[str, ...] = CLASSES) -> Evaluation:

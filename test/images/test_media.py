@@ -15,6 +15,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
+import subprocess
+import sys
 
 import cv2
 from hypothesis import given
@@ -196,3 +198,12 @@ def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
 def test_videos_are_told_by_their_suffix() -> None:
     assert is_video('A.MP4')
     assert not is_video('a.png')
+
+
+def test_images_need_neither_pyav_nor_matplotlib() -> None:
+    code = (
+        'import sys\n'
+        'import zegclip_core.cli.segment, zegclip_core.images.drawing, zegclip_core.images.media\n'
+        "assert not {'av', 'matplotlib'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)

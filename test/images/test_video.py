@@ -87,7 +87,7 @@ def test_a_video_from_a_phone_is_turned_upright(
     content = bytearray(path.read_bytes())
     # The transformation stands 40 bytes behind the version of the track's header.
     start = content.index(b'tkhd') + 4 + 40
-    content[start : start + 24] = struct.pack('>6i', *matrix)
+    struct.pack_into('>6i', content, start, *matrix)
     path.write_bytes(content)
     turned = list(Video(path))
     # The matrix turns clockwise, NumPy does not.
@@ -142,8 +142,9 @@ def cut(content: bytes) -> bytes:
 
 
 def overwritten(content: bytes) -> bytes:
-    middle = len(content) * 3 // 4
-    return content[:middle] + bytes(400) + content[middle + 400 :]
+    changed, place = bytearray(content), len(content) * 3 // 4
+    np.frombuffer(changed, np.uint8)[place:][:400] = 0
+    return bytes(changed)
 
 
 @pytest.mark.parametrize('damage', [cut, overwritten])

@@ -144,7 +144,7 @@ def _evaluate(args: argparse.Namespace, dataset: Pictures, *, drawn: bool) -> Ev
 def _draw(
     dataset: Pictures, result: Evaluation, worst: Path | None, confusion: Path | None
 ) -> None:
-    """Draw the pictures that were asked for."""
+    """Draw what was asked for."""
     from zegclip_core.cli._outputs import replacing, write_png
 
     if worst and result.worst:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Explain; returns 0.
 
     Raises:
-        ZegCLIPError: If the picture, the words or the model cannot be used.
+        ZegCLIPError: If the photo, the words or the model cannot be used.
     """
     from zegclip_core.cli._outputs import check_output, write_png
     from zegclip_core.errors import ConfigError

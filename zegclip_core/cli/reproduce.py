@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> Path | None:
-    """Train, after the pictures were found, and return the model's file."""
+    """Train, after the images were found, and return the model's file."""
     from zegclip_core.cli._scores import warn
     from zegclip_core.evaluation.published_rows import open_checked
     from zegclip_core.evaluation.reproduction import row_configs, train_row

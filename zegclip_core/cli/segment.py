@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""``zegclip segment``: label images and overlays of the user's own pictures and videos."""
+"""``zegclip segment``: label images and overlays of the user's own images and videos."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _run_jobs(jobs: Sequence[Job], task: _Task) -> int:
         for job in bar:
             bar.set_description(job.source.name)
             try:
-                shares = _segment_video(job, task) if job.video else _segment_picture(job, task)
+                shares = _segment_video(job, task) if job.video else _segment_image(job, task)
             except ImageError as error:
                 with tqdm.external_write_mode(file=sys.stderr):
                     show_error(error)
@@ -153,8 +153,8 @@ def _in_words(shares: dict[str, float]) -> str:
     return ', '.join(f'{name} {share:.1%}' for share, name in found) or 'none of the classes'
 
 
-def _segment_picture(job: Job, task: _Task) -> dict[str, float]:
-    """Segment a picture, write its three files and return the classes' shares."""
+def _segment_image(job: Job, task: _Task) -> dict[str, float]:
+    """Segment an image, write its three files and return the classes' shares."""
     from zegclip_core.cli._outputs import write_json, write_png
     from zegclip_core.images.drawing import overlay_with_legend
     from zegclip_core.images.media import read_image

@@ -46,14 +46,14 @@ def contact_sheet(reports: Sequence[Report]) -> RgbImage:
         vocabulary = Vocabulary(tuple(map(VocabularyClass, classes, [()] * len(classes), colors)))
         step = max(-(-len(report.good) // PICTURES), 1)
         tiles += [_tile(pair, report, vocabulary) for pair in report.good[::step]]
+    if len(tiles) % 2:
+        tiles.append(np.empty((0, sheet_width(2), 3), np.uint8))
     rows = []
-    for row in (tiles[start : start + 2] for start in range(0, len(tiles), 2)):
-        drawn = np.empty((max(map(len, row)), 2 * sheet_width(2), 3), np.uint8)
-        drawn[:] = BACKGROUND
-        for place, tile in enumerate(row):
-            left = place * sheet_width(2)
-            drawn[: len(tile), left : left + sheet_width(2)] = tile
-        rows.append(drawn)
+    for pair in zip(tiles[::2], tiles[1::2], strict=True):
+        row = np.full((max(map(len, pair)), 2 * sheet_width(2), 3), BACKGROUND, np.uint8)
+        for half, tile in zip(np.hsplit(row, 2), pair, strict=True):
+            half[: len(tile)] = tile
+        rows.append(row)
     return np.concatenate(rows)
 
 

@@ -76,7 +76,7 @@ def open_checked(root: str | Path, dataset: str, part: str) -> tuple[Pictures, s
     """Open a part of a published dataset, and compare its size with the published one.
 
     Returns:
-        The pictures, and a line that says how their number differs; empty if it does not.
+        The images, and a line that says how their number differs; empty if it does not.
 
     Raises:
         DataError: If the files do not lie as expected.

@@ -43,16 +43,16 @@ _DECODE_ERRORS = (
 
 
 def read_image(path: str | Path) -> RgbImage:
-    """Read a picture as it is meant to be seen.
+    """Read an image file as it is meant to be seen.
 
-    The EXIF orientation is applied; grey, palette and CMYK pictures become RGB, transparent
+    The EXIF orientation is applied; grey, palette and CMYK images become RGB, transparent
     parts white, and 16-bit values are scaled to 8 bits.
 
     Returns:
         RGB, uint8 ``(H, W, 3)``, 0 to 255, writable and contiguous.
 
     Raises:
-        ImageError: If there is no such file or it does not decode as a picture.
+        ImageError: If there is no such file or it does not decode as an image.
     """
     path = Path(path)
     if not path.is_file():
@@ -112,7 +112,7 @@ def natural_key(path: Path) -> tuple[tuple[int, int | str], ...]:
 
 
 def media_in(folder: str | Path) -> list[Path]:
-    """Return the pictures and videos that lie directly in a folder, in natural order.
+    """Return the images and videos that lie directly in a folder, in natural order.
 
     Files are told by their suffix; hidden files are left out.
 

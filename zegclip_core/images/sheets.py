@@ -79,7 +79,7 @@ def draw_panels(panels: Sequence[Panel], *, columns: int = 3, title: str = '') -
     width, bottom = sheet_width(columns), 2 * LINE if title else GAP
     places = []
     for start in range(0, len(panels), columns):
-        row = panels[start : start + columns]
+        row = panels[start:][:columns]
         top = bottom + LINE * max(len(panel.caption) for panel in row)
         sizes = [_fitted(panel.image) for panel in row]
         places += [(GAP + k * (WIDTH + GAP), top, *size) for k, size in enumerate(sizes)]
@@ -117,7 +117,8 @@ def _write_caption(sheet: RgbImage, panel: Panel, left: int, bottom: int) -> Non
         indent = 0
         if panel.color is not None and number == 0:
             indent = TEXT + GAP
-            sheet[baseline - 12 : baseline + 2, left : left + TEXT] = panel.color
+            top = baseline - 12
+            sheet[top:, left:][:TEXT, :TEXT] = panel.color
         room = WIDTH - indent
         write_text(sheet, shortened(text, TEXT, room), left + indent, baseline, TEXT)
 

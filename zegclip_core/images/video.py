@@ -155,13 +155,22 @@ class VideoWriter:
             ) from error
 
     def close(self) -> None:
-        """Finish the file; without a frame there is none."""
+        """Finish the file; without a frame there is none.
+
+        Raises:
+            ImageError: If the video cannot be written.
+        """
         if self._output is None:
             return
         (container, stream), self._output = self._output, None
-        with container:
-            container.mux(stream.encode(None))
-        self._partial.replace(self._path)
+        try:
+            with container:
+                container.mux(stream.encode(None))
+            self._partial.replace(self._path)
+        except av.FFmpegError as error:
+            raise ImageError(f'Cannot write the video {self._path}: {error.strerror}.') from error
+        finally:
+            self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> 'VideoWriter':
         return self
