@@ -82,6 +82,10 @@ class Recording:
 
     Attributes:
         camera_name: Which of the node's cameras is recorded; ``''`` is the only one.
+        cameras: Stamps of the camera's frames.
+        overlays: Stamp and arrival of each overlay.
+        counts: Pixels of each label by the stamp of the frame, int64 ``(256,)`` or ``(65536,)``.
+        versions: The vocabularies by number.
     """
 
     camera_name: str = ''
