@@ -77,10 +77,8 @@ gpu: setup
 	@$(PYTHON_OF_VENV) -m pytest -m gpu -rs || touch runs/gpu_tests_failed
 	@echo '==> Speed of the model on $(BENCH_DEVICE); results go to runs/'
 	@$(BENCH) --device $(BENCH_DEVICE) \
-		$(if $(filter cpu,$(BENCH_DEVICE)),--quick,--sides $(GPU_SIDES) --sweeps $(GPU_SWEEPS)) $(ARGS)
+		$(if $(filter cpu,$(BENCH_DEVICE)),--quick) $(ARGS)
 	@test ! -e runs/gpu_tests_failed  # The figures are taken also where a test fails.
-GPU_SIDES = literal,plain,lean_fp32,lean,two_stage,two_stage_half
-GPU_SWEEPS = classes,prompts,sizes,batch,camera,words,start,steps
 
 bench-node: setup
 	@echo '==> Latency of the node, about five minutes; results go to runs/node_latency/'

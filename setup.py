@@ -63,7 +63,6 @@ TEST = [
     'hypothesis>=6.123',
     'lxml>=5',
     'mypy>=1.8',
-    'psutil>=5.9',  # Of the benchmarks.
     'pydocstyle>=6.3',
     'pytest>=7.4',
     'pytest-timeout>=2.2',
@@ -134,6 +133,7 @@ setup(
         'open_clip_torch>=2.30',
         'opencv-python-headless>=4.8',
         'pillow>=10',
+        'psutil>=5.9',
         'pydantic>=2.7',
         'pyyaml>=6',
         'rosbags>=0.11.9,<0.12',  # Bags without ROS; its API changes between minor versions.

@@ -27,20 +27,18 @@ import statistics
 import sys
 import time
 
-from benchmarks.reports import report, table
-import cv2
+from benchmarks.reports import report
+from matplotlib.figure import Figure
 import numpy as np
-from PIL import Image
 from skimage import data
+from tabulate import tabulate
 from tqdm import tqdm
 from zegclip_core.data.catalog import load_spec
 from zegclip_core.engines.lean.engine import LeanEngine
-from zegclip_core.images.checks import RgbImage
-from zegclip_core.images.drawing import BACKGROUND, draw_overlay
-from zegclip_core.images.lettering import write_text
+from zegclip_core.images.drawing import draw_overlay
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
-from zegclip_core.speed.run import device_name
+from zegclip_core.speed.hardware import device_name
 from zegclip_core.text.vocabulary import Vocabulary
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'candidates.md'
@@ -49,9 +47,7 @@ MANY, FEW = 1000, 20
 COUNTS = (0, 256, 128, 64, 32, 16)
 """Candidates that are tried with many words; 0 draws all."""
 SHOWN = (0, 128, 16)
-"""Those of the picture."""
-PANEL, TITLE = 250, 34
-"""Height of a photo, and of the line above [px]."""
+"""Those that are drawn."""
 
 
 @dataclass
@@ -117,7 +113,7 @@ def _label(segmenter: Segmenter, case: Case, name: str, words: EncodedVocabulary
     if not isinstance(engine, LeanEngine):
         raise TypeError(f'Expected the lean engine, but got {engine!r}.')
     engine.candidates = case.candidates
-    photo: RgbImage = getattr(data, name)()
+    photo = getattr(data, name)()
     began = time.perf_counter()
     case.found[name] = segmenter.segment(photo, words)
     case.times.setdefault(name, []).append(time.perf_counter() - began)
@@ -126,35 +122,33 @@ def _label(segmenter: Segmenter, case: Case, name: str, words: EncodedVocabulary
 def page_text(cases: Sequence[Case], device: str) -> str:
     """Return the table of the page, with the device's name below."""
     few, everything = cases[0], cases[1]
-    head = ('words', 'candidates', 'a frame [ms]', f'of {few.words} words', 'pixels alike, least')
-    lines = []
-    for case in cases:
-        same = '-' if case is few else f'{min(case.same(everything)):.2%}'
-        took = f'{case.frame_ms:.0f}', f'{case.frame_ms / few.frame_ms:.2f}'
-        lines.append((case.words, case.candidates or 'all', *took, same))
-    return f'{table(head, lines)}\n\n({device}, {date.today()})'
+    rows = [
+        {
+            'words': case.words,
+            'candidates': case.candidates or 'all',
+            'a frame [ms]': f'{case.frame_ms:.0f}',
+            f'of {few.words} words': f'{case.frame_ms / few.frame_ms:.2f}',
+            'pixels alike, least': '-' if case is few else f'{min(case.same(everything)):.2%}',
+        }
+        for case in cases
+    ]
+    shown = tabulate(rows, 'keys', 'github', disable_numparse=True)
+    return f'{shown}\n\n({device}, {date.today()})'
 
 
-def picture(cases: Sequence[Case], shown: Sequence[int] = SHOWN) -> RgbImage:
+def draw(cases: Sequence[Case], shown: Sequence[int] = SHOWN) -> Figure:
     """Return the photos' labels with different numbers of candidates, a row each."""
-    rows = []
-    for case in cases[1:]:
-        if case.candidates in shown:
-            panels = [_panel(name, found) for name, found in case.found.items()]
-            line = np.concatenate(panels, axis=1)
-            title = np.full((TITLE, line.shape[1], 3), BACKGROUND, np.uint8)
-            text = f'{case.candidates or "all"} of {case.words} words'
-            write_text(title, text, 8, TITLE - 11, 20)
-            rows += [title, line]
-    return np.concatenate(rows)
-
-
-def _panel(name: str, found: Segmentation) -> RgbImage:
-    """Return a photo with its labels at the height of a panel."""
-    drawn = draw_overlay(getattr(data, name)(), found)
-    width = round(drawn.shape[1] * PANEL / drawn.shape[0])
-    small = cv2.resize(drawn, (width, PANEL), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8)
+    drawn = [case for case in cases[1:] if case.candidates in shown]
+    figure = Figure(figsize=(12.0, 2.8 * len(drawn)), layout='constrained')
+    parts = figure.subfigures(len(drawn), squeeze=False)
+    for part, case in zip(parts.flat, drawn, strict=True):
+        part.suptitle(f'{case.candidates or "all"} of {case.words} words')
+        for axes, (name, found) in zip(
+            part.subplots(1, len(PHOTOS)), case.found.items(), strict=True
+        ):
+            axes.imshow(draw_overlay(getattr(data, name)(), found))
+            axes.set_axis_off()
+    return figure
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -180,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         segmenter = Segmenter.load(options.model, threshold=0.0, negatives=())
         cases = measure(segmenter, word_list(MANY), COUNTS, options.repeats)
         if options.picture:
-            Image.fromarray(picture(cases)).save(options.picture, quality=86)
+            draw(cases).savefig(options.picture)
         return page_text(cases, device_name(segmenter.device))
 
     return report('candidates', measured, PAGE, write=options.write_docs)

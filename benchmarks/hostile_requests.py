@@ -33,8 +33,9 @@ from rcl_interfaces.srv import (
 )
 from zegclip_core.errors import VocabularyError
 from zegclip_core.messages.topic_names import topic_tokens
+from zegclip_core.options import MAX_CLASSES
 from zegclip_core.text.negatives import clean_negatives
-from zegclip_core.text.vocabulary import MAX_CLASSES, Vocabulary
+from zegclip_core.text.vocabulary import Vocabulary
 
 FIELDS = {
     ParameterType.PARAMETER_BOOL: 'bool_value',

@@ -24,70 +24,42 @@ from benchmarks.reports import write_docs
 from zegclip_core.cli.benchmark import add_options, measured
 from zegclip_core.cli.main import show_error, USER_ERROR
 from zegclip_core.errors import ZegCLIPError
-from zegclip_core.speed.rows import Report
-from zegclip_core.speed.tables import (
-    camera_table,
-    ceiling_line,
-    markdown,
-    rows_table,
-    starts_table,
-    steps_table,
-    words_table,
-)
+from zegclip_core.speed.report import Report, table_text
 from zegclip_core.threads import wait_without_spinning
 
-DOCS = Path(__file__).resolve().parents[1] / 'docs'
-PAGE = DOCS / 'performance.md'
-_PICTURES = {
+PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'performance.md'
+_PLOTS = {
     'time': 'Time from frames to labels along every axis',
     'memory': 'Peak memory',
     'share': 'Reached share of the ceiling',
 }
 
 
-def parts(report: Report) -> dict[str, str]:
-    """Return what goes between the markers of the page, by their names."""
-    setting = f'({date.today()}, {report.device}, {report.software})'
-    minutes = f'The run took {report.seconds / 60:.1f} minutes.'
-    pictures = '\n\n'.join(
-        f'![{title}](images/performance-{report.kind}-{name}.png)'
-        for name, title in _PICTURES.items()
-    )
-    rows = markdown(rows_table(report))
-    found = {
-        f'speed-{report.kind}': f'{ceiling_line(report)}. {minutes}\n\n{rows}\n\n{setting}\n\n'
-        f'{pictures}'
-    }
-    if report.camera:
-        found[f'camera-{report.kind}'] = f'{markdown(camera_table(report.camera))}\n\n{setting}'
-    if report.words:
-        found[f'change-{report.kind}'] = f'{markdown(words_table(report.words))}\n\n{setting}'
-    if report.starts:
-        found[f'start-{report.kind}'] = f'{markdown(starts_table(report.starts))}\n\n{setting}'
-    if report.steps:
-        tables = [
-            f'{steps.case}, {steps.precision}:\n\n{markdown(steps_table(steps.rows))}'
-            for steps in report.steps
-        ]
-        found[f'steps-{report.kind}'] = '\n\n'.join([*tables, setting])
-    return found
-
-
 def fill_page(report: Report, page: Path = PAGE) -> None:
-    """Write tables and pictures into the page.
+    """Write tables and plots into the page.
 
     Raises:
         ValueError: If the page lacks a marker.
     """
     from zegclip_core.speed.plots import save_plots
 
-    for name, content in parts(report).items():
-        write_docs(name, content, page)
-    images = page.parent / 'images'
-    images.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=images) as folder:
-        for path in save_plots(report, Path(folder)):
-            path.rename(images / path.name.replace('benchmark', f'performance-{report.kind}'))
+    setting = f'({date.today()}, {report.device}, {report.software})'
+    images = '\n\n'.join(
+        f'![{title}](images/performance-{report.kind}-{name}.png)'
+        for name, title in _PLOTS.items()
+    )
+    head = f'{report.headline}. The run took {report.seconds / 60:.1f} minutes.'
+    table = table_text(report.table(), 'github')
+    parts = (head, table, report.skipped, setting, images)
+    write_docs(f'speed-{report.kind}', '\n\n'.join(filter(None, parts)), page)
+    for name, rows in report.bundled.items():
+        content = f'{table_text(rows, "github")}\n\n{setting}'
+        write_docs(f'{name}-{report.kind}', content, page)
+    folder = page.parent / 'images'
+    folder.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=folder) as partial:
+        for path in save_plots(report, Path(partial)):
+            path.rename(folder / path.name.replace('benchmark', f'performance-{report.kind}'))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

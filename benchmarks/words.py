@@ -25,18 +25,15 @@ from datetime import date
 from pathlib import Path
 import sys
 
-from benchmarks.reports import report, table
+from benchmarks.reports import report
 import numpy as np
-import numpy.typing as npt
-import torch
+from tabulate import tabulate
 from tqdm import tqdm
 from zegclip_core.data.catalog import open_dataset
 from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import split_indices
-from zegclip_core.engines.plain import label_maps, PlainEngine
-from zegclip_core.errors import DataError, ModelError
+from zegclip_core.errors import DataError
 from zegclip_core.evaluation.metrics import ConfusionMatrix
-from zegclip_core.images.working_size import working_size
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -80,46 +77,10 @@ class Row:
     changed: float
     miou: float
 
-
-class _Forms:
-    """Labels pictures by several vocabularies at once, as each alone would.
-
-    Words do not act on one another before their scores are compared, so that a network looks at
-    a picture once for all of them.
-    """
-
-    def __init__(self, segmenter: Segmenter, vocabularies: Sequence[Vocabulary]) -> None:
-        engine = segmenter.engine
-        if not isinstance(engine, PlainEngine):
-            raise ModelError(f'Expected the plain path, but got {segmenter.path}.')
-        self._segmenter, self._engine = segmenter, engine
-        self._words = [segmenter.encode(each).prepare(engine) for each in vocabularies]
-        stacked = torch.cat([words.embeddings for words in self._words])
-        self._unique, rows = torch.unique(stacked, dim=0, return_inverse=True)
-        self._rows = rows.split([len(words.embeddings) for words in self._words])
-
     @property
-    def number(self) -> int:
-        """How many vocabularies there are."""
-        return len(self._words)
-
-    @torch.inference_mode()
-    def labels(self, image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
-        """Return the labels of a picture by each vocabulary, ``(H, W)``."""
-        height, width = image.shape[:2]
-        sides = {
-            'short_side': self._segmenter.short_side,
-            'patch_size': self._segmenter.patch_size,
-        }
-        size = working_size(height, width, **sides)
-        images = self._engine.normalised(torch.tensor(image)[None], size)
-        network = self._engine.network
-        maps = network(images, self._unique.to(self._engine.dtype))
-        found = (
-            label_maps(maps[:, rows], (height, width), words, scoring=network.scoring)
-            for rows, words in zip(self._rows, self._words, strict=True)
-        )
-        return [labels[0].cpu().numpy() for labels, _ in found]
+    def cells(self) -> tuple[str, str]:
+        """What the table shows of it."""
+        return f'{self.changed:.2%}', f'{self.miou:.3f}'
 
 
 def measure(
@@ -128,43 +89,45 @@ def measure(
     """Measure every change, with the words as they stand and as users' words are taken.
 
     Args:
-        segmenter: With the plain path.
-        dataset: CamVid, or pictures with its classes.
+        segmenter: The model.
+        dataset: CamVid, or images with its classes.
         indices: Which of them.
 
     Raises:
         DataError: If the dataset has classes whose plurals are not known.
-        ModelError: If the segmenter has another path.
     """
     unknown = sorted(set(dataset.classes) - set(PLURALS))
     if unknown:
         raise DataError(f'Expected the classes of CamVid, but got {unknown[0]!r}.')
-    names = [[form(name) for name in dataset.classes] for form in CHANGES.values()]
-    exact = [Vocabulary.from_names(each) for each in names]
-    typed = [Vocabulary.from_words(each) for each in names]
-    shares, mious = _compared(_Forms(segmenter, [*exact, *typed]), dataset, indices)
-    rows = [Row(*row) for row in zip([*CHANGES, *CHANGES], shares, mious, strict=True)]
-    half = len(names)
-    return list(zip(rows[:half], rows[half:], strict=True))
-
-
-def _compared(
-    forms: _Forms, dataset: Pictures, indices: Sequence[int]
-) -> tuple[list[float], list[float]]:
-    """Return of each vocabulary the share of labels that the first does not give, and the mIoU."""
-    counts = [ConfusionMatrix(len(dataset.classes)) for _ in range(forms.number)]
-    changed = np.zeros((len(indices), forms.number))
-    for place, index in enumerate(tqdm(indices)):
+    forms = {
+        (change, kind): segmenter.encode(make([form(name) for name in dataset.classes]))
+        for change, form in CHANGES.items()
+        for kind, make in enumerate((Vocabulary.from_names, Vocabulary.from_words))
+    }
+    # Most forms are encoded alike, and need to be labelled only once.
+    encoded = {
+        key: (words.embeddings.numpy().tobytes(), words.bias.numpy().tobytes())
+        for key, words in forms.items()
+    }
+    once = {encoded[key]: words for key, words in forms.items()}
+    counts = {key: ConfusionMatrix(len(dataset.classes)) for key in forms}
+    changed: dict[tuple[str, int], list[float]] = {key: [] for key in forms}
+    for index in tqdm(indices):
         sample = dataset[index]
-        found = forms.labels(sample.image)
-        changed[place] = [np.mean(labels != found[0]) for labels in found]
-        for count, labels in zip(counts, found, strict=True):
-            count.update(labels, sample.labels)
-    shares: list[float] = changed.mean(axis=0).tolist()
-    return shares, [float(np.nanmean(count.iou())) for count in counts]
+        labels = {
+            key: segmenter.segment(sample.image, words).labels for key, words in once.items()
+        }
+        for key, same in encoded.items():
+            counts[key].update(labels[same], sample.labels)
+            changed[key].append(float(np.mean(labels[same] != labels[encoded['none', 0]])))
+    rows = {
+        key: Row(key[0], float(np.mean(changed[key])), float(np.nanmean(counts[key].iou())))
+        for key in forms
+    }
+    return [(rows[change, 0], rows[change, 1]) for change in CHANGES]
 
 
-def page_text(rows: Sequence[tuple[Row, Row]], pictures: int) -> str:
+def page_text(rows: Sequence[tuple[Row, Row]], images: int) -> str:
     """Return the table of the page."""
     head = (
         'change of all words',
@@ -174,14 +137,11 @@ def page_text(rows: Sequence[tuple[Row, Row]], pictures: int) -> str:
         'mIoU',
     )
     lines = [
-        (exact.change, *(cell for row in (exact, typed) for cell in _cells(row)))
+        (exact.change, *(cell for row in (exact, typed) for cell in row.cells))
         for exact, typed in rows
     ]
-    return f'{table(head, lines)}\n\n({pictures} pictures, {date.today()})'
-
-
-def _cells(row: Row) -> tuple[str, str]:
-    return f'{row.changed:.2%}', f'{row.miou:.3f}'
+    shown = tabulate(lines, head, 'github', disable_numparse=True)
+    return f'{shown}\n\n({images} pictures, {date.today()})'
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -207,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def measured() -> str:
         dataset = open_dataset(options.data, 'folder', options.split)
         indices = split_indices(len(dataset), options.hold_out, held_out=True)
-        rows = measure(Segmenter.load(options.model, path='plain'), dataset, indices)
+        rows = measure(Segmenter.load(options.model, engine='plain'), dataset, indices)
         return page_text(rows, len(indices))
 
     return report('words', measured, PAGE, write=options.write_docs)

@@ -18,8 +18,15 @@ from functools import lru_cache
 
 import torch
 from zegclip_core.errors import ModelError
+from zegclip_core.options import OPTIONS
 
-PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+"""Floating-point types by the precisions of ``zegclip_core.options`` but for ``auto``."""
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    """Return the name of a floating-point type, such as ``bf16``."""
+    return next(name for name, known in DTYPES.items() if known == dtype)
 
 
 def pick_device(device: str) -> torch.device:
@@ -77,14 +84,11 @@ def pick_precision(precision: str, device: torch.device) -> torch.dtype:
     Raises:
         ModelError: If it is not known, or is fp16 on a CPU.
     """
-    if precision != 'auto' and precision not in PRECISIONS:
-        raise ModelError(
-            f'Expected a precision of auto, {", ".join(PRECISIONS)}, but got {precision!r}.'
-        )
+    OPTIONS['precision'].check(precision)
     if precision == 'fp16' and device.type == 'cpu':
         raise ModelError('Expected a precision of auto, fp32 or bf16 on a CPU, but got fp16.')
     if precision != 'auto':
-        return PRECISIONS[precision]
+        return DTYPES[precision]
     if device.type == 'cuda':
         with on(device):
             supported = torch.cuda.is_bf16_supported(False)

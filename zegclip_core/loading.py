@@ -23,14 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from zegclip_core.errors import CheckpointError, ModelError, TowerError
-from zegclip_core.model.training_free import (
-    Attention,
-    ATTENTIONS,
-    TrainingFreeCLIP,
-    TrainingFreeConfig,
-)
-from zegclip_core.model.vit import VisionConfig
+from zegclip_core.model.training_free import TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
+from zegclip_core.options import Attention, OPTIONS
 from zegclip_core.text.encoder import load_text_tower, TextEncoder, TextTower
 from zegclip_core.text.templates import resolve_templates
 from zegclip_core.text.towers import check_text_tower, OpenCLIPTextTower
@@ -66,7 +61,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_TRAINING_ONLY = {'prompt_dropout'}
 _SET_BY_CHECKPOINT = {
     'grid',
     'position_resize',
@@ -77,11 +71,12 @@ _SET_BY_CHECKPOINT = {
     'class_embedding_twice',
     'feature_layers',
     'norm_eps',
-} | _TRAINING_ONLY
+    'prompt_dropout',
+}
 """What of an image tower's configuration is the checkpoint's to say, not the frozen weights'."""
-
-
 _TOWERS = ('image_tower', 'text_tower')
+_ACTIVATION = '-quickgelu'
+"""End of the names of models that differ from others by their activation alone."""
 
 SHORT_SIDE = 336
 """Of images that CLIP looks at without training, in pixels, as in NACLIP's release."""
@@ -114,7 +109,6 @@ class LoadedModel:
         network: The model, float32 on the CPU, in evaluation mode.
         text_encoder: Encodes words.
         settings: What the checkpoint says beside its weights.
-
     """
 
     name: str
@@ -151,7 +145,12 @@ def load_model(
     name = parse_model(model)
     clip = name.without_training
     # Before what may take minutes.
-    _check_attention(name, attention)
+    if clip is not None:
+        OPTIONS['attention'].check(attention)
+    elif attention is not None:
+        raise ModelError(
+            f'Expected no attention for {name.text!r}, a trained model, but got {attention!r}.'
+        )
     chosen = None if templates is None else resolve_templates(templates)
     try:
         loaded = _load_trained(name) if clip is None else _load_clip(name, clip, attention)
@@ -164,17 +163,6 @@ def load_model(
     if chosen is None:
         return loaded
     return replace(loaded, text_encoder=TextEncoder(loaded.text_encoder.tower, chosen))
-
-
-def _check_attention(name: ModelName, attention: Attention | None) -> None:
-    """Refuse an attention that there is not, or that a model does not have."""
-    if attention is None or (name.without_training and attention in ATTENTIONS):
-        return
-    if name.without_training:
-        allowed = f'an attention of {", ".join(ATTENTIONS)}'
-    else:
-        allowed = f'no attention for {name.text!r}, a trained model'
-    raise ModelError(f'Expected {allowed}, but got {attention!r}.')
 
 
 def open_checkpoint(model: str, purpose: str = '') -> tuple[Path, Checkpoint]:
@@ -202,7 +190,7 @@ def model_path(model: str, purpose: str = '') -> Path:
 
     Args:
         model: Its name.
-        purpose: As in ``open_checkpoint``.
+        purpose: What it is needed for, such as ``to train from``.
 
     Raises:
         ModelError: If there is no such model, or it is of another kind.
@@ -234,7 +222,8 @@ def with_local_towers(
     changes: dict[str, Any] = {
         key: str(replace(tower, name=clip.name, tag=None, path=clip.path))
         for key, tower in towers.items()
-        if tower.kind != 'package' and _same_model(tower.name, clip.name)
+        if tower.kind != 'package'
+        and tower.name.removesuffix(_ACTIVATION) == clip.name.removesuffix(_ACTIVATION)
     }
     if not changes:
         found = ' and '.join(sorted(set(filter(None, named.values())))) or 'none, as it holds them'
@@ -245,14 +234,8 @@ def with_local_towers(
     return replace(settings, **changes)
 
 
-def _same_model(first: str, second: str) -> bool:
-    """Return whether two names are of one model, perhaps with another activation."""
-    ending = '-quickgelu'
-    return first.removesuffix(ending) == second.removesuffix(ending)
-
-
 def _load_trained(name: ModelName) -> LoadedModel:
-    """Load a trained model; see ``load_model``."""
+    """Load a trained model."""
     path, checkpoint = open_checkpoint(name.text)
     network = build_network(checkpoint, where=str(path))
     tower = build_text_tower(checkpoint, where=str(path))
@@ -266,7 +249,7 @@ def _load_trained(name: ModelName) -> LoadedModel:
 
 
 def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | None) -> LoadedModel:
-    """Load CLIP without training; see ``load_model``."""
+    """Load CLIP without training; its sizes are NACLIP's."""
     try:
         check_image_tower(clip)
         check_text_tower(clip)
@@ -284,23 +267,19 @@ def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | Non
         network = TrainingFreeCLIP(config)
     network.to_empty(device='cpu')
     load_parameters(network.visual, tower.state_dict, weights.source)
-    settings = _settings_without_training(tower.config, str(clip))
-    encoder = TextEncoder(OpenCLIPTextTower.from_weights(weights), settings.templates)
-    return LoadedModel(name.text, network.eval(), encoder, settings)
-
-
-def _settings_without_training(vision: VisionConfig, reference: str) -> ModelSettings:
-    """Return the settings of CLIP without training: its sizes are NACLIP's."""
-    window = min(vision.grid[0], SHORT_SIDE // vision.patch_size) * vision.patch_size
-    return ModelSettings(
-        image_tower=reference,
-        text_tower=reference,
+    patch = tower.config.patch_size
+    window = min(tower.config.grid[0], SHORT_SIDE // patch) * patch
+    settings = ModelSettings(
+        image_tower=str(clip),
+        text_tower=str(clip),
         templates=TEMPLATES,
         negatives=NEGATIVES,
         short_side=SHORT_SIDE,
         crop=window,
         stride=window // 2,
     )
+    encoder = TextEncoder(OpenCLIPTextTower.from_weights(weights), settings.templates)
+    return LoadedModel(name.text, network.eval(), encoder, settings)
 
 
 def build_network(checkpoint: Checkpoint, *, where: str) -> ZegCLIP:
@@ -325,22 +304,16 @@ def build_network(checkpoint: Checkpoint, *, where: str) -> ZegCLIP:
 
 def frozen_weights(checkpoint: Checkpoint, where: str) -> dict[str, Tensor]:
     """Return the weights of the image tower that a checkpoint names, as ``visual.*``."""
-    tower = load_image_tower(checkpoint.settings.image_tower)
-    wanted = checkpoint.config.vision
-    _check_tower(wanted, tower.config, where, checkpoint.settings.image_tower)
+    name, wanted = checkpoint.settings.image_tower, checkpoint.config.vision
+    tower = load_image_tower(name)
+    for key, value in vars(wanted).items():
+        found = getattr(tower.config, key)
+        if key not in _SET_BY_CHECKPOINT and value != found:
+            raise TowerError(
+                f'{where} expects an image tower with {key} {value!r}, but {name} has {found!r}.'
+            )
     tower = resized_positions(tower, wanted.grid, wanted.position_resize)
     return {f'visual.{key}': value.float() for key, value in tower.state_dict.items()}
-
-
-def _check_tower(wanted: VisionConfig, found: VisionConfig, where: str, name: str) -> None:
-    """Refuse an image tower of another shape than the checkpoint was trained with."""
-    kept = {key: getattr(found, key) for key in _SET_BY_CHECKPOINT}
-    for key, value in vars(replace(wanted, **kept)).items():
-        if value != getattr(found, key):
-            raise TowerError(
-                f'{where} expects an image tower with {key} {value!r}, but {name} has '
-                f'{getattr(found, key)!r}.'
-            )
 
 
 def build_text_tower(checkpoint: Checkpoint, *, where: str) -> TextTower:

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from zegclip_core.options import UNLABELLED
 from zegclip_core.text.vocabulary import Vocabulary
 
-UNLABELLED = 255
-"""Label of a pixel that is none of the classes, where labels have 8 bits."""
-NARROW = 254
+NARROW = UNLABELLED - 1
 """Most classes whose labels fit into 8 bits beside ``UNLABELLED``; more take 16."""
 
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]

@@ -17,9 +17,10 @@ Here NumPy and torch meet: above it are arrays, below it tensors.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 import gc
 from os import fspath, PathLike
-from typing import Literal
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -41,7 +42,7 @@ from zegclip_core.errors import DeviceMemoryError, ModelError
 from zegclip_core.images.checks import check_batch, check_image
 from zegclip_core.images.working_size import working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
-from zegclip_core.model.training_free import Attention
+from zegclip_core.options import MAX_SHORT_SIDE, SegmenterOptions
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.encoded import encode_vocabulary, EncodedVocabulary
 from zegclip_core.text.negatives import clean_negatives
@@ -49,13 +50,7 @@ from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.threads import use_threads
 from zegclip_core.weights.checkpoint import ModelSettings
 
-__all__ = ['MODES', 'PATHS', 'EncodedVocabulary', 'Segmenter', 'check_image', 'working_size']
-
-Mode = Literal['whole', 'slide']
-MODES: tuple[Mode, ...] = ('whole', 'slide')
-Path = Literal['lean', 'plain']
-PATHS: tuple[Path, ...] = ('lean', 'plain')
-MAX_SHORT_SIDE = 2048
+__all__ = ['EncodedVocabulary', 'Segmenter', 'check_image', 'working_size']
 
 
 class Segmenter:
@@ -65,56 +60,53 @@ class Segmenter:
 
     Args:
         loaded: The model; an exported one brings its own engine.
-        device: Where it runs.
+        options: How it runs and which pixels it labels. Those that are read while a
+            model is loaded (backend, attention, templates, threads) do nothing here.
+
+    Attributes:
+        options: The options.
+        device: Where its tensors are; onnxruntime brings them to its own device.
+        runs_on: Where the model runs: ``cpu``, ``cuda:0``, ``tensorrt``.
         dtype: Floating-point type of the image tower.
-        short_side: Short side that images are brought to, in pixels; ``None`` takes the model's.
-        mode: ``whole`` looks at the image once, ``slide`` at overlapping square windows.
-        threshold: Least score of a labelled pixel, in [0, 1]; ``None`` takes the model's.
-        negatives: Words that compete with a vocabulary's; a pixel that one of them wins is
-            unlabelled. ``None`` takes the model's.
-        path: ``lean``, or ``plain`` for every step as the method describes it, to compare with.
-        candidates: Of more words than these, only so many are drawn in each image, those that its
-            patches score best; 0 for all. See ``zegclip_core.engines.lean.engine.LeanEngine``.
+        short_side: Short side that images are brought to, in pixels.
 
     Raises:
-        ModelError: If a setting is out of its range.
+        ModelError: If there is no such device or precision, or a setting is out of its range.
         VocabularyError: If a negative word cannot be used.
     """
 
     def __init__(
         self,
         loaded: LoadedModel | ExportedModel,
-        *,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
-        short_side: int | None = None,
-        mode: Mode = 'whole',
-        threshold: float | None = None,
-        negatives: Sequence[str] | None = None,
-        path: Path = 'lean',
-        candidates: int = 0,
+        options: SegmenterOptions = SegmenterOptions(),
     ) -> None:
         """Move the model to its device."""
         self.model_name = loaded.name
-        self.device = device
-        self.runs_on = loaded.runs_on if isinstance(loaded, ExportedModel) else str(device)
-        self.dtype = dtype
+        self.options = options
         self.settings: ModelSettings = loaded.settings
-        if isinstance(loaded, LoadedModel):
-            self.network = loaded.network
         self.patch_size = loaded.config.vision.patch_size
         self.text_encoder = loaded.text_encoder
-        self.mode = mode
-        self.path = path
-        self.candidates = candidates
-        self.short_side = loaded.settings.short_side if short_side is None else short_side
-        self._check()
+        if isinstance(loaded, ExportedModel):
+            self.device, self.dtype = torch.device('cpu'), torch.float32
+            self.runs_on = loaded.runs_on
+        else:
+            self.device = pick_device(options.device)
+            self.dtype = pick_precision(options.precision, self.device)
+            self.runs_on = str(self.device)
+            self.network = loaded.network
+        self.short_side = options.short_side or loaded.settings.short_side
+        if not self.patch_size <= self.short_side <= MAX_SHORT_SIDE:
+            raise ModelError(
+                f'Expected the short side to be in [{self.patch_size}, {MAX_SHORT_SIDE}] pixels, '
+                f'but got {self.short_side}.'
+            )
         self._last: EncodedVocabulary | None = None
-        self.threshold = loaded.settings.threshold if threshold is None else threshold
-        self.negatives = loaded.settings.negatives if negatives is None else negatives
+        given = options.threshold, options.negatives
+        self.threshold = loaded.settings.threshold if given[0] is None else given[0]
+        self.negatives = loaded.settings.negatives if given[1] is None else given[1]
         self.engine = self._make_engine(loaded)
-        if device.type == 'cuda':
-            self.text_encoder.to(device)
+        if self.device.type == 'cuda':
+            self.text_encoder.to(self.device)
         self._prepared: WeakKeyDictionary[EncodedVocabulary, PreparedWords] = WeakKeyDictionary()
 
     def _make_engine(self, loaded: LoadedModel | ExportedModel) -> Engine:
@@ -122,34 +114,17 @@ class Segmenter:
         if isinstance(loaded, ExportedModel):
             return loaded.engine
         windows = None
-        if self.mode == 'slide':
+        if self.options.mode == 'slide':
             windows = Windows(self.settings.crop, self.settings.stride)
-        if self.path == 'plain':
+        if self.options.engine == 'plain':
             return PlainEngine(loaded.network.to(self.device, self.dtype).eval(), windows=windows)
         return LeanEngine(
             loaded.network,
             dtype=self.dtype,
             device=self.device,
             windows=windows,
-            candidates=self.candidates,
+            candidates=self.options.candidates,
         )
-
-    def _check(self) -> None:
-        """Refuse settings that are out of their range."""
-        if not self.patch_size <= self.short_side <= MAX_SHORT_SIDE:
-            raise ModelError(
-                f'Expected the short side to be in [{self.patch_size}, {MAX_SHORT_SIDE}] pixels, '
-                f'but got {self.short_side}.'
-            )
-        if self.mode not in MODES:
-            raise ModelError(f'Expected the mode to be whole or slide, but got {self.mode!r}.')
-        if self.path not in PATHS:
-            raise ModelError(f'Expected the path to be lean or plain, but got {self.path!r}.')
-        if self.candidates and self.path == 'plain':
-            raise ModelError(
-                f'Expected no candidates on the plain path, which draws every word, '
-                f'but got {self.candidates}.'
-            )
 
     @property
     def threshold(self) -> float:
@@ -178,38 +153,16 @@ class Segmenter:
     def load(
         cls,
         model: str | PathLike[str] = DEFAULT_MODEL,
-        *,
-        device: str = 'auto',
-        precision: str = 'auto',
-        short_side: int | None = None,
-        mode: Mode = 'whole',
-        threshold: float | None = None,
-        negatives: Sequence[str] | None = None,
-        path: Path = 'lean',
-        backend: str = 'auto',
-        threads: int | None = None,
-        attention: Attention | None = None,
-        templates: str | Sequence[str] | None = None,
-        candidates: int = 0,
+        options: SegmenterOptions = SegmenterOptions(),
+        **changes: Any,  # noqa: ANN401 - of several types
     ) -> 'Segmenter':
         """Load a model and put it on a device.
 
         Args:
             model: Its name (``zegclip_core.weights.names``), or the path of its file.
-            device: ``auto`` (CUDA if there is any), ``cpu``, ``cuda`` or ``cuda:N``; for an
-                exported model see ``load_exported``.
-            precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; likewise.
-            short_side: As in the constructor, like what follows.
-            mode: See there.
-            threshold: See there.
-            negatives: See there.
-            path: See there.
-            backend: ``torch``, ``onnxruntime`` for exported models, or ``auto``.
-            threads: How many threads PyTorch computes with on a CPU, in the whole process;
-                ``None`` leaves it as it is.
-            attention: How CLIP without training attends; as in ``load_model``.
-            templates: What words are put into; see there.
-            candidates: As in the constructor.
+            options: How it runs and which pixels it labels.
+            **changes: Fields of ``SegmenterOptions`` with other values than those of ``options``,
+                such as ``device='cpu'``.
 
         Raises:
             ModelError: If there is no such model, device or precision, or a setting is out of its
@@ -218,37 +171,24 @@ class Segmenter:
             TowerError: If one of its frozen towers cannot be found.
             ConfigError: If there are no such templates.
             VocabularyError: If a negative word cannot be used.
+
+        Example:
+            >>> Segmenter.load(device='cpu', short_side=252).options.short_side
+            252
+
         """
         model = fspath(model)
-        use_threads(threads)
-        loaded: LoadedModel | ExportedModel
-        if pick_backend(backend, model) == 'onnxruntime':
-            check_fixed(
-                short_side=short_side,
-                mode=mode,
-                path=path,
-                attention=attention,
-                templates=templates,
-                candidates=candidates,
+        options = replace(options, **changes)
+        use_threads(options.threads)
+        if pick_backend(options.backend, model) == 'onnxruntime':
+            options.check_exported()
+            return cls(
+                load_exported(model, device=options.device, precision=options.precision), options
             )
-            loaded = load_exported(model, device=device, precision=precision)
-            # Where its tensors are; onnxruntime brings them to its own device.
-            place, dtype = torch.device('cpu'), torch.float32
-        else:
-            place = pick_device(device)
-            dtype = pick_precision(precision, place)
-            loaded = load_model(model, attention=attention, templates=templates)
-        return cls(
-            loaded,
-            device=place,
-            dtype=dtype,
-            short_side=short_side,
-            mode=mode,
-            threshold=threshold,
-            negatives=negatives,
-            path=path,
-            candidates=candidates,
-        )
+        # Refused here if they are not there, before what may take minutes.
+        pick_precision(options.precision, pick_device(options.device))
+        loaded = load_model(model, attention=options.attention, templates=options.templates)
+        return cls(loaded, options)
 
     @property
     def encoded_phrases(self) -> int:
@@ -376,27 +316,9 @@ class Segmenter:
             width,
             short_side=self.short_side,
             patch_size=self.patch_size,
-            window=self.settings.crop if self.mode == 'slide' else None,
+            window=self.settings.crop if self.options.mode == 'slide' else None,
         )
         pixels = np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
         return self.engine.run(
             torch.from_numpy(pixels), size, self._prepare(words), (height, width)
         )
-
-
-def check_fixed(**settings: object) -> None:
-    """Refuse settings that an exported model cannot follow.
-
-    Args:
-        **settings: Those of ``Segmenter.load`` that are for other models, by name.
-
-    Raises:
-        ModelError: If one is given.
-    """
-    usual = {'mode': 'whole', 'path': 'lean', 'candidates': 0}
-    for name, value in settings.items():
-        if value != usual.get(name):
-            raise ModelError(
-                'Expected an exported model to be used as it was exported, whole and at its own '
-                f'size (zegclip export --size), but got the {name.replace("_", " ")} {value}.'
-            )

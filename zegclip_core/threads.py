@@ -15,10 +15,7 @@
 
 import os
 
-from zegclip_core.errors import ModelError
-
-MAX_THREADS = 256
-"""More than any machine's cores would only wait for each other."""
+from zegclip_core.options import OPTIONS
 
 
 def wait_without_spinning() -> None:
@@ -36,15 +33,14 @@ def use_threads(threads: int | None) -> None:
     """Set how many threads compute on a CPU, in the whole process.
 
     Args:
-        threads: In [1, ``MAX_THREADS``]; ``None`` leaves it as it is.
+        threads: In [1, ``options.MAX_THREADS``]; ``None`` leaves it as it is.
 
     Raises:
         ModelError: If it is outside of that.
     """
     if threads is None:
         return
-    if not 1 <= threads <= MAX_THREADS:
-        raise ModelError(f'Expected 1 to {MAX_THREADS} threads, but got {threads}.')
+    OPTIONS['threads'].check(threads)
     import torch  # Here, since how threads wait is to be said before.
 
     torch.set_num_threads(threads)

@@ -11,27 +11,31 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Parameters of the segmentation node: names, defaults, descriptions; the only place of each."""
+"""Parameters of the segmentation node: those of the segmenter, and the node's own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rclpy.exceptions import ParameterUninitializedException
 from rclpy.node import Node
-from zegclip_core.engines.choice import BACKENDS
 from zegclip_core.errors import VocabularyError
+from zegclip_core.options import (
+    MAX_CLASSES,
+    Option,
+    option,
+    OPTIONS,
+    options_of,
+    SegmenterOptions,
+)
 from zegclip_core.segmentation import NARROW
 from zegclip_core.text.colors import PALETTE_NAMES
 from zegclip_core.text.negatives import clean_negatives, NONE
-from zegclip_core.text.templates import template_names
-from zegclip_core.text.vocabulary import MAX_CLASSES, Vocabulary
+from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_core.weights.names import DEFAULT_MODEL
 from zegclip_ros.frames.camera_names import check_cameras, MAX_CAMERAS
 from zegclip_ros.runtime.declaration import Declaration, declare
 from zegclip_ros.runtime.rejections import shortened
-
-AUTO = 'auto'
-"""Leaves a choice to the model."""
 
 
 def given(values: Sequence[str] | None) -> tuple[str, ...]:
@@ -39,101 +43,62 @@ def given(values: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(value.strip() for value in values or () if value.strip())
 
 
-def negatives_of(values: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return negative words, ``None`` for the model's own.
-
-    Raises:
-        VocabularyError: If one cannot be used or there are too many.
-    """
-    words = given(values)
-    if len(words) > 1 and {AUTO, NONE} & set(words):
-        raise VocabularyError(
-            f'Expected the parameter negatives to be words, or {AUTO} or {NONE} alone, '
-            f'but got {shortened(", ".join(words), 100)!r}.'
-        )
-    if words == (AUTO,):
-        return None
-    return () if words == (NONE,) else clean_negatives(words)
-
-
 def camera_names(values: Sequence[str] | None) -> tuple[str, ...]:
     """Return the names of the cameras, ``''`` for the only one."""
     return given(values) or ('',)
 
 
-DECLARATIONS = (
-    Declaration(
-        'autostart',
+def from_ros(known: Option, value: Any) -> Any:  # noqa: ANN401 - any type that ROS has
+    """Return a segmenter's option as a parameter says it.
+
+    Args:
+        known: The option.
+        value: The parameter's value.
+
+    Raises:
+        VocabularyError: If it is a list of words that cannot be used.
+    """
+    if known.words:
+        return _words(known, given(value))
+    if known.default is None and known.bounds is not None:
+        return None if value < known.bounds[0] else value
+    return None if known.default is None and value == known.ros_unset else value
+
+
+def _words(known: Option, words: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the words of an option, ``None`` for the model's own."""
+    unset = known.ros_unset
+    if len(words) > 1 and {unset, NONE} & set(words):
+        raise VocabularyError(
+            f'Expected the parameter {known.name} to be words, or {unset} or {NONE} alone, '
+            f'but got {shortened(", ".join(words), 100)!r}.'
+        )
+    if words == (unset,):
+        return None
+    return () if words == (NONE,) else clean_negatives(words)
+
+
+@dataclass(frozen=True)
+class NodeParameters:
+    """The values of one moment; the fields but for ``options`` are the names of parameters.
+
+    Attributes:
+        options: What the parameters of the segmenter's options say.
+    """
+
+    autostart: bool = option(
         True,
-        'Whether the node configures and activates itself; else a lifecycle manager does.',
-    ),
-    Declaration(
-        'model',
-        'everyday-s',
-        'Model to load: a bundled name, a checkpoint or exported file, NAME/TAG or NAME@FILE for '
-        'CLIP without training, or CHECKPOINT+NAME@FILE.',
-        change='unconfigured',
-    ),
-    Declaration(
-        'backend',
-        'auto',
-        'What runs the model: onnxruntime for one that zegclip export wrote, else torch.',
-        choices=BACKENDS,
-        change='unconfigured',
-    ),
-    Declaration(
-        'device',
-        'auto',
-        'Where the model runs: auto, cpu, cuda or cuda:N; tensorrt for an exported model.',
-        change='unconfigured',
-    ),
-    Declaration(
-        'precision',
-        'auto',
-        'Number format of the model: auto takes what is fast on the device.',
-        choices=('auto', 'fp32', 'bf16', 'fp16'),
-        change='unconfigured',
-    ),
-    Declaration(
-        'short_side',
-        0,
-        "Shorter side, in pixels, that a frame is scaled to for the model; 0 is the model's own.",
-        bounds=(0, 2048),
-        change='unconfigured',
-    ),
-    Declaration(
-        'attention',
-        AUTO,
-        'How the last block of CLIP without training attends; auto for naclip, and for other '
-        'models.',
-        choices=(AUTO, 'naclip', 'key_key', 'sclip', 'maskclip', 'clip'),
-        change='unconfigured',
-    ),
-    Declaration(
-        'templates',
-        AUTO,
-        "What words are put into; more take longer. Auto for the model's own.",
-        choices=(AUTO, *template_names()),
-        change='unconfigured',
-    ),
-    Declaration(
-        'candidates',
-        0,
-        'Of more words than these, only so many are drawn in each image, those that it shows '
-        'most; 0 for all.',
-        bounds=(0, MAX_CLASSES),
-        change='unconfigured',
-    ),
-    Declaration(
-        'threads',
-        0,
-        'Threads that the model computes with on a CPU, in the whole process; 0 for as many as '
-        'PyTorch chooses.',
-        bounds=(0, 256),
-    ),
-    Declaration(
-        'class_names',
-        [
+        'whether the node configures and activates itself; else a lifecycle manager does',
+        change='never',
+    )
+    model: str = option(
+        DEFAULT_MODEL,
+        'model to load: a bundled name, a checkpoint or exported file, NAME/TAG or NAME@FILE for '
+        'CLIP without training, or CHECKPOINT+NAME@FILE',
+    )
+    options: SegmenterOptions = SegmenterOptions()
+    class_names: Sequence[str] | None = option(
+        (
             'person',
             'cat',
             'dog',
@@ -146,129 +111,64 @@ DECLARATIONS = (
             'laptop',
             'book',
             'car',
-        ],
-        'Words to look for; at the start there may be none. The topic vocabulary says more.',
-        f'at most {MAX_CLASSES} distinct names',
+        ),
+        'words to look for; at the start there may be none. The topic vocabulary says more',
+        constraints=f'at most {MAX_CLASSES} distinct names',
         change='at once',
-    ),
-    Declaration(
-        'vocabulary_file',
+    )
+    vocabulary_file: str = option(
         '',
-        'File with the words to begin with, in any form the topic vocabulary takes; goes before '
-        'class_names.',
-    ),
-    Declaration(
-        'threshold',
-        -1.0,
-        'Least score of a labelled pixel, for classes without one of their own; below 0 the '
-        "model's own.",
-        bounds=(-1.0, 1.0),
-        change='at once',
-    ),
-    Declaration(
-        'negatives',
-        [AUTO],
-        'Words that compete and whose pixels stay unlabelled, such as wall; none for no word, '
-        "auto for the model's own.",
-        f'at most {MAX_CLASSES} words, or auto, or none',
-        change='at once',
-        check=negatives_of,
-    ),
-    Declaration(
-        'cameras',
-        [''],
-        'Names of several cameras, labelled together: NAME/image in place of image, and so on. '
-        'Empty: one camera.',
-        f'at most {MAX_CAMERAS} distinct names',
-        change='unconfigured',
-        check=lambda names: check_cameras(given(names), 'the parameter cameras'),
-    ),
-    Declaration(
-        'image_transport',
+        'file with the words to begin with, in any form the topic vocabulary takes; goes before '
+        'class_names',
+        change='never',
+    )
+    cameras: Sequence[str] | None = option(
+        ('',),
+        'names of several cameras, labelled together: NAME/image in place of image, and so on. '
+        'Empty: one camera',
+        constraints=f'at most {MAX_CAMERAS} distinct names',
+        ros_check=lambda names: check_cameras(given(names), 'the parameter cameras'),
+    )
+    image_transport: str = option(
         'raw',
-        'What the camera sends: raw on image, or compressed on image/compressed.',
+        'what the camera sends: raw on image, or compressed on image/compressed',
         choices=('raw', 'compressed'),
-        change='unconfigured',
-    ),
-    Declaration(
-        'image_reliability',
+    )
+    image_reliability: str = option(
         'auto',
-        'Reliability asked of the camera; auto matches what the camera offers.',
+        'reliability asked of the camera; auto matches what the camera offers',
         choices=('auto', 'system_default', 'reliable', 'best_effort'),
         change='at once',
-    ),
-    Declaration(
-        'lazy',
+    )
+    lazy: bool = option(
         True,
-        'Whether to subscribe to the camera only while somebody subscribes to an output.',
+        'whether to subscribe to the camera only while somebody subscribes to an output',
         change='at once',
-    ),
-    Declaration(
-        'overlay_alpha',
+    )
+    overlay_alpha: float = option(
         0.5,
-        'How much of the overlay is colour: 0 shows the photo alone, 1 the colours alone.',
+        'how much of the overlay is colour: 0 shows the photo alone, 1 the colours alone',
         bounds=(0.0, 1.0),
         change='at once',
-    ),
-    Declaration(
-        'overlay_palette',
+    )
+    overlay_palette: str = option(
         'by_name',
-        'Colours of classes without one of their own: by their names, or by their ids.',
+        'colours of classes without one of their own: by their names, or by their ids',
         choices=PALETTE_NAMES,
         change='at once',
-    ),
-    Declaration(
-        'jpeg_quality',
-        90,
-        'Quality of the compressed overlay.',
-        bounds=(1, 100),
-        change='at once',
-    ),
-    Declaration(
-        'max_mask_topics',
-        NARROW,
-        'How many classes, the first ones, have a mask topic.',
-        bounds=(0, MAX_CLASSES),
-        change='unconfigured',
-    ),
-    Declaration(
-        'min_rate',
+    )
+    jpeg_quality: int = option(
+        90, 'quality of the compressed overlay', bounds=(1, 100), change='at once'
+    )
+    max_mask_topics: int = option(
+        NARROW, 'how many classes, the first ones, have a mask topic', bounds=(0, MAX_CLASSES)
+    )
+    min_rate: float = option(
         0.0,
-        'Output rate under which diagnostics warn [Hz]; 0 never warns.',
+        'output rate under which diagnostics warn [Hz]; 0 never warns',
         bounds=(0.0, 1000.0),
         change='at once',
-    ),
-)
-BY_NAME: Mapping[str, Declaration] = {one.name: one for one in DECLARATIONS}
-
-
-@dataclass(frozen=True)
-class NodeParameters:
-    """The values of one moment; the fields are the names of the parameters."""
-
-    autostart: bool
-    model: str
-    backend: str
-    device: str
-    precision: str
-    short_side: int
-    attention: str
-    templates: str
-    candidates: int
-    threads: int
-    class_names: Sequence[str] | None
-    vocabulary_file: str
-    threshold: float
-    negatives: Sequence[str] | None
-    cameras: Sequence[str] | None
-    image_transport: str
-    image_reliability: str
-    lazy: bool
-    overlay_alpha: float
-    overlay_palette: str
-    jpeg_quality: int
-    max_mask_topics: int
-    min_rate: float
+    )
 
     @classmethod
     def declare(cls, node: Node) -> 'NodeParameters':
@@ -278,37 +178,28 @@ class NodeParameters:
             ParameterException: If a value has the wrong type or is out of its range.
             ValueError: If it is none of the allowed words or out of its range.
         """
-        return cls(**declare(node, DECLARATIONS))
+        return cls.from_values(declare(node, DECLARATIONS))
 
     @classmethod
     def read(cls, node: Node) -> 'NodeParameters':
         """Return the present values of a node's parameters."""
-        return cls(**{name: value_of(node, name) for name in BY_NAME})
+        return cls.from_values({name: value_of(node, name) for name in BY_NAME})
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> 'NodeParameters':
+        """Return the values of all parameters, given by name."""
+        own = {name: values[name] for name in options_of(cls)}
+        options = {
+            name: from_ros(known, values[name])
+            for name, known in OPTIONS.items()
+            if known.parameter
+        }
+        return cls(**own, options=SegmenterOptions(**options))
 
     @property
     def camera_names(self) -> tuple[str, ...]:
         """The names of the cameras, ``''`` for the only one."""
         return camera_names(self.cameras)
-
-    @property
-    def chosen_threshold(self) -> float | None:
-        """Least score of a labelled pixel; ``None`` for the model's own."""
-        return None if self.threshold < 0.0 else self.threshold
-
-    @property
-    def chosen_negatives(self) -> tuple[str, ...] | None:
-        """The negative words; ``None`` for the model's own."""
-        return negatives_of(self.negatives)
-
-    @property
-    def chosen_attention(self) -> str | None:
-        """How CLIP without training attends; ``None`` for its own way."""
-        return None if self.attention == AUTO else self.attention
-
-    @property
-    def chosen_templates(self) -> str | None:
-        """What words are put into; ``None`` for the model's own."""
-        return None if self.templates == AUTO else self.templates
 
     def vocabulary(self) -> Vocabulary | None:
         """Return the words to begin with, ``None`` if there are none yet.
@@ -320,6 +211,43 @@ class NodeParameters:
             return Vocabulary.from_file(self.vocabulary_file)
         names = given(self.class_names)
         return Vocabulary.from_words(names) if names else None
+
+
+def declaration(known: Option) -> Declaration:
+    """Return an option as it is declared as a parameter."""
+    default = known.ros_unset if known.default is None else known.default
+    if known.words:
+        default = (default,)
+    bounds, choices = known.bounds, known.choices
+    if known.default is None and bounds is not None:
+        bounds = (default, bounds[1])
+    elif known.default is None and choices:
+        choices = (default, *choices)
+    return Declaration(
+        known.name,
+        list(default) if isinstance(default, tuple) else default,
+        f'{known.description[0].upper()}{known.description[1:]}{known.ros_note}.',
+        constraints=known.constraints,
+        bounds=bounds,
+        choices=choices,
+        change=known.change,
+        check=(lambda value: from_ros(known, value)) if known.words else known.ros_check,
+    )
+
+
+def _declarations() -> tuple[Declaration, ...]:
+    """Return all parameters, those of the segmenter's options at the place of ``options``."""
+    own, every = options_of(NodeParameters), []
+    for each in fields(NodeParameters):
+        if each.name == 'options':
+            every += [known for known in OPTIONS.values() if known.parameter]
+        else:
+            every.append(own[each.name])
+    return tuple(declaration(known) for known in every)
+
+
+DECLARATIONS = _declarations()
+BY_NAME: Mapping[str, Declaration] = {one.name: one for one in DECLARATIONS}
 
 
 def value_of(node: Node, name: str) -> Any:  # noqa: ANN401 - any type that ROS has

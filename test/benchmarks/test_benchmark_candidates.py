@@ -14,10 +14,12 @@
 """The benchmark of candidates on a seeded model, and what its page says."""
 
 from pathlib import Path
+import re
 
 from benchmarks.candidates import (
     Case,
     COUNTS,
+    draw,
     FEW,
     main,
     MANY,
@@ -25,7 +27,6 @@ from benchmarks.candidates import (
     PAGE,
     page_text,
     PHOTOS,
-    picture,
     SHOWN,
     word_list,
 )
@@ -57,10 +58,10 @@ def test_every_case_is_measured_and_drawn(tmp_path: Path) -> None:
     assert all(set(case.times) == set(PHOTOS) for case in cases)
     everything, most, two = cases[1:]
     assert min(most.same(everything)) > min(two.same(everything))
-    assert page_text(cases, 'a device').count('\n| ') == len(cases) + 1
-    drawn = picture(cases, (0, 2))
-    assert drawn.shape[0] == 2 * picture(cases, (2,)).shape[0]
-    assert drawn.std() > 10
+    assert page_text(cases, 'a device').count('\n|') == len(cases) + 1
+    rows = draw(cases, (0, 2)).subfigs
+    assert [len(row.axes) for row in rows] == [len(PHOTOS)] * 2
+    assert all(axes.images for row in rows for axes in row.axes)
 
 
 def test_the_page_says_the_least_share_of_any_photo() -> None:
@@ -76,8 +77,9 @@ def test_the_page_says_the_least_share_of_any_photo() -> None:
             labels[0, :wrong] = 1
             scores = np.ones((3, 4), np.float32)
             case.found[name] = Segmentation(labels, scores, vocabulary)
-    assert '| 2 | 1 | 200 | 1.00 | 75.00% |' in page_text(cases, 'a device')
-    assert '| 20 | all | 200 | 1.00 | - |' in page_text(cases, 'a device')
+    text = re.sub(' +', ' ', page_text(cases, 'a device'))
+    assert '| 2 | 1 | 200 | 1.00 | 75.00% |' in text
+    assert '| 20 | all | 200 | 1.00 | - |' in text
 
 
 def test_the_picture_shows_what_is_measured_and_the_page_has_a_place() -> None:

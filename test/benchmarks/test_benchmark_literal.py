@@ -83,7 +83,7 @@ def test_scores_are_the_published_ones(
     logits = pipeline.predict(images, reference.tensors['input.text'])
     size, original = tuple(images.shape[2:]), tuple(expected.shape[2:])
     close(pipeline.scores(logits, size, original), expected)
-    labels = pipeline.finish(logits, size, original)
+    labels = pipeline.postprocess(logits, size, original)
     top = expected.topk(2, dim=1).values
     clear = ((top[:, 0] - top[:, 1]) > 2 * TOLERANCE['atol']).numpy()
     assert clear.mean() > 0.9

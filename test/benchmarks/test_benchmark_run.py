@@ -13,32 +13,29 @@
 # limitations under the License.
 """``zegclip benchmark`` from end to end on a tiny model, and what it does when things go wrong."""
 
-from collections.abc import Sequence
 import json
 from pathlib import Path
 import re
 import subprocess
-import sys
 from typing import Any
 
 from benchmarks import speed
+from matplotlib.image import imread
 import numpy as np
-from PIL import Image
 import pytest
+from test_benchmark_figures import report_of
 from tiny_models import write_published
 import torch
 from zegclip_core.cli.main import main
-from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.errors import ConfigError
 from zegclip_core.speed import run as running
-from zegclip_core.speed.cases import BASE, CANDIDATES, Case
-from zegclip_core.speed.ceiling import Ceiling
-from zegclip_core.speed.models import Bundle, Frame, load_bundle, seeded_frames, Words
-from zegclip_core.speed.rows import Report, Row, Start, START_PARTS, Steps, WordChanges
+from zegclip_core.speed.bundled import measure_camera, measure_words, SHORT_SIDES
+from zegclip_core.speed.cases import BASE, Case
+from zegclip_core.speed.inputs import Bundle, Inputs
+from zegclip_core.speed.methods import build_method, Labels, Method, Timing
+from zegclip_core.speed.report import Row
 from zegclip_core.speed.run import Options, run_benchmark
-from zegclip_core.speed.sides import EngineSide, Labels, Side, Timed
-from zegclip_core.speed.start import measure_starts
-from zegclip_core.speed.word_changes import measure_words, NEW_WORDS
+from zegclip_core.speed.start import measure_start, PARTS
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
@@ -66,7 +63,7 @@ def rows_of(found: dict[str, Any], **wanted: object) -> list[dict[str, Any]]:
     return [row for row in found['rows'] if all(row[key] == wanted[key] for key in wanted)]
 
 
-def test_the_file_has_every_side_in_every_case(measured: tuple[dict[str, Any], Path]) -> None:
+def test_the_file_has_every_method_in_every_case(measured: tuple[dict[str, Any], Path]) -> None:
     found = measured[0]
     assert set(found) == {'device', 'peak_tflops', 'copy_gbps', 'rows'}
     assert found['peak_tflops'] > 0
@@ -110,7 +107,7 @@ def test_what_is_not_measured_is_kept_with_the_reason(
     slow = rows_of(measured[0], side='two_stage', prompts=3)
     assert ['skipped' in row for row in slow] == [False, True, True]
     assert slow[0]['spread_ms'] is None
-    assert slow[1]['skipped'] == 'on a CPU this side runs one row, once'
+    assert slow[1]['skipped'] == 'on a CPU this method is measured once'
 
 
 def test_plots_are_pictures_with_something_on_them(measured: tuple[dict[str, Any], Path]) -> None:
@@ -118,39 +115,30 @@ def test_plots_are_pictures_with_something_on_them(measured: tuple[dict[str, Any
     assert [path.name for path in paths] == [
         f'benchmark-{name}.png' for name in ('memory', 'share', 'time')
     ]
-    for path in paths:
-        pixels = np.asarray(Image.open(path).convert('L'))
-        assert pixels.std() > 5
+    assert all(imread(path).std() > 0.05 for path in paths)
 
 
-class StandIn(Side):
-    """A side that labels with a number, and writes down what is asked of it."""
+class StandIn(Method):
+    """A method that labels with a number, and writes down what is asked of it."""
 
     calls: list[str] = []  # noqa: RUF012 - shared on purpose
-    label_of = {'literal': 1, 'plain': 1, 'lean_fp32': 1, 'lean': 2}  # noqa: RUF012
+    label_of = {'literal': 1, 'plain': 1, 'lean': 2}  # noqa: RUF012
     fails = ''
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, torch.device('cpu'), [torch.zeros(4)])
+    def __init__(self, name: str, bundle: Bundle, device: torch.device) -> None:
+        super().__init__(name, device, [torch.zeros(4)])
 
-    def load(self, frames: Sequence[Frame], words: Words) -> None:
-        assert len(words.bias) == len(words.embeddings)
-        self._shape = (len(frames), *frames[0].shape[:2])
-
-    def label(self) -> Labels:
+    def measure(self, inputs: Inputs) -> tuple[Labels, Timing]:
         if self.name == self.fails:
             raise torch.OutOfMemoryError('Out of memory. Tried to allocate 9 GiB')
-        self.calls.append(f'label {self.name}')
-        labels = np.ones(self._shape, np.uint8)
-        labels[:, : self._shape[1] // 4] = self.label_of[self.name]
-        return labels
-
-    def measure(self) -> tuple[Labels, Timed]:
         self.calls.append(self.name)
-        return np.zeros(0, np.uint8), Timed(0.001, 0.002)
+        height, width = inputs.images[0].shape[:2]
+        labels = np.ones((len(inputs.images), height, width), np.uint8)
+        labels[:, : height // 4] = self.label_of[self.name]
+        return labels, Timing(0.001, 0.002)
 
-    def flops(self, case: Case) -> float:
-        return 1e9 * case.batch
+    def operations(self, inputs: Inputs) -> int:
+        return 10**9
 
     def needed_bytes(self, case: Case) -> float:
         return 1e18 if case.classes == 1000 and self.name == 'literal' else 0.0
@@ -161,54 +149,49 @@ class StandIn(Side):
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(name: str, bundle: Bundle, device: torch.device) -> Side:
-        del bundle, device
-        return StandIn(name)
-
-    monkeypatch.setattr(running, 'build_side', build)
+    monkeypatch.setattr(running, 'build_method', StandIn)
     monkeypatch.setattr(StandIn, 'calls', [])
 
 
 def benchmark(model: str, *sweeps: str, **changes: Any) -> list[Row]:  # noqa: ANN401
     options = {'repeats': 3, 'case_seconds': 1e9, **changes}
-    sides = ['literal', 'plain', 'lean']
-    chosen = Options(device='cpu', model=model, sides=sides, sweeps=sweeps, quick=True, **options)
-    shown: list[Row] = []
-    report = run_benchmark(chosen, lambda task, rows: None, shown.append)
-    assert sorted(map(id, shown)) == sorted(map(id, report.rows))
-    return list(report.rows)
+    methods = ['literal', 'plain', 'lean']
+    return run_benchmark(Options('cpu', model, methods, sweeps, quick=True, **options)).rows
 
 
 @pytest.mark.usefixtures('stand_ins')
-def test_sides_take_turns_and_each_round_begins_with_another(tiny: str) -> None:
+def test_methods_take_turns_and_each_round_begins_with_another(
+    tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = benchmark(tiny)
-    timed = [call for call in StandIn.calls if ' ' not in call]
-    assert timed == [
+    assert 'plain, round 3' in capsys.readouterr().err  # Of the progress bar.
+    # First, each is warmed up, and the memory of its next call is its own.
+    literal = ['release literal', 'literal', 'release literal', 'literal']
+    assert StandIn.calls[:4] == literal
+    assert StandIn.calls[12:] == [
         *('literal', 'plain', 'lean'),
         *('plain', 'lean', 'literal'),
         *('lean', 'literal', 'plain'),
     ]
-    # The memory of each side's first frame is its own: what it kept was dropped before.
-    assert StandIn.calls[:4] == ['release literal', 'label literal'] * 2
-    assert [len(row.times) for row in rows] == [3, 3, 3]
+    assert [len(row.timings) for row in rows] == [3, 3, 3]
     assert [row.agreement for row in rows] == [1.0, 1.0, 0.75]
 
 
 @pytest.mark.usefixtures('stand_ins')
-def test_a_side_that_does_not_fit_is_skipped_and_the_others_go_on(
+def test_a_method_that_does_not_fit_is_skipped_and_the_others_go_on(
     tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StandIn, 'fails', 'plain')
-    rows = {(row.case.classes, row.side): row for row in benchmark(tiny, 'classes')}
+    rows = {(row.case.classes, row.method): row for row in benchmark(tiny, 'classes')}
     assert rows[20, 'plain'].skipped == 'Out of memory'
     assert rows[1000, 'literal'].skipped.startswith('needs about 1000000000.0 GB, and ')
-    assert rows[1000, 'lean'].times
+    assert rows[1000, 'lean'].timings
     assert rows[1000, 'lean'].agreement is None
 
 
 @pytest.mark.usefixtures('stand_ins')
 def test_time_limits_end_rounds_and_cases(tiny: str) -> None:
-    assert [len(row.times) for row in benchmark(tiny, case_seconds=0.0)] == [2, 2, 2]
+    assert [len(row.timings) for row in benchmark(tiny, case_seconds=0.0)] == [2, 2, 2]
     late = benchmark(tiny, 'classes', seconds=0.0)
     assert {row.skipped for row in late} == {'the 0 minutes were over'}
 
@@ -217,36 +200,25 @@ def test_time_limits_end_rounds_and_cases(tiny: str) -> None:
 def test_an_error_that_is_no_lack_of_memory_is_not_hidden(
     tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(side: StandIn) -> tuple[Labels, Timed]:
-        raise RuntimeError(f'{side.name} is broken')
+    def broken(method: StandIn, inputs: Inputs) -> tuple[Labels, Timing]:
+        raise RuntimeError(f'{method.name} is broken')
 
     monkeypatch.setattr(StandIn, 'measure', broken)
     with pytest.raises(RuntimeError, match='literal is broken'):
         benchmark(tiny)
 
 
-def test_few_candidates_of_many_classes_are_a_side(tiny: str) -> None:
-    side = running.build_side('lean_candidates', load_bundle(tiny), torch.device('cpu'))
-    assert isinstance(side, EngineSide)
-    assert isinstance(side._engine, LeanEngine)
-    assert side._engine.candidates == CANDIDATES
-    many, few = Case(classes=10 * CANDIDATES), Case(classes=CANDIDATES)
-    assert side.flops(many) > side.flops(few)
-    side.load(seeded_frames(48, 64, 1), load_bundle(tiny).words(many.classes))
-    assert side.label().dtype == np.uint16
-
-
 def test_a_model_without_published_names_has_no_literal_pipeline() -> None:
     bundle = Bundle('mine', None, None, {})  # type: ignore[arg-type]
-    reason = running.build_side('literal', bundle, torch.device('cpu'))
+    reason = build_method('literal', bundle, torch.device('cpu'))
     assert reason == 'mine has no weights under the published names'
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--sides', 'fast'], "Expected a side of literal, .*, but got 'fast'"),
-        (['--sides', ''], "Expected a side of literal, .*, but got ''"),
+        (['--methods', 'fast'], "Expected a method of literal, .*, but got 'fast'"),
+        (['--sides', ''], "Expected a method of literal, .*, but got ''"),
         (['--sweeps', 'colour'], "Expected a sweep of classes, .*, but got 'colour'"),
         (['--device', 'tpu'], "Expected a device of auto, cpu, cuda or cuda:N, but got 'tpu'"),
         (['--json', '/'], "Expected --json to be a file, but '/' is a folder"),
@@ -268,70 +240,55 @@ def test_the_device_can_be_named_by_the_environment(
     assert "got 'tpu'" in capsys.readouterr().err
 
 
-def report(kind: str) -> Report:
-    times = (Timed(0.01, 0.02), Timed(0.01, 0.03))
-    rows = (Row('literal', BASE, times=times), Row('lean', BASE, skipped='too large'))
-    steps = (
-        Row('plain', BASE, times=times, agreement=1.0),
-        Row('nothing', BASE, times=times),
-        Row('fused_tail', BASE, times=(Timed(0.01, 0.04), Timed(0.01, 0.03))),
-    )
-    starts = (Start((1.0, 0.25, 0.5, 0.25, 0.0, 0.25), 0.125), Start((3.0,) * 6, 0.5))
-    return Report(
-        device='A chip',
-        kind=kind,
-        model='m',
-        best='fp32',
-        base=BASE,
-        ceiling=Ceiling({'fp32': 1.0}, 20.0),
-        rows=rows,
-        camera=(),
-        steps=(Steps('fp32', steps),),
-        words=WordChanges(20, 30.0, 12.0, 0.5, 3.0, 4.5),
-        starts=(*starts, starts[1]),
-        seconds=60.0,
-        software='PyTorch',
-    )
-
-
 @pytest.mark.parametrize('kind', ['cpu', 'cuda'])
 def test_the_page_has_a_place_for_the_figures_of_every_device(kind: str, tmp_path: Path) -> None:
     page = tmp_path / 'performance.md'
-    page.write_text((ROOT / 'docs' / 'performance.md').read_text('utf-8'), encoding='utf-8')
-    speed.fill_page(report(kind), page)
-    text = page.read_text('utf-8')
+    page.write_text(speed.PAGE.read_text('utf-8'), encoding='utf-8')
+    timings = [Timing(0.01, 0.02), Timing(0.01, 0.03)]
+    rows = Row('literal', BASE, timings=timings), Row('lean', BASE, skipped='too large')
+    report = report_of(*rows, kind=kind)
+    for name in ('camera', 'start'):
+        report.bundled[name] = [{'of the bundled model': f'new {name}'}]
+    speed.fill_page(report, page)
+    text = re.sub(' +', ' ', page.read_text('utf-8'))
     assert '| 512x512 | 20 | 1 | 10 | literal | 10.0 | 25.0 | 5.00 | 2 |' in text
-    assert '| lean | skipped: too large |' in text
+    assert 'lean skipped in 1 case: too large' in text
     pictures = re.findall(rf'!\[[^]]+\]\((images/performance-{kind}-\w+\.png)\)', text)
     assert len(pictures) == 3
     assert all((tmp_path / picture).is_file() for picture in pictures)
-    assert f'<!-- camera-{kind}:begin -->' in text
-    assert '| new, beside frames | 30.0 | 3.00 | 4.50 |' in text
-    assert '| **all** | **18.00** |' in text  # The median of 2.25, 18 and 18.
-    assert '| (the next frame) | 0.50 |' in text
-    assert '| all, and float32: the plain path | 10.0 | 25.0 | 5.00 | - | 1.00x | 100 |' in text
-    # Twice as long in the first round, as long in the second.
-    assert '| fused_tail | 10.0 | 35.0 | 5.00 | - | 1.50x | - |' in text
+    assert text.count('| new camera |') == text.count('| new start |') == 1
+    assert f'<!-- words-{kind}:begin -->\n| 20 words | ready [ms] |' in text
+
+
+def test_the_bundled_model_is_measured_at_smaller_sizes() -> None:
+    rows = measure_camera(torch.device('cpu'), repeats=1, seconds=0.0)
+    assert len(rows) == len(SHORT_SIDES)
+    assert rows[0]['as at the default size'] == '100'
+    assert all(float(row['labels as plain fp32']) > 99.0 for row in rows)
+    assert float(rows[0]['frames a second']) > 0
 
 
 def test_a_change_of_words_is_measured_beside_frames_and_alone() -> None:
-    found = measure_words(torch.device('cpu'), repeats=1)
-    assert found.words == NEW_WORDS
-    assert 0 < found.known_ms < found.alone_ms  # Known words are not encoded again.
-    assert found.interval_ms > 0
-    assert found.longest_ms > 0
+    beside, alone, known = (
+        [float(value) for value in row.values() if re.fullmatch(r'[\d.]+', value)]
+        for row in measure_words(torch.device('cpu'), repeats=1)
+    )
+    assert 0 < known[0] < alone[0]  # Known words are not encoded again.
+    assert min(beside) > 0
+    assert len(beside) == 3
 
 
 def test_a_start_is_measured_in_its_parts() -> None:
-    (found,) = measure_starts('cpu', repeats=1)
-    assert len(found.parts) == len(START_PARTS)
-    assert min(found.parts) >= 0
-    assert found.total > found.frame > 0
+    *parts, total, following = measure_start('cpu', repeats=1)
+    names, seconds = zip(*(part.values() for part in parts), strict=True)
+    assert (*names, *following.values())[:-1] == PARTS
+    assert float(total['seconds']) == pytest.approx(sum(map(float, seconds)), abs=0.05)
+    assert float(total['seconds']) > float(following['seconds']) > 0
 
 
 def test_a_start_that_fails_says_why() -> None:
     with pytest.raises(ConfigError, match=r"label a frame on tpu, but got: .*'tpu'"):
-        measure_starts('tpu', repeats=1)
+        measure_start('tpu', repeats=1)
 
 
 def dry_run(target: str, **variables: str) -> str:
@@ -347,7 +304,7 @@ def test_make_runs_the_benchmark_with_options_that_it_knows(
 ) -> None:
     monkeypatch.delenv('ZEGCLIP_BENCH_DEVICE', raising=False)
     known: list[Any] = []
-    monkeypatch.setattr(speed, 'measured', lambda args: known.append(args) or report('cpu'))
+    monkeypatch.setattr(speed, 'measured', known.append)
     for text in (
         dry_run('bench'),
         dry_run('gpu'),
@@ -362,21 +319,12 @@ def test_make_runs_the_benchmark_with_options_that_it_knows(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
-def test_every_side_runs_on_a_gpu(tiny: str, tmp_path: Path) -> None:
-    sides = 'literal,plain,lean_fp32,lean,lean_candidates,two_stage,two_stage_half'
-    arguments = ['--model', tiny, '--device', 'cuda', '--quick', '--sides', sides]
+def test_every_method_runs_on_a_gpu(tiny: str, tmp_path: Path) -> None:
+    arguments = ['--model', tiny, '--device', 'cuda', '--quick']
     out = tmp_path / 'out.json'
-    assert main(['benchmark', *arguments, '--sweeps', 'batch,steps', '--json', str(out)]) == 0
+    assert main(['benchmark', *arguments, '--sweeps', 'batch', '--json', str(out)]) == 0
     rows = json.loads(out.read_text('utf-8'))['rows']
     assert not [row for row in rows if 'skipped' in row]
     assert all(row['peak_mb'] > 0 for row in rows)
     exact = [row for row in rows if row['side'] == 'lean_fp32']
     assert all(row['agreement'] > 0.999 for row in exact)
-
-
-def test_progress_is_shown(tiny: str) -> None:
-    command = [sys.executable, '-m', 'zegclip_core.cli.main', 'benchmark', '--model', tiny]
-    options = ['--device', 'cpu', '--quick', '--sides', 'plain']
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
-    assert 'plain, round 1' in done.stderr
-    assert '512x512' in done.stdout

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from tiny_models import write_published
 from zegclip_core.data.folder import Sample
-from zegclip_core.errors import DataError, ModelError
+from zegclip_core.errors import DataError
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.phrases import standard_form
 from zegclip_core.text.vocabulary import Vocabulary
@@ -50,7 +50,7 @@ class Noise:
 
 def test_words_that_stand_as_they_are_change_labels_and_typed_ones_do_not(tmp_path: Path) -> None:
     path = write_published(tmp_path / 'tiny.pth')
-    segmenter = Segmenter.load(str(path), device='cpu', precision='fp32', path='plain')
+    segmenter = Segmenter.load(str(path), device='cpu', precision='fp32', engine='plain')
     noise = Noise(*PLURALS)
     rows = measure(segmenter, noise, [0, 1])
     assert [exact.change for exact, _ in rows] == list(CHANGES)
@@ -67,7 +67,7 @@ def test_words_that_stand_as_they_are_change_labels_and_typed_ones_do_not(tmp_pa
     ]
     alone = np.mean(np.array(pairs[0]) != np.array(pairs[1]))
     assert changed['plural: skies'] == pytest.approx(alone)
-    assert page_text(rows, 2).count('\n| ') == len(CHANGES) + 1
+    assert page_text(rows, 2).count('\n|') == len(CHANGES) + 1
 
 
 def test_the_plurals_are_those_of_camvid() -> None:
@@ -78,8 +78,6 @@ def test_other_classes_are_refused(capsys: pytest.CaptureFixture[str], tmp_path:
     segmenter = Segmenter.load(str(write_published(tmp_path / 'tiny.pth')), device='cpu')
     with pytest.raises(DataError, match="CamVid, but got 'cat'"):
         measure(segmenter, Noise('sky', 'cat'), [0])
-    with pytest.raises(ModelError, match='got lean'):
-        measure(segmenter, Noise('sky'), [0])
     assert main(['--data', str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith('words: error: ')
 

@@ -27,9 +27,10 @@ from PIL import Image
 import pytest
 import torch
 from zegclip_core import segmenter
-from zegclip_core.cli import _inputs
+from zegclip_core.cli.segment import plan_jobs
 from zegclip_core.errors import ModelError
-from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.options import UNLABELLED
+from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
 Run = Callable[..., Answer]
@@ -357,7 +358,7 @@ def test_an_interrupted_video_leaves_no_half_file(
 
 def test_jobs_name_files_in_the_order_given(tmp_path: Path) -> None:
     photo, video = half_red(tmp_path / 'z.png'), write_video(tmp_path / 'a.avi')
-    jobs = _inputs.plan_jobs([str(photo), str(video)])
+    jobs = plan_jobs([str(photo), str(video)])
     assert [(job.stem, job.video) for job in jobs] == [('z', False), ('a', True)]
 
 

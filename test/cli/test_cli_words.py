@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 from tiny_models import write_published
-import torch
 import tqdm
 from zegclip_core.cli._words import encode_words
 from zegclip_core.loading import load_model
+from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -31,7 +31,7 @@ def test_every_word_is_encoded_once_and_told_to_the_bar(
     told = []
     monkeypatch.setattr(tqdm.tqdm, 'update', lambda bar, count: told.append((bar.total, count)))
     loaded = load_model(str(write_published(tmp_path / 'tiny.pth')))
-    segmenter = Segmenter(loaded, device=torch.device('cpu'))
+    segmenter = Segmenter(loaded, SegmenterOptions(device='cpu', precision='fp32'))
     entries = ', '.join(f'{{"name": "thing {k}", "phrases": ["it {k}"]}}' for k in range(70))
     vocabulary = Vocabulary.parse(f'[{entries}]')
     encode_words(segmenter, vocabulary)

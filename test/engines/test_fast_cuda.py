@@ -25,7 +25,7 @@ from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.graphs import KEPT_GRAPHS
 from zegclip_core.engines.lean.staging import to_host, Uploads
 from zegclip_core.engines.plain import PlainEngine
-from zegclip_core.model.training_free import Attention, ATTENTIONS
+from zegclip_core.options import Attention, ATTENTIONS
 
 pytestmark = [
     pytest.mark.gpu,

@@ -24,7 +24,7 @@ from zegclip_core.engines.contract import LeanOptions, PreparedWords, Windows
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.vocabulary import LeanWords
 from zegclip_core.engines.plain import PlainEngine
-from zegclip_core.model.training_free import Attention, ATTENTIONS
+from zegclip_core.options import Attention, ATTENTIONS
 
 SIZE = (24, 40)
 OUTPUT = (61, 107)

@@ -22,7 +22,6 @@ import numpy as np
 from PIL import Image
 import pytest
 from tiny_models import write_published
-import torch
 from zegclip_core.cli.main import build_parser, main
 from zegclip_core.data.folder import Sample
 from zegclip_core.errors import DataError
@@ -33,6 +32,7 @@ from zegclip_core.evaluation.calibration import (
     withheld_classes,
 )
 from zegclip_core.loading import load_model
+from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.checkpoint import load_checkpoint
@@ -109,7 +109,8 @@ def _counted(segmenter: Segmenter, threshold: float) -> dict[str, int]:
 def test_a_sweep_counts_what_the_segmenter_says_at_each_threshold(
     path: str, negatives: tuple[str, ...]
 ) -> None:
-    segmenter = Segmenter(load_model(path), device=torch.device('cpu'), negatives=negatives)
+    options = SegmenterOptions(device='cpu', precision='fp32', negatives=negatives)
+    segmenter = Segmenter(load_model(path), options)
     sweep = sweep_thresholds(segmenter, Noise(), range(2), rounds=2)
     scores = segmenter.segment(Noise()[0].image, Vocabulary.from_names(CLASSES)).scores
     places = {0, *(int(100 * share) for share in np.quantile(scores, (0.1, 0.5, 0.9)))}
@@ -124,7 +125,7 @@ def test_a_sweep_counts_what_the_segmenter_says_at_each_threshold(
 
 
 def test_a_score_that_equals_a_threshold_reaches_it(path: str) -> None:
-    segmenter = Segmenter(load_model(path), device=torch.device('cpu'))
+    segmenter = Segmenter(load_model(path), SegmenterOptions(device='cpu', precision='fp32'))
     words = Vocabulary.from_names(['car'])
     score = float(segmenter.segment(Noise()[0].image, words).scores[0, 0])
     segmenter.threshold = score
@@ -189,7 +190,8 @@ def test_the_command_draws_the_curves_and_saves_the_threshold(
     assert main([*command, *options]) == 0
     figures = json.loads(files['json'].read_text())
     assert list(figures) == ['no negatives', '1 negatives']
-    segmenter = Segmenter(load_model(path), device=torch.device('cpu'), negatives=('wall',))
+    options = SegmenterOptions(device='cpu', precision='fp32', negatives=('wall',))
+    segmenter = Segmenter(load_model(path), options)
     sweep = sweep_thresholds(segmenter, Noise(), range(2), rounds=2)
     assert figures['1 negatives'] == sweep.to_dict()
     chosen = float(THRESHOLDS[sweep.chosen])

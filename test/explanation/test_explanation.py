@@ -41,6 +41,7 @@ from zegclip_core.images.sheets import GAP
 from zegclip_core.loading import LoadedModel
 from zegclip_core.model.training_free import TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.model.vit import VisionConfig
+from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.vocabulary import Vocabulary
@@ -56,7 +57,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope='module')
 def plain(path: str) -> Segmenter:
-    return Segmenter.load(path, device='cpu', precision='fp32', path='plain')
+    return Segmenter.load(path, device='cpu', precision='fp32', engine='plain')
 
 
 class _HashTower:
@@ -77,7 +78,8 @@ def training_free(**changes: object) -> Segmenter:
     network = TrainingFreeCLIP(TrainingFreeConfig(vision)).eval()
     settings = ModelSettings(templates='plain', short_side=48, threshold=0.2)
     loaded = LoadedModel('tiny', network, TextEncoder(_HashTower(), 'plain'), settings)
-    return Segmenter(loaded, device=torch.device('cpu'), path='plain', **changes)
+    options = SegmenterOptions(device='cpu', precision='fp32', engine='plain', **changes)
+    return Segmenter(loaded, options)
 
 
 def _image(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -224,9 +226,9 @@ def test_maps_of_large_pictures_and_many_words_are_smaller(
 
 def test_what_cannot_be_explained_is_refused(path: str, plain: Segmenter) -> None:
     lean = Segmenter.load(path, device='cpu', precision='fp32')
-    with pytest.raises(ModelError, match='got the path lean and the mode whole'):
+    with pytest.raises(ModelError, match='got the engine lean and the mode whole'):
         explain(lean, _image(8, 8), WORDS)
-    slide = Segmenter.load(path, device='cpu', precision='fp32', path='plain', mode='slide')
+    slide = Segmenter.load(path, device='cpu', precision='fp32', engine='plain', mode='slide')
     with pytest.raises(ModelError, match='mode slide'):
         explain(slide, _image(8, 8), WORDS)
     with pytest.raises(ImageError):
@@ -302,7 +304,7 @@ def test_the_command_writes_the_sheet_and_prints_the_figures(
     assert main(['explain', str(photo), *options, '--precision', 'fp32']) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == 'photo_explained.png'
-    segmenter = Segmenter.load(path, device='cpu', precision='fp32', path='plain')
+    segmenter = Segmenter.load(path, device='cpu', precision='fp32', engine='plain')
     image = np.asarray(Image.open(photo))
     expected = explain(segmenter, image, Vocabulary.parse('The Cats, dog'))
     shares = expected.segmentation.shares()
@@ -327,7 +329,7 @@ def test_the_command_writes_the_sheet_and_prints_the_figures(
         (['--classes', 'not a cat'], "got 'not a cat'"),
         (['--classes', 'cat', '--out', 'sheet.jpg'], 'ends in .png'),
         (['--classes', 'cat', '--model', 'nothing'], "got 'nothing'"),
-        (['--classes', 'cat', '--model', 'none.onnx'], 'the path plain'),
+        (['--classes', 'cat', '--model', 'none.onnx'], 'the engine plain'),
         (['--classes', 'cat', '--threshold', '2'], '[0, 1]'),
     ],
 )

@@ -70,7 +70,7 @@ def widest_gap(scores: torch.Tensor) -> float:
 def test_onnxruntime_labels_as_torch_does(exported: Exported, classes: int) -> None:
     embeddings, bias = words(classes, 64)
     image = np.random.default_rng(0).integers(0, 256, (1, *exported.size, 3), dtype=np.uint8)
-    plain = Segmenter.load(str(exported.model), device='cpu', precision='fp32', path='plain')
+    plain = Segmenter.load(str(exported.model), device='cpu', precision='fp32', engine='plain')
 
     def by_torch(thresholds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         prepared = plain.engine.prepare(embeddings, bias, thresholds)

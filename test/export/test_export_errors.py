@@ -132,7 +132,7 @@ def test_devices_that_onnxruntime_has_not_are_refused(
 
 
 @pytest.mark.parametrize(
-    'settings', [{'short_side': 224}, {'mode': 'slide'}, {'path': 'plain'}], ids=str
+    'settings', [{'short_side': 224}, {'mode': 'slide'}, {'engine': 'plain'}], ids=str
 )
 def test_what_was_fixed_by_the_export_cannot_be_set(settings: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match='as it was exported, whole and at its own size'):

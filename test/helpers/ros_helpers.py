@@ -43,7 +43,7 @@ TRANSIENT = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 def node_parameters(**changed: object) -> NodeParameters:
     """Return the defaults of the node but for what is given."""
     values = {one.name: one.default for one in DECLARATIONS}
-    return NodeParameters(**{**values, **changed})
+    return NodeParameters.from_values({**values, **changed})
 
 
 def qos(reliability: str = 'reliable', depth: int = 10) -> QoSProfile:

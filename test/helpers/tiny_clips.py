@@ -20,8 +20,9 @@ import tempfile
 import open_clip
 from safetensors.torch import save_file
 import torch
-from zegclip_core.model.training_free import Attention, TrainingFreeCLIP, TrainingFreeConfig
+from zegclip_core.model.training_free import TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.model.vit import VisionConfig
+from zegclip_core.options import Attention
 from zegclip_core.text.templates import fill_template
 
 NAME = 'tiny-clip'

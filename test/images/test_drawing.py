@@ -26,7 +26,8 @@ from zegclip_core.images.drawing import (
     MAX_ENTRIES,
     overlay_with_legend,
 )
-from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.options import UNLABELLED
+from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
 
 TWO = Vocabulary(

@@ -30,14 +30,9 @@ from zegclip_core.engines.contract import LeanOptions
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.errors import ModelError
 from zegclip_core.model.scoring import resize_maps
-from zegclip_core.model.training_free import (
-    Attention,
-    ATTENTIONS,
-    neighbourhood,
-    TrainingFreeCLIP,
-    TrainingFreeConfig,
-)
+from zegclip_core.model.training_free import neighbourhood, TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.model.vit import CLIP_MEAN, CLIP_STD
+from zegclip_core.options import Attention, ATTENTIONS
 from zegclip_core.weights.image_towers import vision_config
 
 CLOSE = {'rtol': 0.0, 'atol': 1e-4}
@@ -233,7 +228,7 @@ def test_nothing_is_trained_and_pixels_are_normalised_as_clip_does() -> None:
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'attention': 'sharp'}, r'one of clip, maskclip, sclip, key_key, naclip, but got .sharp'),
+        ({'attention': 'sharp'}, r'of naclip, key_key, sclip, maskclip, clip, but got .sharp'),
         ({'gaussian_std': 0.0}, 'gaussian_std.* greater than 0, but got 0.0'),
         ({'scale': math.nan}, 'scale.* greater than 0, but got nan'),
     ],

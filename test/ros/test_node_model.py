@@ -25,7 +25,7 @@ from std_msgs.msg import Header
 from tiny_models import noise
 import torch
 from zegclip_core.errors import ModelError
-from zegclip_core.model.training_free import ATTENTIONS
+from zegclip_core.options import ATTENTIONS
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.templates import resolve_templates
 from zegclip_core.text.vocabulary import Vocabulary

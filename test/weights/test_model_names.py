@@ -29,7 +29,8 @@ from zegclip_core.engines.choice import pick_backend
 from zegclip_core.errors import ConfigError, ModelError, TowerError, ZegCLIPError
 from zegclip_core.export.onnx_file import export_onnx
 from zegclip_core.loading import load_model, model_path, NEGATIVES, open_checkpoint
-from zegclip_core.model.training_free import ATTENTIONS, TrainingFreeCLIP
+from zegclip_core.model.training_free import TrainingFreeCLIP
+from zegclip_core.options import ATTENTIONS
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.catalogue import unusable
@@ -221,7 +222,7 @@ def test_choice_that_there_is_not_is_refused_before_a_download(
     monkeypatch.setattr(open_clip, 'download_pretrained', lambda *_: pytest.fail('tried'))
     with pytest.raises(ModelError, match="no attention for 'everyday-s', a trained model"):
         load_model('everyday-s', attention='naclip')
-    with pytest.raises(ModelError, match="naclip, but got 'none'"):
+    with pytest.raises(ModelError, match=r"naclip, .*clip, but got 'none'"):
         load_model('ViT-B-16/openai', attention='none')  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match='none'):
         load_model('ViT-B-16/openai', templates='none')

@@ -11,15 +11,15 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The options of every command that uses a model, and the model that they name."""
+"""The options that several commands have, of models and datasets, and the model that they name."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TYPE_CHECKING, TypeVar
 
-from zegclip_core.text.templates import template_names
+from zegclip_core.options import Option, OPTIONS
 from zegclip_core.weights.names import DEFAULT_MODEL, MODEL_HELP
 
 if TYPE_CHECKING:
@@ -29,112 +29,92 @@ T = TypeVar('T', int, float)
 
 
 def add_model_options(
-    parser: argparse.ArgumentParser, *, threshold: bool = True, candidates: bool = True
+    parser: argparse.ArgumentParser, *, without: Sequence[str] = (), further: Sequence[str] = ()
 ) -> None:
     """Add the options that name a model and say how it runs.
 
     Args:
         parser: Where to.
-        threshold: Whether one can be given.
-        candidates: Whether a number of them can be given.
+        without: Names of options of a segmenter that this command does not have.
+        further: Names of those that only this command has.
     """
     parser.add_argument('--model', default=DEFAULT_MODEL, help=MODEL_HELP)
+    for name, option in OPTIONS.items():
+        if name in further or (option.flag and name not in without):
+            add_option(parser, option)
+
+
+def add_option(
+    parser: argparse.ArgumentParser,
+    option: Option,
+    default: Any = None,  # noqa: ANN401 - of any option
+) -> None:
+    """Add a flag for an option of a segmenter.
+
+    Args:
+        parser: Where to.
+        option: The option.
+        default: Its value unless the user gives one; ``None`` for that of the option.
+    """
+    default = option.default if default is None else default
+    notes = [f'default: {option.unset or "%(default)s"}']
+    if option.bounds is not None:
+        notes.insert(0, '{:g} to {:g}'.format(*option.bounds))
     parser.add_argument(
-        '--device', default='auto', help='auto, cpu, cuda or cuda:N (default: %(default)s)'
+        f'--{option.name.replace("_", "-")}',
+        type=_type_of(option),
+        choices=option.choices or None,
+        metavar=option.metavar,
+        default=default,
+        help=f'{option.description} ({"; ".join(notes)})',
     )
+
+
+def _type_of(option: Option) -> Callable[[str], Any]:
+    """Return what reads an option's value; too great an integer is refused with the model."""
+    if option.words:
+        return negative_words
+    if option.bounds is None:
+        return str
+    low, high = option.bounds
+    return at_least(low) if isinstance(low, int) else between(low, high)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a dataset and a part of it."""
+    parser.add_argument('--data', required=True, metavar='DIR', help='folder of the dataset')
+    parser.add_argument('--split', default='val', help='part of it (default: %(default)s)')
     parser.add_argument(
-        '--precision', default='auto', help='auto, fp32, bf16 or fp16 (default: %(default)s)'
-    )
-    parser.add_argument(
-        '--threads',
-        type=positive,
-        help="threads to compute with on a CPU (default: PyTorch's choice, mostly all cores)",
-    )
-    parser.add_argument(
-        '--short-side',
-        type=positive,
-        metavar='PIXELS',
-        help="working size: larger finds smaller things and takes longer (default: the model's)",
-    )
-    _add_label_options(parser, threshold=threshold)
-    if candidates:
-        _add_candidates(parser)
-    parser.add_argument(
-        '--templates',
-        choices=template_names(),
-        help="what words are put into; more take longer (default: the model's)",
-    )
-    parser.add_argument(
-        '--attention',
+        '--dataset',
+        default='folder',
         metavar='NAME',
-        help='how CLIP without training attends: naclip, key_key, sclip, maskclip or clip '
-        '(default: naclip)',
+        help='what lies there: voc12, coco_stuff164k, context59, context60, a YAML file like '
+        'theirs, or folder: images/, labels/ and classes.txt (default: %(default)s); shapes is '
+        'made on the fly',
     )
-
-
-def _add_label_options(parser: argparse.ArgumentParser, *, threshold: bool) -> None:
-    """Add the options that say which words a pixel can get."""
-    if threshold:
-        parser.add_argument(
-            '--threshold',
-            type=fraction,
-            metavar='SCORE',
-            help='least score of a labelled pixel, 0 to 1, for classes without one of their own '
-            "(default: the model's)",
-        )
     parser.add_argument(
-        '--negatives',
-        type=negative_words,
-        metavar='WORDS',
-        help='words that compete and whose pixels stay unlabelled: "wall, floor", or none '
-        "(default: the model's)",
-    )
-
-
-def _add_candidates(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says how many words are drawn."""
-    parser.add_argument(
-        '--candidates',
-        type=natural,
+        '--hold-out',
+        type=positive,
         default=0,
         metavar='N',
-        help='of more words than N, draw only the N best ones of each picture (default: all)',
+        help='only every N-th image (default: all)',
     )
 
 
-def load_segmenter(args: argparse.Namespace, **further: Any) -> Segmenter:  # noqa: ANN401
+def load_segmenter(args: argparse.Namespace, **changes: Any) -> Segmenter:  # noqa: ANN401
     """Load the model that the options name; takes seconds.
 
     Args:
         args: The parsed options of ``add_model_options``.
-        **further: Further arguments of ``Segmenter.load``.
+        **changes: Options of a segmenter that the user does not choose, by name.
 
     Raises:
         ZegCLIPError: If it cannot be loaded.
     """
     from zegclip_core.segmenter import Segmenter
 
-    return Segmenter.load(
-        args.model,
-        device=args.device,
-        precision=args.precision,
-        threads=args.threads,
-        short_side=args.short_side,
-        threshold=getattr(args, 'threshold', None),
-        negatives=args.negatives,
-        templates=args.templates,
-        attention=args.attention,
-        candidates=getattr(args, 'candidates', 0),
-        **further,
-    )
-
-
-def fraction(text: str) -> float:
-    """Return a number in [0, 1] given as text."""
-    value = number(float, text)
-    if value is None or not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f'expected a number in [0, 1], but got {text}')
-    return value
+    chosen = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
+    return Segmenter.load(args.model, **chosen, **changes)
 
 
 def negative_words(text: str) -> tuple[str, ...]:
@@ -148,25 +128,39 @@ def negative_words(text: str) -> tuple[str, ...]:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def natural(text: str) -> int:
-    """Return an integer of at least 0 given as text."""
-    value = number(int, text)
-    if value is None or value < 0:
-        raise argparse.ArgumentTypeError(f'expected an integer of at least 0, but got {text}')
-    return value
-
-
-def positive(text: str) -> int:
-    """Return a positive integer given as text."""
-    value = number(int, text)
-    if value is None or value < 1:
-        raise argparse.ArgumentTypeError(f'expected a positive integer, but got {text}')
-    return value
-
-
 def number(kind: Callable[[str], T], text: str) -> T | None:
     """Return what a text says, or ``None`` if it is no such number."""
     try:
         return kind(text)
     except ValueError:
         return None
+
+
+def between(low: float, high: float) -> Callable[[str], float]:
+    """Return what reads a number in [low, high]."""
+
+    def read(text: str) -> float:
+        value = number(float, text)
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f'expected a number in [{low:g}, {high:g}], but got {text}'
+            )
+        return value
+
+    return read
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """Return what reads an integer of at least ``low``."""
+    wanted = 'a positive integer' if low == 1 else f'an integer of at least {low}'
+
+    def read(text: str) -> int:
+        value = number(int, text)
+        if value is None or value < low:
+            raise argparse.ArgumentTypeError(f'expected {wanted}, but got {text}')
+        return value
+
+    return read
+
+
+fraction, natural, positive = between(0.0, 1.0), at_least(0), at_least(1)

@@ -20,8 +20,7 @@ from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
 
-from zegclip_core.cli._data import add_data_options
-from zegclip_core.cli._model import add_model_options, load_segmenter, positive
+from zegclip_core.cli._model import add_data_options, add_model_options, load_segmenter, positive
 
 if TYPE_CHECKING:
     from zegclip_core.data.folder import Pictures
@@ -55,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         metavar='N',
         help='into how many parts the classes are dealt (default: %(default)s)',
     )
-    add_model_options(parser, threshold=False)
+    add_model_options(parser, without=('threshold',))
     parser.add_argument('--plot', metavar='FILE', help='also draw the curves there, as PNG')
     parser.add_argument('--json', metavar='FILE', help='also write the figures there')
     parser.add_argument(

@@ -18,10 +18,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 import sys
-from typing import Any, TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from zegclip_core.weights.checkpoint import Checkpoint
+from typing import Any
 
 IMAGE_TOWER = 'open_clip:ViT-B-16/openai'
 """What the published checkpoints were trained on."""
@@ -66,9 +63,11 @@ def run(args: argparse.Namespace) -> int:
     """Convert; returns 0."""
     from zegclip_core.errors import CheckpointError
     from zegclip_core.loading import build_network, build_text_tower
-    from zegclip_core.weights.checkpoint import save_checkpoint
+    from zegclip_core.text.templates import resolve_templates
+    from zegclip_core.text.vocabulary import Vocabulary
+    from zegclip_core.weights.checkpoint import save_checkpoint, with_settings
     from zegclip_core.weights.names import SUFFIX
-    from zegclip_core.weights.published import load_published
+    from zegclip_core.weights.published import drop_towers, load_published
 
     if Path(args.target).suffix != SUFFIX:
         raise CheckpointError(f'Expected a target NAME{SUFFIX}, but got {args.target!r}.')
@@ -76,35 +75,17 @@ def run(args: argparse.Namespace) -> int:
     # Building the model and its text tower checks every key before anything is written.
     network = build_network(published, where=args.source)
     build_text_tower(published, where=args.source)
-    checkpoint = _with_choices(published, args, network.trained_names())
-    save_checkpoint(checkpoint, args.target)
-    sys.stdout.write(f'Wrote {args.target}\n')
-    return 0
-
-
-def _with_choices(
-    checkpoint: Checkpoint, args: argparse.Namespace, trained: list[str]
-) -> Checkpoint:
-    """Return the checkpoint with what the user chose."""
-    from zegclip_core.text.templates import resolve_templates
-    from zegclip_core.weights.checkpoint import with_settings
-    from zegclip_core.weights.published import drop_towers
-
+    checkpoint = published
     if args.templates:
         resolve_templates(args.templates)
         checkpoint = with_settings(checkpoint, templates=args.templates)
-    checkpoint = with_settings(checkpoint, seen_classes=_seen(args.seen))
-    if args.include_towers:
-        return checkpoint
-    named = with_settings(checkpoint, image_tower=args.tower, text_tower=args.tower)
-    return drop_towers(named, trained)
-
-
-def _seen(text: str) -> tuple[str, ...]:
-    """Return class names given as words or as a file."""
-    from zegclip_core.text.vocabulary import Vocabulary
-
-    if not text:
-        return ()
-    is_file = Path(text).is_file()
-    return (Vocabulary.from_file(text) if is_file else Vocabulary.parse(text)).names
+    if args.seen:
+        is_file = Path(args.seen).is_file()
+        seen = Vocabulary.from_file(args.seen) if is_file else Vocabulary.parse(args.seen)
+        checkpoint = with_settings(checkpoint, seen_classes=seen.names)
+    if not args.include_towers:
+        checkpoint = with_settings(checkpoint, image_tower=args.tower, text_tower=args.tower)
+        checkpoint = drop_towers(checkpoint, network.trained_names())
+    save_checkpoint(checkpoint, args.target)
+    sys.stdout.write(f'Wrote {args.target}\n')
+    return 0

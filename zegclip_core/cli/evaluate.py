@@ -19,8 +19,13 @@ import argparse
 import sys
 from typing import Any, TYPE_CHECKING
 
-from zegclip_core.cli._data import add_data_options
-from zegclip_core.cli._model import add_model_options, fraction, load_segmenter, natural
+from zegclip_core.cli._model import (
+    add_data_options,
+    add_model_options,
+    fraction,
+    load_segmenter,
+    natural,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,13 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         help='ask for the classes in a picture and N others (default: for all)',
     )
     _add_class_options(parser)
-    parser.add_argument(
-        '--mode',
-        default='whole',
-        choices=('whole', 'slide'),
-        help='the whole picture at once, or overlapping square windows (default: %(default)s)',
-    )
-    add_model_options(parser)
+    add_model_options(parser, further=('mode',))
     parser.add_argument('--json', metavar='FILE', help='also write the figures there')
     parser.add_argument(
         '--worst', metavar='FILE', help='also draw the worst pictures there, as PNG'
@@ -119,7 +118,7 @@ def _evaluate(args: argparse.Namespace, dataset: Pictures, *, drawn: bool) -> Ev
     words = chosen_words(dataset.classes, args.rename, args.classes_file)
     chosen = {'seen': args.seen, 'unseen': args.unseen}
     choose_seen(args.dataset, dataset.classes, **chosen)
-    segmenter = load_segmenter(args, mode=args.mode)
+    segmenter = load_segmenter(args)
     from zegclip_core.data.views import split_indices
     from zegclip_core.evaluation.evaluate import evaluate
 

@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         '--out', metavar='FILE', help='where the sheet goes, a PNG (default: PHOTO_explained.png)'
     )
-    add_model_options(parser, candidates=False)
+    add_model_options(parser, without=('candidates',))
     parser.set_defaults(run=run)
 
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     out = cast(Path, check_output('--out', name, '.png'))
     if out.exists() and out.samefile(photo):
         raise ConfigError(f'Expected --out to be another file than the photo, but got {name!r}.')
-    segmenter = load_segmenter(args, path='plain')
+    segmenter = load_segmenter(args, engine='plain')
     from zegclip_core.explanation.explanation import explain
     from zegclip_core.explanation.sheet import explanation_sheet
 

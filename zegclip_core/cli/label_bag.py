@@ -24,9 +24,10 @@ from typing import Any, TYPE_CHECKING
 
 from zegclip_core.cli._model import add_model_options, load_segmenter, positive
 from zegclip_core.cli._words import add_word_options, read_words
+from zegclip_core.options import OPTIONS
 
 if TYPE_CHECKING:
-    from zegclip_core.bags.labelling import LabelJob, Report
+    from zegclip_core.bags.labelling import Report
     from zegclip_core.text.vocabulary import Vocabulary
 
 _DESCRIPTION = """\
@@ -34,6 +35,8 @@ Label the images of a recorded ROS 2 bag (MCAP or SQLite) at full speed, without
 OUT holds everything that IN holds, and the label image of every image beside it. IN is only read.
 A run that is interrupted keeps its labels in OUT.partial: the same command goes on there.
 """
+_SAME_LABELS = ('device', 'threads')
+"""Options that labels do not depend on."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -88,27 +91,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ZegCLIPError: If the bag, the words or the model cannot be used.
     """
-    from zegclip_core.bags.labelling import label_bag
+    from zegclip_core.bags.labelling import label_bag, LabelJob
+    from zegclip_core.bags.messages import Outputs
     from zegclip_core.cli.main import USER_ERROR
 
-    job = _job(args)
-    report = label_bag(job, _warn)
-    if report.copied != report.expected:
-        _warn(
-            f'Expected {report.expected} messages in {job.source}, as it says itself, but read '
-            f'{report.copied}.'
-        )
-    sys.stdout.write(f'{job.target}: {_in_words(report)}\n')
-    return USER_ERROR if report.unreadable or report.copied != report.expected else 0
-
-
-def _job(args: argparse.Namespace) -> LabelJob:
-    """Return what the options ask for."""
-    from zegclip_core.bags.labelling import LabelJob
-    from zegclip_core.bags.messages import Outputs
-
     vocabulary = read_words(args)
-    return LabelJob(
+    job = LabelJob(
         source=Path(args.source).expanduser(),
         target=Path(args.target).expanduser(),
         topic=args.topic,
@@ -119,6 +107,14 @@ def _job(args: argparse.Namespace) -> LabelJob:
         compress=args.compress,
         every=args.every,
     )
+    report = label_bag(job, _warn)
+    if report.copied != report.expected:
+        _warn(
+            f'Expected {report.expected} messages in {job.source}, as it says itself, but read '
+            f'{report.copied}.'
+        )
+    sys.stdout.write(f'{job.target}: {_in_words(report)}\n')
+    return USER_ERROR if report.unreadable or report.copied != report.expected else 0
 
 
 def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str]:
@@ -134,19 +130,19 @@ def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str
     return {
         '--classes': words,
         '--model': _model_identity(args.model),
-        '--precision': args.precision,
-        '--short-side': str(args.short_side or "the model's"),
-        '--threshold': "the model's" if args.threshold is None else str(args.threshold),
-        '--negatives': _negatives(args.negatives),
-        '--templates': args.templates or "the model's",
-        '--attention': args.attention or "the model's",
-        '--candidates': str(args.candidates),
+        **{
+            f'--{name.replace("_", "-")}': _shown(getattr(args, name))
+            for name, option in OPTIONS.items()
+            if option.flag and name not in _SAME_LABELS
+        },
     }
 
 
-def _negatives(words: tuple[str, ...] | None) -> str:
-    """Return negative words as the option has them."""
-    return "the model's" if words is None else ', '.join(words) or 'none'
+def _shown(value: Any) -> str:  # noqa: ANN401 - of any option
+    """Return the value of an option as the command line has it."""
+    if value is None:
+        return "the model's"
+    return ', '.join(value) or 'none' if isinstance(value, tuple) else str(value)
 
 
 def _model_identity(text: str) -> str:

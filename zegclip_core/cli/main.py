@@ -74,16 +74,12 @@ class OneLineParser(argparse.ArgumentParser):
             finally:
                 self._in_rounds = False
         if rest:
+            options = [name for action in self._actions for name in action.option_strings]
+            near = get_close_matches(rest[0].partition('=')[0], options, n=1)
+            hint = f'; is {near[0]} meant?' if near else ''
             # Here and not where all commands are parsed, so that this command's help is named.
-            self.error(self._unknown(rest))
+            self.error(f'unrecognized arguments: {" ".join(rest)}{hint}')
         return found, rest
-
-    def _unknown(self, arguments: Sequence[str]) -> str:
-        """Say which arguments this command does not have, and what is nearly the first."""
-        options = [name for action in self._actions for name in action.option_strings]
-        near = get_close_matches(arguments[0].partition('=')[0], options, n=1)
-        hint = f'; is {near[0]} meant?' if near else ''
-        return f'unrecognized arguments: {" ".join(arguments)}{hint}'
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where help is, and leave with exit code 2."""
@@ -116,21 +112,17 @@ def show_error(error: BaseException) -> None:
     sys.stderr.flush()
 
 
-def _unusable(error: OSError) -> ZegCLIPError:
-    """Return what the system says about a file, without its error number."""
+def _for_users(error: OSError | ModuleNotFoundError) -> ZegCLIPError:
+    """Return what the system says about a file or a missing library, and what to do about it."""
+    if isinstance(error, ModuleNotFoundError):
+        return ZegCLIPError(
+            f'Expected the Python package {error.name} to be installed, but it is not: '
+            "pip install 'zegclip-ros[train]' has all that the commands need."
+        )
     if isinstance(error, FileExistsError):
         return ZegCLIPError(f'Expected {error.filename} to be a folder, but it is a file.')
-    reason = error.strerror or str(error)
     where = f' {error.filename}' if error.filename else ''
-    return ZegCLIPError(f'Cannot use{where}: {reason}.')
-
-
-def _not_installed(error: ModuleNotFoundError) -> ZegCLIPError:
-    """Return what to do about a missing library of an extra that was not installed."""
-    return ZegCLIPError(
-        f'Expected the Python package {error.name} to be installed, but it is not: '
-        "pip install 'zegclip-ros[train]' has all that the commands need."
-    )
+    return ZegCLIPError(f'Cannot use{where}: {error.strerror or error}.')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,13 +144,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ZegCLIPError as error:
         show_error(error)
         return USER_ERROR
-    except OSError as error:
-        show_error(_unusable(error))
-        return USER_ERROR
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith('zegclip'):
+    except (OSError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError) and str(error.name).startswith('zegclip'):
             raise
-        show_error(_not_installed(error))
+        show_error(_for_users(error))
         return USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write('zegclip: interrupted\n')

@@ -21,8 +21,6 @@ import sys
 from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from zegclip_core.weights.catalogue import CLIPEntry
 
 _DESCRIPTION = """\
@@ -55,61 +53,52 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.weights.names import bundled_models
 
     entries = list(clip_entries())
-    write = _as_json if args.json else _as_text
-    sys.stdout.write(write(bundled_models(), entries, cache_root(), everything=args.all))
-    return 0
-
-
-def _as_json(
-    bundled: dict[str, Path], entries: list[CLIPEntry], cache: Path, *, everything: bool
-) -> str:
-    """Return the lists as JSON."""
-    rows: dict[str, Any] = {
-        'bundled': [
-            {'name': name, 'bytes': path.stat().st_size, 'path': str(path)}
-            for name, path in bundled.items()
-        ],
-        'local': [{**_facts(entry), 'path': str(entry.path)} for entry in entries if entry.path],
-        'downloadable': [_facts(entry) for entry in entries if not entry.path],
-        'cache': str(cache),
-    }
-    return json.dumps(rows, indent=2) + '\n'
-
-
-def _facts(entry: CLIPEntry) -> dict[str, Any]:
-    """Return what is known about a CLIP anywhere."""
-    return {
-        'name': entry.name,
-        'bytes': entry.size,
-        'parameters': entry.parameters,
-        'url': entry.url,
-    }
-
-
-def _as_text(
-    bundled: dict[str, Path], entries: list[CLIPEntry], cache: Path, *, everything: bool
-) -> str:
-    """Return the lists for people."""
     local = [entry for entry in entries if entry.path]
     others = [entry for entry in entries if not entry.path]
-    shown = others if everything else _first_tags(others)
+    if args.json:
+        sys.stdout.write(_as_json(local, others))
+        return 0
+    shown = others
+    if not args.all:
+        # The tags that open_clip names first are best known.
+        first = {entry.name.rpartition('/')[0]: entry for entry in reversed(others)}
+        shown = [entry for entry in others if entry in first.values()]
     lines = ['Come with the package:']
-    lines += [_line(name, path.stat().st_size) for name, path in bundled.items()]
-    lines.append(f'CLIPs on this machine, in {cache}:')
+    lines += [_line(name, path.stat().st_size) for name, path in bundled_models().items()]
+    lines.append(f'CLIPs on this machine, in {cache_root()}:')
     lines += [_line(entry.name, entry.size) for entry in local] or ['  none']
     lines.append('CLIPs that are downloaded there when they are used first (sizes are about):')
     lines += [_line(entry.name, entry.size) for entry in shown]
     if len(others) > len(shown):
         lines.append(f'  and {len(others) - len(shown)} further tags of these: --all')
-    return '\n'.join(lines) + '\n' + _ADVICE
+    sys.stdout.write('\n'.join(lines) + '\n' + _ADVICE)
+    return 0
 
 
-def _first_tags(entries: list[CLIPEntry]) -> list[CLIPEntry]:
-    """Return the first entry of each CLIP: the tags that open_clip names first are best known."""
-    first: dict[str, CLIPEntry] = {}
-    for entry in entries:
-        first.setdefault(entry.name.rpartition('/')[0], entry)
-    return list(first.values())
+def _as_json(local: list[CLIPEntry], others: list[CLIPEntry]) -> str:
+    """Return the models that come with the package, and other CLIPs, as JSON."""
+    from zegclip_core.weights.hub import cache_root
+    from zegclip_core.weights.names import bundled_models
+
+    rows = {
+        entry: {
+            'name': entry.name,
+            'bytes': entry.size,
+            'parameters': entry.parameters,
+            'url': entry.url,
+        }
+        for entry in (*local, *others)
+    }
+    content = {
+        'bundled': [
+            {'name': name, 'bytes': path.stat().st_size, 'path': str(path)}
+            for name, path in bundled_models().items()
+        ],
+        'local': [{**rows[entry], 'path': str(entry.path)} for entry in local],
+        'downloadable': [rows[entry] for entry in others],
+        'cache': str(cache_root()),
+    }
+    return json.dumps(content, indent=2) + '\n'
 
 
 def _line(name: str, size: int) -> str:

@@ -20,6 +20,9 @@ import math
 import sys
 from typing import Any, TYPE_CHECKING
 
+from zegclip_core.cli._model import add_option
+from zegclip_core.options import OPTIONS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -52,16 +55,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         '--checkpoint', metavar='MODEL', help='score this trained model instead of training one'
     )
-    parser.add_argument(
-        '--device',
-        default='auto',
-        help='for scoring: auto, cpu, cuda or cuda:N (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--precision',
-        default='fp32',
-        help='for scoring: fp32, bf16 or fp16 (default: %(default)s)',
-    )
+    add_option(parser, OPTIONS['device'])
+    add_option(parser, OPTIONS['precision'], 'fp32')
     parser.add_argument('--json', metavar='FILE', help='also write the figures there')
     parser.set_defaults(run=run)
 

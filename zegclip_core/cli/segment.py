@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 import sys
@@ -29,7 +29,6 @@ from zegclip_core.cli._words import add_word_options, encode_words, read_words
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from zegclip_core.cli._inputs import Job
     from zegclip_core.images.video import Video
     from zegclip_core.segmentation import Segmentation
     from zegclip_core.segmenter import EncodedVocabulary, Segmenter
@@ -39,8 +38,8 @@ FALLBACK_RATE = 25.0
 """Frames per second of an overlay whose video declares no rate."""
 
 _DESCRIPTION = """\
-Label every pixel of pictures and videos with one of the given words. For each picture NAME it
-writes NAME_label.png (class ids in the order of the words, 255 = none of them; the picture's own
+Label every pixel of images and videos with one of the given words. For each image NAME it
+writes NAME_label.png (class ids in the order of the words, 255 = none of them; the image's own
 size), NAME_overlay.png (with a legend) and NAME.json (classes, colours, shares, model, seconds);
 for each video NAME_overlay.mp4 and NAME.json.
 """
@@ -49,19 +48,14 @@ for each video NAME_overlay.mp4 and NAME.json.
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add this command to the parser of ``zegclip``."""
     parser = subparsers.add_parser(
-        'segment', help='segment pictures, videos and folders', description=_DESCRIPTION
+        'segment', help='segment images, videos and folders', description=_DESCRIPTION
     )
     parser.add_argument(
-        'inputs', nargs='+', metavar='PHOTO', help='pictures, videos, or folders of them'
+        'inputs', nargs='+', metavar='IMAGE', help='images, videos, or folders of them'
     )
     add_word_options(parser)
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results')
     add_model_options(parser)
-    _add_look_options(parser)
-    parser.set_defaults(run=run)
-
-
-def _add_look_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--alpha', type=fraction, default=0.5, help='weight of the colours (default: %(default)s)'
     )
@@ -70,6 +64,7 @@ def _add_look_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='also write NAME_label/NUMBER.png for every frame of a video',
     )
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,12 +76,18 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ZegCLIPError: If an input, the words or the model cannot be used.
     """
-    from zegclip_core.cli._inputs import check_outputs, plan_jobs
+    from zegclip_core.errors import ConfigError
 
     vocabulary = read_words(args)
     jobs = plan_jobs(args.inputs)
     out = Path(args.out).expanduser()
-    check_outputs(jobs, (path for job in jobs for path in _output_paths(out, job)))
+    sources = {job.source.resolve() for job in jobs}
+    for path in (path for job in jobs for path in _output_paths(out, job)):
+        if path.resolve() in sources:
+            raise ConfigError(
+                f'Expected --out to be a folder where no input is overwritten, '
+                f'but {path} is both an input and an output.'
+            )
     out.mkdir(parents=True, exist_ok=True)
 
     # Last, since it takes seconds: everything that can be refused without it has been.
@@ -95,6 +96,52 @@ def run(args: argparse.Namespace) -> int:
     encoded = segmenter.encode(vocabulary)
     task = _Task(segmenter, encoded, vocabulary, out, args.alpha, args.frame_labels)
     return _run_jobs(jobs, task)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image or video and what its outputs are called.
+
+    Attributes:
+        source: The file to read.
+        stem: First part of the names of its outputs; no two jobs have the same.
+        video: Whether it is read as a video.
+    """
+
+    source: Path
+    stem: str
+    video: bool
+
+
+def plan_jobs(inputs: Iterable[str]) -> list[Job]:
+    """Return a job for every file that is named or lies in a named folder, each file once.
+
+    The first of several files with one stem has the stem itself, the next ``stem-2`` and so on,
+    also where a file system knows no upper and lower case.
+
+    Raises:
+        ImageError: If there is no such file or folder, or a folder holds no image or video.
+    """
+    from zegclip_core.errors import ImageError
+    from zegclip_core.images.media import is_video, media_in
+
+    files: dict[Path, Path] = {}
+    for text in inputs:
+        path = Path(text).expanduser()
+        if not path.exists():
+            raise ImageError(f'Cannot read {path}: there is no such file or folder.')
+        for file in media_in(path) if path.is_dir() else [path]:
+            files.setdefault(file.resolve(), file)
+    stems: set[str] = set()
+    jobs = []
+    for file in files.values():
+        number, stem = 1, file.stem
+        while stem.casefold() in stems:
+            number += 1
+            stem = f'{file.stem}-{number}'
+        stems.add(stem.casefold())
+        jobs.append(Job(file, stem, is_video(file)))
+    return jobs
 
 
 def _output_paths(out: Path, job: Job) -> list[Path]:

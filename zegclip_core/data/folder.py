@@ -27,8 +27,9 @@ import numpy.typing as npt
 from PIL import Image
 from zegclip_core.errors import DataError
 from zegclip_core.images.media import IMAGE_SUFFIXES, read_image
+from zegclip_core.options import UNLABELLED
 
-IGNORED = 255
+IGNORED = UNLABELLED
 """Mask value of a pixel that is not labelled."""
 NO_CLASS = -1
 """Entry of a label table for a mask value that must not occur."""

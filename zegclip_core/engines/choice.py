@@ -16,9 +16,8 @@
 from importlib.util import find_spec
 
 from zegclip_core.errors import ModelError
+from zegclip_core.options import OPTIONS
 from zegclip_core.weights.names import ONNX_SUFFIX, parse_model
-
-BACKENDS = ('auto', 'torch', 'onnxruntime')
 
 
 def pick_backend(backend: str, model: str) -> str:
@@ -32,8 +31,7 @@ def pick_backend(backend: str, model: str) -> str:
         ModelError: If it is not known, does not fit the model, or is not installed.
     """
     exported = parse_model(model).is_exported
-    if backend not in BACKENDS:
-        raise ModelError(f'Expected a backend of {", ".join(BACKENDS)}, but got {backend!r}.')
+    OPTIONS['backend'].check(backend)
     if backend == 'torch' and exported:
         raise ModelError(
             f'Expected a model with weights for the backend torch, but got {model!r}, an exported '

@@ -28,8 +28,9 @@ def pick_providers(
     """Return onnxruntime's execution providers for a device, with their options, best first.
 
     Args:
-        device: As in ``load_exported``, like ``precision``.
-        precision: See there.
+        device: ``auto`` (CUDA if onnxruntime has it), ``cpu``, ``cuda``, ``cuda:N`` or
+            ``tensorrt``.
+        precision: ``auto`` or ``fp32``, for TensorRT ``fp16`` as well, which ``auto`` takes there.
         available: Names of the providers that this onnxruntime has.
         path: The model; a TensorRT engine is kept in a folder beside it.
 

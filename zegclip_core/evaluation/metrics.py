@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import DataError
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.options import UNLABELLED
 
 
 class ConfusionMatrix:

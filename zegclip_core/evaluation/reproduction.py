@@ -23,10 +23,10 @@ from pathlib import Path
 from torch import distributed
 from zegclip_core.data.catalog import unseen_of
 from zegclip_core.data.folder import Pictures
-from zegclip_core.devices import pick_device, pick_precision
 from zegclip_core.evaluation.evaluate import evaluate, Evaluation
 from zegclip_core.evaluation.published_rows import load_row, PublishedRow
 from zegclip_core.loading import load_model
+from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.training.config import load_config, TrainConfig
 from zegclip_core.training.recipes import find_recipe
@@ -43,21 +43,16 @@ def row_segmenter(
     Args:
         row: The row.
         model: A published ``.pth``, or a model of this project by name or file.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        device: ``auto`` (CUDA if there is any), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
         ZegCLIPError: If it cannot be loaded.
     """
-    place = pick_device(device)
-    return Segmenter(
-        load_model(model, templates=row.templates),
-        device=place,
-        dtype=pick_precision(precision, place),
-        mode='slide',
-        threshold=0.0,
-        negatives=(),
+    options = SegmenterOptions(
+        device=device, precision=precision, mode='slide', threshold=0.0, negatives=()
     )
+    return Segmenter(load_model(model, templates=row.templates), options)
 
 
 def score_row(row: PublishedRow, segmenter: Segmenter, dataset: Pictures) -> Evaluation:

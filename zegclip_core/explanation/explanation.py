@@ -169,7 +169,7 @@ def explain(
     """Compute the scores of all words on an image.
 
     Args:
-        segmenter: With the plain path and without windows.
+        segmenter: With the plain engine and without windows.
         image: RGB, uint8 ``(H, W, 3)``.
         vocabulary: The classes to look for.
 
@@ -182,8 +182,8 @@ def explain(
     engine = segmenter.engine
     if not isinstance(engine, PlainEngine) or engine.windows is not None:
         raise ModelError(
-            'Expected a segmenter with the plain path that looks at the whole image, but got '
-            f'the path {segmenter.path} and the mode {segmenter.mode}.'
+            'Expected a segmenter with the plain engine that looks at the whole image, but got '
+            f'the engine {segmenter.options.engine} and the mode {segmenter.options.mode}.'
         )
     encoded = segmenter.encode(vocabulary)
     words = encoded.prepare(engine)

@@ -31,8 +31,8 @@ from zegclip_core.errors import ModelError
 from zegclip_core.export.graph import ExportedGraph, INPUTS, OUTPUTS
 from zegclip_core.loading import build_network, build_text_tower, open_checkpoint
 from zegclip_core.model.zegclip import ZegCLIPConfig
+from zegclip_core.options import MAX_CLASSES
 from zegclip_core.segmenter import working_size
-from zegclip_core.text.vocabulary import MAX_CLASSES
 from zegclip_core.weights.checkpoint import (
     Checkpoint,
     checkpoint_metadata,

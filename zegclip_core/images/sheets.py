@@ -24,7 +24,8 @@ import numpy.typing as npt
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import BACKGROUND, draw_legend, draw_overlay
 from zegclip_core.images.lettering import shortened, write_text
-from zegclip_core.segmentation import Segmentation, UNLABELLED
+from zegclip_core.options import UNLABELLED
+from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
 WIDTH, HEIGHT = 320, 240

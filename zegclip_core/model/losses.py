@@ -26,7 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
-from zegclip_core.segmentation import UNLABELLED
+from zegclip_core.options import UNLABELLED
 
 IGNORED = UNLABELLED
 """Label of a pixel whose class is not known or not among the classes."""

@@ -29,7 +29,6 @@ References:
 """
 
 from dataclasses import dataclass, replace
-from typing import get_args, Literal
 
 import torch
 from torch import nn, Tensor
@@ -44,18 +43,8 @@ from zegclip_core.model.vit import (
     VisionConfig,
     VisionTransformer,
 )
+from zegclip_core.options import Attention, OPTIONS
 
-Attention = Literal['clip', 'maskclip', 'sclip', 'key_key', 'naclip']
-"""How the last block attends.
-
-``clip``: queries to keys, as CLIP was trained.
-``maskclip``: each token to itself alone, the value path of MaskCLIP.
-``sclip``: queries to queries and keys to keys, the sum of both (SCLIP's correlative
-self-attention).
-``key_key``: keys to keys; the block's residual and feed-forward part are left out.
-``naclip``: likewise, and nearby patches get more weight (NACLIP).
-"""
-ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
 _REDUCED = ('key_key', 'naclip')
 """Attentions whose block has neither residual nor feed-forward part."""
 
@@ -81,11 +70,7 @@ class TrainingFreeConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        if self.attention not in ATTENTIONS:
-            raise ModelError(
-                f'Expected the attention to be one of {", ".join(ATTENTIONS)}, '
-                f'but got {self.attention!r}.'
-            )
+        OPTIONS['attention'].check(self.attention)
         for name, value in (('gaussian_std', self.gaussian_std), ('scale', self.scale)):
             if not value > 0:
                 raise ModelError(f'Expected `{name}` to be greater than 0, but got {value}.')

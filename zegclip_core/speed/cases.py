@@ -11,32 +11,27 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What is measured: the sides, and the cases along one axis at a time."""
+"""What is measured: the methods, and the cases along one axis at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from zegclip_core.errors import ConfigError
 
-SIDES = ('literal', 'plain', 'lean_fp32', 'lean', 'two_stage')
-"""The sides of every run, in the order of the tables."""
-PLAIN = 'plain'
-"""The side whose labels are what those of the others are compared with."""
-FURTHER_SIDES = ('lean_candidates', 'two_stage_half')
-"""Sides that are only measured when asked for: the lean path with few candidates of many classes,
-and the comparator in the device's best precision."""
-CANDIDATES = 128
-"""How many those are."""
-CAMERA = 'camera'
-"""Beside the sweeps: the bundled model behind a camera."""
-STEPS = 'steps'
-"""Likewise: the lean path with each of its savings left out."""
-WORDS = 'words'
-"""Likewise: what a change of the vocabulary costs."""
-START = 'start'
-"""Likewise: the time from a process's start to its first label."""
-FURTHER = (CAMERA, WORDS, START, STEPS)
-"""All that is no sweep, in the order of the report."""
+METHODS = ('literal', 'plain', 'lean_fp32', 'lean', 'two_stage')
+"""The methods in the order of the tables."""
+SWEEPS: dict[str, tuple[dict[str, int], ...]] = {
+    'classes': tuple({'classes': count} for count in (1, 20, 150, 1000)),
+    'prompts': tuple({'prompts': count} for count in (10, 100)),
+    'sizes': tuple(
+        {'height': height, 'width': width}
+        for height, width in ((512, 512), (480, 640), (720, 1280), (1080, 1920))
+    ),
+    'batch': tuple({'batch': count} for count in (1, 2, 4)),
+}
+"""Changes of the base case, by the name of their axis."""
+BUNDLED = ('camera', 'words', 'start')
+"""What is measured with the bundled model: behind a camera, a change of the words, a start."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +39,10 @@ class Case:
     """One point of the sweeps.
 
     Attributes:
-        height: Of the frames, in pixels.
-        width: Likewise.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
         classes: Number of classes ``K``.
-        batch: Frames at once.
+        batch: Number of images at once.
         prompts: Prompt tokens in each layer of the image tower.
     """
 
@@ -57,64 +52,42 @@ class Case:
     batch: int = 1
     prompts: int = 10
 
-    @property
-    def pixels(self) -> int:
-        """Pixels of all frames."""
-        return self.height * self.width * self.batch
-
     def __str__(self) -> str:
-        """Say all that is not at rest."""
+        """Say what is measured in a few words."""
         batch = f', batch {self.batch}' if self.batch > 1 else ''
         return f'{self.width}x{self.height}, {self.classes} classes{batch}, {self.prompts} prompts'
 
 
 BASE = Case()
 """Around which one axis at a time is changed; a given model has prompts of its own."""
-_AXES: dict[str, tuple[dict[str, int], ...]] = {
-    'classes': tuple({'classes': count} for count in (1, 20, 150, 1000)),
-    'prompts': tuple({'prompts': count} for count in (10, 100)),
-    'sizes': tuple(
-        {'height': height, 'width': width}
-        for height, width in ((512, 512), (480, 640), (720, 1280), (1080, 1920))
-    ),
-    'batch': tuple({'batch': count} for count in (1, 2, 4)),
-}
-SWEEPS = tuple(_AXES)
-"""Their names; those that a time limit cuts come last."""
 
 
 def sweep_cases(name: str, base: Case = BASE) -> list[Case]:
-    """Return the cases of a sweep, in its order."""
-    return [replace(base, **changes) for changes in _AXES[name]]
-
-
-def check_sweeps(sweeps: Sequence[str]) -> None:
-    """Refuse names of sweeps that are none.
-
-    Raises:
-        ConfigError: If there is no such sweep.
-    """
-    known = (*SWEEPS, *FURTHER)
-    for name in sweeps:
-        if name not in known:
-            raise ConfigError(f'Expected a sweep of {", ".join(known)}, but got {name!r}.')
+    """Return the cases of one sweep in its order."""
+    return [replace(base, **changes) for changes in SWEEPS[name]]
 
 
 def choose_cases(sweeps: Sequence[str], base: Case = BASE) -> list[Case]:
-    """Return the cases of some sweeps, each once; the base is always the first."""
-    wanted = [name for name in SWEEPS if name in sweeps]
-    cases = [case for name in wanted for case in sweep_cases(name, base)]
+    """Return the cases of some sweeps, each once; the base is always the first.
+
+    Raises:
+        ConfigError: If a name is not that of a sweep.
+    """
+    known = (*SWEEPS, *BUNDLED)
+    for name in sweeps:
+        if name not in known:
+            raise ConfigError(f'Expected a sweep of {", ".join(known)}, but got {name!r}.')
+    cases = [case for name in SWEEPS if name in sweeps for case in sweep_cases(name, base)]
     return list(dict.fromkeys([base, *cases]))
 
 
-def choose_sides(sides: Sequence[str]) -> list[str]:
-    """Return the sides that were named, in the order of the tables.
+def choose_methods(methods: Sequence[str]) -> list[str]:
+    """Return the named methods in the order of the tables.
 
     Raises:
-        ConfigError: If there is no such side, or none is named.
+        ConfigError: If a name is not that of a method, or none is named.
     """
-    known = (*SIDES, *FURTHER_SIDES)
-    for name in sides or ('',):
-        if name not in known:
-            raise ConfigError(f'Expected a side of {", ".join(known)}, but got {name!r}.')
-    return [name for name in known if name in sides]
+    for name in methods or ('',):
+        if name not in METHODS:
+            raise ConfigError(f'Expected a method of {", ".join(METHODS)}, but got {name!r}.')
+    return [name for name in METHODS if name in methods]

@@ -11,14 +11,16 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The published pipeline, as it was released: what speed is compared with.
+"""The published pipeline, written literally: what speed is compared with, and an oracle for tests.
 
-Written from the method's description alone, and nothing of the rest of this package is used, so
-that it stays what it is when ours changes: float32, prompts computed anew in every image and
+It is written from the method's description alone and imports nothing of this package, so that it
+stays what it is when the package changes: float32, prompts computed anew in every image and
 carried through every layer as tokens of the sequence, every layer of the decoder whole, windows
 one after the other, and all classes' maps at full size through sigmoid, sum, resize, softmax and
-argmax. Where the release calls PyTorch's multi-head attention, so does this; today's PyTorch
-answers that call with fused attention, which is in its favour.
+argmax. Tests compare it with outputs of the release, and may compare anything else with it. Keep
+it plain: it must be read beside the paper, not be fast. Where the release calls PyTorch's
+multi-head attention, so does this; today's PyTorch answers that call with fused attention, which
+is in its favour.
 
 Reference: https://github.com/ZiqinZhou66/ZegCLIP (MIT), commit 9ba4bb5; no code is copied.
 """
@@ -34,7 +36,9 @@ from torch import Tensor
 import torch.nn.functional as F
 
 MEAN = (123.675, 116.28, 103.53)
+"""ImageNet's mean of red, green and blue, of values in [0, 255]."""
 STD = (58.395, 57.12, 57.375)
+"""ImageNet's standard deviations of the same."""
 LONGEST = 2048
 """Longest side that the release's resizing allows, in pixels."""
 
@@ -98,7 +102,7 @@ class LiteralModel:
         weights: Under the published names, float32.
         grid: Side of the position table, in patches.
         heads: Attention heads of the image tower.
-        decoder_heads: Likewise of the decoder.
+        decoder_heads: Attention heads of the decoder.
     """
 
     weights: Weights
@@ -225,7 +229,7 @@ class LiteralPipeline:
         """Return the windows' averaged scores ``(B, K, H, W)``.
 
         Args:
-            logits: Of every window.
+            logits: Mask logits of every window, ``(B, K, h, w)`` each, as from ``predict``.
             size: ``(H, W)`` of the resized images.
             original: ``(H, W)`` of the frames.
 
@@ -242,7 +246,7 @@ class LiteralPipeline:
             count[:, :, rows, columns] += 1
         return F.interpolate(total / count, size=original, mode='bilinear', align_corners=False)
 
-    def finish(
+    def postprocess(
         self, logits: Sequence[Tensor], size: tuple[int, int], original: tuple[int, int]
     ) -> npt.NDArray[np.int64]:
         """Return the labels ``(B, H, W)`` of the windows' mask logits, on the CPU."""

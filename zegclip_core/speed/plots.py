@@ -11,41 +11,35 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pictures of a report."""
+"""Plots of a report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
 from zegclip_core.speed.cases import Case, sweep_cases
-from zegclip_core.speed.rows import Report, Row
+from zegclip_core.speed.report import Report
 
 _STYLES = {
-    'literal': ('#D55E00', 's', 'literal (published)'),
-    'plain': ('#E69F00', '^', 'plain'),
-    'lean_fp32': ('#56B4E9', 'v', 'lean fp32'),
-    'lean': ('#0072B2', 'o', 'lean'),
-    'lean_candidates': ('#009E73', '*', 'lean, few candidates'),
-    'two_stage': ('#CC79A7', 'D', 'two stages'),
-    'two_stage_half': ('#999999', 'd', 'two stages, half'),
+    'literal': ('#D55E00', 's'),
+    'plain': ('#E69F00', '^'),
+    'lean_fp32': ('#56B4E9', 'v'),
+    'lean': ('#0072B2', 'o'),
+    'two_stage': ('#CC79A7', 'D'),
 }
-"""Colour (of Okabe and Ito), marker and name of each side."""
+"""Colour (of Okabe and Ito) and marker of each method."""
 _AXES: dict[str, tuple[str, Callable[[Case], str]]] = {
     'classes': ('classes', lambda case: str(case.classes)),
     'sizes': ('frame', lambda case: f'{case.width}x{case.height}'),
     'batch': ('frames at once', lambda case: str(case.batch)),
     'prompts': ('prompt tokens a layer', lambda case: str(case.prompts)),
 }
-_DPI = 110
+"""Title of each sweep's axis, and what stands at its ticks."""
 
 
 def save_plots(report: Report, folder: Path) -> list[Path]:
-    """Draw times, memory and reached shares.
+    """Draw times, memory and the reached share of the device's peak.
 
     Args:
         report: What to draw.
@@ -53,142 +47,54 @@ def save_plots(report: Report, folder: Path) -> list[Path]:
 
     Returns:
         The PNG files, ``benchmark-time.png``, ``-memory.png`` and ``-share.png``.
-
     """
-    drawn = {'time': _times(report), 'memory': _memory(report), 'share': _shares(report)}
+    figures = {
+        'time': Figure(figsize=(10.0, 7.0), layout='constrained'),
+        'memory': Figure(figsize=(10.0, 3.8), layout='constrained'),
+        'share': Figure(figsize=(8.0, 4.5), layout='constrained'),
+    }
+    for axes, sweep in zip(figures['time'].subplots(2, 2).flat, _AXES, strict=True):
+        _curves(axes, report, sweep, 'total_ms')
+        axes.set(yscale='log', ylabel='from frame to labels [ms]')
+    for axes, sweep in zip(figures['memory'].subplots(1, 2), ('classes', 'sizes'), strict=True):
+        _curves(axes, report, sweep, 'peak_mb')
+        axes.set(ylim=(0, None), ylabel='peak memory, weights and a frame [MB]')
+    _bars(figures['share'].subplots(), report)
     paths = []
-    for name, figure in drawn.items():
-        path = folder / f'benchmark-{name}.png'
-        figure.savefig(path, format='png', bbox_inches='tight', pad_inches=0.15)
-        paths.append(path)
+    for name, figure in figures.items():
+        figure.suptitle(f'{report.model} on {report.device}', fontsize=11)
+        paths.append(folder / f'benchmark-{name}.png')
+        figure.savefig(paths[-1], dpi=110)
     return paths
 
 
-def _figure(width: float, height: float, title: str) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout='constrained')
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def _sides(rows: Sequence[Row]) -> list[str]:
-    """Return the sides that were measured anywhere, in the order of the styles."""
-    measured = {row.side for row in rows if not row.skipped}
-    return [side for side in _STYLES if side in measured]
-
-
-def _sweep(report: Report, name: str) -> list[Case]:
-    """Return the cases of a sweep that were measured; none if there is but one."""
-    measured = {row.case for row in report.rows if not row.skipped}
-    cases = [case for case in sweep_cases(name, report.base) if case in measured]
-    return cases if len(cases) > 1 else []
-
-
-def _times(report: Report) -> Figure:
-    """Draw the time from frame to labels along every axis, and that of the model alone."""
-    figure = _figure(10.0, 7.0, f'From frames to labels: {report.model} on {report.device}')
-    grid = figure.subplots(2, 2)
-    for axes, name in zip(grid.flat, _AXES, strict=True):
-        _curves(axes, report, name, lambda row: row.total_ms)
-        _curves(axes, report, name, lambda row: row.model_ms, dotted=True)
-        axes.set_ylabel('time [ms]')
-        if axes.lines:
-            axes.set_yscale('log')
-            for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-                which(FuncFormatter(_tick))
-    _legend(figure, report, [('frames to labels', '-'), ('model alone', ':')])
-    return figure
-
-
-def _tick(value: float, position: int | None = None) -> str:
-    """Write out 1, 2 and 5 of every decade."""
-    del position
-    return f'{value:g}' if f'{value:.0e}'[0] in '125' else ''
-
-
-def _curves(
-    axes: Axes,
-    report: Report,
-    sweep: str,
-    value: Callable[[Row], float | None],
-    *,
-    dotted: bool = False,
-) -> None:
-    """Draw one line a side along a sweep."""
-    title, label = _AXES[sweep]
-    cases = _sweep(report, sweep)
-    if not cases:
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, f'{title}: not measured', transform=axes.transAxes, ha='center')
-        return
-    rows = {(row.side, row.case): row for row in report.rows if not row.skipped}
-    for side in _sides(report.rows):
-        color, marker, _ = _STYLES[side]
-        found = [(k, rows[side, case]) for k, case in enumerate(cases) if (side, case) in rows]
-        points = [(k, y) for k, row in found if (y := value(row)) is not None]
-        xs, ys = [k for k, _ in points], [y for _, y in points]
-        axes.plot(
-            xs,
-            ys,
-            color=color,
-            marker=None if dotted else marker,
-            linestyle=':' if dotted else '-',
-            linewidth=1.2 if dotted else 1.6,
-            markersize=5,
-        )
-    axes.set_xticks(range(len(cases)), labels=[label(case) for case in cases])
+def _curves(axes: Axes, report: Report, sweep: str, figure: str) -> None:
+    """Draw a figure of the rows along a sweep, one line a method."""
+    title, tick = _AXES[sweep]
+    cases = sweep_cases(sweep, report.base)
+    for method, (color, marker) in _STYLES.items():
+        rows = {row.case: row for row in report.rows if row.method == method and not row.skipped}
+        places = [index for index, case in enumerate(cases) if case in rows]
+        if places:
+            values = [getattr(rows[cases[index]], figure) for index in places]
+            axes.plot(places, values, color=color, marker=marker, label=method)
+    axes.set_xticks(range(len(cases)), labels=[tick(case) for case in cases])
     axes.set_xlabel(title)
-    axes.set_xlim(-0.3, max(len(cases) - 0.7, 0.3))
     axes.grid(axis='y', alpha=0.3)
+    if axes.lines:
+        axes.legend(fontsize=8)
 
 
-def _legend(
-    figure: Figure, report: Report, further: Sequence[tuple[str, Literal['-', ':']]] = ()
-) -> None:
-    """Name the sides below the pictures."""
-    handles = [
-        Line2D([], [], color=_STYLES[side][0], marker=_STYLES[side][1], label=_STYLES[side][2])
-        for side in _sides(report.rows)
-    ]
-    handles += [
-        Line2D([], [], color='black', linestyle=line, label=text) for text, line in further
-    ]
-    figure.legend(handles=handles, loc='outside lower center', ncols=4, fontsize=9, frameon=False)
-
-
-def _memory(report: Report) -> Figure:
-    """Draw the peak memory along the classes and along the sizes."""
-    title = f'Peak memory, weights and a frame: {report.model} on {report.device}'
-    figure = _figure(10.0, 3.8, title)
-    for axes, name in zip(figure.subplots(1, 2), ('classes', 'sizes'), strict=True):
-        _curves(axes, report, name, lambda row: row.peak_mb)
-        axes.set_ylabel('peak memory [MB]')
-        axes.set_ylim(bottom=0)
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    _legend(figure, report)
-    return figure
-
-
-def _shares(report: Report) -> Figure:
-    """Draw each side's rate of operations beside the device's own."""
-    rows = [row for row in report.rows if not row.skipped and row.case == report.base]
-    figure = _figure(8.0, 0.7 + 0.42 * (len(rows) + len(report.ceiling.tflops)), _title(report))
-    axes = figure.subplots()
-    bars = [
-        (_STYLES[row.side][2], row.flops / (1e9 * (row.model_ms or 1.0)), _STYLES[row.side][0])
-        for row in rows
-    ]
-    bars += [(f'ceiling, {name}', rate, '#BBBBBB') for name, rate in report.ceiling.tflops.items()]
-    for index, (_, rate, color) in enumerate(bars):
-        axes.barh(index, rate, color=color, height=0.7)
-        share = rate / report.ceiling.peak_tflops
-        axes.text(rate, index, f' {rate:.3g} ({100 * share:.0f} %)', va='center', fontsize=9)
-    axes.set_yticks(range(len(bars)), labels=[name for name, _, _ in bars])
+def _bars(axes: Axes, report: Report) -> None:
+    """Draw each method's rate of operations beside the device's own."""
+    rows = [row for row in report.rows if row.tflops and row.case == report.base]
+    rates = {row.method: row.tflops or 0.0 for row in rows}
+    ceilings = {f'ceiling, {name}': rate for name, rate in report.tflops.items()}
+    colors = [*(_STYLES[method][0] for method in rates), *('#BBBBBB' for _ in ceilings)]
+    values = [*rates.values(), *ceilings.values()]
+    bars = axes.barh([*rates, *ceilings], values, color=colors)
+    labels = [f'{rate:.3g} ({rate / report.peak_tflops:.0%})' for rate in values]
+    axes.bar_label(bars, labels, padding=3, fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.25 * max(rate for _, rate, _ in bars))
-    axes.set_xlabel('operations that the model needs, a second [TFLOP/s]')
-    return figure
-
-
-def _title(report: Report) -> str:
-    return f'Reached share of {report.device}: {report.model}, {report.base}'
+    axes.margins(x=0.2)
+    axes.set_xlabel(f'operations that the model needs, a second [TFLOP/s], {report.base}')

@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A comparator that works in two stages, as zsseg and ZegFormer do; proposals cost it nothing.
+"""A comparator that works in two stages, as zsseg and ZegFormer do; its proposals cost nothing.
 
 A first network proposes a hundred masks without names; each is cut out of the image, what is
-around it blanked, and CLIP classifies every cut-out. Here the proposals are given and their making
-is not timed, which is in its favour; so is that all cut-outs are taken at once.
+around it blanked, and CLIP classifies every crop. Here the proposals are given and their making
+is not timed, which is in its favour; so is that all crops are taken at once.
 
 References:
     Xu et al., "A Simple Baseline for Open-Vocabulary Semantic Segmentation with Pre-trained
@@ -24,22 +24,20 @@ References:
     https://arxiv.org/abs/2112.07910.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 import torch.nn.functional as F
 from torchvision.ops import roi_align
-from zegclip_core.model.vit import CLIP_MEAN, CLIP_STD
-from zegclip_core.speed.literal import clip_block, norm, part, positions_of, Weights
+from zegclip_core.model.vit import CLIP_MEAN, CLIP_STD, VisionTransformer
+from zegclip_core.weights.checkpoint import Checkpoint
 
-CROPS = 100
-"""Proposals, as many as those methods' first stage makes."""
-CROP_GRID = 14
-"""Patches along a side of a cut-out: 224 pixels with CLIP's patches of 16."""
+PROPOSALS = 100
+"""As many as those methods' first stage makes."""
+CROP = 224
+"""Height and width of a crop, in pixels."""
 _TEMPERATURE = 100.0
 """CLIP's factor of the similarities."""
 
@@ -49,8 +47,8 @@ class Proposals:
     """Masks of parts of an image, whatever these are.
 
     Attributes:
-        masks: Float ``(M, H, W)`` in [0, 1].
-        boxes: Around each, float ``(M, 5)``: 0, left, top, right, bottom, in pixels.
+        masks: float32 ``(M, H, W)``, 1 inside and 0 outside.
+        boxes: The box around each, float32 ``(M, 5)``: 0, left, top, right, bottom, in pixels.
     """
 
     masks: Tensor
@@ -58,82 +56,62 @@ class Proposals:
 
 
 def seeded_proposals(height: int, width: int, device: torch.device) -> Proposals:
-    """Return ellipses of many sizes all over the image; the first one is all of it."""
+    """Return ellipses of many sizes all over the image."""
     rng = np.random.default_rng(0)
-    masks: npt.NDArray[np.float32] = np.zeros((CROPS, height, width), np.float32)
-    boxes: list[list[int]] = []
-    for mask in masks:
-        axes = rng.uniform(0.05, 0.3, 2) * (height, width)
-        center = rng.uniform(0.1, 0.9, 2) * (height, width)
-        middle, radii = (tuple(int(v) for v in pair[::-1]) for pair in (center, axes))
-        cv2.ellipse(mask, middle, radii, float(rng.uniform(0, 180)), 0, 360, 1.0, -1)
-        if not mask.any() or not boxes:
-            mask[:] = 1.0
-        rows, columns = np.nonzero(mask)
-        edges = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        boxes.append([0, *map(int, edges)])
-    table = torch.tensor(np.array(boxes, np.float32), device=device)
-    return Proposals(torch.from_numpy(masks).to(device), table)
+    size = torch.tensor([height, width])
+    center = torch.from_numpy(rng.uniform(0.1, 0.9, (PROPOSALS, 2))) * size
+    radii = torch.from_numpy(rng.uniform(0.05, 0.3, (PROPOSALS, 2))) * size
+    (y, x), (b, a) = center.T[:, :, None, None], radii.T[:, :, None, None]  # (M, 1, 1) each
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    masks = ((rows - y) / b) ** 2 + ((columns - x) / a) ** 2 < 1.0
+    least = (center - radii).clamp(min=0.0).flip(1)
+    most = torch.minimum(center + radii, size).flip(1)
+    boxes = torch.cat([torch.zeros(PROPOSALS, 1), least, most], dim=1)
+    return Proposals(masks.float().to(device), boxes.float().to(device))
 
 
-@dataclass(frozen=True)
-class TwoStage:
-    """CLIP on every proposal of an image.
+def clip_tower(checkpoint: Checkpoint) -> VisionTransformer:
+    """Return CLIP's image tower out of a published model, without the prompts."""
+    config = replace(
+        checkpoint.config.vision, prompt_tokens=0, prompt_norm=False, class_embedding_twice=False
+    )
+    tower = VisionTransformer(config).eval()
+    tower.load_state_dict(
+        {
+            name.removeprefix('visual.'): value
+            for name, value in checkpoint.state_dict.items()
+            if name.startswith('visual.') and 'prompt' not in name
+        }
+    )
+    return tower
 
-    Attributes:
-        weights: CLIP's image tower under its own names.
-        grid: Side of its position table, in patches.
-        heads: Its attention heads.
+
+def cut_crops(pixels: Tensor, proposals: Proposals) -> Tensor:
+    """Return the masked, normalised crops ``(M, 3, S, S)`` of an RGB image uint8 ``(H, W, 3)``."""
+    mean, std = (pixels.new_tensor(v, dtype=torch.float32) for v in (CLIP_MEAN, CLIP_STD))
+    image = ((pixels.float() - mean) / std).permute(2, 0, 1).unsqueeze(0)  # (1, 3, H, W)
+    boxes = proposals.boxes
+    crops = roi_align(image, boxes, (CROP, CROP), sampling_ratio=1, aligned=True)
+    own = boxes.clone()
+    own[:, 0] = torch.arange(len(boxes), device=boxes.device)  # Each box is cut from its own mask.
+    masks = proposals.masks.unsqueeze(1)  # (M, 1, H, W)
+    masked: Tensor = crops * roi_align(masks, own, (CROP, CROP), sampling_ratio=1, aligned=True)
+    return masked
+
+
+def classify(tower: VisionTransformer, crops: Tensor, text: Tensor) -> Tensor:
+    """Return each crop's probability of every class, float32 ``(M, K)``.
+
+    Args:
+        tower: CLIP's image tower.
+        crops: Masked, normalised crops, ``(M, 3, S, S)``.
+        text: L2-normalised text embeddings, ``(K, C)``.
     """
-
-    weights: Weights
-    grid: int
-    heads: int
-
-    @property
-    def _kernel(self) -> Tensor:
-        """The patch convolution, whose type and device are those of all weights."""
-        return self.weights['conv1.weight']
-
-    @property
-    def side(self) -> int:
-        """Side of a cut-out, in pixels."""
-        return CROP_GRID * self._kernel.shape[-1]
-
-    def cut(self, pixels: Tensor, proposals: Proposals) -> Tensor:
-        """Return the cut-outs ``(M, 3, S, S)`` of an RGB frame uint8 ``(H, W, 3)``."""
-        mean, std = (pixels.new_tensor(v, dtype=torch.float32) for v in (CLIP_MEAN, CLIP_STD))
-        image = ((pixels.float() - mean) / std).permute(2, 0, 1).unsqueeze(0)
-        size, boxes = (self.side, self.side), proposals.boxes
-        parts = roi_align(image, boxes, size, sampling_ratio=1, aligned=True)
-        own = boxes.clone()
-        own[:, 0] = torch.arange(len(boxes), device=boxes.device)
-        masks = proposals.masks.unsqueeze(1)
-        shown = roi_align(masks, own, size, sampling_ratio=1, aligned=True)
-        cut: Tensor = (parts * shown).to(self._kernel.dtype)
-        return cut
-
-    def classify(self, crops: Tensor, text: Tensor) -> Tensor:
-        """Return each cut-out's probability of every class, float32 ``(M, K)``."""
-        own = self.weights
-        patches = F.conv2d(crops, own['conv1.weight'], stride=self._kernel.shape[-1])
-        cls = own['class_embedding'].expand(len(crops), 1, -1)
-        tokens = torch.cat([cls, patches.flatten(2).transpose(1, 2)], dim=1)
-        positions = positions_of(own['positional_embedding'], self.grid, (CROP_GRID, CROP_GRID))
-        x = norm(tokens + positions, own, 'ln_pre').transpose(0, 1)
-        for index in range(len({key.split('.')[2] for key in own if 'resblocks' in key})):
-            x = clip_block(x, own, index, self.heads)
-        features: Tensor = F.normalize(norm(x[0], own, 'ln_post') @ own['proj'], dim=-1)
-        similarities = features @ text.to(features).T
-        return similarities.float().mul(_TEMPERATURE).softmax(dim=-1)
-
-    def label(self, probabilities: Tensor, proposals: Proposals) -> Tensor:
-        """Return the class of every pixel, int64 ``(H, W)``: masks weighted by their classes."""
-        maps: Tensor = torch.einsum('mk,mhw->khw', probabilities, proposals.masks)
-        return maps.argmax(dim=0)
+    embeddings = F.normalize(tower(crops)[1], dim=-1)  # (M, C)
+    return (_TEMPERATURE * embeddings @ text.T).softmax(dim=-1)
 
 
-def clip_tower(published: Weights, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
-    """Return CLIP's image tower out of a published checkpoint, without the prompts."""
-    tower = part(published, 'backbone.')
-    return {key: value.to(device, dtype) for key, value in tower.items() if 'prompt' not in key}
+def label_pixels(probabilities: Tensor, proposals: Proposals) -> Tensor:
+    """Return the class of every pixel, int64 ``(H, W)``: masks weighted by their classes."""
+    scores: Tensor = torch.einsum('mk,mhw->khw', probabilities, proposals.masks)
+    return scores.argmax(dim=0)

@@ -20,9 +20,10 @@ such as walls and floors, then goes to whatever looks most like it, unless its o
 from collections.abc import Iterable
 
 from zegclip_core.errors import VocabularyError
+from zegclip_core.options import MAX_CLASSES
 from zegclip_core.text.parsing import clean_text, split_text
 from zegclip_core.text.phrases import is_negated, standard_form
-from zegclip_core.text.vocabulary import MAX_CLASSES, Vocabulary
+from zegclip_core.text.vocabulary import Vocabulary
 
 NONE = 'none'
 """What a user writes for no negative words."""

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from zegclip_core.errors import ConfigError
+from zegclip_core.options import TEMPLATES
 
 PLAIN = ('{}',)
 """The phrase alone."""
@@ -69,7 +70,7 @@ def imagenet_templates() -> tuple[str, ...]:
 
 def template_names() -> tuple[str, ...]:
     """Return every name that ``resolve_templates`` knows."""
-    return tuple(sorted({*_named, 'imagenet'}))
+    return tuple(sorted({*TEMPLATES, *_named}))
 
 
 def add_templates(name: str, templates: Sequence[str]) -> None:

@@ -23,12 +23,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import VocabularyError
+from zegclip_core.options import MAX_CLASSES
 from zegclip_core.text.colors import assign_colors, Color, palette_colors
 from zegclip_core.text.parsing import check_typed, clean_text, shown, split_text
 from zegclip_core.text.phrases import StandardForms
 
-MAX_CLASSES = 1024
-"""Most classes; from 255 on labels have 16 bits."""
 MAX_TEXT = 65_536
 """Longest vocabulary text, in characters."""
 _ALLOWED_KEYS = ('name', 'phrases', 'color', 'threshold', 'exact')

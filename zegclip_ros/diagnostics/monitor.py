@@ -135,7 +135,7 @@ class Monitor:
         whole = Health(
             state=state,
             model=parameters.model,
-            device=parameters.device if segmenter is None else segmenter.runs_on,
+            device=parameters.options.device if segmenter is None else segmenter.runs_on,
             version=0 if active is None else active.version,
             classes=0 if active is None else len(active.vocabulary),
             figures=self.statistics.snapshot(),

@@ -13,18 +13,18 @@
 # limitations under the License.
 """The model that the parameters name."""
 
-from typing import cast, TYPE_CHECKING
+from dataclasses import replace
 
+from zegclip_core.options import OPTIONS
 from zegclip_core.threads import wait_without_spinning
 from zegclip_ros.frames.labeller import SegmenterLike
 from zegclip_ros.parameters import NodeParameters
 
-if TYPE_CHECKING:
-    from zegclip_core.model.training_free import Attention
-
 
 def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
     """Load the model that the parameters name.
+
+    Options that may change at once stay the model's own: they go with each vocabulary.
 
     Raises:
         ZegCLIPError: If it cannot be loaded; one line says why.
@@ -32,14 +32,5 @@ def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
     wait_without_spinning()
     from zegclip_core.segmenter import Segmenter  # Takes seconds: it imports PyTorch.
 
-    return Segmenter.load(
-        parameters.model,
-        backend=parameters.backend,
-        device=parameters.device,
-        precision=parameters.precision,
-        short_side=parameters.short_side or None,
-        threads=parameters.threads or None,
-        attention=cast('Attention | None', parameters.chosen_attention),
-        templates=parameters.chosen_templates,
-        candidates=parameters.candidates,
-    )
+    own = {name: known.default for name, known in OPTIONS.items() if known.change == 'at once'}
+    return Segmenter.load(parameters.model, replace(parameters.options, **own))

@@ -79,9 +79,6 @@ class Declaration:
                 f'Expected the parameter {self.name} to be in [{low:g}, {high:g}], '
                 f'but got {value!r}.'
             )
-        return self._checked(value)
-
-    def _checked(self, value: Any) -> str | None:  # noqa: ANN401 - as above
         try:
             if self.check is not None:
                 self.check(value)

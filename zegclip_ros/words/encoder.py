@@ -78,8 +78,8 @@ class WordEncoder:
         Raises:
             Exception: If the words cannot be encoded.
         """
-        chosen = self._parameters()
-        threshold, negatives = chosen.chosen_threshold, chosen.chosen_negatives
+        chosen = self._parameters().options
+        threshold, negatives = chosen.threshold, chosen.negatives
         threshold = self._own[0] if threshold is None else threshold
         negatives = self._own[1] if negatives is None else negatives
         try:
