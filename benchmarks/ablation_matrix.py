@@ -21,8 +21,8 @@ from pathlib import Path
 
 from zegclip_core.data.catalog import FOLDER, open_dataset, unseen_of
 from zegclip_core.errors import ConfigError
+from zegclip_core.settings import read_values
 from zegclip_core.training.config import load_config, TrainConfig, ValidationConfig
-from zegclip_core.training.settings import read_values
 
 STEPS = {
     '1': '(1) frozen tower',
@@ -189,11 +189,11 @@ def _half_way(job: Job) -> Path:
 
 def _scorings(config: TrainConfig, path: Path) -> tuple[Scoring, ...]:
     """Return how a model is scored: on all that its configuration validates on."""
-    if not config.validate or not config.unseen:
-        missing = 'unseen' if config.validate else 'validate'
+    if not config.validation or not config.unseen:
+        missing = 'unseen' if config.validation else 'validate'
         raise ConfigError(f'Expected a value for {missing} in {path}, but there is none.')
     return tuple(
-        _scoring(entry, config.unseen, bias) for entry in config.validate for bias in BIASES
+        _scoring(entry, config.unseen, bias) for entry in config.validation for bias in BIASES
     )
 
 

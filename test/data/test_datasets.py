@@ -335,11 +335,21 @@ def test_a_file_of_ones_own_describes_a_dataset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('old', 'new', 'expected'),
     [
-        ('mine: [dog]', 'mine: [horse]', 'horse'),
-        ('[cat, dog]', '[cat, dog, dog]', 'twice'),
-        ('classes: [cat, dog]', '', 'classes'),
-        ('p/*.jpg', 'p/a.jpg', r'one \*'),
-        ('sources: [{images', 'sources: [{pictures', 'pictures'),
+        ('mine: [dog]', 'mine: [horse]', r"unseen\.mine to hold classes, but got 'horse'"),
+        ('[cat, dog]', '[cat, dog, dog]', "'dog' is there twice"),
+        ('classes: [cat, dog]', '', 'a value for classes'),
+        ('[0]', '[256]', r'masks\.ignored.* at most 255, but got 256'),
+        ('title: My own', 'titel: My own', r'did you mean title\?'),
+        (
+            'p/*.jpg',
+            'p/a.jpg',
+            r"sources\.0\.images to be a path with one \*, but got 'p/a\.jpg'",
+        ),
+        (
+            'sources: [{images',
+            'sources: [{pictures',
+            r"parts\.val\.sources\.0, but got 'pictures'",
+        ),
         ('{first: 1', '{first: 254', 'but got 2'),
         ('name: own', 'name: [own', 'Cannot read'),
     ],

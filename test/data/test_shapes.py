@@ -21,9 +21,10 @@ import numpy as np
 import pytest
 from zegclip_core.data.catalog import open_dataset, unseen_of
 from zegclip_core.data.check import expected_parts
-from zegclip_core.data.folder import IGNORED, Pictures, Sample
+from zegclip_core.data.folder import Pictures, Sample
 from zegclip_core.data.shapes import CLASSES, COLORS, PARTS, SHAPES, SIDE, UNSEEN
 from zegclip_core.errors import DataError
+from zegclip_core.options import UNLABELLED
 
 
 def pictures(part: str, count: int = 25) -> list[Sample]:
@@ -34,7 +35,7 @@ def pictures(part: str, count: int = 25) -> list[Sample]:
 def regions(sample: Sample) -> list[tuple[str, np.ndarray]]:
     """Return each connected shape of a picture with its class name."""
     found = []
-    for index in np.unique(sample.labels[sample.labels != IGNORED]):
+    for index in np.unique(sample.labels[sample.labels != UNLABELLED]):
         count, parts = cv2.connectedComponents((sample.labels == index).astype(np.uint8))
         found += [(CLASSES[index], parts == part) for part in range(1, count)]
     return found
@@ -49,7 +50,7 @@ def test_a_mask_lies_where_the_colour_is_and_nowhere_else() -> None:
             distances = {c: np.abs(pixels - rgb).max(-1) for c, rgb in COLORS.items()}
             nearest = np.array(list(distances))[np.argmin(list(distances.values()), axis=0)]
             assert (nearest == name.split()[0]).mean() > 0.99
-        for pixel in sample.image[sample.labels == IGNORED][::97]:
+        for pixel in sample.image[sample.labels == UNLABELLED][::97]:
             assert colorsys.rgb_to_hsv(*(pixel / 255.0))[1] < 0.75  # The background is dull.
 
 
@@ -96,8 +97,8 @@ def test_each_part_has_every_class_often(part: str) -> None:
     for index in range(len(dataset)):
         holding[np.unique(dataset[index].labels)] += 1
     assert (holding[: len(CLASSES)] >= 5).all()
-    assert holding[IGNORED] == len(dataset)
-    assert set(np.flatnonzero(holding)) == {*range(len(CLASSES)), IGNORED}
+    assert holding[UNLABELLED] == len(dataset)
+    assert set(np.flatnonzero(holding)) == {*range(len(CLASSES)), UNLABELLED}
 
 
 def test_pictures_follow_from_part_and_number_alone() -> None:

@@ -13,7 +13,6 @@
 # limitations under the License.
 """``zegclip reproduce``: rows of the published tables, from data to figures, on small models."""
 
-import dataclasses
 import json
 from pathlib import Path
 import re
@@ -33,8 +32,7 @@ from zegclip_core.evaluation.reproduction import half_way, row_configs
 from zegclip_core.loading import load_model
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
 from zegclip_core.segmenter import working_size
-from zegclip_core.training.config import load_config
-from zegclip_core.training.recipes import find_recipe
+from zegclip_core.training.config import find_recipe, load_config
 
 VOC = load_spec('voc12').classes
 UNSEEN = ('pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor')
@@ -206,7 +204,7 @@ def test_the_published_figures_are_those_of_the_readme() -> None:
 def test_a_row_is_trained_as_it_is_scored(name: str) -> None:
     row, config = load_row(name), load_config(find_recipe(name))
     assert config.name == name
-    (validated,) = config.validate
+    (validated,) = config.validation
     assert (validated.dataset, validated.split) == (row.dataset, row.part)
     assert {source.dataset for source in config.train} == {row.dataset}
     assert config.towers.templates == row.templates
@@ -221,10 +219,10 @@ def test_a_transductive_row_starts_half_way_through_the_inductive_one(name: str)
     first, second = row_configs(name, '/data/x y')
     plain = load_config(find_recipe(load_row(name).first))
     half = plain.schedule.steps // 2
-    assert first.schedule == dataclasses.replace(plain.schedule, stop=half)
+    assert first.schedule == plain.schedule.model_copy(update={'stop': half})
     assert first.schedule.end == half
     assert first.name == load_row(name).first
-    assert [source.root for source in (*first.train, *second.validate)] == ['/data/x y'] * 2
+    assert [source.root for source in (*first.train, *second.validation)] == ['/data/x y'] * 2
     assert second.initialize_from == str(half_way(first))
     # The configuration alone says the same.
     assert second.initialize_from == load_config(find_recipe(name)).initialize_from

@@ -36,8 +36,7 @@ from PIL import Image
 import pytest
 from skimage import data
 from zegclip_core.cli.main import build_parser
-from zegclip_core.training.config import load_config
-from zegclip_core.training.recipes import find_recipe
+from zegclip_core.training.config import find_recipe, load_config
 from zegclip_ros.runtime.dds_domain import reserved_domain
 
 ROOT = Path(__file__).resolve().parents[2]

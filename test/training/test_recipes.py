@@ -20,29 +20,29 @@ import sys
 
 import pytest
 from zegclip_core.errors import ConfigError
-from zegclip_core.training import recipes
+from zegclip_core.training import config
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_source_checkout_has_them_beside_the_package() -> None:
-    assert recipes.recipe_folder() == ROOT / 'config' / 'train'
-    assert recipes.find_recipe('folder') == ROOT / 'config/train/folder.yaml'
-    path = recipes.find_recipe('ablation/camvid-1')
+    assert config.recipe_folder() == ROOT / 'config' / 'train'
+    assert config.find_recipe('folder') == ROOT / 'config/train/folder.yaml'
+    path = config.find_recipe('ablation/camvid-1')
     assert path == ROOT / 'config/train/ablation/camvid-1.yaml'
     assert path.is_file()
-    assert {'folder', 'ablation/camvid-1', 'voc12-inductive'} <= set(recipes.recipe_names())
+    assert {'folder', 'ablation/camvid-1', 'voc12-inductive'} <= set(config.recipe_names())
 
 
 def test_a_file_is_taken_as_it_is() -> None:
-    assert recipes.find_recipe('mine.yaml') == Path('mine.yaml')
-    assert recipes.find_recipe('here/mine.yml') == Path('here/mine.yml')
+    assert config.find_recipe('mine.yaml') == Path('mine.yaml')
+    assert config.find_recipe('here/mine.yml') == Path('here/mine.yml')
 
 
 @pytest.mark.parametrize('name', ['voc12', 'folder.yml/', '../zegclip', ''])
 def test_another_name_is_refused_with_those_that_there_are(name: str) -> None:
     with pytest.raises(ConfigError, match=f'voc12-inductive.* but got {re.escape(repr(name))}'):
-        recipes.find_recipe(name)
+        config.find_recipe(name)
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,15 @@ def test_an_installed_package_has_them_in_share(
 ) -> None:
     package = tmp_path / packages / 'zegclip_core'
     package.mkdir(parents=True)
-    monkeypatch.setattr(recipes, '_PACKAGE', package)
+    monkeypatch.setattr(config, '_PACKAGE', package)
     with pytest.raises(ConfigError, match='is the package installed as a whole'):
-        recipes.find_recipe('folder')
+        config.find_recipe('folder')
     shared = tmp_path / 'env/share/zegclip_ros/config/train'
     (shared / 'ablation').mkdir(parents=True)
     for name in ('folder', 'ablation/camvid-1'):
         (shared / f'{name}.yaml').touch()
-    assert recipes.recipe_names() == ('ablation/camvid-1', 'folder')
-    assert recipes.find_recipe('folder') == shared / 'folder.yaml'
+    assert config.recipe_names() == ('ablation/camvid-1', 'folder')
+    assert config.find_recipe('folder') == shared / 'folder.yaml'
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ def test_pip_puts_them_where_they_are_looked_for(tmp_path: Path) -> None:
     (packages,) = target.glob('lib/python3*/site-packages')
     code = (
         f'import sys; sys.path.insert(0, {str(packages)!r}); '
-        'from zegclip_core.training.recipes import find_recipe; '
+        'from zegclip_core.training.config import find_recipe; '
         'print(find_recipe("voc12-inductive"))'
     )
     shown = subprocess.run(

@@ -18,7 +18,7 @@ from pathlib import Path
 import subprocess
 import sys
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from safetensors.torch import load_file
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from training_helpers import LIVE, run_arguments
 from zegclip_core.cli.main import main
-from zegclip_core.training.loaders import WholePictures
+from zegclip_core.training.loaders import TrainingData
 from zegclip_core.training.task import SegmentationTask
 from zegclip_core.weights.checkpoint import load_checkpoint
 
@@ -160,7 +160,22 @@ def test_two_processes_train_as_one_does(
 
 
 def test_processes_share_the_pictures_out() -> None:
-    pictures: Any = SimpleNamespace(views=range(5))
-    shares = [WholePictures(pictures, rank=rank, world=2) for rank in range(2)]
-    assert [len(share) for share in shares] == [3, 2]
-    assert [list(share._indices) for share in shares] == [[0, 2, 4], [1, 3]]
+    class Views:
+        """Five views, of which a batch is their numbers."""
+
+        def __len__(self) -> int:
+            return 5
+
+        def batch(self, source: int, indices: list[int]) -> list[int]:
+            assert source == 0
+            return indices
+
+    config: Any = SimpleNamespace(schedule=SimpleNamespace(workers=0))
+    entry: Any = SimpleNamespace(views=Views())
+    data = TrainingData([], [entry], config)
+    shares = []
+    for rank in range(2):
+        data.trainer = cast(Any, SimpleNamespace(global_rank=rank, world_size=2, global_step=0))
+        (loader,) = data.val_dataloader()
+        shares.append(list(loader))
+    assert shares == [[[0], [2], [4]], [[1], [3]]]

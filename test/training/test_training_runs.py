@@ -29,11 +29,13 @@ from torch import Tensor
 from training_helpers import LIVE, run_arguments
 from zegclip_core.cli.main import INTERRUPTED, main, USER_ERROR
 from zegclip_core.errors import CheckpointError
-from zegclip_core.training.live import LiveViews
-from zegclip_core.training.networks import read_run_checkpoint
-from zegclip_core.training.task import SegmentationTask, trained_weights
-from zegclip_core.training.trainer import AtomicCheckpointIO
-from zegclip_core.training.views import Batch
+from zegclip_core.training.checkpoints import (
+    AtomicCheckpointIO,
+    read_run_checkpoint,
+    trained_weights,
+)
+from zegclip_core.training.task import SegmentationTask
+from zegclip_core.training.view_sources import Batch, LiveViews
 from zegclip_core.weights.checkpoint import load_checkpoint
 
 

@@ -14,6 +14,7 @@
 """What training may know of unseen classes, and the published optimiser and schedule."""
 
 from importlib import metadata
+import json
 from pathlib import Path
 
 import pytest
@@ -21,17 +22,24 @@ import torch
 from training_helpers import run_arguments
 from zegclip_core.cli.main import main
 from zegclip_core.errors import ConfigError
-from zegclip_core.model.losses import IGNORED, UNSEEN
+from zegclip_core.model.losses import UNSEEN
 from zegclip_core.model.vit import VisionConfig, VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
+from zegclip_core.options import UNLABELLED
 from zegclip_core.segmenter import Segmenter
+from zegclip_core.settings import validated
 from zegclip_core.text.encoder import TextEncoder
-from zegclip_core.training.batches import QueryMaker
-from zegclip_core.training.config import load_config, SourceConfig
-from zegclip_core.training.networks import new_network
-from zegclip_core.training.optimizer import make_optimizer, make_scheduler
+from zegclip_core.training.config import (
+    find_recipe,
+    load_config,
+    recipe_names,
+    SourceConfig,
+    TrainConfig,
+)
+from zegclip_core.training.networks import make_optimizer, make_scheduler, new_network
+from zegclip_core.training.queries import QueryMaker
 from zegclip_core.training.run import Run
-from zegclip_core.training.words import ClassSet, ClassWords, PhraseTable
+from zegclip_core.training.text_embeddings import ClassSet, ClassWords, PhraseTable, read_words
 from zegclip_core.weights.checkpoint import load_checkpoint
 from zegclip_core.weights.image_towers import ImageTower
 
@@ -58,24 +66,24 @@ def _class_set(unseen: set[int], names: tuple[str, ...] = NAMES) -> ClassSet:
     return ClassSet(words, table, frozenset(unseen))
 
 
-LABELS = torch.tensor([[[0, 1], [3, IGNORED]]], dtype=torch.uint8)
+LABELS = torch.tensor([[[0, 1], [3, UNLABELLED]]], dtype=torch.uint8)
 
 
 def test_inductive_training_is_told_nothing_of_unseen_classes() -> None:
     own = _class_set({1, 3})
-    maker = QueryMaker(SourceConfig('', ''), own, [], torch.ones(4))
+    maker = QueryMaker(SourceConfig(root='', split=''), own, [], torch.ones(4))
     query = maker.make(LABELS, torch.Generator().manual_seed(0))
     # Words: road and tree. A car or a cat is a pixel like any other that is not labelled.
     wanted = own.table.canonical([0, 2])
     assert torch.equal(query.text, wanted)
-    assert query.index[LABELS.long()].tolist() == [[[0, IGNORED], [IGNORED, IGNORED]]]
-    assert torch.equal(query.valid[:, 1], query.valid[:, IGNORED])
+    assert query.index[LABELS.long()].tolist() == [[[0, UNLABELLED], [UNLABELLED, UNLABELLED]]]
+    assert torch.equal(query.valid[:, 1], query.valid[:, UNLABELLED])
     assert query.guessed == ()
 
 
 @pytest.mark.parametrize('transductive', [False, True])
 def test_unseen_pixels_tell_nothing_where_unlabelled_ones_do_not(transductive: bool) -> None:
-    source = SourceConfig('', '', unlabelled='unknown', foreign_words=2)
+    source = SourceConfig(root='', split='', unlabelled='unknown', foreign_words=2)
     other = _class_set({0}, ('car', 'dog'))
     maker = QueryMaker(
         source, _class_set({1, 3}), [other], torch.ones(4), transductive=transductive
@@ -84,17 +92,17 @@ def test_unseen_pixels_tell_nothing_where_unlabelled_ones_do_not(transductive: b
     own = 4 if transductive else 2
     # Of the other set only the dog may be asked for, and never where an unseen class is.
     assert len(query.text) == own + 1
-    assert not query.valid[own:, [1, 3, IGNORED]].any()
+    assert not query.valid[own:, [1, 3, UNLABELLED]].any()
     assert query.valid[own:, [0, 2]].all()
     assert query.valid[:own, [1, 3]].all() == transductive
 
 
 def test_transductive_training_is_told_where_unseen_classes_are_but_not_which() -> None:
     maker = QueryMaker(
-        SourceConfig('', ''), _class_set({1, 3}), [], torch.ones(4), transductive=True
+        SourceConfig(root='', split=''), _class_set({1, 3}), [], torch.ones(4), transductive=True
     )
     query = maker.make(LABELS, torch.Generator().manual_seed(0))
-    assert query.index[LABELS.long()].tolist() == [[[0, UNSEEN], [UNSEEN, IGNORED]]]
+    assert query.index[LABELS.long()].tolist() == [[[0, UNSEEN], [UNSEEN, UNLABELLED]]]
     assert query.guessed == (2, 3)
     assert query.not_guessed == [0, 1]
     assert torch.equal(query.text[2:], _class_set({1, 3}).table.canonical([1, 3]))
@@ -225,34 +233,103 @@ def test_a_configuration_builds_on_another(tmp_path: Path) -> None:
     [
         (['unseen=[car]'], 'inductive or transductive'),
         (['setting=inductive'], 'inductive or transductive'),
-        (['setting=inductive', 'unseen=[green square]'], 'green square'),
         (['loss.mask_weight=0', 'loss.dice_weight=0', 'loss.cross_entropy_weight=0'], 'above 0'),
-        (['schedule.accumulate=0'], 'schedule.accumulate to be at least 1'),
+        (['name'], 'key=value'),
         (['schedule.steps=['], 'YAML'),
+        (['name.first=x'], 'below it'),
+        (['train.7.root=a'], 'from 0 to 0 in train.7.root'),
+        (['schedule.stepz=1'], r"stop, .* in schedule, but got 'stepz' \(did you mean steps\?\)"),
+        (['train.0.rot=a'], r"in train\.0, but got 'rot' \(did you mean root\?\)"),
+        (['nothing_like_it=1'], r"in the configuration, but got 'nothing_like_it'\.$"),
+        (['precision=8'], "precision to be '32-true', 'bf16-mixed' or '16-mixed', but got 8"),
+        (['model.dim=wide'], "model.dim to be an integer, but got 'wide'"),
+        (['model.dim=true'], 'model.dim to be an integer, but got True'),
+        (['model.published=1'], 'model.published to be true or false, but got 1'),
+        (['schedule.clip=often'], 'schedule.clip to be a number'),
+        (['output=3'], 'output to be text, but got 3'),
+        (['views.size=4'], 'views.size to be a list, but got 4'),
+        (['views.size=[1, 2, 3]'], 'views.size to have 2 entries, but got 3'),
+        (['views.size=[1]'], 'a value for views.size.1'),
+        (['schedule=4'], 'schedule to be a mapping of settings, but got 4'),
+        (['train=[]'], 'train to have at least 1 entries, but got 0'),
+        (['train.0.unlabelled=maybe'], 'train.0.unlabelled'),
+        (['schedule.accumulate=0'], 'schedule.accumulate to be at least 1'),
         (['schedule.stop=99'], 'schedule.stop to be at most'),
-        (['schedule.learning_rate=.nan'], 'schedule.learning_rate to be at least 0'),
-        (['loss.window=[4]'], 'loss.window'),
-        (['loss.dice_weight=-1'], 'loss.dice_weight'),
-        (['train.0.share=0'], 'train.0.share'),
-        (['train.0.views=0'], 'train.0.views'),
-        (['train.0.hold_out=1'], 'train.0.hold_out'),
+        (['schedule.learning_rate=.nan'], 'schedule.learning_rate to be a finite number'),
+        (['loss.window=[4]'], r'loss.window to be two numbers .* but got \[4\]'),
+        (['loss.dice_weight=-1'], 'loss.dice_weight to be at least 0, but got -1'),
+        (['train.0.share=0'], 'train.0.share to be above 0'),
+        (['train.0.hold_out=1'], 'train.0.hold_out to be 0 or at least 2'),
         (['model.decoder_heads=5'], 'model.decoder_heads to divide'),
-        (['model.detail_width=6'], 'multiple of 8'),
-        (['model.decoder_dropout=2'], 'model.decoder_dropout'),
-        (['settings.threshold=5'], 'settings.threshold'),
-        (['settings.short_side=0'], 'settings.short_side'),
+        (['model.detail_width=6'], 'model.detail_width to be a multiple of 8'),
+        (['model.decoder_dropout=2'], 'model.decoder_dropout to be below 1, but got 2'),
+        (['settings.threshold=5'], 'settings.threshold to be at most 1'),
         (['name=""'], 'name'),
         (['name=mine/second'], 'name to be a name without /'),
         (['name=..'], 'name to be a name without /'),
-        (['name.first=x'], 'below it'),
     ],
 )
-def test_settings_that_do_not_fit_are_named(
+def test_settings_that_do_not_fit_are_named_in_one_line(
     tmp_path: Path, squares: Path, settings: list[str], named: str
 ) -> None:
     arguments = run_arguments(squares, 'open_clip:none/file:none', tmp_path)
-    with pytest.raises(ConfigError, match=named):
-        Run(load_config(arguments[2], settings))
+    with pytest.raises(ConfigError, match=named) as caught:
+        load_config(arguments[2], settings)
+    assert '\n' not in str(caught.value)
+
+
+def test_an_unseen_class_that_no_dataset_has_is_named(squares: Path, tmp_path: Path) -> None:
+    arguments = run_arguments(squares, 'open_clip:none/file:none', tmp_path)
+    config = load_config(arguments[2], ['setting=inductive', 'unseen=[green square]'])
+    with pytest.raises(ConfigError, match='green square'):
+        Run(config)
+
+
+@pytest.mark.parametrize('name', recipe_names())
+def test_a_shipped_configuration_is_valid_and_stays_itself_when_recorded(name: str) -> None:
+    config = load_config(find_recipe(name))
+    record = config.model_dump(by_alias=True)
+    # Every default is checked as if it were given, and JSON has lists in the place of tuples.
+    assert validated(TrainConfig, json.loads(json.dumps(record))) == config
+    assert record['train'][0]['root'] == config.train[0].root
+    assert len(record['validate']) == len(config.validation)
+
+
+def test_settings_can_be_changed_by_key() -> None:
+    changes = ['schedule.steps=7', 'train.1.root=/data', 'views.size=[28, 42]', 'schedule.clip=2']
+    config = load_config(find_recipe('everyday-s'), changes)
+    assert (config.schedule.steps, config.train[1].root) == (7, '/data')
+    assert config.views.size == (28, 42)
+    assert config.schedule.clip == 2.0
+
+
+def test_a_missing_or_broken_configuration_is_one_line(tmp_path: Path) -> None:
+    broken = tmp_path / 'broken.yaml'
+    broken.write_text('a: [')
+    for path in (tmp_path / 'none.yaml', broken):
+        with pytest.raises(ConfigError, match=path.name) as caught:
+            load_config(path)
+        assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('entry', 'named'),
+    [
+        ('car: {phrase: [auto]}', r"phrases, overlaps in car, but got 'phrase' .*mean phrases"),
+        ('car: {phrases: [1]}', r'car\.phrases\.0 to be text, but got 1'),
+        ('car: auto', r"car to be a mapping of settings, but got 'auto'"),
+        ('bus: {}', 'map the classes car, tree, ... to their words, but got .bus.'),
+        ('- car', r"but got \['car'\]"),
+    ],
+)
+def test_words_that_do_not_fit_are_named(tmp_path: Path, entry: str, named: str) -> None:
+    path = tmp_path / 'words.yaml'
+    path.write_text('car: {phrases: [auto], overlaps: }\ntree:\n')
+    expected = (ClassWords('car', ('auto',)), ClassWords('tree'))
+    assert read_words(str(path), ['car', 'tree']) == expected
+    path.write_text(entry)
+    with pytest.raises(ConfigError, match=f'words.yaml.*{named}'):
+        read_words(str(path), ['car', 'tree'])
 
 
 @pytest.mark.slow

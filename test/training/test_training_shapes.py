@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from zegclip_core.cli.main import main
 from zegclip_core.data.catalog import open_dataset, unseen_of
-from zegclip_core.data.folder import IGNORED
+from zegclip_core.options import UNLABELLED
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -44,7 +44,7 @@ def scores(model: Path) -> dict[str, float]:
     samples = list(dataset)
     truth = np.stack([sample.labels for sample in samples])
     found = np.stack([segmenter.segment(sample.image, vocabulary).labels for sample in samples])
-    found[truth == IGNORED] = IGNORED
+    found[truth == UNLABELLED] = UNLABELLED
     result = {}
     for index, name in enumerate(dataset.classes):
         both = np.sum((truth == index) & (found == index))

@@ -16,13 +16,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 import sys
 from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from zegclip_core.data.check import Report
 
 _DESCRIPTION = """\
@@ -63,8 +60,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check a dataset; returns 1 if something is wrong with it, else 0."""
-    from zegclip_core.cli._outputs import check_output
+    from zegclip_core.cli._outputs import check_output, write_png
     from zegclip_core.data.check import check_part, expected_parts, histogram
+    from zegclip_core.data.sheet import contact_sheet
 
     sheet = check_output('--sheet', args.sheet, '.png')
     reports = []
@@ -72,9 +70,12 @@ def run(args: argparse.Namespace) -> int:
         report = check_part(expected)
         reports.append(report)
         sys.stdout.write(f'{expected.part}: {len(report.good)} good pictures\n')
-        sys.stdout.write(f'{histogram(report)}{_faults(report)}\n')
-    if sheet:
-        _write_sheet(sheet, reports)
+        sys.stdout.write(f'{histogram(report)}\n{_faults(report)}\n')
+    if sheet and any(report.good for report in reports):
+        write_png(sheet, contact_sheet(reports))
+        sys.stdout.write(f'Wrote {sheet}\n')
+    elif sheet:
+        sys.stdout.write('No sheet was drawn, as no picture can be used.\n')
     return 1 if any(report.faults for report in reports) else 0
 
 
@@ -87,15 +88,3 @@ def _faults(report: Report) -> str:
     if count > _SHOWN:
         lines.append(f'... and {count - _SHOWN} more')
     return '\n'.join(lines) + '\n'
-
-
-def _write_sheet(path: Path, reports: Sequence[Report]) -> None:
-    """Write the sheet, if there is anything to show."""
-    from zegclip_core.cli._outputs import write_png
-    from zegclip_core.data.sheet import contact_sheet
-
-    if not any(report.good for report in reports):
-        sys.stdout.write('No sheet was drawn, as no picture can be used.\n')
-        return
-    write_png(path, contact_sheet(reports))
-    sys.stdout.write(f'Wrote {path}\n')

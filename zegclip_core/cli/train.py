@@ -44,8 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; returns 0."""
-    from zegclip_core.training.config import load_config
-    from zegclip_core.training.recipes import find_recipe
+    from zegclip_core.training.config import find_recipe, load_config
 
     config = load_config(find_recipe(args.config), args.settings)
     from lightning.pytorch.utilities import rank_zero_only  # takes seconds; a wrong key should not

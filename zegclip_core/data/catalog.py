@@ -17,11 +17,11 @@ Each is a YAML file in ``splits/``, which one can read, and copy for a dataset o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
-import yaml
+from pydantic import Field, field_validator, model_validator
 from zegclip_core.data.folder import (
     check_folder,
     FolderDataset,
@@ -33,65 +33,121 @@ from zegclip_core.data.folder import (
     read_lines,
 )
 from zegclip_core.data.shapes import ShapesDataset, UNSEEN
-from zegclip_core.errors import DataError
+from zegclip_core.errors import ConfigError, DataError
+from zegclip_core.settings import read_yaml, Settings, validated
 
 FOLDER = 'folder'
-"""Name of a plain folder in the place of a dataset's name."""
+"""What a plain folder is called in the place of a dataset's name."""
 SHAPES = 'shapes'
-"""Likewise, of the dataset that is made on the fly."""
+"""What the dataset that is made on the fly is called."""
 _T = TypeVar('_T')
 _SPLITS = Path(__file__).resolve().parent / 'splits'
+_MaskValue = Annotated[int, Field(ge=0, le=255)]
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where pictures and masks lie below the dataset's folder.
+class MaskValues(Settings):
+    """What the values of masks stand for."""
 
-    Attributes:
-        images: Path of a picture, ``*`` in the place of its name.
-        masks: Path of its mask, likewise.
-        names: File of their names, one a line; ``None`` takes every picture that is there.
-    """
+    first: _MaskValue
+    """Mask value of the first class; the others follow."""
+    ignored: tuple[_MaskValue, ...]
+    """Mask values of pixels that are not labelled."""
+
+
+class ImageSource(Settings):
+    """Where images and masks lie below the dataset's folder."""
 
     images: str
+    """Path of an image, ``*`` in the place of its name."""
     masks: str
+    """Path of its mask, ``*`` in the place of the image's name."""
     names: str | None = None
+    """File of the images' names, one a line; ``None`` takes every image that is there."""
+
+    @field_validator('images', 'masks')
+    @classmethod
+    def _has_one_star(cls, value: str) -> str:
+        if value.count('*') != 1:
+            raise ValueError('a path with one *')
+        return value
+
+    def pairs(self, title: str, folder: Path) -> list[Pair]:
+        """Return the files of a dataset with some title.
+
+        Raises:
+            DataError: If the list of names or a folder is missing, or no image is found.
+        """
+        for pattern, what in ((self.images, 'pictures'), (self.masks, 'masks')):
+            if not (folder / pattern).parent.is_dir():
+                raise DataError(
+                    f'Expected the {what} of {title} as {folder / pattern}, '
+                    f'but there is no such folder.'
+                )
+        if not self.names:
+            image = folder / self.images
+            before, after = image.name.split('*')
+            found = sorted(path.name for path in image.parent.glob(image.name))
+            if not found:
+                raise DataError(f'Expected pictures as {image}, but found none.')
+            names = [name.removeprefix(before).removesuffix(after) for name in found]
+        elif (folder / self.names).is_file():
+            names = [line for line in read_lines(folder / self.names) if line]
+        else:
+            raise DataError(
+                f'Expected the names of the pictures of {title}, one a line, in '
+                f'{folder / self.names}, but there is no such file.'
+            )
+        return [
+            Pair(folder / self.images.replace('*', name), folder / self.masks.replace('*', name))
+            for name in names
+        ]
 
 
-@dataclass(frozen=True)
-class Part:
-    """Pictures to train on, or to validate on.
+class Part(Settings):
+    """Images to train on, or to validate on."""
 
-    Attributes:
-        sources: Where they lie.
-        pictures: How many there may be; empty for any number.
-    """
-
-    sources: tuple[Source, ...]
+    sources: tuple[ImageSource, ...] = Field(min_length=1)
+    """Where they lie."""
     pictures: tuple[int, ...] = ()
+    """How many there may be; empty for any number."""
 
 
-@dataclass(frozen=True)
-class DatasetSpec:
-    """A dataset as its file describes it.
-
-    Attributes:
-        name: Its name on the command line.
-        title: Its name in prose.
-        classes: Class names, in the order of the published models.
-        table: What each mask value stands for.
-        parts: Its parts by name.
-        unseen: Unseen classes by the name of the split, which is that of its source.
-        below: Folders that may lie between the one that users name and the data.
-    """
+class DatasetSpec(Settings):
+    """A dataset as its file describes it."""
 
     name: str
+    """Its name on the command line."""
     title: str
-    classes: tuple[str, ...]
-    table: LabelTable
-    parts: Mapping[str, Part]
-    unseen: Mapping[str, tuple[str, ...]]
+    """Its name in prose."""
     below: tuple[str, ...] = ()
+    """Folders that may lie between the one that users name and the data."""
+    masks: MaskValues
+    """What mask values stand for."""
+    parts: dict[str, Part]
+    """Its parts by name."""
+    classes: tuple[str, ...]
+    """Class names, in the order of the published models."""
+    unseen: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Unseen classes by the name of the split, which is that of its source."""
+
+    @model_validator(mode='after')
+    def _names_each_class_once(self) -> 'DatasetSpec':
+        twice = [name for index, name in enumerate(self.classes) if name in self.classes[:index]]
+        if twice:
+            raise ValueError(f'Expected each class once, but {twice[0]!r} is there twice.')
+        for split, names in self.unseen.items():
+            unknown = [name for name in names if name not in self.classes]
+            if unknown:
+                raise ValueError(
+                    f'Expected unseen.{split} to hold classes, but got {unknown[0]!r}.'
+                )
+        label_table(len(self.classes), self.masks.first)
+        return self
+
+    @cached_property
+    def table(self) -> LabelTable:
+        """What each mask value stands for."""
+        return label_table(len(self.classes), self.masks.first, self.masks.ignored)
 
     def seen(self, split: str) -> tuple[str, ...]:
         """Return the classes that training may see, in their order.
@@ -118,18 +174,13 @@ class DatasetSpec:
             part: Name of the part.
 
         Raises:
-            DataError: If a list of names or a folder of pictures or masks is missing.
+            DataError: If a list of names or a folder of images or masks is missing.
         """
         sources = self.part(part).sources
-        folder = self._folder(root, sources)
-        return [pair for source in sources for pair in _source_pairs(self, folder, source)]
-
-    def _folder(self, root: Path, sources: tuple[Source, ...]) -> Path:
-        """Return where the data lie: in a folder or in one of those that may be below it."""
         parent = Path(sources[0].images).parent
         for folder in (root, *(root / name for name in self.below)):
             if (folder / parent).is_dir():
-                return folder
+                return [pair for source in sources for pair in source.pairs(self.title, folder)]
         below = ''.join(f', {name}/{parent}' for name in self.below)
         raise DataError(
             f'Expected pictures of {self.title} in {parent}{below} of {root}, '
@@ -138,15 +189,12 @@ class DatasetSpec:
 
 
 class Unseen(NamedTuple):
-    """The classes of one dataset that training must not see.
-
-    Attributes:
-        classes: Their names, in the dataset's order.
-        unknown: What was asked for that is neither a class nor a split of this dataset.
-    """
+    """The classes of one dataset that training must not see."""
 
     classes: tuple[str, ...]
+    """Their names, in the dataset's order."""
     unknown: tuple[str, ...]
+    """What was asked for that is neither a class nor a split of this dataset."""
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -180,15 +228,14 @@ def load_spec(name: str) -> DatasetSpec:
             f'Expected a dataset of {", ".join(known_names())} or a YAML file, but got {name!r}.'
         )
     path = Path(name).expanduser() if own else _SPLITS / f'{name}.yaml'
+    values = read_yaml(path, 'dataset', DataError)
+    if isinstance(values, dict):
+        # What is left blank counts as left out.
+        values = {key: value for key, value in values.items() if value is not None}
     try:
-        return _spec(yaml.safe_load(path.read_text('utf-8')))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f'Cannot read {path}: {error}') from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f'Expected {path} to describe a dataset with name, title, masks, parts, classes and '
-            f'unseen as voc12.yaml does, but found {type(error).__name__}: {error}.'
-        ) from error
+        return validated(DatasetSpec, values)
+    except ConfigError as error:
+        raise DataError(f'Cannot use the dataset {path}: {error}') from error
 
 
 def open_dataset(root: str | Path, name: str, split: str) -> Pictures:
@@ -215,14 +262,16 @@ def unseen_of(name: str, entries: Sequence[str], classes: Sequence[str]) -> Unse
     """Return the classes of a dataset that are unseen.
 
     Args:
-        name: As in ``open_dataset``.
+        name: A name of ``known_names()`` or the path of a YAML file.
         entries: Names of classes, and of seen/unseen splits, of this and of other datasets.
         classes: The dataset's classes.
 
     Raises:
         DataError: If the dataset is not known.
     """
-    splits = _splits(name)
+    splits: Mapping[str, Sequence[str]] = {}
+    if name != FOLDER:
+        splits = UNSEEN if name == SHAPES else load_spec(name).unseen
     wanted = {*entries, *(known for entry in entries for known in splits.get(entry, ()))}
     return Unseen(
         classes=tuple(known for known in classes if known in wanted),
@@ -230,78 +279,8 @@ def unseen_of(name: str, entries: Sequence[str], classes: Sequence[str]) -> Unse
     )
 
 
-def _splits(name: str) -> Mapping[str, tuple[str, ...]]:
-    """Return a dataset's unseen classes by the names of its splits."""
-    if name == FOLDER:
-        return {}
-    return UNSEEN if name == SHAPES else load_spec(name).unseen
-
-
-def _spec(values: Mapping[str, Any]) -> DatasetSpec:
-    """Return the dataset that a file's values describe."""
-    classes = tuple(str(name) for name in values['classes'])
-    unseen = {key: tuple(names) for key, names in (values.get('unseen') or {}).items()}
-    unknown = [name for names in unseen.values() for name in names if name not in classes]
-    masks = values['masks']
-    if unknown:
-        raise ValueError(f'the unseen class {unknown[0]!r}, which is no class')
-    if len(set(classes)) < len(classes):
-        raise ValueError('a class twice')
-    return DatasetSpec(
-        name=str(values['name']),
-        title=str(values['title']),
-        classes=classes,
-        table=label_table(len(classes), masks['first'], masks['ignored']),
-        parts={key: _part(part) for key, part in values['parts'].items()},
-        unseen=unseen,
-        below=tuple(values.get('below') or ()),
-    )
-
-
-def _part(values: Mapping[str, Any]) -> Part:
-    sources = tuple(Source(**source) for source in values['sources'])
-    if not sources or any(text.count('*') != 1 for s in sources for text in (s.images, s.masks)):
-        raise ValueError('a part without sources, or a path without one *')
-    return Part(sources, tuple(values.get('pictures') or ()))
-
-
 def _choose(known: Mapping[str, _T], name: str, what: str) -> _T:
     """Return an entry, or say which there are."""
     if name not in known:
         raise DataError(f'Expected {what} ({", ".join(known)}), but got {name!r}.')
     return known[name]
-
-
-def _source_pairs(spec: DatasetSpec, folder: Path, source: Source) -> list[Pair]:
-    """Return the files of one source."""
-    for pattern, what in ((source.images, 'pictures'), (source.masks, 'masks')):
-        if not (folder / pattern).parent.is_dir():
-            raise DataError(
-                f'Expected the {what} of {spec.title} as {folder / pattern}, '
-                f'but there is no such folder.'
-            )
-    names = _listed(spec, folder, source.names) if source.names else _found(folder, source.images)
-    return [
-        Pair(folder / source.images.replace('*', name), folder / source.masks.replace('*', name))
-        for name in names
-    ]
-
-
-def _listed(spec: DatasetSpec, folder: Path, name: str) -> list[str]:
-    """Return the names in a list."""
-    path = folder / name
-    if not path.is_file():
-        raise DataError(
-            f'Expected the names of the pictures of {spec.title}, one a line, in {path}, '
-            f'but there is no such file.'
-        )
-    return read_lines(path)
-
-
-def _found(folder: Path, pattern: str) -> list[str]:
-    """Return the names of the pictures that are there."""
-    before, after = (folder / pattern).name.split('*')
-    found = sorted((folder / pattern).parent.glob((folder / pattern).name))
-    if not found:
-        raise DataError(f'Expected pictures as {folder / pattern}, but found none.')
-    return [path.name.removeprefix(before).removesuffix(after) for path in found]

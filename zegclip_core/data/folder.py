@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pictures with masks; a folder of them: ``images/SPLIT/``, ``labels/SPLIT/``, ``classes.txt``."""
+"""Images with masks; a folder of them: ``images/SPLIT/``, ``labels/SPLIT/``, ``classes.txt``."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,23 +29,21 @@ from zegclip_core.errors import DataError
 from zegclip_core.images.media import IMAGE_SUFFIXES, read_image
 from zegclip_core.options import UNLABELLED
 
-IGNORED = UNLABELLED
-"""Mask value of a pixel that is not labelled."""
 NO_CLASS = -1
 """Entry of a label table for a mask value that must not occur."""
 
 LabelTable = npt.NDArray[np.int16]
-"""Class index, ``IGNORED`` or ``NO_CLASS`` by mask value, int16 ``(256,)``."""
+"""Class index, ``UNLABELLED`` or ``NO_CLASS`` by mask value, int16 ``(256,)``."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its mask.
+    """One image with its mask.
 
     Attributes:
         image: RGB, uint8 ``(H, W, 3)``.
-        labels: Class indices, uint8 ``(H, W)``; ``IGNORED`` where not labelled.
-        name: The picture's file name without its ending.
+        labels: Class indices, uint8 ``(H, W)``; ``UNLABELLED`` where there is none.
+        name: The image's file name without its ending.
     """
 
     image: npt.NDArray[np.uint8]
@@ -68,46 +66,41 @@ class Pictures(Protocol):
 
     @property
     def key(self) -> str:
-        """What tells the pictures and masks from those of other datasets, for caches."""
+        """What tells the images and masks from those of other datasets, for caches."""
         ...
 
     def name(self, index: int) -> str:
-        """Return the name of a picture, that of its sample, without reading it."""
+        """Return the name of a sample without reading it."""
         ...
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of samples."""
         ...
 
     def __getitem__(self, index: int) -> Sample:
-        """Return a picture and its mask."""
+        """Return an image and its mask."""
         ...
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of one sample.
-
-    Attributes:
-        image: The picture.
-        mask: Its mask.
-    """
+    """The files of one sample."""
 
     image: Path
     mask: Path
 
 
 class MaskDataset:
-    """Pictures and masks with known class names.
+    """Images and masks with known class names.
 
     Args:
         root: Folder of the dataset.
         classes: Class names, in the order of their indices.
         pairs: The files.
-        table: What each mask value stands for; ``None``: class indices, and ``IGNORED``.
+        table: What each mask value stands for; ``None`` takes class indices and ``UNLABELLED``.
 
     Raises:
-        DataError: If a picture or a mask is missing.
+        DataError: If an image or a mask is missing.
     """
 
     def __init__(
@@ -120,40 +113,7 @@ class MaskDataset:
         self.root = root
         self.classes = tuple(classes)
         self.pairs = list(pairs)
-        self.images = [pair.image for pair in self.pairs]
         self.table = label_table(len(self.classes)) if table is None else table
-        self._refuse_missing()
-
-    @property
-    def title(self) -> str:
-        """The folder's own name."""
-        return self.root.resolve().name
-
-    @property
-    def key(self) -> str:
-        """Where the files lie, when they changed, and how masks are read."""
-        files = [_stamp(path) for pair in self.pairs for path in (pair.image, pair.mask)]
-        parts = [str(self.root.resolve()), self.classes, self.table.tolist(), files]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    def name(self, index: int) -> str:
-        """Return the file name of a picture without its ending."""
-        return self.pairs[index].image.stem
-
-    def __len__(self) -> int:
-        """Return the number of pictures."""
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Sample:
-        """Read a picture and its mask.
-
-        Raises:
-            DataError: If the mask cannot be read, has another size, or holds an unknown index.
-        """
-        return read_sample(self.pairs[index], self.table)
-
-    def _refuse_missing(self) -> None:
-        """Refuse a dataset of which files are missing."""
         absent = missing_files(pair.image for pair in self.pairs)
         if absent:
             raise DataError(
@@ -167,9 +127,42 @@ class MaskDataset:
                 f'but {len(absent)} have none, the first being {absent[0].name}.'
             )
 
+    @property
+    def title(self) -> str:
+        """The folder's own name."""
+        return self.root.resolve().name
+
+    @property
+    def key(self) -> str:
+        """Where the files lie, when they changed, and how masks are read."""
+        paths = [path for pair in self.pairs for path in (pair.image, pair.mask)]
+        stats = [path.stat() for path in paths]
+        files = [
+            (str(path), stat.st_size, stat.st_mtime_ns)
+            for path, stat in zip(paths, stats, strict=True)
+        ]
+        parts = [str(self.root.resolve()), self.classes, self.table.tolist(), files]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def name(self, index: int) -> str:
+        """Return the file name of an image without its ending."""
+        return self.pairs[index].image.stem
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read an image and its mask.
+
+        Raises:
+            DataError: If the mask cannot be read, has another size, or holds an unknown index.
+        """
+        return read_sample(self.pairs[index], self.table)
+
 
 class FolderDataset(MaskDataset):
-    """Pictures and index masks that lie in folders.
+    """Images and index masks that lie in folders.
 
     Args:
         root: Folder that holds ``images/``, ``labels/`` and ``classes.txt`` (one name a line,
@@ -177,7 +170,7 @@ class FolderDataset(MaskDataset):
         split: Name of the folder below ``images/`` and ``labels/``.
 
     Raises:
-        DataError: If a folder or file is missing, or pictures and masks do not pair up.
+        DataError: If a folder or file is missing, or images and masks do not pair up.
     """
 
     def __init__(self, root: str | Path, split: str) -> None:
@@ -185,53 +178,59 @@ class FolderDataset(MaskDataset):
         super().__init__(folder, read_classes(folder / 'classes.txt'), folder_pairs(folder, split))
 
 
-def label_table(count: int, first: int = 0, ignored: Iterable[int] = (IGNORED,)) -> LabelTable:
+def label_table(
+    count: int, first: int = 0, unlabelled: Iterable[int] = (UNLABELLED,)
+) -> LabelTable:
     """Return what each mask value stands for.
 
     Args:
         count: Number of classes.
         first: Mask value of the first class; the others follow.
-        ignored: Mask values of pixels that are not labelled.
+        unlabelled: Mask values of pixels that are not labelled.
 
     Example:
-        >>> label_table(2, first=1, ignored=[0, 255])[[0, 1, 2, 3, 255]].tolist()
+        >>> label_table(2, first=1, unlabelled=[0, 255])[[0, 1, 2, 3, 255]].tolist()
         [255, 0, 1, -1, 255]
 
     Raises:
         DataError: If 8-bit masks cannot hold as many classes, or there is none.
     """
-    if not 0 < count <= IGNORED - first:
-        raise DataError(f'Expected 1 to {IGNORED - first} class names, but got {count}.')
+    if not 0 < count <= UNLABELLED - first:
+        raise DataError(f'Expected 1 to {UNLABELLED - first} class names, but got {count}.')
     table = np.full(256, NO_CLASS, dtype=np.int16)
     table[np.arange(first, first + count)] = np.arange(count)
-    table[list(ignored)] = IGNORED
+    table[list(unlabelled)] = UNLABELLED
     return table
 
 
 def read_sample(pair: Pair, table: LabelTable) -> Sample:
-    """Read a picture and its mask.
+    """Read an image and its mask.
 
     Raises:
-        ImageError: If the picture cannot be read.
+        ImageError: If the image cannot be read.
         DataError: If the mask cannot be read, has another size, or holds an unknown value.
     """
     image = read_image(pair.image)
-    values = read_mask(pair.mask)
+    values = _read_mask(pair.mask)
     if values.shape != image.shape[:2]:
         raise DataError(
             f'Expected the mask {pair.mask} to have the size of its picture, '
             f'{image.shape[:2]}, but got {values.shape}.'
         )
-    _check_values(pair.mask, values, table)
+    present = np.bincount(values.ravel(), minlength=256) > 0
+    odd = np.flatnonzero(present & (table == NO_CLASS))
+    if odd.size:
+        known = np.flatnonzero((table != NO_CLASS) & (table != UNLABELLED))
+        unlabelled = ' or '.join(map(str, np.flatnonzero(table == UNLABELLED)))
+        raise DataError(
+            f'Expected {pair.mask} to hold {known[0]} to {known[-1]} (its {len(known)} classes) '
+            f'or {unlabelled}, but got {odd[0]}.'
+        )
     return Sample(image, table[values].astype(np.uint8), pair.image.stem)
 
 
-def read_mask(path: Path) -> npt.NDArray[np.uint8]:
-    """Return the values of a mask, uint8 ``(H, W)``; of one with a palette, its indices.
-
-    Raises:
-        DataError: If it cannot be read or has another type.
-    """
+def _read_mask(path: Path) -> npt.NDArray[np.uint8]:
+    """Return the values of a mask, uint8 ``(H, W)``; of one with a palette, its indices."""
     try:
         with Image.open(path) as opened:
             mode, values = opened.mode, np.array(opened)
@@ -244,20 +243,6 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
             f'Expected {path} to be an 8-bit mask of one channel, but its pixels are {mode}.'
         )
     return values
-
-
-def _check_values(path: Path, values: npt.NDArray[np.uint8], table: LabelTable) -> None:
-    """Refuse values that stand for no class."""
-    counts = np.bincount(values.ravel(), minlength=256)
-    odd = np.flatnonzero((counts > 0) & (table == NO_CLASS))
-    if odd.size:
-        count = int((np.unique(table[table != NO_CLASS]) != IGNORED).sum())
-        known = np.flatnonzero((table != NO_CLASS) & (table != IGNORED))
-        ignored = ' or '.join(str(value) for value in np.flatnonzero(table == IGNORED))
-        raise DataError(
-            f'Expected {path} to hold {int(known[0])} to {int(known[-1])} (its {count} classes) '
-            f'or {ignored}, but got {int(odd[0])}.'
-        )
 
 
 def missing_files(paths: Iterable[Path]) -> list[Path]:
@@ -273,19 +258,22 @@ def missing_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def folder_pairs(root: Path, split: str) -> list[Pair]:
-    """Return the pictures of a part of a folder, sorted by name, with where their masks lie.
+    """Return the images of a part of a folder, sorted by name, with where their masks lie.
 
     Raises:
-        DataError: If there is no such part or it holds no picture.
+        DataError: If there is no such part or it holds no image.
     """
-    labels = root / 'labels' / split
-    return [Pair(path, labels / f'{path.stem}.png') for path in _pictures(root / 'images' / split)]
-
-
-def _stamp(path: Path) -> tuple[str, int, int]:
-    """Return what changes when a file does."""
-    found = path.stat()
-    return str(path), found.st_size, found.st_mtime_ns
+    folder, labels = root / 'images' / split, root / 'labels' / split
+    if not folder.is_dir():
+        others = sorted(path.name for path in folder.parent.glob('*') if path.is_dir())
+        raise DataError(
+            f'Expected the folder {folder} with pictures, but there is none; '
+            f'in {folder.parent} there is {", ".join(others[:10]) or "none"}.'
+        )
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise DataError(f'Expected pictures in {folder}, but found none.')
+    return [Pair(path, labels / f'{path.stem}.png') for path in found]
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -298,7 +286,9 @@ def read_classes(path: Path) -> tuple[str, ...]:
     check_folder(path.parent)
     if not path.is_file():
         raise DataError(f'Expected the class names, one a line, in {path}, but there is no file.')
-    lines = [line.strip() for line in _text(path).rstrip().splitlines()]
+    lines = read_lines(path)
+    while lines and not lines[-1]:
+        lines.pop()
     if '' in lines:
         raise DataError(
             f'Expected a name in each line of {path}, index 0 first, but line '
@@ -311,18 +301,13 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file that are not empty.
+    """Return the lines of a text file, without the space around them.
 
     Raises:
         DataError: If it is not text.
     """
-    return [line.strip() for line in _text(path).splitlines() if line.strip()]
-
-
-def _text(path: Path) -> str:
-    """Return what a text file holds."""
     try:
-        return path.read_text('utf-8')
+        return [line.strip() for line in path.read_text('utf-8').splitlines()]
     except UnicodeDecodeError as error:
         raise DataError(f'Expected {path} to be text in UTF-8, but it is not.') from error
 
@@ -335,22 +320,3 @@ def check_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise DataError(f'Expected a folder with a dataset, but {folder} is none.')
-
-
-def _folders(folder: Path) -> str:
-    """Return the names of the folders in a folder, for a message."""
-    found = sorted(path.name for path in folder.glob('*') if path.is_dir())
-    return ', '.join(found[:10]) or 'none'
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """Return the pictures of a folder, sorted by name."""
-    if not folder.is_dir():
-        raise DataError(
-            f'Expected the folder {folder} with pictures, but there is none; '
-            f'in {folder.parent} there is {_folders(folder.parent)}.'
-        )
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise DataError(f'Expected pictures in {folder}, but found none.')
-    return found

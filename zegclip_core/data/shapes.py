@@ -24,8 +24,9 @@ from types import MappingProxyType
 import cv2
 import numpy as np
 import numpy.typing as npt
-from zegclip_core.data.folder import IGNORED, Sample
+from zegclip_core.data.folder import Sample
 from zegclip_core.errors import DataError
+from zegclip_core.options import UNLABELLED
 
 COLORS = MappingProxyType(
     {
@@ -52,9 +53,9 @@ UNSEEN = MappingProxyType(
 )
 """Unseen classes by the name of the split."""
 PARTS = MappingProxyType({'train': 300, 'val': 100})
-"""Number of pictures by part."""
+"""Number of images by part."""
 SIDE = 112
-"""Height and width of a picture, a multiple of 14 and of 16 [px]."""
+"""Height and width of an image, a multiple of 14 and of 16 [px]."""
 
 _SHADE = 18
 """How far a shape's colour may lie from that of its name, in each channel."""
@@ -88,19 +89,19 @@ class ShapesDataset:
 
     @property
     def key(self) -> str:
-        """The part and how its first picture looks, which tells apart other ways to draw."""
+        """The part and how its first image looks, which tells apart other ways to draw."""
         return f'shapes-{self.part}-{hashlib.sha256(self[0].image.tobytes()).hexdigest()}'
 
     def name(self, index: int) -> str:
-        """Return the name of a picture."""
+        """Return the name of an image."""
         return f'{self.part}-{index:04d}'
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return PARTS[self.part]
 
     def __getitem__(self, index: int) -> Sample:
-        """Draw a picture.
+        """Draw an image.
 
         Raises:
             IndexError: If there is none of that number.
@@ -108,7 +109,7 @@ class ShapesDataset:
         if not 0 <= index < len(self):
             raise IndexError(f'Expected a picture of 0 to {len(self) - 1}, but got {index}.')
         rng = np.random.default_rng([list(PARTS).index(self.part), index])
-        image, labels = _texture(rng), np.full((SIDE, SIDE), IGNORED, np.uint8)
+        image, labels = _texture(rng), np.full((SIDE, SIDE), UNLABELLED, np.uint8)
         cells = rng.permutation(_CELLS**2)
         count = max(int(rng.binomial(_CELLS**2, _FILLED)), 1)
         for cell in cells[:count]:

@@ -17,10 +17,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from zegclip_core.data.check import Report
-from zegclip_core.data.folder import IGNORED, Pair, read_sample
+from zegclip_core.data.folder import Pair, read_sample
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import BACKGROUND, draw_legend
 from zegclip_core.images.sheets import draw_panels, Panel, sheet_width, TEXT
+from zegclip_core.options import UNLABELLED
 from zegclip_core.text.colors import palette_colors
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
 
@@ -63,6 +64,6 @@ def _tile(pair: Pair, report: Report, vocabulary: Vocabulary) -> RgbImage:
     colors = np.full((256, 3), _UNLABELLED, np.uint8)
     colors[: len(vocabulary)] = vocabulary.colors
     panels = [Panel(sample.image, (sample.name,)), Panel(colors[sample.labels], ('mask',))]
-    found = [int(index) for index in np.unique(sample.labels) if index != IGNORED]
+    found = [int(index) for index in np.unique(sample.labels) if index != UNLABELLED]
     legend = draw_legend(vocabulary, indices=found, width=sheet_width(2), text_height=TEXT)
     return np.concatenate([draw_panels(panels, columns=2), legend])

@@ -11,79 +11,75 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Views: the crops and scales of a picture that a model is trained on, repeatable by seed."""
+"""Views: the crops and scales of an image that a model is trained on, repeatable by seed.
 
-from dataclasses import dataclass
+The published augmentation follows the rules of mmsegmentation 0.24 (Resize, RandomCrop,
+RandomFlip, PhotoMetricDistortion, Pad) and mmcv 1.4 (imrescale), on torchvision's transforms v2.
+"""
+
 import hashlib
 import json
-from typing import get_args, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, field_validator, ValidationInfo
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-from zegclip_core.data.augment import Joint, published_view, resized
-from zegclip_core.data.folder import IGNORED, Sample
-from zegclip_core.errors import ConfigError
+from torchvision.transforms.v2 import functional as F
+from zegclip_core.data.folder import Sample
+from zegclip_core.model.vit import IMAGENET_MEAN
+from zegclip_core.options import UNLABELLED
+from zegclip_core.settings import Positive, Settings
 
-Pipeline = Literal['resized_crop', 'published']
-PIPELINES = get_args(Pipeline)
-"""Ways to draw a view."""
-_MOST_JITTER = 5.0
-"""At this strength the hue turns by half a circle."""
+Joint = tuple[tv_tensors.Image, tv_tensors.Mask]
+"""RGB, uint8 ``(3, H, W)``, and class indices, uint8 ``(H, W)``."""
+LONGEST = 4
+"""Longest side that a scaled image may have, by its shortest: 2048 to 512 as published."""
+BRIGHTNESS = 32.0
+"""Largest value added to, or taken from, all pixels."""
+CONTRAST = (0.5, 1.5)
+"""What all pixels are multiplied with."""
+SATURATION = (0.5, 1.5)
+"""What the saturation (of HSV) is multiplied with."""
+HUE = 0.1
+"""Largest turn of the hue, 1 being the whole circle; 18 of 180 as published."""
+PADDING = tuple(round(value) for value in IMAGENET_MEAN)
+"""Colour beside the image: the published code pads with 0 after normalisation."""
+_TRIES = 10
 
 
-@dataclass(frozen=True)
-class ViewConfig:
-    """How views are drawn.
+class ViewConfig(Settings):
+    """How views are drawn."""
 
-    Attributes:
-        size: ``(H, W)`` of a view, in pixels.
-        pipeline: ``resized_crop`` cuts out a rectangle and stretches it to ``size``.
-            ``published`` does as ZegCLIP's code: it scales the picture, keeping its proportions,
-            cuts out ``size``, changes colours, and fills what is too small.
-        scale: Of ``resized_crop``, the smallest and largest share of the picture's area that a
-            view shows; of ``published``, the smallest and largest factor on ``min(size)``, which
-            the picture's shorter side becomes (published: 0.5 and 2).
-        ratio: Smallest and largest width by height of what ``resized_crop`` shows; no other uses
-            it.
-        jitter: Strength of brightness, contrast and saturation changes; 0 for none. Those of
-            ``published`` have a fixed strength, and only 0 acts.
-        cat_max_ratio: Of ``published``, the share of the labelled pixels that no class should
-            reach; 1 takes any rectangle. ``resized_crop`` does not use it.
-
-    Raises:
-        ConfigError: If a value is not allowed.
-    """
-
-    size: tuple[int, int]
-    pipeline: Pipeline = 'resized_crop'
+    size: tuple[Positive, Positive]
+    """``(H, W)`` of a view [px]."""
+    pipeline: Literal['resized_crop', 'published'] = 'resized_crop'
+    """``resized_crop`` cuts out a rectangle and stretches it to ``size``. ``published`` does as
+    ZegCLIP's code: it scales the image, keeping its proportions, cuts out ``size``, changes
+    colours, and fills what is too small."""
     scale: tuple[float, float] = (0.2, 1.0)
+    """Of ``resized_crop``, the smallest and largest share of the image's area that a view shows;
+    of ``published``, the smallest and largest factor on ``min(size)``, which the image's shorter
+    side becomes (published: 0.5 and 2)."""
     ratio: tuple[float, float] = (1.1, 1.6)
-    jitter: float = 0.4
-    cat_max_ratio: float = 0.75
+    """Smallest and largest width by height of what ``resized_crop`` shows."""
+    jitter: float = Field(default=0.4, ge=0, le=5)
+    """Strength of brightness, contrast and saturation changes; 0 for none, 5 turns the hue by
+    half a circle. Those of ``published`` have a fixed strength, and only 0 acts."""
+    cat_max_ratio: float = Field(default=0.75, gt=0, le=1)
+    """Of ``published``, the share of the labelled pixels that no class should reach; 1 takes any
+    rectangle."""
 
-    def __post_init__(self) -> None:
-        area = self.pipeline == 'resized_crop'
-        largest, allowed = (1.0, ', at most 1') if area else (float('inf'), '')
-        for key, fine, what in (
-            ('size', min(self.size) >= 1, 'two lengths of at least 1 pixel'),
-            ('pipeline', self.pipeline in PIPELINES, f'one of {", ".join(PIPELINES)}'),
-            (
-                'scale',
-                0 < self.scale[0] <= self.scale[1] <= largest,
-                f'two rising numbers above 0{allowed}',
-            ),
-            ('ratio', 0 < self.ratio[0] <= self.ratio[1], 'two rising numbers above 0'),
-            ('jitter', 0 <= self.jitter <= _MOST_JITTER, f'from 0 to {_MOST_JITTER:g}'),
-            ('cat_max_ratio', 0 < self.cat_max_ratio <= 1, 'above 0 and at most 1'),
-        ):
-            if not fine:
-                value = getattr(self, key)
-                given = list(value) if isinstance(value, tuple) else repr(value)
-                raise ConfigError(f'Expected views.{key} to be {what}, but got {given}.')
+    @field_validator('scale', 'ratio')
+    @classmethod
+    def _rises(cls, value: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
+        area = info.field_name == 'scale' and info.data.get('pipeline') == 'resized_crop'
+        if not 0 < value[0] <= value[1] or (area and value[1] > 1):
+            raise ValueError(f'two rising numbers above 0{", at most 1" if area else ""}')
+        return value
 
 
 def _joint(sample: Sample) -> Joint:
@@ -97,16 +93,16 @@ def _plain(joint: Joint) -> tuple[Tensor, Tensor]:
 
 
 def whole_view(sample: Sample, config: ViewConfig, *, multiple: int = 1) -> tuple[Tensor, Tensor]:
-    """Return the whole picture.
+    """Return the whole image.
 
     Args:
         sample: Picture and mask.
-        config: How views are drawn. With ``resized_crop`` the picture gets the size of a view;
+        config: How views are drawn. With ``resized_crop`` the image gets the size of a view;
             with ``published`` it keeps its proportions, and its shorter side that of a view.
         multiple: With ``published``, what both sides are rounded to multiples of.
 
     Returns:
-        As ``random_view``.
+        RGB, uint8 ``(H, W, 3)``, and class indices, uint8 ``(H, W)``.
 
     """
     joint = _joint(sample)
@@ -119,10 +115,10 @@ def whole_view(sample: Sample, config: ViewConfig, *, multiple: int = 1) -> tupl
 
 
 def random_view(sample: Sample, config: ViewConfig, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw a view of a picture.
+    """Draw a view of an image.
 
     Args:
-        sample: Picture and mask.
+        sample: Image and mask.
         config: How to draw.
         seed: The same seed gives the same view.
 
@@ -130,21 +126,9 @@ def random_view(sample: Sample, config: ViewConfig, seed: int) -> tuple[Tensor, 
         RGB, uint8 ``(H, W, 3)``, and class indices, uint8 ``(H, W)``.
 
     """
-    if config.pipeline == 'resized_crop':
-        return _plain(_resized_crop(_joint(sample), config, seed))
-    view = published_view(
-        _joint(sample),
-        config.size,
-        config.scale,
-        config.cat_max_ratio,
-        torch.Generator().manual_seed(seed),
-        distort=config.jitter > 0,
-    )
-    return _plain(view)
-
-
-def _resized_crop(joint: Joint, config: ViewConfig, seed: int) -> Joint:
-    """Cut out a rectangle and stretch it."""
+    joint = _joint(sample)
+    if config.pipeline == 'published':
+        return _plain(_published_view(joint, config, torch.Generator().manual_seed(seed)))
     transform = v2.Compose(
         [
             v2.RandomResizedCrop(config.size, config.scale, config.ratio, antialias=True),
@@ -155,26 +139,153 @@ def _resized_crop(joint: Joint, config: ViewConfig, seed: int) -> Joint:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         image, labels = transform(*joint)
-    return image, labels
+    return _plain((image, labels))
+
+
+def _published_view(joint: Joint, config: ViewConfig, generator: torch.Generator) -> Joint:
+    """Draw a view as the published code does."""
+    joint = scaled(joint, min(config.size), _uniform(config.scale, generator))
+    image, labels = random_crop(joint, config.size, config.cat_max_ratio, generator)
+    if _coin(generator):
+        image, labels = F.horizontal_flip(image), F.horizontal_flip(labels)
+    if config.jitter > 0:
+        image = distorted(image, generator)
+    return padded((image, labels), config.size)
+
+
+def scaled_size(height: int, width: int, short: int, ratio: float) -> tuple[int, int]:
+    """Return the size of a scaled image, ``(H, W)``.
+
+    It keeps its proportions and is as large as fits into ``LONGEST * short`` by ``short``, both
+    times ``ratio``.
+    """
+    limits = int(LONGEST * short * ratio), int(short * ratio)
+    factor = min(limits[0] / max(height, width), limits[1] / min(height, width))
+    return max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1)
+
+
+def scaled(joint: Joint, short: int, ratio: float) -> Joint:
+    """Scale an image as ``scaled_size`` says, bilinearly, and its mask by nearest pixels."""
+    height, width = joint[1].shape
+    return resized(joint, scaled_size(height, width, short, ratio))
+
+
+def resized(joint: Joint, size: tuple[int, int]) -> Joint:
+    """Bring an image and its mask to a size, as OpenCV does by default: without antialiasing."""
+    image, labels = joint
+    return F.resize(image, size, antialias=False), F.resize(labels, size)
+
+
+def random_crop(
+    joint: Joint, size: tuple[int, int], cat_max_ratio: float, generator: torch.Generator
+) -> Joint:
+    """Cut out a part of an image, at most of a size.
+
+    Up to ten parts are drawn until one holds several classes, none of which has
+    ``cat_max_ratio`` of the labelled pixels; then the next is taken as it is. With 1 the first is.
+    """
+    image, labels = joint
+    box = _random_box(labels, size, generator)
+    for _ in range(_TRIES if cat_max_ratio < 1.0 else 0):
+        if _is_mixed(F.crop(labels, *box), cat_max_ratio):
+            break
+        box = _random_box(labels, size, generator)
+    return F.crop(image, *box), F.crop(labels, *box)
+
+
+def _random_box(
+    labels: Tensor, size: tuple[int, int], generator: torch.Generator
+) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of a part of a mask."""
+    height, width = (min(a, b) for a, b in zip(labels.shape, size, strict=True))
+    top, left = (
+        int(torch.randint(room + 1, (), generator=generator))
+        for room in (labels.shape[0] - height, labels.shape[1] - width)
+    )
+    return top, left, height, width
+
+
+def _is_mixed(labels: Tensor, cat_max_ratio: float) -> bool:
+    """Return whether a mask holds several classes, none with too large a share."""
+    counts = torch.bincount(labels.as_subclass(Tensor).flatten(), minlength=256)
+    counts[UNLABELLED] = 0
+    several = int((counts > 0).sum()) > 1
+    return several and float(counts.max() / counts.sum()) < cat_max_ratio
+
+
+def distorted(image: tv_tensors.Image, generator: torch.Generator) -> tv_tensors.Image:
+    """Change brightness, contrast, saturation and hue, each every second time.
+
+    The contrast changes either first or last after the brightness. ``v2.RandomPhotometricDistort``
+    goes back to the same code for SSD, but multiplies the brightness, keeps the mean where the
+    contrast changes, mixes with grey for the saturation, turns the hue half as far and swaps
+    channels, none of which the published code does.
+    """
+    if _coin(generator):
+        image = _plus(image, _uniform((-BRIGHTNESS, BRIGHTNESS), generator))
+    contrast_last = _coin(generator)
+    if not contrast_last:
+        image = _contrast(image, generator)
+    if _coin(generator):
+        image = _saturated(image, _uniform(SATURATION, generator))
+    if _coin(generator):
+        image = F.adjust_hue(image, _uniform((-HUE, HUE), generator))
+    return _contrast(image, generator) if contrast_last else image
+
+
+def _plus(image: tv_tensors.Image, value: float) -> tv_tensors.Image:
+    return tv_tensors.wrap((image.float() + value).clamp(0, 255).to(torch.uint8), like=image)
+
+
+def _contrast(image: tv_tensors.Image, generator: torch.Generator) -> tv_tensors.Image:
+    """Multiply all pixels, perhaps; torchvision calls that brightness."""
+    if _coin(generator):
+        return F.adjust_brightness(image, _uniform(CONTRAST, generator))
+    return image
+
+
+def _saturated(image: tv_tensors.Image, factor: float) -> tv_tensors.Image:
+    """Multiply the saturation of HSV, at most up to 1: the largest channel stays as it is."""
+    pixels = image.float()
+    lowest, highest = torch.aminmax(pixels, dim=0, keepdim=True)
+    # What is grey has no distance to scale.
+    most = highest / (highest - lowest).clamp(min=1.0)
+    pixels = highest - (highest - pixels) * most.clamp(max=factor)
+    return tv_tensors.wrap(pixels.round().to(torch.uint8), like=image)
+
+
+def padded(joint: Joint, size: tuple[int, int]) -> Joint:
+    """Fill an image up to a size, at the right and at the bottom; the mask with 255."""
+    image, labels = joint
+    beside = [0, 0, size[1] - labels.shape[1], size[0] - labels.shape[0]]
+    return F.pad(image, beside, fill=list(PADDING)), F.pad(labels, beside, fill=UNLABELLED)
+
+
+def _coin(generator: torch.Generator) -> bool:
+    return bool(torch.rand((), generator=generator) < 0.5)
+
+
+def _uniform(limits: tuple[float, float], generator: torch.Generator) -> float:
+    return limits[0] + (limits[1] - limits[0]) * float(torch.rand((), generator=generator))
 
 
 def present_classes(labels: Tensor) -> list[int]:
     """Return the class indices that a mask holds, sorted."""
-    return [int(value) for value in torch.unique(labels) if int(value) != IGNORED]
+    return [int(value) for value in torch.unique(labels) if int(value) != UNLABELLED]
 
 
 def view_seed(seed: int, name: str, view: int) -> int:
-    """Return the seed of one view of one picture, the same on every machine."""
+    """Return the seed of one view of one image, the same on every machine."""
     text = json.dumps([seed, name, view])
     return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) % 2**63
 
 
 def split_indices(count: int, every: int, *, held_out: bool) -> list[int]:
-    """Return the pictures that are kept for training or held out of it.
+    """Return the images that are kept for training or held out of it.
 
     Args:
-        count: Number of pictures.
-        every: Every n-th picture is held out; 0 holds none out.
+        count: Number of images.
+        every: Every n-th image is held out; 0 holds none out.
         held_out: Whether to return those; with ``every`` 0 all are returned either way.
 
     """
@@ -184,7 +295,7 @@ def split_indices(count: int, every: int, *, held_out: bool) -> list[int]:
 
 
 def asked_classes(labels: Tensor | npt.NDArray[np.uint8], count: int, absent: int) -> list[int]:
-    """Return the classes that a validation picture is asked for.
+    """Return the classes that a validation image is asked for.
 
     Args:
         labels: Class indices, uint8 of any shape.

@@ -28,8 +28,7 @@ from zegclip_core.evaluation.published_rows import load_row, PublishedRow
 from zegclip_core.loading import load_model
 from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.training.config import load_config, TrainConfig
-from zegclip_core.training.recipes import find_recipe
+from zegclip_core.training.config import find_recipe, load_config, TrainConfig
 
 
 def row_segmenter(

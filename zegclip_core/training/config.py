@@ -11,22 +11,34 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training configurations: YAML files, checked key by key."""
+"""Training configurations: what can be set, what is allowed, and what it is if it is not set.
+
+Those that come with the package are found by name, wherever it is installed.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from pydantic import Field, field_validator, model_validator, PositiveFloat
 from zegclip_core.data.catalog import FOLDER
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.errors import ConfigError
-from zegclip_core.training.settings import build, override, read_values
+from zegclip_core.settings import (
+    Count,
+    Factor,
+    override,
+    Positive,
+    read_values,
+    Settings,
+    validated,
+)
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SHARED = Path('share') / 'zegclip_ros' / 'config' / 'train'
 
 
-@dataclass(frozen=True)
-class TowersConfig:
+class TowersConfig(Settings):
     """The frozen towers, by reference, and the templates of the text side."""
 
     image: str
@@ -34,128 +46,119 @@ class TowersConfig:
     templates: str = 'single'
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """The trained parts; the fields are those of ``ZegCLIPConfig`` and ``VisionConfig``.
+class ModelConfig(Settings):
+    """The trained parts; the fields are those of ``ZegCLIPConfig`` and ``VisionConfig``."""
 
-    ``published`` trains a CLIP tower exactly as ZegCLIP's release does: class embedding twice,
-    trained norm before ``ln_post``, ImageNet's mean and std, bilinear positions, decoder layers
-    that start alike. ``tower`` says whether the image tower's own weights are trained as well;
-    prompts are trained either way.
-    """
-
-    dim: int = 256
-    decoder_layers: int = 3
-    decoder_heads: int = 8
-    decoder_mlp_dim: int = 2048
-    decoder_dropout: float = 0.1
-    detail_width: int = 0
+    dim: Positive = 256
+    decoder_layers: Positive = 3
+    decoder_heads: Positive = 8
+    decoder_mlp_dim: Positive = 2048
+    decoder_dropout: float = Field(default=0.1, ge=0, lt=1)
+    detail_width: int = Field(default=0, ge=0, multiple_of=8)
     feature_layers: tuple[int, ...] = ()
     relationship_descriptor: bool = True
-    prompt_tokens: int = 0
+    prompt_tokens: Count = 0
     tower: Literal['frozen', 'finetuned'] = 'frozen'
+    """Whether the image tower's own weights are trained as well; prompts are either way."""
     projections: bool = True
-    projection_dropout: float = 0.0
+    projection_dropout: float = Field(default=0.0, ge=0, lt=1)
     logit_scale: bool = True
     published: bool = False
+    """Train a CLIP tower exactly as ZegCLIP's release does: class embedding twice, trained norm
+    before ``ln_post``, ImageNet's mean and std, bilinear positions, decoder layers that start
+    alike."""
 
 
-@dataclass(frozen=True)
-class SourceConfig:
-    """One dataset to train on.
-
-    Attributes:
-        root: Its folder.
-        split: Which part of it.
-        dataset: What lies there: ``folder`` (``images/``, ``labels/`` and ``classes.txt``) or a
-            dataset of ``zegclip_core.data.catalog``, by name or file.
-        words: YAML file of further phrases and overlaps for each class; empty for none.
-        wording: Whether a class goes by its ``name`` in all templates, averaged (published), or
-            is ``varied``: half the time by one of its phrases in one template.
-        views: Views of each picture when features are kept on disk.
-        share: Share of the batches that come from this dataset.
-        unlabelled: Whether an unlabelled pixel is ``none_of_these`` classes (published) or
-            ``unknown``.
-        absent_words: How many own classes that are not in the batch are asked for beside those
-            that are; -1 for all.
-        foreign_words: How many classes of the other datasets are asked for beside.
-        balance: Exponent that evens out rare and frequent classes; 0 for none, 1 for all.
-        hold_out: Every n-th picture is left out; 0 leaves none out.
-    """
+class SourceConfig(Settings):
+    """One dataset to train on."""
 
     root: str
+    """Its folder."""
     split: str
+    """Which part of it."""
     dataset: str = FOLDER
+    """What lies there: ``folder`` (``images/``, ``labels/`` and ``classes.txt``) or a dataset of
+    ``zegclip_core.data.catalog``, by name or file."""
     words: str = ''
+    """YAML file of further phrases and overlaps for each class; empty for none."""
     wording: Literal['varied', 'name'] = 'varied'
-    views: int = 8
-    share: float = 1.0
+    """Whether a class goes by its ``name`` in all templates, averaged (published), or is
+    ``varied``: half the time by one of its phrases in one template."""
+    views: Positive = 8
+    """Views of each image when features are kept on disk."""
+    share: PositiveFloat = 1.0
+    """Share of the batches that come from this dataset."""
     unlabelled: Literal['none_of_these', 'unknown'] = 'none_of_these'
+    """Whether an unlabelled pixel is ``none_of_these`` classes (published) or ``unknown``."""
     absent_words: int = -1
+    """How many own classes that are not in the batch are asked for beside those that are; -1 for
+    all."""
     foreign_words: int = 0
-    balance: float = 0.0
-    hold_out: int = 0
+    """How many classes of the other datasets are asked for beside."""
+    balance: Factor = 0.0
+    """Exponent that evens out rare and frequent classes; 0 for none, 1 for all."""
+    hold_out: Count = 0
+    """Every n-th image is left out; 0 leaves none out."""
+
+    @field_validator('hold_out')
+    @classmethod
+    def _leaves_something(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError('0 or at least 2 (1 holds out all)')
+        return value
 
 
-@dataclass(frozen=True)
-class ValidationConfig:
-    """One dataset to validate on.
-
-    Attributes:
-        root: As in ``SourceConfig``.
-        split: Likewise.
-        dataset: Likewise.
-        hold_out: Only every n-th picture is used; 0 uses all.
-        absent_words: How many classes that are not in a picture are asked for beside those that
-            are; -1 asks for all classes.
-    """
+class ValidationConfig(Settings):
+    """One dataset to validate on."""
 
     root: str
+    """Its folder."""
     split: str
+    """Which part of it."""
     dataset: str = FOLDER
+    """What lies there: ``folder`` or a dataset of ``zegclip_core.data.catalog``."""
     hold_out: int = 0
+    """Only every n-th image is used; 0 uses all."""
     absent_words: int = -1
+    """How many classes that are not in an image are asked for beside those that are; -1 asks
+    for all classes."""
 
 
-@dataclass(frozen=True)
-class ScheduleConfig:
-    """How long and how fast to train; one step is one change of the weights.
+class ScheduleConfig(Settings):
+    """How long and how fast to train; one step is one change of the weights."""
 
-    Attributes:
-        steps: How many.
-        stop: Steps after which to end all the same, the rates being those of a whole run; 0 for
-            the whole run.
-        batch_size: Views that one process takes at once.
-        accumulate: Batches whose gradients make one step. The loss is divided by what all of
-            them hold, over all processes, so that 4 batches of 4 equal one of 16.
-        learning_rate: The largest one.
-        tower_rate: Factor of the learning rate for a fine-tuned tower's own weights.
-        weight_decay: Of all weights, norms and biases included, as published.
-        decay: ``one_cycle`` is a cosine to nothing; ``poly`` the published power of 0.9.
-        min_learning_rate: Where ``poly`` ends.
-        warmup: Below 1 a share of the steps, else a number of steps.
-        clip: Largest norm of a gradient; 0 for any.
-        validate_every: Steps between validations; a checkpoint is written as often.
-        keep: Steps after which a checkpoint is kept as ``step=N.ckpt``.
-        workers: Processes that draw views; 0 draws them in the training process.
-        threads: CPU threads; 0 for torch's own choice.
-    """
-
-    steps: int
-    stop: int = 0
-    batch_size: int = 16
-    accumulate: int = 1
-    learning_rate: float = 2e-4
-    tower_rate: float = 1.0
-    weight_decay: float = 0.01
+    steps: Positive
+    """Number of steps."""
+    stop: Count = 0
+    """Steps after which to end all the same, the rates being those of a whole run; 0 for the
+    whole run."""
+    batch_size: Positive = 16
+    """Views that one process takes at once."""
+    accumulate: Positive = 1
+    """Batches whose gradients make one step. The loss is divided by what all of them hold, over
+    all processes, so that 4 batches of 4 equal one of 16."""
+    learning_rate: Factor = 2e-4
+    """The largest one."""
+    tower_rate: Factor = 1.0
+    """Factor of the learning rate for a fine-tuned tower's own weights."""
+    weight_decay: Factor = 0.01
+    """Of all weights, norms and biases included, as published."""
     decay: Literal['one_cycle', 'poly'] = 'one_cycle'
+    """``one_cycle`` is a cosine to nothing; ``poly`` the published power of 0.9."""
     min_learning_rate: float = 1e-6
-    warmup: float = 0.05
-    clip: float = 0.0
-    validate_every: int = 500
+    """Where ``poly`` ends."""
+    warmup: Factor = 0.05
+    """Below 1 a share of the steps, else a number of steps."""
+    clip: Factor = 0.0
+    """Largest norm of a gradient; 0 for any."""
+    validate_every: Positive = 500
+    """Steps between validations; a checkpoint is written as often."""
     keep: tuple[int, ...] = ()
-    workers: int = 0
-    threads: int = 0
+    """Steps after which a checkpoint is kept as ``step=N.ckpt``."""
+    workers: Count = 0
+    """Processes that draw views; 0 draws them in the training process."""
+    threads: Count = 0
+    """CPU threads; 0 for torch's own choice."""
 
     @property
     def end(self) -> int:
@@ -168,178 +171,118 @@ class ScheduleConfig:
         return round(self.warmup * self.steps if self.warmup < 1 else self.warmup)
 
 
-@dataclass(frozen=True)
-class LossConfig:
-    """What is minimised.
+class LossConfig(Settings):
+    """What is minimised."""
 
-    Attributes:
-        mask_weight: Factor of the focal part.
-        dice_weight: Factor of the dice part.
-        cross_entropy_weight: Factor of a softmax cross-entropy over the words; 0 for none. Beside
-            the other parts it is averaged over accumulated batches, as long as their numbers of
-            classes are alike.
-        stride: The loss looks at every n-th row and column of pixels.
-        window: Rows and columns of the window of patches that masks are drawn on; empty for all.
-        text_noise: Standard deviation of the noise on each channel of the text embeddings, which
-            have a norm of 1; it makes one wording as good as another.
-    """
-
-    mask_weight: float = 100.0
-    dice_weight: float = 1.0
-    cross_entropy_weight: float = 0.0
-    stride: int = 1
+    mask_weight: Factor = 100.0
+    """Factor of the focal part."""
+    dice_weight: Factor = 1.0
+    """Factor of the dice part."""
+    cross_entropy_weight: Factor = 0.0
+    """Factor of a softmax cross-entropy over the words; 0 for none. Beside the other parts it is
+    averaged over accumulated batches, as long as their numbers of classes are alike."""
+    stride: Positive = 1
+    """The loss looks at every n-th row and column of pixels."""
     window: tuple[int, ...] = ()
-    text_noise: float = 0.0
+    """Rows and columns of the window of patches that masks are drawn on; empty for all."""
+    text_noise: Factor = 0.0
+    """Standard deviation of the noise on each channel of the text embeddings, which have a norm
+    of 1; it makes one wording as good as another."""
+
+    @field_validator('window')
+    @classmethod
+    def _has_two_sides(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value and (len(value) != 2 or min(value) < 1):
+            raise ValueError('two numbers of at least 1, or none')
+        return value
 
 
-@dataclass(frozen=True)
-class SettingsConfig:
-    """What the exported model uses by default; see ``ModelSettings``."""
+class SettingsConfig(Settings):
+    """What the exported model uses by default."""
 
-    threshold: float = 0.0
-    short_side: int = 512
+    threshold: float = Field(default=0.0, ge=0, le=1)
+    """Least score of a labelled pixel; 0 labels every pixel."""
+    short_side: Positive = 512
+    """Short side that images are brought to [px]."""
     seen_bias: float = 0.0
+    """What is subtracted from the score of a seen class before the best is chosen."""
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """A whole training run.
-
-    Attributes:
-        name: What the run and its model are called.
-        towers: The frozen towers.
-        views: How views of pictures are drawn.
-        train: What to train on.
-        schedule: How long and how fast.
-        validate: What to validate on.
-        model: The trained parts.
-        loss: What is minimised.
-        settings: What the exported model uses by default.
-        setting: What training knows of the unseen classes. ``inductive``: nothing, their pixels
-            count as unlabelled. ``transductive``: their names, and where one of them is but not
-            which. ``fully_supervised``: all; there must be no unseen classes.
-        unseen: The unseen classes of all datasets: names of classes, or of splits in the files
-            of the datasets.
-        seed: Seed of all that is random.
-        output: Folder for runs and kept features.
-        precision: Floating-point types while training.
-        initialize_from: A model of the same shape to start from: its name, its file, or a
-            checkpoint of a run (``.ckpt``); empty for none.
-        keep_features: Whether the output of a tower that does not change is computed once for
-            some views of each picture and kept on disk; else views are drawn anew each time.
-        devices: Processes on each node, one a GPU; 0 takes all GPUs, or one process without.
-        nodes: Number of machines.
-    """
+class TrainConfig(Settings):
+    """A whole training run."""
 
     name: str
+    """What the run and its model are called, as are a folder and the files in it."""
     towers: TowersConfig
     views: ViewConfig
-    train: tuple[SourceConfig, ...]
+    train: tuple[SourceConfig, ...] = Field(min_length=1)
     schedule: ScheduleConfig
-    validate: tuple[ValidationConfig, ...] = ()
-    model: ModelConfig = field(default_factory=ModelConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    settings: SettingsConfig = field(default_factory=SettingsConfig)
+    validation: tuple[ValidationConfig, ...] = Field(default=(), alias='validate')
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    settings: SettingsConfig = SettingsConfig()
     setting: Literal['fully_supervised', 'inductive', 'transductive'] = 'fully_supervised'
+    """What training knows of the unseen classes. ``inductive``: nothing, their pixels count as
+    unlabelled. ``transductive``: their names, and where one of them is but not which.
+    ``fully_supervised``: all; there must be no unseen classes."""
     unseen: tuple[str, ...] = ()
+    """The unseen classes of all datasets: names of classes, or of splits in the files of the
+    datasets."""
     seed: int = 0
+    """Seed of all that is random."""
     output: str = 'runs'
+    """Folder for runs and kept features."""
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true'
+    """Floating-point types while training."""
     initialize_from: str = ''
+    """A model of the same shape to start from: its name, its file, or a checkpoint of a run
+    (``.ckpt``); empty for none."""
     keep_features: bool = True
-    devices: int = 0
-    nodes: int = 1
+    """Whether the output of a tower that does not change is computed once for some views of each
+    image and kept on disk; else views are drawn anew each time."""
+    devices: Count = 0
+    """Processes on each node, one a GPU; 0 takes all GPUs, or one process without."""
+    nodes: Positive = 1
+    """Number of machines."""
 
     @property
     def tower_changes(self) -> bool:
         """Whether training changes what the image tower puts out."""
         return self.model.prompt_tokens > 0 or self.model.tower == 'finetuned'
 
-    def __post_init__(self) -> None:
-        if not self.train:
-            raise ConfigError('Expected at least one dataset under train, but got none.')
-        self._check_numbers()
+    @field_validator('name')
+    @classmethod
+    def _is_one_name(cls, value: str) -> str:
+        if not value.strip(' .') or '/' in value:
+            raise ValueError('a name without /, such as mine')
+        return value
+
+    @model_validator(mode='after')
+    def _fits_together(self) -> 'TrainConfig':
+        model, loss, schedule = self.model, self.loss, self.schedule
+        if model.dim % model.decoder_heads:
+            raise ValueError(
+                f'Expected model.decoder_heads to divide model.dim, {model.dim}, but got '
+                f'{model.decoder_heads}.'
+            )
+        if schedule.stop > schedule.steps:
+            raise ValueError(
+                f'Expected schedule.stop to be at most schedule.steps, {schedule.steps}, but got '
+                f'{schedule.stop}.'
+            )
         if self.views.pipeline == 'published' and self.keep_features and not self.tower_changes:
-            raise ConfigError(
+            raise ValueError(
                 'Expected keep_features to be false with views.pipeline published, whose pictures '
                 'keep their shape, but got true.'
             )
-        loss = self.loss
         if not (loss.mask_weight or loss.dice_weight or loss.cross_entropy_weight):
-            raise ConfigError('Expected a factor under loss that is above 0, but all are 0.')
+            raise ValueError('Expected a factor under loss that is above 0, but all are 0.')
         if (self.setting == 'fully_supervised') == bool(self.unseen):
-            raise ConfigError(
+            raise ValueError(
                 'Expected classes under unseen with setting inductive or transductive, and none '
                 f'with fully_supervised, but got {self.setting} and {list(self.unseen)}.'
             )
-
-    def _check_numbers(self) -> None:
-        """Refuse numbers that make no sense."""
-        schedule, loss, model = self.schedule, self.loss, self.model
-        _check_least(1, self, 'nodes')
-        _check_least(0, self, 'devices')
-        names: tuple[str, ...] = ('steps', 'batch_size', 'accumulate', 'validate_every')
-        _check_least(1, schedule, *names, where='schedule')
-        names = ('stop', 'warmup', 'learning_rate', 'tower_rate', 'weight_decay', 'clip')
-        _check_least(0, schedule, *names, 'workers', 'threads', where='schedule')
-        names = ('mask_weight', 'dice_weight', 'cross_entropy_weight', 'text_noise')
-        _check_least(0, loss, *names, where='loss')
-        _check_least(1, loss, 'stride', where='loss')
-        _check_least(0, model, 'prompt_tokens', 'detail_width', where='model')
-        names = ('dim', 'decoder_layers', 'decoder_heads', 'decoder_mlp_dim')
-        _check_least(1, model, *names, where='model')
-        _check_least(1, self.settings, 'short_side', where='settings')
-        for index, source in enumerate(self.train):
-            _check_least(1, source, 'views', where=f'train.{index}')
-            _check_least(0, source, 'hold_out', 'balance', where=f'train.{index}')
-            _check_source(source, f'train.{index}')
-        self._check_ranges()
-
-    def _check_ranges(self) -> None:
-        """Refuse values that do not fit each other, or lie outside of a range."""
-        model, schedule = self.model, self.schedule
-        allowed = {
-            # A folder and the files in it are called by it.
-            'name to be a name without /, such as mine': (
-                bool(self.name.strip(' .')) and '/' not in self.name
-            ),
-            'schedule.stop to be at most schedule.steps': schedule.stop <= schedule.steps,
-            'loss.window to have two numbers of at least 1, or none': (
-                not self.loss.window or (len(self.loss.window) == 2 and min(self.loss.window) > 0)
-            ),
-            'model.decoder_heads to divide model.dim': model.dim % model.decoder_heads == 0,
-            'model.detail_width to be a multiple of 8': model.detail_width % 8 == 0,
-            'model.decoder_dropout to be in [0, 1)': 0 <= model.decoder_dropout < 1,
-            'model.projection_dropout to be in [0, 1)': 0 <= model.projection_dropout < 1,
-            'settings.threshold to be in [0, 1]': 0 <= self.settings.threshold <= 1,
-        }
-        for wanted, holds in allowed.items():
-            if not holds:
-                raise ConfigError(f'Expected {wanted}, but got {self._given(wanted)}.')
-
-    def _given(self, wanted: str) -> str:
-        """Return the value of the key that a sentence begins with."""
-        value: Any = self
-        for part in wanted.split(' ', 1)[0].split('.'):
-            value = getattr(value, part)
-        return repr(value)
-
-
-def _check_least(lowest: int, part: object, *names: str, where: str = '') -> None:
-    """Refuse values below a bound, and those that are no finite numbers."""
-    for name in names:
-        value = getattr(part, name)
-        if not lowest <= value < math.inf:
-            key = f'{where}.{name}' if where else name
-            raise ConfigError(f'Expected {key} to be at least {lowest}, but got {value}.')
-
-
-def _check_source(source: SourceConfig, where: str) -> None:
-    """Refuse a dataset of which nothing would be trained on."""
-    if not 0.0 < source.share < math.inf:
-        raise ConfigError(f'Expected {where}.share to be above 0, but got {source.share}.')
-    if source.hold_out == 1:
-        raise ConfigError(f'Expected {where}.hold_out to be 0 or at least 2, but got 1: all.')
+        return self
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -357,4 +300,54 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     values = read_values(Path(path))
     for text in overrides:
         override(values, text)
-    return build(TrainConfig, values, '')
+    return validated(TrainConfig, values)
+
+
+def recipe_folder() -> Path:
+    """Return the folder of the training configurations.
+
+    In a source checkout, also one that is installed in place, it lies beside the package;
+    otherwise in ``share`` of a folder above it, where pip and colcon put it.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    beside = _PACKAGE.parent / 'config' / 'train'
+    for folder in (beside, *(parent / _SHARED for parent in _PACKAGE.parents)):
+        if folder.is_dir():
+            return folder
+    raise ConfigError(
+        f'Expected training configurations in {beside}, or as {_SHARED} above it, '
+        f'but there are none: is the package installed as a whole?'
+    )
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return the names of the training configurations, such as ``ablation/camvid-1``."""
+    folder = recipe_folder()
+    paths = sorted(folder.rglob('*.yaml'))
+    return tuple(path.relative_to(folder).with_suffix('').as_posix() for path in paths)
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a training configuration.
+
+    Args:
+        name: Name of one that comes with the package, or path of a YAML file.
+
+    Raises:
+        ConfigError: If there is none of that name.
+
+    Example:
+        >>> find_recipe('voc12-inductive').name
+        'voc12-inductive.yaml'
+
+    """
+    if name.endswith(('.yaml', '.yml')):
+        return Path(name).expanduser()
+    if name not in recipe_names():
+        raise ConfigError(
+            f'Expected a training configuration of {", ".join(recipe_names())}, or a YAML file, '
+            f'but got {name!r}.'
+        )
+    return recipe_folder() / f'{name}.yaml'

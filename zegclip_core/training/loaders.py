@@ -13,15 +13,17 @@
 # limitations under the License.
 """What is read in which order: the same for one process or many, whole or resumed."""
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import count, islice
+from typing import Any
 
 import lightning
+import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info, IterableDataset
-from zegclip_core.training.batches import batch_order
 from zegclip_core.training.config import TrainConfig
 from zegclip_core.training.task import ValidationSet
-from zegclip_core.training.views import Batch, Views
+from zegclip_core.training.view_sources import Batch, ViewSource
 
 
 class BatchStream(IterableDataset[Batch]):
@@ -40,7 +42,7 @@ class BatchStream(IterableDataset[Batch]):
     """
 
     def __init__(
-        self, views: Sequence[Views], config: TrainConfig, *, step: int, rank: int, world: int
+        self, views: Sequence[ViewSource], config: TrainConfig, *, step: int, rank: int, world: int
     ) -> None:
         self._views = views
         self._config = config
@@ -49,15 +51,14 @@ class BatchStream(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         """Yield batches; of several reading processes each yields its share, in turn."""
         worker = get_worker_info()
-        first, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for position, source, indices in islice(self._order(), first, None, count):
+        first, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for position, source, indices in islice(self._order(), first, None, workers):
             yield self._views[source].batch(source, indices)._replace(position=position)
 
     def _order(self) -> Iterator[tuple[int, int, list[int]]]:
         """Yield number, dataset and views of each batch of this process."""
-        schedule = self._config.schedule
-        size = schedule.batch_size
-        parts = schedule.accumulate * self._world
+        size = self._config.schedule.batch_size
+        parts = self._config.schedule.accumulate * self._world
         steps = batch_order(
             [len(views) for views in self._views],
             [source.share for source in self._config.train],
@@ -67,25 +68,8 @@ class BatchStream(IterableDataset[Batch]):
         )
         for step, (source, indices) in enumerate(steps, start=self._step):
             for part in range(self._rank, parts, self._world):
-                first, last = part * size, (part + 1) * size
-                yield step * parts + part, source, indices[first:last]
-
-
-class WholePictures(Dataset[Batch]):
-    """Single whole pictures, read when they are asked for; each process has its share."""
-
-    def __init__(self, entry: ValidationSet, *, rank: int, world: int) -> None:
-        """Take the share of process ``rank`` of ``world`` in a set to validate on."""
-        self._views = entry.views
-        self._indices = range(rank, len(entry.views), world)
-
-    def __len__(self) -> int:
-        """Return the number of pictures."""
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> Batch:
-        """Return one picture, as a batch of one."""
-        return self._views.batch(0, [self._indices[index]])
+                first = part * size
+                yield step * parts + part, source, indices[first:][:size]
 
 
 class TrainingData(lightning.LightningDataModule):
@@ -99,7 +83,7 @@ class TrainingData(lightning.LightningDataModule):
     """
 
     def __init__(
-        self, views: Sequence[Views], validation: Sequence[ValidationSet], config: TrainConfig
+        self, views: Sequence[ViewSource], validation: Sequence[ValidationSet], config: TrainConfig
     ) -> None:
         super().__init__()
         self._views = views
@@ -108,30 +92,77 @@ class TrainingData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the loader of training batches."""
-        trainer = self._known_trainer()
-        stream = BatchStream(
-            self._views,
-            self._config,
-            step=trainer.global_step,
-            rank=trainer.global_rank,
-            world=trainer.world_size,
+        rank, world, step = self._place()
+        return self._loader(
+            BatchStream(self._views, self._config, step=step, rank=rank, world=world)
         )
-        return self._loader(stream)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
-        """Return a loader of whole pictures for each set."""
-        trainer = self._known_trainer()
-        rank, world = trainer.global_rank, trainer.world_size
-        shares = [WholePictures(entry, rank=rank, world=world) for entry in self._validation]
-        return [self._loader(share) for share in shares]
+        """Return a loader of whole images for each set."""
+        rank, world, _ = self._place()
+        loaders = []
+        for entry in self._validation:
+            images: Any = [[index] for index in range(rank, len(entry.views), world)]
+            loaders.append(self._loader(images, partial(entry.views.batch, 0)))
+        return loaders
 
-    def _known_trainer(self) -> lightning.Trainer:
+    def _place(self) -> tuple[int, int, int]:
+        """Return the number of this process, that of all processes, and the steps done."""
         if self.trainer is None:
             raise RuntimeError('Expected a trainer to ask for the batches, but there is none.')
-        return self.trainer
+        return self.trainer.global_rank, self.trainer.world_size, self.trainer.global_step
 
-    def _loader(self, dataset: Dataset[Batch]) -> DataLoader[Batch]:
+    def _loader(
+        self, dataset: Dataset[Any], draw: Callable[[Any], Batch] | None = None
+    ) -> DataLoader[Batch]:
+        """Return the loader of a dataset of batches, or of what batches are drawn by."""
         workers = self._config.schedule.workers
         return DataLoader(
-            dataset, batch_size=None, num_workers=workers, persistent_workers=workers > 0
+            dataset,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=draw,
+            persistent_workers=workers > 0,
         )
+
+
+def batch_order(
+    sizes: Sequence[int],
+    shares: Sequence[float],
+    *,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield, without end, a dataset and the views of a batch.
+
+    Every dataset is gone through in random order, round after round; the same seed gives the same
+    order, and ``start`` skips the batches that a resumed run has done.
+
+    Args:
+        sizes: Number of views in a round of each dataset.
+        shares: How often each dataset gives a batch, relative to the others.
+        batch_size: Views of a batch, which may be more than a round has.
+        seed: Seed of the order.
+        start: Number of batches to skip.
+
+    Yields:
+        Index of the dataset, and numbers of its views: ``round * size + index``.
+
+    """
+    generator = torch.Generator().manual_seed(seed)
+    queues = [_rounds(size, seed, source) for source, size in enumerate(sizes)]
+    weights = torch.tensor(shares)
+    for step in count():
+        source = int(torch.multinomial(weights, 1, generator=generator))
+        batch = list(islice(queues[source], batch_size))
+        if step >= start:
+            yield source, batch
+
+
+def _rounds(size: int, seed: int, source: int) -> Iterator[int]:
+    """Yield the numbers of a dataset's views, each once a round, without end."""
+    generator = torch.Generator().manual_seed(seed * 1009 + source + 1)
+    for begin in count(0, size):
+        for index in torch.randperm(size, generator=generator).tolist():
+            yield begin + index

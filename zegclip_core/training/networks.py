@@ -11,23 +11,32 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The model that a run trains: built on a frozen tower, or on what another run has learnt."""
+"""The model that a run trains, built on a frozen tower, and its optimiser.
+
+It starts from the tower alone or from what another run has learnt.
+"""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-import pickle
 from typing import Any
 
 import torch
-from torch import Tensor
-from zegclip_core.errors import CheckpointError, ConfigError
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from zegclip_core.errors import ConfigError
 from zegclip_core.loading import model_path
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
-from zegclip_core.training.config import TrainConfig
-from zegclip_core.training.task import trained_weights
+from zegclip_core.training.checkpoints import read_run_checkpoint, trained_weights
+from zegclip_core.training.config import ScheduleConfig, TrainConfig
 from zegclip_core.weights.checkpoint import check_keys, load_checkpoint
 from zegclip_core.weights.image_towers import ImageTower, resized_positions
+
+_POWER = 0.9
+"""Exponent of the published decay."""
+_WARMUP_START = 1e-6
+"""Share of the learning rate that the published warm-up starts from."""
 
 
 def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLIP:
@@ -42,7 +51,17 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
         ConfigError: If settings do not fit the tower.
     """
     model = config.model
-    _check_tower(config, tower)
+    patch, layers = tower.config.patch_size, tower.config.layers
+    if any(side < patch or side % patch for side in config.views.size):
+        raise ConfigError(
+            f'Expected views.size to be multiples of {patch}, the side of a patch of '
+            f'{config.towers.image}, but got {list(config.views.size)}.'
+        )
+    if any(not 0 <= index < layers for index in model.feature_layers):
+        raise ConfigError(
+            f'Expected model.feature_layers to be in [0, {layers - 1}], as '
+            f'{config.towers.image} has {layers} layers, but got {list(model.feature_layers)}.'
+        )
     if model.published:
         tower = _published_tower(tower, config.views.size)
     vision = replace(
@@ -64,36 +83,23 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
             logit_scale=model.logit_scale,
         )
     )
-    fill_tower(network, tower)
+    weights = {key: value.float() for key, value in tower.state_dict.items()}
+    missing, unexpected = network.visual.load_state_dict(weights, strict=False)
+    odd = [*unexpected, *(key for key in missing if 'prompt' not in key)]
+    if odd:
+        raise ValueError(f'Expected the tower to fill all weights but prompts, but not {odd[0]}.')
     if model.published:
-        _start_layers_alike(network)
+        # The release copies one decoder layer.
+        state = network.decoder.layers[0].state_dict()
+        for layer in network.decoder.layers[1:]:
+            layer.load_state_dict({key: state[key] for key in layer.state_dict()}, strict=True)
     if model.tower == 'finetuned':
         network.unfreeze_tower()
     return network
 
 
-def _check_tower(config: TrainConfig, tower: ImageTower) -> None:
-    """Refuse settings that do not fit the tower.
-
-    Raises:
-        ConfigError: With the key at fault.
-    """
-    patch, layers = tower.config.patch_size, tower.config.layers
-    if any(side < patch or side % patch for side in config.views.size):
-        raise ConfigError(
-            f'Expected views.size to be multiples of {patch}, the side of a patch of '
-            f'{config.towers.image}, but got {list(config.views.size)}.'
-        )
-    if any(not 0 <= index < layers for index in config.model.feature_layers):
-        raise ConfigError(
-            f'Expected model.feature_layers to be in [0, {layers - 1}], as '
-            f'{config.towers.image} has {layers} layers, but got '
-            f'{list(config.model.feature_layers)}.'
-        )
-
-
 def _published_tower(tower: ImageTower, size: tuple[int, int]) -> ImageTower:
-    """Return a CLIP tower as ZegCLIP's release sets it up for pictures of a size."""
+    """Return a CLIP tower as ZegCLIP's release sets it up for images of a size."""
     patch = tower.config.patch_size
     tower = resized_positions(tower, (size[0] // patch, size[1] // patch), 'bilinear')
     vision = replace(
@@ -105,25 +111,6 @@ def _published_tower(tower: ImageTower, size: tuple[int, int]) -> ImageTower:
         std=IMAGENET_STD,
     )
     return replace(tower, config=vision)
-
-
-def _start_layers_alike(network: ZegCLIP) -> None:
-    """Give all decoder layers the first one's weights, as the release's copies have them."""
-    first, *others = network.decoder.layers
-    state = first.state_dict()
-    for layer in others:
-        layer.load_state_dict({key: state[key] for key in layer.state_dict()}, strict=True)
-
-
-def fill_tower(network: ZegCLIP, tower: ImageTower) -> None:
-    """Copy the frozen weights into a model, strictly: only prompts may stay as they are."""
-    state = network.visual.state_dict()
-    frozen = {key for key in state if 'prompt' not in key}
-    weights = {**state, **{key: value.float() for key, value in tower.state_dict.items()}}
-    network.visual.load_state_dict(weights, strict=True)
-    if frozen != set(tower.state_dict):
-        odd = sorted(frozen ^ set(tower.state_dict))
-        raise ValueError(f'Expected the tower to fill {odd[0]}, but it does not.')
 
 
 def initialize_from(network: ZegCLIP, model: str) -> None:
@@ -138,32 +125,68 @@ def initialize_from(network: ZegCLIP, model: str) -> None:
         ModelError: If there is no such model.
         CheckpointError: If its shape is another.
     """
-    path, weights = _learnt_weights(model)
+    if model.endswith('.ckpt'):
+        path = Path(model)
+        weights = trained_weights(read_run_checkpoint(path))
+    else:
+        path = model_path(model, 'to start from')
+        weights = load_checkpoint(path).state_dict
     state = network.state_dict()
     check_keys(path, {name: state[name] for name in network.trained_names()}, weights)
     network.load_state_dict({**state, **weights}, strict=True)
 
 
-def _learnt_weights(model: str) -> tuple[Path, dict[str, Tensor]]:
-    """Return the file of a model or of a run's checkpoint, and the weights in it."""
-    if not model.endswith('.ckpt'):
-        path = model_path(model, 'to start from')
-        return path, load_checkpoint(path).state_dict
-    return Path(model), trained_weights(read_run_checkpoint(Path(model)))
+def make_optimizer(network: ZegCLIP, config: TrainConfig) -> torch.optim.AdamW:
+    """Return AdamW over what is trained.
 
+    All weights have one decay: in the release the rules that spare norms never act. A fine-tuned
+    tower's own weights are a group with a learning rate of their own.
 
-def read_run_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of a run, with ``weights_only=True``.
-
-    Raises:
-        CheckpointError: If it is missing or damaged.
+    Args:
+        network: The model; what is frozen in it is left out.
+        config: The run.
     """
-    if not path.is_file():
-        raise CheckpointError(f'Expected a checkpoint of a run, but there is no file at {path}.')
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f'Expected {path} to be a whole checkpoint of a run, but it cannot be read.'
-        ) from error
-    return checkpoint
+    schedule = config.schedule
+    own: list[nn.Parameter] = []
+    tower: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            in_tower = name.startswith('visual.') and 'prompt' not in name
+            (tower if in_tower else own).append(parameter)
+    groups: list[dict[str, Any]] = [{'params': own, 'lr': schedule.learning_rate}]
+    if tower:
+        groups.append({'params': tower, 'lr': schedule.learning_rate * schedule.tower_rate})
+    return torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, schedule: ScheduleConfig) -> LRScheduler:
+    """Return the course of the learning rate, one change a step."""
+    if schedule.decay == 'one_cycle':
+        return OneCycleLR(
+            optimizer,
+            [group['lr'] for group in optimizer.param_groups],
+            total_steps=schedule.steps + 1,
+            pct_start=schedule.warmup_steps / schedule.steps,
+        )
+    return LambdaLR(
+        optimizer,
+        [partial(poly_factor, schedule, group['lr']) for group in optimizer.param_groups],
+    )
+
+
+def poly_factor(schedule: ScheduleConfig, base: float, step: int) -> float:
+    """Return the published learning rate of a step, as a share of its largest value.
+
+    A power of 0.9 of what is left, down to the smallest rate; during the warm-up that is
+    multiplied by a factor which rises from 1e-6 to 1 (the hooks ``poly`` and ``linear`` of mmcv).
+
+    Args:
+        schedule: Steps, warm-up and smallest rate.
+        base: The largest rate.
+        step: Steps that are done.
+    """
+    left = float((1.0 - min(step / schedule.steps, 1.0)) ** _POWER)
+    rate = (base - schedule.min_learning_rate) * left + schedule.min_learning_rate
+    if step < schedule.warmup_steps:
+        rate *= 1.0 - (1.0 - step / schedule.warmup_steps) * (1.0 - _WARMUP_START)
+    return rate / base

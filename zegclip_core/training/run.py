@@ -11,36 +11,41 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A training run from its configuration to the exported model."""
+"""A training run from its configuration to the exported model, with Lightning's trainer."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 import logging
 from pathlib import Path
+import re
 from typing import Any
+import warnings
 
 import lightning
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 import torch
 from torch import Tensor
 from zegclip_core.data.catalog import open_dataset, unseen_of
 from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import split_indices
-from zegclip_core.errors import ConfigError
+from zegclip_core.errors import ConfigError, TrainingError, ZegCLIPError
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
-from zegclip_core.training.batches import QueryMaker
-from zegclip_core.training.config import SourceConfig, TrainConfig, ValidationConfig
-from zegclip_core.training.features import FeatureStore
-from zegclip_core.training.live import LiveViews
-from zegclip_core.training.loaders import TrainingData
-from zegclip_core.training.networks import (
-    initialize_from,
-    new_network,
+from zegclip_core.training.checkpoints import (
+    AtomicCheckpointIO,
+    BEST,
+    LAST,
     read_run_checkpoint,
+    RunCheckpoints,
+    trained_weights,
 )
-from zegclip_core.training.task import SegmentationTask, trained_weights, ValidationSet
-from zegclip_core.training.trainer import BEST, fit, LAST, make_trainer
-from zegclip_core.training.views import Views
-from zegclip_core.training.words import ClassSet, ClassWords, PhraseTable, read_words
+from zegclip_core.training.config import SourceConfig, TrainConfig, ValidationConfig
+from zegclip_core.training.loaders import TrainingData
+from zegclip_core.training.networks import initialize_from, new_network
+from zegclip_core.training.pictures import ValidationPictures
+from zegclip_core.training.queries import QueryMaker
+from zegclip_core.training.task import SCORE, SegmentationTask, ValidationSet
+from zegclip_core.training.text_embeddings import ClassSet, ClassWords, PhraseTable, read_words
+from zegclip_core.training.view_sources import FeatureStore, LiveViews, ViewSource
 from zegclip_core.weights.checkpoint import Checkpoint, ModelSettings, save_checkpoint
 from zegclip_core.weights.image_towers import load_image_tower
 
@@ -65,8 +70,8 @@ class Run:
         if config.schedule.threads:
             torch.set_num_threads(config.schedule.threads)
         # Wrong data are found before towers are loaded, which takes seconds.
-        self._datasets = [_open(entry) for entry in config.train]
-        self._validated = [_open(entry) for entry in config.validate]
+        self._training = [(entry, _open(entry)) for entry in config.train]
+        self._validated = [(entry, _open(entry)) for entry in config.validation]
         self._check_unseen()
         lightning.seed_everything(config.seed, verbose=False)
         tower = load_image_tower(config.towers.image)
@@ -80,62 +85,47 @@ class Run:
 
     def _check_unseen(self) -> None:
         """Refuse an unseen class, or a split of them, that no dataset knows."""
-        config = self.config
-        entries: list[SourceConfig | ValidationConfig] = [*config.train, *config.validate]
-        datasets = [*self._datasets, *self._validated]
-        unknown = [
-            set(unseen_of(entry.dataset, config.unseen, dataset.classes).unknown)
-            for entry, dataset in zip(entries, datasets, strict=True)
-        ]
-        wrong = [wanted for wanted in config.unseen if all(wanted in part for part in unknown)]
+        unseen = self.config.unseen
+        opened = [(entry.dataset, dataset.classes) for entry, dataset in self._training]
+        opened += [(entry.dataset, dataset.classes) for entry, dataset in self._validated]
+        unknown = [unseen_of(name, unseen, classes).unknown for name, classes in opened]
+        wrong = [wanted for wanted in unseen if all(wanted in part for part in unknown)]
         if wrong:
-            known = dict.fromkeys(name for dataset in datasets for name in dataset.classes)
+            known = dict.fromkeys(name for _, classes in opened for name in classes)
             raise ConfigError(
                 'Expected unseen to hold names of classes, or of splits, of the datasets '
                 f'({", ".join(list(known)[:12])}, ...), but got {wrong[0]!r}.'
             )
 
-    def _unseen(self, entry: SourceConfig | ValidationConfig, dataset: Pictures) -> list[str]:
-        """Return the unseen classes of a dataset."""
-        return list(unseen_of(entry.dataset, self.config.unseen, dataset.classes).classes)
-
     def _feature_store(self) -> FeatureStore:
         """Return the store of the frozen tower's features, computed in the run's precision."""
-        vision = self.network.config.vision
-        tower = type(self.network.visual)(vision).eval()
+        tower = type(self.network.visual)(self.network.config.vision).eval()
         tower.load_state_dict(self.network.visual.state_dict())
         half = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
         tower = tower.to(device, half.get(self.config.precision, torch.float32))
-        name = self.config.towers.image
         folder = Path(self.config.output) / 'features'
-        return FeatureStore(folder, tower, name, self.config.views)
+        return FeatureStore(folder, tower, self.config.towers.image, self.config.views)
 
-    def _live_views(
-        self, dataset: Pictures, indices: Sequence[int], *, seed: int | None
-    ) -> LiveViews:
+    def _views(
+        self, dataset: Pictures, indices: Sequence[int], count: int, *, whole: bool = False
+    ) -> ViewSource:
+        """Return views of some images: so many of each if they are kept, or whole images only."""
+        config = self.config
+        if self._store is not None:
+            return self._store.views(dataset, indices, count=count, seed=config.seed)
         patch = self.network.config.vision.patch_size
-        return LiveViews(dataset, indices, self.config.views, seed=seed, multiple=patch)
-
-    def _training_views(self, source: SourceConfig, dataset: Pictures) -> Views:
-        indices = split_indices(len(dataset), source.hold_out, held_out=False)
-        if self._store is None:
-            return self._live_views(dataset, indices, seed=self.config.seed)
-        return self._store.views(dataset, indices, count=source.views, seed=self.config.seed)
+        seed = None if whole else config.seed
+        return LiveViews(dataset, indices, config.views, seed, multiple=patch)
 
     def _validation_set(self, entry: ValidationConfig, dataset: Pictures) -> ValidationSet:
         indices = split_indices(len(dataset), entry.hold_out, held_out=True)
-        views: Views
-        if self._store is None:
-            views = self._live_views(dataset, indices, seed=None)
-        else:
-            views = self._store.views(dataset, indices, count=1, seed=self.config.seed)
         words = [ClassWords(name) for name in dataset.classes]
-        unseen = self._unseen(entry, dataset)
+        unseen = unseen_of(entry.dataset, self.config.unseen, dataset.classes).classes
         return ValidationSet(
             config=entry,
             title=dataset.title,
-            views=views,
+            views=self._views(dataset, indices, 1, whole=True),
             classes=dataset.classes,
             table=PhraseTable(words, self._encoder, varied=False),
             seen=tuple(name for name in dataset.classes if name not in unseen),
@@ -145,19 +135,22 @@ class Run:
         """Return the words of a training set, and which of its classes are unseen."""
         words = read_words(source.words, dataset.classes)
         table = PhraseTable(words, self._encoder, varied=source.wording == 'varied')
-        unseen = [dataset.classes.index(name) for name in self._unseen(source, dataset)]
-        return ClassSet(words, table, frozenset(unseen))
+        unseen = unseen_of(source.dataset, self.config.unseen, dataset.classes).classes
+        return ClassSet(words, table, frozenset(map(dataset.classes.index, unseen)))
 
-    def _makers(self, views: Sequence[Views], classes: Sequence[ClassSet]) -> list[QueryMaker]:
+    def _makers(
+        self, views: Sequence[ViewSource], classes: Sequence[ClassSet]
+    ) -> list[QueryMaker]:
         makers = []
         for index, source in enumerate(self.config.train):
-            own = classes[index]
-            count = len(own.words)
+            count = len(classes[index].words)
             # Counting reads every mask, which takes long for a large dataset.
             counts = views[index].pixel_counts(count) if source.balance else torch.ones(count)
             others = [entry for k, entry in enumerate(classes) if k != index]
             transductive = self.config.setting == 'transductive'
-            makers.append(QueryMaker(source, own, others, counts, transductive=transductive))
+            makers.append(
+                QueryMaker(source, classes[index], others, counts, transductive=transductive)
+            )
         return makers
 
     def train(self, *, resume: bool = False) -> Path:
@@ -180,36 +173,31 @@ class Run:
                 f'Expected a run that was not begun, but {last} is there: go on with --resume, '
                 f'choose another name, or remove {self.folder}.'
             )
-        pairs = list(zip(config.train, self._datasets, strict=True))
-        classes = [self._class_set(source, dataset) for source, dataset in pairs]
-        views = [self._training_views(source, dataset) for source, dataset in pairs]
-        validation = [
-            self._validation_set(entry, dataset)
-            for entry, dataset in zip(config.validate, self._validated, strict=True)
+        classes = [self._class_set(source, dataset) for source, dataset in self._training]
+        views = [
+            self._views(
+                dataset,
+                split_indices(len(dataset), source.hold_out, held_out=False),
+                source.views,
+            )
+            for source, dataset in self._training
         ]
+        validation = [self._validation_set(entry, dataset) for entry, dataset in self._validated]
         task = SegmentationTask(self.network, config, self._makers(views, classes), validation)
         start = last if last.is_file() else None
-        done = 0 if start is None else _steps_done(config, start)
-        trainer = make_trainer(config, self.folder, validation, done=done)
-        fit(trainer, task, TrainingData(views, validation, config), start)
+        done = 0 if start is None else _steps_done(task, start)
+        trainer = _make_trainer(config, self.folder, validation, done=done)
+        _fit(trainer, task, TrainingData(views, validation, config), start)
         path = self.folder / f'{config.name}.safetensors'
         if trainer.is_global_zero:
             self._export(path, classes, self.network.state_dict(), task.record())
-            self._export_best(path, classes, trainer)
+            best = Path(getattr(trainer.checkpoint_callback, 'best_model_path', ''))
+            # There is none without a validation to tell it.
+            if best.name == BEST and best.is_file():
+                checkpoint = read_run_checkpoint(best)
+                weights, record = trained_weights(checkpoint), checkpoint['zegclip']
+                self._export(path.with_stem(f'{path.stem}-best'), classes, weights, record)
         return path
-
-    def _export_best(
-        self, path: Path, classes: Sequence[ClassSet], trainer: lightning.Trainer
-    ) -> None:
-        """Write the model of this run's best checkpoint, if there was a validation to tell it."""
-        callback = trainer.checkpoint_callback
-        best = Path(getattr(callback, 'best_model_path', ''))
-        if best.name == BEST and best.is_file():
-            checkpoint = read_run_checkpoint(best)
-            weights = trained_weights(checkpoint)
-            self._export(
-                path.with_stem(f'{path.stem}-best'), classes, weights, checkpoint['zegclip']
-            )
 
     def _export(
         self,
@@ -246,12 +234,118 @@ def _open(entry: SourceConfig | ValidationConfig) -> Pictures:
     return open_dataset(entry.root, entry.dataset, entry.split)
 
 
-def _steps_done(config: TrainConfig, path: Path) -> int:
+def _steps_done(task: SegmentationTask, path: Path) -> int:
     """Return the steps of a checkpoint, and say which settings differ from those it had."""
     checkpoint = read_run_checkpoint(path)
     before = checkpoint.get('zegclip', {}).get('config', {})
-    now = asdict(config)
+    now = task.provenance['config']
     changed = [key for key in now if now[key] != before.get(key)]
     if changed:
         logger.warning('Going on with other settings under %s.', ', '.join(changed))
     return int(checkpoint['global_step'])
+
+
+class StepBar(TQDMProgressBar):
+    """A progress bar that does not speak of epochs, of which there are none."""
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Begin the bar."""
+        super().on_train_epoch_start(trainer, *_)
+        self.train_progress_bar.set_description('training')
+
+
+def _make_trainer(
+    config: TrainConfig, folder: Path, validation: Sequence[ValidationSet], *, done: int
+) -> lightning.Trainer:
+    """Return the trainer of a run, of which some steps are done; its logs go beside theirs."""
+    part = f'from-{done}' if done else ''
+    # Its advice is not about this run.
+    logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
+    schedule = config.schedule
+    gpus = torch.cuda.device_count()
+    several = (config.devices or gpus) * config.nodes > 1
+    # Without the descriptor the image embedding is not used, and its projection gets no gradient.
+    unused = several and not config.model.relationship_descriptor
+    return lightning.Trainer(
+        max_steps=schedule.end,
+        precision=config.precision,
+        accumulate_grad_batches=schedule.accumulate,
+        gradient_clip_val=schedule.clip or None,
+        accelerator='auto',
+        devices=config.devices or max(gpus, 1),
+        num_nodes=config.nodes,
+        strategy='ddp_find_unused_parameters_true' if unused else 'auto',
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        logger=[
+            CSVLogger(folder, name='logs', version=part),
+            TensorBoardLogger(folder, name='logs', version=part),
+        ],
+        callbacks=_callbacks(config, folder, validation),
+        # Lightning counts batches here, not steps.
+        val_check_interval=schedule.validate_every * schedule.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        log_every_n_steps=10,
+    )
+
+
+def _callbacks(
+    config: TrainConfig, folder: Path, validation: Sequence[ValidationSet]
+) -> list[lightning.Callback]:
+    every = min(config.schedule.validate_every, config.schedule.end)
+    callbacks: list[lightning.Callback] = [
+        StepBar(refresh_rate=10),
+        LearningRateMonitor(),
+        ValidationPictures(folder / 'pictures', validation),
+    ]
+    if validation:
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=folder,
+                filename=Path(BEST).stem,
+                monitor=SCORE,
+                mode='max',
+                enable_version_counter=False,
+            )
+        )
+    validates = bool(validation) and config.schedule.validate_every <= config.schedule.end
+    keep = config.schedule.keep
+    # Behind the best one, whose score the last checkpoint is to know.
+    callbacks.append(RunCheckpoints(folder, every=every, validates=validates, keep=keep))
+    return callbacks
+
+
+def _fit(
+    trainer: lightning.Trainer, task: SegmentationTask, data: TrainingData, start: Path | None
+) -> None:
+    """Train, from a checkpoint if there is one, and say in one line what ends it early."""
+    try:
+        with warnings.catch_warnings():
+            # That there are files from before is no news, nor what Lightning does inside.
+            warnings.filterwarnings('ignore', message='.*exists and is not empty.*')
+            warnings.filterwarnings('ignore', module=r'lightning\.pytorch\.utilities\._pytree')
+            trainer.fit(task, data, ckpt_path=start, weights_only=True)
+    except SystemExit as error:
+        # Lightning turns Ctrl+C into an exit with code 1.
+        raise KeyboardInterrupt from error
+    except OSError as error:
+        raise TrainingError(_ending(trainer, f'a file cannot be used: {error}')) from error
+    except RuntimeError as error:
+        if not re.search('DataLoader worker .*(killed by signal|exited unexpectedly)', str(error)):
+            raise
+        reason = 'a process that reads pictures has died (out of memory?)'
+        raise TrainingError(_ending(trainer, reason)) from error
+    except ZegCLIPError as error:
+        # Of a process that reads images comes a traceback, whose last line is the error.
+        *_, line = str(error).strip().splitlines()
+        raise TrainingError(_ending(trainer, line)) from error
+
+
+def _ending(trainer: lightning.Trainer, reason: str) -> str:
+    """Say why a run has ended and what is left of it."""
+    last = Path(trainer.default_root_dir) / LAST
+    left = f'{last} is whole: go on with --resume' if last.is_file() else 'no checkpoint was made'
+    return f'Training ended at step {trainer.global_step}, as {reason}; {left}.'

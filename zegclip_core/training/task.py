@@ -26,19 +26,18 @@ from zegclip_core.data.views import asked_classes
 from zegclip_core.evaluation.metrics import ConfusionMatrix, SegmentationMetrics
 from zegclip_core.model.losses import (
     count_present_classes,
-    IGNORED,
     NonExclusiveLoss,
     pseudo_labels,
 )
 from zegclip_core.model.scoring import resize_maps
 from zegclip_core.model.zegclip import ZegCLIP
-from zegclip_core.training.batches import Query, QueryMaker
+from zegclip_core.options import UNLABELLED
+from zegclip_core.training.checkpoints import NETWORK, provenance
 from zegclip_core.training.config import TrainConfig, ValidationConfig
-from zegclip_core.training.features import normalize
-from zegclip_core.training.optimizer import make_optimizer, make_scheduler
-from zegclip_core.training.provenance import provenance
-from zegclip_core.training.views import Batch, Views
-from zegclip_core.training.words import PhraseTable
+from zegclip_core.training.networks import make_optimizer, make_scheduler
+from zegclip_core.training.queries import Query, QueryMaker
+from zegclip_core.training.text_embeddings import PhraseTable
+from zegclip_core.training.view_sources import Batch, normalize, ViewSource
 from zegclip_core.weights.checkpoint import check_keys
 
 _HIDDEN = -1e4
@@ -46,17 +45,16 @@ _HIDDEN = -1e4
 SCORE = 'val/score'
 """What the best checkpoint has most of: the mean over validation sets of hIoU, or of mIoU where
 all of the classes are seen."""
-_NETWORK = 'network.'
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Whole pictures to validate on, with the names of their classes.
+    """Whole images to validate on, with the names of their classes.
 
     Attributes:
         config: Which set it is.
         title: Its name in figures and files.
-        views: The pictures.
+        views: The images.
         classes: Names of its classes.
         table: Their text embeddings.
         seen: Names of those that training sees.
@@ -64,7 +62,7 @@ class ValidationSet:
 
     config: ValidationConfig
     title: str
-    views: Views
+    views: ViewSource
     classes: tuple[str, ...]
     table: PhraseTable
     seen: tuple[str, ...]
@@ -98,7 +96,7 @@ class SegmentationTask(lightning.LightningModule):
         self._matrices: list[ConfusionMatrix] = []
         self._validated = 0
         # Once: checkpoints tell of the sources that were loaded, not of those at their own time.
-        self._provenance = provenance(config)
+        self.provenance = provenance(config)
 
     def _logits(
         self, batch: Batch, text: Tensor, window: tuple[slice, slice] | None = None
@@ -122,7 +120,11 @@ class SegmentationTask(lightning.LightningModule):
         noise = torch.randn(query.text.shape, generator=generator) * self.config.loss.text_noise
         text = F.normalize(query.text + noise, dim=-1).to(self.device)
         logits = self._logits(batch, text, window).float()
-        labels = _crop(batch.labels, window, self.network.config.vision.patch_size)
+        labels = batch.labels
+        if window is not None:
+            patch = self.network.config.vision.patch_size
+            rows, columns = (slice(part.start * patch, part.stop * patch) for part in window)
+            labels = labels[:, rows, columns]
         stride = self.config.loss.stride
         labels = labels[:, ::stride, ::stride].long()
         logits = resize_maps(logits, (labels.shape[1], labels.shape[2]))
@@ -156,7 +158,7 @@ class SegmentationTask(lightning.LightningModule):
         weights = query.weights.to(labels.device)
         config = self.config.loss
         exclusive = not (config.mask_weight or config.dice_weight)
-        known = (targets != IGNORED).sum().float()
+        known = (targets != UNLABELLED).sum().float()
         parts = {}
         if exclusive:
             divisor = known
@@ -167,7 +169,7 @@ class SegmentationTask(lightning.LightningModule):
         if config.cross_entropy_weight:
             hidden = logits.masked_fill(~valid, _HIDDEN)
             values = F.cross_entropy(
-                hidden, targets, weight=weights, ignore_index=IGNORED, reduction='sum'
+                hidden, targets, weight=weights, ignore_index=UNLABELLED, reduction='sum'
             )
             parts['cross_entropy'] = (
                 config.cross_entropy_weight * values / known.clamp(min=1.0) * divisor
@@ -193,12 +195,12 @@ class SegmentationTask(lightning.LightningModule):
         self._matrices = [ConfusionMatrix(len(entry.classes)) for entry in self._validation]
 
     def validation_step(self, batch: Batch, _: int, dataloader_idx: int = 0) -> None:
-        """Count the predictions of one picture."""
+        """Count the predictions of one image."""
         labels = self.predict_labels(batch, dataloader_idx)
         self._matrices[dataloader_idx].update(labels.cpu().numpy(), batch.labels[0].cpu().numpy())
 
     def predict_labels(self, batch: Batch, dataset: int) -> Tensor:
-        """Return the class of every pixel of one picture, int64 ``(H, W)``, without threshold."""
+        """Return the class of every pixel of one image, int64 ``(H, W)``, without threshold."""
         entry = self._validation[dataset]
         asked = asked_classes(batch.labels, len(entry.classes), entry.config.absent_words)
         logits = self._logits(batch, entry.table.canonical(asked).to(self.device)).float()
@@ -212,7 +214,9 @@ class SegmentationTask(lightning.LightningModule):
         """Log the scores."""
         scores = []
         for entry, matrix in zip(self._validation, self._matrices, strict=True):
-            metrics = self._gathered(matrix).compute(entry.classes, seen=entry.seen)
+            counts = torch.from_numpy(matrix.matrix).to(self.device)
+            total = self.trainer.strategy.reduce(counts, reduce_op='sum').cpu().numpy()
+            metrics = ConfusionMatrix.from_counts(total).compute(entry.classes, seen=entry.seen)
             figures = _figures(metrics)
             scores.append(figures.get('hiou', figures.get('miou', 0.0)))
             named = {f'val/{entry.title}/{name}': value for name, value in figures.items()}
@@ -220,12 +224,6 @@ class SegmentationTask(lightning.LightningModule):
         self._validated = self.global_step
         if scores:
             self.log(SCORE, float(np.mean(scores)))
-
-    def _gathered(self, matrix: ConfusionMatrix) -> ConfusionMatrix:
-        """Return the counts of all processes."""
-        counts = torch.from_numpy(matrix.matrix).to(self.device)
-        total = self.trainer.strategy.reduce(counts, reduce_op='sum')
-        return ConfusionMatrix.from_counts(total.cpu().numpy())
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of unions
         """Return AdamW and the learning rate's course."""
@@ -240,7 +238,7 @@ class SegmentationTask(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is trained only, and say where it comes from."""
-        trained = {_NETWORK + name for name in self.network.trained_names()}
+        trained = {NETWORK + name for name in self.network.trained_names()}
         state = checkpoint['state_dict']
         checkpoint['state_dict'] = {key: state[key] for key in state if key in trained}
         checkpoint['zegclip'] = self.record()
@@ -250,7 +248,7 @@ class SegmentationTask(lightning.LightningModule):
         metrics = self.trainer.callback_metrics
         figures = {k: round(float(v), 4) for k, v in metrics.items() if k.startswith('val/')}
         return {
-            **self._provenance,
+            **self.provenance,
             'steps': self.trainer.global_step,
             'validation': figures,
             'validation_step': self._validated,
@@ -259,15 +257,10 @@ class SegmentationTask(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put back the frozen weights, which checkpoints lack, so that the rest loads strictly."""
         state = self.state_dict()
-        trained = {_NETWORK + name for name in self.network.trained_names()}
+        trained = {NETWORK + name for name in self.network.trained_names()}
         found = checkpoint['state_dict']
         check_keys('The checkpoint', {key: state[key] for key in trained}, found)
         checkpoint['state_dict'] = {**state, **found}
-
-
-def trained_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the network's weights in a checkpoint of a run, under their own names."""
-    return {key.removeprefix(_NETWORK): value for key, value in checkpoint['state_dict'].items()}
 
 
 def _figures(metrics: SegmentationMetrics) -> dict[str, float]:
@@ -280,11 +273,3 @@ def _figures(metrics: SegmentationMetrics) -> dict[str, float]:
             'hiou': metrics.hiou,
         }
     return {name: value for name, value in figures.items() if not np.isnan(value)}
-
-
-def _crop(labels: Tensor, window: tuple[slice, slice] | None, patch: int) -> Tensor:
-    """Return the pixels of a window of patches."""
-    if window is None:
-        return labels
-    rows, columns = (slice(part.start * patch, part.stop * patch) for part in window)
-    return labels[:, rows, columns]

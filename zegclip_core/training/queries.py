@@ -11,23 +11,24 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Batches: views of one dataset and the words that are asked for in them.
+"""Queries: the words that are asked for in a batch, and the pixels in which each counts.
 
-Which word may count as absent from which pixel is known here: a word of another dataset counts
-only where it cannot be true.
+A word of another dataset counts only where it cannot be true.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-from zegclip_core.data.folder import IGNORED
 from zegclip_core.data.views import present_classes
 from zegclip_core.model.losses import UNSEEN
+from zegclip_core.options import UNLABELLED
 from zegclip_core.training.config import SourceConfig
-from zegclip_core.training.words import ClassSet, ClassWords
+from zegclip_core.training.text_embeddings import ClassSet, ClassWords
+
+_T = TypeVar('_T')
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Query:
 
     Attributes:
         text: Text embeddings, float32 ``(K, C)``.
-        index: Position in the query of each class of the dataset, int64 ``(256,)``; ``IGNORED``
+        index: Position in the query of each class of the dataset, int64 ``(256,)``; ``UNLABELLED``
             for those that are not asked for and for unlabelled pixels, ``UNSEEN`` for those of
             which training is told only that they are unseen.
         valid: Whether word ``k`` counts in a pixel with label ``v``, bool ``(K, 256)``.
@@ -96,53 +97,36 @@ class QueryMaker:
 
         """
         own = self._choose_own(present_classes(labels), generator)
-        foreign = self._choose(self._foreign, self._config.foreign_words, generator)
+        foreign = _choose(self._foreign, self._config.foreign_words, generator)
         text = [self._own.table.sample(own, generator)]
         text += [self._others[set_].table.sample([i], generator) for set_, i in foreign]
-        valid = torch.stack(
-            [self._own_valid() for _ in own]
-            + [self._foreign_valid(self._others[set_].words[i]) for set_, i in foreign]
-        )
-        return Query(
-            torch.cat(text),
-            self._index(own),
-            valid,
-            torch.cat([self._weights[own], torch.ones(len(foreign))]),
-            tuple(k for k, index in enumerate(own) if index in self._guessed),
-        )
-
-    def _index(self, own: list[int]) -> Tensor:
-        """Return where in the query each label is."""
-        index = torch.full((256,), IGNORED, dtype=torch.int64)
+        # Own classes count in labelled pixels, and perhaps in the others.
+        own_valid = torch.ones(256, dtype=torch.bool)
+        hidden = [] if self._guessed else sorted(self._own.unseen)
+        own_valid[[UNLABELLED, *hidden]] = self._config.unlabelled == 'none_of_these'
+        valid = [own_valid] * len(own)
+        valid += [self._foreign_valid(self._others[set_].words[i]) for set_, i in foreign]
+        index = torch.full((256,), UNLABELLED, dtype=torch.int64)
         index[own] = torch.arange(len(own))
         index[self._guessed] = UNSEEN
-        return index
+        return Query(
+            torch.cat(text),
+            index,
+            torch.stack(valid),
+            torch.cat([self._weights[own], torch.ones(len(foreign))]),
+            tuple(k for k, i in enumerate(own) if i in self._guessed),
+        )
 
     def _choose_own(self, present: list[int], generator: torch.Generator) -> list[int]:
         """Return the seen classes that are present, some that are not, and those to guess."""
         seen = [i for i in present if i not in self._own.unseen]
         absent = [i for i in self._own.seen if i not in present]
         count = self._config.absent_words
-        count = len(absent) if count < 0 else count
-        chosen = self._choose([(0, i) for i in absent], count, generator)
+        chosen = _choose(absent, len(absent) if count < 0 else count, generator)
         # A batch without any seen class still needs a word to be told that it is not there.
         if not (seen or chosen or self._guessed):
-            chosen = self._choose([(0, i) for i in self._own.seen], 1, generator)
-        return seen + [i for _, i in chosen] + self._guessed
-
-    @staticmethod
-    def _choose(
-        options: list[tuple[int, int]], count: int, generator: torch.Generator
-    ) -> list[tuple[int, int]]:
-        order = torch.randperm(len(options), generator=generator)[:count]
-        return [options[int(i)] for i in order]
-
-    def _own_valid(self) -> Tensor:
-        """Return where own classes count: in labelled pixels, and perhaps in the others."""
-        valid = torch.ones(256, dtype=torch.bool)
-        hidden = [IGNORED] if self._guessed else [IGNORED, *sorted(self._own.unseen)]
-        valid[hidden] = self._config.unlabelled == 'none_of_these'
-        return valid
+            chosen = _choose(self._own.seen, 1, generator)
+        return seen + chosen + self._guessed
 
     def _foreign_valid(self, word: ClassWords) -> Tensor:
         """Return where another dataset's class is known to be absent."""
@@ -152,6 +136,12 @@ class QueryMaker:
             clash = word.name in own.overlaps or own.name in word.overlaps
             valid[index] = not clash and word.name != own.name
         return valid
+
+
+def _choose(options: Sequence[_T], count: int, generator: torch.Generator) -> list[_T]:
+    """Return some of the options in random order."""
+    order = torch.randperm(len(options), generator=generator)[:count]
+    return [options[int(i)] for i in order]
 
 
 def balance_weights(pixel_counts: Tensor, exponent: float) -> Tensor:
@@ -170,45 +160,3 @@ def balance_weights(pixel_counts: Tensor, exponent: float) -> Tensor:
     weights = share.clamp(min=1e-6) ** -exponent
     weights = weights / (weights * share).sum().clamp(min=1e-6)
     return torch.where(pixel_counts > 0, weights.clamp(max=5.0), torch.ones_like(weights))
-
-
-def batch_order(
-    sizes: Sequence[int],
-    shares: Sequence[float],
-    *,
-    batch_size: int,
-    seed: int,
-    start: int = 0,
-) -> Iterator[tuple[int, list[int]]]:
-    """Yield, without end, a dataset and the views of a batch.
-
-    Every dataset is gone through in random order, round after round; the same seed gives the same
-    order, and ``start`` skips the batches that a resumed run has done.
-
-    Args:
-        sizes: Number of views in a round of each dataset.
-        shares: How often each dataset gives a batch, relative to the others.
-        batch_size: Views of a batch, which may be more than a round has.
-        seed: Seed of the order.
-        start: Number of batches to skip.
-
-    Yields:
-        Index of the dataset, and numbers of its views: ``round * size + index``.
-
-    """
-    generator = torch.Generator().manual_seed(seed)
-    queues = [_rounds(size, seed, source) for source, size in enumerate(sizes)]
-    weights = torch.tensor(shares)
-    for step in count():
-        source = int(torch.multinomial(weights, 1, generator=generator))
-        batch = list(islice(queues[source], batch_size))
-        if step >= start:
-            yield source, batch
-
-
-def _rounds(size: int, seed: int, source: int) -> Iterator[int]:
-    """Yield the numbers of a dataset's views, each once a round, without end."""
-    generator = torch.Generator().manual_seed(seed * 1009 + source + 1)
-    for begin in count(0, size):
-        for index in torch.randperm(size, generator=generator).tolist():
-            yield begin + index

@@ -11,39 +11,44 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The words of a training set: for each class its phrases, and what else may be true of it."""
+"""The text embeddings of a training set: for each class its phrases, and what overlaps with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pydantic import field_validator
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-import yaml
 from zegclip_core.errors import ConfigError
+from zegclip_core.settings import read_yaml, Settings, validated
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.templates import fill_template
 
 
+class WordsEntry(Settings):
+    """What a words file says of a class; what is left blank is empty."""
+
+    phrases: tuple[str, ...] = ()
+    """Other words for the same thing."""
+    overlaps: tuple[str, ...] = ()
+    """Classes of other datasets that may be true of the same pixels."""
+
+    @field_validator('*', mode='before')
+    @classmethod
+    def _blank_is_empty(cls, value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
+        return () if value is None else value
+
+
 @dataclass(frozen=True)
 class ClassWords:
-    """A class of a training set.
-
-    Attributes:
-        name: Its name in the dataset.
-        phrases: Other words for the same thing.
-        overlaps: Classes of other datasets that may be true of the same pixels.
-    """
+    """A class of a training set: its name in the dataset, phrases for it, and what overlaps."""
 
     name: str
     phrases: tuple[str, ...] = ()
     overlaps: tuple[str, ...] = ()
-
-    @property
-    def all_phrases(self) -> tuple[str, ...]:
-        """The name and the other words, each once."""
-        return tuple(dict.fromkeys((self.name, *self.phrases)))
 
 
 def read_words(path: str, names: Sequence[str]) -> tuple[ClassWords, ...]:
@@ -59,32 +64,21 @@ def read_words(path: str, names: Sequence[str]) -> tuple[ClassWords, ...]:
     Raises:
         ConfigError: If the file cannot be read or holds what it must not hold.
     """
-    if not path:
-        return tuple(ClassWords(name) for name in names)
-    try:
-        values = yaml.safe_load(Path(path).read_text('utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = ' '.join(str(error).split())
-        raise ConfigError(f'Cannot read the words {path}: {reason}.') from error
-    unknown = sorted(set(values or {}) - set(names))
-    if not isinstance(values, Mapping) or unknown:
+    values = read_yaml(Path(path), 'words') if path else {}
+    wrong = [values] if not isinstance(values, dict) else [k for k in values if k not in names]
+    if wrong:
         raise ConfigError(
             f'Expected {path} to map the classes {", ".join(names[:5])}, ... to their words, '
-            f'but got {unknown[0] if unknown else values!r}.'
+            f'but got {wrong[0]!r}.'
         )
-    return tuple(_class_words(name, values.get(name) or {}, path) for name in names)
-
-
-def _class_words(name: str, entry: object, path: str) -> ClassWords:
-    """Check one class of a words file."""
-    if not isinstance(entry, Mapping) or set(entry) - {'phrases', 'overlaps'}:
-        raise ConfigError(
-            f'Expected phrases and overlaps for the class {name!r} in {path}, but got {entry!r}.'
-        )
-    phrases, overlaps = entry.get('phrases') or [], entry.get('overlaps') or []
-    if not all(isinstance(text, str) for text in [*phrases, *overlaps]):
-        raise ConfigError(f'Expected lists of words for the class {name!r} in {path}.')
-    return ClassWords(name, tuple(phrases), tuple(overlaps))
+    words = []
+    for name in names:
+        try:
+            entry = validated(WordsEntry, values.get(name) or {}, name)
+        except ConfigError as error:
+            raise ConfigError(f'Cannot use the words {path}: {error}') from error
+        words.append(ClassWords(name, entry.phrases, entry.overlaps))
+    return tuple(words)
 
 
 class PhraseTable:
@@ -100,7 +94,17 @@ class PhraseTable:
     def __init__(
         self, words: Sequence[ClassWords], encoder: TextEncoder, *, varied: bool = True
     ) -> None:
-        self._variants = [_variants(entry, encoder) for entry in words] if varied else []
+        self._variants = []  # Of each class the phrases, averaged and in each template, (N, C).
+        for entry in words if varied else ():
+            phrases = list(dict.fromkeys((entry.name, *entry.phrases)))
+            prompts = [
+                fill_template(template, phrase)
+                for phrase in phrases
+                for template in encoder.templates
+            ]
+            averaged = encoder.encode_phrases(phrases)
+            single = F.normalize(encoder.tower.encode(prompts), dim=-1)
+            self._variants.append(torch.cat([averaged, single]))
         self._names = encoder.encode_classes([[entry.name] for entry in words])
 
     def canonical(self, indices: Sequence[int]) -> Tensor:
@@ -123,17 +127,6 @@ class PhraseTable:
                 choice = int(torch.randint(len(variants), (), generator=generator))
                 rows.append(variants[choice])
         return torch.stack(rows)
-
-
-def _variants(entry: ClassWords, encoder: TextEncoder) -> Tensor:
-    """Return a class's phrases in each template and averaged over them, ``(N, C)``."""
-    averaged = encoder.encode_phrases(entry.all_phrases)
-    prompts = [
-        fill_template(template, phrase)
-        for phrase in entry.all_phrases
-        for template in encoder.templates
-    ]
-    return torch.cat([averaged, F.normalize(encoder.tower.encode(prompts), dim=-1)])
 
 
 @dataclass(frozen=True)

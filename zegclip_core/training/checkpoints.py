@@ -1,0 +1,165 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Checkpoints of a run: what is written when, what is read of them, and where a run comes from."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import metadata
+import os
+from pathlib import Path
+import pickle
+import platform
+import subprocess
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+import torch
+from torch import Tensor
+from zegclip_core import __version__
+from zegclip_core.errors import CheckpointError
+from zegclip_core.training.config import TrainConfig
+
+LAST = 'last.ckpt'
+BEST = 'best.ckpt'
+NETWORK = 'network.'
+"""What the names of the network's weights begin with in a checkpoint of a run."""
+_PACKAGES = ('torch', 'torchvision', 'lightning', 'open_clip_torch', 'timm', 'numpy')
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints that appear whole or not at all, whatever file system they lie on.
+
+    Lightning's own writes elsewhere and moves, which between file systems is a copy over the
+    checkpoint that was there.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: object = None,
+    ) -> None:
+        """Write a checkpoint beside its place, then put it there."""
+        target = Path(path)
+        partial = target.with_name(f'.{target.name}.partial')
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open('wb') as file:
+                torch.save(checkpoint, file)
+            os.replace(partial, target)
+        except BaseException:
+            with suppress(OSError):  # what stopped the write may stop this as well
+                partial.unlink()
+            raise
+
+
+class RunCheckpoints(Checkpoint):
+    """Writes ``last.ckpt`` after each validation and at the end, and keeps those of some steps.
+
+    After, not before: a resumed run does not validate again what the checkpoint has done.
+
+    Args:
+        folder: Where to.
+        every: Steps between checkpoints where there is no validation.
+        validates: Whether there is.
+        keep: Steps whose checkpoints are kept as ``step=N.ckpt``.
+
+    """
+
+    def __init__(self, folder: Path, *, every: int, validates: bool, keep: Sequence[int]) -> None:
+        self._folder = folder
+        self._every = every
+        self._validates = validates
+        self._keep = set(keep)
+        self._kept: set[int] = set()
+        self._last = 0
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Write what is due after a step, once all its batches are done."""
+        step = trainer.global_step
+        if step in self._keep - self._kept:
+            self._kept.add(step)
+            trainer.save_checkpoint(self._folder / f'step={step}.ckpt')
+        if not self._validates and step % self._every == 0:
+            self._save_last(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Write the checkpoint with the figures of its own step."""
+        self._save_last(trainer)
+
+    def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Write the checkpoint of the last step."""
+        self._save_last(trainer)
+
+    def _save_last(self, trainer: lightning.Trainer) -> None:
+        """Write the last checkpoint, unless it is there."""
+        if trainer.global_step > self._last:
+            self._last = trainer.global_step
+            trainer.save_checkpoint(self._folder / LAST)
+
+
+def read_run_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of a run, with ``weights_only=True``.
+
+    Raises:
+        CheckpointError: If it is missing or damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(f'Expected a checkpoint of a run, but there is no file at {path}.')
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f'Expected {path} to be a whole checkpoint of a run, but it cannot be read.'
+        ) from error
+    return checkpoint
+
+
+def trained_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the network's weights in a checkpoint of a run, under their own names."""
+    return {key.removeprefix(NETWORK): value for key, value in checkpoint['state_dict'].items()}
+
+
+def provenance(config: TrainConfig) -> dict[str, Any]:
+    """Return where a model comes from: configuration, commit of the sources, versions."""
+    return {
+        'config': config.model_dump(by_alias=True),
+        'git_commit': git_commit(),
+        'versions': {
+            'zegclip': __version__,
+            'python': platform.python_version(),
+            **{name: metadata.version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def git_commit() -> str:
+    """Return the commit of the sources, with ``-dirty`` if they differ; empty outside of git."""
+    source = Path(__file__).resolve()
+    commands = (
+        # An installed package may lie in a repository that is not its own.
+        ('ls-files', source.name),
+        ('describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'),
+    )
+    answers = []
+    for command in commands:
+        git = ['git', '-C', str(source.parent), *command]
+        try:
+            done = subprocess.run(git, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return ''  # git is not installed, or this is no repository
+        answers.append(done.stdout.strip())
+    return answers[-1] if all(answers) else ''
