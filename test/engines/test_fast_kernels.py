@@ -27,8 +27,9 @@ from zegclip_core.engines.lean.kernels import (
     ROWS,
 )
 from zegclip_core.engines.lean.whole_layer import WholeLayer
+from zegclip_core.model.blocks import MLP, PYTORCH, QuickGELU
 from zegclip_core.model.decoder import MaskAttention
-from zegclip_core.model.vit import MLP, PYTORCH, QuickGELU, VisionConfig, VisionTransformer
+from zegclip_core.model.vit import VisionConfig, VisionTransformer
 
 CPU = torch.device('cpu')
 

@@ -22,14 +22,9 @@ from dataclasses import replace
 
 import torch
 from torch import nn, Tensor
+from zegclip_core.model.blocks import Block, Kernels, KeysAndValues, PromptedAttention
 from zegclip_core.model.scoring import calibrated_scores, resize_maps
-from zegclip_core.model.vit import (
-    Block,
-    Kernels,
-    KeysAndValues,
-    PromptedAttention,
-    VisionTransformer,
-)
+from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
 
 INPUTS = ('image', 'text', 'bias', 'thresholds')

@@ -17,7 +17,8 @@ import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.engines.contract import LeanOptions
-from zegclip_core.model.vit import Kernels, QUICK_GELU, QuickGELU, VisionTransformer
+from zegclip_core.model.blocks import Kernels, QUICK_GELU, QuickGELU
+from zegclip_core.model.vit import VisionTransformer
 
 ROWS = 256
 """Queries at a time; more do not fit into a core's cache, fewer make small products."""

@@ -37,7 +37,7 @@ _STREAM = (
     'logit_scale.*',  # Rounded, its exponential would be off by a percent.
 )
 """Parameters that act on the tokens between the blocks, and two numbers."""
-_JOINT = ('visual.proj', 'decoder.*', '*_projection.*')
+_JOINT = ('visual.proj', 'visual.pool.*', 'decoder.*', '*_projection.*')
 """Parameters of the joint space and the decoder: few operations, but on a GPU not for free."""
 
 

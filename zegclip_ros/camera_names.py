@@ -24,14 +24,14 @@ LONGEST_NAME = 64
 
 
 def check_cameras(names: Sequence[str], what: str) -> None:
-    """Refuse names that cannot be parts of topics.
+    """Check that names can be parts of topics.
 
     Args:
-        names: The names.
-        what: Where they come from, such as ``the parameter cameras``.
+        names: The names of the cameras.
+        what: Where they come from, such as ``the parameter cameras``; for the error.
 
     Raises:
-        ConfigError: If one is no name, one is there twice or there are too many.
+        ConfigError: If one is not a valid name, one is given twice or there are too many.
     """
     given = repr(','.join(names)[:200])
     pattern = r'[A-Za-z](_?[A-Za-z0-9])*_?'
@@ -49,24 +49,10 @@ def check_cameras(names: Sequence[str], what: str) -> None:
 
 
 def image_topic(camera: str) -> str:
-    """Return the relative topic that a camera's images come on; ``''`` is the only camera."""
+    """Return the relative topic of a camera's images; ``''`` is the only camera."""
     return f'{camera}/image' if camera else 'image'
 
 
 def output_topic(camera: str, topic: str) -> str:
-    """Return an output's topic, such as ``~/overlay``, for a camera; ``''`` is the only one."""
+    """Return a camera's topic for an output such as ``~/overlay``; ``''`` is the only camera."""
     return topic.replace('~', f'~/{camera}', 1) if camera else topic
-
-
-def topic_of(camera: str, template: str) -> str:
-    """Return the topic of a camera.
-
-    Raises:
-        ConfigError: If the template makes no difference between cameras.
-    """
-    if '{camera}' not in template:
-        raise ConfigError(
-            "Expected the argument image_topic to hold {camera} for the camera's name, such as "
-            f'/{{camera}}/image_raw, but got {template!r}.'
-        )
-    return template.replace('{camera}', camera)
