@@ -369,6 +369,7 @@ def test_a_frame_that_comes_before_its_words_is_in_the_video(tmp_path: Path) -> 
         words = [{'name': 'cat', 'phrases': ['cat'], 'color': [1, 2, 3], 'threshold': None}]
         state = {'version': 1, 'classes': words, 'stamp': {'sec': 2, 'nanosec': 0}}
         recorder._on_announcement(String(data=json.dumps(state)))
+        recorder._tick()
         recorder.close()
         recorder.destroy_node()
     assert (tmp_path / 'overlay.mp4').stat().st_size > 0

@@ -39,7 +39,7 @@ THRESHOLDS: npt.NDArray[np.float32] = (np.arange(100) / 100.0).astype(np.float32
 TOLERANCE = 0.01
 """How much F1 may be given up for a smaller threshold.
 
-F1 changes little around its maximum, and pictures of another kind score lower: there a smaller
+F1 changes little around its maximum, and images of another kind score lower: there a smaller
 threshold loses fewer pixels.
 """
 _UNKNOWN = -1
@@ -153,11 +153,11 @@ def sweep_thresholds(
     rounds: int,
     negatives: Sequence[str] | None = None,
 ) -> Sweep:
-    """Label pictures once in each round, and count what each threshold would leave.
+    """Label images once in each round, and count what each threshold would leave.
 
     Args:
         segmenter: The model; its threshold has no effect.
-        dataset: Pictures with masks.
+        dataset: Images with masks.
         indices: Which of them.
         rounds: Into how many parts the classes are dealt; each part is withheld once.
         negatives: Words that compete with the classes; ``None`` takes the segmenter's.
@@ -205,7 +205,7 @@ class _Tally:
         self._known = self._unknown = 0
 
     def add(self, found: Segmentation, truth: npt.NDArray[np.int64]) -> None:
-        """Count one picture, labelled at threshold 0."""
+        """Count one image, labelled at threshold 0."""
         self._known += int(np.count_nonzero(truth >= 0))
         self._unknown += int(np.count_nonzero(truth == _UNKNOWN))
         # As the engines compare: a score that equals a threshold reaches it.

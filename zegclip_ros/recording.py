@@ -11,23 +11,28 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the recorder remembers of a run, and the figures that follow from it."""
+"""What the recorder keeps of a run: figures, the best frames, and a video."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import ConfigError
 from zegclip_core.images.checks import RgbImage
+from zegclip_core.images.drawing import BACKGROUND, overlay_with_legend
+from zegclip_core.images.video import VideoWriter
 from zegclip_core.segmentation import LabelArray, Segmentation, unlabelled_id
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
 
+FRAME_RATE = 10.0
+"""Frames a second; ``tick`` is to be called as often."""
 CANDIDATES = 3
-"""Frames that are kept as the picture of a vocabulary; the best one is written."""
+"""Frames of a vocabulary that are kept whole; the best one is written as an image."""
 _WORTH_SHOWING = 0.01
-"""Share of the pixels from which on a class counts as seen in a picture."""
+"""Share of the pixels from which on a class counts as seen in a frame."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,10 @@ class Recording:
 
     Attributes:
         camera_name: Which of the node's cameras is recorded; ``''`` is the only one.
+        cameras: Stamps of the camera's frames.
+        overlays: Stamp and arrival of each overlay.
+        counts: Pixels of each label by the stamp of the frame, int64 ``(256,)`` or ``(65536,)``.
+        versions: The vocabularies by number.
     """
 
     camera_name: str = ''
@@ -114,34 +123,25 @@ class Recording:
         Raises:
             ConfigError: If the node has no such camera.
         """
-        stamp = self._first_stamp(state)
-        number = int(state['version'])
-        if not number:
-            return
-        record = self.versions.get(number)
-        if record is None:
-            vocabulary = vocabulary_of(state)
-            record = VersionRecord(number, vocabulary, said=self._said(vocabulary))
-            self.versions[number] = record
-        if stamp is not None:
-            record.stamp = stamp['sec'] * 10**9 + stamp['nanosec']
-
-    def _first_stamp(self, state: dict[str, Any]) -> dict[str, int] | None:
-        """Return the stamp of the first frame of the camera that has the announced words."""
+        several = 'stamps' in state
         stamps: dict[str, dict[str, int] | None] = (
-            state['stamps'] if 'stamps' in state else {'': state['stamp']}
+            state['stamps'] if several else {'': state['stamp']}
         )
         if self.camera_name not in stamps:
-            known = f'one of {", ".join(stamps)}' if 'stamps' in state else 'empty for one camera'
+            known = f'one of {", ".join(stamps)}' if several else 'empty for one camera'
             raise ConfigError(
                 f'Expected the parameter camera to be {known}, but got {self.camera_name!r}.'
             )
-        return stamps[self.camera_name]
-
-    def _said(self, vocabulary: Vocabulary) -> int | None:
-        """Return when these words were last published."""
-        times = [when for words, when in self._requests if words.names == vocabulary.names]
-        return times[-1] if times else None
+        number, stamp = int(state['version']), stamps[self.camera_name]
+        if not number:
+            return
+        if number not in self.versions:
+            vocabulary = vocabulary_of(state)
+            times = [when for words, when in self._requests if words.names == vocabulary.names]
+            said = times[-1] if times else None
+            self.versions[number] = VersionRecord(number, vocabulary, said=said)
+        if stamp is not None:
+            self.versions[number].stamp = stamp['sec'] * 10**9 + stamp['nanosec']
 
     def awaits_labels(self) -> bool:
         """Return whether no frame has come yet that was labelled with the last words."""
@@ -162,7 +162,7 @@ class Recording:
         ]
         return max(since, default=None)
 
-    def picture(self, version: int) -> Labelled | None:
+    def best(self, version: int) -> Labelled | None:
         """Return the frame of a vocabulary in which most is to be seen."""
         own = [one for one in self._best if self.owner(one.stamp) == version]
         return max(own, key=Labelled.worth, default=None)
@@ -188,30 +188,26 @@ class Recording:
 
     def _version(self, record: VersionRecord) -> dict[str, Any]:
         """Return the figures of one vocabulary."""
-        own = [counts for stamp, counts in self.counts.items() if self._owns(record, stamp)]
+        own = [
+            counts for stamp, counts in self.counts.items() if self.owner(stamp) == record.version
+        ]
         total = np.sum(own, axis=0) if own else np.zeros(256, np.int64)
         shares = total / max(1, int(total.sum()))
+        seconds = None
+        if record.said is not None and record.stamp is not None:
+            arrivals = [arrival for stamp, arrival in self.overlays if stamp >= record.stamp]
+            seconds = round((arrivals[0] - record.said) / 1e9, 3) if arrivals else None
         return {
             'version': record.version,
             'classes': list(record.vocabulary.names),
             'frames': len(own),
-            'switch_seconds': self._switch_seconds(record),
+            'switch_seconds': seconds,
             'pixel_share': {
                 name: round(float(share), 4)
                 for name, share in zip(record.vocabulary.names, shares, strict=False)
             },
             'unlabelled_share': round(float(shares[-1]), 4),
         }
-
-    def _owns(self, record: VersionRecord, stamp: int) -> bool:
-        return self.owner(stamp) == record.version
-
-    def _switch_seconds(self, record: VersionRecord) -> float | None:
-        """Return the time from the words to the first overlay that was drawn with them."""
-        if record.said is None or record.stamp is None:
-            return None
-        arrivals = [arrival for stamp, arrival in self.overlays if stamp >= record.stamp]
-        return round((arrivals[0] - record.said) / 1e9, 3) if arrivals else None
 
 
 def vocabulary_of(state: dict[str, Any]) -> Vocabulary:
@@ -240,3 +236,64 @@ def _percentile(values: Sequence[float], percent: float) -> float | None:
 def _counts(labels: LabelArray) -> npt.NDArray[np.int64]:
     """Return the number of pixels of each label that the type has; the last is unlabelled."""
     return np.bincount(labels.ravel(), minlength=unlabelled_id(labels.dtype) + 1)
+
+
+def with_legend(image: RgbImage, overlay: RgbImage, segmentation: Segmentation) -> RgbImage:
+    """Return an overlay as it came, RGB uint8, with a legend below it.
+
+    Args:
+        image: The frame, RGB uint8 ``(H, W, 3)``.
+        overlay: The frame with the colours of the classes, of the same size.
+        segmentation: The labels behind it.
+    """
+    drawn = overlay_with_legend(image, segmentation, place='below', every_class=True)
+    drawn[: overlay.shape[0], : overlay.shape[1]] = overlay
+    return drawn
+
+
+class LegendVideo:
+    """Writes an mp4 file; the newest image is repeated until another comes.
+
+    Args:
+        path: Where the video goes.
+        vocabularies: All words that will be shown; the largest of their legends settles the size.
+    """
+
+    def __init__(self, path: Path, vocabularies: Sequence[Vocabulary]) -> None:
+        self._writer: VideoWriter | None = VideoWriter(path, FRAME_RATE)
+        self._vocabularies = list(vocabularies)
+        self._canvas: RgbImage | None = None
+
+    def show(self, image: RgbImage, size: tuple[int, ...]) -> None:
+        """Show an image from now on.
+
+        Args:
+            image: RGB uint8, a frame with its legend.
+            size: ``(H, W)`` of the frame in it.
+        """
+        if self._canvas is None:
+            blank = np.zeros((*size, 3), np.uint8)
+            labels, scores = np.zeros(size, np.uint8), np.ones(size, np.float32)
+            shapes = [
+                with_legend(blank, blank, Segmentation(labels, scores, words)).shape
+                for words in self._vocabularies
+            ]
+            self._canvas = np.zeros(np.max(shapes, axis=0), np.uint8)
+        self._canvas[:] = BACKGROUND
+        height, width = np.minimum(image.shape, self._canvas.shape)[:2]
+        self._canvas[:height, :width] = image[:height, :width]
+
+    def tick(self) -> None:
+        """Write the image that is shown.
+
+        Raises:
+            ImageError: If the video cannot be written.
+        """
+        if self._writer is not None and self._canvas is not None:
+            self._writer.write(self._canvas)
+
+    def close(self) -> None:
+        """Finish the file; nothing is written after that."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()

@@ -11,9 +11,8 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Why a picture is labelled as it is: every word's scores, and which word took what from which."""
+"""Why an image is labelled as it is: every word's scores, and which word took what from which."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 import math
@@ -39,7 +38,7 @@ MAX_VALUES = 2**26
 CLOSE = 0.5
 """A runner-up with at least this part of the winner's score contests a pixel."""
 LEAST = 0.0005
-"""Least share of the picture that two words contest to be told of."""
+"""Least share of the image that two words contest to be told of."""
 
 Scores = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -53,7 +52,7 @@ class Taken:
     Attributes:
         winner: Row of the word that is there.
         loser: Row of the word that contests it.
-        share: Share of the picture's pixels, in [0, 1].
+        share: Share of the image's pixels, in [0, 1].
         score: Mean score of the winner on them.
         rival: Mean score of the loser on them.
         margin: Mean difference of what is compared: the scores less the biases.
@@ -69,10 +68,10 @@ class Taken:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The scores of all words on a picture, at the picture's size or a smaller one.
+    """The scores of all words on an image, at the image's size or a smaller one.
 
     Attributes:
-        model: What the user called the model.
+        model: The name that the user gave for the model.
         scoring: ``sigmoid``: each word's score is its own; ``softmax``: they sum to 1.
         image: RGB, uint8 ``(H, W, 3)``.
         vocabulary: The classes, the first rows of what follows.
@@ -150,28 +149,25 @@ class Explanation:
 
     def taken(self) -> list[Taken]:
         """Return what words took from one another, the largest share first."""
-        found = [self._taken(*pair) for pair in self._pairs()]
-        return sorted((one for one in found if one.share >= LEAST), key=lambda one: -one.share)
-
-    def _pairs(self) -> Iterator[tuple[int, int]]:
-        """Yield the pairs of words that are best and second best somewhere."""
-        if len(self.ranks) == 2:
-            codes = np.unique(self.ranks[0] * len(self.scores) + self.ranks[1])
-            yield from (divmod(int(code), len(self.scores)) for code in codes)
-
-    def _taken(self, winner: int, loser: int) -> Taken:
-        where = self.contested(winner, loser)
-        if not where.any():
-            return Taken(winner, loser, 0.0, 0.0, 0.0, 0.0)
-        ours, theirs = (float(self.scores[row][where].mean()) for row in (winner, loser))
-        lead = float(self.bias[loser] - self.bias[winner])
-        return Taken(winner, loser, float(where.mean()), ours, theirs, ours - theirs + lead)
+        rows = len(self.scores)
+        if rows == 1:
+            return []
+        found = []
+        for code in np.unique(self.ranks[0] * rows + self.ranks[1]).tolist():
+            winner, loser = divmod(code, rows)
+            where = self.contested(winner, loser)
+            share = float(where.mean())
+            if share >= LEAST:
+                score, rival = (float(self.scores[row][where].mean()) for row in (winner, loser))
+                lead = float(self.bias[loser] - self.bias[winner])
+                found.append(Taken(winner, loser, share, score, rival, score - rival + lead))
+        return sorted(found, key=lambda one: -one.share)
 
 
 def explain(
     segmenter: Segmenter, image: npt.NDArray[np.uint8], vocabulary: Vocabulary
 ) -> Explanation:
-    """Compute the scores of all words on a picture.
+    """Compute the scores of all words on an image.
 
     Args:
         segmenter: With the plain engine and without windows.
@@ -207,7 +203,7 @@ def explain(
 
 
 def _map_size(height: int, width: int, rows: int) -> tuple[int, int]:
-    """Return the size of the score maps, with the proportions of the picture."""
+    """Return the size of the score maps, with the proportions of the image."""
     scale = min(
         1.0, MAX_SIDE / max(height, width), math.sqrt(MAX_VALUES / (rows * height * width))
     )
@@ -215,7 +211,7 @@ def _map_size(height: int, width: int, rows: int) -> tuple[int, int]:
 
 
 def _resized(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Return a picture at the size ``(H, W)`` of its maps."""
+    """Return an image at the size ``(H, W)`` of its maps."""
     if image.shape[:2] == size:
         return image
     small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
@@ -237,7 +233,7 @@ def _scores(
         patch_size=segmenter.patch_size,
         window=None,
     )
-    # A copy, since a picture that was read from a file may be read-only.
+    # A copy, since an image that was read from a file may be read-only.
     images = engine.normalised(torch.tensor(image)[None], inner)
     maps = engine.network(images, words.embeddings.to(engine.dtype)).float()
     rows = len(words.bias)

@@ -14,28 +14,33 @@
 """Rows of the published tables: what each was measured on, how, and its figures."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import yaml
 from zegclip_core.data.catalog import load_spec, open_dataset
 from zegclip_core.data.folder import Pictures
 from zegclip_core.errors import ConfigError
-from zegclip_core.settings import read_values, Settings, validated
 
-_FILE = Path(__file__).resolve().with_name('rows.yaml')
-
-
-class Published(Settings):
-    """Figures as published, in percent."""
-
-    pixel_accuracy: float
-    miou_seen: float
-    miou_unseen: float
-    hiou: float
+_FILE = Path(__file__).resolve().with_name('published_rows.yaml')
 
 
-class Row(Settings):
-    """A row of a published table; ``rows.yaml`` says what the fields mean."""
+@dataclass(frozen=True)
+class PublishedRow:
+    """A row of a published table.
+
+    Attributes:
+        title: What it is, in prose.
+        dataset: Name of a dataset's file in ``zegclip_core/data/splits``.
+        part: Part of the dataset that is scored.
+        unseen: Split of the dataset whose classes count as unseen.
+        templates: Template set of the words.
+        seen_bias: What is subtracted from the scores of seen classes before the best is chosen.
+        first: Row of the run whose half-way checkpoint the training starts from; empty for none.
+        published: The figures in percent, by their keys in JSON; ``None`` if none was verified.
+        source: Where the figures stand.
+    """
 
     title: str
     dataset: str
@@ -44,36 +49,34 @@ class Row(Settings):
     templates: str
     seen_bias: float
     first: str = ''
-    published: Published | None = None
+    published: Mapping[str, float] | None = None
     source: str = ''
 
 
 @cache
-def _rows() -> Mapping[str, Row]:
-    return {name: validated(Row, values, name) for name, values in read_values(_FILE).items()}
+def published_rows() -> Mapping[str, PublishedRow]:
+    """Return the rows by name."""
+    rows = yaml.safe_load(_FILE.read_text(encoding='utf-8'))
+    return {name: PublishedRow(**values) for name, values in rows.items()}
 
 
-def row_names() -> tuple[str, ...]:
-    """Return the names of the rows."""
-    return tuple(_rows())
-
-
-def load_row(name: str) -> Row:
+def load_row(name: str) -> PublishedRow:
     """Return a row.
 
     Raises:
         ConfigError: If there is none of that name.
     """
-    if name not in _rows():
-        raise ConfigError(f'Expected a row of {", ".join(row_names())}, but got {name!r}.')
-    return _rows()[name]
+    rows = published_rows()
+    if name not in rows:
+        raise ConfigError(f'Expected a row of {", ".join(rows)}, but got {name!r}.')
+    return rows[name]
 
 
 def open_checked(root: str | Path, dataset: str, part: str) -> tuple[Pictures, str]:
     """Open a part of a published dataset, and compare its size with the published one.
 
     Returns:
-        The pictures, and a line that says how their number differs; empty if it does not.
+        The images, and a line that says how their number differs; empty if it does not.
 
     Raises:
         DataError: If the files do not lie as expected.

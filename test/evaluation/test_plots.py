@@ -20,10 +20,10 @@ from PIL import Image
 import pytest
 from test_evaluation import CLASSES
 from zegclip_core.data.folder import Sample
-from zegclip_core.evaluation.confusion_picture import row_shares, save_confusion
-from zegclip_core.evaluation.evaluate import Evaluation, PictureScore
+from zegclip_core.evaluation.evaluate import Evaluation, ImageScore
 from zegclip_core.evaluation.metrics import ConfusionMatrix
-from zegclip_core.evaluation.worst import worst_sheet
+from zegclip_core.evaluation.plots import row_shares, save_confusion, worst_sheet
+from zegclip_core.images.sheets import GAP, LINE, sheet_width, WIDTH
 from zegclip_core.text.vocabulary import Vocabulary
 
 GREY = 100
@@ -48,35 +48,44 @@ class Halves:
         return Sample(np.full((60, 80, 3), GREY, np.uint8), labels, self.name(index))
 
 
-def score(index: int, label: int) -> PictureScore:
-    return PictureScore(index, 0.25, 0.5, np.full((60, 80), label, np.uint8))
+def score(index: int, label: int) -> ImageScore:
+    return ImageScore(index, 0.25, 0.5, np.full((60, 80), label, np.uint8))
 
 
 def tinted(label: int) -> np.ndarray:
     return np.round(0.3 * GREY + 0.7 * COLORS[label])
 
 
+STEP = WIDTH + GAP
+TOPS = (GAP + LINE, GAP + LINE + 240 + 2 * GAP + LINE)
+"""Where the images of the two rows begin, each below a line of text [px]."""
+
+
 def test_each_worst_picture_stands_beside_prediction_and_truth() -> None:
     sheet = worst_sheet(Halves(), [score(1, 1), score(0, 2)]).astype(int)
-    # A heading and, for each picture, a line of text above 240 rows of it.
-    assert sheet.shape[1] == 968
-    for top, label in ((44, 1), (310, 2)):
-        row = sheet[top + 100]
+    assert sheet.shape[1] == sheet_width(3)
+    for top, label in zip(TOPS, (1, 2), strict=True):
+        row = sheet[top + 100, GAP:]
         assert (row[100] == GREY).all()
-        assert np.abs(row[424] - tinted(label)).max() <= 1
-        assert np.abs(row[700] - tinted(0)).max() <= 1
-        assert (row[950] == GREY).all()
-    legend = sheet[554:].reshape(-1, 3)
+        assert np.abs(row[STEP + 100] - tinted(label)).max() <= 1
+        assert np.abs(row[2 * STEP + 60] - tinted(0)).max() <= 1
+        assert (row[2 * STEP + 310] == GREY).all()
+    _, legend = np.split(sheet, [TOPS[1] + 240])
+    legend = legend.reshape(-1, 3)
     shown = [bool((legend == color).all(axis=1).any()) for color in COLORS]
     assert shown == [True, True, True, False]
 
 
 def test_the_text_of_the_sheet_tells_pictures_and_figures_apart() -> None:
-    one, other = (worst_sheet(Halves(), [score(index, 1)])[22:44] for index in (0, 1))
-    assert (one[:, :320] != other[:, :320]).any()
-    assert (one[:, 700:] == other[:, 700:]).all()
-    better = PictureScore(0, 0.75, 0.5, np.ones((60, 80), np.uint8))
-    assert (worst_sheet(Halves(), [better])[22:44, 700:] != one[:, 700:]).any()
+    better = ImageScore(0, 0.75, 0.5, np.ones((60, 80), np.uint8))
+    scores = (score(0, 1), score(1, 1), better)
+    heads = (worst_sheet(Halves(), [one])[: TOPS[0], : 3 * STEP] for one in scores)
+    first, other, good = (np.split(head, 3, axis=1) for head in heads)
+    name, figures, _ = range(3)
+    assert (first[name] != other[name]).any()
+    assert (first[figures] == other[figures]).all()
+    assert (first[name] == good[name]).all()
+    assert (first[figures] != good[figures]).any()
 
 
 def result(counts: list, seen: tuple[str, ...] = CLASSES) -> Evaluation:
