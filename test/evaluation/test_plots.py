@@ -21,9 +21,9 @@ import pytest
 from test_evaluation import CLASSES
 from zegclip_core.data.folder import Sample
 from zegclip_core.evaluation.evaluate import Evaluation, ImageScore
-from zegclip_core.evaluation.metrics import ConfusionMatrix
 from zegclip_core.evaluation.plots import row_shares, save_confusion, worst_sheet
 from zegclip_core.images.sheets import GAP, LINE, sheet_width, WIDTH
+from zegclip_core.model.metrics import ConfusionMatrix
 from zegclip_core.text.vocabulary import Vocabulary
 
 GREY = 100

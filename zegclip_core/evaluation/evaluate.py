@@ -23,7 +23,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import asked_classes
-from zegclip_core.evaluation.metrics import ConfusionMatrix, SegmentationMetrics
+from zegclip_core.model.metrics import ConfusionMatrix, SegmentationMetrics
 from zegclip_core.options import UNLABELLED
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter

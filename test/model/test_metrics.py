@@ -19,7 +19,7 @@ import math
 import numpy as np
 import pytest
 from zegclip_core.errors import DataError
-from zegclip_core.evaluation.metrics import ConfusionMatrix
+from zegclip_core.model.metrics import ConfusionMatrix
 
 
 def slow_iou(predicted: np.ndarray, truth: np.ndarray, label: int) -> float:
