@@ -29,7 +29,7 @@ from benchmarks.ablation_report import aggregate, commands_of, datasets, draw, R
 from benchmarks.ablation_runs import Execute, execute, Failure, is_finished, read_run, run_all
 from benchmarks.reports import write_docs, write_json
 from zegclip_core.errors import ZegCLIPError
-from zegclip_ros.demo import interruptible
+from zegclip_ros.runtime.child_processes import interruptible
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'results.md'
 SETS = ('camvid', 'joint')

@@ -24,7 +24,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from zegclip_ros.conversions import rgb_to_image
-from zegclip_ros.runtime.process import run_node, RunnableNode
+from zegclip_ros.runtime.runner import run_node, RunnableNode
 
 
 class NumberedCamera(RunnableNode):

@@ -44,7 +44,7 @@ from hypothesis import given, HealthCheck, Phase, seed, settings
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from zegclip_ros.runtime.dds_domain import reserved_domain
+from zegclip_ros.runtime.child_processes import reserved_domain
 
 TRANSPORTS = ('raw', 'compressed')
 DEADLINE = 20.0

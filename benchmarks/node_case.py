@@ -25,8 +25,7 @@ from benchmarks.events import read_events
 from benchmarks.node_figures import by_time, figures, Frame, join
 from benchmarks.node_process import LARGE_DATA, ROOT
 from benchmarks.receiver import words
-from zegclip_ros.runtime.dds_domain import reserved_domain
-from zegclip_ros.runtime.processes import Processes
+from zegclip_ros.runtime.child_processes import Processes, reserved_domain
 
 TRANSPORTS = ('default', 'large_data')
 WARM_UP = 3.0

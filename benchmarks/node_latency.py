@@ -35,7 +35,7 @@ from benchmarks.node_tables import (
     words_table,
 )
 from benchmarks.reports import setting, write_docs, write_json
-from zegclip_ros.demo import interruptible
+from zegclip_ros.runtime.child_processes import interruptible
 
 PAGE = ROOT / 'docs' / 'performance.md'
 PICTURE = ROOT / 'docs' / 'images' / 'slow_model.png'

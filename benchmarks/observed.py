@@ -30,10 +30,10 @@ import numpy as np
 import numpy.typing as npt
 from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import CompressedImage, Image
-from zegclip_ros.frames.model import load_segmenter
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.parameters import NodeParameters
-from zegclip_ros.runtime.process import run_node
+from zegclip_ros.runtime.runner import run_node
+from zegclip_ros.segmenter_like import load_segmenter
 
 
 class TimedSegmenter:

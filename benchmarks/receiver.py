@@ -27,7 +27,7 @@ from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from zegclip_ros.conversions import image_to_labels
-from zegclip_ros.runtime.process import run_node, RunnableNode
+from zegclip_ros.runtime.runner import run_node, RunnableNode
 
 CLASSES = 5
 """Every vocabulary that is asked for has as many, so that the expected labels do not change."""

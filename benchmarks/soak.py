@@ -36,7 +36,7 @@ from benchmarks.tasks import Task
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from zegclip_ros.runtime.dds_domain import reserved_domain
+from zegclip_ros.runtime.child_processes import reserved_domain
 
 ATTEMPTS = 3
 FIRST = 10.0

@@ -29,7 +29,7 @@ from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.parameters import NodeParameters
-from zegclip_ros.runtime.process import run_node
+from zegclip_ros.runtime.runner import run_node
 
 Observer = Callable[[npt.NDArray[np.uint8], int, int], None]
 """Is given an image and when its work began and ended, in nanoseconds of the system's clock."""

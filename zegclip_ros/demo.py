@@ -30,8 +30,7 @@ from types import FrameType
 from typing import Any
 
 from tabulate import tabulate
-from zegclip_ros.runtime.dds_domain import reserved_domain
-from zegclip_ros.runtime.processes import Processes
+from zegclip_ros.runtime.child_processes import Processes, reserved_domain
 
 FIRST_WORDS = ('person', 'cat', 'dining table', 'bowl', 'car')
 """What the node begins with; there is no car in the photos."""

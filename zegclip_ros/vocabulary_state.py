@@ -19,9 +19,9 @@ import json
 import threading
 from typing import Any, TypeAlias
 
+from zegclip_core.errors import shortened
 from zegclip_core.messages.announcement import announcement
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.runtime.rejections import shortened
 
 MaskTopics: TypeAlias = Mapping[str, Sequence[str | None]]
 """By camera (``''`` for the only one), the full name of the mask topic of each class, in the order
@@ -126,7 +126,7 @@ class VocabularyState:
         """
         with self._lock:
             self._error = str(error)
-            self._refused = shortened(text, 100)
+            self._refused = shortened(' '.join(text.split()), 100)
             self.announce()
 
     def take(self) -> AcceptedRequest | None:

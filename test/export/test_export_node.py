@@ -23,7 +23,7 @@ from zegclip_core.engines import choice
 from zegclip_core.engines.providers import place_of
 from zegclip_core.errors import ModelError
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.frames.model import load_segmenter
+from zegclip_ros.segmenter_like import load_segmenter
 
 pytestmark = pytest.mark.ros
 

@@ -35,7 +35,7 @@ from std_msgs.msg import Header, String
 from zegclip_ros.conversions import rgb_to_image
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.parameters import DECLARATIONS, NodeParameters
-from zegclip_ros.runtime.dds_domain import reserved_domain
+from zegclip_ros.runtime.child_processes import reserved_domain
 
 TRANSIENT = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 

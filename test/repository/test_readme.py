@@ -37,7 +37,7 @@ import pytest
 from skimage import data
 from zegclip_core.cli.main import build_parser
 from zegclip_core.training.config import find_recipe, load_config
-from zegclip_ros.runtime.dds_domain import reserved_domain
+from zegclip_ros.runtime.child_processes import reserved_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (

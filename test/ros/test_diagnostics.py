@@ -20,17 +20,19 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import pytest
 from ros_helpers import Inbox, qos, Rig, running_rig, solid
 from zegclip_core.errors import DeviceMemoryError
-from zegclip_ros.diagnostics.frame_statistics import DROPS, RATE_WINDOW, STAGES, Statistics
-from zegclip_ros.diagnostics.monitor import CameraMonitor
-from zegclip_ros.diagnostics.publisher import (
+from zegclip_ros.diagnostics.health import (
     CameraHealth,
+    DROPS,
     entries,
     Health,
     judge,
     MEMORY_ALARM,
+    RATE_WINDOW,
     SILENCE,
+    STAGES,
+    Statistics,
 )
-from zegclip_ros.runtime.rejections import INTERVAL, RejectionLog, shortened
+from zegclip_ros.diagnostics.monitor import CameraMonitor, in_one_line, LOG_INTERVAL, RejectionLog
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -230,7 +232,7 @@ def test_the_same_reason_is_logged_once_an_interval_with_a_count() -> None:
     for _ in range(5):
         log.report('image', ValueError('too short'))
     assert lines == ['Rejected the image: too short']
-    clock.now += INTERVAL
+    clock.now += LOG_INTERVAL
     log.report('image', ValueError('too short'))
     assert lines[1:] == ['Rejected the image: too short (4 more since the last such line)']
 
@@ -248,12 +250,12 @@ def test_a_flood_of_different_reasons_ends() -> None:
     for number in range(10_000):
         log.report('image', ValueError(f'fault {number}'))
     assert 50 < len(lines) < 150
-    clock.now += INTERVAL
+    clock.now += LOG_INTERVAL
     log.report('image', ValueError('new fault'))
     assert lines[-1] == 'Rejected the image: new fault'
 
 
 def test_texts_are_shown_in_one_line_and_short() -> None:
-    assert shortened('a\n b\t c') == 'a b c'
-    assert shortened('x' * 1_000_000, 10) == 'xxxxxxxxxx...'
-    assert shortened(' ' * 100 + 'x' * 5, 10).endswith('...')
+    assert in_one_line('a\n b\t c') == 'a b c'
+    assert in_one_line('x' * 1_000_000) == f'{"x" * 397}...'
+    assert in_one_line(f'{" " * 1000}x') == 'x'

@@ -24,7 +24,7 @@ from std_msgs.msg import String
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.nodes.segmentation import SegmentationNode
-from zegclip_ros.runtime.process import run_node
+from zegclip_ros.runtime.runner import run_node
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 

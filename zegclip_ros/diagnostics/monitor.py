@@ -14,27 +14,78 @@
 """What the node records of its work, and reports in its log and its diagnostics."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+import threading
 import time
 
-from zegclip_core.errors import DeviceMemoryError, ImageError
-from zegclip_ros.diagnostics.frame_statistics import Statistics
-from zegclip_ros.diagnostics.publisher import CameraHealth, Health
+from zegclip_core.errors import DeviceMemoryError, ImageError, shortened
+from zegclip_ros.diagnostics.health import CameraHealth, Health, Statistics
 from zegclip_ros.parameters import NodeParameters
-from zegclip_ros.runtime.rejections import RejectionLog, shortened
 from zegclip_ros.segmenter_like import SegmenterLike
 from zegclip_ros.vocabulary_state import VocabularyState
 
+LOG_INTERVAL = 5.0
+"""Seconds for which the same reason is not logged again."""
+_MOST_REASONS = 100
+"""Reasons that are told apart in one interval; further ones count as one."""
 
-class CameraMonitor:
-    """Records the frames of one camera; every method may be called from any thread.
 
-    Attributes:
-        statistics: Counts and times of its frames.
+def in_one_line(text: str) -> str:
+    """Return a text in one line, shortened if it is long."""
+    return shortened(' '.join(text.split()), 400)
+
+
+@dataclass
+class _Reason:
+    """When a reason was last logged and how often it was suppressed since."""
+
+    logged: float
+    suppressed: int = 0
+
+
+class RejectionLog:
+    """Logs why messages are rejected, the same reason at most once an interval.
+
+    rclpy throttles by the place of the call, so that one fault would hide another.
 
     Args:
-        statistics: As the attribute.
+        write: Gets each line.
         clock: Returns seconds that only grow.
     """
+
+    def __init__(
+        self, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._write = write
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._reasons: dict[str, _Reason] = {}
+
+    def report(self, what: str, error: BaseException) -> None:
+        """Log why something was rejected, such as an image, unless it was logged just now."""
+        line = f'Rejected the {what}: {in_one_line(str(error))}'
+        now = self._clock()
+        with self._lock:
+            if line not in self._reasons and len(self._reasons) >= _MOST_REASONS:
+                self._reasons = {
+                    key: reason
+                    for key, reason in self._reasons.items()
+                    if now - reason.logged < LOG_INTERVAL
+                }
+            many = line not in self._reasons and len(self._reasons) >= _MOST_REASONS
+            key = 'others' if many else line
+            known = self._reasons.get(key)
+            if known is not None and now - known.logged < LOG_INTERVAL:
+                known.suppressed += 1
+                return
+            self._reasons[key] = _Reason(now)
+        if known is not None and known.suppressed:
+            line = f'{line} ({known.suppressed} more since the last such line)'
+        self._write(line)
+
+
+class CameraMonitor:
+    """Records the frames of one camera; every method may be called from any thread."""
 
     def __init__(
         self, statistics: Statistics, clock: Callable[[], float] = time.monotonic
@@ -62,12 +113,7 @@ class CameraMonitor:
             self._wanted_since = self._clock()
 
     def health(self, topic: str, subscribed_seconds: float | None) -> CameraHealth:
-        """Return how the camera is.
-
-        Args:
-            topic: Full name of its topic.
-            subscribed_seconds: Seconds since the node subscribed to it; ``None`` if it does not.
-        """
+        """Return how the camera on a topic is, and for how long the node has subscribed to it."""
         now, since, last = self._clock(), self._wanted_since, self._last_image
         silent = subscribed_seconds
         if silent is not None and last is not None:
@@ -116,15 +162,10 @@ class Monitor:
 
     def note(self, error: str) -> None:
         """Record an error for the diagnostics."""
-        self._last_error = shortened(error)
+        self._last_error = in_one_line(error)
 
     def reject(self, what: str, error: Exception) -> None:
-        """Record why something cannot be used; log it if the same was not logged just now.
-
-        Args:
-            what: What is rejected, such as ``vocabulary``.
-            error: Why.
-        """
+        """Record why something, such as a vocabulary, cannot be used, and log it now and then."""
         self.note(f'Rejected the {what}: {error}')
         self.rejections.report(what, error)
 

@@ -32,8 +32,8 @@ from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.media import is_video, media_in, read_image
 from zegclip_core.images.video import Video
 from zegclip_ros.conversions import rgb_to_image
-from zegclip_ros.runtime.declaration import Declaration, declare
-from zegclip_ros.runtime.process import run_process, RunnableNode
+from zegclip_ros.parameters import Declaration, declare
+from zegclip_ros.runtime.runner import run_process, RunnableNode
 
 PHOTOS = ('astronaut', 'chelsea', 'coffee', 'rocket')
 """Public-domain photos that scikit-image's package carries itself."""

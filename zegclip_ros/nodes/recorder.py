@@ -32,9 +32,9 @@ from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.camera_names import check_cameras, image_topic, output_topic
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.frames.image_input import ImageInput
+from zegclip_ros.parameters import Declaration, declare
 from zegclip_ros.recording import FRAME_RATE, Labelled, LegendVideo, Recording, with_legend
-from zegclip_ros.runtime.declaration import Declaration, declare
-from zegclip_ros.runtime.process import run_process, RunnableNode
+from zegclip_ros.runtime.runner import run_process, RunnableNode
 
 PROGRESS_INTERVAL = 4.0
 """Seconds between two lines about the progress."""

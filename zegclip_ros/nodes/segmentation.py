@@ -29,15 +29,14 @@ from zegclip_core.errors import VocabularyError
 from zegclip_core.messages.topic_names import topic_tokens
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.camera_names import output_topic
+from zegclip_ros.diagnostics.health import DiagnosticsPublisher, INTERVAL
 from zegclip_ros.diagnostics.monitor import Monitor
-from zegclip_ros.diagnostics.publisher import DiagnosticsPublisher, INTERVAL
 from zegclip_ros.frames.camera_outputs import OverlayStyle
-from zegclip_ros.frames.model import load_segmenter
 from zegclip_ros.frames.pipeline import Pipeline
 from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters, value_of
 from zegclip_ros.runtime.managed_node import ManagedNode
-from zegclip_ros.runtime.process import RCLError, RosLogHandler, run_process, STOP_TIMEOUT
-from zegclip_ros.segmenter_like import SegmenterLike
+from zegclip_ros.runtime.runner import RCLError, RosLogHandler, run_process, STOP_TIMEOUT
+from zegclip_ros.segmenter_like import load_segmenter, SegmenterLike
 from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState
 
 FRAME_TIMEOUT = 10.0

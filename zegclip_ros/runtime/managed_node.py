@@ -28,7 +28,7 @@ from rclpy.node import Node
 from rclpy.service import Service
 from rclpy.task import Future as RosFuture
 from zegclip_core.errors import ZegCLIPError
-from zegclip_ros.runtime.process import guard_parameter_services, RCLError, Runnable
+from zegclip_ros.runtime.runner import guard_parameter_services, RCLError, Runnable
 
 Result = TypeVar('Result')
 _POLL = 0.1
@@ -119,18 +119,27 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
     def fail(self, reason: str) -> None:
         """Have the node go to error processing because it cannot work any more."""
         self.fault, self._dead = reason, True
-        self._in_background(self._error_transition)
+
+        def leave_state() -> None:
+            while self.state not in _PRIMARY and not self.ended.is_set():
+                self.ended.wait(_POLL)  # A transition began before the fault.
+            # Whichever transition the state has: its callback reports the error.
+            if self.state == 'active':
+                self.trigger_deactivate()
+            elif self.state == 'inactive':
+                self.trigger_cleanup()
+
+        self._in_background(leave_state)
 
     def wait_for(self, future: 'Future[Result]', timeout: float = math.inf) -> Result:
         """Return a result that another thread works on, unless the process ends before.
 
         Args:
-            future: The result.
+            future: The result; an error of the work is raised.
             timeout: Longest wait, in seconds.
 
         Raises:
             TransitionError: If the process ends, or the wait was too long.
-            Exception: Whatever the work raises.
         """
         end = time.monotonic() + timeout
         while True:
@@ -145,15 +154,6 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
                     raise TransitionError(
                         f'The frame in work did not end in {timeout:.0f} s.'
                     ) from None
-
-    def _error_transition(self) -> None:
-        """Start whichever transition the present state has; its callback reports the error."""
-        while self.state not in _PRIMARY and not self.ended.is_set():
-            self.ended.wait(_POLL)  # A transition began before the fault.
-        if self.state == 'active':
-            self.trigger_deactivate()
-        elif self.state == 'inactive':
-            self.trigger_cleanup()
 
     def _in_background(self, work: Callable[[], None]) -> None:
         """Run transitions in a thread of their own, unless the process ends."""
@@ -219,9 +219,9 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
             if not self.ended.is_set():
                 expected = isinstance(error, ZegCLIPError)
                 text = str(error) if expected else f'{type(error).__name__}: {error}'
-                trace = ''.join(traceback.format_exception(error)).rstrip()
                 self.fault = f'Cannot {what}: {text}'
-                self.get_logger().error(self.fault if expected else f'{self.fault}\n{trace}')
+                trace = '' if expected else f'\n{traceback.format_exc().rstrip()}'
+                self.get_logger().error(f'{self.fault}{trace}')
                 self.on_fault(self.fault)
             return TransitionCallbackReturn.FAILURE
         self.get_logger().info(f'Done: {what}.')

@@ -28,7 +28,7 @@ from typing import Any, cast, NoReturn
 from rcl_interfaces.msg import Parameter, ParameterType, SetParametersResult
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
@@ -42,7 +42,6 @@ STOP_TIMEOUT = 0.8
 _LAST_CALLBACKS = 0.3
 _TEARDOWN = 0.4
 _POLL = 0.1
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TYPES = range(ParameterType.PARAMETER_NOT_SET, ParameterType.PARAMETER_STRING_ARRAY + 1)
 
 Answer = Callable[[Any, Any], Any]
@@ -108,13 +107,11 @@ def ros_context(args: Sequence[str] | None) -> Iterator[None]:
 class Stop:
     """Whether a signal has asked for the end.
 
-    Attributes:
-        asked: Whether it has. No ``threading.Event``: its lock may be held where the signal
-            finds the main thread, which would then wait for itself for ever.
+    No ``threading.Event``: its lock may be held where the signal finds the main thread, which
+    would then wait for itself for ever.
     """
 
-    def __init__(self) -> None:
-        self.asked = False
+    asked = False
 
 
 @contextmanager
@@ -132,7 +129,7 @@ def stop_signals() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
@@ -158,32 +155,9 @@ def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = Non
 
 
 def run_process(make_node: Callable[[], Runnable], args: Sequence[str] | None = None) -> NoReturn:
-    """Run a node as ``run_node`` does, and end the process with its exit code.
-
-    Args:
-        make_node: Makes the node.
-        args: Command line; ``None`` takes the process's.
-    """
+    """Run a node as ``run_node`` does, and end the process with its exit code."""
     with stop_signals() as stop:
         leave(_run_in_context(make_node, args, stop))
-
-
-def _run_in_context(
-    make_node: Callable[[], Runnable], args: Sequence[str] | None, stop: Stop
-) -> int:
-    """Run a node in a context of its own; return the exit code."""
-    try:
-        with ros_context(args):
-            code = _run(make_node, stop)
-            # Fast DDS may wait for a TCP connection for ever when it is to end.
-            watchdog = threading.Timer(_TEARDOWN, leave, (code,))
-            watchdog.daemon = True
-            watchdog.start()
-        watchdog.cancel()
-        return code
-    except RCLError as error:
-        get_logger('zegclip_ros').fatal(str(error).partition('\n')[0])
-        return 1
 
 
 def leave(code: int) -> NoReturn:
@@ -198,17 +172,48 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(make_node: Callable[[], Runnable], stop: Stop) -> int:
-    """Make a node and spin it until the end; return its exit code."""
+def _run_in_context(
+    make_node: Callable[[], Runnable], args: Sequence[str] | None, stop: Stop
+) -> int:
+    """Run a node in a context of its own; return the exit code."""
     try:
-        node = make_node()
-    except (ValueError, ParameterException) as error:
-        get_logger('zegclip_ros').fatal(str(error))
+        with ros_context(args):
+            try:
+                node = make_node()
+            except (ValueError, ParameterException) as error:
+                get_logger('zegclip_ros').fatal(str(error))
+                code = 1
+            else:
+                code = _run(node, stop)
+            # Fast DDS may wait for a TCP connection for ever when it is to end.
+            watchdog = threading.Timer(_TEARDOWN, leave, (code,))
+            watchdog.daemon = True
+            watchdog.start()
+        watchdog.cancel()
+        return code
+    except RCLError as error:
+        get_logger('zegclip_ros').fatal(str(error).partition('\n')[0])
         return 1
+
+
+def _run(node: Runnable, stop: Stop) -> int:
+    """Spin a node until the end; return its exit code."""
     # An executor with several threads would add half a millisecond to every message.
     executor = SingleThreadedExecutor()
     executor.add_node(cast(Node, node))
-    spinner = threading.Thread(target=_spin, args=(executor, node), name='executor', daemon=True)
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            logger.debug('The context was shut down.')
+        except Exception:
+            if not node.ended.is_set():
+                text = traceback.format_exc().rstrip()
+                get_logger('zegclip_ros').fatal(f'A callback failed: {text}')
+                node.end(1)
+
+    spinner = threading.Thread(target=spin, name='executor', daemon=True)
     spinner.start()
     while not (stop.asked or node.ended.is_set()):
         node.ended.wait(_POLL)
@@ -224,19 +229,6 @@ def _run(make_node: Callable[[], Runnable], stop: Stop) -> int:
     return code
 
 
-def _spin(executor: Executor, node: Runnable) -> None:
-    """Run callbacks until the end; an error in one of them ends the node and is logged."""
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        logger.debug('The context was shut down.')
-    except Exception as error:
-        if not node.ended.is_set():
-            text = ''.join(traceback.format_exception(error)).rstrip()
-            get_logger('zegclip_ros').fatal(f'A callback failed: {text}')
-            node.end(1)
-
-
 class RosLogHandler(logging.Handler):
     """Passes the log records of Python libraries to a node's logger, and so to ``/rosout``.
 
@@ -250,6 +242,7 @@ class RosLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Log one record at its own level."""
         text = self.format(record)
+        # rclpy keeps the level of each place of a call, so that these are three.
         if record.levelno >= logging.ERROR:
             self._logger.error(text)
         elif record.levelno >= logging.WARNING:
@@ -282,10 +275,10 @@ def _set_each(answer: Answer, request: Any, response: Any) -> Any:  # noqa: ANN4
 
 def _set_all(answer: Answer, request: Any, response: Any) -> Any:  # noqa: ANN401 - rclpy's
     """Refuse all parameters if one has a fault."""
-    faults = [fault for fault in map(_fault, request.parameters) if fault is not None]
-    if not faults:
+    fault = next(filter(None, map(_fault, request.parameters)), None)
+    if fault is None:
         return answer(request, response)
-    response.result = faults[0]
+    response.result = fault
     return response
 
 
@@ -294,10 +287,8 @@ def _fault(parameter: Parameter) -> SetParametersResult | None:
     given = parameter.value.type
     if given in _TYPES:
         return None
-    return SetParametersResult(
-        successful=False,
-        reason=(
-            f'Expected the type of the parameter {parameter.name[:100]!r} to be {_TYPES[0]} to '
-            f'{_TYPES[-1]}, but got {given}.'
-        ),
+    reason = (
+        f'Expected the type of the parameter {parameter.name[:100]!r} to be {_TYPES[0]} to '
+        f'{_TYPES[-1]}, but got {given}.'
     )
+    return SetParametersResult(successful=False, reason=reason)

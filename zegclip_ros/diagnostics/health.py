@@ -11,14 +11,17 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the node reports of itself on ``/diagnostics``."""
+"""How the node is, and what ``/diagnostics`` says of it: frames, cameras, the node as a whole."""
 
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+import threading
+import time
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+import numpy as np
 from rclpy.node import Node
-from zegclip_ros.diagnostics.frame_statistics import Snapshot
 
 INTERVAL = 1.0
 """Seconds between two messages."""
@@ -26,6 +29,138 @@ SILENCE = 2.0
 """Seconds without an image after which a camera is reported to be silent."""
 MEMORY_ALARM = 60.0
 """Seconds for which the loss of a frame for lack of memory is reported."""
+STAGES = ('wait', 'pre-process', 'model', 'post-process', 'publish')
+"""What a frame passes, in this order; its times add up to the time that it is in the node."""
+DROPS = ('newer frame', 'bad image', 'no words', 'nobody listens', 'out of memory', 'fault')
+"""Reasons why a frame that arrived is not labelled."""
+RATE_WINDOW = 5.0
+"""Seconds over which rates are measured."""
+LATENCY_WINDOW = 256
+"""Number of the newest frames whose latencies are kept."""
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Median and 95th percentile of a time, in seconds."""
+
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The statistics at one moment.
+
+    Attributes:
+        input_rate: Frames that arrived per second, over the last ``RATE_WINDOW`` seconds [Hz].
+        output_rate: Frames labelled per second, over the same time [Hz].
+        dropped: Frames that were not labelled, by each of ``DROPS``; like the other two counts,
+            since the start.
+        latencies: By each of ``STAGES``, over the last ``LATENCY_WINDOW`` frames; empty before
+            the first frame.
+    """
+
+    frames_in: int
+    frames_out: int
+    input_rate: float
+    output_rate: float
+    dropped: Mapping[str, int]
+    latencies: Mapping[str, Percentiles]
+
+
+class _Rate:
+    """Counts events, and those of the last seconds."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._times: deque[float] = deque()
+
+    def count(self, now: float) -> None:
+        self.total += 1
+        self._times.append(now)
+        self._forget(now)
+
+    def per_second(self, now: float, since: float) -> float:
+        """Return the rate over the window, or over the time since the start if that is less."""
+        self._forget(now)
+        return len(self._times) / max(min(RATE_WINDOW, now - since), 1.0)
+
+    def _forget(self, now: float) -> None:
+        while self._times and self._times[0] < now - RATE_WINDOW:
+            self._times.popleft()
+
+
+class Statistics:
+    """Counts and times frames since the start; thread-safe.
+
+    Args:
+        clock: Returns seconds that only grow.
+        total: Statistics of all cameras, which count every frame as well.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        total: 'Statistics | None' = None,
+    ) -> None:
+        self._clock = clock
+        self._total = total
+        self._lock = threading.Lock()
+        self._arrivals = _Rate()
+        self._labelled = _Rate()
+        self._dropped: Counter[str] = Counter()
+        self._latencies: deque[tuple[float, ...]] = deque(maxlen=LATENCY_WINDOW)
+        self._since = clock()
+
+    def restart(self) -> None:
+        """Forget rates and latencies; totals are kept."""
+        with self._lock:
+            totals = self._arrivals.total, self._labelled.total
+            self._arrivals, self._labelled = _Rate(), _Rate()
+            self._arrivals.total, self._labelled.total = totals
+            self._latencies.clear()
+            self._since = self._clock()
+
+    def arrived(self) -> None:
+        """Count a frame that arrived."""
+        with self._lock:
+            self._arrivals.count(self._clock())
+        if self._total is not None:
+            self._total.arrived()
+
+    def dropped(self, reason: str) -> None:
+        """Count a frame that is not labelled, for one of ``DROPS``."""
+        with self._lock:
+            self._dropped[reason] += 1
+        if self._total is not None:
+            self._total.dropped(reason)
+
+    def labelled(self, times: Mapping[str, float]) -> None:
+        """Count a frame that was labelled, with the seconds that each of ``STAGES`` took."""
+        with self._lock:
+            self._labelled.count(self._clock())
+            self._latencies.append(tuple(times[stage] for stage in STAGES))
+        if self._total is not None:
+            self._total.labelled(times)
+
+    def snapshot(self) -> Snapshot:
+        """Return the statistics at this moment."""
+        with self._lock:
+            now = self._clock()
+            latencies = {}
+            if self._latencies:
+                pairs = np.percentile(np.array(self._latencies), (50.0, 95.0), axis=0).T.tolist()
+                latencies = {
+                    stage: Percentiles(*pair) for stage, pair in zip(STAGES, pairs, strict=True)
+                }
+            return Snapshot(
+                frames_in=self._arrivals.total,
+                frames_out=self._labelled.total,
+                input_rate=self._arrivals.per_second(now, self._since),
+                output_rate=self._labelled.per_second(now, self._since),
+                dropped={reason: self._dropped[reason] for reason in DROPS},
+                latencies=latencies,
+            )
 
 
 @dataclass(frozen=True)
@@ -33,9 +168,8 @@ class CameraHealth:
     """A camera and its frames at one moment.
 
     Attributes:
-        figures: Counts and times of its frames.
-        silent_seconds: Seconds without an image while the node is subscribed; ``None`` if it is
-            not.
+        figures: Statistics of its frames.
+        silent_seconds: Seconds without an image; ``None`` unless the node is subscribed.
         topic: The topic of its images.
         working_seconds: Seconds for which frames were wanted without a break.
     """
@@ -46,11 +180,7 @@ class CameraHealth:
     working_seconds: float
 
     def warning(self, min_rate: float) -> str | None:
-        """Return what is wrong with the camera or its frames; ``None`` if nothing is.
-
-        Args:
-            min_rate: Output rate below which to warn [Hz].
-        """
+        """Return what is wrong with the camera or its frames; ``None`` if nothing is."""
         if self.silent_seconds is not None and self.silent_seconds >= SILENCE:
             return f'No image on {self.topic} for {self.silent_seconds:.0f} s.'
         # A window that is not full yet would show a rate that nobody has seen.
@@ -67,12 +197,10 @@ class Health:
     """The node at one moment.
 
     Attributes:
-        state: Label of the lifecycle state.
-        model: Name of the model.
-        device: Where it runs.
+        device: Where the model runs.
         version: Version of the vocabulary in use, 0 if there is none.
         classes: Number of its classes.
-        figures: Counts and times of the frames of all cameras together.
+        figures: Statistics of the frames of all cameras together.
         cameras: The cameras by name, ``''`` for the only one; empty unless configured.
         min_rate: Output rate of a camera below which to warn [Hz], 0 for none.
         refusal: Why the last request of words was refused; ``None`` if it was not.
