@@ -24,11 +24,7 @@ LONGEST_NAME = 64
 
 
 def check_cameras(names: Sequence[str], what: str) -> None:
-    """Check that names can be parts of topics.
-
-    Args:
-        names: The names of the cameras.
-        what: Where they come from, such as ``the parameter cameras``; for the error.
+    """Check that names can be parts of topics; ``what`` says in the error where they come from.
 
     Raises:
         ConfigError: If one is not a valid name, one is given twice or there are too many.
@@ -53,6 +49,6 @@ def image_topic(camera: str) -> str:
     return f'{camera}/image' if camera else 'image'
 
 
-def output_topic(camera: str, topic: str) -> str:
-    """Return a camera's topic for an output such as ``~/overlay``; ``''`` is the only camera."""
-    return topic.replace('~', f'~/{camera}', 1) if camera else topic
+def output_topic(camera: str, output: str) -> str:
+    """Return a camera's topic for an output such as ``overlay``; ``''`` is the only camera."""
+    return f'~/{camera}/{output}' if camera else f'~/{output}'

@@ -53,11 +53,7 @@ LAYOUT_OUTPUTS = 'zegclip'
 
 
 def topic_of(camera: str, template: str) -> str:
-    """Return the topic of a camera.
-
-    Args:
-        camera: Name of the camera.
-        template: The topic with ``{camera}`` in place of the name.
+    """Return the topic of a camera, from one with ``{camera}`` in place of its name.
 
     Raises:
         ConfigError: If the template gives all cameras the same topic.
@@ -93,13 +89,9 @@ def warn_of_misspelled(file: str, given: Collection[str], known: Collection[str]
 
 
 def write_layout(pattern: Path, target: Path, outputs: Mapping[str, str]) -> None:
-    """Write rviz's layout for several cameras.
+    """Write rviz's layout for several cameras, made of that for one.
 
-    Args:
-        pattern: Layout for one camera.
-        target: File to write.
-        outputs: By the name of each camera, what the topics of its outputs begin with, such as
-            ``zegclip/front``.
+    ``outputs`` tells what the topics of each camera's outputs begin with: ``zegclip/front``.
     """
     layout = yaml.safe_load(pattern.read_text(encoding='utf-8'))
     manager, window = layout['Visualization Manager'], layout['Window Geometry']

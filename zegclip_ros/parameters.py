@@ -79,26 +79,25 @@ class Declaration:
             descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
         return descriptor
 
-    def fault(self, value: Any) -> str | None:  # noqa: ANN401 - any type that ROS has
-        """Return what is wrong with a value that ROS would take, or ``None``.
+    def validate(self, value: Any) -> None:  # noqa: ANN401 - any type that ROS has
+        """Refuse what ROS takes and is wrong, such as numbers out of their range by a hair.
 
-        ROS takes numbers that are out of their range by a hair.
+        Raises:
+            ValueError: If the value is wrong.
         """
         if self.choices and value not in self.choices:
             known = ', '.join(self.choices)
-            return f'Expected the parameter {self.name} to be one of {known}, but got {value!r}.'
+            raise ValueError(
+                f'Expected the parameter {self.name} to be one of {known}, but got {value!r}.'
+            )
         if self.bounds is not None and not self.bounds[0] <= value <= self.bounds[1]:
             low, high = self.bounds
-            return (
+            raise ValueError(
                 f'Expected the parameter {self.name} to be in [{low:g}, {high:g}], '
                 f'but got {value!r}.'
             )
-        try:
-            if self.check is not None:
-                self.check(value)
-        except ValueError as error:
-            return str(error)
-        return None
+        if self.check is not None:
+            self.check(value)
 
 
 def declare(node: Node, declarations: Sequence[Declaration]) -> dict[str, Any]:
@@ -110,10 +109,8 @@ def declare(node: Node, declarations: Sequence[Declaration]) -> dict[str, Any]:
     """
     values = {}
     for one in declarations:
-        value = node.declare_parameter(one.name, one.default, one.descriptor).value
-        if fault := one.fault(value):
-            raise ValueError(fault)
-        values[one.name] = value
+        values[one.name] = node.declare_parameter(one.name, one.default, one.descriptor).value
+        one.validate(values[one.name])
     return values
 
 

@@ -363,7 +363,7 @@ def test_a_frame_that_comes_before_its_words_is_in_the_video(tmp_path: Path) -> 
         recorder = RecorderNode()
         frame = solid(1, 48, 64, stamp=2)
         recorder._on_camera(frame)
-        recorder._on_labels(labels_to_image(np.zeros((48, 64), np.uint8), frame.header))
+        recorder._remember('labels', labels_to_image(np.zeros((48, 64), np.uint8), frame.header))
         recorder._on_overlay(frame)
         assert not (tmp_path / 'overlay.mp4').exists()
         words = [{'name': 'cat', 'phrases': ['cat'], 'color': [1, 2, 3], 'threshold': None}]

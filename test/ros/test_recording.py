@@ -52,8 +52,9 @@ def run() -> Recording:
     recording.announced(state(1, ['cat', 'dog'], 10 * SECOND))
     recording.said(Vocabulary.from_names(['cow']), 11 * SECOND + 500 * MS)
     for second in range(10, 14):
-        recording.camera(second * SECOND)
-        recording.overlay(second * SECOND, second * SECOND + (second - 9) * 100 * MS)
+        recording.cameras.append(second * SECOND)
+        arrival = second * SECOND + (second - 9) * 100 * MS
+        recording.overlays.append((second * SECOND, arrival))
     recording.labelled(frame(10 * SECOND, 0, 0, 1, 255))
     recording.labelled(frame(11 * SECOND, 0, 0, 0, 0))
     # The overlay of the second words' first frame overtakes their announcement.

@@ -93,9 +93,7 @@ class _Rate:
 class Statistics:
     """Counts and times frames since the start; thread-safe.
 
-    Args:
-        clock: Returns seconds that only grow.
-        total: Statistics of all cameras, which count every frame as well.
+    ``total`` are the statistics of all cameras, which count every frame as well.
     """
 
     def __init__(

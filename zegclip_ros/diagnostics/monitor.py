@@ -48,9 +48,6 @@ class RejectionLog:
 
     rclpy throttles by the place of the call, so that one fault would hide another.
 
-    Args:
-        write: Gets each line.
-        clock: Returns seconds that only grow.
     """
 
     def __init__(
@@ -129,13 +126,7 @@ class CameraMonitor:
 class Monitor:
     """Records what happens and logs what is rejected; methods may be called from any thread.
 
-    Attributes:
-        statistics: Counts and times of the frames of all cameras.
-        rejections: The log of what is rejected.
-
-    Args:
-        warn: Gets each line of the log.
-        clock: Returns seconds that only grow.
+    ``warn`` gets each line of the log, and ``statistics`` are those of all cameras.
     """
 
     def __init__(

@@ -47,11 +47,6 @@ class Pipeline:
 
     Args:
         node: The node whose topics these are; it fails if a thread dies.
-        parameters: The values that it is configured with.
-        load: Loads the model.
-        state: The requests for words.
-        style: How overlays are drawn.
-        monitor: Records what becomes of frames and words.
         words_left: Called when the masks of some words may no longer be needed.
     """
 
@@ -180,12 +175,7 @@ class Pipeline:
             outputs.close_other_masks(self._state.topics_in_use(name))
 
     def update_cameras(self, *, active: bool, lazy: bool) -> None:
-        """Subscribe to each camera while its frames are of use.
-
-        Args:
-            active: Whether the node is active.
-            lazy: Whether frames are of use only while somebody listens to an output.
-        """
+        """Subscribe to each camera while the node is active and, if lazy, somebody listens."""
         for name, outputs in self._outputs.items():
             listened = outputs.any_wanted()
             self.cameras[name].update(wanted=active and (listened or not lazy))

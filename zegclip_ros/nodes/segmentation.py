@@ -26,6 +26,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from zegclip_core.errors import VocabularyError
+from zegclip_core.messages.outputs import ACTIVE_VOCABULARY, MASKS
 from zegclip_core.messages.topic_names import topic_tokens
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.camera_names import output_topic
@@ -87,7 +88,7 @@ class SegmentationNode(ManagedNode):
             self.destroy_node()
             raise
         self._monitor = Monitor(self.get_logger().warning)
-        announcer = self.create_publisher(String, '~/active_vocabulary', ACTIVE_VOCABULARY_QOS)
+        announcer = self.create_publisher(String, f'~/{ACTIVE_VOCABULARY}', ACTIVE_VOCABULARY_QOS)
         self._state = VocabularyState(
             lambda text: announcer.publish(String(data=text)), parameters.camera_names
         )
@@ -193,11 +194,7 @@ class SegmentationNode(ManagedNode):
             pipeline.encode_words()
 
     def _mask_topics(self, vocabulary: Vocabulary, cameras: Sequence[str] | None) -> MaskTopics:
-        """Return where the masks of a vocabulary are published.
-
-        Args:
-            vocabulary: The classes.
-            cameras: Value of the parameter ``cameras``.
+        """Return where the masks of a vocabulary are published, by the parameter ``cameras``.
 
         Raises:
             VocabularyError: If two classes lead to the same topic name, or one to a name that is
@@ -206,7 +203,7 @@ class SegmentationNode(ManagedNode):
         tokens, most = topic_tokens(vocabulary.names), self._value('max_mask_topics')
         topics: dict[str, list[str | None]] = {}
         for camera in camera_names(cameras):
-            names = [output_topic(camera, f'~/masks/{token}') for token in tokens[:most]]
+            names = [output_topic(camera, f'{MASKS}/{token}') for token in tokens[:most]]
             nowhere = [None] * len(tokens[most:])
             topics[camera] = [self._resolve_mask(name) for name in names] + nowhere
         return topics
@@ -244,48 +241,35 @@ class SegmentationNode(ManagedNode):
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         """Refuse values that cannot be used, and changes that would have no effect now."""
-        for parameter in parameters:
-            fault = self._fault_of(parameter)
-            if fault is not None:
-                return SetParametersResult(successful=False, reason=fault)
+        try:
+            for parameter in parameters:
+                self._check(parameter)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _fault_of(self, parameter: Parameter) -> str | None:
-        """Return why a parameter cannot have a value; ``None`` if it can."""
+    def _check(self, parameter: Parameter) -> None:
+        """Raise a ``ValueError`` if a parameter cannot have a value."""
         declaration = BY_NAME.get(parameter.name)
         if declaration is None:
-            known = self.has_parameter(parameter.name)
-            return None if known else f'Expected a known parameter, but got {parameter.name!r}.'
+            if self.has_parameter(parameter.name):
+                return
+            raise ValueError(f'Expected a known parameter, but got {parameter.name!r}.')
         if declaration.change == 'unconfigured' and self.state != 'unconfigured':
-            return (
+            raise ValueError(
                 f'Expected the node to be unconfigured for a change of {parameter.name}, but it '
                 f'is {self.state}: deactivate it and clean it up first.'
             )
+        declaration.validate(parameter.value)
         if parameter.name == 'class_names':
-            return self._fault_of_names(parameter.value)
-        fault = declaration.fault(parameter.value)
-        if fault is None and parameter.name == 'cameras':
-            return self._fault_of_cameras(parameter.value)
-        return fault
-
-    def _fault_of_names(self, names: Sequence[str] | None) -> str | None:
-        """Return why these words cannot be used; they count as refused then."""
-        try:
-            self._mask_topics(Vocabulary.from_words(names or ()), self._value('cameras'))
-        except VocabularyError as error:
-            self._refuse(', '.join(names or ()), error)
-            return str(error)
-        return None
-
-    def _fault_of_cameras(self, cameras: Sequence[str] | None) -> str | None:
-        """Return why the words cannot have mask topics with these cameras."""
-        newest = self._state.newest
-        try:
-            if newest is not None:
-                self._mask_topics(newest.asked, cameras)
-        except VocabularyError as error:
-            return str(error)
-        return None
+            names = parameter.value or ()
+            try:
+                self._mask_topics(Vocabulary.from_words(names), self._value('cameras'))
+            except VocabularyError as error:
+                self._refuse(', '.join(names), error)
+                raise
+        elif parameter.name == 'cameras' and self._state.newest is not None:
+            self._mask_topics(self._state.newest.asked, parameter.value)
 
     def _on_parameters_set(self, parameters: list[Parameter]) -> None:
         """Apply what may change while the node runs."""

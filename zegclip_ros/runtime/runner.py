@@ -71,10 +71,9 @@ class Runnable:
         return True
 
     def close(self) -> bool:
-        """End what works in the background; called when no callback runs any more.
+        """End what works in the background; return whether all did in ``STOP_TIMEOUT``.
 
-        Returns:
-            Whether all of it ended in ``STOP_TIMEOUT``.
+        Called when no callback runs any more.
         """
         return True
 
