@@ -30,7 +30,7 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from zegclip_ros.camera_names import check_cameras, image_topic
+from zegclip_core.messages.topic_names import check_cameras, image_topic
 from zegclip_ros.launching import topic_of, warn_of_misspelled
 
 NODE = Path(__file__).resolve().with_name('zegclip.launch.py')

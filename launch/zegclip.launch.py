@@ -25,7 +25,7 @@ from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from zegclip_core.errors import ConfigError
-from zegclip_ros.camera_names import check_cameras, image_topic
+from zegclip_core.messages.topic_names import check_cameras, image_topic
 from zegclip_ros.launching import (
     LARGE_DATA,
     LAYOUT_IMAGE,

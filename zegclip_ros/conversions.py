@@ -29,10 +29,7 @@ from zegclip_core.messages import image_encodings
 from zegclip_core.messages.outputs import (
     image_fields,
     ImageFields,
-    label_fields,
-    mask_fields,
     rgb_fields,
-    score_fields,
 )
 from zegclip_core.segmentation import LabelArray
 
@@ -130,21 +127,6 @@ def _bytes(pixels: npt.NDArray[np.uint8]) -> 'array[int]':
 def rgb_to_image(rgb: RgbImage, header: Header) -> Image:
     """Build an ``rgb8`` message from RGB pixels, uint8 ``(H, W, 3)``."""
     return image_message(rgb_fields(rgb), header)
-
-
-def labels_to_image(labels: LabelArray, header: Header) -> Image:
-    """Build a label image from class ids ``(H, W)``: ``mono8`` if uint8, ``16UC1`` if uint16."""
-    return image_message(label_fields(labels), header)
-
-
-def scores_to_image(scores: npt.NDArray[np.float32], header: Header) -> Image:
-    """Build a ``32FC1`` message from scores, float32 ``(H, W)``."""
-    return image_message(score_fields(scores), header)
-
-
-def mask_to_image(mask: npt.NDArray[np.bool_], header: Header) -> Image:
-    """Build a ``mono8`` mask, 255 where a class is and 0 elsewhere, from bool ``(H, W)``."""
-    return image_message(mask_fields(mask), header)
 
 
 def rgb_to_jpeg(rgb: RgbImage, header: Header, quality: int) -> CompressedImage:

@@ -37,6 +37,8 @@ NEXT_WORDS = (
     'astronaut, furry pet, espresso, breakfast table',
 )
 """What the recorder publishes; no phrase of the last list occurs anywhere in training."""
+SHOWN = ('segmentation', 'recorder')
+"""Processes whose log lines show the progress."""
 _POLL = 0.2
 _TAIL = 30
 _GIVEN_UP = 'Cannot configure'
@@ -74,7 +76,15 @@ def run(options: argparse.Namespace, domain: int) -> int:
     logs = out / 'logs'
     shutil.rmtree(logs, ignore_errors=True)
     print(f'Starting camera, segmentation node and recorder in DDS domain {domain}.', flush=True)
-    with Processes(logs, environment(domain, logs)) as processes:
+    environment = {
+        **os.environ,
+        'ROS_DOMAIN_ID': str(domain),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        'ROS_LOG_DIR': str((logs / 'ros').absolute()),
+        'PYTHONUNBUFFERED': '1',
+        'QT_QPA_PLATFORM': 'offscreen',
+    }
+    with Processes(logs, environment) as processes:
         for name, command in commands(options).items():
             processes.start(name, command)
         failed = watch(processes, {name: follow(processes.log_of(name)) for name in SHOWN})
@@ -110,22 +120,6 @@ def report(summary: Mapping[str, Any], folder: Path) -> str:
     files = [folder / name for name in ('overlay.mp4', *images, 'summary.json')]
     blocks.append('\n'.join(['Look at:', *(f'  {path}' for path in files)]))
     return f'\n{"-" * 60}\n'.join(['', *blocks])
-
-
-def environment(domain: int, logs: Path) -> Mapping[str, str]:
-    """Return the environment of the processes: by themselves on this machine."""
-    return {
-        **os.environ,
-        'ROS_DOMAIN_ID': str(domain),
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-        'ROS_LOG_DIR': str((logs / 'ros').absolute()),
-        'PYTHONUNBUFFERED': '1',
-        'QT_QPA_PLATFORM': 'offscreen',
-    }
-
-
-SHOWN = ('segmentation', 'recorder')
-"""Processes whose log lines show the progress."""
 
 
 def commands(options: argparse.Namespace) -> dict[str, list[str]]:
@@ -165,10 +159,10 @@ def follow(log: Path) -> Iterator[list[str]]:
     with log.open('rb') as stream:
         rest = b''
         while True:
-            *lines, rest = (rest + stream.read()).split(b'\n')
-            texts = [line.decode('utf-8', 'replace').rstrip('\r') for line in lines]
+            whole, _, rest = (rest + stream.read()).rpartition(b'\n')
+            lines = whole.decode('utf-8', 'replace').splitlines()
             yield [
-                text.split(']: ', 1)[1] for text in texts if text.startswith('[') and ']: ' in text
+                line.split(']: ', 1)[1] for line in lines if line.startswith('[') and ']: ' in line
             ]
 
 

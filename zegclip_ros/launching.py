@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 from zegclip_core.errors import ConfigError
-from zegclip_ros.camera_names import image_topic
+from zegclip_core.messages.topic_names import image_topic
 
 LARGE_DATA = MappingProxyType(
     {

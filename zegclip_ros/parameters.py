@@ -18,9 +18,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterUninitializedException
 from rclpy.node import Node
 from zegclip_core.errors import shortened, VocabularyError
+from zegclip_core.messages.topic_names import check_cameras, MAX_CAMERAS
 from zegclip_core.options import (
     MAX_CLASSES,
     Option,
@@ -34,7 +34,6 @@ from zegclip_core.text.colors import PALETTE_NAMES
 from zegclip_core.text.negatives import clean_negatives, NONE
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.names import DEFAULT_MODEL
-from zegclip_ros.camera_names import check_cameras, MAX_CAMERAS
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,12 @@ def from_ros(known: Option, value: Any) -> Any:  # noqa: ANN401 - any type that 
     return None if known.default is None and value == known.ros_unset else value
 
 
+EVERYDAY_WORDS = (
+    *('person', 'cat', 'dog', 'chair', 'couch', 'dining table'),
+    *('cup', 'bowl', 'bottle', 'laptop', 'book', 'car'),
+)
+
+
 @dataclass(frozen=True)
 class NodeParameters:
     """The values of one moment; the fields but for ``options`` are the names of parameters.
@@ -165,20 +170,7 @@ class NodeParameters:
     )
     options: SegmenterOptions = SegmenterOptions()
     class_names: Sequence[str] | None = option(
-        (
-            'person',
-            'cat',
-            'dog',
-            'chair',
-            'couch',
-            'dining table',
-            'cup',
-            'bowl',
-            'bottle',
-            'laptop',
-            'book',
-            'car',
-        ),
+        EVERYDAY_WORDS,
         'words to look for; at the start there may be none. The topic vocabulary says more',
         constraints=f'at most {MAX_CLASSES} distinct names',
         change='at once',
@@ -239,18 +231,13 @@ class NodeParameters:
 
     @classmethod
     def declare(cls, node: Node) -> 'NodeParameters':
-        """Declare the parameters on a node and return their values.
-
-        Raises:
-            ParameterException: If a value has the wrong type or is out of its range.
-            ValueError: If it is none of the allowed words or out of its range.
-        """
+        """Declare the parameters on a node, as ``declare`` does, and return their values."""
         return cls.from_values(declare(node, DECLARATIONS))
 
     @classmethod
     def read(cls, node: Node) -> 'NodeParameters':
         """Return the present values of a node's parameters."""
-        return cls.from_values({name: value_of(node, name) for name in BY_NAME})
+        return cls.from_values({name: node.get_parameter_or(name).value for name in BY_NAME})
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> 'NodeParameters':
@@ -269,11 +256,7 @@ class NodeParameters:
         return camera_names(self.cameras)
 
     def vocabulary(self) -> Vocabulary | None:
-        """Return the words to begin with, ``None`` if there are none yet.
-
-        Raises:
-            VocabularyError: If they cannot be used.
-        """
+        """Return the words to begin with, ``None`` if there are none yet."""
         if self.vocabulary_file:
             return Vocabulary.from_file(self.vocabulary_file)
         names = given(self.class_names)
@@ -314,11 +297,3 @@ def _options() -> Iterator[Option]:
 
 DECLARATIONS = tuple(map(declaration, _options()))
 BY_NAME: Mapping[str, Declaration] = {one.name: one for one in DECLARATIONS}
-
-
-def value_of(node: Node, name: str) -> Any:  # noqa: ANN401 - any type that ROS has
-    """Return the present value of a parameter, ``None`` for one such as an empty list."""
-    try:
-        return node.get_parameter(name).value
-    except ParameterUninitializedException:
-        return None

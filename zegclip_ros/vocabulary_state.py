@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 import json
 import threading
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from zegclip_core.errors import shortened
 from zegclip_core.messages.announcement import announcement
@@ -167,31 +167,28 @@ class VocabularyState:
     def announce(self) -> None:
         """Announce the present state."""
         with self._lock:
-            self._announce(json.dumps(self._as_dict(), ensure_ascii=False))
-
-    def _as_dict(self) -> dict[str, Any]:
-        active = self.active
-        vocabulary = None if active is None else active.vocabulary
-        topics: MaskTopics = {} if active is None else active.topics
-        stamps = {
-            camera: asdict(self._first[camera]) if camera in self._first else None
-            for camera in self._cameras
-        }
-        state = announcement(
-            vocabulary,
-            topics.get('', [None] * len(vocabulary or ())),
-            version=0 if active is None else active.version,
-            stamp=stamps.get(''),
-            requested=self._requested,
-            error=self.error,
-            refused=self._refused,
-        )
-        if '' not in self._cameras:  # Several cameras: stamps and topics of each by its name.
-            del state['stamp']
-            state['stamps'] = stamps
-            for entry in state['classes']:
-                del entry['topic']
-                entry['topics'] = {
-                    name: of_camera[entry['id']] for name, of_camera in topics.items()
-                }
-        return state
+            active = self.active
+            vocabulary = None if active is None else active.vocabulary
+            topics: MaskTopics = {} if active is None else active.topics
+            stamps = {
+                camera: asdict(self._first[camera]) if camera in self._first else None
+                for camera in self._cameras
+            }
+            state = announcement(
+                vocabulary,
+                topics.get('', [None] * len(vocabulary or ())),
+                version=0 if active is None else active.version,
+                stamp=stamps.get(''),
+                requested=self._requested,
+                error=self.error,
+                refused=self._refused,
+            )
+            if '' not in self._cameras:  # Several cameras: stamps and topics of each by its name.
+                del state['stamp']
+                state['stamps'] = stamps
+                for entry in state['classes']:
+                    del entry['topic']
+                    entry['topics'] = {
+                        name: of_camera[entry['id']] for name, of_camera in topics.items()
+                    }
+            self._announce(json.dumps(state, ensure_ascii=False))

@@ -27,16 +27,15 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
 from zegclip_core.messages.image_encodings import MAX_PIXELS
+from zegclip_core.messages.outputs import label_fields, mask_fields, score_fields
 from zegclip_ros.conversions import (
     check_frame,
+    image_message,
     image_to_labels,
     image_to_rgb,
-    labels_to_image,
-    mask_to_image,
     packed_rgb,
     rgb_to_image,
     rgb_to_jpeg,
-    scores_to_image,
 )
 
 pytestmark = pytest.mark.ros
@@ -212,11 +211,11 @@ def test_compressed_images_that_are_damaged_are_refused(data: bytes, said: str) 
 
 def test_wide_labels_and_scores_describe_their_bytes() -> None:
     labels = np.array([[0, 300, 65535]], dtype=np.uint16)
-    message = labels_to_image(labels, make_header())
+    message = image_message(label_fields(labels), make_header())
     assert (message.encoding, message.step, message.is_bigendian) == ('16UC1', 6, 0)
     assert bytes(message.data) == struct.pack('<HHH', 0, 300, 65535)
     assert (image_to_labels(message) == labels).all()
-    scores = scores_to_image(np.array([[0.25, 1.0]], dtype=np.float32), make_header())
+    scores = image_message(score_fields(np.array([[0.25, 1.0]], dtype=np.float32)), make_header())
     assert (scores.encoding, scores.width, scores.step) == ('32FC1', 2, 8)
     assert bytes(scores.data) == struct.pack('<ff', 0.25, 1.0)
 
@@ -274,7 +273,7 @@ def test_without_cv_bridge_rare_encodings_get_a_clear_error(
 def test_outputs_keep_the_header_and_describe_their_bytes() -> None:
     header = make_header()
     labels = np.array([[0, 1, 255], [2, 2, 2]], dtype=np.uint8)
-    message = labels_to_image(labels, header)
+    message = image_message(label_fields(labels), header)
     assert (message.encoding, message.height, message.width, message.step) == ('mono8', 2, 3, 3)
     assert bytes(message.data) == bytes([0, 1, 255, 2, 2, 2])
     assert message.header == header
@@ -283,7 +282,7 @@ def test_outputs_keep_the_header_and_describe_their_bytes() -> None:
 
 def test_masks_are_0_and_255() -> None:
     mask = np.array([[True, False], [False, True]])
-    message = mask_to_image(mask, make_header())
+    message = image_message(mask_fields(mask), make_header())
     assert (message.encoding, bytes(message.data)) == ('mono8', bytes([255, 0, 0, 255]))
 
 

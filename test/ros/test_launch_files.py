@@ -185,7 +185,7 @@ def test_launch_files_need_nothing_that_only_the_node_has() -> None:
     code = f'import {", ".join(sorted(imported))}, sys; print(*sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, check=True, text=True)
     assert {'numpy', 'rclpy', 'torch'}.isdisjoint(done.stdout.split())
-    assert 'zegclip_ros.camera_names' in imported
+    assert 'zegclip_core.messages.topic_names' in imported
 
 
 def test_the_node_gets_its_name_topics_and_options() -> None:

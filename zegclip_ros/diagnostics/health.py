@@ -21,9 +21,8 @@ import time
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
-from rclpy.node import Node
 
-INTERVAL = 1.0
+DIAGNOSTICS_INTERVAL = 1.0
 """Seconds between two messages."""
 SILENCE = 2.0
 """Seconds without an image after which a camera is reported to be silent."""
@@ -40,14 +39,6 @@ LATENCY_WINDOW = 256
 
 
 @dataclass(frozen=True)
-class Percentiles:
-    """Median and 95th percentile of a time, in seconds."""
-
-    p50: float
-    p95: float
-
-
-@dataclass(frozen=True)
 class Snapshot:
     """The statistics at one moment.
 
@@ -56,8 +47,8 @@ class Snapshot:
         output_rate: Frames labelled per second, over the same time [Hz].
         dropped: Frames that were not labelled, by each of ``DROPS``; like the other two counts,
             since the start.
-        latencies: By each of ``STAGES``, over the last ``LATENCY_WINDOW`` frames; empty before
-            the first frame.
+        latencies: By each of ``STAGES``, median and 95th percentile in seconds over the last
+            ``LATENCY_WINDOW`` frames; empty before the first frame.
     """
 
     frames_in: int
@@ -65,100 +56,7 @@ class Snapshot:
     input_rate: float
     output_rate: float
     dropped: Mapping[str, int]
-    latencies: Mapping[str, Percentiles]
-
-
-class _Rate:
-    """Counts events, and those of the last seconds."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._times: deque[float] = deque()
-
-    def count(self, now: float) -> None:
-        self.total += 1
-        self._times.append(now)
-        self._forget(now)
-
-    def per_second(self, now: float, since: float) -> float:
-        """Return the rate over the window, or over the time since the start if that is less."""
-        self._forget(now)
-        return len(self._times) / max(min(RATE_WINDOW, now - since), 1.0)
-
-    def _forget(self, now: float) -> None:
-        while self._times and self._times[0] < now - RATE_WINDOW:
-            self._times.popleft()
-
-
-class Statistics:
-    """Counts and times frames since the start; thread-safe.
-
-    ``total`` are the statistics of all cameras, which count every frame as well.
-    """
-
-    def __init__(
-        self,
-        clock: Callable[[], float] = time.monotonic,
-        total: 'Statistics | None' = None,
-    ) -> None:
-        self._clock = clock
-        self._total = total
-        self._lock = threading.Lock()
-        self._arrivals = _Rate()
-        self._labelled = _Rate()
-        self._dropped: Counter[str] = Counter()
-        self._latencies: deque[tuple[float, ...]] = deque(maxlen=LATENCY_WINDOW)
-        self._since = clock()
-
-    def restart(self) -> None:
-        """Forget rates and latencies; totals are kept."""
-        with self._lock:
-            totals = self._arrivals.total, self._labelled.total
-            self._arrivals, self._labelled = _Rate(), _Rate()
-            self._arrivals.total, self._labelled.total = totals
-            self._latencies.clear()
-            self._since = self._clock()
-
-    def arrived(self) -> None:
-        """Count a frame that arrived."""
-        with self._lock:
-            self._arrivals.count(self._clock())
-        if self._total is not None:
-            self._total.arrived()
-
-    def dropped(self, reason: str) -> None:
-        """Count a frame that is not labelled, for one of ``DROPS``."""
-        with self._lock:
-            self._dropped[reason] += 1
-        if self._total is not None:
-            self._total.dropped(reason)
-
-    def labelled(self, times: Mapping[str, float]) -> None:
-        """Count a frame that was labelled, with the seconds that each of ``STAGES`` took."""
-        with self._lock:
-            self._labelled.count(self._clock())
-            self._latencies.append(tuple(times[stage] for stage in STAGES))
-        if self._total is not None:
-            self._total.labelled(times)
-
-    def snapshot(self) -> Snapshot:
-        """Return the statistics at this moment."""
-        with self._lock:
-            now = self._clock()
-            latencies = {}
-            if self._latencies:
-                pairs = np.percentile(np.array(self._latencies), (50.0, 95.0), axis=0).T.tolist()
-                latencies = {
-                    stage: Percentiles(*pair) for stage, pair in zip(STAGES, pairs, strict=True)
-                }
-            return Snapshot(
-                frames_in=self._arrivals.total,
-                frames_out=self._labelled.total,
-                input_rate=self._arrivals.per_second(now, self._since),
-                output_rate=self._labelled.per_second(now, self._since),
-                dropped={reason: self._dropped[reason] for reason in DROPS},
-                latencies=latencies,
-            )
+    latencies: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -188,6 +86,121 @@ class CameraHealth:
                 f'{min_rate:.1f} Hz.'
             )
         return None
+
+
+class _Rate:
+    """Counts events, and those of the last seconds."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._times: deque[float] = deque()
+
+    def count(self, now: float) -> None:
+        self.total += 1
+        self._times.append(now)
+        self._forget(now)
+
+    def per_second(self, now: float, since: float) -> float:
+        """Return the rate over the window, or over the time since the start if that is less."""
+        self._forget(now)
+        return len(self._times) / max(min(RATE_WINDOW, now - since), 1.0)
+
+    def _forget(self, now: float) -> None:
+        while self._times and self._times[0] < now - RATE_WINDOW:
+            self._times.popleft()
+
+
+class Statistics:
+    """Counts and times the frames of a camera since the start; thread-safe.
+
+    ``total`` are the statistics of all cameras, which count every frame as well.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        total: 'Statistics | None' = None,
+    ) -> None:
+        self._clock = clock
+        self._total = total
+        self._lock = threading.Lock()
+        self._arrivals = _Rate()
+        self._labelled = _Rate()
+        self._dropped: Counter[str] = Counter()
+        self._latencies: deque[tuple[float, ...]] = deque(maxlen=LATENCY_WINDOW)
+        self._since = clock()
+        self._last_image: float | None = None
+        self._wanted_since: float | None = None
+
+    def restart(self) -> None:
+        """Begin to measure rates, latencies and silence anew; totals are kept."""
+        with self._lock:
+            totals = self._arrivals.total, self._labelled.total
+            self._arrivals, self._labelled = _Rate(), _Rate()
+            self._arrivals.total, self._labelled.total = totals
+            self._latencies.clear()
+            self._since = self._clock()
+            self._last_image = self._wanted_since = None
+
+    def arrived(self) -> None:
+        """Count a frame that arrived, whether it can be used or not."""
+        with self._lock:
+            self._last_image = self._clock()
+            self._arrivals.count(self._last_image)
+        if self._total is not None:
+            self._total.arrived()
+
+    def dropped(self, reason: str) -> None:
+        """Count a frame that is not labelled, for one of ``DROPS``."""
+        with self._lock:
+            self._dropped[reason] += 1
+        if self._total is not None:
+            self._total.dropped(reason)
+
+    def labelled(self, times: Mapping[str, float]) -> None:
+        """Count a frame that was labelled, with the seconds that each of ``STAGES`` took."""
+        with self._lock:
+            self._labelled.count(self._clock())
+            self._latencies.append(tuple(times[stage] for stage in STAGES))
+        if self._total is not None:
+            self._total.labelled(times)
+
+    def wanted(self, wanted: bool) -> None:
+        """Record whether frames are to be labelled now."""
+        if not wanted:
+            self._wanted_since = None
+        elif self._wanted_since is None:
+            self._wanted_since = self._clock()
+
+    def health(self, topic: str, subscribed_seconds: float | None) -> CameraHealth:
+        """Return how the camera on a topic is, to which the node has subscribed for so long."""
+        now, since, last = self._clock(), self._wanted_since, self._last_image
+        silent = subscribed_seconds
+        if silent is not None and last is not None:
+            silent = min(silent, now - last)
+        return CameraHealth(
+            figures=self.snapshot(),
+            silent_seconds=silent,
+            topic=topic,
+            working_seconds=0.0 if since is None else now - since,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Return the statistics at this moment."""
+        with self._lock:
+            now = self._clock()
+            latencies = {}
+            if self._latencies:
+                pairs = np.percentile(np.array(self._latencies), (50.0, 95.0), axis=0).T.tolist()
+                latencies = dict(zip(STAGES, map(tuple, pairs), strict=True))
+            return Snapshot(
+                frames_in=self._arrivals.total,
+                frames_out=self._labelled.total,
+                input_rate=self._arrivals.per_second(now, self._since),
+                output_rate=self._labelled.per_second(now, self._since),
+                dropped={reason: self._dropped[reason] for reason in DROPS},
+                latencies=latencies,
+            )
 
 
 @dataclass(frozen=True)
@@ -263,43 +276,33 @@ def _frame_entries(figures: Snapshot) -> dict[str, str]:
         'output rate [Hz]': f'{figures.output_rate:.2f}',
     }
     values |= {f'dropped: {reason}': str(count) for reason, count in figures.dropped.items()}
-    for stage, times in figures.latencies.items():
-        values[f'{stage} p50 [ms]'] = f'{1000.0 * times.p50:.2f}'
-        values[f'{stage} p95 [ms]'] = f'{1000.0 * times.p95:.2f}'
+    for stage, (median, p95) in figures.latencies.items():
+        values[f'{stage} p50 [ms]'] = f'{1000.0 * median:.2f}'
+        values[f'{stage} p95 [ms]'] = f'{1000.0 * p95:.2f}'
     return values
 
 
-class DiagnosticsPublisher:
-    """Publishes a node's health on ``/diagnostics``, as ``diagnostic_updater`` would.
+def diagnostics_of(health: Health, node: str) -> DiagnosticArray:
+    """Return a status of the node of this name and one of each of several cameras.
 
-    That package is not on the package index, and would replace only a few lines.
+    As ``diagnostic_updater`` would; it is not on the package index.
     """
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._name = node.get_fully_qualified_name().lstrip('/')
-        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 1)
-
-    def publish(self, health: Health) -> None:
-        """Publish a status of the node and one of each of several cameras, stamped now."""
-        parts = [('segmentation', *judge(health), entries(health))]
-        for name, camera in health.cameras.items():
-            if name:
-                warning = camera.warning(health.min_rate)
-                level = DiagnosticStatus.OK if warning is None else DiagnosticStatus.WARN
-                message = warning or f'The node is {health.state}.'
-                parts.append((f'camera {name}', level, message, _frame_entries(camera.figures)))
-        array = DiagnosticArray(
-            status=[
-                DiagnosticStatus(
-                    level=level,
-                    name=f'{self._name}: {part}',
-                    message=message,
-                    hardware_id=health.device,
-                    values=[KeyValue(key=key, value=value) for key, value in values.items()],
-                )
-                for part, level, message, values in parts
-            ]
-        )
-        array.header.stamp = self._node.get_clock().now().to_msg()
-        self._publisher.publish(array)
+    parts = [('segmentation', *judge(health), entries(health))]
+    for name, camera in health.cameras.items():
+        if name:
+            warning = camera.warning(health.min_rate)
+            level = DiagnosticStatus.OK if warning is None else DiagnosticStatus.WARN
+            message = warning or f'The node is {health.state}.'
+            parts.append((f'camera {name}', level, message, _frame_entries(camera.figures)))
+    return DiagnosticArray(
+        status=[
+            DiagnosticStatus(
+                level=level,
+                name=f'{node}: {part}',
+                message=message,
+                hardware_id=health.device,
+                values=[KeyValue(key=key, value=value) for key, value in values.items()],
+            )
+            for part, level, message, values in parts
+        ]
+    )

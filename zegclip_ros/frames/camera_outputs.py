@@ -23,7 +23,7 @@ from typing import TypeAlias
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.images.checks import RgbImage
@@ -31,32 +31,26 @@ from zegclip_core.images.drawing import draw_overlay
 from zegclip_core.messages.outputs import (
     class_map,
     CONFIDENCE,
+    label_fields,
     LABEL_IMAGE,
     LABEL_INFO,
+    mask_fields,
     OVERLAY,
+    score_fields,
 )
+from zegclip_core.messages.topic_names import output_topic
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.camera_names import output_topic
-from zegclip_ros.conversions import (
-    labels_to_image,
-    mask_to_image,
-    rgb_to_image,
-    rgb_to_jpeg,
-    scores_to_image,
-)
+from zegclip_ros.conversions import image_message, rgb_to_image, rgb_to_jpeg
 
 try:
     from vision_msgs.msg import LabelInfo, VisionClass
 except ImportError:  # Not on the package index; ~/active_vocabulary holds the same and more.
     LabelInfo = None
 
-OUTPUT_QOS = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE
-)
-LABEL_INFO_QOS = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
+OUTPUT_QOS = QoSProfile(depth=1)
+LAST_MESSAGE_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Late subscribers get the last message."""
 # Without event handlers: the executor would wait on those of every mask.
 _NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 Message: TypeAlias = Image | CompressedImage
@@ -97,12 +91,18 @@ class LabelledFrame:
 
     def mask(self, index: int) -> Image:
         """Return the mask of the class with this id as a message."""
-        return mask_to_image(self.segmentation.labels == index, self.header)
+        return image_message(mask_fields(self.segmentation.labels == index), self.header)
 
 
 RENDERERS: dict[str, tuple[type, Callable[[LabelledFrame], Message]]] = {
-    LABEL_IMAGE: (Image, lambda one: labels_to_image(one.segmentation.labels, one.header)),
-    CONFIDENCE: (Image, lambda one: scores_to_image(one.segmentation.scores, one.header)),
+    LABEL_IMAGE: (
+        Image,
+        lambda one: image_message(label_fields(one.segmentation.labels), one.header),
+    ),
+    CONFIDENCE: (
+        Image,
+        lambda one: image_message(score_fields(one.segmentation.scores), one.header),
+    ),
     OVERLAY: (Image, lambda one: rgb_to_image(one.overlay, one.header)),
     f'{OVERLAY}/compressed': (
         CompressedImage,
@@ -139,7 +139,7 @@ class Outputs:
                 )
             if LabelInfo is not None:
                 topic = output_topic(camera, LABEL_INFO)
-                self._label_info = node.create_publisher(LabelInfo, topic, LABEL_INFO_QOS)
+                self._label_info = node.create_publisher(LabelInfo, topic, LAST_MESSAGE_QOS)
         except Exception:
             self.close()
             raise

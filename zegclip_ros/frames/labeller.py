@@ -24,9 +24,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import DeviceMemoryError, ImageError, VocabularyError
 from zegclip_core.images.checks import RgbImage
+from zegclip_core.messages.topic_names import MAX_CAMERAS
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.camera_names import MAX_CAMERAS
 from zegclip_ros.conversions import packed_rgb
 from zegclip_ros.diagnostics.monitor import Monitor
 from zegclip_ros.frames.camera_outputs import LabelledFrame, Outputs
@@ -254,7 +254,7 @@ class Labeller:
         rendering, publishing = outputs.publish(
             LabelledFrame(frame.rgb, header, segmentation, topics, outputs.style)
         )
-        self._monitor.camera(frame.camera).statistics.labelled(
+        self._monitor.camera(frame.camera).labelled(
             {
                 # Also for the frames of other cameras.
                 'wait': began - frame.arrival.time - frame.seconds - seconds,

@@ -21,7 +21,7 @@ import traceback
 
 from sensor_msgs.msg import CompressedImage, Image
 from zegclip_core.errors import ImageError
-from zegclip_ros.camera_names import image_topic
+from zegclip_core.messages.topic_names import image_topic
 from zegclip_ros.conversions import check_frame
 from zegclip_ros.diagnostics.monitor import Monitor
 from zegclip_ros.frames.camera_outputs import Outputs, OverlayStyle

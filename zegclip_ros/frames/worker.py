@@ -66,11 +66,6 @@ class Worker(Generic[Item]):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
-
     def submit(self, item: Item) -> Item | None:
         """Hand over an item; return the one that will not be processed as it is, if any.
 

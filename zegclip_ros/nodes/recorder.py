@@ -30,8 +30,8 @@ from zegclip_core import __version__
 from zegclip_core.errors import ConfigError
 from zegclip_core.images.drawing import overlay_with_legend
 from zegclip_core.messages.outputs import ACTIVE_VOCABULARY, LABEL_IMAGE, OVERLAY
+from zegclip_core.messages.topic_names import check_cameras, image_topic, output_topic
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.camera_names import check_cameras, image_topic, output_topic
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.frames.image_input import ImageInput
 from zegclip_ros.parameters import Declaration, declare

@@ -19,22 +19,21 @@ import logging
 import time
 from typing import Any, NoReturn
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from zegclip_core.errors import VocabularyError
 from zegclip_core.messages.outputs import ACTIVE_VOCABULARY, MASKS
-from zegclip_core.messages.topic_names import topic_tokens
+from zegclip_core.messages.topic_names import output_topic, topic_tokens
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.camera_names import output_topic
-from zegclip_ros.diagnostics.health import DiagnosticsPublisher, INTERVAL
+from zegclip_ros.diagnostics.health import DIAGNOSTICS_INTERVAL, diagnostics_of, Health
 from zegclip_ros.diagnostics.monitor import Monitor
-from zegclip_ros.frames.camera_outputs import OverlayStyle
+from zegclip_ros.frames.camera_outputs import LAST_MESSAGE_QOS, OverlayStyle
 from zegclip_ros.frames.pipeline import Pipeline
-from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters, value_of
+from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters
 from zegclip_ros.runtime.managed_node import ManagedNode
 from zegclip_ros.runtime.runner import RCLError, RosLogHandler, run_process, STOP_TIMEOUT
 from zegclip_ros.segmenter_like import load_segmenter, SegmenterLike
@@ -49,26 +48,13 @@ LONGEST_TOPIC = 247
 REQUESTED_ANEW = {'overlay_palette', 'max_mask_topics', 'cameras', 'threshold', 'negatives'}
 """Parameters whose change takes effect by requesting the same words again."""
 
-VOCABULARY_QOS = QoSProfile(
-    depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE
-)
-ACTIVE_VOCABULARY_QOS = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
-
 
 class SegmentationNode(ManagedNode):
     """Labels every pixel of a camera's frames with a class of the vocabulary.
 
-    A lifecycle node that by default configures and activates itself. One frame is in work at a
-    time, in a thread of its own; of the frames that come meanwhile only the newest is kept. Words
-    are encoded in another thread. Every output carries the header of its image, and nothing is
-    computed, or even received, that nobody listens to.
-
     ``docs/node.md`` describes topics, parameters, lifecycle and diagnostics; a test compares it
-    with this node. ``docs/architecture.md`` follows a frame through it.
-
-    Callbacks raise nothing for bad messages: each kind of fault gives one throttled warning.
+    with this node. ``docs/architecture.md`` follows a frame through it. Callbacks raise nothing
+    for bad messages: each kind of fault gives one throttled warning.
 
     Args:
         load: Loads the model that the parameters name; tests give one of their own.
@@ -88,7 +74,7 @@ class SegmentationNode(ManagedNode):
             self.destroy_node()
             raise
         self._monitor = Monitor(self.get_logger().warning)
-        announcer = self.create_publisher(String, f'~/{ACTIVE_VOCABULARY}', ACTIVE_VOCABULARY_QOS)
+        announcer = self.create_publisher(String, f'~/{ACTIVE_VOCABULARY}', LAST_MESSAGE_QOS)
         self._state = VocabularyState(
             lambda text: announcer.publish(String(data=text)), parameters.camera_names
         )
@@ -109,14 +95,12 @@ class SegmentationNode(ManagedNode):
         self.add_post_set_parameters_callback(self._on_parameters_set)
         # Mask topics are closed by the executor, whichever thread finds that words have left.
         self._words_left = self.create_guard_condition(self._close_unused_masks)
-        self._words_input = self.create_subscription(
-            String, 'vocabulary', self._on_vocabulary, VOCABULARY_QOS
-        )
-        self._diagnostics = DiagnosticsPublisher(self)
+        self._words_input = self.create_subscription(String, 'vocabulary', self._on_vocabulary, 10)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         # Not the node's clock: a simulated one may stand still, and this has to go on.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(SUBSCRIPTION_INTERVAL, self._update_subscriptions, clock=clock)
-        self.create_timer(INTERVAL, self._publish_diagnostics, clock=clock)
+        self.create_timer(DIAGNOSTICS_INTERVAL, self._publish_diagnostics, clock=clock)
 
     # Lifecycle
 
@@ -237,7 +221,7 @@ class SegmentationNode(ManagedNode):
     # Parameters
 
     def _value(self, name: str) -> Any:  # noqa: ANN401 - any type that ROS has
-        return value_of(self, name)
+        return self.get_parameter_or(name).value
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         """Refuse values that cannot be used, and changes that would have no effect now."""
@@ -309,17 +293,31 @@ class SegmentationNode(ManagedNode):
 
     def _publish_diagnostics(self) -> None:
         """Report how the node is."""
-        pipeline = self._pipeline
+        pipeline, words, monitor = self._pipeline, self._state.active, self._monitor
         cameras = {} if pipeline is None else pipeline.cameras
-        health = self._monitor.health(
+        segmenter = None if pipeline is None else pipeline.segmenter
+        parameters = NodeParameters.read(self)
+        health = Health(
             state=self.state,
+            model=parameters.model,
+            device=parameters.options.device if segmenter is None else segmenter.runs_on,
+            version=0 if words is None else words.version,
+            classes=0 if words is None else len(words.vocabulary),
+            figures=monitor.statistics.snapshot(),
+            cameras={
+                name: monitor.camera(name).health(one.topic, one.subscribed_seconds)
+                for name, one in cameras.items()
+            },
+            min_rate=parameters.min_rate,
+            refusal=self._state.error,
             fault=self.fault,
-            words=self._state,
-            cameras={name: (one.topic, one.subscribed_seconds) for name, one in cameras.items()},
-            segmenter=None if pipeline is None else pipeline.segmenter,
-            parameters=NodeParameters.read(self),
+            memory_fault_seconds=monitor.memory_fault_seconds,
+            memory_bytes=None if segmenter is None else segmenter.memory_bytes(),
+            last_error=monitor.last_error,
         )
-        self._diagnostics.publish(health)
+        array = diagnostics_of(health, self.get_fully_qualified_name().lstrip('/'))
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -24,11 +24,10 @@ from typing import TypeVar
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
-from rclpy.node import Node
 from rclpy.service import Service
 from rclpy.task import Future as RosFuture
 from zegclip_core.errors import ZegCLIPError
-from zegclip_ros.runtime.runner import guard_parameter_services, RCLError, Runnable
+from zegclip_ros.runtime.runner import RCLError, RunnableNode
 
 Result = TypeVar('Result')
 _POLL = 0.1
@@ -41,7 +40,7 @@ class TransitionError(ZegCLIPError):
     """A transition cannot be made; the text says why."""
 
 
-class ManagedNode(Runnable, LifecycleNodeMixin, Node):
+class ManagedNode(LifecycleNodeMixin, RunnableNode):
     """Turns the methods of a subclass into lifecycle transitions.
 
     ``configure``, ``activate`` and ``deactivate`` may raise: the transition fails, the node
@@ -56,13 +55,11 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
     """
 
     def __init__(self, name: str) -> None:
-        Node.__init__(self, name)
+        RunnableNode.__init__(self, name)
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
-        Runnable.__init__(self)
         self.fault: str | None = None
         self._dead = False
         self._background: list[threading.Thread] = []
-        guard_parameter_services(self)
         for service in self.services:
             if service.srv_name.endswith('/change_state'):
                 self._answer_in_background(service)

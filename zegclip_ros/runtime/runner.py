@@ -23,7 +23,7 @@ import sys
 import threading
 import traceback
 from types import FrameType
-from typing import Any, cast, NoReturn
+from typing import Any, NoReturn
 
 from rcl_interfaces.msg import Parameter, ParameterType, SetParametersResult
 import rclpy
@@ -48,17 +48,19 @@ Answer = Callable[[Any, Any], Any]
 """Callback of a service, which takes a request and a response and returns the response."""
 
 
-class Runnable:
-    """A node that decides itself when it is done.
+class RunnableNode(Node):
+    """A node that ``run_node`` can run, and that decides itself when it is done.
 
     Attributes:
         ended: Set when it is done.
         exit_code: Exit code of the process then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
         self.ended = threading.Event()
         self.exit_code = 0
+        guard_parameter_services(self)
 
     def end(self, code: int) -> None:
         """Have the process end with an exit code; may be called from any thread."""
@@ -78,15 +80,6 @@ class Runnable:
         return True
 
 
-class RunnableNode(Runnable, Node):
-    """A plain node that can be run by ``run_node``."""
-
-    def __init__(self, name: str) -> None:
-        Node.__init__(self, name)
-        Runnable.__init__(self)
-        guard_parameter_services(self)
-
-
 @contextmanager
 def ros_context(args: Sequence[str] | None) -> Iterator[None]:
     """Initialise rclpy without its signal handlers and shut it down whatever happens.
@@ -103,27 +96,19 @@ def ros_context(args: Sequence[str] | None) -> Iterator[None]:
         rclpy.try_shutdown(uninstall_handlers=False)
 
 
-class Stop:
-    """Whether a signal has asked for the end.
-
-    No ``threading.Event``: its lock may be held where the signal finds the main thread, which
-    would then wait for itself for ever.
-    """
-
-    asked = False
-
-
 @contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Yield what SIGINT and SIGTERM set; outside the main thread nothing sets it.
+def stop_signals() -> Iterator[list[int]]:
+    """Yield a list that SIGINT and SIGTERM are added to; outside the main thread none is.
 
+    No ``threading.Event``: its lock may be held where a signal finds the main thread, which would
+    then wait for itself for ever.
     Python's own way, an exception wherever the main thread is, would leave half-made objects.
     A second signal changes nothing: ``ros2 launch`` may send one after the terminal's own.
     """
-    stop = Stop()
+    stop: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        stop.asked = True
+        stop.append(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -136,7 +121,7 @@ def stop_signals() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = None) -> int:
+def run_node(make_node: Callable[[], RunnableNode], args: Sequence[str] | None = None) -> int:
     """Run a node until it is done or gets SIGINT or SIGTERM.
 
     The executor spins in a thread of its own, so that signals are heard while it is busy.
@@ -153,7 +138,9 @@ def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = Non
         return _run_in_context(make_node, args, stop)
 
 
-def run_process(make_node: Callable[[], Runnable], args: Sequence[str] | None = None) -> NoReturn:
+def run_process(
+    make_node: Callable[[], RunnableNode], args: Sequence[str] | None = None
+) -> NoReturn:
     """Run a node as ``run_node`` does, and end the process with its exit code."""
     with stop_signals() as stop:
         leave(_run_in_context(make_node, args, stop))
@@ -172,7 +159,7 @@ def leave(code: int) -> NoReturn:
 
 
 def _run_in_context(
-    make_node: Callable[[], Runnable], args: Sequence[str] | None, stop: Stop
+    make_node: Callable[[], RunnableNode], args: Sequence[str] | None, stop: Sequence[int]
 ) -> int:
     """Run a node in a context of its own; return the exit code."""
     try:
@@ -195,11 +182,11 @@ def _run_in_context(
         return 1
 
 
-def _run(node: Runnable, stop: Stop) -> int:
+def _run(node: RunnableNode, stop: Sequence[int]) -> int:
     """Spin a node until the end; return its exit code."""
     # An executor with several threads would add half a millisecond to every message.
     executor = SingleThreadedExecutor()
-    executor.add_node(cast(Node, node))
+    executor.add_node(node)
 
     def spin() -> None:
         try:
@@ -214,7 +201,7 @@ def _run(node: Runnable, stop: Stop) -> int:
 
     spinner = threading.Thread(target=spin, name='executor', daemon=True)
     spinner.start()
-    while not (stop.asked or node.ended.is_set()):
+    while not (stop or node.ended.is_set()):
         node.ended.wait(_POLL)
     code = node.exit_code
     node.end(code)
