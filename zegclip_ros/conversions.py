@@ -41,8 +41,8 @@ def check_frame(message: Image | CompressedImage) -> None:
     """Look at a message without touching its pixels.
 
     Raises:
-        ImageError: If its size is zero or absurd, its rows are too short for its width, its data
-            end too early, its encoding is not known, or it is no JPEG or PNG file.
+        ImageError: If its fields contradict each other, its size is absurd, its encoding is not
+            known, or it is no JPEG or PNG file.
     """
     if is_foreign(message):
         _foreign_rows(message)

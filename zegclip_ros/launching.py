@@ -42,10 +42,6 @@ The first variable makes Fast DDS use shared memory and TCP instead of UDP for l
 must be set on both sides: a process with it and one without exchange nothing. The others keep
 glibc from giving the memory of each message back to the system.
 """
-SIMILARITY = 0.75
-"""Similarity of two names, in [0, 1], from which one is taken for the other misspelled."""
-ENABLED = 'Overlay'
-"""The display of each camera that is on at first; only what is shown is computed."""
 LAYOUT_IMAGE = 'camera/image'
 """Topic of the camera in rviz's layout for one camera."""
 LAYOUT_OUTPUTS = 'zegclip'
@@ -82,7 +78,7 @@ def warn_of_misspelled(file: str, given: Collection[str], known: Collection[str]
         return
     for text in given:
         name = text.partition(':=')[0]
-        if name not in known and (close := get_close_matches(name, known, 1, SIMILARITY)):
+        if name not in known and (close := get_close_matches(name, known, n=1, cutoff=0.75)):
             get_logger('zegclip').warning(
                 f'Expected the argument {close[0]}, but got {name}, which has no effect.'
             )
@@ -124,7 +120,8 @@ def _display(camera: str, pattern: Mapping[str, Any], outputs: str) -> dict[str,
     """Return the display of one camera's topic."""
     display = deepcopy(dict(pattern))
     display['Name'] = _title(camera, pattern['Name'])
-    display['Enabled'] = display['Value'] = pattern['Name'] == ENABLED
+    # Only what is shown is computed.
+    display['Enabled'] = display['Value'] = pattern['Name'] == 'Overlay'
     topic = pattern['Topic']['Value']
     display['Topic']['Value'] = (
         image_topic(camera) if topic == LAYOUT_IMAGE else topic.replace(LAYOUT_OUTPUTS, outputs, 1)

@@ -79,11 +79,7 @@ class Declaration:
         return descriptor
 
     def validate(self, value: Any) -> None:  # noqa: ANN401 - any type that ROS has
-        """Refuse what ROS takes and is wrong, such as numbers out of their range by a hair.
-
-        Raises:
-            ValueError: If the value is wrong.
-        """
+        """Raise a ``ValueError`` for what ROS takes and is wrong: out of range by a hair."""
         if self.choices and value not in self.choices:
             known = ', '.join(self.choices)
             raise ValueError(

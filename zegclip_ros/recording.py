@@ -102,11 +102,7 @@ class Recording:
         self._requests.append((vocabulary, when))
 
     def announced(self, state: dict[str, Any]) -> None:
-        """Note what the node announced on ``~/active_vocabulary``.
-
-        Raises:
-            ConfigError: If the node has no such camera.
-        """
+        """Note what the node announced; ``ConfigError`` if it has no such camera."""
         several = 'stamps' in state
         stamps: dict[str, dict[str, int] | None] = (
             state['stamps'] if several else {'': state['stamp']}

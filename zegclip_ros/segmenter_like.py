@@ -81,9 +81,7 @@ def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
     """Load the model that the parameters name.
 
     Options that may change at once stay the model's own: they go with each vocabulary.
-
-    Raises:
-        ZegCLIPError: If it cannot be loaded; one line says why.
+    A ``ZegCLIPError`` says in one line why it cannot be loaded.
     """
     wait_without_spinning()
     from zegclip_core.segmenter import Segmenter  # Takes seconds: it imports PyTorch.

@@ -208,10 +208,7 @@ class Health:
     """The node at one moment.
 
     Attributes:
-        device: Where the model runs.
         version: Version of the vocabulary in use, 0 if there is none.
-        classes: Number of its classes.
-        figures: Statistics of the frames of all cameras together.
         cameras: The cameras by name, ``''`` for the only one; empty unless configured.
         min_rate: Output rate of a camera below which to warn [Hz], 0 for none.
         refusal: Why the last request of words was refused; ``None`` if it was not.

@@ -101,11 +101,9 @@ class ImageInput:
         return None if self._subscription is None else time.monotonic() - self._since
 
     def set_reliability(self, reliability: str) -> None:
-        """Ask the camera for a reliability.
+        """Ask for ``reliable``, ``best_effort``, ``system_default`` or ``auto``.
 
-        Args:
-            reliability: ``reliable``, ``best_effort``, ``system_default`` or ``auto``, which
-                looks at the publishers again and again, since a camera may come back as another.
+        The last looks at the publishers again and again: a camera may come back as another.
         """
         with self._lock:
             self._auto = reliability == 'auto'

@@ -85,11 +85,9 @@ class Worker(Generic[Item]):
 
         def fulfil() -> None:
             try:
-                result = task()
+                future.set_result(task())
             except Exception as error:
                 future.set_exception(error)
-            else:
-                future.set_result(result)
 
         with self._condition:
             if self._stopping or not self._thread.is_alive():

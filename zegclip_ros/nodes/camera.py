@@ -240,10 +240,6 @@ class CameraNode(RunnableNode):
 
     Publishes ``~/image`` (``sensor_msgs/msg/Image``, ``rgb8``, depth 1); ``DECLARATIONS``
     describes its parameters.
-
-    Raises:
-        ImageError: If the source cannot be shown.
-        ValueError: If a parameter is not allowed.
     """
 
     def __init__(self) -> None:

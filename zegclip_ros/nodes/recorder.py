@@ -78,10 +78,6 @@ class RecorderNode(RunnableNode):
 
     Writes ``overlay.mp4``, ``vocabulary_<n>.png`` and ``summary.json``; the exit code is 1 if no
     overlay came. ``DECLARATIONS`` describes its parameters.
-
-    Raises:
-        VocabularyError: If words that are to be published cannot be used.
-        ConfigError: If the parameter ``camera`` is no name.
     """
 
     def __init__(self) -> None:

@@ -58,10 +58,6 @@ class SegmentationNode(ManagedNode):
 
     Args:
         load: Loads the model that the parameters name; tests give one of their own.
-
-    Raises:
-        ValueError: If a parameter is not one of the allowed words.
-        ParameterException: If a parameter has the wrong type or is out of its range.
     """
 
     def __init__(self, load: Callable[[NodeParameters], SegmenterLike] = load_segmenter) -> None:
@@ -163,11 +159,7 @@ class SegmentationNode(ManagedNode):
     # Words
 
     def _use(self, vocabulary: Vocabulary) -> None:
-        """Request that frames are labelled with a vocabulary; every request passes here.
-
-        Raises:
-            VocabularyError: If its classes cannot all have mask topics.
-        """
+        """Request that frames are labelled with a vocabulary; every request passes here."""
         topics = self._mask_topics(vocabulary, self._value('cameras'))
         pipeline = self._pipeline
         if pipeline is not None:
@@ -178,12 +170,7 @@ class SegmentationNode(ManagedNode):
             pipeline.encode_words()
 
     def _mask_topics(self, vocabulary: Vocabulary, cameras: Sequence[str] | None) -> MaskTopics:
-        """Return where the masks of a vocabulary are published, by the parameter ``cameras``.
-
-        Raises:
-            VocabularyError: If two classes lead to the same topic name, or one to a name that is
-                too long.
-        """
+        """Return where masks are published; two alike or one too long is a ``VocabularyError``."""
         tokens, most = topic_tokens(vocabulary.names), self._value('max_mask_topics')
         topics: dict[str, list[str | None]] = {}
         for camera in camera_names(cameras):
@@ -295,7 +282,7 @@ class SegmentationNode(ManagedNode):
         """Report how the node is."""
         pipeline, words, monitor = self._pipeline, self._state.active, self._monitor
         cameras = {} if pipeline is None else pipeline.cameras
-        segmenter = None if pipeline is None else pipeline.segmenter
+        segmenter = None if pipeline is None else pipeline.labeller.segmenter
         parameters = NodeParameters.read(self)
         health = Health(
             state=self.state,

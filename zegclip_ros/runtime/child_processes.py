@@ -51,10 +51,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def reserved_domain() -> Iterator[int]:
-    """Reserve a domain id that no other run holds and no program of this machine uses.
-
-    Yields:
-        The id, for the environment variable ``ROS_DOMAIN_ID``; free again at the end.
+    """Yield a domain id, for ``ROS_DOMAIN_ID``, that nothing else on this machine uses.
 
     Raises:
         RuntimeError: If all are taken.
@@ -95,9 +92,7 @@ def _in_use(domain: int) -> bool:
 class Processes:
     """Starts processes, each as the leader of a process group, and ends all of them on exit.
 
-    Args:
-        logs: Folder for ``<name>.log`` files with what the processes print.
-        environment: Environment of the processes.
+    What they print goes to files ``<name>.log`` in the folder ``logs``.
     """
 
     def __init__(self, logs: Path, environment: Mapping[str, str]) -> None:

@@ -129,14 +129,10 @@ class ManagedNode(LifecycleNodeMixin, RunnableNode):
         self._in_background(leave_state)
 
     def wait_for(self, future: 'Future[Result]', timeout: float = math.inf) -> Result:
-        """Return a result that another thread works on, unless the process ends before.
-
-        Args:
-            future: The result; an error of the work is raised.
-            timeout: Longest wait, in seconds.
+        """Return a result that another thread works on, or raise its error.
 
         Raises:
-            TransitionError: If the process ends, or the wait was too long.
+            TransitionError: If the process ends before, or the wait was too long.
         """
         end = time.monotonic() + timeout
         while True:
