@@ -141,6 +141,11 @@ class Rig:
         self.camera = self.probe.create_publisher(Image, topic, qos(reliability))
         self.reliability = reliability
 
+    def start_and_listen(self, output: str = 'label_image') -> Inbox:
+        """Have a reliable camera, and subscribe to an output."""
+        self.start_camera()
+        return self.listen(f'zegclip/{output}')
+
     def until_subscribed(self) -> None:
         """Wait until the node listens to the camera in the camera's own way."""
         self.until(

@@ -173,8 +173,7 @@ def test_the_message_tells_the_figures_once_a_second_in_every_state(rig: Rig) ->
     status = rig.heard.last.status[0]
     assert (status.level, status.name) == (OK, 'robot/zegclip: segmentation')
     assert rig.heard.last.header.stamp.sec > 0
-    rig.start_camera()
-    labels = rig.listen('zegclip/label_image')
+    labels = rig.start_and_listen()
     bad = solid(1)
     bad.step = 1
     rig.send_until(

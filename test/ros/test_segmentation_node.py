@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from ros_helpers import FakeSegmenter, Inbox, Rig, running_rig, solid, TRANSIENT
 from std_msgs.msg import String
+from zegclip_core.errors import DeviceMemoryError
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.nodes.segmentation import SegmentationNode
@@ -74,8 +75,7 @@ def test_the_model_never_runs_in_the_executor(rig: Rig) -> None:
 
 
 def test_only_the_newest_frame_waits_while_the_model_is_busy(rig: Rig) -> None:
-    rig.start_camera()
-    labels = rig.listen('zegclip/label_image')
+    labels = rig.start_and_listen()
     rig.until_active('person', 'cat', 'traffic light')
     rig.segmenter.going.clear()
     rig.send_until(lambda stamp: solid(0, stamp=1), rig.segmenter.busy.is_set)
@@ -154,8 +154,7 @@ def test_the_active_vocabulary_says_everything_from_the_first_frame_on(rig: Rig)
         'error': None,
         'refused': None,
     }
-    rig.start_camera()
-    labels = rig.listen('zegclip/label_image')
+    labels = rig.start_and_listen()
     rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: len(labels.messages) > 2)
     assert rig.state['stamp'] == {'sec': labels.stamps()[0], 'nanosec': 0}
 
@@ -168,8 +167,7 @@ def test_late_listeners_get_the_active_vocabulary(rig: Rig) -> None:
 
 
 def test_words_take_effect_between_two_frames_as_a_whole(rig: Rig) -> None:
-    rig.start_camera()
-    labels = rig.listen('zegclip/label_image')
+    labels = rig.start_and_listen()
     rig.until_labelled(labels, red=2)
     wanted = '[{"name": "Dog", "phrases": ["puppy"], "color": "#102030", "threshold": 0.4}]'
     rig.say(wanted)
@@ -190,8 +188,7 @@ def test_words_take_effect_between_two_frames_as_a_whole(rig: Rig) -> None:
 
 def test_masks_of_classes_that_left_are_closed_and_others_live_on(rig: Rig) -> None:
     rig.until_active('person', 'cat', 'traffic light')
-    rig.start_camera()
-    cat = rig.listen('zegclip/masks/cat')
+    cat = rig.start_and_listen('masks/cat')
     rig.say('cat, dog')
     rig.until_active('cat', 'dog')
 
@@ -225,8 +222,7 @@ def test_words_that_come_while_the_model_loads_are_kept(slow_rig: Rig) -> None:
 @pytest.mark.parametrize('none', ['[]', '[""]'])
 def test_images_may_come_before_the_first_words(none: str) -> None:
     with running_rig('-p', f'class_names:={none}') as rig:
-        rig.start_camera()
-        labels = rig.listen('zegclip/label_image')
+        labels = rig.start_and_listen()
         rig.deliver(*(solid(1, stamp=stamp) for stamp in (1, 2, 3)))
         assert rig.state['version'] == 0
         assert labels.messages == []
@@ -237,14 +233,24 @@ def test_images_may_come_before_the_first_words(none: str) -> None:
         assert rig.segmenter.encoded == [('cat', 'dog')]
 
 
-def test_a_fault_of_the_model_costs_one_frame_not_the_node(rig: Rig) -> None:
-    rig.start_camera()
-    labels = rig.listen('zegclip/label_image')
-    rig.segmenter.fault = RuntimeError('CUDA out of memory')
+@pytest.mark.parametrize(
+    ('fault', 'said', 'reason'),
+    [
+        (RuntimeError('CUDA is broken'), 'RuntimeError: CUDA is broken', 'fault'),
+        (DeviceMemoryError('Expected free memory.'), 'Expected free memory.', 'out of memory'),
+    ],
+)
+def test_a_fault_of_the_model_costs_one_frame_not_the_node(
+    rig: Rig, fault: Exception, said: str, reason: str
+) -> None:
+    labels = rig.start_and_listen()
+    rig.segmenter.fault = fault
     rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: rig.log)
-    assert rig.log == ['Rejected the frame: RuntimeError: CUDA out of memory']
+    assert rig.log == [f'Rejected the frame: {said}']
     rig.segmenter.fault = None
     rig.until_labelled(labels)
+    assert rig.node._monitor.statistics.snapshot().dropped[reason] > 0
+    assert rig.node.state == 'active'
 
 
 @pytest.mark.parametrize(

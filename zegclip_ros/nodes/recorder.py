@@ -14,7 +14,7 @@
 """The recorder: listens to a run, changes the words, writes a video, images and figures."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 import json
@@ -103,7 +103,7 @@ class RecorderNode(RunnableNode):
         self._camera = ImageInput(
             self, image_topic(camera), 'raw', 'auto', self._on_camera, depth=_QUEUE
         )
-        callbacks = {
+        callbacks: dict[str, Callable[[Image], None]] = {
             LABEL_IMAGE: partial(self._remember, 'labels'),
             OVERLAY: self._on_overlay,
         }
