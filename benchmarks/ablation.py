@@ -239,9 +239,6 @@ def summary(options: argparse.Namespace, runs: Sequence[dict[str, Any]]) -> None
         caption = f'![Seen, unseen and harmonic mean IoU on {data}](images/{name})'
         parts.append(f'On `{data}`, in %:\n\n{table}\n\n{caption}')
     if options.write_docs:
-        first = {run['step']: run for run in reversed(runs)}
-        commands = [line for run in reversed(first.values()) for line in run['commands']]
-        parts.append('\n'.join(['Commands of the first seed:', '', '```sh', *commands, '```']))
         write_docs(options.set, '\n\n'.join(parts), PAGE)
 
 

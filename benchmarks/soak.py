@@ -110,7 +110,7 @@ def draw(path: Path, samples: Samples, line: Trend, warm_up: float) -> None:
     label = f'{line.slope / 1e6:+.1f} MB per hour'
     axes.plot(ends, (line.start + line.slope * ends / 60) / 1e6, 'r', label=label)
     axes.axvspan(0, warm_up / 60, color='0.92')
-    axes.text(0.1, axes.get_ylim()[1], 'warm-up', va='top')
+    axes.text(0.01, 0.95, 'warm-up', transform=axes.transAxes)
     axes.set(xlabel='minutes', ylabel='MB', title='Memory of the node in the soak test')
     axes.grid(color='0.85')
     axes.legend()
@@ -206,6 +206,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     command += ['--ros-args', '-p', 'use_sim_time:=true']
     start: dict[str, Any] = {}
     end: dict[str, Any] = {}
+    samples: list[dict[str, float]] = []
     with Processes(options.out, environment) as processes:
         world = start_node(processes, command, options.seed)
         try:
@@ -214,12 +215,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             start = world.count()
             world.samples.clear()
             world.trouble(60 * options.minutes, options.only)
+            samples = list(world.samples)
             world.live(BACK, lambda: not differences(start, world.count()))
             end = world.count()
         except RuntimeError as error:
             world.failures.append(str(error))
         processes.stop()
-    samples = world.samples
     samples = [{**row, 'seconds': row['seconds'] - samples[0]['seconds']} for row in samples]
     warm_up = 60 * options.warm_up
     warm = [row for row in samples if row['seconds'] >= warm_up]
