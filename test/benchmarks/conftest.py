@@ -11,8 +11,21 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-# As camvid-4.yaml.
-base: joint-5.yaml
-name: joint-4
-model:
-  relationship_descriptor: false
+"""The long profile of the fuzz test: ``make fuzz``."""
+
+from hypothesis import HealthCheck, Phase, settings
+import pytest
+
+# 1700 rounds of three messages for each of two transports are ten thousand messages.
+settings.register_profile(
+    'fuzz',
+    max_examples=1700,
+    phases=[Phase.generate],
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--write-docs', action='store_true', help='put fuzz figures into the docs')
