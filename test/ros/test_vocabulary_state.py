@@ -23,7 +23,7 @@ from zegclip_ros.vocabulary_state import AcceptedRequest, Stamp, VocabularyState
 
 @pytest.fixture
 def heard() -> list[dict[str, Any]]:
-    """What was announced, decoded."""
+    """Return what was announced, decoded."""
     return []
 
 

@@ -28,10 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_source_checkout_has_them_beside_the_package() -> None:
     assert config.recipe_folder() == ROOT / 'config' / 'train'
     assert config.find_recipe('folder') == ROOT / 'config/train/folder.yaml'
-    path = config.find_recipe('ablation/camvid-1')
-    assert path == ROOT / 'config/train/ablation/camvid-1.yaml'
+    path = config.find_recipe('ablation/camvid')
+    assert path == ROOT / 'config/train/ablation/camvid.yaml'
     assert path.is_file()
-    assert {'folder', 'ablation/camvid-1', 'voc12-inductive'} <= set(config.recipe_names())
+    assert {'folder', 'ablation/camvid', 'voc12-inductive'} <= set(config.recipe_names())
 
 
 def test_a_file_is_taken_as_it_is() -> None:
@@ -63,9 +63,9 @@ def test_an_installed_package_has_them_in_share(
         config.find_recipe('folder')
     shared = tmp_path / 'env/share/zegclip_ros/config/train'
     (shared / 'ablation').mkdir(parents=True)
-    for name in ('folder', 'ablation/camvid-1'):
+    for name in ('folder', 'ablation/camvid'):
         (shared / f'{name}.yaml').touch()
-    assert config.recipe_names() == ('ablation/camvid-1', 'folder')
+    assert config.recipe_names() == ('ablation/camvid', 'folder')
     assert config.find_recipe('folder') == shared / 'folder.yaml'
 
 

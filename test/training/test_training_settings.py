@@ -17,6 +17,7 @@ from importlib import metadata
 import json
 from pathlib import Path
 
+from benchmarks.ablation import STEPS
 import pytest
 import torch
 from training_helpers import run_arguments
@@ -172,7 +173,8 @@ def test_the_published_model_starts_as_the_release_does() -> None:
 
 
 def test_the_five_steps_differ_in_what_the_paper_changes() -> None:
-    configs = [load_config(CONFIGS / 'ablation' / f'camvid-{step}.yaml') for step in range(1, 6)]
+    path = CONFIGS / 'ablation' / 'camvid.yaml'
+    configs = [load_config(path, STEPS[step][1]) for step in ('1', '2', '3', '4', '5')]
     found = [
         (
             c.model.tower,
@@ -203,12 +205,13 @@ def test_the_five_steps_differ_in_what_the_paper_changes() -> None:
 )
 def test_settings_that_do_not_fit_the_tower_are_named(setting: str, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        _network('ablation/camvid-5.yaml', setting)
+        _network('ablation/camvid.yaml', setting)
 
 
 def test_a_fine_tuned_tower_is_trained_at_its_own_rate() -> None:
-    config = load_config(CONFIGS / 'ablation' / 'camvid-2.yaml')
-    network = _network('ablation/camvid-2.yaml', 'model.dim=32', 'model.decoder_heads=4')
+    settings = (*STEPS['2'][1], 'model.dim=32', 'model.decoder_heads=4')
+    config = load_config(CONFIGS / 'ablation' / 'camvid.yaml', settings)
+    network = _network('ablation/camvid.yaml', *settings)
     own, tower = make_optimizer(network, config).param_groups
     assert (own['lr'], tower['lr']) == (5e-4, pytest.approx(2e-5))
     frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
