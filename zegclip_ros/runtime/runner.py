@@ -101,8 +101,8 @@ def stop_signals() -> Iterator[list[int]]:
     """Yield a list that SIGINT and SIGTERM are added to; outside the main thread none is.
 
     No ``threading.Event``: its lock may be held where a signal finds the main thread, which would
-    then wait for itself for ever.
-    Python's own way, an exception wherever the main thread is, would leave half-made objects.
+    then wait for itself for ever. Python's own way, an exception wherever the main thread is,
+    would leave half-made objects.
     A second signal changes nothing: ``ros2 launch`` may send one after the terminal's own.
     """
     stop: list[int] = []
