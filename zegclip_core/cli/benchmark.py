@@ -51,40 +51,20 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what says what is measured, and where the figures go."""
-    parser.add_argument('--model', help='measure this model, by name or file, instead')
-    parser.add_argument(
-        '--device',
-        help=f'auto, cpu, cuda or cuda:N (default: ${DEVICE_VARIABLE}, else auto)',
-    )
-    parser.add_argument(
-        '--methods',
-        '--sides',
-        type=_listed,
-        default=METHODS,
-        metavar='A,B',
-        help=f'of {",".join(METHODS)} (the default)',
-    )
-    parser.add_argument(
-        '--sweeps',
-        type=_listed,
-        metavar='A,B',
-        help=f'of {",".join((*SWEEPS, *BUNDLED))} (the default); empty for the base alone',
-    )
-    parser.add_argument(
-        '--repeats', type=positive, metavar='N', help='calls that count (default: 3, CUDA 30)'
-    )
-    parser.add_argument(
-        '--minutes',
-        type=float,
-        metavar='M',
-        help='begin no further case after so long (default: 8 on a CPU, else no limit)',
-    )
-    parser.add_argument('--threads', type=positive, metavar='N', help='threads of a CPU')
-    parser.add_argument('--quick', action='store_true', help='one case, one call of each method')
-    parser.add_argument('--json', metavar='FILE', help='also write the figures there')
-    parser.add_argument(
-        '--plots', metavar='DIR', help='also draw them there, benchmark-*.png in a folder'
-    )
+    add, sweeps = parser.add_argument, ','.join((*SWEEPS, *BUNDLED))
+    known: dict[str, Any] = {'type': _listed, 'metavar': 'A,B'}
+    add('--model', help='measure this model, by name or file, instead')
+    add('--device', help=f'auto, cpu, cuda or cuda:N (default: ${DEVICE_VARIABLE}, else auto)')
+    methods = f'of {",".join(METHODS)} (the default)'
+    add('--methods', '--sides', default=METHODS, help=methods, **known)
+    add('--sweeps', help=f'of {sweeps} (the default); empty for the base alone', **known)
+    add('--repeats', type=positive, metavar='N', help='calls that count (default: 3, CUDA 30)')
+    late = 'begin no further case after so long (default: 8 on a CPU, else no limit)'
+    add('--minutes', type=float, metavar='M', help=late)
+    add('--threads', type=positive, metavar='N', help='threads of a CPU')
+    add('--quick', action='store_true', help='one case, one call of each method')
+    add('--json', metavar='FILE', help='also write the figures there')
+    add('--plots', metavar='DIR', help='also draw them there, benchmark-*.png in a folder')
 
 
 def _listed(text: str) -> list[str]:

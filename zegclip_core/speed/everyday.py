@@ -121,24 +121,19 @@ def measure_words(device: torch.device, options: Options) -> list[Cells]:
                 label_a_frame()
             beside.append(change.result())
     intervals = [end - start for start, end in pairwise(ends)]
-    return [
-        {
-            f'{_NEW_WORDS} words': name,
-            'until they are ready [ms]': statistics.median(times),
-            'between two labels at rest [ms]': rest,
-            'longest beside a change [ms]': longest,
-        }
-        for name, times, rest, longest in (
-            (
-                'new, beside frames',
-                beside,
-                statistics.median(intervals[:_AT_REST]),
-                max(intervals[_AT_REST:]),
-            ),
-            ('new, no frames', alone, None, None),
-            ('known, no frames', known, None, None),
-        )
-    ]
+    at_rest, longest = statistics.median(intervals[:_AT_REST]), max(intervals[_AT_REST:])
+    head = (
+        f'{_NEW_WORDS} words',
+        'until they are ready [ms]',
+        'between two labels at rest [ms]',
+        'longest beside a change [ms]',
+    )
+    rows = (
+        ('new, beside frames', statistics.median(beside), at_rest, longest),
+        ('new, no frames', statistics.median(alone), None, None),
+        ('known, no frames', statistics.median(known), None, None),
+    )
+    return [dict(zip(head, row, strict=True)) for row in rows]
 
 
 def measure_start(device: torch.device, options: Options) -> list[Cells]:

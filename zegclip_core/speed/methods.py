@@ -109,7 +109,7 @@ class Ours(Method):
             patch_size=segmenter.patch_size,
         )
         with torch.device('meta'):
-            network = ZegCLIP(segmenter.network.config).eval()
+            network = ZegCLIP(segmenter.network.config).eval()  # type: ignore[arg-type] # trained
         return count_operations(network, (len(inputs.images), 3, *size), inputs.embeddings.shape)
 
     def release(self) -> None:  # noqa: D102

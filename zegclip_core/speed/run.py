@@ -24,7 +24,7 @@ import platform
 import re
 import statistics
 import time
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
@@ -32,7 +32,7 @@ import torch
 from tqdm import tqdm
 from zegclip_core.devices import pick_device
 from zegclip_core.errors import DeviceMemoryError
-from zegclip_core.speed.cases import Case, choose_cases, choose_methods
+from zegclip_core.speed.cases import BUNDLED, Case, choose_cases, choose_methods
 from zegclip_core.speed.inputs import Inputs, load_bundle, seeded_bundle
 from zegclip_core.speed.methods import build_method, Labels, Method
 from zegclip_core.speed.report import Report, Row
@@ -71,6 +71,8 @@ def run_benchmark(options: Options) -> Report:
     Raises:
         ZegCLIPError: If a device, method or sweep is not known, or the model cannot be loaded.
     """
+    from zegclip_core.speed import everyday  # It uses what stands below.
+
     began = time.perf_counter()
     device, names = pick_device(options.device), choose_methods(options.methods)
     choose_cases(options.sweeps)  # Before the model is loaded, which takes long.
@@ -116,19 +118,11 @@ def run_benchmark(options: Options) -> Report:
                 )
                 bar.update()
     report.rows = [row for case in cases for row in found.get(case, [])]
-    _measure_bundled(report, device, options)
+    for name in BUNDLED:
+        if name in options.sweeps:
+            report.bundled[name] = getattr(everyday, f'measure_{name}')(device, options)
     report.seconds = time.perf_counter() - began
     return report
-
-
-def _measure_bundled(report: Report, device: torch.device, options: Options) -> None:
-    """Add the tables of the bundled model that are asked for."""
-    from zegclip_core.speed import everyday  # It measures a case as this module does.
-
-    for name in ('camera', 'words', 'start'):
-        if name in options.sweeps:
-            measure = getattr(everyday, f'measure_{name}')
-            report.bundled[name] = measure(device, options)
 
 
 def measure_case(
@@ -178,7 +172,7 @@ def measure_case(
     for name, found in times.items():
         low, high = np.percentile(found, [25, 75])
         ratios = [a / b for a, b in zip(times.get('literal', []), found, strict=False)]
-        alike = {
+        alike: dict[str, Any] = {
             f'as_{other}': float(np.mean(labels[name] == labels[other]))
             for other in ('plain', 'literal')
             if other in labels
