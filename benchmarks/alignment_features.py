@@ -36,8 +36,8 @@ from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import ViewConfig, whole_view
 from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
+from zegclip_core.training.batches import encode_views
 from zegclip_core.training.config import TowersConfig
-from zegclip_core.training.view_sources import encode_views
 from zegclip_core.weights.image_towers import load_image_tower
 
 MOST_PICTURES = 128

@@ -48,7 +48,7 @@ def plain_folder(root: Path) -> Path:
 
 def checked(root: Path, name: str = 'folder') -> Report:
     (expected,) = expected_parts(root, name, ['val'])
-    return check_part(expected, bar=False)
+    return check_part(expected)
 
 
 def test_a_good_folder_has_no_fault(plain: Path, capsys: pytest.CaptureFixture[str]) -> None:

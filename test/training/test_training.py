@@ -38,12 +38,17 @@ from zegclip_core.images.drawing import draw_legend
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_core.training.batches import Batch, batch_order
 from zegclip_core.training.config import SourceConfig
-from zegclip_core.training.loaders import batch_order
-from zegclip_core.training.queries import balance_weights, QueryMaker
+from zegclip_core.training.queries import (
+    balance_weights,
+    ClassSet,
+    ClassWords,
+    PhraseTable,
+    QueryMaker,
+    read_words,
+)
 from zegclip_core.training.task import SegmentationTask
-from zegclip_core.training.text_embeddings import ClassSet, ClassWords, PhraseTable, read_words
-from zegclip_core.training.view_sources import Batch
 
 CONFIG = Path(__file__).parents[2] / 'config' / 'train' / 'everyday-s.yaml'
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from training_helpers import LIVE, run_arguments
 from zegclip_core.cli.main import main
-from zegclip_core.training.loaders import TrainingData
+from zegclip_core.training.batches import TrainingData
 from zegclip_core.training.task import SegmentationTask
 from zegclip_core.weights.checkpoint import load_checkpoint
 

@@ -29,13 +29,13 @@ from torch import Tensor
 from training_helpers import LIVE, run_arguments
 from zegclip_core.cli.main import INTERRUPTED, main, USER_ERROR
 from zegclip_core.errors import CheckpointError
+from zegclip_core.training.batches import Batch, LiveViews
 from zegclip_core.training.checkpoints import (
     AtomicCheckpointIO,
     read_run_checkpoint,
     trained_weights,
 )
 from zegclip_core.training.task import SegmentationTask
-from zegclip_core.training.view_sources import Batch, LiveViews
 from zegclip_core.weights.checkpoint import load_checkpoint
 
 

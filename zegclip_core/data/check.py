@@ -45,23 +45,17 @@ _AHEAD = 256
 
 @dataclass(frozen=True)
 class Expected:
-    """What a part of a dataset should hold.
-
-    Attributes:
-        part: Its name.
-        classes: Class names.
-        pairs: Its files.
-        table: What each mask value stands for.
-        pictures: How many images there may be; empty for any number.
-        alone: Masks that lie there without an image.
-    """
+    """What a part of a dataset should hold."""
 
     part: str
     classes: tuple[str, ...]
     pairs: list[Pair]
     table: LabelTable
+    """What each mask value stands for."""
     pictures: tuple[int, ...] = ()
+    """How many images there may be; empty for any number."""
     alone: tuple[Path, ...] = ()
+    """Masks that lie there without an image."""
 
 
 @dataclass(frozen=True)
@@ -99,19 +93,14 @@ def expected_parts(root: str | Path, name: str, parts: Sequence[str] = ()) -> li
         raise DataError(f'Expected a dataset of files to check, but {SHAPES} is made on the fly.')
     folder = Path(root).expanduser()
     check_folder(folder)
-    if name == FOLDER:
-        return _folder_parts(folder, parts)
-    spec = load_spec(name)
-    return [
-        Expected(
-            part, spec.classes, spec.pairs(folder, part), spec.table, spec.part(part).pictures
-        )
-        for part in parts or spec.parts
-    ]
-
-
-def _folder_parts(folder: Path, parts: Sequence[str]) -> list[Expected]:
-    """Return what the parts of a plain folder should hold."""
+    if name != FOLDER:
+        spec = load_spec(name)
+        return [
+            Expected(
+                part, spec.classes, spec.pairs(folder, part), spec.table, spec.part(part).pictures
+            )
+            for part in parts or spec.parts
+        ]
     classes = read_classes(folder / 'classes.txt')
     images = folder / 'images'
     if not images.is_dir():
@@ -127,15 +116,8 @@ def _folder_parts(folder: Path, parts: Sequence[str]) -> list[Expected]:
     return expected
 
 
-def check_part(expected: Expected, *, bar: bool = True) -> Report:
-    """Read every file of a part and count what is in it.
-
-    Args:
-        expected: What it should hold.
-        bar: Whether to show how far it has come.
-
-    Returns:
-        What was found.
+def check_part(expected: Expected) -> Report:
+    """Read every file of a part, with a progress bar, and count what is in it.
 
     Raises:
         DataError: If none of the images or none of the masks is there.
@@ -155,7 +137,7 @@ def check_part(expected: Expected, *, bar: bool = True) -> Report:
     there = [pair for pair in expected.pairs if not {pair.image, pair.mask} & absent]
     good, pixels, present = [], np.zeros(256, np.int64), np.zeros(256, np.int64)
     results = _read_all(there, expected.table)
-    for pair, counts in tqdm(results, expected.part, len(there), disable=not bar):
+    for pair, counts in tqdm(results, expected.part, len(there)):
         if isinstance(counts, str):
             faults.append(counts)
         else:

@@ -69,8 +69,8 @@ class ModelConfig(Settings):
     alike."""
 
 
-class SourceConfig(Settings):
-    """One dataset to train on."""
+class DatasetConfig(Settings):
+    """A part of a dataset."""
 
     root: str
     """Its folder."""
@@ -79,6 +79,11 @@ class SourceConfig(Settings):
     dataset: str = FOLDER
     """What lies there: ``folder`` (``images/``, ``labels/`` and ``classes.txt``) or a dataset of
     ``zegclip_core.data.catalog``, by name or file."""
+
+
+class SourceConfig(DatasetConfig):
+    """One dataset to train on."""
+
     words: str = ''
     """YAML file of further phrases and overlaps for each class; empty for none."""
     wording: Literal['varied', 'name'] = 'varied'
@@ -108,15 +113,9 @@ class SourceConfig(Settings):
         return value
 
 
-class ValidationConfig(Settings):
+class ValidationConfig(DatasetConfig):
     """One dataset to validate on."""
 
-    root: str
-    """Its folder."""
-    split: str
-    """Which part of it."""
-    dataset: str = FOLDER
-    """What lies there: ``folder`` or a dataset of ``zegclip_core.data.catalog``."""
     hold_out: int = 0
     """Only every n-th image is used; 0 uses all."""
     absent_words: int = -1
@@ -308,9 +307,6 @@ def recipe_folder() -> Path:
 
     In a source checkout, also one that is installed in place, it lies beside the package;
     otherwise in ``share`` of a folder above it, where pip and colcon put it.
-
-    Raises:
-        ConfigError: If there is none.
     """
     beside = _PACKAGE.parent / 'config' / 'train'
     for folder in (beside, *(parent / _SHARED for parent in _PACKAGE.parents)):
