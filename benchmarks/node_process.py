@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 
-from zegclip_ros.runtime.large_data import LARGE_DATA as _LARGE_DATA
+from zegclip_ros.launching import LARGE_DATA as _LARGE_DATA
 
 ROOT = Path(__file__).resolve().parents[1]
 

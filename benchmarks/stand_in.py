@@ -18,6 +18,7 @@ Run it by ``python -m benchmarks.stand_in --cost 0.005 --ros-args -p lazy:=false
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 import sys
 import time
 from typing import Any
@@ -32,6 +33,15 @@ from zegclip_ros.runtime.process import run_node
 
 Observer = Callable[[npt.NDArray[np.uint8], int, int], None]
 """Is given an image and when its work began and ended, in nanoseconds of the system's clock."""
+
+
+@dataclass(frozen=True)
+class StandInVocabulary:
+    """A vocabulary as the node's segmenters encode it, without embeddings."""
+
+    vocabulary: Vocabulary
+    threshold: float = 0.0
+    negatives: tuple[str, ...] = ()
 
 
 class StandInSegmenter:
@@ -63,13 +73,20 @@ class StandInSegmenter:
     def warm_up(self) -> None:
         """Do nothing: there is nothing to warm up."""
 
-    def encode(self, vocabulary: Vocabulary) -> Vocabulary:
+    def encode(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        threshold: float | None = None,
+        negatives: Sequence[str] | None = None,
+    ) -> StandInVocabulary:
         """Return the vocabulary, which needs no embeddings."""
-        return vocabulary
+        return StandInVocabulary(vocabulary)
 
-    def segment(self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary) -> Segmentation:
+    def segment(self, image: npt.NDArray[np.uint8], encoded: StandInVocabulary) -> Segmentation:
         """Label an RGB image, uint8 ``(H, W, 3)``."""
         began = time.time_ns()
+        vocabulary = encoded.vocabulary
         # Wide ids take more than 254 classes, which no red value reaches.
         labels = np.remainder(image[:, :, 0], min(len(vocabulary), 255), dtype=np.uint8)
         wide = labels if len(vocabulary) < 255 else labels.astype(np.uint16)

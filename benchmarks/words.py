@@ -33,7 +33,7 @@ from zegclip_core.data.catalog import open_dataset
 from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import split_indices
 from zegclip_core.errors import DataError
-from zegclip_core.evaluation.metrics import ConfusionMatrix
+from zegclip_core.model.metrics import ConfusionMatrix
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 

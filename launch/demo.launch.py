@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Launch a camera that plays pictures, or several, the segmentation node and rviz.
+"""Launch one or several cameras that play images, the segmentation node and rviz.
 
 For example ``ros2 launch zegclip_ros demo.launch.py source:=walk.mp4``. All arguments of
 ``zegclip.launch.py`` can be given as well.
@@ -21,36 +21,30 @@ from pathlib import Path
 import runpy
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.actions import IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from zegclip_ros.launching.arguments import warn_of_misspelled
-from zegclip_ros.runtime.large_data import LARGE_DATA
+from zegclip_ros.launching import LARGE_DATA, warn_of_misspelled
 
 NODE = Path(__file__).resolve().with_name('zegclip.launch.py')
 FILE = runpy.run_path(str(NODE))
 
-# Those of the same name in zegclip.launch.py come after these and keep their values.
+# These come before those of the same name in zegclip.launch.py, and so their defaults hold.
 ARGUMENTS = [
-    DeclareLaunchArgument(
+    FILE['argument'](
         'source',
-        default_value='',
-        description='What to play: a picture, a video, a folder or the number of a webcam. '
-        'Empty: photos of scikit-image.',
+        '',
+        'What to play: an image, a video, a folder or the number of a webcam. '
+        'Empty: images of scikit-image.',
     ),
-    DeclareLaunchArgument(
+    FILE['argument'](
         'image_topic',
-        default_value='{camera}/image',
-        description='Topic of the camera. {camera} stands for the name of each of several; the '
+        '{camera}/image',
+        'Topic of the camera. {camera} stands for the name of each of several; the '
         'only one is called camera. A relative name is in the namespace.',
     ),
-    DeclareLaunchArgument(
-        'rviz',
-        default_value='true',
-        choices=['true', 'false', 'True', 'False'],
-        description='Whether to start rviz2 too.',
-    ),
+    FILE['argument']('rviz', 'true', 'Whether to start rviz2 too.', FILE['SWITCH']),
 ]
 
 

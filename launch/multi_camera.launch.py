@@ -30,8 +30,8 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from zegclip_ros.frames.camera_names import check_cameras, image_topic, topic_of
-from zegclip_ros.launching.arguments import warn_of_misspelled
+from zegclip_ros.camera_names import check_cameras, image_topic
+from zegclip_ros.launching import topic_of, warn_of_misspelled
 
 NODE = Path(__file__).resolve().with_name('zegclip.launch.py')
 FILE = runpy.run_path(str(NODE))
@@ -40,18 +40,16 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'cameras', description='Names of the cameras, separated by commas, such as front,rear.'
     ),
-    DeclareLaunchArgument(
+    FILE['argument'](
         'image_topic',
-        default_value='/{camera}/image',
-        description='Topic of each camera; {camera} stands for its name.',
+        '/{camera}/image',
+        'Topic of each camera; {camera} stands for its name.',
     ),
-    DeclareLaunchArgument(
-        'namespace', default_value='', description="Namespace around the cameras' own ones."
-    ),
-    DeclareLaunchArgument(
+    FILE['argument']('namespace', '', "Namespace around the cameras' own ones."),
+    FILE['argument'](
         'vocabulary_topic',
-        default_value='/vocabulary',
-        description='Topic that new words come on, one for all nodes; a relative name is in the '
+        '/vocabulary',
+        'Topic that new words come on, one for all nodes; a relative name is in the '
         'namespace of each camera, so that each node has its own.',
     ),
 ]

@@ -16,6 +16,7 @@
 For example ``ros2 launch zegclip_ros zegclip.launch.py image_topic:=/camera/image_raw``.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -24,10 +25,14 @@ from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from zegclip_core.errors import ConfigError
-from zegclip_ros.frames.camera_names import check_cameras, image_topic, topic_of
-from zegclip_ros.launching.arguments import warn_of_misspelled
-from zegclip_ros.launching.rviz_layout import LAYOUT_IMAGE, write_layout
-from zegclip_ros.runtime.large_data import LARGE_DATA
+from zegclip_ros.camera_names import check_cameras, image_topic
+from zegclip_ros.launching import (
+    LARGE_DATA,
+    LAYOUT_IMAGE,
+    topic_of,
+    warn_of_misspelled,
+    write_layout,
+)
 
 # The source tree and share/zegclip_ros hold config and rviz in the same places.
 SHARE = Path(__file__).resolve().parent.parent
@@ -52,91 +57,72 @@ PARAMETERS = (
     'use_sim_time',
 )
 
+
+def argument(
+    name: str, default: str, description: str, choices: Sequence[str] | None = None
+) -> DeclareLaunchArgument:
+    """Return an argument of a launch file."""
+    limits = {} if choices is None else {'choices': choices}
+    return DeclareLaunchArgument(name, default_value=default, description=description, **limits)
+
+
 ARGUMENTS = [
-    DeclareLaunchArgument(
+    argument(
         'image_topic',
-        default_value='/{camera}/image',
-        description='Topic of the camera. {camera} stands for the name of each of several; the '
+        '/{camera}/image',
+        'Topic of the camera. {camera} stands for the name of each of several; the '
         f'only one is called {ONLY_CAMERA}.',
     ),
-    DeclareLaunchArgument(
+    argument(
         'cameras',
-        default_value='',
-        description='Names of cameras that the one node labels together, separated by commas, '
+        '',
+        'Names of cameras that the one node labels together, separated by commas, '
         f'or {NO_CAMERAS}. {KEPT}',
     ),
-    DeclareLaunchArgument(
+    argument(
         'image_transport',
-        default_value='',
-        choices=['', 'raw', 'compressed'],
-        description=f'compressed takes <image_topic>/compressed instead. {KEPT}',
+        '',
+        f'compressed takes <image_topic>/compressed instead. {KEPT}',
+        ['', 'raw', 'compressed'],
     ),
-    DeclareLaunchArgument(
-        'namespace', default_value='', description='Namespace of the node and its topics.'
-    ),
-    DeclareLaunchArgument(
+    argument('namespace', '', 'Namespace of the node and its topics.'),
+    argument(
         'vocabulary_topic',
-        default_value='vocabulary',
-        description='Topic that new words come on; a relative name is in the namespace.',
+        'vocabulary',
+        'Topic that new words come on; a relative name is in the namespace.',
     ),
-    DeclareLaunchArgument(
+    argument(
         'params_file',
-        default_value=str(SHARE / 'config' / 'zegclip.yaml'),
-        description='File with the parameters of the node.',
+        str(SHARE / 'config' / 'zegclip.yaml'),
+        'File with the parameters of the node.',
     ),
-    DeclareLaunchArgument(
-        'model',
-        default_value='',
-        description=f'Bundled model, checkpoint, or CLIP without training as NAME/TAG. {KEPT}',
+    argument(
+        'model', '', f'Bundled model, checkpoint, or CLIP without training as NAME/TAG. {KEPT}'
     ),
-    DeclareLaunchArgument(
-        'device',
-        default_value='',
-        description=f'Where the model runs: auto, cpu, cuda or cuda:<number>. {KEPT}',
-    ),
-    DeclareLaunchArgument(
-        'class_names',
-        default_value='',
-        description=f'Words to begin with, separated by commas. {KEPT}',
-    ),
-    DeclareLaunchArgument(
-        'vocabulary_file',
-        default_value='',
-        description=f'File with the words to begin with. {KEPT}',
-    ),
-    DeclareLaunchArgument(
+    argument('device', '', f'Where the model runs: auto, cpu, cuda or cuda:<number>. {KEPT}'),
+    argument('class_names', '', f'Words to begin with, separated by commas. {KEPT}'),
+    argument('vocabulary_file', '', f'File with the words to begin with. {KEPT}'),
+    argument(
         'autostart',
-        default_value='',
-        choices=['', *SWITCH],
-        description=f'Whether the node configures and activates by itself. {KEPT}',
+        '',
+        f'Whether the node configures and activates by itself. {KEPT}',
+        ['', *SWITCH],
     ),
-    DeclareLaunchArgument(
-        'use_sim_time',
-        default_value='',
-        choices=['', *SWITCH],
-        description=f'Whether /clock gives the time. {KEPT}',
-    ),
-    DeclareLaunchArgument(
-        'rviz', default_value='false', choices=SWITCH, description='Whether to start rviz2 too.'
-    ),
-    DeclareLaunchArgument(
-        'respawn',
-        default_value='false',
-        choices=SWITCH,
-        description='Whether to start the node again when it ends.',
-    ),
-    DeclareLaunchArgument(
+    argument('use_sim_time', '', f'Whether /clock gives the time. {KEPT}', ['', *SWITCH]),
+    argument('rviz', 'false', 'Whether to start rviz2 too.', SWITCH),
+    argument('respawn', 'false', 'Whether to start the node again when it ends.', SWITCH),
+    argument(
         'log_level',
-        default_value='info',
-        choices=['debug', 'info', 'warn', 'error', 'fatal'],
-        description='Lowest level that is logged.',
+        'info',
+        'Lowest level that is logged.',
+        ['debug', 'info', 'warn', 'error', 'fatal'],
     ),
-    DeclareLaunchArgument(
+    argument(
         'large_data',
-        default_value='false',
-        choices=SWITCH,
-        description='Whether to set Fast DDS and malloc up for large images. Off by default, as '
+        'false',
+        'Whether to set Fast DDS and malloc up for large images. Off by default, as '
         'both sides need it: where the camera or a subscriber lacks it, nothing arrives.',
+        SWITCH,
     ),
 ]
 
@@ -147,7 +133,7 @@ def is_true(text: str) -> bool:
 
 
 def words(text: str) -> list[str]:
-    """Return what commas separate."""
+    """Return the words that commas separate."""
     return [word.strip() for word in text.split(',') if word.strip()]
 
 
@@ -157,7 +143,7 @@ def cameras_of(text: str) -> list[str]:
 
 
 def as_parameter(name: str, text: str) -> object:
-    """Return the value of a launch argument as the node's parameter wants it."""
+    """Return the value of a launch argument in the type of the node's parameter."""
     if name == 'cameras':
         return cameras_of(text) or ['']  # ROS has no empty list of strings.
     if name == 'class_names':

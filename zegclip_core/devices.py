@@ -54,8 +54,8 @@ def pick_device(device: str) -> torch.device:
     return place
 
 
-def beside(device: torch.device) -> AbstractContextManager[object]:
-    """Return a context whose work on CUDA does not wait for that of other threads, nor they."""
+def side_stream(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context whose work on CUDA waits for no other stream, and no other for it."""
     if device.type != 'cuda':
         return nullcontext()
     stream: AbstractContextManager[object] = torch.cuda.stream(_side_stream(device))
@@ -68,8 +68,8 @@ def _side_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
-def on(device: torch.device) -> AbstractContextManager[object]:
-    """Return a context in which what names no CUDA device, as kernels of Triton, is on this."""
+def device_guard(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which this is the current CUDA device, which kernels of Triton take."""
     return torch.cuda.device(device) if device.type == 'cuda' else nullcontext()
 
 
@@ -90,7 +90,7 @@ def pick_precision(precision: str, device: torch.device) -> torch.dtype:
     if precision != 'auto':
         return DTYPES[precision]
     if device.type == 'cuda':
-        with on(device):
+        with device_guard(device):
             supported = torch.cuda.is_bf16_supported(False)
         return torch.bfloat16 if supported else torch.float16
     return torch.bfloat16 if _cpu_multiplies_bf16() else torch.float32

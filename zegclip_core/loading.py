@@ -36,7 +36,7 @@ from zegclip_core.weights.checkpoint import (
     ModelSettings,
     TEXT_PREFIX,
 )
-from zegclip_core.weights.clip import load_clip_weights, load_parameters, MissingWeightsError
+from zegclip_core.weights.clip import load_clip_weights, MissingWeightsError
 from zegclip_core.weights.image_towers import (
     check_image_tower,
     clip_image_tower,
@@ -46,6 +46,7 @@ from zegclip_core.weights.image_towers import (
 from zegclip_core.weights.names import DEFAULT_MODEL, ModelName, parse_model, SUFFIX, SUFFIXES
 from zegclip_core.weights.published import load_published
 from zegclip_core.weights.references import parse_reference, TowerReference
+from zegclip_core.weights.state_dicts import load_parameters
 
 __all__ = [
     'DEFAULT_MODEL',

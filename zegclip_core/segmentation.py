@@ -47,11 +47,15 @@ class Segmentation:
         scores: Score of the best class or negative word, float32 ``(H, W)`` in [0, 1], also where
             unlabelled.
         vocabulary: The classes that the ids stand for.
+        mask_logits: What the labels were made of, before the upsampling, the bias and the
+            sigmoid or softmax: a row for each class, float32 ``(K, h, w)`` at the resolution of
+            the patches, or finer; ``None`` if nobody asked.
     """
 
     labels: LabelArray
     scores: npt.NDArray[np.float32]
     vocabulary: Vocabulary
+    mask_logits: npt.NDArray[np.float32] | None = None
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
         """Return where a class is, bool ``(H, W)``.

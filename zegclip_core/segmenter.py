@@ -13,7 +13,7 @@
 # limitations under the License.
 """The segmenter: an RGB array and words in, a label for every pixel out.
 
-Here NumPy and torch meet: above it are arrays, below it tensors.
+Here NumPy and torch meet: callers have arrays, engines tensors.
 """
 
 from collections.abc import Sequence
@@ -26,23 +26,18 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from zegclip_core.devices import pick_device, pick_precision
 from zegclip_core.engines.choice import pick_backend
-from zegclip_core.engines.lean.engine import (
-    Engine,
-    LeanEngine,
-    PlainEngine,
-    PreparedWords,
-    Windows,
-)
+from zegclip_core.engines.contract import Engine, EngineVocabulary, PostprocessStep, Windows
+from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.staging import to_host
 from zegclip_core.engines.onnx import ExportedModel, load_exported
+from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import DeviceMemoryError, ModelError
 from zegclip_core.images.checks import check_batch, check_image
 from zegclip_core.images.working_size import working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
-from zegclip_core.options import MAX_SHORT_SIDE, SegmenterOptions
+from zegclip_core.options import MAX_SHORT_SIDE, OPTIONS, SegmenterOptions
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.encoded import encode_vocabulary, EncodedVocabulary
 from zegclip_core.text.negatives import clean_negatives
@@ -62,6 +57,7 @@ class Segmenter:
         loaded: The model; an exported one brings its own engine.
         options: How it runs and which pixels it labels. Those that are read while a
             model is loaded (backend, attention, templates, threads) do nothing here.
+        steps: Called in this order between mask logits and labels.
 
     Attributes:
         options: The options.
@@ -69,6 +65,8 @@ class Segmenter:
         runs_on: Where the model runs: ``cpu``, ``cuda:0``, ``tensorrt``.
         dtype: Floating-point type of the image tower.
         short_side: Short side that images are brought to, in pixels.
+        threshold: Least score of a labelled pixel that ``encode`` takes where none is given.
+        negatives: Words that compete; what ``encode`` takes where none are given.
 
     Raises:
         ModelError: If there is no such device or precision, or a setting is out of its range.
@@ -79,6 +77,8 @@ class Segmenter:
         self,
         loaded: LoadedModel | ExportedModel,
         options: SegmenterOptions = SegmenterOptions(),
+        *,
+        steps: Sequence[PostprocessStep] = (),
     ) -> None:
         """Move the model to its device."""
         self.model_name = loaded.name
@@ -103,11 +103,16 @@ class Segmenter:
         self._last: EncodedVocabulary | None = None
         given = options.threshold, options.negatives
         self.threshold = loaded.settings.threshold if given[0] is None else given[0]
-        self.negatives = loaded.settings.negatives if given[1] is None else given[1]
+        self.negatives = clean_negatives(
+            loaded.settings.negatives if given[1] is None else given[1]
+        )
         self.engine = self._make_engine(loaded)
+        self.engine.steps = tuple(steps)
         if self.device.type == 'cuda':
             self.text_encoder.to(self.device)
-        self._prepared: WeakKeyDictionary[EncodedVocabulary, PreparedWords] = WeakKeyDictionary()
+        self._prepared: WeakKeyDictionary[EncodedVocabulary, EngineVocabulary] = (
+            WeakKeyDictionary()
+        )
 
     def _make_engine(self, loaded: LoadedModel | ExportedModel) -> Engine:
         """Return what labels the pixels."""
@@ -126,34 +131,13 @@ class Segmenter:
             candidates=self.options.candidates,
         )
 
-    @property
-    def threshold(self) -> float:
-        """Least score of a labelled pixel, in [0, 1], for classes without one of their own.
-
-        A new one holds for the words that are encoded from then on.
-        """
-        return self._threshold
-
-    @threshold.setter
-    def threshold(self, value: float) -> None:
-        if not 0.0 <= value <= 1.0:
-            raise ModelError(f'Expected the threshold to be in [0, 1], but got {value}.')
-        self._threshold, self._last = value, None
-
-    @property
-    def negatives(self) -> tuple[str, ...]:
-        """Words that compete with a vocabulary's; new ones hold from then on, as above."""
-        return self._negatives
-
-    @negatives.setter
-    def negatives(self, words: Sequence[str]) -> None:
-        self._negatives, self._last = clean_negatives(words), None
-
     @classmethod
     def load(
         cls,
         model: str | PathLike[str] = DEFAULT_MODEL,
         options: SegmenterOptions = SegmenterOptions(),
+        *,
+        steps: Sequence[PostprocessStep] = (),
         **changes: Any,  # noqa: ANN401 - of several types
     ) -> 'Segmenter':
         """Load a model and put it on a device.
@@ -161,6 +145,7 @@ class Segmenter:
         Args:
             model: Its name (``zegclip_core.weights.names``), or the path of its file.
             options: How it runs and which pixels it labels.
+            steps: Called in this order between mask logits and labels.
             **changes: Fields of ``SegmenterOptions`` with other values than those of ``options``,
                 such as ``device='cpu'``.
 
@@ -182,80 +167,118 @@ class Segmenter:
         use_threads(options.threads)
         if pick_backend(options.backend, model) == 'onnxruntime':
             options.check_exported()
-            return cls(
-                load_exported(model, device=options.device, precision=options.precision), options
-            )
+            exported = load_exported(model, device=options.device, precision=options.precision)
+            return cls(exported, options, steps=steps)
         # Refused here if they are not there, before what may take minutes.
         pick_precision(options.precision, pick_device(options.device))
         loaded = load_model(model, attention=options.attention, templates=options.templates)
-        return cls(loaded, options)
+        return cls(loaded, options, steps=steps)
 
     @property
     def encoded_phrases(self) -> int:
         """How many phrases the text tower has encoded so far."""
         return self.text_encoder.encoded_phrases
 
-    def encode(self, vocabulary: Vocabulary) -> EncodedVocabulary:
-        """Encode a vocabulary's words; those known already cost nothing."""
+    def encode(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        threshold: float | None = None,
+        negatives: Sequence[str] | None = None,
+    ) -> EncodedVocabulary:
+        """Encode a vocabulary's words; those known already cost nothing.
+
+        Args:
+            vocabulary: The classes.
+            threshold: Least score of a labelled pixel, in [0, 1], for classes without one of
+                their own; ``None`` takes the segmenter's.
+            negatives: Words that compete with the classes; a pixel that one of them wins is
+                unlabelled. ``None`` takes the segmenter's.
+
+        Raises:
+            ModelError: If the threshold is out of its range.
+            VocabularyError: If a word cannot be used.
+        """
+        OPTIONS['threshold'].check(threshold)
         encoded = encode_vocabulary(
             vocabulary,
             self.text_encoder,
             self.settings,
-            threshold=self.threshold,
-            negatives=self.negatives,
+            threshold=self.threshold if threshold is None else threshold,
+            negatives=self.negatives if negatives is None else clean_negatives(negatives),
             device=self.device,
         )
         self._prepare(encoded)  # Here, and not with the first frame that needs it.
         return encoded
 
-    def _prepare(self, words: EncodedVocabulary) -> PreparedWords:
+    def _prepare(self, encoded: EncodedVocabulary) -> EngineVocabulary:
         """Return what the engine keeps of a vocabulary, computed once."""
-        if words not in self._prepared:
-            self._prepared[words] = words.prepare(self.engine)
-        return self._prepared[words]
+        if encoded not in self._prepared:
+            self._prepared[encoded] = self.engine.prepare(encoded)
+        return self._prepared[encoded]
 
     def warm_up(self) -> None:
         """Segment an empty image of camera size, so that the first real one is not slow."""
         self.segment(np.zeros((480, 640, 3), np.uint8), Vocabulary.from_names(['object']))
 
     def segment(
-        self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary | EncodedVocabulary
+        self,
+        image: npt.NDArray[np.uint8],
+        vocabulary: Vocabulary | EncodedVocabulary,
+        *,
+        mask_logits: bool = False,
     ) -> Segmentation:
         """Label every pixel of an image.
 
         Args:
             image: RGB, uint8 ``(H, W, 3)``, of any size.
             vocabulary: The classes to look for.
+            mask_logits: Whether the result holds the mask logits as well.
 
         Returns:
             Labels and scores at the image's size.
 
         Raises:
             ImageError: If the image has another type or shape, or no pixel.
+            VocabularyError: If the words cannot be encoded.
             DeviceMemoryError: If the device has too little free memory for it; what the attempt
                 took is free again, and the next image gets a new chance.
         """
-        return self.segment_batch([image], vocabulary)[0]
+        return self.segment_batch([image], vocabulary, mask_logits=mask_logits)[0]
 
     def segment_batch(
         self,
         images: Sequence[npt.NDArray[np.uint8]],
         vocabulary: Vocabulary | EncodedVocabulary,
+        *,
+        mask_logits: bool = False,
     ) -> list[Segmentation]:
         """Label every pixel of several images of one size at once, as of several cameras.
 
         Args:
-            images: As in ``segment``, at least one.
+            images: RGB, uint8 ``(H, W, 3)`` each, at least one.
             vocabulary: The classes to look for.
+            mask_logits: Whether the results hold the mask logits as well.
+
+        Returns:
+            Labels and scores of each image at its size.
 
         Raises:
-            ImageError: As in ``segment``, or if there is no image or they differ in size.
-            DeviceMemoryError: As in ``segment``.
+            ImageError: If an image has another type or shape or no pixel, or if there is no
+                image or they differ in size.
+            VocabularyError: If the words cannot be encoded.
+            DeviceMemoryError: If the device has too little free memory for them; what the attempt
+                took is free again, and the next images get a new chance.
         """
         check_batch(images)
-        words = self._encoded(vocabulary)
+        if isinstance(vocabulary, EncodedVocabulary):
+            encoded = vocabulary
+        else:
+            if self._last is None or self._last.vocabulary != vocabulary:
+                self._last = self.encode(vocabulary)
+            encoded = self._last
         try:
-            return self._segment(images, words)
+            return self._segment(images, encoded, mask_logits)
         except torch.OutOfMemoryError as error:
             reason = str(error).partition('\n')[0].partition('. ')[0]
         # Past the handler, whose error holds the tensors of the attempt.
@@ -267,13 +290,35 @@ class Segmenter:
         )
 
     def _segment(
-        self, images: Sequence[npt.NDArray[np.uint8]], words: EncodedVocabulary
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        encoded: EncodedVocabulary,
+        mask_logits: bool,
     ) -> list[Segmentation]:
-        """Label every pixel of images that have been looked at."""
-        labels, scores = to_host(*self._label(images, words))
+        """Label every pixel of images that were checked."""
+        height, width = images[0].shape[:2]
+        size = working_size(
+            height,
+            width,
+            short_side=self.short_side,
+            patch_size=self.patch_size,
+            window=self.settings.crop if self.options.mode == 'slide' else None,
+        )
+        pixels = np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
+        found = self.engine.run(
+            torch.from_numpy(pixels),
+            size,
+            self._prepare(encoded),
+            (height, width),
+            mask_logits=mask_logits,
+        )
+        tensors = [found.labels, found.scores]
+        if found.mask_logits is not None:
+            # A user's classes are the first rows, negative words the others.
+            tensors.append(found.mask_logits[:, : len(encoded.vocabulary)])
         return [
-            Segmentation(found, certain, words.vocabulary)
-            for found, certain in zip(labels, scores, strict=True)
+            Segmentation(labels, scores, encoded.vocabulary, *logits)
+            for labels, scores, *logits in zip(*to_host(*tensors), strict=True)
         ]
 
     def release_memory(self) -> None:
@@ -297,28 +342,3 @@ class Segmenter:
         if self.device.type != 'cuda':
             return None
         return int(torch.cuda.memory_reserved(self.device))
-
-    def _encoded(self, vocabulary: Vocabulary | EncodedVocabulary) -> EncodedVocabulary:
-        """Return the vocabulary's embeddings, those of the last frame if it is the same."""
-        if isinstance(vocabulary, EncodedVocabulary):
-            return vocabulary
-        if self._last is None or self._last.vocabulary != vocabulary:
-            self._last = self.encode(vocabulary)
-        return self._last
-
-    def _label(
-        self, images: Sequence[npt.NDArray[np.uint8]], words: EncodedVocabulary
-    ) -> tuple[Tensor, Tensor]:
-        """Return labels and scores of images of one size, each ``(B, H, W)`` on the device."""
-        height, width = images[0].shape[:2]
-        size = working_size(
-            height,
-            width,
-            short_side=self.short_side,
-            patch_size=self.patch_size,
-            window=self.settings.crop if self.options.mode == 'slide' else None,
-        )
-        pixels = np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
-        return self.engine.run(
-            torch.from_numpy(pixels), size, self._prepare(words), (height, width)
-        )

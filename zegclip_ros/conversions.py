@@ -14,8 +14,9 @@
 """Messages to arrays and back; the only file that knows what stands in ``sensor_msgs/Image``."""
 
 from array import array
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -37,8 +38,6 @@ from zegclip_core.segmentation import LabelArray
 
 if TYPE_CHECKING:
     from cv_bridge import CvBridge
-
-Result = TypeVar('Result')
 
 
 def check_frame(message: Image | CompressedImage) -> None:
@@ -95,8 +94,13 @@ def is_foreign(message: Image | CompressedImage) -> bool:
     return isinstance(message, Image) and message.encoding not in image_encodings.ENCODINGS
 
 
-def _bridge(encoding: str) -> 'CvBridge':
-    """Return a ``CvBridge``; its package is needed for rare encodings only."""
+@contextmanager
+def _bridge(encoding: str) -> 'Iterator[CvBridge]':
+    """Provide cv_bridge, which only rare encodings need.
+
+    Raises:
+        ImageError: If it is not installed, or for whatever its insides in C++ or Python raise.
+    """
     try:
         from cv_bridge import CvBridge
     except ImportError as error:
@@ -104,13 +108,8 @@ def _bridge(encoding: str) -> 'CvBridge':
             f'Expected an image encoded as {", ".join(image_encodings.ENCODINGS)}, but got '
             f'{encoding!r}, which takes the package cv_bridge, and that is not installed.'
         ) from error
-    return CvBridge()
-
-
-def _by_bridge(encoding: str, work: Callable[[], Result]) -> Result:
-    """Run cv_bridge, whose faults show as whatever its C++ or Python insides throw."""
     try:
-        return work()
+        yield CvBridge()
     except Exception as error:
         raise ImageError(
             f'Expected an image encoded as {", ".join(image_encodings.ENCODINGS)} or what '
@@ -121,10 +120,8 @@ def _by_bridge(encoding: str, work: Callable[[], Result]) -> Result:
 def _foreign_rows(message: Image) -> npt.NDArray[np.uint8]:
     """Return the bytes of the pixels of an encoding that cv_bridge knows, as a view."""
     image_encodings.check_size(message.width, message.height)
-    bridge = _bridge(message.encoding)
-    depth, channels = _by_bridge(
-        message.encoding, lambda: bridge.encoding_to_dtype_with_channels(message.encoding)
-    )
+    with _bridge(message.encoding) as bridge:
+        depth, channels = bridge.encoding_to_dtype_with_channels(message.encoding)
     return image_encodings.pixel_bytes(message, int(channels) * np.dtype(depth).itemsize)
 
 
@@ -132,8 +129,8 @@ def _foreign_to_rgb(message: Image) -> RgbImage:
     """Convert by cv_bridge, from a copy without padding, which not every version honours."""
     fields = image_fields(_foreign_rows(message), message.encoding, message.is_bigendian)
     packed = image_message(fields, message.header)
-    bridge = _bridge(message.encoding)
-    rgb = _by_bridge(message.encoding, lambda: bridge.imgmsg_to_cv2(packed, 'rgb8'))
+    with _bridge(message.encoding) as bridge:
+        rgb = bridge.imgmsg_to_cv2(packed, 'rgb8')
     return np.asarray(rgb, dtype=np.uint8).reshape(message.height, message.width, 3)
 
 

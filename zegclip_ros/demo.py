@@ -27,13 +27,14 @@ import signal
 import sys
 import time
 from types import FrameType
+from typing import Any
 
-from zegclip_ros.recording.report import table
+from tabulate import tabulate
 from zegclip_ros.runtime.dds_domain import reserved_domain
 from zegclip_ros.runtime.processes import Processes
 
 FIRST_WORDS = ('person', 'cat', 'dining table', 'bowl', 'car')
-"""What the node begins with; there is no car in the pictures."""
+"""What the node begins with; there is no car in the photos."""
 NEXT_WORDS = (
     '[{"name": "human", "phrases": ["woman", "face"], "color": "#ff8800"}, '
     '{"name": "kitten", "phrases": ["tabby cat"]}, "mug", "spoon", "wooden table"]',
@@ -105,8 +106,33 @@ def run(options: argparse.Namespace, domain: int) -> int:
     summary = json.loads((out / 'summary.json').read_text(encoding='utf-8'))
     if not summary['frames_out']:
         return explain('segmentation', processes.log_of('segmentation'))
-    print(table(summary, out))
+    print(report(summary, out))
     return 0
+
+
+def report(summary: Mapping[str, Any], folder: Path) -> str:
+    """Return a run's summary as text: figures, a block for each vocabulary, the files to see."""
+    latency = summary['latency_ms']
+    figures = {
+        'frames in': f'{summary["frames_in"]} at {summary["camera_rate_hz"]} Hz',
+        'frames out': f'{summary["frames_out"]} at {summary["frame_rate_hz"]} Hz',
+        'latency': f'p50 {latency["p50"]} ms, p95 {latency["p95"]} ms',
+    }
+    blocks = [tabulate(figures.items(), tablefmt='plain')]
+    for entry in summary['vocabularies']:
+        switch = entry['switch_seconds']
+        since = 'from the start'
+        if switch is not None:
+            since = f'first overlay {switch:.2f} s after the words'
+        shares = {**entry['pixel_share'], 'none of these': entry['unlabelled_share']}
+        rows = [(name, f'{share:.1%}') for name, share in shares.items()]
+        table = tabulate(rows, tablefmt='plain', colalign=('left', 'right'), disable_numparse=True)
+        blocks.append(f'vocabulary {entry["version"]}: {entry["frames"]} frames, {since}\n{table}')
+    blocks.append(tabulate(summary['versions'].items(), tablefmt='plain', disable_numparse=True))
+    images = [entry['picture'] for entry in summary['vocabularies'] if entry['picture']]
+    files = [folder / name for name in ('overlay.mp4', *images, 'summary.json')]
+    blocks.append('\n'.join(['Look at:', *(f'  {path}' for path in files)]))
+    return f'\n{"-" * 60}\n'.join(['', *blocks])
 
 
 def environment(domain: int, logs: Path) -> Mapping[str, str]:

@@ -33,7 +33,7 @@ from zegclip_core.text.colors import PALETTE_NAMES
 from zegclip_core.text.negatives import clean_negatives, NONE
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.names import DEFAULT_MODEL
-from zegclip_ros.frames.camera_names import check_cameras, MAX_CAMERAS
+from zegclip_ros.camera_names import check_cameras, MAX_CAMERAS
 from zegclip_ros.runtime.declaration import Declaration, declare
 from zegclip_ros.runtime.rejections import shortened
 

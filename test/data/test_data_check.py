@@ -27,6 +27,7 @@ from test_datasets import coco, context, mask, names_in, picture, voc
 from zegclip_core.cli.main import main
 from zegclip_core.data.catalog import dataset_names, load_spec
 from zegclip_core.data.check import check_part, expected_parts, Report
+from zegclip_core.images.sheets import GAP, LINE, sheet_width, WIDTH
 from zegclip_core.text.colors import palette_colors
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'datasets.md'
@@ -213,14 +214,16 @@ def test_the_sheet_shows_pictures_and_masks_in_colors(plain: Path) -> None:
     mask(plain / 'labels/val/a.png', 0)
     assert main(['data', 'check', str(plain), '--sheet', str(plain / 'sheet.png')]) == 0
     sheet = np.array(Image.open(plain / 'sheet.png'))
-    # Two tiles a row, each of a picture and its mask, 240 pixels wide, above two lines of text.
-    assert sheet.shape == (440, 960, 3)
-    assert (sheet[50, 100] == 90).all()
+    # Two tiles a row, each of an image and its mask below a line of text, above their classes.
+    assert sheet.shape[1] == 2 * sheet_width(2)
+    mask_left, next_left = WIDTH + 2 * GAP, sheet_width(2)
+    assert (sheet[80, 100] == 90).all()
     # The first colour of PASCAL VOC, all over the mask of a and beside the name of its class.
-    assert (sheet[50, 300] == [128, 0, 0]).all()
-    assert (sheet[209, 9] == [128, 0, 0]).all()
+    assert (sheet[80, mask_left + 60] == [128, 0, 0]).all()
+    below = np.split(sheet[250:], 2)[0]
+    assert (below[:, :300] == [128, 0, 0]).all(axis=2).sum() >= 100
     # The last pixel of the mask of b is not labelled.
-    assert (sheet[150, 900] == [224, 224, 192]).all()
+    assert (sheet[GAP + LINE + 200, next_left + mask_left + 315] == [224, 224, 192]).all()
 
 
 def test_the_sheet_names_every_class_of_a_picture(plain: Path) -> None:
@@ -232,8 +235,7 @@ def test_the_sheet_names_every_class_of_a_picture(plain: Path) -> None:
     assert main(['data', 'check', str(plain), '--sheet', str(plain / 'sheet.png')]) == 0
     sheet = np.array(Image.open(plain / 'sheet.png'))
     colors = palette_colors('pascal_voc', names, [None] * 12)
-    half = len(sheet) // 2
-    legend = sheet[200:half, :480].reshape(-1, 3)
+    legend = sheet[250:450, : sheet_width(2)].reshape(-1, 3)
     assert all((legend == color).all(axis=1).sum() >= 100 for color in colors)
 
 

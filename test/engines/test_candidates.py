@@ -14,19 +14,19 @@
 """Only the candidates among many classes are drawn: their logits and labels are the unpruned."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
+from made_vocabularies import made_vocabulary
 import pytest
-from test_fast_lean import CPU, detailed, frames, published
+from test_lean import CPU, detailed, frames, published
 from tiny_clips import seeded
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.engines.contract import LeanOptions, Network, Windows
+from zegclip_core.engines.contract import Network, Windows
 from zegclip_core.engines.lean.candidates import best_rows
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.pixels import resized
-from zegclip_core.engines.lean.vocabulary import LeanWords, penalties_of
+from zegclip_core.engines.lean.vocabulary import LeanVocabulary, penalties_of
 from zegclip_core.errors import ModelError
 
 CLASSES = 300
@@ -49,20 +49,20 @@ def engine_of(model: str, candidates: int = 0) -> LeanEngine:
 
 
 def words(
-    engine: LeanEngine, bias: float = 0.0, labelled: int | None = None, threshold: float = 1.0
-) -> LeanWords:
+    engine: LeanEngine, bias: float = 0.0, classes: int | None = None, threshold: float = 1.0
+) -> LeanVocabulary:
     """Return a seeded vocabulary of an engine."""
     generator = torch.Generator().manual_seed(2)
     config = engine.model.network.config
     width = getattr(config, 'text_dim', config.vision.embed_dim)
-    prepared = engine.prepare(
-        F.normalize(torch.randn((CLASSES, width), generator=generator), dim=-1),
-        bias * (torch.arange(CLASSES) % 2),
-        threshold * (torch.arange(CLASSES) % 4 == 0),
-        labelled,
+    return engine.prepare(
+        made_vocabulary(
+            F.normalize(torch.randn((CLASSES, width), generator=generator), dim=-1),
+            bias * (torch.arange(CLASSES) % 2),
+            threshold * (torch.arange(CLASSES) % 4 == 0),
+            classes,
+        )
     )
-    assert isinstance(prepared, LeanWords)
-    return prepared
 
 
 def size_of(engine: LeanEngine) -> tuple[int, int]:
@@ -85,7 +85,7 @@ def test_logits_of_the_candidates_are_those_of_the_unpruned_run(model: str, bias
         torch.testing.assert_close(found[image], everything[image, rows[image]])
 
 
-def by_hand(logits: Tensor, rows: Tensor, asked: LeanWords, scoring: str) -> list[Tensor]:
+def by_hand(logits: Tensor, rows: Tensor, asked: LeanVocabulary, scoring: str) -> list[Tensor]:
     """Return labels and scores of one image's candidates, from full-size maps of each."""
     full = F.interpolate(logits[None, rows], size=OUTPUT, mode='bilinear')[0]
     scores = full.sigmoid() if scoring == 'sigmoid' else full.softmax(dim=0)
@@ -104,7 +104,8 @@ def test_labels_are_those_of_the_candidates_with_thresholds_and_negatives(
 ) -> None:
     engine = engine_of(model, 12)
     asked, pixels = words(engine, bias, labelled), frames(2, *OUTPUT)
-    labels, scores = engine.run(pixels, size_of(engine), asked, OUTPUT)
+    found = engine.run(pixels, size_of(engine), asked, OUTPUT)
+    labels, scores = found.labels, found.scores
     images = resized(pixels, size_of(engine))
     with torch.inference_mode():
         logits = engine.model.logits(images, asked)
@@ -120,26 +121,21 @@ def test_labels_are_those_of_the_candidates_with_thresholds_and_negatives(
     assert labels.dtype == (torch.uint8 if labelled else torch.uint16)
 
 
-@pytest.mark.parametrize('fused', [True, False])
 @pytest.mark.parametrize(('model', 'candidates'), [('published', 3), ('detailed', 1)])
 def test_a_pixel_whose_winner_is_kept_has_the_label_of_the_unpruned_run(
-    model: str, candidates: int, fused: bool
+    model: str, candidates: int
 ) -> None:
-    options = replace(LeanOptions(), fused_tail=fused)
-    pruned = LeanEngine(
-        MODELS[model](), dtype=torch.float32, device=CPU, options=options, candidates=candidates
-    )
-    engine, pixels = engine_of(model), frames(1, *OUTPUT)
-    expected, exact = engine.run(pixels, size_of(engine), words(engine, threshold=0.0), OUTPUT)
+    engine, pruned, pixels = engine_of(model), engine_of(model, candidates), frames(1, *OUTPUT)
+    expected = engine.run(pixels, size_of(engine), words(engine, threshold=0.0), OUTPUT)
     asked = words(pruned, threshold=0.0)
-    labels, scores = pruned.run(pixels, size_of(pruned), asked, OUTPUT)
+    found = pruned.run(pixels, size_of(pruned), asked, OUTPUT)
     with torch.inference_mode():
         images = resized(pixels, size_of(pruned))
         _, rows = pruned.model.best_logits(images, asked, candidates)
-    stays = torch.isin(expected[0].long(), rows[0])
+    stays = torch.isin(expected.labels[0].long(), rows[0])
     assert 0.3 < stays.float().mean() < 1.0
-    assert torch.equal(labels[0][stays].long(), expected[0][stays].long())
-    torch.testing.assert_close(scores[0][stays], exact[0][stays])
+    assert torch.equal(found.labels[0][stays].long(), expected.labels[0][stays].long())
+    torch.testing.assert_close(found.scores[0][stays], expected.scores[0][stays])
 
 
 @pytest.mark.parametrize('model', MODELS)
@@ -148,15 +144,17 @@ def test_enough_candidates_change_nothing(model: str) -> None:
     pixels, size = frames(1, *OUTPUT), size_of(engine)
     expected = engine.run(pixels, size, words(engine), OUTPUT)
     found = same.run(pixels, size, words(same), OUTPUT)
-    assert torch.equal(found[0].long(), expected[0].long())
-    assert torch.equal(found[1], expected[1])
+    assert torch.equal(found.labels.long(), expected.labels.long())
+    assert torch.equal(found.scores, expected.scores)
 
 
-def vocabulary(bias: Tensor) -> LeanWords:
+def vocabulary(bias: Tensor) -> LeanVocabulary:
     """Return words of which only the bias is read."""
     rows = len(bias)
     empty = torch.zeros(rows, 1)
-    return LeanWords(empty, bias, torch.zeros(rows), rows, empty, empty, *penalties_of(bias, rows))
+    encoded = made_vocabulary(empty, bias, torch.zeros(rows))
+    parts = empty, bias, encoded.thresholds, empty, empty
+    return LeanVocabulary(encoded.vocabulary, (), *parts, *penalties_of(bias, rows))
 
 
 def test_winners_go_first_by_what_they_win_then_those_that_come_nearest() -> None:

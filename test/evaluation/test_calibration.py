@@ -88,11 +88,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _counted(segmenter: Segmenter, threshold: float) -> dict[str, int]:
     """Count pixels from what the segmenter says at this threshold in each round."""
-    segmenter.threshold = threshold
     counts = dict.fromkeys(('right', 'labelled', 'unknown_labelled', 'known', 'unknown'), 0)
     for withheld in ((0, 2), (1, 3)):
         asked = [place for place in range(4) if place not in withheld]
-        words = Vocabulary.from_names([CLASSES[place] for place in asked])
+        vocabulary = Vocabulary.from_names([CLASSES[place] for place in asked])
+        words = segmenter.encode(vocabulary, threshold=threshold)
         for sample in (Noise()[0], Noise()[1]):
             found = segmenter.segment(sample.image, words)
             said = np.array([*asked, *[IGNORED] * 254])[found.labels]
@@ -128,7 +128,7 @@ def test_a_score_that_equals_a_threshold_reaches_it(path: str) -> None:
     segmenter = Segmenter(load_model(path), SegmenterOptions(device='cpu', precision='fp32'))
     words = Vocabulary.from_names(['car'])
     score = float(segmenter.segment(Noise()[0].image, words).scores[0, 0])
-    segmenter.threshold = score
+    words = segmenter.encode(words, threshold=score)
     assert segmenter.segment(Noise()[0].image, words).labels[0, 0] == 0
     assert np.searchsorted(np.float32([score]), np.float32(score), side='right') == 1
 

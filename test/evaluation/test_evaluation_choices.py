@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from zegclip_core.errors import DataError, VocabularyError
-from zegclip_core.evaluation.choices import choose_seen, chosen_words, parse_renames
+from zegclip_core.evaluation.choices import choose_seen, chosen_words
 
 CLASSES = ('road', 'car', 'tree', 'sky')
 
@@ -66,15 +66,12 @@ def test_classes_that_do_not_fit_are_refused(seen: str, unseen: str, message: st
 
 
 def test_renames_are_read_and_checked() -> None:
-    assert parse_renames('car = automobile,tree=bush', CLASSES) == {
-        'car': 'automobile',
-        'tree': 'bush',
-    }
-    assert parse_renames('', CLASSES) == {}
+    renamed = chosen_words(CLASSES, 'car = automobile,tree=bush')
+    assert renamed.names == ('road', 'automobile', 'bush', 'sky')
+    assert chosen_words(CLASSES).names == CLASSES
     for text in ('boat=ship', 'car', 'car='):
         with pytest.raises(DataError, match='class=word'):
-            parse_renames(text, CLASSES)
-    assert chosen_words(CLASSES, 'car=bus').names == ('road', 'bus', 'tree', 'sky')
+            chosen_words(CLASSES, text)
     with pytest.raises(VocabularyError, match='twice'):
         chosen_words(CLASSES, 'car=road')
 

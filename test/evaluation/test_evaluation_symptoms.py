@@ -22,8 +22,8 @@ from tiny_models import published_state
 import torch
 from zegclip_core.cli.main import main
 from zegclip_core.evaluation.evaluate import Evaluation
-from zegclip_core.evaluation.metrics import ConfusionMatrix
 from zegclip_core.evaluation.symptoms import find_symptoms
+from zegclip_core.model.metrics import ConfusionMatrix
 
 NAMES = ('road', 'car', 'tree', 'sky', 'cat')
 UNSEEN = 'cat'

@@ -19,6 +19,7 @@ from pathlib import Path
 import shutil
 
 from exported_models import export, Exported
+from made_vocabularies import made_vocabulary
 import numpy as np
 import onnx
 import onnxruntime
@@ -73,8 +74,10 @@ def test_onnxruntime_labels_as_torch_does(exported: Exported, classes: int) -> N
     plain = Segmenter.load(str(exported.model), device='cpu', precision='fp32', engine='plain')
 
     def by_torch(thresholds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        prepared = plain.engine.prepare(embeddings, bias, thresholds)
-        return plain.engine.run(torch.from_numpy(image), exported.size, prepared, exported.size)
+        prepared = plain.engine.prepare(made_vocabulary(embeddings, bias, thresholds))
+        pixels = torch.from_numpy(image)
+        found = plain.engine.run(pixels, exported.size, prepared, exported.size)
+        return found.labels, found.scores
 
     thresholds = torch.full((classes,), widest_gap(by_torch(torch.zeros(classes))[1]))
     expected = by_torch(thresholds)
@@ -104,35 +107,21 @@ def test_the_segmenter_takes_the_file_and_needs_no_checkpoint(
     vocabulary = Vocabulary.from_names(['cat', 'traffic light', 'tree'])
     # The torch side looks at this image at the size of the export.
     image = picture(*exported.size)
-    ours, theirs = (
-        found.segment(image, vocabulary),
-        torch_side.engine.run(
-            torch.from_numpy(image)[None],
-            exported.size,
-            torch_side.engine.prepare(*_parts(torch_side, vocabulary)),
-            exported.size,
-        ),
-    )
-    assert (ours.labels == theirs[0][0].numpy()).mean() >= 0.999
-    np.testing.assert_allclose(ours.scores, theirs[1][0].numpy(), atol=1e-4)
+    prepared = torch_side.engine.prepare(torch_side.encode(vocabulary))
+    pixels = torch.from_numpy(image)[None]
+    ours = found.segment(image, vocabulary)
+    theirs = torch_side.engine.run(pixels, exported.size, prepared, exported.size)
+    assert (ours.labels == theirs.labels[0].numpy()).mean() >= 0.999
+    np.testing.assert_allclose(ours.scores, theirs.scores[0].numpy(), atol=1e-4)
     # A camera's image is brought to that size, and labels back to the camera's.
     image = picture(3 * exported.size[0] + 5, 3 * exported.size[1])
     result = found.segment(image, vocabulary)
-    same, _ = torch_side.engine.run(
-        torch.from_numpy(image)[None],
-        exported.size,
-        torch_side.engine.prepare(*_parts(torch_side, vocabulary)),
-        image.shape[:2],
-    )
+    pixels = torch.from_numpy(image)[None]
+    same = torch_side.engine.run(pixels, exported.size, prepared, image.shape[:2])
     assert result.labels.shape == image.shape[:2]
-    assert (result.labels == same[0].numpy()).mean() >= 0.99
+    assert (result.labels == same.labels[0].numpy()).mean() >= 0.99
     found.warm_up()
     found.close()
-
-
-def _parts(segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[torch.Tensor, ...]:
-    encoded = segmenter.encode(vocabulary)
-    return encoded.embeddings, encoded.bias, encoded.thresholds
 
 
 def test_the_file_says_what_it_is(exported: Exported) -> None:
@@ -242,9 +231,9 @@ def test_a_negative_word_takes_the_pixels_that_it_had_as_a_class(exported: Expor
     image, names = picture(*exported.size), ['cat', 'traffic light', 'tree']
     wide = segmenter.segment(image, Vocabulary.from_names(names))
     winner = int(np.bincount(wide.labels.ravel()).argmax())
-    segmenter.negatives = (names[winner],)
     others = [place for place in range(3) if place != winner]
-    found = segmenter.segment(image, Vocabulary.from_names([names[place] for place in others]))
+    asked = Vocabulary.from_names([names[place] for place in others])
+    found = segmenter.segment(image, segmenter.encode(asked, negatives=(names[winner],)))
     assert np.array_equal(found.unlabelled, wide.labels == winner)
     kept = ~found.unlabelled
     assert np.array_equal(np.array(others)[found.labels[kept]], wide.labels[kept])

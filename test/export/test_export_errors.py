@@ -18,10 +18,10 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from made_vocabularies import seeded_vocabulary
 import onnx
 from onnx import helper, TensorProto
 import pytest
-import torch
 from zegclip_core.cli.main import main
 from zegclip_core.engines import choice
 from zegclip_core.engines.choice import pick_backend
@@ -178,6 +178,6 @@ class FakeSession:
 def test_more_classes_than_tensorrt_was_built_for_are_refused() -> None:
     engine = OnnxEngine(FakeSession(), Path('a.onnx'), most=2)
     assert engine.size == (28, 42)
-    assert engine.prepare(torch.rand(2, 8), torch.zeros(2), torch.zeros(2)).classes == 2
+    assert engine.prepare(seeded_vocabulary(2, 8)).classes == 2
     with pytest.raises(ModelError, match='at most 2 classes on TensorRT, but got 3'):
-        engine.prepare(torch.rand(3, 8), torch.zeros(3), torch.zeros(3))
+        engine.prepare(seeded_vocabulary(3, 8))

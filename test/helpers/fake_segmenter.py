@@ -14,16 +14,26 @@
 """A segmenter that can be held up, whose labels are known beforehand; takes no ROS."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 import threading
 
 import numpy as np
-import numpy.typing as npt
 from zegclip_core.errors import DeviceMemoryError
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import label_type, Segmentation, unlabelled_id
 from zegclip_core.text.vocabulary import Vocabulary
 
 DEADLINE = 60.0
 """Seconds after which a condition that did not come true fails a test; it is not a wait."""
+
+
+@dataclass(frozen=True)
+class FakeEncoded:
+    """A vocabulary without embeddings, with the threshold and negatives that hold for it."""
+
+    vocabulary: Vocabulary
+    threshold: float
+    negatives: tuple[str, ...]
 
 
 class FakeSegmenter:
@@ -43,7 +53,7 @@ class FakeSegmenter:
         closed: How often the model was let go.
         fault: What the next frames raise; ``None`` for nothing.
         load_fault: What warming up raises; ``None`` for nothing.
-        encode_fault: What encoding raises; likewise.
+        encode_fault: What encoding raises; ``None`` for nothing.
         room: How many images its memory has room for at once.
         on_batch: Called with the number of the batch, from 1, when one begins.
     """
@@ -90,27 +100,36 @@ class FakeSegmenter:
     def memory_bytes(self) -> int | None:
         return 7 * 2**20
 
-    def encode(self, vocabulary: Vocabulary) -> Vocabulary:
+    def encode(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        threshold: float | None = None,
+        negatives: Sequence[str] | None = None,
+    ) -> FakeEncoded:
         self.threads.add(threading.current_thread().name)
+        encoded = FakeEncoded(
+            vocabulary,
+            self.threshold if threshold is None else threshold,
+            self.negatives if negatives is None else tuple(negatives),
+        )
         self.encoded.append(vocabulary.names)
-        self.settings.append((self.threshold, self.negatives))
+        self.settings.append((encoded.threshold, encoded.negatives))
         if self.encode_fault is not None:
             raise self.encode_fault
-        return vocabulary
+        return encoded
 
-    def segment(self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary) -> Segmentation:
+    def segment(self, image: RgbImage, vocabulary: FakeEncoded) -> Segmentation:
         return self._segment([image], vocabulary)[0]
 
     def segment_batch(
-        self, images: Sequence[npt.NDArray[np.uint8]], vocabulary: Vocabulary
+        self, images: Sequence[RgbImage], vocabulary: FakeEncoded
     ) -> list[Segmentation]:
         assert len(images) > 1
         assert len({image.shape for image in images}) == 1
         return self._segment(images, vocabulary)
 
-    def _segment(
-        self, images: Sequence[npt.NDArray[np.uint8]], vocabulary: Vocabulary
-    ) -> list[Segmentation]:
+    def _segment(self, images: Sequence[RgbImage], encoded: FakeEncoded) -> list[Segmentation]:
         self.batches.append(len(images))
         self.threads.add(threading.current_thread().name)
         if not self.going.is_set():
@@ -121,9 +140,9 @@ class FakeSegmenter:
             raise DeviceMemoryError('too large')
         if self.fault is not None:
             raise self.fault
-        return [self._labelled(image, vocabulary) for image in images]
+        return [self._labelled(image, encoded.vocabulary) for image in images]
 
-    def _labelled(self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary) -> Segmentation:
+    def _labelled(self, image: RgbImage, vocabulary: Vocabulary) -> Segmentation:
         assert image.dtype == np.uint8
         assert image.flags['C_CONTIGUOUS']
         self.sizes.append(image.shape[:2])

@@ -19,11 +19,9 @@
 import sys
 import time
 
-from fake_segmenter import FakeSegmenter
-import numpy as np
-import numpy.typing as npt
+from fake_segmenter import FakeEncoded, FakeSegmenter
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import Segmentation
-from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.runtime.process import run_process
 
@@ -39,7 +37,7 @@ class SlowSegmenter(FakeSegmenter):
         print('loading', flush=True)
         time.sleep(self._seconds[0])
 
-    def segment(self, image: npt.NDArray[np.uint8], vocabulary: Vocabulary) -> Segmentation:
+    def segment(self, image: RgbImage, vocabulary: FakeEncoded) -> Segmentation:
         print('frame', flush=True)
         time.sleep(self._seconds[1])
         return super().segment(image, vocabulary)

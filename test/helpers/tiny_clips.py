@@ -143,10 +143,15 @@ def make_reference(path: Path) -> None:
     save_file(tensors, path, metadata={'config': json.dumps(MADE)})
 
 
-def seeded(attention: Attention, **changes: float) -> TrainingFreeCLIP:
+def seeded(attention: Attention, *, prefix: int = 1, **changes: float) -> TrainingFreeCLIP:
     """Return a small model whose patches differ; rows and columns of its table too."""
     torch.manual_seed(5)
-    vision = VisionConfig(8, 48, 3, 3, 96, (3, 5), embed_dim=20)
+    vision = VisionConfig(
+        *(8, 48, 3, 3, 96, (3, 5)),
+        embed_dim=20,
+        num_prefix_tokens=prefix,
+        pooling='token' if prefix else 'avg',
+    )
     network = TrainingFreeCLIP(TrainingFreeConfig(vision, attention, **changes)).eval()
     for parameter in network.parameters():
         parameter.add_(0.2 * torch.randn_like(parameter))

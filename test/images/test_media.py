@@ -11,10 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Reading pictures, folders and videos: what comes out, and what is said when nothing does."""
+"""Reading images and folders: what comes out, and what is said when nothing does."""
 
 from collections.abc import Callable
 from pathlib import Path
+import subprocess
+import sys
 
 import cv2
 from hypothesis import given
@@ -26,8 +28,6 @@ import pytest
 from zegclip_core.errors import ImageError
 from zegclip_core.images.media import (
     is_video,
-    iter_frames,
-    Media,
     media_in,
     natural_key,
     read_image,
@@ -42,22 +42,6 @@ def corner() -> Pixels:
     pixels = np.zeros((20, 30, 3), dtype=np.uint8)
     pixels[:5, :10] = (255, 0, 0)
     return pixels
-
-
-@pytest.fixture
-def write_video(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes a video whose frames are of one colour each."""
-
-    def write(name: str, colors: list[tuple[int, int, int]], rate: float = 10.0) -> Path:
-        path = tmp_path / name
-        code = cv2.VideoWriter.fourcc(*'MJPG')
-        writer = cv2.VideoWriter(str(path), code, rate, (64, 48))
-        for color in colors:
-            writer.write(np.full((48, 64, 3), color[::-1], dtype=np.uint8))
-        writer.release()
-        return path
-
-    return write
 
 
 def one_line(error: pytest.ExceptionInfo[ImageError]) -> str:
@@ -195,13 +179,11 @@ def test_files_are_sorted_as_people_count() -> None:
     assert ordered[-1] == 'f10.png'
 
 
-def test_a_folder_gives_its_pictures_and_videos_only(
-    tmp_path: Path, corner: Pixels, write_video: Callable[..., Path]
-) -> None:
+def test_a_folder_gives_its_pictures_and_videos_only(tmp_path: Path, corner: Pixels) -> None:
     for name in ('b.png', 'a.JPG', '.hidden.png'):
         Image.fromarray(corner).save(tmp_path / name)
-    write_video('c.avi', [(0, 0, 0)])
-    (tmp_path / 'notes.txt').write_text('notes')
+    for name in ('c.avi', 'notes.txt'):
+        (tmp_path / name).write_text('told by its suffix')
     (tmp_path / 'sub.png').mkdir()
     assert [path.name for path in media_in(tmp_path)] == ['a.JPG', 'b.png', 'c.avi']
 
@@ -213,74 +195,15 @@ def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
         media_in(tmp_path / 'nowhere')
 
 
-def test_video_frames_come_in_order_as_rgb_with_names(write_video: Callable[..., Path]) -> None:
-    colors = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
-    path = write_video('walk.avi', colors, rate=7.0)
-    media = Media(path)
-    assert (media.kind, media.frame_rate, media.frame_count) == ('video', 7.0, 3)
-    frames = list(media.frames())
-    assert [frame.name for frame in frames] == [f'walk.avi#{index:06d}' for index in range(3)]
-    for frame, color in zip(frames, colors, strict=True):
-        assert frame.image.shape == (48, 64, 3)
-        assert np.allclose(frame.image.mean(axis=(0, 1)), color, atol=8)
-    # A second pass begins at the first frame again.
-    assert next(media.frames()).index == 0
-
-
-def test_a_picture_is_a_source_of_one_frame(tmp_path: Path, corner: Pixels) -> None:
-    Image.fromarray(corner).save(tmp_path / 'photo.png')
-    media = Media(str(tmp_path / 'photo.png'))
-    assert (media.kind, media.frame_count, media.frame_rate) == ('picture', 1, None)
-    (frame,) = media.frames()
-    assert frame.name == 'photo.png'
-    assert np.array_equal(frame.image, corner)
-
-
-def test_a_folder_goes_through_pictures_and_videos(
-    tmp_path: Path, corner: Pixels, write_video: Callable[..., Path]
-) -> None:
-    Image.fromarray(corner).save(tmp_path / 'a.png')
-    assert Media(tmp_path).frame_count == 1
-    write_video('b.avi', [(0, 0, 0)] * 2)
-    Image.fromarray(corner).save(tmp_path / 'c.png')
-    frames = list(iter_frames(tmp_path))
-    assert [frame.name for frame in frames] == ['a.png', 'b.avi#000000', 'b.avi#000001', 'c.png']
-    assert [frame.index for frame in frames] == [0, 1, 2, 3]
-    assert Media(tmp_path).frame_count is None
-
-
-def test_broken_files_of_a_folder_are_skipped_on_request_only(
-    tmp_path: Path, corner: Pixels, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / 'a.png').write_bytes(b'broken')
-    Image.fromarray(corner).save(tmp_path / 'b.png')
-    with pytest.raises(ImageError, match=r'a\.png'):
-        list(iter_frames(tmp_path))
-    assert [frame.name for frame in iter_frames(tmp_path, skip_broken=True)] == ['b.png']
-    assert 'a.png' in caplog.text
-    (tmp_path / 'b.png').write_bytes(b'broken too')
-    with pytest.raises(ImageError, match='Nothing in the folder'):
-        list(iter_frames(tmp_path, skip_broken=True))
-
-
-def test_sources_that_are_not_there_are_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match='no such file or folder'):
-        Media(tmp_path / 'gone.mp4')
-    (tmp_path / 'text.mp4').write_text('not a video')
-    with pytest.raises(ImageError, match='not a video or damaged'):
-        Media(tmp_path / 'text.mp4')
-    with pytest.raises(ImageError, match='no such camera'):
-        Media('4321')
-
-
-def test_a_file_named_like_a_number_is_no_camera(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corner: Pixels
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(corner).save('0', format='PNG')
-    assert Media('0').kind == 'picture'
-
-
 def test_videos_are_told_by_their_suffix() -> None:
     assert is_video('A.MP4')
     assert not is_video('a.png')
+
+
+def test_images_need_neither_pyav_nor_matplotlib() -> None:
+    code = (
+        'import sys\n'
+        'import zegclip_core.cli.segment, zegclip_core.images.drawing, zegclip_core.images.media\n'
+        "assert not {'av', 'matplotlib'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)

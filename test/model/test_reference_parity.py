@@ -25,11 +25,12 @@ from torch import Tensor
 from zegclip_core.loading import build_network
 from zegclip_core.model.losses import NonExclusiveLoss, pseudo_labels
 from zegclip_core.model.scoring import (
+    average_windows,
     best_class,
     calibrated_scores,
+    cut_windows,
     resize_maps,
-    sliding_maps,
-    whole_scores,
+    window_corners,
 )
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.weights.published import convert_published
@@ -93,7 +94,8 @@ def test_scores_equal_the_published_ones(
     image, text = reference.tensors['input.image'], reference.tensors['input.text']
 
     def scores(calibration: Tensor) -> Tensor:
-        return whole_scores(lambda x: network(x, text), image, bias=calibration)
+        logits = resize_maps(network(image, text), (image.shape[2], image.shape[3]))
+        return calibrated_scores(logits, calibration)
 
     _close(scores(bias), reference.tensors['expected.scores'])
     _close(scores(torch.zeros_like(bias)), reference.tensors['expected.scores_transductive'])
@@ -105,13 +107,11 @@ def test_sliding_scores_equal_the_published_ones(
 ) -> None:
     """At the original size of the wide image."""
     sliding, text = reference.config['sliding'], reference.tensors['input.text']
-    scores = sliding_maps(
-        lambda window: network(window, text),
-        reference.tensors['input.image_wide'],
-        crop=sliding['crop'],
-        stride=sliding['stride'],
-        bias=bias,
-    )
+    image = reference.tensors['input.image_wide']
+    size = (image.shape[2], image.shape[3])
+    corners = window_corners(size, crop=sliding['crop'], stride=sliding['stride'])
+    logits = network(cut_windows(image, corners), text)
+    scores = average_windows(logits[:, None], corners, size, bias)
     _close(
         resize_maps(scores, tuple(sliding['original_size'])),
         reference.tensors['expected.scores_sliding'],
@@ -122,7 +122,7 @@ def test_sliding_scores_equal_the_published_ones(
 def test_best_class_equals_the_argmax_of_the_published_scores(
     reference: ReferenceFile, network: ZegCLIP, bias: Tensor
 ) -> None:
-    """The tail that never holds all classes at full size chooses as the plain one does."""
+    """What never holds all classes at full size chooses as if it did."""
     image = reference.tensors['input.image']
     logits = network(image, reference.tensors['input.text'])[0]
     labels, scores = best_class(logits, tuple(image.shape[2:]), bias, are_logits=True)

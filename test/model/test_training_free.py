@@ -26,14 +26,14 @@ from tiny_clips import seeded
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.engines.contract import LeanOptions
 from zegclip_core.engines.lean.engine import LeanEngine
+from zegclip_core.engines.lean.pixels import CENTRE
 from zegclip_core.errors import ModelError
 from zegclip_core.model.scoring import resize_maps
 from zegclip_core.model.training_free import neighbourhood, TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.model.vit import CLIP_MEAN, CLIP_STD
 from zegclip_core.options import Attention, ATTENTIONS
-from zegclip_core.weights.image_towers import vision_config
+from zegclip_core.weights.image_towers import image_tower
 
 CLOSE = {'rtol': 0.0, 'atol': 1e-4}
 STORED: dict[Attention, str] = {
@@ -55,9 +55,9 @@ def from_reference(
     """Return the model of the file."""
     sizes = reference.config
     weights = reference.under('state_dict.visual')
-    vision = vision_config(
-        weights, head_width=0, heads=sizes['vision_heads'], activation='quick_gelu'
-    )
+    vision = image_tower(
+        weights, where='the file', heads=sizes['vision_heads'], activation='quick_gelu'
+    ).config
     constants = {'gaussian_std': sizes['gaussian_std'], 'scale': sizes['logit_scale']} | changes
     network = TrainingFreeCLIP(TrainingFreeConfig(vision, attention, **constants)).eval()
     network.load_state_dict({f'visual.{key}': value for key, value in weights.items()})
@@ -73,21 +73,20 @@ def test_patch_tokens_equal_the_published_ones(
     torch.testing.assert_close(found.flatten(2).transpose(1, 2), expected, **CLOSE)
 
 
-@pytest.mark.parametrize('folded', [True, False])
 @pytest.mark.parametrize('attention', STORED)
 @torch.inference_mode()
 def test_the_lean_tower_s_tokens_equal_the_published_ones(
-    reference: ReferenceFile, attention: Attention, folded: bool
+    reference: ReferenceFile, attention: Attention
 ) -> None:
     model = LeanEngine(
         from_reference(reference, attention),
         dtype=torch.float32,
         device=torch.device('cpu'),
-        options=replace(LeanOptions(), folded_input=folded),
     ).model
-    # The lean path takes pixels, which it normalises in its first convolution.
-    pixels = reference.tensors['input.image'] * model._std + model._mean
-    found, _ = model.tower(model._input(pixels))
+    # The lean engine takes pixels, which it normalises in its first convolution.
+    vision = model.tower.visual.config
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (vision.mean, vision.std))
+    found, _ = model.tower(reference.tensors['input.image'] * std + mean - CENTRE)
     expected = reference.tensors[f'expected.patch_tokens.{STORED[attention]}']
     torch.testing.assert_close(found.flatten(2).transpose(1, 2), expected, **CLOSE)
 
@@ -133,14 +132,15 @@ def by_hand(network: TrainingFreeCLIP, images: Tensor) -> Tensor:
     normal = F.layer_norm(
         mixed, (width,), network.visual.ln_post.weight, network.visual.ln_post.bias
     )
-    return (normal @ network.visual.proj)[:, 1:]
+    prefix = network.config.vision.num_prefix_tokens
+    return (normal @ network.visual.proj)[:, prefix:]
 
 
 def weights_by_hand(
     network: TrainingFreeCLIP, query: Tensor, key: Tensor, grid: tuple[int, int]
 ) -> Tensor:
-    """Return one head's attention weights, ``(B, 1 + N, 1 + N)``."""
-    config = network.config
+    """Return one head's attention weights, ``(B, P + N, P + N)``."""
+    config, prefix = network.config, network.config.vision.num_prefix_tokens
     scale = query.shape[-1] ** -0.5
 
     def softmax(a: Tensor, b: Tensor) -> Tensor:
@@ -158,19 +158,24 @@ def weights_by_hand(
         for i, (row, column) in enumerate(cells):
             for j, (other_row, other_column) in enumerate(cells):
                 distance = (row - other_row) ** 2 + (column - other_column) ** 2
-                scores[:, i + 1, j + 1] += math.exp(-distance / (2 * config.gaussian_std**2))
+                near = math.exp(-distance / (2 * config.gaussian_std**2))
+                scores[:, prefix + i, prefix + j] += near
     return scores.softmax(dim=-1)
 
 
+@pytest.mark.parametrize('prefix', [0, 1, 4])
 @pytest.mark.parametrize('attention', ATTENTIONS)
-def test_patch_tokens_follow_the_formula_on_a_wide_grid(attention: Attention) -> None:
-    network = seeded(attention, gaussian_std=1.7)
+def test_patch_tokens_follow_the_formula_on_a_wide_grid(attention: Attention, prefix: int) -> None:
+    network = seeded(attention, gaussian_std=1.7, prefix=prefix)
     images = torch.randn(2, 3, 29, 52, generator=torch.Generator().manual_seed(2))
     found = network.patch_tokens(images)
     assert found.shape == (2, 20, 3, 6)
-    torch.testing.assert_close(
-        found.flatten(2).transpose(1, 2), by_hand(network, images), rtol=1e-4, atol=1e-4
-    )
+    expected = by_hand(network, images)
+    torch.testing.assert_close(found.flatten(2).transpose(1, 2), expected, **CLOSE)
+    model = LeanEngine(network, dtype=torch.float32, device=torch.device('cpu')).model
+    # The lean path takes pixels, which it normalises in its first convolution.
+    lean, _ = model.tower(model._input(images * model._std + model._mean))
+    torch.testing.assert_close(lean.flatten(2).transpose(1, 2), expected, **CLOSE)
 
 
 def test_the_attentions_differ_in_the_last_block_only() -> None:
@@ -194,14 +199,16 @@ def test_a_class_has_the_same_logits_whichever_others_are_asked_for() -> None:
     torch.testing.assert_close(logits[0, 3, 1, 2], 13.0 * cosine)
 
 
-def test_patches_look_at_near_ones_most() -> None:
-    table = neighbourhood((2, 3), 1.5)
-    assert table.shape == (7, 7)
-    assert not table[0].any()
-    assert not table[:, 0].any()
-    assert torch.equal(table[1:, 1:].diagonal(), torch.ones(6))
+@pytest.mark.parametrize('prefix', [0, 1, 4])
+def test_patches_look_at_near_ones_most(prefix: int) -> None:
+    table = neighbourhood((2, 3), 1.5, prefix)
+    assert table.shape == (prefix + 6, prefix + 6)
+    assert not table[:prefix].any()
+    assert not table[:, :prefix].any()
+    patches = table[prefix:, prefix:]
+    assert torch.equal(patches.diagonal(), torch.ones(6))
     # From row 0, column 0 to row 1, column 2.
-    assert table[1, 6].item() == pytest.approx(math.exp(-5 / (2 * 1.5**2)))
+    assert patches[0, 5].item() == pytest.approx(math.exp(-5 / (2 * 1.5**2)))
 
 
 def test_position_tables_are_resized_as_naclip_does() -> None:

@@ -22,14 +22,9 @@ import timm
 import torch
 from torch import nn, Tensor
 from zegclip_core.errors import TowerError
-from zegclip_core.model.positions import resize_positions
-from zegclip_core.model.vit import PromptedAttention, VisionConfig, VisionTransformer
-from zegclip_core.weights.image_towers import (
-    clip_tower,
-    load_image_tower,
-    resized_positions,
-    timm_tower,
-)
+from zegclip_core.model.blocks import PromptedAttention
+from zegclip_core.model.vit import resize_positions, VisionConfig, VisionTransformer
+from zegclip_core.weights.image_towers import image_tower, load_image_tower, resized_positions
 from zegclip_core.weights.onnx import read_onnx_vit
 from zegclip_core.weights.references import package_path, parse_reference
 
@@ -52,7 +47,7 @@ def test_a_dinov2_tower_equals_timm() -> None:
     for block in model.blocks:  # LayerScale starts at 1e-5, which would hide the branches
         nn.init.uniform_(block.ls1.gamma)
         nn.init.uniform_(block.ls2.gamma)
-    tower = timm_tower(model.state_dict(), where='the test')
+    tower = image_tower(model.state_dict(), where='the test')
     image = torch.randn(2, 3, 70, 70)
     tokens, embedding = _vit(tower.config, tower.state_dict)(image)
     expected = model.forward_features(image)
@@ -65,7 +60,7 @@ def test_several_layers_are_those_of_timm() -> None:
     model = timm.create_model(
         'vit_small_patch14_dinov2', img_size=70, depth=3, num_classes=0
     ).eval()
-    tower = timm_tower(model.state_dict(), where='the test')
+    tower = image_tower(model.state_dict(), where='the test')
     image = torch.randn(1, 3, 70, 70)
     tokens, _ = _vit(replace(tower.config, feature_layers=(0, 2)), tower.state_dict)(image)
     expected = model.forward_intermediates(
@@ -81,7 +76,8 @@ def test_a_clip_tower_equals_open_clip(quick_gelu: bool) -> None:
     vision = {'layers': 3, 'width': 128, 'patch_size': 8, 'image_size': 40}
     text = {'context_length': 8, 'vocab_size': 50, 'width': 64, 'heads': 1, 'layers': 1}
     model = open_clip.CLIP(48, vision, text, quick_gelu=quick_gelu).eval()
-    tower = clip_tower(model.state_dict(), config={'vision_cfg': vision}, quick_gelu=quick_gelu)
+    activation = 'quick_gelu' if quick_gelu else 'gelu'
+    tower = image_tower(model.visual.state_dict(), where='the test', activation=activation)
     image = torch.randn(2, 3, 40, 40)
     _, embedding = _vit(tower.config, tower.state_dict)(image)
     torch.testing.assert_close(embedding, model.encode_image(image), **CLOSE)
@@ -111,15 +107,17 @@ def test_any_grid_works(size: tuple[int, int]) -> None:
     assert embedding.shape == (1, 64)
 
 
-def test_a_position_table_keeps_its_cls_row_and_linear_ramps() -> None:
-    rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(6.0), indexing='ij')
-    table = torch.cat([torch.tensor([[9.0, 9.0]]), torch.stack([rows, columns], -1).view(-1, 2)])
-    resized = resize_positions(table, (6, 6), (12, 3), 'bilinear')
-    assert torch.equal(resized[0], table[0])
-    grid = resized[1:].view(12, 3, 2)
+@pytest.mark.parametrize('prefix', [0, 1, 4])
+def test_a_position_table_keeps_its_prefix_rows_and_linear_ramps(prefix: int) -> None:
+    rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(5.0), indexing='ij')
+    ramps = torch.stack([rows, columns], -1).view(-1, 2)
+    table = torch.cat([9.0 + torch.rand(prefix, 2), ramps])
+    resized = resize_positions(table, (6, 5), (12, 10), 'bilinear')
+    assert torch.equal(resized[:prefix], table[:prefix])
+    grid = resized[prefix:].view(12, 10, 2)
     # Away from the border, where the resampling clamps, a ramp stays a ramp.
     torch.testing.assert_close(grid[4:8, 1, 0], torch.tensor([1.75, 2.25, 2.75, 3.25]))
-    torch.testing.assert_close(grid[5, 1, 1], torch.tensor(2.5))
+    torch.testing.assert_close(grid[5, 2:5, 1], torch.tensor([0.75, 1.25, 1.75]))
 
 
 def test_an_unchanged_grid_gives_the_table_itself() -> None:
@@ -177,7 +175,7 @@ def test_another_version_of_a_known_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_convolutional_clip_is_refused() -> None:
     with pytest.raises(TowerError, match='Convolutional'):
-        clip_tower({'visual.layer1.weight': torch.zeros(1)}, config={}, quick_gelu=False)
+        image_tower({'layer1.weight': torch.zeros(1)}, where='the test')
 
 
 def test_an_unknown_timm_model_is_refused() -> None:
@@ -207,7 +205,7 @@ def test_a_timm_file_is_loaded(tmp_path: Path) -> None:
 
 def test_positions_can_be_brought_to_another_grid() -> None:
     model = timm.create_model('vit_tiny_patch16_224', num_classes=0, depth=1)
-    tower = timm_tower(model.state_dict(), where='the test')
+    tower = image_tower(model.state_dict(), where='the test')
     resized = resized_positions(tower, (32, 32), 'bilinear')
     assert resized.config.grid == (32, 32)
     assert resized.state_dict['positional_embedding'].shape == (1025, 192)

@@ -261,9 +261,16 @@ def test_commands_for_apt_name_what_the_package_has() -> None:
 
 
 @pytest.mark.slow
-def test_the_python_example_runs(folder: Path) -> None:
-    (block,) = blocks('python')
-    code = f'{block}\nassert picture.shape[0] > 150 or picture.shape[1] > 226\n'
+def test_the_python_examples_run(folder: Path) -> None:
+    code = '\n'.join(
+        [
+            *blocks('python'),
+            'assert picture.shape[0] > 150 or picture.shape[1] > 226',
+            'segmenter.engine.steps = [Smoother()]',
+            "again = segmenter.segment(image, Vocabulary.parse('person, cat'))",
+            'assert (again.labels == segmentation.labels).all()',
+        ]
+    )
     done = subprocess.run(
         [sys.executable, '-c', code], cwd=folder, capture_output=True, text=True, check=False
     )

@@ -27,9 +27,9 @@ from ros_helpers import Inbox, qos, running_ros, spin_until
 from sensor_msgs.msg import Image
 from zegclip_core.errors import ImageError
 from zegclip_ros.conversions import image_to_rgb
-from zegclip_ros.nodes.camera import CameraNode, checked_source
-from zegclip_ros.recording.scenes import (
+from zegclip_ros.nodes.camera import (
     bundled_photo,
+    CameraNode,
     LiveCamera,
     open_source,
     PHOTOS,
@@ -110,13 +110,25 @@ def test_a_video_is_played_at_its_own_speed_and_again(tmp_path: Path) -> None:
     assert np.abs(np.array(greys) - [0, 40, 180, 0]).max() <= 4
 
 
-def test_a_missing_source_is_an_error_at_once() -> None:
+def test_a_source_that_is_missing_or_damaged_is_an_error_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ImageError, match='no such file'):
         open_source('/no/such/picture.png', SIZE, 1.0)
+    (tmp_path / 'text.mp4').write_text('not a video')
+    with pytest.raises(ImageError, match='not a video or damaged'):
+        open_source(str(tmp_path / 'text.mp4'), SIZE, 1.0)
+    with pytest.raises(ImageError, match='Cannot open the camera 4321: no such camera'):
+        open_source('4321', SIZE, 1.0)
+    # A file of that name is no camera.
+    write_picture(tmp_path / '4321.png', 50)
+    (tmp_path / '4321.png').rename(tmp_path / '4321')
+    monkeypatch.chdir(tmp_path)
+    assert open_source('4321', SIZE, 1.0).frame(0.0)[0, 0, 0] == 50
 
 
 def test_a_live_camera_gives_each_frame_once_and_tells_when_it_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / 'steps.avi'
     write_video(path, frames=3, rate=5.0)
@@ -140,7 +152,7 @@ def test_scenes_that_all_fail_end_the_playlist() -> None:
 @pytest.mark.parametrize('source', [True, 1.5, ['a'], None])
 def test_sources_of_other_types_are_refused(source: object) -> None:
     with pytest.raises(ValueError, match='path or a number'):
-        checked_source(source)
+        open_source(source, SIZE, 1.0)
 
 
 @pytest.mark.parametrize('reliability', ['reliable', 'best_effort'])

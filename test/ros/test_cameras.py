@@ -214,7 +214,7 @@ def test_a_frame_that_waits_for_another_size_gives_way_to_a_newer_one(rig: Camer
     rig.hold_up()
     rig.bring({'front': [solid(1, 4, 6, stamp=2)], 'rear': [solid(2, 8, 8, stamp=3)]})
     rig.segmenter.on_batch = lambda batch: (
-        batch == 2 and rig.node._pipeline.submit('rear', solid(2, 8, 8, stamp=4))
+        batch == 2 and rig.node._pipeline.receive('rear', solid(2, 8, 8, stamp=4))
     )
     rig.segmenter.going.set()
     rig.until(lambda: rig.labels['rear'].stamps() == [4], 'the newer frame alone')
@@ -369,6 +369,7 @@ def test_a_frame_that_comes_before_its_words_is_in_the_video(tmp_path: Path) -> 
         words = [{'name': 'cat', 'phrases': ['cat'], 'color': [1, 2, 3], 'threshold': None}]
         state = {'version': 1, 'classes': words, 'stamp': {'sec': 2, 'nanosec': 0}}
         recorder._on_announcement(String(data=json.dumps(state)))
+        recorder._tick()
         recorder.close()
         recorder.destroy_node()
     assert (tmp_path / 'overlay.mp4').stat().st_size > 0

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Statistics and diagnostics: closed forms, what deserves a warning, and the message itself."""
+"""Statistics, diagnostics and the log: closed forms, what deserves a warning, and messages."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +22,15 @@ from ros_helpers import Inbox, qos, Rig, running_rig, solid
 from zegclip_core.errors import DeviceMemoryError
 from zegclip_ros.diagnostics.frame_statistics import DROPS, RATE_WINDOW, STAGES, Statistics
 from zegclip_ros.diagnostics.monitor import CameraMonitor
-from zegclip_ros.diagnostics.publisher import entries, Health, judge, MEMORY_ALARM, SILENCE
+from zegclip_ros.diagnostics.publisher import (
+    CameraHealth,
+    entries,
+    Health,
+    judge,
+    MEMORY_ALARM,
+    SILENCE,
+)
+from zegclip_ros.runtime.rejections import INTERVAL, RejectionLog, shortened
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -96,9 +104,7 @@ def health() -> Health:
         version=3,
         classes=2,
         figures=Statistics(Time()).snapshot(),
-        silent_seconds=0.1,
-        topic='/camera/image',
-        working_seconds=60.0,
+        cameras={'': CameraHealth(Statistics(Time()).snapshot(), 0.1, '/camera/image', 60.0)},
         min_rate=0.0,
         refusal=None,
         fault=None,
@@ -124,7 +130,10 @@ def health() -> Health:
     ],
 )
 def test_levels_mean_something(health: Health, change: dict, level: bytes, said: str) -> None:
-    found, message = judge(replace(health, **change))
+    of_camera = CameraHealth.__annotations__.keys() & change.keys()
+    camera = replace(health.cameras[''], **{name: change[name] for name in of_camera})
+    changed = replace(health, **{name: change[name] for name in change.keys() - of_camera})
+    found, message = judge(replace(changed, cameras={'': camera}))
     assert found == level
     assert said in message
 
@@ -137,15 +146,12 @@ def test_memory_is_told_only_where_there_is_some(health: Health) -> None:
 def test_silence_counts_from_the_subscription_or_the_last_image() -> None:
     clock = Time()
     monitor = CameraMonitor(Statistics(clock), clock)
-
-    class Camera:
-        subscribed_seconds: float | None = 7.0
-
-    assert monitor.silence(None) is None
-    assert monitor.silence(Camera()) == 7.0  # type: ignore[arg-type]
+    assert monitor.health('/image', None).silent_seconds is None
+    assert monitor.health('/image', 7.0).silent_seconds == 7.0
     monitor.arrived()
     clock.now += 3.0
-    assert monitor.silence(Camera()) == 3.0  # type: ignore[arg-type]
+    assert monitor.health('/image', 7.0).silent_seconds == 3.0
+    assert monitor.health('/image', 1.0).silent_seconds == 1.0
 
 
 @pytest.fixture
@@ -213,13 +219,41 @@ def test_what_goes_wrong_shows_and_passes(rig: Rig) -> None:
     until_level(rig, ERROR, 'out of memory')
 
 
-def test_a_min_rate_that_is_not_reached_warns_at_once(rig: Rig) -> None:
-    rig.until_state('active')
-    rig.start_camera()
-    rig.listen('zegclip/label_image')
-    assert rig.set_to('min_rate', 1000.0) == ''
-    rig.send_until(
-        lambda stamp: solid(1, stamp=stamp),
-        lambda: rig.heard.messages and 'min_rate' in rig.heard.last.status[0].message,
-    )
-    assert rig.heard.last.status[0].level == WARN
+def make_log() -> tuple[RejectionLog, list[str], Time]:
+    lines: list[str] = []
+    clock = Time()
+    return RejectionLog(lines.append, clock), lines, clock
+
+
+def test_the_same_reason_is_logged_once_an_interval_with_a_count() -> None:
+    log, lines, clock = make_log()
+    for _ in range(5):
+        log.report('image', ValueError('too short'))
+    assert lines == ['Rejected the image: too short']
+    clock.now += INTERVAL
+    log.report('image', ValueError('too short'))
+    assert lines[1:] == ['Rejected the image: too short (4 more since the last such line)']
+
+
+def test_another_reason_is_not_hidden_by_the_first() -> None:
+    log, lines, _ = make_log()
+    log.report('image', ValueError('too short'))
+    log.report('image', ValueError('too wide'))
+    log.report('vocabulary', ValueError('too short'))
+    assert len(lines) == 3
+
+
+def test_a_flood_of_different_reasons_ends() -> None:
+    log, lines, clock = make_log()
+    for number in range(10_000):
+        log.report('image', ValueError(f'fault {number}'))
+    assert 50 < len(lines) < 150
+    clock.now += INTERVAL
+    log.report('image', ValueError('new fault'))
+    assert lines[-1] == 'Rejected the image: new fault'
+
+
+def test_texts_are_shown_in_one_line_and_short() -> None:
+    assert shortened('a\n b\t c') == 'a b c'
+    assert shortened('x' * 1_000_000, 10) == 'xxxxxxxxxx...'
+    assert shortened(' ' * 100 + 'x' * 5, 10).endswith('...')

@@ -31,8 +31,8 @@ from launch_stand_ins import (
 import pytest
 from zegclip_core.errors import ConfigError
 from zegclip_ros import parameters
+from zegclip_ros.launching import LARGE_DATA
 from zegclip_ros.nodes import camera as camera_node
-from zegclip_ros.runtime.large_data import LARGE_DATA
 
 pytestmark = pytest.mark.ros
 
@@ -185,7 +185,7 @@ def test_launch_files_need_nothing_that_only_the_node_has() -> None:
     code = f'import {", ".join(sorted(imported))}, sys; print(*sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, check=True, text=True)
     assert {'numpy', 'rclpy', 'torch'}.isdisjoint(done.stdout.split())
-    assert 'zegclip_ros.frames.camera_names' in imported
+    assert 'zegclip_ros.camera_names' in imported
 
 
 def test_the_node_gets_its_name_topics_and_options() -> None:

@@ -60,7 +60,7 @@ FILES = {
 
 STAND_INS = {
     'camera_node': 'from zegclip_ros.nodes.camera import main\nsys.exit(main())\n',
-    'segmentation_node': """from ros_helpers import FakeSegmenter
+    'segmentation_node': """from fake_segmenter import FakeSegmenter
 from zegclip_ros.runtime.process import run_node
 from zegclip_ros.nodes.segmentation import SegmentationNode
 sys.exit(run_node(lambda: SegmentationNode(lambda parameters: FakeSegmenter())))
@@ -75,21 +75,23 @@ def provide_executables(prefix: Path) -> None:
     (prefix / 'lib/zegclip_ros').mkdir(parents=True)
     for name, code in STAND_INS.items():
         path = prefix / 'lib/zegclip_ros' / name
-        begin = f'#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT / "test")!r})\n'
+        begin = (
+            f'#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT / "test/helpers")!r})\n'
+        )
         path.write_text(begin + code, encoding='utf-8')
         path.chmod(0o755)
     os.environ['AMENT_PREFIX_PATH'] = f'{prefix}:{os.environ.get("AMENT_PREFIX_PATH", "")}'
 
 
 def provide_files(folder: Path) -> dict[str, str]:
-    """Return the paths of a parameter file and of a picture."""
+    """Return the paths of a parameter file and of an image."""
     config = (ROOT / 'config' / 'zegclip.yaml').read_text(encoding='utf-8')
     changed = config.replace('overlay_alpha: 0.5', 'overlay_alpha: 0.25')
     (folder / 'changed.yaml').write_text(changed, encoding='utf-8')
-    picture = np.zeros((48, 64, 3), np.uint8)
-    picture[:, :32, 2] = 1  # Red of 1 is the second class of the stand-in, which reads RGB.
-    cv2.imwrite(str(folder / 'picture.png'), picture)
-    return {'params_file': f'{folder}/changed.yaml', 'source': f'{folder}/picture.png'}
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:, :32, 2] = 1  # Red of 1 is the second class of the stand-in, which reads RGB.
+    cv2.imwrite(str(folder / 'image.png'), image)
+    return {'params_file': f'{folder}/changed.yaml', 'source': f'{folder}/image.png'}
 
 
 def given(case: str, files: dict[str, str]) -> dict[str, str]:
@@ -227,12 +229,12 @@ class WhileItRuns(unittest.TestCase):
             assert set(labels[0].data) == {red}
 
     def demo(self, around: Surroundings) -> None:
-        """Look for labels of the picture that the camera plays."""
+        """Look for labels of the image that the camera plays."""
         labels = around.inbox(Image, '/robot/zegclip/label_image', qos())
         around.until(lambda: labels, 'a label image')
-        picture = np.frombuffer(labels[0].data, np.uint8).reshape(labels[0].height, -1)
+        image = np.frombuffer(labels[0].data, np.uint8).reshape(labels[0].height, -1)
         assert labels[0].header.frame_id == 'camera'
-        assert (picture[0, 0], picture[0, -1]) == (1, 0)
+        assert (image[0, 0], image[0, -1]) == (1, 0)
 
     def multi_camera(self, around: Surroundings) -> None:
         """Look for two nodes that wait to be configured, and hear the same words."""

@@ -104,8 +104,8 @@ def test_two_cameras_get_the_labels_that_each_image_has_by_itself(training_free:
     def load(values: NodeParameters) -> Segmenter:
         segmenter = load_segmenter(values)
         run = segmenter.segment_batch
-        segmenter.segment_batch = lambda images, words: (
-            batches.append(len(images)) or run(images, words)
+        segmenter.segment_batch = lambda images, words, **options: (
+            batches.append(len(images)) or run(images, words, **options)
         )
         return segmenter
 
@@ -128,11 +128,9 @@ def test_two_cameras_get_the_labels_that_each_image_has_by_itself(training_free:
         close_node(node)
         probe.destroy_node()
     alone = load_segmenter(node_parameters(**values))
-    alone.negatives = ('wall', 'floor')
+    words = alone.encode(Vocabulary.parse('cat, dog'), negatives=('wall', 'floor'))
     for name, inbox in labels.items():
-        expected = alone.segment(
-            noise(48, 64, SIDES.index(name)), Vocabulary.parse('cat, dog')
-        ).labels
+        expected = alone.segment(noise(48, 64, SIDES.index(name)), words).labels
         assert len(np.unique(expected)) > 1
         for message in inbox.messages:
             assert np.mean(image_to_labels(message) != expected) < 0.002

@@ -16,7 +16,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
 import pytest
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
@@ -291,6 +291,7 @@ def test_min_rate_warns_at_once(rig: Rig) -> None:
     labels = rig.listen('zegclip/label_image')
     assert rig.set_to('min_rate', 999.0) == ''
     frame_until(rig, lambda: heard.messages and '999.0 Hz' in heard.last.status[0].message)
+    assert heard.last.status[0].level == DiagnosticStatus.WARN
     assert rig.set_to('min_rate', 0.0) == ''
     frame_until(rig, lambda: 'Hz' not in heard.last.status[0].message)
     assert labels.messages

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from zegclip_core.errors import ConfigError
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.recording.recording import CANDIDATES, Labelled, Recording, vocabulary_of
-from zegclip_ros.recording.report import table
+from zegclip_ros.demo import report
+from zegclip_ros.recording import CANDIDATES, Labelled, Recording, vocabulary_of
 
 MS = 10**6
 SECOND = 10**9
@@ -91,11 +91,11 @@ def test_switching_is_counted_from_the_words_to_the_first_overlay(run: Recording
 
 
 def test_the_picture_shows_most_classes_and_belongs_to_its_words(run: Recording) -> None:
-    one, two = run.picture(1), run.picture(2)
+    one, two = run.best(1), run.best(2)
     assert one is not None
     assert two is not None
     assert (one.stamp, two.stamp) == (10 * SECOND, 12 * SECOND)
-    assert run.picture(3) is None
+    assert run.best(3) is None
 
 
 def test_labels_are_awaited_until_a_frame_has_the_last_words(run: Recording) -> None:
@@ -121,7 +121,7 @@ def test_only_a_few_frames_are_kept_whole() -> None:
     for stamp in range(1, 50):
         recording.labelled(frame(stamp, *([0] * (stamp % 7)), *([255] * (7 - stamp % 7))))
     assert len(recording._best) == CANDIDATES
-    best = recording.picture(1)
+    best = recording.best(1)
     assert best is not None
     assert (best.labels == 0).sum() == 6
     assert recording.summary()['vocabularies'][0]['frames'] == 49
@@ -173,7 +173,7 @@ def test_the_table_holds_the_figures_and_the_files(run: Recording, tmp_path: Pat
     summary['versions'] = {'torch': '2.0'}
     for entry in summary['vocabularies']:
         entry['picture'] = f'vocabulary_{entry["version"]}.png'
-    text = table(summary, tmp_path)
+    text = report(summary, tmp_path)
     for part in ('0.91 Hz', 'p50 250.0 ms', '75.0%', '0.80 s after', 'overlay.mp4'):
         assert part in text
     assert str(tmp_path / 'vocabulary_2.png') in text

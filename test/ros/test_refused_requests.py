@@ -11,11 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the node or its model cannot take: words, negatives, names; the good ones outlive it."""
+"""What the node or its model cannot take: words, negatives, names; the good ones stay in use."""
 
 from collections.abc import Iterator
 import threading
 
+from fake_segmenter import FakeEncoded
 import pytest
 from rclpy.parameter import Parameter
 from ros_helpers import DEADLINE, FakeSegmenter, Rig, running_rig
@@ -23,7 +24,7 @@ from std_msgs.msg import String
 from zegclip_core.errors import VocabularyError
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels
-from zegclip_ros.frames import outputs
+from zegclip_ros.frames import camera_outputs
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -42,6 +43,7 @@ class ShortSighted(FakeSegmenter):
         self.may_encode.set()
         self.gone = False
         self.fragile = True
+        self.last: Vocabulary | None = None
 
     def warm_up(self) -> None:
         self.gone = False
@@ -51,15 +53,18 @@ class ShortSighted(FakeSegmenter):
         self.gone = True
         super().close()
 
-    def encode(self, vocabulary: Vocabulary) -> Vocabulary:
+    def encode(
+        self, vocabulary: Vocabulary, *, threshold: float | None, negatives: tuple[str, ...]
+    ) -> FakeEncoded:
+        self.last = vocabulary
         self.encoding.set()
         assert self.may_encode.wait(DEADLINE)
         if self.gone and self.fragile:
             raise AttributeError('text_encoder')
-        for word in (*vocabulary.names, *self.negatives):
+        for word in (*vocabulary.names, *negatives):
             if len(word) > 30:
                 raise VocabularyError(f'Expected short words, but got {word!r}.')
-        return super().encode(vocabulary)
+        return super().encode(vocabulary, threshold=threshold, negatives=negatives)
 
 
 @pytest.fixture
@@ -148,8 +153,8 @@ def test_words_that_are_being_encoded_outlive_a_cleanup(
 
 def test_the_announced_threshold_is_that_of_the_words_in_use(rig: Rig) -> None:
     told: list[tuple[tuple[str, ...], float]] = []
-    publisher = rig.node._pipeline._channels[''].label_info
-    publisher.publish = lambda words, threshold, header: told.append((words.names, threshold))
+    outgoing = rig.node._pipeline._outputs['']
+    outgoing.publish_names = lambda words, threshold, header: told.append((words.names, threshold))
     rig.node.trigger_activate()
     rig.segmenter.encode_fault = VocabularyError('no')
     assert rig.set_to('threshold', 0.75) == ''
@@ -189,8 +194,8 @@ def test_a_camera_whose_topics_cannot_be_made_leaves_none_of_the_others() -> Non
 def test_outputs_can_be_closed_while_somebody_asks_who_listens(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outgoing = rig.node._pipeline._channels[''].outputs
-    asked, closed, wanted = threading.Event(), threading.Event(), outputs._wanted
+    outgoing = rig.node._pipeline._outputs['']
+    asked, closed, wanted = threading.Event(), threading.Event(), camera_outputs._wanted
 
     def slowly(publisher: object) -> bool:
         asked.set()
@@ -202,9 +207,45 @@ def test_outputs_can_be_closed_while_somebody_asks_who_listens(
         outgoing.close()
         closed.set()
 
-    monkeypatch.setattr(outputs, '_wanted', slowly)
+    monkeypatch.setattr(camera_outputs, '_wanted', slowly)
     closing = threading.Thread(target=close)
     closing.start()
     assert not outgoing.any_wanted()
     closing.join()
     assert not outgoing.any_wanted()
+
+
+@pytest.fixture(scope='module')
+def active() -> Iterator[Rig]:
+    """Rig with an active node, one for all tests of what no model understands."""
+    with running_rig('-p', 'class_names:=["person", "cat"]', segmenter=ShortSighted()) as made:
+        made.start_camera()
+        made.until_active('person', 'cat')
+        yield made
+
+
+def assert_in_use(rig: Rig, *names: str) -> None:
+    """Check that frames are labelled with these words."""
+    labels = rig.listen('zegclip/label_image')
+    rig.until_labelled(labels)
+    assert (image_to_labels(labels.last) == 1).all()
+    assert tuple(entry['name'] for entry in rig.state['classes']) == names
+
+
+@pytest.mark.parametrize('text', ['not a car', 'dog, no person', '["...", "dog"]'])
+def test_words_that_no_model_understands_leave_those_that_there_were(
+    active: Rig, text: str
+) -> None:
+    state = active.say(text)
+    assert state['refused'] == text
+    assert state['error'].startswith('Expected')
+    assert_in_use(active, 'person', 'cat')
+
+
+def test_words_of_the_parameter_are_as_typed_as_those_of_the_topic(active: Rig) -> None:
+    for refused in (['not a car'], ['dog', '?']):
+        assert active.set_to('class_names', refused).startswith('Expected')
+    assert_in_use(active, 'person', 'cat')
+    assert active.set_to('class_names', ['The Dogs', 'hens']) == ''
+    active.until_active('The Dogs', 'hens')
+    assert active.segmenter.last.encoded_phrases() == (('dog',), ('hen',))

@@ -118,7 +118,7 @@ def test_one_listened_mask_takes_the_model_but_draws_no_overlay(
     def fail(*args: object, **kwargs: object) -> None:
         raise RuntimeError('an overlay was drawn')
 
-    monkeypatch.setattr('zegclip_ros.frames.outputs.draw_overlay', fail)
+    monkeypatch.setattr('zegclip_ros.frames.camera_outputs.draw_overlay', fail)
     rig.start_camera()
     rig.until_active('person', 'cat', 'traffic light')
     mask = rig.listen('zegclip/masks/cat')
@@ -235,16 +235,6 @@ def test_images_may_come_before_the_first_words(none: str) -> None:
         rig.until_labelled(labels)
         assert (image_to_labels(labels.last) == 1).all()
         assert rig.segmenter.encoded == [('cat', 'dog')]
-
-
-def test_overlay_alpha_changes_while_the_node_runs(rig: Rig) -> None:
-    rig.start_camera()
-    overlay = rig.listen('zegclip/overlay')
-    assert rig.set_to('overlay_alpha', 0.0) == ''
-    rig.until_labelled(overlay)
-    rig.until(lambda: (image_to_rgb(overlay.last) == 1).all())
-    assert 'range' in rig.set_to('overlay_alpha', 1.5)
-    assert rig.node.get_parameter('overlay_alpha').value == 0.0
 
 
 def test_a_fault_of_the_model_costs_one_frame_not_the_node(rig: Rig) -> None:

@@ -180,3 +180,33 @@ def test_the_process_ends_when_work_cannot_be_ended(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def running(process: subprocess.Popen[str]) -> bool:
+    """Return whether a process goes on for some milliseconds more."""
+    try:
+        process.wait(0.002)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ('module', 'ready'), [('camera', 'Publishing on'), ('recorder', 'Waiting for')]
+)
+def test_signals_do_not_kill_a_node_that_is_ending(
+    module: str, ready: str, tmp_path: Path
+) -> None:
+    code = f'from zegclip_ros.nodes.{module} import main; main()'
+    arguments = ['--ros-args', '-p', f'output:={tmp_path}', '-p', 'autostart:=false']
+    with subprocess.Popen(
+        [sys.executable, '-c', code, *arguments], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        while ready not in (line := process.stderr.readline()):
+            assert line, 'the node ended by itself'
+        while running(process):
+            process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 0
+    assert 'Traceback' not in said

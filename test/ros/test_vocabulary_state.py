@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.words.state import Stamp, VocabularyState, Words
+from zegclip_ros.vocabulary_state import AcceptedRequest, Stamp, VocabularyState
 
 
 class Announcements(list[dict[str, Any]]):
@@ -38,13 +38,13 @@ def state(heard: Announcements) -> VocabularyState:
     return VocabularyState(heard.add)
 
 
-def request(state: VocabularyState, *names: str) -> Words:
+def request(state: VocabularyState, *names: str) -> AcceptedRequest:
     topics = {'': [f'/masks/{name}' for name in names]}
     vocabulary = Vocabulary.from_names(names)
-    return state.request(vocabulary, topics, vocabulary)
+    return state.accept(vocabulary, topics, vocabulary)
 
 
-def activate(state: VocabularyState, *names: str) -> Words:
+def activate(state: VocabularyState, *names: str) -> AcceptedRequest:
     request(state, *names)
     taken = state.take()
     assert taken is not None
@@ -133,7 +133,7 @@ def test_masks_stay_in_use_while_their_words_wait_are_taken_or_active(
     taken = state.take()
     assert taken is not None
     later = Vocabulary.parse('cow, pig')
-    state.request(later, {'': ('/masks/cow', None)}, later)
+    state.accept(later, {'': ('/masks/cow', None)}, later)
     assert state.topics_in_use() == {'/masks/cat', '/masks/dog', '/masks/cow'}
     state.activate(taken)
     assert state.topics_in_use() == {'/masks/dog', '/masks/cow'}

@@ -51,7 +51,7 @@ def fresh_lines(rig: Rig) -> int:
 
     Seconds after which it may be are for the log's own tests: a busy machine may take as long.
     """
-    rig.node._rejections = RejectionLog(rig.node.get_logger().warning, lambda: 0.0)
+    rig.node._monitor.rejections = RejectionLog(rig.node.get_logger().warning, lambda: 0.0)
     return len(rig.log)
 
 

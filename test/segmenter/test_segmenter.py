@@ -149,7 +149,7 @@ def test_bfloat16_mostly_agrees(tiny: str, segmenter: Segmenter) -> None:
 def test_memory_that_runs_out_costs_one_image(
     segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*args: object) -> None:
+    def fail(*args: object, **more: object) -> None:
         raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB. GPU 0 ...')
 
     released: list[bool] = []
@@ -157,7 +157,7 @@ def test_memory_that_runs_out_costs_one_image(
     expected = segmenter.segment(image, WORDS).labels
     with monkeypatch.context() as patch:
         patch.setattr(segmenter, 'release_memory', lambda: released.append(True))
-        patch.setattr(segmenter, '_label', fail)
+        patch.setattr(segmenter.engine, 'run', fail)
         with pytest.raises(DeviceMemoryError, match=r'64x64 .* got: CUDA out of memory\.$'):
             segmenter.segment(image, WORDS)
     assert released == [True]
@@ -167,7 +167,7 @@ def test_memory_that_runs_out_costs_one_image(
 def test_labels_of_300_classes_have_16_bits(segmenter: Segmenter) -> None:
     many = Vocabulary.from_names(f'thing {number}' for number in range(300))
     image = noise(64, 64)
-    every = Segmenter.segment(segmenter, image, many)
+    every = segmenter.segment(image, many)
     assert every.labels.dtype == np.uint16
     assert every.labels[every.labels != 65535].max(initial=0) < 300
     assert (every.labels == 65535).mean() == every.unlabelled_share

@@ -13,11 +13,14 @@
 # limitations under the License.
 """Text towers are found by their references, offline, and wrong ones are refused in one line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 import importlib
 from pathlib import Path
 import shutil
 import socket
+import threading
+import time
 
 import huggingface_hub
 import open_clip
@@ -29,8 +32,7 @@ from zegclip_core.errors import TowerError
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
 from zegclip_core.text.towers import BATCH_SIZE, OpenCLIPTextTower
 from zegclip_core.weights import clip as clip_weights
-from zegclip_core.weights import hub
-from zegclip_core.weights import image_towers as towers
+from zegclip_core.weights import hub, timm_towers
 from zegclip_core.weights.image_towers import load_image_tower
 from zegclip_core.weights.references import package_path, parse_reference, TowerReference
 
@@ -229,31 +231,51 @@ def test_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert '\n' not in str(caught.value)
 
 
-def test_reach_of_the_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, 'getproxies', dict)
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Serve what refuses every request, which is an answer; return its address."""
     monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', False)
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        endpoint = f'http://127.0.0.1:{server.getsockname()[1]}'
+    monkeypatch.setattr(BaseHTTPRequestHandler, 'log_message', lambda *_: None)
+    with HTTPServer(('127.0.0.1', 0), BaseHTTPRequestHandler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield f'http://127.0.0.1:{httpd.server_port}'
+        httpd.shutdown()
+        thread.join()
+
+
+def test_reach_of_the_hub_is_told(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, 'ENDPOINT', server)
+    assert hub.hub_is_reachable()
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)
+    assert not hub.hub_is_reachable()
+
+
+def test_a_hub_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', False)
+    monkeypatch.setattr(hub, 'REACH_TIMEOUT', 0.2)
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        endpoint = f'http://127.0.0.1:{silent.getsockname()[1]}'
         monkeypatch.setattr(huggingface_hub.constants, 'ENDPOINT', endpoint)
-        assert hub.hub_is_reachable()
-        monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)
+        start = time.monotonic()
         assert not hub.hub_is_reachable()
-        monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', False)
     assert not hub.hub_is_reachable()
+    assert time.monotonic() - start < 10
 
 
-def test_a_proxy_is_tried_in_place_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', False)
-    monkeypatch.setattr(huggingface_hub.constants, 'ENDPOINT', 'https://hub.invalid')
-    monkeypatch.setattr(hub, 'proxy_bypass', lambda host: False)
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        proxy = f'127.0.0.1:{server.getsockname()[1]}'
-        for form in (f'http://{proxy}', proxy):
-            monkeypatch.setattr(hub, 'getproxies', lambda form=form: {'https': form})
-            assert hub.hub_is_reachable()
-    assert not hub.hub_is_reachable()
-    monkeypatch.setattr(hub, 'getproxies', lambda: {'https': 'http://127.0.0.1:port'})
-    assert not hub.hub_is_reachable()
+def test_a_proxy_is_tried_in_place_of_the_hub(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, 'ENDPOINT', 'http://hub.invalid')
+    for name in ('no_proxy', 'NO_PROXY', 'http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
+        monkeypatch.delenv(name, raising=False)
+    try:
+        for proxy, reached in ((server, True), ('http://127.0.0.1:1', False)):
+            monkeypatch.setenv('http_proxy', proxy)
+            huggingface_hub.close_session()  # The next one reads the environment anew.
+            assert hub.hub_is_reachable() == reached
+    finally:
+        huggingface_hub.close_session()
 
 
 @pytest.mark.parametrize('name', ['vit_tiny_patch16_224.nothing', 'vit_small_patch16_36x1_224'])
@@ -261,7 +283,7 @@ def test_a_timm_model_without_weights_is_one_line(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_CACHE', str(tmp_path))
-    monkeypatch.setattr(towers, 'hub_is_reachable', lambda: False)
+    monkeypatch.setattr(timm_towers, 'hub_is_reachable', lambda: False)
     with pytest.raises(TowerError, match=f'timm:{name}') as caught:
         load_image_tower(f'timm:{name}')
     assert '\n' not in str(caught.value)

@@ -14,8 +14,8 @@
 """What is on no list: negative words that compete, and thresholds that can be changed."""
 
 from dataclasses import replace
+import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -156,18 +156,11 @@ def test_negative_words_have_neither_bias_nor_threshold(loaded: LoadedModel) -> 
         loaded.settings, negatives=('wall',), seen_classes=('cat', 'wall'), seen_bias=0.1
     )
     encoded = _segmenter(replace(loaded, settings=settings), threshold=0.3).encode(WORDS)
-    given = {}
-    engine = SimpleNamespace(
-        prepare=lambda *parts, classes: given.update(parts=parts, classes=classes)
-    )
-    encoded.prepare(engine)
-    embeddings, bias, thresholds = given['parts']
-    assert given['classes'] == 3
-    assert bias.tolist() == pytest.approx([0.1, 0.0, 0.0, 0.0])
-    assert thresholds.tolist() == pytest.approx([0.3, 0.3, 0.3, 0.0])
+    assert encoded.bias.tolist() == pytest.approx([0.1, 0.0, 0.0, 0.0])
+    # Whatever a negative word scores, it is no label.
+    assert encoded.thresholds.tolist() == pytest.approx([0.3, 0.3, 0.3, math.inf])
     wall = loaded.text_encoder.encode_phrases(['wall'])[0]
-    torch.testing.assert_close(embeddings[3], wall)
-    torch.testing.assert_close(embeddings[:3], encoded.embeddings)
+    torch.testing.assert_close(encoded.embeddings[3], wall)
 
 
 def test_the_form_in_which_words_are_typed_does_not_count(loaded: LoadedModel) -> None:
@@ -175,38 +168,41 @@ def test_the_form_in_which_words_are_typed_does_not_count(loaded: LoadedModel) -
     segmenter = _segmenter(replace(loaded, settings=settings), negatives=('Walls',))
     typed, plain = (segmenter.encode(Vocabulary.parse(text)) for text in ('The Cats', 'cat'))
     assert torch.equal(typed.embeddings, plain.embeddings)
-    assert typed.bias.tolist() == plain.bias.tolist() == [pytest.approx(0.1)]
-    assert typed.negatives is not None
-    torch.testing.assert_close(typed.negatives, loaded.text_encoder.encode_phrases(['wall']))
+    assert typed.bias.tolist() == plain.bias.tolist() == [pytest.approx(0.1), 0.0]
+    wall = loaded.text_encoder.encode_phrases(['wall'])[0]
+    torch.testing.assert_close(typed.embeddings[1], wall)
     # A dataset's names are taken as they stand.
     exact = segmenter.encode(Vocabulary.from_names(['The Cats']))
     assert not torch.allclose(exact.embeddings, plain.embeddings)
-    assert exact.bias.tolist() == [0.0]
+    assert exact.bias.tolist() == [0.0, 0.0]
 
 
-def test_without_negative_words_the_engine_is_asked_as_ever() -> None:
-    asked = []
-    engine = SimpleNamespace(prepare=lambda *parts, **more: asked.append((parts, more)))
-    zeros = torch.zeros(3)
-    EncodedVocabulary(WORDS, zeros[:, None], zeros, zeros).prepare(engine)
-    ((parts, more),) = asked
-    assert len(parts) == 3
-    assert more == {}
+@pytest.mark.parametrize(('rows', 'negatives'), [(2, ()), (3, ('wall',)), (5, ('wall',))])
+def test_rows_that_are_not_those_of_the_words_are_refused(
+    rows: int, negatives: tuple[str, ...]
+) -> None:
+    zeros = torch.zeros(rows)
+    with pytest.raises(ValueError, match=f'`embeddings` of [34] rows.* but got {rows}'):
+        EncodedVocabulary(WORDS, zeros[:, None], zeros, zeros, negatives=negatives)
 
 
-def test_a_new_threshold_and_new_negatives_hold_at_once(loaded: LoadedModel) -> None:
+def test_threshold_and_negatives_hold_for_what_is_encoded_with_them(loaded: LoadedModel) -> None:
     segmenter = _segmenter(loaded)
     image = _image(40, 70)
     assert segmenter.segment(image, WORDS).unlabelled_share == 0.0
-    segmenter.threshold = 1.0
-    assert segmenter.segment(image, WORDS).unlabelled_share == 1.0
-    segmenter.threshold = 0.0
-    segmenter.negatives = NEGATIVES
+    strict = segmenter.encode(WORDS, threshold=1.0)
+    assert (strict.threshold, strict.negatives) == (1.0, ())
+    assert segmenter.segment(image, strict).unlabelled_share == 1.0
+    both = segmenter.encode(WORDS, negatives=NEGATIVES)
+    assert (both.threshold, both.negatives) == (0.0, NEGATIVES)
     expected = _segmenter(loaded, negatives=NEGATIVES).segment(image, WORDS)
-    assert np.array_equal(segmenter.segment(image, WORDS).labels, expected.labels)
+    assert np.array_equal(segmenter.segment(image, both).labels, expected.labels)
+    assert (segmenter.threshold, segmenter.negatives) == (0.0, ())
+    assert segmenter.segment(image, WORDS).unlabelled_share == 0.0
     with pytest.raises(ModelError, match='threshold'):
-        segmenter.threshold = -0.1
-    assert segmenter.threshold == 0.0
+        segmenter.encode(WORDS, threshold=-0.1)
+    with pytest.raises(VocabularyError, match='list of negative words'):
+        segmenter.encode(WORDS, negatives='wall')
 
 
 def test_negative_words_are_read_as_users_write_them() -> None:

@@ -193,6 +193,20 @@ def test_damaged_metadata_is_refused(converted: Path, tmp_path: Path) -> None:
         assert path.name in _error(path)
 
 
+def test_a_file_from_before_pooling_has_one_class_token(converted: Path, tmp_path: Path) -> None:
+    with safe_open(converted, framework='pt') as file:
+        metadata = dict(file.metadata())
+    config = json.loads(metadata['config'])
+    assert config['vision'].pop('num_prefix_tokens') == 1
+    assert config['vision'].pop('pooling') == 'token'
+    path = tmp_path / 'before.safetensors'
+    save_file(load_file(converted), path, metadata={**metadata, 'config': json.dumps(config)})
+    assert load_checkpoint(path).config == load_checkpoint(converted).config
+    config['vision']['pooling'] = 'max'
+    save_file(load_file(converted), path, metadata={**metadata, 'config': json.dumps(config)})
+    assert 'token, avg, map' in _error(path)
+
+
 def test_a_failed_write_leaves_no_file(published: Path, tmp_path: Path) -> None:
     folder = tmp_path / 'file'
     folder.write_text('not a folder')

@@ -18,13 +18,11 @@ from contextlib import contextmanager
 import json
 import os
 from pathlib import Path
-from types import TracebackType
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from zegclip_core.errors import ConfigError, ImageError
+from zegclip_core.errors import ConfigError
 
 
 def check_output(option: str, name: str | None, suffix: str = '') -> Path | None:
@@ -81,55 +79,3 @@ def write_json(path: Path, content: object) -> None:
     with replacing(path) as partial:
         text = json.dumps(content, indent=2, ensure_ascii=False)
         partial.write_text(f'{text}\n', encoding='utf-8')
-
-
-class Mp4Writer:
-    """Encodes RGB frames of one size as MPEG-4; used as a context, it closes the file.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with Mp4Writer(Path(folder) / 'a.mp4', frame_rate=10.0) as writer:
-        ...         writer.write(np.zeros((48, 64, 3), dtype=np.uint8))
-        ...     (Path(folder) / 'a.mp4').stat().st_size > 0
-        True
-
-    """
-
-    def __init__(self, path: Path, frame_rate: float) -> None:
-        """Remember where to write; the file is opened with the first frame."""
-        self._path = path
-        self._frame_rate = frame_rate
-        self._writer: cv2.VideoWriter | None = None
-
-    def write(self, frame: npt.NDArray[np.uint8]) -> None:
-        """Append an RGB uint8 ``(H, W, 3)`` frame; sides of odd length grow by one pixel.
-
-        Raises:
-            ImageError: If the encoder does not open.
-        """
-        # The encoder takes even sizes only.
-        odd = [(0, side % 2) for side in frame.shape[:2]]
-        even = np.pad(frame, (*odd, (0, 0)), mode='edge')
-        if self._writer is None:
-            self._writer = self._open(even.shape[1], even.shape[0])
-        self._writer.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
-
-    def _open(self, width: int, height: int) -> cv2.VideoWriter:
-        code = cv2.VideoWriter.fourcc(*'mp4v')
-        writer = cv2.VideoWriter(str(self._path), code, self._frame_rate, (width, height))
-        if not writer.isOpened():
-            raise ImageError(f'Cannot write the video {self._path}: the encoder does not open.')
-        return writer
-
-    def __enter__(self) -> 'Mp4Writer':
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._writer is not None:
-            self._writer.release()

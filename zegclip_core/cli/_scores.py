@@ -34,16 +34,19 @@ FIGURES = (
 
 def scores_table(result: Evaluation) -> str:
     """Return all figures as text, a line each; a dash is one that does not exist."""
+    from tabulate import tabulate
+
     metrics = result.metrics
-    names = {name: name if metrics.is_seen[name] else f'{name} (unseen)' for name in metrics.iou}
-    width = max(24, *map(len, names.values()))
-    rows = [(names[name], value) for name, value in metrics.iou.items()]
+    rows = [
+        (name if metrics.is_seen[name] else f'{name} (unseen)', value)
+        for name, value in metrics.iou.items()
+    ]
     rows += [(title, getattr(metrics, key)) for key, title in FIGURES]
-    lines = [f'{name:{width}} {_figure(value)}' for name, value in rows]
+    cells = [(name, '-' if math.isnan(value) else f'{value:.3f}') for name, value in rows]
+    table = tabulate(cells, tablefmt='plain', colalign=('left', 'right'), disable_numparse=True)
     pictures = 'picture' if result.images == 1 else 'pictures'
     each = result.seconds / max(result.images, 1)
-    lines.append(f'{result.images} {pictures}, {each:.3f} s each')
-    return '\n'.join(lines) + '\n'
+    return f'{table}\n{result.images} {pictures}, {each:.3f} s each\n'
 
 
 def warn_of_symptoms(result: Evaluation) -> None:
@@ -58,7 +61,3 @@ def warn(text: str) -> None:
     """Write a warning as one line."""
     sys.stderr.write(f'zegclip: warning: {text}\n')
     sys.stderr.flush()
-
-
-def _figure(value: float) -> str:
-    return f'{"-":>6}' if math.isnan(value) else f'{value:6.3f}'

@@ -68,16 +68,17 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Calibrate; returns 0."""
     from zegclip_core.cli._outputs import check_output
+    from zegclip_core.data.catalog import open_dataset
+    from zegclip_core.evaluation.calibration import withheld_classes
 
     files = {
         'json': check_output('--json', args.json),
         'plot': check_output('--plot', args.plot, '.png'),
         'save': check_output('--save', args.save, '.safetensors'),
     }
-    if files['plot']:
-        import matplotlib  # noqa: F401 - if it is missing, that is said now
     source = _checkpoint(args.model, files['save']) if files['save'] else None
-    dataset = _dataset(args)
+    dataset = open_dataset(args.data, args.dataset, args.split)
+    withheld_classes(len(dataset.classes), args.rounds)  # Refuses rounds that do not fit.
     segmenter = load_segmenter(args)
     sweeps = _sweeps(segmenter, dataset, args)
     sys.stdout.write(_table(sweeps))
@@ -94,7 +95,7 @@ def _write(sweeps: dict[str, Sweep], title: str, figures: Path | None, plot: Pat
     if figures:
         write_json(figures, {name: sweep.to_dict() for name, sweep in sweeps.items()})
     if plot:
-        from zegclip_core.evaluation.calibration_picture import save_calibration
+        from zegclip_core.evaluation.plots import save_calibration
 
         with replacing(plot) as partial:
             save_calibration(sweeps, title, partial)
@@ -123,56 +124,44 @@ def _checkpoint(model: str, target: Path) -> Path:
     return path
 
 
-def _dataset(args: argparse.Namespace) -> Pictures:
-    """Return the pictures, if the rounds fit them."""
-    from zegclip_core.data.catalog import open_dataset
-    from zegclip_core.evaluation.calibration import withheld_classes
-
-    dataset = open_dataset(args.data, args.dataset, args.split)
-    withheld_classes(len(dataset.classes), args.rounds)
-    return dataset
-
-
 def _sweeps(segmenter: Segmenter, dataset: Pictures, args: argparse.Namespace) -> dict[str, Sweep]:
     """Return the sweeps by what they are called; the last is with the negative words."""
+    from zegclip_core.cli._scores import warn
     from zegclip_core.data.views import split_indices
     from zegclip_core.evaluation.calibration import sweep_thresholds
 
     indices = split_indices(len(dataset), args.hold_out, held_out=True)
-    _tell(len(indices))
+    sys.stdout.write(f'{len(indices)} picture{"s" * (len(indices) != 1)}\n')
+    if len(indices) < _FEW:
+        warn(f'a threshold from fewer than {_FEW} pictures is little more than a guess')
+    negatives = segmenter.negatives
+    choices = {
+        'no negatives': (),
+        **({f'{len(negatives)} negatives': negatives} if negatives else {}),
+    }
     sweeps = {}
-    for name, words in _choices(segmenter.negatives).items():
-        segmenter.negatives = words
-        sweeps[name] = sweep_thresholds(segmenter, dataset, indices, rounds=args.rounds)
-    return sweeps
-
-
-def _tell(pictures: int) -> None:
-    """Write how many pictures are counted, and warn of few."""
-    sys.stdout.write(f'{pictures} picture{"s" * (pictures != 1)}\n')
-    if pictures < _FEW:
-        sys.stderr.write(
-            f'zegclip: warning: a threshold from fewer than {_FEW} pictures is little more than '
-            'a guess\n'
+    for name, words in choices.items():
+        sweeps[name] = sweep_thresholds(
+            segmenter, dataset, indices, rounds=args.rounds, negatives=words
         )
-
-
-def _choices(words: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Return what negative words to sweep with, by what the sweep is called."""
-    return {'no negatives': (), **({f'{len(words)} negatives': words} if words else {})}
+    return sweeps
 
 
 def _table(sweeps: dict[str, Sweep]) -> str:
     """Return the figures at some thresholds, the best and the chosen one as text."""
-    lines = []
+    from tabulate import tabulate
+
+    tables = []
     for name, sweep in sweeps.items():
-        lines.append(f'{name}: threshold, precision, recall, F1, unknown left unlabelled')
-        shown = sorted({*range(0, len(sweep.f1), _SHOWN_EACH), sweep.best, sweep.chosen})
-        for place in shown:
-            threshold, *figures = sweep.row(place).values()
-            mark = '  best F1' * (place == sweep.best) + '  chosen' * (place == sweep.chosen)
-            lines.append(f'{threshold:5.2f}' + ''.join(f'{x:8.3f}' for x in figures) + mark)
-    return '\n'.join(lines) + '\n'
+        rows = []
+        for place in sorted({*range(0, len(sweep.f1), _SHOWN_EACH), sweep.best, sweep.chosen}):
+            marks = ['best F1'] * (place == sweep.best) + ['chosen'] * (place == sweep.chosen)
+            rows.append((*sweep.row(place).values(), '  '.join(marks)))
+        headers = ('threshold', 'precision', 'recall', 'F1', 'unknown left unlabelled', '')
+        formats = ('.2f', '.3f', '.3f', '.3f', '.3f', '')
+        table = tabulate(rows, headers=headers, tablefmt='plain', floatfmt=formats)
+        tables.append(f'{name}:\n{table}\n')
+    return ''.join(tables)
 
 
 def _save(source: Path, target: Path, negatives: tuple[str, ...], sweep: Sweep) -> None:

@@ -39,6 +39,8 @@ that the model leaves unlabelled counts as wrong; one that is unlabelled in the 
 count. Unless told otherwise, the classes that the model's training saw count as seen, and all if
 it saw none of these.
 """
+_WORST = 8
+"""Images on the sheet of the worst ones."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -99,8 +101,6 @@ def run(args: argparse.Namespace) -> int:
         'worst': check_output('--worst', args.worst, '.png'),
         'confusion': check_output('--confusion', args.confusion, '.png'),
     }
-    if files['confusion']:
-        import matplotlib  # noqa: F401 - if it is missing, that is said now
     dataset = open_dataset(args.data, args.dataset, args.split)
     result = _evaluate(args, dataset, drawn=files['worst'] is not None)
     sys.stdout.write(scores_table(result))
@@ -121,7 +121,6 @@ def _evaluate(args: argparse.Namespace, dataset: Pictures, *, drawn: bool) -> Ev
     segmenter = load_segmenter(args)
     from zegclip_core.data.views import split_indices
     from zegclip_core.evaluation.evaluate import evaluate
-    from zegclip_core.evaluation.worst import PICTURES
 
     settings = segmenter.settings
     seen = choose_seen(args.dataset, dataset.classes, **chosen, known=settings.seen_classes)
@@ -137,22 +136,22 @@ def _evaluate(args: argparse.Namespace, dataset: Pictures, *, drawn: bool) -> Ev
         absent=args.absent,
         seen=seen,
         bias=bias,
-        worst=PICTURES if drawn else 0,
+        worst=_WORST if drawn else 0,
     )
 
 
 def _draw(
     dataset: Pictures, result: Evaluation, worst: Path | None, confusion: Path | None
 ) -> None:
-    """Draw the pictures that were asked for."""
+    """Draw what was asked for."""
     from zegclip_core.cli._outputs import replacing, write_png
 
     if worst and result.worst:
-        from zegclip_core.evaluation.worst import worst_sheet
+        from zegclip_core.evaluation.plots import worst_sheet
 
         write_png(worst, worst_sheet(dataset, result.worst))
     if confusion:
-        from zegclip_core.evaluation.confusion_picture import save_confusion
+        from zegclip_core.evaluation.plots import save_confusion
 
         with replacing(confusion) as partial:
             save_confusion(result, partial)

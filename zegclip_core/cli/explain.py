@@ -24,7 +24,7 @@ from zegclip_core.cli._model import add_model_options, load_segmenter
 from zegclip_core.cli._words import add_word_options, encode_words, read_words
 
 if TYPE_CHECKING:
-    from zegclip_core.evaluation.explanation import Explanation
+    from zegclip_core.explanation.explanation import Explanation
 
 _DESCRIPTION = """\
 Show why a picture is labelled as it is. The sheet has the photo and its labels, the score map of
@@ -53,18 +53,22 @@ def run(args: argparse.Namespace) -> int:
     """Explain; returns 0.
 
     Raises:
-        ZegCLIPError: If the picture, the words or the model cannot be used.
+        ZegCLIPError: If the photo, the words or the model cannot be used.
     """
-    from zegclip_core.cli._outputs import write_png
+    from zegclip_core.cli._outputs import check_output, write_png
+    from zegclip_core.errors import ConfigError
     from zegclip_core.images.media import read_image
 
     vocabulary = read_words(args)
     photo = Path(args.photo).expanduser()
     image = read_image(photo)
-    out = _output(args.out or f'{photo.stem}_explained.png', photo)
+    name = args.out or f'{photo.stem}_explained.png'
+    out = cast(Path, check_output('--out', name, '.png'))
+    if out.exists() and out.samefile(photo):
+        raise ConfigError(f'Expected --out to be another file than the photo, but got {name!r}.')
     segmenter = load_segmenter(args, engine='plain')
-    from zegclip_core.evaluation.explanation import explain
-    from zegclip_core.evaluation.explanation_sheet import explanation_sheet
+    from zegclip_core.explanation.explanation import explain
+    from zegclip_core.explanation.sheet import explanation_sheet
 
     encode_words(segmenter, vocabulary)
     explanation = explain(segmenter, image, vocabulary)
@@ -74,35 +78,33 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _output(name: str, photo: Path) -> Path:
-    """Return where the sheet goes.
-
-    Raises:
-        ConfigError: If it is no PNG, cannot be written, or is the photo.
-    """
-    from zegclip_core.cli._outputs import check_output
-    from zegclip_core.errors import ConfigError
-
-    out = cast(Path, check_output('--out', name, '.png'))
-    if out.exists() and out.samefile(photo):
-        raise ConfigError(f'Expected --out to be another file than the photo, but got {name!r}.')
-    return out
-
-
 def _table(explanation: Explanation) -> str:
     """Return the figures of the words, and what they took from one another."""
-    found = explanation.segmentation
-    names, shares = explanation.names, found.shares()
-    lines = [f'{"word":{_NAME}} {"pixels":>8} {"peak":>6} {"threshold":>10}']
-    for row, share in enumerate(shares.values()):
-        name, peak = names[row][:_NAME], explanation.scores[row].max()
-        threshold = explanation.thresholds[row]
-        lines.append(f'{name:{_NAME}} {share:8.1%} {peak:6.2f} {threshold:10.2f}')
+    from tabulate import tabulate
+
+    found, names = explanation.segmentation, explanation.names
+    rows = [
+        (
+            names[row][:_NAME],
+            f'{share:.1%}',
+            explanation.scores[row].max(),
+            explanation.thresholds[row],
+        )
+        for row, share in enumerate(found.shares().values())
+    ]
+    table = tabulate(
+        rows,
+        headers=('word', 'pixels', 'peak', 'threshold'),
+        tablefmt='plain',
+        floatfmt='.2f',
+        disable_numparse=[0],
+        colalign=('left', 'right', 'right', 'right'),
+    )
     low = float(explanation.under_threshold.mean())
-    lines.append(f'none of these: {found.unlabelled_share:.1%}, {low:.1%} under the threshold')
-    lines += [
+    lines = [
         f'{names[one.winner]} took {one.share:.1%} from {names[one.loser]}: {one.score:.2f} '
         f'against {one.rival:.2f}, by {one.margin:.2f}'
         for one in explanation.taken()
     ]
-    return '\n'.join(lines) + '\n'
+    none = f'none of these: {found.unlabelled_share:.1%}, {low:.1%} under the threshold'
+    return '\n'.join([table, none, *lines]) + '\n'

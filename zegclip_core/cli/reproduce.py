@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from zegclip_core.evaluation.evaluate import Evaluation
-    from zegclip_core.evaluation.rows import Row
+    from zegclip_core.evaluation.published_rows import PublishedRow
 
 _DESCRIPTION = """\
 Run a row of a published table end to end: check the data, train by the configuration of the same
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.cli._outputs import check_output, write_json
     from zegclip_core.cli._scores import warn, warn_of_symptoms
     from zegclip_core.errors import ConfigError
-    from zegclip_core.evaluation.rows import load_row, open_checked
+    from zegclip_core.evaluation.published_rows import load_row, open_checked
     from zegclip_core.weights.names import parse_model
 
     row = load_row(args.row)
@@ -93,10 +93,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> Path | None:
-    """Train, after the pictures were found, and return the model's file."""
+    """Train, after the images were found, and return the model's file."""
     from zegclip_core.cli._scores import warn
+    from zegclip_core.evaluation.published_rows import open_checked
     from zegclip_core.evaluation.reproduction import row_configs, train_row
-    from zegclip_core.evaluation.rows import open_checked
 
     configs = row_configs(args.row, args.data, args.settings)
     for source in configs[-1].train:
@@ -106,42 +106,35 @@ def _train(args: argparse.Namespace) -> Path | None:
     return train_row(configs)
 
 
-def _published(row: Row) -> dict[str, float | None]:
-    """Return the published figures in percent; ``None`` where none could be verified."""
-    return {key: getattr(row.published, key, None) for key in _FIGURES}
-
-
-def _table(row: Row, result: Evaluation) -> str:
+def _table(row: PublishedRow, result: Evaluation) -> str:
     """Return the figures beside the published ones, in percent."""
+    from tabulate import tabulate
     from zegclip_core.cli._scores import FIGURES
 
-    lines = [
-        f'{row.title}, {result.images} pictures',
-        _line('', 'published', 'ours', 'difference'),
-    ]
-    titles = dict(FIGURES)
-    for key, figure in _published(row).items():
+    lines = []
+    for key, title in FIGURES:
+        if key not in _FIGURES:
+            continue
+        published = (row.published or {}).get(key)
         ours = 100.0 * getattr(result.metrics, key)
         own = '-' if math.isnan(ours) else f'{ours:.1f}'
-        if figure is None:
-            lines.append(_line(titles[key], 'not verified', own, '-'))
-        else:
-            difference = '-' if math.isnan(ours) else f'{ours - figure:+.1f}'
-            lines.append(_line(titles[key], f'{figure:.1f}', own, difference))
-    if row.source:
-        lines.append(f'published: {row.source}')
-    return '\n'.join(lines) + '\n'
+        known = published is not None and not math.isnan(ours)
+        difference = f'{ours - published:+.1f}' if known else '-'
+        lines.append((title, 'not verified' if published is None else published, own, difference))
+    table = tabulate(
+        lines,
+        headers=('', 'published', 'ours', 'difference'),
+        tablefmt='plain',
+        colalign=('left', 'right', 'right', 'right'),
+        disable_numparse=True,
+    )
+    source = f'published: {row.source}\n' if row.source else ''
+    return f'{row.title}, {result.images} pictures\n{table}\n{source}'
 
 
-def _line(*cells: str) -> str:
-    name, *others = cells
-    return f'{name:8}' + ''.join(f'{cell:>14}' for cell in others)
-
-
-def _figures(name: str, row: Row, result: Evaluation) -> dict[str, Any]:
+def _figures(name: str, row: PublishedRow, result: Evaluation) -> dict[str, Any]:
     """Return the figures for a JSON file, the published ones as shares as well."""
     published = {
-        key: None if figure is None else round(figure / 100.0, 4)
-        for key, figure in _published(row).items()
+        key: round(row.published[key] / 100.0, 4) if row.published else None for key in _FIGURES
     }
     return {'row': name, 'published': published, **result.to_dict()}

@@ -29,7 +29,7 @@ from zegclip_core.cli._words import add_word_options, encode_words, read_words
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from zegclip_core.images.media import Media
+    from zegclip_core.images.video import Video
     from zegclip_core.segmentation import Segmentation
     from zegclip_core.segmenter import EncodedVocabulary, Segmenter
     from zegclip_core.text.vocabulary import Vocabulary
@@ -247,16 +247,16 @@ def _about(task: _Task, shares: dict[str, float], unlabelled: float) -> dict[str
 
 def _segment_video(job: Job, task: _Task) -> dict[str, float]:
     """Segment a video frame by frame and return the classes' mean shares."""
-    from zegclip_core.cli._outputs import Mp4Writer, replacing, write_json
-    from zegclip_core.images.media import Media
+    from zegclip_core.cli._outputs import write_json
+    from zegclip_core.images.video import Video, VideoWriter
 
-    media = Media(job.source)
-    rate = media.frame_rate or FALLBACK_RATE
+    video = Video(job.source)
+    rate = video.frame_rate or FALLBACK_RATE
     overlay_path, json_path = _output_paths(task.out, job)
     totals = dict.fromkeys(task.vocabulary.names, 0.0)
     count, unlabelled, seconds, height, width = 0, 0.0, 0.0, 0, 0
-    with replacing(overlay_path) as partial, Mp4Writer(partial, rate) as writer:
-        for segmentation, overlay, taken in _video_frames(media, job, task):
+    with VideoWriter(overlay_path, rate) as writer:
+        for segmentation, overlay, taken in _video_frames(video, job, task):
             writer.write(overlay)
             count += 1
             seconds += taken
@@ -281,7 +281,7 @@ def _segment_video(job: Job, task: _Task) -> dict[str, float]:
 
 
 def _video_frames(
-    media: Media, job: Job, task: _Task
+    video: Video, job: Job, task: _Task
 ) -> Iterator[tuple[Segmentation, npt.NDArray[np.uint8], float]]:
     """Yield each frame's segmentation, overlay with legend, RGB uint8, and seconds."""
     from tqdm import tqdm
@@ -291,12 +291,10 @@ def _video_frames(
     labels = task.out / f'{job.stem}_label'
     if task.frame_labels:
         labels.mkdir(exist_ok=True)
-    frames = media.frames()
-    for frame in tqdm(frames, total=media.frame_count, unit='frame', leave=False, disable=None):
-        segmentation, seconds = task.segment(frame.image)
+    bar = tqdm(video, total=video.frame_count, unit='frame', leave=False, disable=None)
+    for index, frame in enumerate(bar):
+        segmentation, seconds = task.segment(frame)
         if task.frame_labels:
-            write_png(labels / f'{frame.index:06d}.png', segmentation.labels)
-        overlay = overlay_with_legend(
-            frame.image, segmentation, alpha=task.alpha, every_class=True
-        )
+            write_png(labels / f'{index:06d}.png', segmentation.labels)
+        overlay = overlay_with_legend(frame, segmentation, alpha=task.alpha, every_class=True)
         yield segmentation, overlay, seconds

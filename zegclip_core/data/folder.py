@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from zegclip_core.errors import DataError
-from zegclip_core.images.media import PICTURE_SUFFIXES, read_image
+from zegclip_core.images.media import IMAGE_SUFFIXES, read_image
 from zegclip_core.options import UNLABELLED
 
 NO_CLASS = -1
@@ -248,7 +248,7 @@ def folder_pairs(root: Path, split: str) -> list[Pair]:
             f'Expected the folder {folder} with pictures, but there is none; '
             f'in {folder.parent} there is {", ".join(others[:10]) or "none"}.'
         )
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise DataError(f'Expected pictures in {folder}, but found none.')
     return [Pair(path, labels / f'{path.stem}.png') for path in found]

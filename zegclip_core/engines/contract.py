@@ -11,45 +11,78 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What every engine does: pixels and words in, a label and a score for every pixel out.
+"""What every engine does: pixels and a vocabulary in, a label and a score for every pixel out.
 
-``zegclip_core.segmenter`` joins an engine to NumPy and to words. Engines take and give tensors.
+``zegclip_core.segmenter`` connects an engine with NumPy and with words. Engines take and give
+tensors. Letters in shapes: ``B`` images, ``R`` rows of a vocabulary, ``(h, w)`` the grid of the
+mask logits, ``(H, W)`` pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-import math
 from typing import Protocol
 
-import torch
 from torch import Tensor
+from zegclip_core.model.scoring import Corners, window_corners
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.model.zegclip import ZegCLIP
+from zegclip_core.text.encoded import EncodedVocabulary
+from zegclip_core.text.vocabulary import Vocabulary
 
 Network = ZegCLIP | TrainingFreeCLIP
 """What an engine runs."""
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedWords:
+class EngineVocabulary:
     """What an engine keeps of a vocabulary; an engine may add what it computes once.
 
     Attributes:
-        embeddings: L2-normalised text embeddings, float32 ``(K, C)`` on the engine's device.
-        bias: Calibration of each row, float32 ``(K,)`` likewise.
-        thresholds: Least score of a labelled pixel, float32 ``(K,)`` likewise; infinite for what
-            competes but is never a label.
-        classes: How many of the first rows are classes; it sets the type of the labels.
+        vocabulary: The classes, which are the first rows.
+        negatives: The words of the rows after them, which compete and are never a label.
+        embeddings: L2-normalised text embeddings, float32 ``(R, C)`` on the engine's device.
+        bias: What is subtracted from each row's score, float32 ``(R,)`` on that device.
+        thresholds: Least score of a labelled pixel, float32 ``(R,)`` on that device; infinite
+            for negative words.
     """
 
+    vocabulary: Vocabulary
+    negatives: tuple[str, ...]
     embeddings: Tensor
     bias: Tensor
     thresholds: Tensor
-    classes: int
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are; it sets the type of the labels."""
+        return len(self.vocabulary)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the rows: names of the classes, then negative words."""
+        return (*self.vocabulary.names, *self.negatives)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What an engine says about a batch of images; the tensors are the caller's to keep.
+
+    Attributes:
+        labels: Class indices, uint8 ``(B, H, W)``, uint16 above 254 classes; the greatest value
+            of the type where no class reaches its threshold.
+        scores: The best row's score without its bias, float32 ``(B, H, W)`` in [0, 1].
+        mask_logits: What the labels were made of, before the upsampling, the bias and the
+            sigmoid or softmax, float32 ``(B, R, h, w)``; ``None`` if nobody asked.
+    """
+
+    labels: Tensor
+    scores: Tensor
+    mask_logits: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Overlapping square windows that are looked at one by one, in place of the whole image.
+    """Overlapping square windows that are segmented one by one, in place of the whole image.
 
     Attributes:
         crop: Side of a window, in pixels.
@@ -59,99 +92,91 @@ class Windows:
     crop: int
     stride: int
 
+    def corners(self, size: tuple[int, int]) -> Corners:
+        """Return rows and columns of every window on an image of ``(H, W)``."""
+        return window_corners(size, crop=self.crop, stride=self.stride)
 
-@dataclass(frozen=True)
-class LeanOptions:
-    """Which savings the lean path makes; each can be left out, to measure what it gives.
 
-    Attributes:
-        prompt_constants: Keys and values of the prompt tokens are computed once a model.
-        last_layer_product: The last decoder layer is one product of queries and tokens; else it is
-            run whole, though only the logits of its attention are used.
-        vocabulary_constants: What depends on the words alone is computed once a vocabulary.
-        folded_input: Mean and deviation of the pixels are folded into the first convolutions.
-        fused_tail: Upsampling, calibration, thresholds and the best class in one pass that never
-            holds a full-size map of each class.
-        float32_stream: Where the products are of a narrower type, the tokens that every block adds
-            to, and their norms, stay in float32; on a CPU, so does the decoder. This takes time
-            and saves labels, the only step that does.
-        folded_activation: The factor of CLIP's QuickGELU is folded into the weights around it.
-        float32_convolutions: On a CPU in float32, the image tower's linear layers are convolutions
-            of one pixel, for which PyTorch has a faster library.
-        bfloat16_attention: On a CPU in bfloat16, attention is made of products in that type,
-            which is faster than the fused kernel and rounds a little more.
-        cuda_graphs: On CUDA, a frame is one replay of a recorded graph.
+class PostprocessStep(Protocol):
+    """A step between mask logits and labels, such as a temporal smoother or an edge refiner.
+
+    A step that remembers frames belongs to one stream of images, hence to one segmenter. It
+    starts anew where ``vocabulary.words`` or a shape changes, as after the warm-up.
     """
 
-    prompt_constants: bool = True
-    last_layer_product: bool = True
-    vocabulary_constants: bool = True
-    folded_input: bool = True
-    fused_tail: bool = True
-    float32_stream: bool = True
-    folded_activation: bool = True
-    float32_convolutions: bool = True
-    bfloat16_attention: bool = True
-    cuda_graphs: bool = True
+    def __call__(
+        self, mask_logits: Tensor, vocabulary: EngineVocabulary, images: Tensor
+    ) -> Tensor:
+        """Return other mask logits.
+
+        Args:
+            mask_logits: Float32 ``(B, R, h, w)``, before the sigmoid or softmax, on the engine's
+                device. With sliding windows, ``B`` counts those of all images, first every
+                image's first window.
+            vocabulary: The words of the ``R`` rows.
+            images: RGB, float32 ``(B, 3, H, W)`` in [0, 255], at the working size, on that
+                device; ``H`` and ``W`` are whole multiples of the patch size.
+
+        Returns:
+            Float32 ``(B, R, h', w')``, a grid as fine or finer. The tensor goes to the caller: a
+            step that remembers it keeps a copy.
+        """
 
 
 class Engine(Protocol):
-    """Labels the pixels of frames. One thread runs it, but ``prepare`` may be in another."""
+    """Labels the pixels of images. One thread runs it, but ``prepare`` may be in another.
 
-    def prepare(
-        self, embeddings: Tensor, bias: Tensor, thresholds: Tensor, classes: int | None = None
-    ) -> PreparedWords:
-        """Return what ``run`` needs of a vocabulary.
+    Attributes:
+        steps: Called in this order between mask logits and labels.
+    """
 
-        Args:
-            embeddings: L2-normalised text embeddings, float32 ``(K, C)`` on any device.
-            bias: What is subtracted from each class's score, float32 ``(K,)``.
-            thresholds: Least score of a labelled pixel, float32 ``(K,)``.
-            classes: How many of the first rows are classes; where another row wins, a pixel is
-                unlabelled. ``None`` for all.
+    steps: Sequence[PostprocessStep]
 
-        Raises:
-            ValueError: If ``classes`` is not in [1, K].
-        """
+    def prepare(self, encoded: EncodedVocabulary) -> EngineVocabulary:
+        """Return what ``run`` needs of a vocabulary."""
 
     def run(
         self,
         pixels: Tensor,
         size: tuple[int, int],
-        words: PreparedWords,
+        vocabulary: EngineVocabulary,
         output_size: tuple[int, int],
-    ) -> tuple[Tensor, Tensor]:
-        """Label every pixel of frames of one size.
+        *,
+        mask_logits: bool = False,
+    ) -> Prediction:
+        """Label every pixel of images of one size.
 
         Args:
             pixels: RGB, uint8 ``(B, H, W, 3)``, on the CPU or the engine's device.
-            size: Working size ``(h, w)`` that the frames are brought to.
-            words: What ``prepare`` of this engine returned.
+            size: Working size ``(height, width)`` that the images are brought to, in pixels.
+            vocabulary: What ``prepare`` of this engine returned.
             output_size: ``(H, W)`` of labels and scores.
-
-        Returns:
-            Labels, uint8 ``(B, H, W)``, uint16 above 254 classes, the greatest value of the type
-            where no class reaches its threshold; and the best class's score without its bias,
-            float32 ``(B, H, W)``. Both are the caller's to keep.
+            mask_logits: Whether to return the mask logits as well. Of sliding windows they are
+                the mean, on the grid that the whole image would have.
         """
 
     def release_memory(self) -> None:
-        """Let go of what the next frame can make again: recorded graphs, tables, buffers."""
+        """Let go of what the next image can make again: recorded graphs, tables, buffers."""
 
 
-def thresholds_of(thresholds: Tensor, classes: int | None) -> tuple[Tensor, int]:
-    """Return thresholds that only classes can reach, and how many classes there are.
-
-    Args:
-        thresholds: Least score of a labelled pixel, float ``(K,)``.
-        classes: As in ``Engine.prepare``.
+def run_steps(
+    steps: Sequence[PostprocessStep],
+    mask_logits: Tensor,
+    vocabulary: EngineVocabulary,
+    images: Tensor,
+) -> Tensor:
+    """Return the mask logits after all steps; arguments and result as in ``PostprocessStep``.
 
     Raises:
-        ValueError: As there.
+        ValueError: If a step returns another type, or another number of images or rows.
     """
-    rows = len(thresholds)
-    classes = rows if classes is None else classes
-    if not 1 <= classes <= rows:
-        raise ValueError(f'Expected `classes` to be in [1, {rows}], but got {classes}.')
-    is_class = torch.arange(rows, device=thresholds.device) < classes
-    return thresholds.masked_fill(~is_class, math.inf), classes
+    expected = (mask_logits.dtype, mask_logits.shape[:2])
+    for step in steps:
+        mask_logits = step(mask_logits, vocabulary, images)
+        if mask_logits.ndim != 4 or (mask_logits.dtype, mask_logits.shape[:2]) != expected:
+            raise ValueError(
+                f'Expected the step {step!r} to return mask logits {expected[0]} of shape '
+                f'{(*expected[1], "h", "w")}, but got {mask_logits.dtype} of '
+                f'{tuple(mask_logits.shape)}.'
+            )
+    return mask_logits

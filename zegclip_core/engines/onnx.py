@@ -13,11 +13,11 @@
 # limitations under the License.
 """Exported models: read what ``zegclip export`` wrote, and run it with onnxruntime.
 
-The graph looks at images of one size. Masks are upsampled to the camera's size here, as for every
-other engine, so that labels have its resolution.
+The graph takes images of one size. Mask logits are upsampled to the camera's size here, as in
+every other engine, so that labels have its resolution.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 import logging
 from pathlib import Path
@@ -26,7 +26,12 @@ from typing import Any
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.engines.contract import PreparedWords, thresholds_of
+from zegclip_core.engines.contract import (
+    EngineVocabulary,
+    PostprocessStep,
+    Prediction,
+    run_steps,
+)
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
 from zegclip_core.engines.providers import (
     pick_providers,
@@ -35,13 +40,17 @@ from zegclip_core.engines.providers import (
     tensorrt_shapes,
 )
 from zegclip_core.errors import CheckpointError, ModelError
-from zegclip_core.export.graph import INPUTS, OUTPUTS
 from zegclip_core.loading import build_text_tower, with_local_towers
 from zegclip_core.model.zegclip import ZegCLIPConfig
 from zegclip_core.options import MAX_CLASSES
+from zegclip_core.text.encoded import EncodedVocabulary
 from zegclip_core.text.encoder import load_text_tower, TextEncoder, TextTower
 from zegclip_core.weights.checkpoint import load_checkpoint, ModelSettings, read_metadata
 from zegclip_core.weights.names import parse_model
+
+INPUTS = ('image', 'text', 'bias', 'thresholds')
+OUTPUTS = ('labels', 'scores', 'logits')
+"""What an exported model takes and gives; what they are says ``zegclip_core.export.graph``."""
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +158,7 @@ def _open(path: Path, providers: list[tuple[str, dict[str, str]]]) -> Any:  # no
 
 
 class OnnxEngine:
-    """Labels pixels by an exported model; see ``zegclip_core.engines.contract.Engine``.
+    """Labels pixels by an exported model.
 
     Args:
         session: The opened file.
@@ -159,6 +168,8 @@ class OnnxEngine:
     Raises:
         CheckpointError: If the file has other inputs or outputs than an exported model.
     """
+
+    steps: Sequence[PostprocessStep] = ()
 
     def __init__(self, session: Any, path: Path, most: int) -> None:  # noqa: ANN401 - as above
         """Read the size off the file."""
@@ -177,47 +188,54 @@ class OnnxEngine:
         self._options.only_execute_path_to_fetches = True
         self.size: tuple[int, int] = (inputs['image'][1], inputs['image'][2])
 
-    def prepare(
-        self, embeddings: Tensor, bias: Tensor, thresholds: Tensor, classes: int | None = None
-    ) -> PreparedWords:
-        """Bring a vocabulary to the CPU, from where onnxruntime takes it.
+    def prepare(self, encoded: EncodedVocabulary) -> EngineVocabulary:
+        """Keep a vocabulary on the CPU, from where onnxruntime takes it.
 
         Raises:
             ModelError: If there are more rows than a TensorRT engine is built for.
-            ValueError: As in ``Engine``.
         """
-        if len(embeddings) > self._most:
-            raise ModelError(
-                f'Expected at most {self._most} classes on TensorRT, but got {len(embeddings)}.'
-            )
-        thresholds, classes = thresholds_of(thresholds, classes)
-        embeddings, bias, thresholds = (
-            part.to('cpu', torch.float32).contiguous() for part in (embeddings, bias, thresholds)
+        rows = len(encoded.embeddings)
+        if rows > self._most:
+            raise ModelError(f'Expected at most {self._most} classes on TensorRT, but got {rows}.')
+        return EngineVocabulary(
+            encoded.vocabulary,
+            encoded.negatives,
+            encoded.embeddings.to('cpu', torch.float32).contiguous(),
+            encoded.bias.to('cpu', torch.float32).contiguous(),
+            encoded.thresholds.to('cpu', torch.float32).contiguous(),
         )
-        return PreparedWords(embeddings, bias, thresholds, classes)
 
     @torch.inference_mode()
     def run(
         self,
         pixels: Tensor,
         size: tuple[int, int],
-        words: PreparedWords,
+        vocabulary: EngineVocabulary,
         output_size: tuple[int, int],
-    ) -> tuple[Tensor, Tensor]:
-        """Label every pixel; ``size`` is without effect, as the graph has its own."""
-        images = pixels.cpu().permute(0, 3, 1, 2)
+        *,
+        mask_logits: bool = False,
+    ) -> Prediction:
+        """Label every pixel of images of one size; arguments and result as in ``Engine.run``.
+
+        ``size`` is without effect, as the graph has its own.
+        """
+        images = pixels.cpu().permute(0, 3, 1, 2)  # uint8 (B, 3, H, W)
         if tuple(images.shape[2:]) != self.size:
             images = F.interpolate(images, size=self.size, mode='bilinear', antialias=True)
         frames = images.permute(0, 2, 3, 1).contiguous()
-        maps = torch.cat([self._logits(frame[None], words) for frame in frames])
-        return label_logits(maps, output_size, words)
+        # The graph takes one image at a time.
+        logits = torch.cat([self._logits(frame[None], vocabulary) for frame in frames])
+        if self.steps:
+            logits = run_steps(self.steps, logits, vocabulary, images.float())
+        labels, scores = label_logits(logits, output_size, vocabulary)
+        return Prediction(labels, scores, logits if mask_logits else None)
 
     def release_memory(self) -> None:
         """Do nothing: what onnxruntime holds, it needs for the next frame."""
 
-    def _logits(self, frame: Tensor, words: PreparedWords) -> Tensor:
-        """Return mask logits ``(1, K, h, w)`` of a frame of the graph's size."""
-        parts = (frame, words.embeddings, words.bias, words.thresholds)
+    def _logits(self, frame: Tensor, vocabulary: EngineVocabulary) -> Tensor:
+        """Return mask logits ``(1, R, h, w)`` of an image uint8 ``(1, H, W, 3)``."""
+        parts = (frame, vocabulary.embeddings, vocabulary.bias, vocabulary.thresholds)
         feed = {name: part.numpy() for name, part in zip(INPUTS, parts, strict=True)}
         (logits,) = self._session.run(['logits'], feed, self._options)
         return torch.from_numpy(logits)

@@ -11,25 +11,41 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The plain engine: every step as the method describes it. What is faster is measured by it."""
+"""The plain engine: every step as the method describes it, to compare the fast ones with."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.engines.contract import Network, PreparedWords, thresholds_of, Windows
-from zegclip_core.model.scoring import best_class, Scoring, sliding_maps
+from zegclip_core.engines.contract import (
+    EngineVocabulary,
+    Network,
+    PostprocessStep,
+    Prediction,
+    run_steps,
+    Windows,
+)
+from zegclip_core.model.scoring import (
+    average_windows,
+    best_class,
+    cut_windows,
+    Scoring,
+    whole_logits,
+)
 from zegclip_core.segmentation import label_type, unlabelled_id
+from zegclip_core.text.encoded import EncodedVocabulary
 
 
 class PlainEngine:
-    """Runs a model as it is, one frame after the other.
+    """Runs a model as it is, one image after the other.
 
     Args:
         network: The model, on its device and in its floating-point type.
-        windows: Windows to look at; ``None`` for the whole image.
+        windows: Sliding windows; ``None`` for the whole image.
     """
+
+    steps: Sequence[PostprocessStep] = ()
 
     def __init__(self, network: Network, *, windows: Windows | None = None) -> None:
         """Keep the model."""
@@ -41,98 +57,123 @@ class PlainEngine:
         self._mean = torch.tensor(vision.mean, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(vision.std, device=self.device).view(1, 3, 1, 1)
 
-    def prepare(
-        self, embeddings: Tensor, bias: Tensor, thresholds: Tensor, classes: int | None = None
-    ) -> PreparedWords:
-        """Bring a vocabulary to the device; see ``Engine``."""
-        thresholds, classes = thresholds_of(thresholds, classes)
-        embeddings, bias, thresholds = (
-            part.to(self.device) for part in (embeddings, bias, thresholds)
+    def prepare(self, encoded: EncodedVocabulary) -> EngineVocabulary:
+        """Bring a vocabulary to the device."""
+        return EngineVocabulary(
+            encoded.vocabulary,
+            encoded.negatives,
+            encoded.embeddings.to(self.device),
+            encoded.bias.to(self.device),
+            encoded.thresholds.to(self.device),
         )
-        return PreparedWords(embeddings, bias, thresholds, classes)
 
     @torch.inference_mode()
     def run(
         self,
         pixels: Tensor,
         size: tuple[int, int],
-        words: PreparedWords,
+        vocabulary: EngineVocabulary,
         output_size: tuple[int, int],
-    ) -> tuple[Tensor, Tensor]:
-        """Label every pixel; see ``Engine``."""
-        images = self.normalised(pixels, size)
+        *,
+        mask_logits: bool = False,
+    ) -> Prediction:
+        """Label every pixel of images of one size; arguments and result as in ``Engine.run``."""
+        images = self._resized(pixels, size)
         scoring = self.network.scoring
-        # The windows of a softmax model have their logits averaged, those of others their scores.
-        are_logits = self.windows is None or scoring == 'softmax'
-        maps = torch.cat([self._maps(image[None], words) for image in images])
-        return label_maps(maps, output_size, words, are_logits=are_logits, scoring=scoring)
+        if self.windows is None:
+            logits = self._logits(images, vocabulary)
+            labels, scores = label_maps(logits, output_size, vocabulary, scoring=scoring)
+            return Prediction(labels, scores, logits if mask_logits else None)
+        corners = self.windows.corners(size)
+        logits = self._logits(cut_windows(images, corners), vocabulary)
+        logits = logits.unflatten(0, (len(corners), len(images)))  # (N, B, R, h, w)
+        # A softmax model averages the logits of its windows, the others their scores.
+        averages_scores = scoring == 'sigmoid'
+        maps = average_windows(
+            logits, corners, size, bias=vocabulary.bias if averages_scores else None
+        )
+        labels, scores = label_maps(
+            maps, output_size, vocabulary, are_logits=not averages_scores, scoring=scoring
+        )
+        whole = whole_logits(logits, corners, size) if mask_logits else None
+        return Prediction(labels, scores, whole)
 
     def release_memory(self) -> None:
         """Do nothing: it keeps nothing."""
 
     def normalised(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return frames uint8 ``(B, H, W, 3)`` normalised at their working size ``(h, w)``."""
-        batch = pixels.to(self.device).permute(0, 3, 1, 2).float()
-        batch = F.interpolate(batch, size=size, mode='bilinear', antialias=True)
-        return ((batch - self._mean) / self._std).to(self.dtype)
+        """Return images as the model takes them.
 
-    def _maps(self, image: Tensor, words: PreparedWords) -> Tensor:
-        """Return mask logits of a normalised image, or the average where there are windows."""
-        text = words.embeddings.to(self.dtype)
-        if self.windows is None:
-            logits: Tensor = self.network(image, text)
-            return logits
-        return sliding_maps(
-            lambda window: self.network(window, text),
-            image,
-            crop=self.windows.crop,
-            stride=self.windows.stride,
-            bias=words.bias,
-            scoring=self.network.scoring,
-        )
+        Args:
+            pixels: RGB, uint8 ``(B, H, W, 3)``.
+            size: Working size ``(height, width)``.
+
+        Returns:
+            ``(B, 3, height, width)`` in the model's type, mean and deviation those of its
+            training.
+        """
+        return self._normalise(self._resized(pixels, size))
+
+    def _resized(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return RGB pixels uint8 ``(B, H, W, 3)`` as float32 ``(B, 3, *size)``."""
+        batch = pixels.to(self.device).permute(0, 3, 1, 2).float()
+        return F.interpolate(batch, size=size, mode='bilinear', antialias=True)
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        """Subtract the mean, divide by the deviation, and cast."""
+        return ((images - self._mean) / self._std).to(self.dtype)
+
+    def _logits(self, images: Tensor, vocabulary: EngineVocabulary) -> Tensor:
+        """Return the mask logits, float32 ``(B, R, h, w)``, after the steps."""
+        text = vocabulary.embeddings.to(self.dtype)
+        normalised = self._normalise(images)
+        logits = torch.cat([self.network(image[None], text) for image in normalised]).float()
+        return run_steps(self.steps, logits, vocabulary, images)
 
 
 def label_maps(
     maps: Tensor,
     size: tuple[int, int],
-    words: PreparedWords,
+    vocabulary: EngineVocabulary,
     *,
     are_logits: bool = True,
     scoring: Scoring = 'sigmoid',
 ) -> tuple[Tensor, Tensor]:
-    """Choose the class of every pixel; arguments and result as in ``best_class``, for a batch.
+    """Choose the class of every pixel.
 
     Args:
-        maps: Float ``(B, K, h, w)``.
+        maps: Float ``(B, R, h, w)``.
         size: ``(H, W)`` to bring them to.
-        words: The vocabulary.
-        are_logits: Whether ``maps`` are mask logits, or calibrated scores.
+        vocabulary: The words of the rows.
+        are_logits: Whether ``maps`` are mask logits, else calibrated scores.
         scoring: How logits become scores.
 
     Returns:
-        Labels, uint8 or uint16 ``(B, H, W)`` with thresholds applied, and scores, float32.
+        Labels, uint8 or uint16 ``(B, H, W)`` with thresholds applied, and scores, float32
+        ``(B, H, W)``.
     """
     found = [
-        best_class(each, size, words.bias, are_logits=are_logits, scoring=scoring) for each in maps
+        best_class(each, size, vocabulary.bias, are_logits=are_logits, scoring=scoring)
+        for each in maps
     ]
-    return with_unlabelled(found, words)
+    return with_unlabelled(found, vocabulary)
 
 
 def with_unlabelled(
-    found: Sequence[tuple[Tensor, Tensor]], words: PreparedWords
+    found: Sequence[tuple[Tensor, Tensor]], vocabulary: EngineVocabulary
 ) -> tuple[Tensor, Tensor]:
-    """Join the images of a batch and apply the thresholds.
+    """Stack the images of a batch and apply the thresholds.
 
     Args:
-        found: Of each image class indices, int64 ``(H, W)``, and their scores.
-        words: The vocabulary.
+        found: Of each image the best rows, int64 ``(H, W)``, and their scores.
+        vocabulary: The words of the rows.
 
     Returns:
-        Labels, uint8 or uint16 ``(B, H, W)``, and scores, float32.
+        Labels, uint8 or uint16 ``(B, H, W)``, and scores, float32 ``(B, H, W)``.
     """
-    labels, scores = (torch.stack(parts) for parts in zip(*found, strict=True))
-    kind = label_type(words.classes)
+    rows, scores = (torch.stack(parts) for parts in zip(*found, strict=True))
+    kind = label_type(vocabulary.classes)
     # "not at least" in place of "below": a NaN, which no order knows, is no class.
-    ids = labels.masked_fill(~(scores >= words.thresholds[labels]), unlabelled_id(kind))
-    # Narrow already here: an eighth to copy from the device.
-    return ids.to(getattr(torch, kind.__name__)), scores
+    labels = rows.masked_fill(~(scores >= vocabulary.thresholds[rows]), unlabelled_id(kind))
+    # Cast already here: an eighth to copy from the device.
+    return labels.to(getattr(torch, kind.__name__)), scores

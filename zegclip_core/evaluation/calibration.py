@@ -39,7 +39,7 @@ THRESHOLDS: npt.NDArray[np.float32] = (np.arange(100) / 100.0).astype(np.float32
 TOLERANCE = 0.01
 """How much F1 may be given up for a smaller threshold.
 
-F1 changes little around its maximum, and pictures of another kind score lower: there a smaller
+F1 changes little around its maximum, and images of another kind score lower: there a smaller
 threshold loses fewer pixels.
 """
 _UNKNOWN = -1
@@ -146,22 +146,28 @@ def withheld_classes(number: int, rounds: int) -> list[list[int]]:
 
 
 def sweep_thresholds(
-    segmenter: Segmenter, dataset: Pictures, indices: Iterable[int], *, rounds: int
+    segmenter: Segmenter,
+    dataset: Pictures,
+    indices: Iterable[int],
+    *,
+    rounds: int,
+    negatives: Sequence[str] | None = None,
 ) -> Sweep:
-    """Label pictures once in each round, and count what each threshold would leave.
+    """Label images once in each round, and count what each threshold would leave.
 
     Args:
-        segmenter: The model, with its negative words; its threshold has no effect.
-        dataset: Pictures with masks.
+        segmenter: The model; its threshold has no effect.
+        dataset: Images with masks.
         indices: Which of them.
         rounds: Into how many parts the classes are dealt; each part is withheld once.
+        negatives: Words that compete with the classes; ``None`` takes the segmenter's.
 
     Raises:
         DataError: If the rounds do not fit the number of classes.
     """
     tally = _Tally()
     parts = withheld_classes(len(dataset.classes), rounds)
-    asked = [_Asked(segmenter, dataset.classes, part) for part in parts]
+    asked = [_Asked(segmenter, dataset.classes, part, negatives) for part in parts]
     for index in tqdm(list(indices), desc=f'labelling {dataset.title} in {rounds} rounds'):
         sample = dataset[index]
         for each in asked:
@@ -173,11 +179,15 @@ class _Asked:
     """The vocabulary of one round, and how the dataset's masks look in its ids."""
 
     def __init__(
-        self, segmenter: Segmenter, names: Sequence[str], withheld: Sequence[int]
+        self,
+        segmenter: Segmenter,
+        names: Sequence[str],
+        withheld: Sequence[int],
+        negatives: Sequence[str] | None,
     ) -> None:
         kept = [place for place in range(len(names)) if place not in withheld]
         entries = tuple(VocabularyClass(names[place], threshold=0.0) for place in kept)
-        self.words: EncodedVocabulary = segmenter.encode(Vocabulary(entries))
+        self.words: EncodedVocabulary = segmenter.encode(Vocabulary(entries), negatives=negatives)
         self._table = np.full(256, _IGNORED, dtype=np.int64)
         self._table[: len(names)] = _UNKNOWN
         self._table[kept] = np.arange(len(kept))
@@ -195,7 +205,7 @@ class _Tally:
         self._known = self._unknown = 0
 
     def add(self, found: Segmentation, truth: npt.NDArray[np.int64]) -> None:
-        """Count one picture, labelled at threshold 0."""
+        """Count one image, labelled at threshold 0."""
         self._known += int(np.count_nonzero(truth >= 0))
         self._unknown += int(np.count_nonzero(truth == _UNKNOWN))
         # As the engines compare: a score that equals a threshold reaches it.

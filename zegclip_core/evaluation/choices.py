@@ -25,28 +25,6 @@ ALL = 'all'
 """Stands for every class of a dataset."""
 
 
-def parse_renames(text: str, classes: Sequence[str]) -> dict[str, str]:
-    """Read other words for classes.
-
-    Args:
-        text: ``car=automobile, tree=bushes``; empty for none.
-        classes: The dataset's classes.
-
-    Raises:
-        DataError: If the text has another form or names an unknown class.
-    """
-    renames = {}
-    for part in _entries(text):
-        name, equals, word = (piece.strip() for piece in part.partition('='))
-        if not equals or not word or name not in classes:
-            raise DataError(
-                f'Expected other words as class=word with a class of {", ".join(classes)}, '
-                f'but got {part!r}.'
-            )
-        renames[name] = word
-    return renames
-
-
 def chosen_words(
     classes: Sequence[str], renames: str = '', file: str | Path | None = None
 ) -> Vocabulary:
@@ -54,15 +32,24 @@ def chosen_words(
 
     Args:
         classes: The dataset's classes.
-        renames: As in ``parse_renames``.
+        renames: Other words for some of them, ``car=automobile, tree=bushes``; empty for none.
         file: A vocabulary file in the order of the classes, as ``zegclip segment`` takes it.
 
     Raises:
-        DataError: If the renames cannot be used, or the file has another number of classes.
+        DataError: If the renames have another form or name an unknown class, or the file has
+            another number of classes.
         VocabularyError: If the file cannot be read or used, or two classes have one word.
     """
     if file is None:
-        other = parse_renames(renames, classes)
+        other = {}
+        for part in _entries(renames):
+            name, equals, word = (piece.strip() for piece in part.partition('='))
+            if not equals or not word or name not in classes:
+                raise DataError(
+                    f'Expected other words as class=word with a class of {", ".join(classes)}, '
+                    f'but got {part!r}.'
+                )
+            other[name] = word
         return Vocabulary.from_names([other.get(name, name) for name in classes])
     words = Vocabulary.from_file(file)
     if len(words) != len(classes):
@@ -94,7 +81,7 @@ def choose_seen(
         classes: Its classes.
         seen: The seen ones: names of classes and of seen/unseen splits of the dataset, with
             commas between them, or ``all``; empty for those that are not unseen.
-        unseen: The unseen ones, likewise.
+        unseen: The unseen ones, in the same form.
         known: What decides if neither is given: the classes that the model's training saw. If
             the dataset has none of them, all of its classes count as seen.
 
@@ -103,12 +90,20 @@ def choose_seen(
     """
     if not seen and not unseen:
         return tuple(name for name in classes if name in known) or tuple(classes)
-    chosen = _named_unseen(dataset, classes, unseen)
-    if not seen:
-        return tuple(name for name in classes if name not in chosen)
-    wanted = _named_seen(dataset, classes, seen)
-    if unseen:
-        _refuse_overlap_or_gap(classes, wanted, chosen)
+    chosen = {
+        option: _named(option, dataset, classes, text)
+        for option, text in (('seen', seen), ('unseen', unseen))
+        if text
+    }
+    if len(chosen) == 2:
+        for name in classes:
+            is_seen, is_unseen = name in chosen['seen'], name in chosen['unseen']
+            if is_seen == is_unseen:
+                raise DataError(
+                    f'Expected --seen and --unseen to hold each of the {len(classes)} classes '
+                    f'once, but {name!r} is in {"both" if is_seen else "neither"}.'
+                )
+    wanted = chosen['seen'] if seen else set(classes) - chosen['unseen']
     return tuple(name for name in classes if name in wanted)
 
 
@@ -116,44 +111,19 @@ def _entries(text: str) -> list[str]:
     return [part.strip() for part in text.split(',') if part.strip()]
 
 
-def _named_unseen(dataset: str, classes: Sequence[str], text: str) -> set[str]:
-    """Return the classes that a user's text calls unseen."""
-    if text.strip() == ALL:
-        return set(classes)
-    unseen = unseen_of(dataset, _entries(text), classes)
-    _refuse_unknown('--unseen', unseen.unknown, classes)
-    return set(unseen.classes)
-
-
-def _named_seen(dataset: str, classes: Sequence[str], text: str) -> set[str]:
-    """Return the classes that a user's text calls seen."""
+def _named(option: str, dataset: str, classes: Sequence[str], text: str) -> set[str]:
+    """Return the classes that a user's text calls seen or unseen."""
     if text.strip() == ALL:
         return set(classes)
     named: set[str] = set()
     for entry in _entries(text):
         split = unseen_of(dataset, [entry], classes)
-        _refuse_unknown('--seen', split.unknown, classes)
+        if split.unknown:
+            raise DataError(
+                f'Expected --{option} to name classes of {", ".join(classes)}, or a split of the '
+                f'dataset, or {ALL}, but got {split.unknown[0]!r}.'
+            )
         # A split is a list of unseen classes: the seen ones are the others.
-        named |= {entry} if entry in classes else set(classes) - set(split.classes)
+        others = option == 'seen' and entry not in classes
+        named |= set(classes) - set(split.classes) if others else set(split.classes)
     return named
-
-
-def _refuse_unknown(option: str, unknown: Sequence[str], classes: Sequence[str]) -> None:
-    """Refuse names that the dataset does not have."""
-    if unknown:
-        raise DataError(
-            f'Expected {option} to name classes of {", ".join(classes)}, or a split of the '
-            f'dataset, or {ALL}, but got {unknown[0]!r}.'
-        )
-
-
-def _refuse_overlap_or_gap(classes: Sequence[str], seen: set[str], unseen: set[str]) -> None:
-    """Refuse seen and unseen classes that are not each class once."""
-    both = [name for name in classes if name in seen and name in unseen]
-    neither = [name for name in classes if name not in seen and name not in unseen]
-    if both or neither:
-        fault = f'{both[0]!r} is in both' if both else f'{neither[0]!r} is in neither'
-        raise DataError(
-            f'Expected --seen and --unseen to hold each of the {len(classes)} classes once, '
-            f'but {fault}.'
-        )

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Score a segmenter on pictures with masks, exactly as it labels pictures in use."""
+"""Score a segmenter on images with masks, exactly as it labels images in use."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,9 +23,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 from zegclip_core.data.folder import Pictures
 from zegclip_core.data.views import asked_classes
-from zegclip_core.evaluation.metrics import ConfusionMatrix, SegmentationMetrics
+from zegclip_core.model.metrics import ConfusionMatrix, SegmentationMetrics
 from zegclip_core.options import UNLABELLED
-from zegclip_core.segmentation import LabelArray, Segmentation
+from zegclip_core.segmentation import Segmentation
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -34,8 +34,8 @@ LOW_SCORE = 0.05
 
 
 @dataclass(frozen=True)
-class PictureScore:
-    """How well one picture was labelled.
+class ImageScore:
+    """How well one image was labelled.
 
     Attributes:
         index: Its place in the dataset.
@@ -52,16 +52,16 @@ class PictureScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores over a set of pictures.
+    """Scores over a set of images.
 
     Attributes:
         metrics: The figures.
-        images: Number of pictures.
+        images: Number of images.
         seconds: Time that labelling took, without reading files, in seconds.
         confusion: The pixel counts that the figures come from.
         low_scores: Share of the counted pixels whose best score is below ``LOW_SCORE``; nan if no
             pixel was counted.
-        worst: The pictures with the least mean IoU, the worst first, as many as were asked for.
+        worst: The images with the least mean IoU, the worst first, as many as were asked for.
     """
 
     metrics: SegmentationMetrics
@@ -69,7 +69,7 @@ class Evaluation:
     seconds: float
     confusion: ConfusionMatrix
     low_scores: float
-    worst: tuple[PictureScore, ...] = ()
+    worst: tuple[ImageScore, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for a JSON file."""
@@ -91,18 +91,18 @@ def evaluate(
     bias: Mapping[str, float] | None = None,
     worst: int = 0,
 ) -> Evaluation:
-    """Label pictures and compare with their masks.
+    """Label images and compare with their masks.
 
     Args:
         segmenter: What to score.
-        dataset: The pictures.
+        dataset: The images.
         indices: Which of them.
         words: What to ask for, one entry for each class of the dataset; ``None`` for its names.
-        absent: Classes to ask for beside those in a picture; -1 asks for all.
+        absent: Classes to ask for beside those in an image; -1 asks for all.
         seen: Names of the classes that training saw; ``None`` for all.
         bias: What is subtracted from the scores of classes, by the dataset's name of the class
             whatever it is asked for as; ``None`` takes the model's.
-        worst: How many of the worst pictures to return.
+        worst: How many of the worst images to return.
 
     Returns:
         The scores; a pixel left unlabelled counts as wrong, one unlabelled in the mask not at all.
@@ -119,7 +119,9 @@ def evaluate(
         start = time.perf_counter()
         found = segmenter.segment(sample.image, encoded)
         tally.seconds += time.perf_counter() - start
-        tally.add(index, found, _dataset_ids(found.labels, asked), sample.labels)
+        ids = np.full(256, UNLABELLED, dtype=np.uint8)
+        ids[: len(asked)] = asked
+        tally.add(index, found, ids[found.labels], sample.labels)
     return tally.result(dataset.classes, seen, len(chosen))
 
 
@@ -158,7 +160,7 @@ class _Tally:
         self._confusion = ConfusionMatrix(classes)
         self._low = 0
         self._keep = worst
-        self._worst: list[PictureScore] = []
+        self._worst: list[ImageScore] = []
 
     def add(
         self,
@@ -167,16 +169,16 @@ class _Tally:
         labels: npt.NDArray[np.uint8],
         truth: npt.NDArray[np.uint8],
     ) -> None:
-        """Count one picture; one whose mask labels no pixel cannot be among the worst."""
-        picture = ConfusionMatrix(self._confusion.num_classes)
-        picture.update(labels, truth)
-        self._confusion.merge(picture)
+        """Count one image; one whose mask labels no pixel cannot be among the worst."""
+        image = ConfusionMatrix(self._confusion.num_classes)
+        image.update(labels, truth)
+        self._confusion.merge(image)
         known = truth != UNLABELLED
         self._low += int(np.count_nonzero(found.scores[known] < LOW_SCORE))
-        present = picture.matrix.any(axis=1)
+        present = image.matrix.any(axis=1)
         if self._keep and present.any():
-            miou = float(picture.iou()[present].mean())
-            score = PictureScore(index, miou, picture.accuracy(), labels)
+            miou = float(image.iou()[present].mean())
+            score = ImageScore(index, miou, image.accuracy(), labels)
             self._worst = sorted([*self._worst, score], key=lambda entry: entry.miou)[: self._keep]
 
     def result(
@@ -192,10 +194,3 @@ class _Tally:
             low_scores=self._low / counted if counted else float('nan'),
             worst=tuple(self._worst),
         )
-
-
-def _dataset_ids(labels: LabelArray, asked: Sequence[int]) -> npt.NDArray[np.uint8]:
-    """Return labels in the dataset's class indices, of which 8 bits hold all."""
-    table = np.full(256, UNLABELLED, dtype=np.uint8)
-    table[: len(asked)] = asked
-    return table[labels]

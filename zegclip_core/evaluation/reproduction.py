@@ -24,7 +24,7 @@ from torch import distributed
 from zegclip_core.data.catalog import unseen_of
 from zegclip_core.data.folder import Pictures
 from zegclip_core.evaluation.evaluate import evaluate, Evaluation
-from zegclip_core.evaluation.rows import load_row, Row
+from zegclip_core.evaluation.published_rows import load_row, PublishedRow
 from zegclip_core.loading import load_model
 from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
@@ -32,7 +32,7 @@ from zegclip_core.training.config import find_recipe, load_config, TrainConfig
 
 
 def row_segmenter(
-    row: Row, model: str, *, device: str = 'auto', precision: str = 'fp32'
+    row: PublishedRow, model: str, *, device: str = 'auto', precision: str = 'fp32'
 ) -> Segmenter:
     """Load a model as the row's protocol uses it.
 
@@ -54,8 +54,8 @@ def row_segmenter(
     return Segmenter(load_model(model, templates=row.templates), options)
 
 
-def score_row(row: Row, segmenter: Segmenter, dataset: Pictures) -> Evaluation:
-    """Score a model on the row's pictures, with its seen classes and their bias."""
+def score_row(row: PublishedRow, segmenter: Segmenter, dataset: Pictures) -> Evaluation:
+    """Score a model on the row's images, with its seen classes and their bias."""
     unseen = unseen_of(row.dataset, [row.unseen], dataset.classes).classes
     seen = [name for name in dataset.classes if name not in unseen]
     bias = dict.fromkeys(seen, row.seen_bias)
@@ -97,7 +97,7 @@ def train_row(configs: Sequence[TrainConfig]) -> Path | None:
     """Train the runs of a row, each from where it stopped, and return the last one's model.
 
     Args:
-        configs: As ``row_configs`` returns them.
+        configs: The runs that ``row_configs`` returns.
 
     Returns:
         The model's file; ``None`` in a helping process of a training on several GPUs.

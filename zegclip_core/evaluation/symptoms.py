@@ -18,7 +18,7 @@ were not loaded. Untrained weights score every class alike, so that what is subt
 seen ones gives nearly all pixels to the unseen ones.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,6 @@ CHANCE = 0.02
 _WEIGHTS = 'whether the weights are trained, whole, and those of this model'
 _WORDS = 'whether the words fit the classes and are in their order'
 
-Shares = npt.NDArray[np.float64]
-"""Share of the counted pixels by truth and by prediction, ``(K, K + 1)``; last: unlabelled."""
-
 
 def find_symptoms(result: Evaluation) -> list[str]:
     """Return what looks wrong about an evaluation, one line each with what to check.
@@ -46,61 +43,47 @@ def find_symptoms(result: Evaluation) -> list[str]:
 
     Returns:
         No line for a model that found something, however little.
-
     """
     counts = result.confusion.matrix
     if not counts.sum():
         return ['The masks label no pixel of these pictures, so there is nothing to score.']
-    shares: Shares = counts / counts.sum()
-    unseen = ~np.array(list(result.metrics.is_seen.values()))
-    found = [
-        *_unlabelled(shares),
-        *_low_scores(result.low_scores),
-        *_all_unseen(shares, unseen),
-        *_one_class(shares, list(result.metrics.iou)),
-    ]
-    # What is wrong in one of these ways is no better than chance either.
-    return found or list(_chance(shares))
+    # Share of the counted pixels by truth and by prediction, (K, K + 1); the last: unlabelled.
+    shares = counts / counts.sum()
+    # What is wrong in another way is no better than chance either.
+    return list(_named_symptoms(result, shares)) or list(_chance(shares))
 
 
-def _unlabelled(shares: Shares) -> Iterator[str]:
-    share = float(shares[:, -1].sum())
-    if share >= NEARLY_ALL:
+def _named_symptoms(result: Evaluation, shares: npt.NDArray[np.float64]) -> Iterator[str]:
+    """Yield what is on nearly all pixels but should not be."""
+    unlabelled, low = float(shares[:, -1].sum()), result.low_scores
+    if unlabelled >= NEARLY_ALL:
         yield (
-            f'{share:.1%} of the pixels got no label: check --threshold, below which a pixel '
-            f'stays unlabelled, --negatives, whose pixels do, {_WORDS}, and {_WEIGHTS}.'
+            f'{unlabelled:.1%} of the pixels got no label: check --threshold, below which a '
+            f'pixel stays unlabelled, --negatives, whose pixels do, {_WORDS}, and {_WEIGHTS}.'
         )
-
-
-def _low_scores(share: float) -> Iterator[str]:
-    if share >= NEARLY_ALL:
+    if low >= NEARLY_ALL:
         yield (
-            f'The best score of {share:.1%} of the pixels is below {LOW_SCORE}, as if none of '
+            f'The best score of {low:.1%} of the pixels is below {LOW_SCORE}, as if none of '
             f'the words were there: check {_WEIGHTS}, and {_WORDS}.'
         )
-
-
-def _all_unseen(shares: Shares, unseen: npt.NDArray[np.bool_]) -> Iterator[str]:
-    given, true = float(shares[:, :-1][:, unseen].sum()), float(shares[unseen].sum())
-    if given >= NEARLY_ALL and true < ENOUGH:
+    given, true = shares[:, :-1].sum(axis=0), shares.sum(axis=1)  # (K,) each
+    unseen = ~np.array(list(result.metrics.is_seen.values()))
+    if given[unseen].sum() >= NEARLY_ALL and true[unseen].sum() < ENOUGH:
         yield (
-            f'{given:.1%} of the pixels are labelled as unseen classes, in truth {true:.1%} are: '
-            f'check {_WEIGHTS} (untrained ones score all classes alike), and --seen-bias, which '
-            f'lowers the scores of the seen ones.'
+            f'{given[unseen].sum():.1%} of the pixels are labelled as unseen classes, in truth '
+            f'{true[unseen].sum():.1%} are: check {_WEIGHTS} (untrained ones score all classes '
+            f'alike), and --seen-bias, which lowers the scores of the seen ones.'
         )
-
-
-def _one_class(shares: Shares, names: Sequence[str]) -> Iterator[str]:
-    given, true = shares[:, :-1].sum(axis=0), shares.sum(axis=1)
     most = int(given.argmax())
     if given[most] >= NEARLY_ALL and true[most] < ENOUGH:
+        name = list(result.metrics.iou)[most]
         yield (
-            f'{given[most]:.1%} of the pixels are labelled {names[most]!r}, in truth '
+            f'{given[most]:.1%} of the pixels are labelled {name!r}, in truth '
             f'{true[most]:.1%} are: check {_WEIGHTS}, and {_WORDS}.'
         )
 
 
-def _chance(shares: Shares) -> Iterator[str]:
+def _chance(shares: npt.NDArray[np.float64]) -> Iterator[str]:
     """Yield a line if labels and truth are as good as independent of one another."""
     true = shares.sum(axis=1)
     right, lucky = float(np.trace(shares)), float(true @ shares[:, :-1].sum(axis=0))

@@ -22,18 +22,10 @@ from dataclasses import replace
 
 import torch
 from torch import nn, Tensor
+from zegclip_core.model.blocks import Block, Kernels, KeysAndValues, PromptedAttention
 from zegclip_core.model.scoring import calibrated_scores, resize_maps
-from zegclip_core.model.vit import (
-    Block,
-    Kernels,
-    KeysAndValues,
-    PromptedAttention,
-    VisionTransformer,
-)
+from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
-
-INPUTS = ('image', 'text', 'bias', 'thresholds')
-OUTPUTS = ('labels', 'scores', 'logits')
 
 
 class FixedPrompts(nn.Module):
@@ -46,13 +38,13 @@ class FixedPrompts(nn.Module):
         self.key, self.value = (nn.Parameter(part.clone(), False) for part in constants)
 
     def forward(self, x: Tensor, prompts: None, kernels: Kernels) -> Tensor:
-        """Attend from image tokens ``(1, N, D)`` to them and to the prompts."""
+        """Attend from image tokens ``(1, N, D)`` to image tokens and prompts."""
         out: Tensor = self.attention(x, (self.key, self.value), kernels)
         return out
 
 
 class ExportedGraph(nn.Module):
-    """A model together with what stands before and behind it.
+    """A model with the normalisation before it and the postprocessing behind it.
 
     Args:
         network: The model, float32 on the CPU; it is copied.
@@ -92,6 +84,7 @@ class ExportedGraph(nn.Module):
         # A cast first: TensorRT takes bytes as an input and computes nothing else with them.
         pixels = image.float().permute(0, 3, 1, 2)
         logits = self.network((pixels - self.mean) / self.std, text)
+        # (1, K, H, W) to (1, H, W)
         best, labels = calibrated_scores(resize_maps(logits, self.size), bias).max(dim=1)
         flat = labels.flatten()
         scores = best + bias.index_select(0, flat).view(best.shape)

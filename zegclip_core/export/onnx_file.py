@@ -27,12 +27,13 @@ import warnings
 
 import torch
 from zegclip_core.engines.choice import require
+from zegclip_core.engines.onnx import INPUTS, OUTPUTS
 from zegclip_core.errors import ModelError
-from zegclip_core.export.graph import ExportedGraph, INPUTS, OUTPUTS
+from zegclip_core.export.graph import ExportedGraph
+from zegclip_core.images.working_size import working_size
 from zegclip_core.loading import build_network, build_text_tower, open_checkpoint
 from zegclip_core.model.zegclip import ZegCLIPConfig
 from zegclip_core.options import MAX_CLASSES
-from zegclip_core.segmenter import working_size
 from zegclip_core.weights.checkpoint import (
     Checkpoint,
     checkpoint_metadata,
@@ -80,8 +81,8 @@ def export_onnx(
     Args:
         model: Name of a trained model (``zegclip_core.weights.names``).
         path: Where to, ``NAME.onnx``.
-        size: ``(H, W)`` of the image, whole patches; ``None`` takes the size at which the model
-            looks at an image of a 4:3 camera.
+        size: ``(H, W)`` of the image, in whole patches; ``None`` takes the working size of an
+            image of a 4:3 camera.
         opset: Operator set of ONNX, in [``OPSET``, ``NEWEST_OPSET``].
 
     Raises:

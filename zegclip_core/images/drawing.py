@@ -11,9 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Show a segmentation to people: the picture in class colours, and a legend that names them."""
+"""Show a segmentation to people: the image in class colours, and a legend that names them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,9 +33,9 @@ BACKGROUND = (28, 28, 28)
 UNLABELLED_NAME = 'none of these'
 """What the legend calls the pixels that belong to no class."""
 MAX_ENTRIES = 40
-"""From here on a legend leaves out the classes that are not in the picture."""
+"""From here on a legend leaves out the classes that are not in the image."""
 MIN_SIDE = 240
-"""Least width of a picture with its legend [px], so that the words of a tiny one can be read."""
+"""Least width of an image with its legend [px], so that the words of a tiny one can be read."""
 
 
 def draw_overlay(
@@ -46,7 +46,7 @@ def draw_overlay(
     Args:
         image: RGB uint8 ``(H, W, 3)``, 0 to 255; it is not changed.
         segmentation: What was found in it, of the same size.
-        alpha: Weight of the colour in [0, 1]; 0 shows the picture, 1 the colours alone.
+        alpha: Weight of the colour in [0, 1]; 0 shows the image, 1 the colours alone.
 
     Returns:
         RGB uint8 ``(H, W, 3)``, a new array.
@@ -83,6 +83,7 @@ def draw_legend(
     vocabulary: Vocabulary,
     shares: Mapping[str, float] | None = None,
     *,
+    indices: Iterable[int] | None = None,
     width: int | None = None,
     text_height: int = 18,
     unlabelled_share: float | None = None,
@@ -93,6 +94,7 @@ def draw_legend(
         vocabulary: The classes, shown in the order of their ids.
         shares: Share of the pixels in [0, 1] by class name; classes that it lacks are left out.
             ``None`` shows all names without shares.
+        indices: Which classes to show; ``None`` for all.
         width: Width of the legend [px]; ``None`` makes one column as wide as it needs to be.
         text_height: Size of the letters [px].
         unlabelled_share: Share of the pixels that are of no class, shown last; ``None`` leaves
@@ -101,7 +103,15 @@ def draw_legend(
     Returns:
         RGB uint8 ``(H, width, 3)``; the layout depends on the names, not on the shares.
     """
-    entries = _entries(vocabulary, shares, unlabelled_share)
+    colors = vocabulary.colors.tolist()
+    entries = []
+    for index in range(len(vocabulary)) if indices is None else indices:
+        name = vocabulary.names[index]
+        if shares is None or name in shares:
+            share = '' if shares is None else _percent(shares[name])
+            entries.append(_Entry(tuple(colors[index]), name, share))
+    if unlabelled_share is not None:
+        entries.append(_Entry(None, UNLABELLED_NAME, _percent(unlabelled_share)))
     grid = _Grid.fit(entries, width, text_height)
     legend = np.empty((grid.height, grid.width, 3), dtype=np.uint8)
     legend[:] = BACKGROUND
@@ -124,7 +134,7 @@ def overlay_with_legend(
         image: RGB uint8 ``(H, W, 3)``, 0 to 255.
         segmentation: What was found in it, of the same size.
         alpha: Weight of the colours in [0, 1].
-        place: Where the legend stands; ``'auto'`` puts it below pictures that are wide.
+        place: Where the legend stands; ``'auto'`` puts it below images that are wide.
         every_class: Whether also the absent ones of more than ``MAX_ENTRIES`` classes are shown.
             Then the result's size depends on the image's size and the names alone, as a video
             needs it.
@@ -149,20 +159,14 @@ def overlay_with_legend(
         text_height=int(np.clip(max(height, width) / 36, 14, 60)),
         unlabelled_share=segmentation.unlabelled_share,
     )
-    return _joined(overlay, legend, beside=beside)
-
-
-def _joined(overlay: RgbImage, legend: RgbImage, *, beside: bool) -> RgbImage:
-    """Put two pictures beside or below one another on the legend's ground."""
     sizes = np.array([overlay.shape[:2], legend.shape[:2]])
     along = 1 if beside else 0
     size = sizes.max(axis=0)
     size[along] = sizes[:, along].sum()
     joined = np.empty((*size, 3), dtype=np.uint8)
     joined[:] = BACKGROUND
-    rows, columns = overlay.shape[:2]
-    joined[:rows, :columns] = overlay
-    rest = joined[:, columns:] if beside else joined[rows:]
+    joined[:height, :width] = overlay
+    rest = joined[:, width:] if beside else joined[height:]
     rest[: legend.shape[0], : legend.shape[1]] = legend
     return joined
 
@@ -174,21 +178,6 @@ class _Entry:
     color: tuple[int, int, int] | None
     name: str
     share: str
-
-
-def _entries(
-    vocabulary: Vocabulary, shares: Mapping[str, float] | None, unlabelled_share: float | None
-) -> list[_Entry]:
-    """Return the lines of a legend from top to bottom."""
-    entries = []
-    for name, color in zip(vocabulary.names, vocabulary.colors.tolist(), strict=True):
-        if shares is None:
-            entries.append(_Entry(tuple(color), name, ''))
-        elif name in shares:
-            entries.append(_Entry(tuple(color), name, _percent(shares[name])))
-    if unlabelled_share is not None:
-        entries.append(_Entry(None, UNLABELLED_NAME, _percent(unlabelled_share)))
-    return entries
 
 
 def _percent(share: float) -> str:
@@ -208,9 +197,8 @@ class _Grid:
     def fit(cls, entries: list[_Entry], width: int | None, text_height: int) -> '_Grid':
         """Return the grid with the most columns that hold the longest entry."""
         # Room for the widest share, not for the present one: frames of a video stay alike.
-        wanted = max(
-            (text_width(f'{entry.name}  100.0 %', text_height) for entry in entries), default=0
-        )
+        widest = [f'{entry.name}  100.0 %' if entry.share else entry.name for entry in entries]
+        wanted = max((text_width(text, text_height) for text in widest), default=0)
         wanted += 4 * text_height
         if width is None:
             return cls(min(wanted, 30 * text_height), 1, len(entries), text_height)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The size at which an image is looked at."""
+"""The size at which an image is segmented."""
 
 MAX_ASPECT = 8
 """Longest working side, in short sides; longer images are squeezed."""
@@ -22,14 +22,14 @@ MAX_AREA = 4
 def working_size(
     height: int, width: int, *, short_side: int, patch_size: int, window: int | None = None
 ) -> tuple[int, int]:
-    """Return the ``(H, W)`` at which an image is looked at.
+    """Return the ``(H, W)`` at which an image is segmented.
 
     The short side becomes ``short_side`` and the aspect is kept, except for extreme shapes, whose
     area and longer side are capped.
 
     Args:
-        height: Of the image, in pixels.
-        width: Likewise.
+        height: Height of the image [px].
+        width: Width of the image [px].
         short_side: Short side to bring it to, in pixels.
         patch_size: Side of a patch; both sides are whole patches, unless there are windows.
         window: Side of the sliding windows, if there are any: sides that these cover are kept to

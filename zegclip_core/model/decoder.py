@@ -169,7 +169,8 @@ class MaskDecoder(nn.Module):
         heads: Attention heads; must divide ``dim``.
         mlp_dim: Hidden width of the layers' feed-forward part.
         dropout: Dropout while training.
-        relationship_descriptor: See ``RelationshipDescriptor``.
+        relationship_descriptor: Whether queries are ``[t * g, t]`` of text embedding ``t`` and
+            image embedding ``g``, or ``t`` alone.
 
     Raises:
         ValueError: If there is no layer, or ``heads`` does not divide ``dim``.
@@ -221,7 +222,7 @@ class MaskDecoder(nn.Module):
 
         Args:
             patch_tokens: L2-normalised patch tokens, ``(B, C, h, w)``, ``h`` and ``w`` in patches.
-            image_embedding: L2-normalised [CLS] embedding of the image, ``(B, C)``.
+            image_embedding: L2-normalised embedding of the image, ``(B, C)``.
             text_embeddings: L2-normalised text embeddings of the classes, ``(K, C)``.
             mask_features: L2-normalised features that the queries are compared with,
                 ``(B, C, H, W)``; ``None`` for the patch tokens.

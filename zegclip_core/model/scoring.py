@@ -13,11 +13,11 @@
 # limitations under the License.
 """Mask logits to scores and labels: upsampling, calibration of seen classes, sliding windows.
 
-Follows the test protocol of ZegCLIP's release (https://github.com/ZiqinZhou66/ZegCLIP); tensors
+Follows the test protocol of ZegCLIP's release (https://github.com/ZiqinZhou66/ZegCLIP). Tensors
 in, tensors out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -31,6 +31,8 @@ Scoring = Literal['sigmoid', 'softmax']
 """How logits become scores: each class's alone, or by comparison with all the others."""
 Maps = Callable[[slice], Tensor]
 """Gives the full-size maps of some classes, float32 ``(k, H, W)``."""
+Corners = list[tuple[slice, slice]]
+"""Rows and columns of sliding windows, in pixels."""
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -56,68 +58,79 @@ def calibrated_scores(mask_logits: Tensor, bias: Tensor) -> Tensor:
     return mask_logits.sigmoid() - bias.view(1, -1, 1, 1)
 
 
-def window_starts(length: int, crop: int, stride: int) -> list[int]:
-    """Return where sliding windows begin; the last one is moved back inside.
+def window_corners(size: tuple[int, int], *, crop: int, stride: int) -> Corners:
+    """Return where sliding windows lie on an image.
+
+    Args:
+        size: ``(H, W)`` of the image, in pixels.
+        crop: Side of a window, in pixels; a shorter side of the image is taken whole.
+        stride: Step between windows, in pixels. The last window is moved back inside.
 
     Raises:
         ValueError: If ``stride`` is not in [1, crop].
     """
     if not 1 <= stride <= crop:
         raise ValueError(f'Expected `stride` to be in [1, crop], but got {stride} of {crop}.')
-    count = max(length - crop + stride - 1, 0) // stride + 1
-    return [max(min(index * stride, length - crop), 0) for index in range(count)]
+
+    def spans(length: int) -> Iterator[slice]:
+        for index in range(max(length - crop + stride - 1, 0) // stride + 1):
+            start = max(min(index * stride, length - crop), 0)
+            yield slice(start, min(start + crop, length))
+
+    return [(rows, columns) for rows in spans(size[0]) for columns in spans(size[1])]
 
 
-def sliding_maps(
-    predict: Callable[[Tensor], Tensor],
-    images: Tensor,
-    *,
-    crop: int,
-    stride: int,
-    bias: Tensor,
-    scoring: Scoring = 'sigmoid',
+def cut_windows(images: Tensor, corners: Corners) -> Tensor:
+    """Return the windows of images ``(B, 3, H, W)`` as a batch ``(N * B, 3, h, w)``.
+
+    First comes the first window of every image, then the second of every image.
+    """
+    return torch.cat([images[:, :, rows, columns] for rows, columns in corners])
+
+
+def average_windows(
+    logits: Tensor, corners: Corners, size: tuple[int, int], bias: Tensor | None = None
 ) -> Tensor:
-    """Average what overlapping windows give, as published for either kind of model.
+    """Return the mean of overlapping windows, as published for either kind of model.
 
     Args:
-        predict: Gives mask logits ``(B, K, h, w)`` of normalised windows ``(B, 3, H, W)``.
-        images: Normalised images, ``(B, 3, H, W)``.
-        crop: Side of a window, in pixels; a smaller image is one window.
-        stride: Step between windows, in pixels, in [1, crop].
-        bias: Bias of each class, float ``(K,)``.
-        scoring: How logits become scores.
+        logits: Mask logits of the windows, ``(N, B, K, h, w)``.
+        corners: Where the ``N`` windows lie.
+        size: ``(H, W)`` of the image.
+        bias: Bias of each class, float ``(K,)``; ``None`` averages logits in place of calibrated
+            scores.
 
     Returns:
-        Float32 ``(B, K, H, W)``: the mean of calibrated scores, for a softmax that of logits.
-
-    Raises:
-        ValueError: If ``stride`` is out of its range.
+        The mean, float32 ``(B, K, H, W)``.
     """
-    batch, _, height, width = images.shape
-    total = images.new_zeros((batch, len(bias), height, width), dtype=torch.float32)
-    count = total.new_zeros((1, 1, height, width))
-    for rows, columns in window_corners((height, width), crop=crop, stride=stride):
-        window = images[:, :, rows, columns]
-        logits = resize_maps(predict(window).float(), (window.shape[2], window.shape[3]))
-        are_scores = scoring == 'sigmoid'
-        total[:, :, rows, columns] += calibrated_scores(logits, bias) if are_scores else logits
-        count[:, :, rows, columns] += 1
+    total = logits.new_zeros((*logits.shape[1:3], *size), dtype=torch.float32)
+    count = total.new_zeros(size)  # (H, W): how many windows each pixel lies in
+    for window, (rows, columns) in zip(logits, corners, strict=True):
+        side = rows.stop - rows.start, columns.stop - columns.start
+        maps = resize_maps(window.float(), side)  # (B, K, crop, crop)
+        total[:, :, rows, columns] += maps if bias is None else calibrated_scores(maps, bias)
+        count[rows, columns] += 1
     return total / count
 
 
-def window_corners(size: tuple[int, int], *, crop: int, stride: int) -> list[tuple[slice, slice]]:
-    """Return rows and columns of every sliding window on an image of ``(H, W)``; all are alike."""
-    return [
-        (slice(top, min(top + crop, size[0])), slice(left, min(left + crop, size[1])))
-        for top in window_starts(size[0], crop, stride)
-        for left in window_starts(size[1], crop, stride)
-    ]
+def whole_logits(logits: Tensor, corners: Corners, size: tuple[int, int]) -> Tensor:
+    """Return the mean of windows' mask logits on the grid that the whole image would have.
 
+    Args:
+        logits: Mask logits of the windows, ``(N, B, K, h, w)``.
+        corners: Where the ``N`` windows lie.
+        size: ``(H, W)`` of the image.
 
-def whole_scores(predict: Callable[[Tensor], Tensor], images: Tensor, *, bias: Tensor) -> Tensor:
-    """Return calibrated scores of whole images at their own size, float32 ``(B, K, H, W)``."""
-    logits = resize_maps(predict(images).float(), (images.shape[2], images.shape[3]))
-    return calibrated_scores(logits, bias)
+    Returns:
+        Float32 ``(B, K, h', w')``.
+    """
+    rows, columns = corners[0]
+    grid = (
+        size[0] * logits.shape[3] // (rows.stop - rows.start),
+        size[1] * logits.shape[4] // (columns.stop - columns.start),
+    )
+    maps = average_windows(logits, corners, size)
+    return F.interpolate(maps, size=grid, mode='bilinear', antialias=True)
 
 
 def best_class(
@@ -154,23 +167,24 @@ def best_class(
 
 
 def scores_of(logits: Maps, bias: Tensor, scoring: Scoring, *, at_once: int) -> Maps:
-    """Return what gives the calibrated scores of some classes, of what gives their logits.
+    """Return a function that gives the calibrated scores of some classes.
 
     Args:
-        logits: Gives full-size logits.
-        bias: Bias of each class, float ``(K,)``; infinite for what stands for no class.
+        logits: Gives their full-size logits.
+        bias: Bias of each class, float ``(K,)``; infinite for a row that stands for no class.
         scoring: How logits become scores.
         at_once: How many classes to ask for, at least 1.
 
     """
     if scoring == 'sigmoid':
         return lambda chunk: calibrated_scores(logits(chunk)[None], bias[chunk])[0]
-    nobody = torch.isinf(bias)
+    # The softmax's denominator in two passes over chunks of classes; padding has no share in it.
+    is_padding = torch.isinf(bias)
     parts = [
-        logits(chunk).masked_fill(nobody[chunk].view(-1, 1, 1), -torch.inf).logsumexp(dim=0)
+        logits(chunk).masked_fill(is_padding[chunk].view(-1, 1, 1), -torch.inf).logsumexp(dim=0)
         for chunk in chunks(len(bias), at_once)
     ]
-    total = torch.stack(parts).logsumexp(dim=0)
+    total = torch.stack(parts).logsumexp(dim=0)  # (H, W)
     return lambda chunk: (logits(chunk) - total).exp() - bias[chunk].view(-1, 1, 1)
 
 
@@ -182,11 +196,12 @@ def best_of(
     Args:
         scores: Gives the calibrated scores of some classes.
         size: ``(H, W)`` of the scores.
-        bias: As in ``best_class``.
+        bias: What was subtracted from each class's score, float ``(K,)``.
         at_once: How many classes to ask for, at least 1.
 
     Returns:
-        As ``best_class`` does.
+        Class indices, int64 ``(H, W)``, and the best class's score without the bias, float32
+        ``(H, W)``. Of equal scores the first class wins.
 
     """
     best = torch.full(size, -torch.inf, device=bias.device)
@@ -200,5 +215,5 @@ def best_of(
 
 
 def chunks(length: int, at_once: int) -> list[slice]:
-    """Return slices of so many each, the last one of fewer."""
+    """Return slices of ``at_once`` each that cover a length, the last one perhaps shorter."""
     return [slice(start, start + at_once) for start in range(0, length, at_once)]

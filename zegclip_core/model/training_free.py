@@ -13,7 +13,7 @@
 # limitations under the License.
 """CLIP as a segmenter without any training: its patch tokens are compared with the words.
 
-CLIP was trained to put the image's meaning into its [CLS] token; the patch tokens say where only
+CLIP was trained to put the image's meaning into its class token; the patch tokens say where only
 if the last block attends otherwise. All attentions here share the weights and every other block.
 
 References:
@@ -34,15 +34,9 @@ import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.errors import ModelError
+from zegclip_core.model.blocks import AttentionFunction, Block, Kernels, PYTORCH
 from zegclip_core.model.scoring import Scoring
-from zegclip_core.model.vit import (
-    AttentionFunction,
-    Block,
-    Kernels,
-    PYTORCH,
-    VisionConfig,
-    VisionTransformer,
-)
+from zegclip_core.model.vit import concatenated, VisionConfig, VisionTransformer
 from zegclip_core.options import Attention, OPTIONS
 
 _REDUCED = ('key_key', 'naclip')
@@ -127,10 +121,11 @@ class TrainingFreeCLIP(nn.Module):
             x = block(x, None)
         near = None
         if self.config.attention == 'naclip':
-            near = neighbourhood(grid, self.config.gaussian_std).to(x)
-        tokens = self.visual.head(run_last_block(last, x, self.config.attention, near))
-        patches: Tensor = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
-        return patches
+            prefix = self.config.vision.num_prefix_tokens
+            near = neighbourhood(grid, self.config.gaussian_std, prefix).to(x)
+        x = run_last_block(last, x, self.config.attention, near)
+        patch_tokens, _ = concatenated([self.visual.head(x)], grid)
+        return patch_tokens
 
     def forward(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
         """Predict logits, whose softmax over the classes is the score.
@@ -160,13 +155,13 @@ def run_last_block(
 
     Args:
         block: CLIP's.
-        x: Tokens, the [CLS] token first, ``(B, 1 + h * w, D)``.
+        x: Prefix and patch tokens, ``(B, P + h * w, D)``.
         attention: How it attends.
-        near: What ``neighbourhood`` gives, for ``naclip``.
-        kernels: What computes it.
+        near: What ``neighbourhood`` gives, ``(P + h * w, P + h * w)``; only ``naclip`` uses it.
+        kernels: The attention function and the linear layers that compute it.
 
     Returns:
-        The tokens behind it, ``(B, 1 + h * w, D)``.
+        The tokens behind the block, ``(B, P + h * w, D)``.
 
     """
     kernels = kernels._replace(attend=_attention_function(attention, near, kernels.attend))
@@ -195,20 +190,21 @@ def _attention_function(
     return functions[attention]
 
 
-def neighbourhood(grid: tuple[int, int], std: float) -> Tensor:
+def neighbourhood(grid: tuple[int, int], std: float, prefix: int) -> Tensor:
     """Return what is added to the attention's scores, so that patches look at those near them.
 
     Args:
         grid: ``(h, w)`` in patches.
         std: Deviation of the Gaussian, in patches.
+        prefix: How many prefix tokens stand before the patch tokens, ``P``.
 
     Returns:
-        Float32 ``(1 + h * w, 1 + h * w)``: 1 for a patch itself, less for others; 0 from and to
-        the [CLS] token, which comes first.
+        Float32 ``(P + h * w, P + h * w)``: 1 from a patch to itself, less to others; 0 from and
+        to the prefix tokens.
 
     """
     rows, columns = (_falloff(length, std) for length in grid)
-    return F.pad(torch.kron(rows, columns), (1, 0, 1, 0))
+    return F.pad(torch.kron(rows, columns), (prefix, 0, prefix, 0))
 
 
 def _falloff(length: int, std: float) -> Tensor:

@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The image tower: a lean ViT with deep prompt tokens, for CLIP and DINOv2 weights.
+"""The image tower: a ViT with deep prompt tokens.
 
 Parameter names are CLIP's (https://github.com/openai/CLIP, MIT) as open_clip keeps them, and the
 prompts' names are those of ZegCLIP's release, so that published weights load under their own
-names.
+names. Weights of other families are renamed by the tables of ``zegclip_core.weights``.
 
 References:
     Dosovitskiy et al., "An Image is Worth 16x16 Words", https://arxiv.org/abs/2010.11929.
@@ -23,20 +23,27 @@ References:
     Zhou et al., "ZegCLIP", https://arxiv.org/abs/2212.03588.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
-from typing import cast, Literal, NamedTuple
+from typing import cast, Literal
 
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
-from zegclip_core.model.positions import PositionResize, resize_positions
+from zegclip_core.errors import ModelError
+from zegclip_core.model.blocks import Activation, Block, KeysAndValues
+from zegclip_core.model.pooling import AttentionPooling, Pooling, POOLINGS
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 CLIP_STD = (68.5005327, 66.6321579, 70.32316305)
+
+PositionResize = Literal['bilinear', 'bicubic', 'bicubic_offset']
+"""Bilinear, bicubic, or as DINO and NACLIP do it: bicubic, with the scale of a grid that is a
+tenth of a patch larger."""
+_GRID_OFFSET = 0.1
 
 _PROMPT_NORM_EPS = 1e-6
 
@@ -53,6 +60,9 @@ class VisionConfig:
         mlp_width: Hidden width of the blocks' feed-forward part.
         grid: ``(H, W)`` of the position table, in patches.
         embed_dim: Width of the joint space that ``proj`` leads to; 0 if there is no ``proj``.
+        num_prefix_tokens: Tokens that stand before the patch tokens: the class token, then
+            registers; 0 for none. Each has a row of its own in the position table.
+        pooling: How the image embedding is made of the tokens.
         activation: ``quick_gelu`` for OpenAI's weights, ``gelu`` for most others.
         pre_norm: Whether a LayerNorm stands before the first block (CLIP).
         patch_bias: Whether the patch convolution has a bias (DINOv2).
@@ -63,11 +73,15 @@ class VisionConfig:
         std: What they are divided by then.
         prompt_tokens: Prompt tokens in each layer; 0 for none.
         prompt_dropout: Dropout of the prompts while training.
-        class_embedding_twice: Whether the class embedding enters the [CLS] token a second time,
-            as in the published ZegCLIP checkpoints.
+        class_embedding_twice: Whether the class embedding is added to the class token a second
+            time, as in the published ZegCLIP checkpoints.
         prompt_norm: Whether a trained LayerNorm stands before ``ln_post``, as there.
         feature_layers: Blocks, from 0, whose normalised tokens are concatenated as output;
             empty for the last block alone.
+
+    Raises:
+        ModelError: If the pooling is not known, or it or ``class_embedding_twice`` needs a class
+            token that there is not.
 
     """
 
@@ -78,7 +92,9 @@ class VisionConfig:
     mlp_width: int
     grid: tuple[int, int]
     embed_dim: int = 0
-    activation: Literal['gelu', 'quick_gelu'] = 'gelu'
+    num_prefix_tokens: int = 1
+    pooling: Pooling = 'token'
+    activation: Activation = 'gelu'
     pre_norm: bool = True
     patch_bias: bool = False
     layer_scale: bool = False
@@ -92,6 +108,20 @@ class VisionConfig:
     prompt_norm: bool = False
     feature_layers: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if self.pooling not in POOLINGS:
+            raise ModelError(
+                f'Expected the pooling to be one of {", ".join(POOLINGS)}, '
+                f'but got {self.pooling!r}.'
+            )
+        needs_class_token = self.pooling == 'token' or self.class_embedding_twice
+        if self.num_prefix_tokens < int(needs_class_token):
+            raise ModelError(
+                f'Expected at least {int(needs_class_token)} prefix tokens with the pooling '
+                f'{self.pooling!r}, but got {self.num_prefix_tokens}.'
+            )
+
     @property
     def wanted_layers(self) -> tuple[int, ...]:
         """Blocks, from 0, whose tokens are the output."""
@@ -103,177 +133,23 @@ class VisionConfig:
         return (self.embed_dim or self.width) * max(1, len(self.feature_layers))
 
 
-QUICK_GELU = 1.702
-"""The factor in QuickGELU's sigmoid."""
-
-
-class QuickGELU(nn.Module):
-    """The sigmoid approximation of GELU that OpenAI's CLIP was trained with."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x * sigmoid(QUICK_GELU * x)``."""
-        return x * torch.sigmoid(QUICK_GELU * x)
-
-
-class LayerScale(nn.Module):
-    """A learnt factor for each channel of a residual branch (Touvron et al., CaiT)."""
-
-    def __init__(self, width: int) -> None:
-        """Start with ones."""
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled branch."""
-        return x * self.gamma
-
-
-KeysAndValues = tuple[Tensor, Tensor]
-"""Keys and values of prompt tokens, each ``(B, heads, T, D / heads)``."""
-AttentionFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Softmax attention of queries, keys and values, each ``(B, heads, N, D / heads)``."""
-Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""A linear layer of tokens ``(B, N, I)``, its weight ``(O, I)`` and its bias ``(O,)``."""
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return softmax attention over ``(B, heads, N, D / heads)``."""
-    if query.device.type == 'cpu' and query.requires_grad:
-        # The CPU's fused kernel takes three times as long as this to train, in bfloat16 above all.
-        with torch.autocast('cpu', enabled=False):
-            scores = query.float() @ key.float().transpose(-2, -1)
-            weights = (scores / math.sqrt(query.shape[-1])).softmax(dim=-1)
-            mixed: Tensor = weights @ value.float()
-            return mixed
-    return F.scaled_dot_product_attention(query, key, value)
-
-
-class Kernels(NamedTuple):
-    """What a block spends its time in; the defaults are PyTorch's.
-
-    Attributes:
-        attend: Its attention function.
-        linear: Its linear layers.
-    """
-
-    attend: AttentionFunction = attend
-    linear: Linear = F.linear
-
-
-PYTORCH = Kernels()
-
-
-class PromptedAttention(nn.Module):
-    """Self-attention of image tokens that also look at prompt tokens.
-
-    The prompts' own outputs are never used (the next layer replaces them), so only their keys and
-    values are computed: the result equals that of attention over the whole sequence.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        """Name and shape the parameters like ``torch.nn.MultiheadAttention``."""
-        super().__init__()
-        self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
-        nn.init.xavier_uniform_(self.in_proj_weight)
-
-    def _split(self, x: Tensor) -> Tensor:
-        """Return tokens ``(B, N, D)`` as ``(B, heads, N, D / heads)``."""
-        parts: Tensor = x.unflatten(-1, (self.heads, -1))
-        return parts.transpose(1, 2)
-
-    def keys_and_values(self, prompts: Tensor) -> KeysAndValues:
-        """Return keys and values of normalised prompt tokens ``(B, T, D)``."""
-        width = prompts.shape[-1]
-        weight, bias = self.in_proj_weight[width:], self.in_proj_bias[width:]
-        key, value = F.linear(prompts.to(weight.dtype), weight, bias).chunk(2, dim=-1)
-        return self._split(key), self._split(value)
-
-    def forward(
-        self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH
-    ) -> Tensor:
-        """Attend from image tokens to image and prompt tokens.
-
-        Args:
-            x: Normalised image tokens, ``(B, N, D)``.
-            prompts: Keys and values of the prompt tokens; ``None`` where there are none.
-            kernels: What computes it.
-
-        Returns:
-            The attention's output for the image tokens, ``(B, N, D)``.
-
-        """
-        # The tokens may be kept in a wider type than that of the products.
-        x = x.to(self.in_proj_weight.dtype)
-        projected = kernels.linear(x, self.in_proj_weight, self.in_proj_bias)
-        query, key, value = (self._split(part) for part in projected.chunk(3, dim=-1))
-        if prompts is not None:
-            key = torch.cat([key, prompts[0]], dim=2)
-            value = torch.cat([value, prompts[1]], dim=2)
-        mixed = kernels.attend(query, key, value).transpose(1, 2).flatten(2)
-        return kernels.linear(mixed, self.out_proj.weight, self.out_proj.bias)
-
-
-class MLP(nn.Module):
-    """The feed-forward part of a block, under CLIP's names."""
-
-    def __init__(self, config: VisionConfig) -> None:
-        """Build the two linear layers."""
-        super().__init__()
-        self.c_fc = nn.Linear(config.width, config.mlp_width)
-        self.act: nn.Module = QuickGELU() if config.activation == 'quick_gelu' else nn.GELU()
-        self.c_proj = nn.Linear(config.mlp_width, config.width)
-
-    def forward(self, x: Tensor, linear: Linear = F.linear) -> Tensor:
-        """Return the transformed tokens, ``(B, N, D)``."""
-        hidden = linear(x.to(self.c_fc.weight.dtype), self.c_fc.weight, self.c_fc.bias)
-        return linear(self.act(hidden), self.c_proj.weight, self.c_proj.bias)
-
-
-class Block(nn.Module):
-    """One pre-norm transformer block."""
-
-    def __init__(self, config: VisionConfig) -> None:
-        """Build the block that the configuration describes."""
-        super().__init__()
-        self.ln_1 = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.attn = PromptedAttention(config.width, config.heads)
-        self.ls_1 = LayerScale(config.width) if config.layer_scale else nn.Identity()
-        self.ln_2 = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.mlp = MLP(config)
-        self.ls_2 = LayerScale(config.width) if config.layer_scale else nn.Identity()
-
-    def forward(
-        self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH
-    ) -> Tensor:
-        """Return the image tokens after the block.
-
-        Args:
-            x: Image tokens, ``(B, N, D)``.
-            prompts: What ``prompt_keys_and_values`` returns.
-            kernels: What computes it.
-
-        """
-        x = x + self.ls_1(self.attn(self.ln_1(x), prompts, kernels))
-        out: Tensor = x + self.ls_2(self.mlp(self.ln_2(x), kernels.linear))
-        return out
-
-    def prompt_keys_and_values(self, prompts: Tensor | None) -> KeysAndValues | None:
-        """Return keys and values of prompt tokens ``(B, T, D)``; they depend on no image."""
-        if prompts is None:
-            return None
-        return self.attn.keys_and_values(self.ln_1(prompts.to(self.ln_1.weight.dtype)))
-
-
 class Transformer(nn.Module):
     """The stack of blocks, a module of its own only for CLIP's parameter names."""
 
     def __init__(self, config: VisionConfig) -> None:
         """Build all blocks."""
         super().__init__()
-        self.resblocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.resblocks = nn.ModuleList(
+            Block(
+                config.width,
+                heads=config.heads,
+                mlp_width=config.mlp_width,
+                activation=config.activation,
+                eps=config.norm_eps,
+                layer_scale=config.layer_scale,
+            )
+            for _ in range(config.layers)
+        )
 
 
 class VisionTransformer(nn.Module):
@@ -290,18 +166,26 @@ class VisionTransformer(nn.Module):
         """Build the tower with untrained weights."""
         super().__init__()
         self.config = config
-        width, patch = config.width, config.patch_size
+        width, patch, prefix = config.width, config.patch_size, config.num_prefix_tokens
+        scale = width**-0.5
         self.conv1 = nn.Conv2d(3, width, patch, stride=patch, bias=config.patch_bias)
-        self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)
-        positions = 1 + config.grid[0] * config.grid[1]
-        self.positional_embedding = nn.Parameter(torch.randn(positions, width) * width**-0.5)
+        if prefix:
+            self.class_embedding = nn.Parameter(torch.randn(width) * scale)
+        if prefix > 1:
+            self.register_embedding = nn.Parameter(torch.randn(prefix - 1, width) * scale)
+        positions = prefix + config.grid[0] * config.grid[1]
+        self.positional_embedding = nn.Parameter(torch.randn(positions, width) * scale)
         self.ln_pre = (
             nn.LayerNorm(width, eps=config.norm_eps) if config.pre_norm else nn.Identity()
         )
         self.transformer = Transformer(config)
         self.ln_post = nn.LayerNorm(width, eps=config.norm_eps)
+        if config.pooling == 'map':
+            self.pool = AttentionPooling(
+                width, heads=config.heads, mlp_width=config.mlp_width, eps=config.norm_eps
+            )
         if config.embed_dim:
-            self.proj = nn.Parameter(torch.randn(width, config.embed_dim) * width**-0.5)
+            self.proj = nn.Parameter(torch.randn(width, config.embed_dim) * scale)
         if config.prompt_tokens:
             self._add_prompts()
         if config.prompt_norm:
@@ -342,28 +226,55 @@ class VisionTransformer(nn.Module):
         return cast(list[Block], list(self.transformer.resblocks))
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
-        """Return the position table ``(1 + h * w, D)`` of a grid of patches."""
+        """Return the position table ``(P + h * w, D)`` of a grid: ``P`` prefix tokens, patches."""
         return resize_positions(
             self.positional_embedding, self.config.grid, grid, self.config.position_resize
         )
 
-    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Return the tokens before the first block, ``(B, 1 + h * w, D)``, and the grid."""
-        patches = self.conv1(images)
-        grid = (patches.shape[2], patches.shape[3])
-        patches = patches.flatten(2).transpose(1, 2)
-        cls = self.class_embedding.expand(patches.shape[0], 1, -1)
+    def prefix_tokens(self) -> Tensor:
+        """Return the prefix tokens before their positions are added, ``(P, D)``."""
+        if not self.config.num_prefix_tokens:
+            return self.positional_embedding[:0]
+        tokens = self.class_embedding[None]
         if self.config.class_embedding_twice:
-            cls = cls + self.class_embedding
-        x = torch.cat([cls, patches], dim=1) + self.positions(grid)
+            tokens = tokens + self.class_embedding
+        if self.config.num_prefix_tokens > 1:
+            tokens = torch.cat([tokens, self.register_embedding])
+        return tokens
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Return the tokens before the first block, ``(B, P + h * w, D)``, and the grid."""
+        patches = self.conv1(images)  # (B, D, h, w)
+        grid = (patches.shape[2], patches.shape[3])
+        patches = patches.flatten(2).transpose(1, 2)  # (B, h * w, D)
+        prefix = self.prefix_tokens().expand(patches.shape[0], -1, -1)
+        x = torch.cat([prefix, patches], dim=1) + self.positions(grid)
         tokens: Tensor = self.ln_pre(x)
         return tokens, grid
 
-    def head(self, x: Tensor) -> Tensor:
-        """Normalise and project a block's tokens, ``(B, N, D)``."""
+    def head(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalise, project and pool the tokens behind a block.
+
+        Args:
+            x: Prefix and patch tokens, ``(B, P + h * w, D)``.
+
+        Returns:
+            Patch tokens ``(B, h * w, C)`` and the image embedding ``(B, C)``.
+
+        """
         if self.config.prompt_norm:
             x = self.prompt_norm(x)
         x = self.ln_post(x)
+        tokens, prefix = self._project(x), self.config.num_prefix_tokens
+        patch_tokens = tokens[:, prefix:]
+        if self.config.pooling == 'token':
+            return patch_tokens, tokens[:, 0]
+        if self.config.pooling == 'avg':
+            return patch_tokens, patch_tokens.mean(dim=1)
+        return patch_tokens, self._project(self.pool(x))
+
+    def _project(self, x: Tensor) -> Tensor:
+        """Bring ``(..., D)`` into the joint space, ``(..., C)``, if the tower has one."""
         return x.to(self.proj.dtype) @ self.proj if self.config.embed_dim else x
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -374,18 +285,62 @@ class VisionTransformer(nn.Module):
                 bottom of whole patches is not seen.
 
         Returns:
-            Patch tokens ``(B, C, h, w)`` with ``h`` and ``w`` in patches, and the [CLS] embedding
+            Patch tokens ``(B, C, h, w)`` with ``h`` and ``w`` in patches, and the image embedding
             ``(B, C)``; ``C`` is the configuration's ``output_dim``. Neither is normalised.
 
         """
-        x, (rows, columns) = self.embed(images)
-        wanted = self.config.wanted_layers
-        features = []
+        x, grid = self.embed(images)
         prompts = self._prompts(images.shape[0])
+        features = []
         for index, block in enumerate(self.blocks):
             x = block(x, block.prompt_keys_and_values(prompts[index]))
-            if index in wanted:
+            if index in self.config.wanted_layers:
                 features.append(self.head(x))
-        out = torch.cat(features, dim=-1)
-        patch_tokens = out[:, 1:].transpose(1, 2).unflatten(2, (rows, columns))
-        return patch_tokens, out[:, 0]
+        return concatenated(features, grid)
+
+
+def concatenated(
+    features: Sequence[tuple[Tensor, Tensor]], grid: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Concatenate the features of several blocks.
+
+    Args:
+        features: What ``VisionTransformer.head`` gives for each, ``(B, h * w, C)`` and ``(B, C)``.
+        grid: ``(h, w)`` in patches.
+
+    Returns:
+        Patch tokens ``(B, L * C, h, w)`` and image embedding ``(B, L * C)`` of ``L`` blocks.
+
+    """
+    patch_tokens, embedding = (
+        parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        for parts in zip(*features, strict=True)
+    )
+    return patch_tokens.transpose(1, 2).unflatten(2, grid), embedding
+
+
+def resize_positions(
+    table: Tensor, old: tuple[int, int], new: tuple[int, int], mode: PositionResize
+) -> Tensor:
+    """Bring a position table to another patch grid; the rows of prefix tokens stay.
+
+    Args:
+        table: ``(P + H * W, D)``, the rows of the ``P`` prefix tokens first.
+        old: ``(H, W)`` of the table, in patches.
+        new: ``(h, w)`` wanted, in patches.
+        mode: How patches in between are interpolated.
+
+    Returns:
+        ``(P + h * w, D)``, computed in float32 and given back in the dtype of ``table``.
+
+    """
+    if old == new:
+        return table
+    prefix, patches = table.tensor_split([len(table) - old[0] * old[1]])
+    grid = patches.float().reshape(1, *old, -1).permute(0, 3, 1, 2)  # (1, D, H, W)
+    if mode == 'bicubic_offset':
+        scale = [(wide + _GRID_OFFSET) / narrow for wide, narrow in zip(new, old, strict=True)]
+        grid = F.interpolate(grid, scale_factor=scale, mode='bicubic', align_corners=False)
+    else:
+        grid = F.interpolate(grid, size=new, mode=mode, align_corners=False)
+    return torch.cat([prefix, grid.flatten(2).squeeze(0).T.to(table.dtype)])

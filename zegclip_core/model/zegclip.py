@@ -217,8 +217,8 @@ class ZegCLIP(nn.Module):
         """Bring the image tower's output into the joint space.
 
         Args:
-            patch_tokens: ``(B, D, h, w)`` as the tower gives them.
-            image_embedding: ``(B, D)`` likewise.
+            patch_tokens: As the image tower gives them, ``(B, D, h, w)``.
+            image_embedding: As the image tower gives it, ``(B, D)``.
 
         Returns:
             Patch tokens ``(B, C, h, w)`` and image embedding ``(B, C)``, not normalised.
@@ -246,8 +246,8 @@ class ZegCLIP(nn.Module):
         """Predict mask logits from the image tower's output.
 
         Args:
-            patch_tokens: ``(B, D, h, w)`` as the tower gives them.
-            image_embedding: ``(B, D)`` likewise.
+            patch_tokens: As the image tower gives them, ``(B, D, h, w)``.
+            image_embedding: As the image tower gives it, ``(B, D)``.
             text: Text embeddings as the text tower gives them, ``(K, text_dim)``.
             images: The normalised images, ``(B, 3, H, W)``; only the detail branch looks at them.
             window: Rows and columns of patches to draw masks on; the queries still see all of

@@ -143,7 +143,7 @@ class _Engine(Method):
         small = [cv2.resize(image, (width, height)) for image in inputs.images]
         pixels = torch.from_numpy(np.stack(small)).to(self.device)
         grid = (height // segmenter.patch_size, width // segmenter.patch_size)
-        words = inputs.vocabulary.prepare(engine)
+        words = engine.prepare(inputs.vocabulary)
         _, model = timed(self.device, partial(engine.run, pixels, (height, width), words, grid))
         return np.stack([each.labels for each in found]), Timing(model, total)
 

@@ -17,26 +17,29 @@ Reference: Devlin et al., "BERT", https://arxiv.org/abs/1810.04805.
 """
 
 from collections.abc import Mapping
-import re
 from typing import Any
 
 import torch
 from torch import nn, Tensor
+from zegclip_core.weights.families import Names
 
-_NAMES = (
-    (r'^embeddings\.word_embeddings\.', 'words.'),
-    (r'^embeddings\.position_embeddings\.', 'positions.'),
-    (r'^embeddings\.token_type_embeddings\.', 'types.'),
-    (r'^embeddings\.LayerNorm\.', 'norm.'),
-    (r'^encoder\.layer\.', 'layers.'),
-    (r'\.attention\.output\.dense\.', '.self_attn.out_proj.'),
-    (r'\.attention\.output\.LayerNorm\.', '.norm1.'),
-    (r'\.intermediate\.dense\.', '.linear1.'),
-    (r'\.output\.dense\.', '.linear2.'),
-    (r'\.output\.LayerNorm\.', '.norm2.'),
-)
-_UNUSED = ('pooler.', 'embeddings.position_ids')
-_QUERY = re.compile(r'(.*)\.attention\.self\.query\.(weight|bias)')
+_LAYER = 'encoder.layer.*'
+NAMES: Names = {
+    'embeddings.word_embeddings.*': 'words.*',
+    'embeddings.position_embeddings.*': 'positions.*',
+    'embeddings.token_type_embeddings.*': 'types.*',
+    'embeddings.LayerNorm.*': 'norm.*',
+    tuple(
+        f'{_LAYER}.attention.self.{part}.*' for part in ('query', 'key', 'value')
+    ): 'layers.*.self_attn.in_proj_*',
+    f'{_LAYER}.attention.output.dense.*': 'layers.*.self_attn.out_proj.*',
+    f'{_LAYER}.attention.output.LayerNorm.*': 'layers.*.norm1.*',
+    f'{_LAYER}.intermediate.dense.*': 'layers.*.linear1.*',
+    f'{_LAYER}.output.dense.*': 'layers.*.linear2.*',
+    f'{_LAYER}.output.LayerNorm.*': 'layers.*.norm2.*',
+    **dict.fromkeys(('pooler.**', 'embeddings.position_ids')),
+}
+"""Of transformers' ``BertModel``, each with that of ``BertEncoder``."""
 
 
 class BertEncoder(nn.Module):
@@ -94,27 +97,3 @@ def fits(config: Mapping[str, Any]) -> bool:
         and config.get('hidden_act') == 'gelu'
         and config.get('position_embedding_type', 'absolute') == 'absolute'
     )
-
-
-def bert_parameters(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights of transformers' ``BertModel`` under the names of ``BertEncoder``."""
-    found = {}
-    for key, value in state_dict.items():
-        query = _QUERY.fullmatch(key)
-        if query is not None:
-            layer, kind = query.groups()
-            parts = [
-                state_dict.get(f'{layer}.attention.self.{part}.{kind}', torch.empty(0))
-                for part in ('query', 'key', 'value')
-            ]
-            name = f'{layer}.self_attn.in_proj_{kind}'
-            found[_renamed(name)] = torch.cat([part for part in parts if part.numel()])
-        elif '.attention.self.' not in key and not key.startswith(_UNUSED):
-            found[_renamed(key)] = value
-    return found
-
-
-def _renamed(key: str) -> str:
-    for pattern, replacement in _NAMES:
-        key = re.sub(pattern, replacement, key)
-    return key

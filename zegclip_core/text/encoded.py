@@ -11,16 +11,15 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A vocabulary with what a model makes of its words, and of the words that compete with them."""
+"""A vocabulary with its text embeddings, and those of the words that compete with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import math
 
 import torch
 from torch import Tensor
-import torch.nn.functional as F
-from zegclip_core.devices import beside
-from zegclip_core.engines.contract import Engine, PreparedWords
+from zegclip_core.devices import side_stream
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.negatives import competing
 from zegclip_core.text.phrases import StandardForms
@@ -30,38 +29,42 @@ from zegclip_core.weights.checkpoint import ModelSettings
 
 @dataclass(frozen=True, eq=False)
 class EncodedVocabulary:
-    """A vocabulary with its text embeddings.
+    """A vocabulary with its text embeddings, and what they were encoded with.
+
+    The tensors have ``R`` rows, the classes first and then the negative words. They are on the
+    CPU, from where an engine takes them without waiting for a frame.
 
     Attributes:
-        vocabulary: The words.
-        embeddings: L2-normalised text embeddings, float32 ``(K, C)``; like all here on the CPU,
-            from where an engine takes them without waiting for a frame.
-        bias: Calibration of each class, float32 ``(K,)``, 0 for classes not seen in training.
-        thresholds: Least score of a labelled pixel, float32 ``(K,)``.
-        negatives: Embeddings of words that compete with the classes and are not labelled,
-            ``(N, C)`` as above; ``None`` for none.
-        rivals: Those words, as they were given.
+        vocabulary: The classes.
+        embeddings: L2-normalised text embeddings, float32 ``(R, C)``.
+        bias: Calibration of each row, float32 ``(R,)``, 0 for what was not seen in training.
+        thresholds: Least score of a labelled pixel, float32 ``(R,)`` in [0, 1]; infinite for
+            negative words, which are never a label.
+        threshold: That of the classes without one of their own.
+        negatives: Words that compete with the classes: where one of them wins, a pixel is
+            unlabelled. Words that the vocabulary asks for are not among them.
+
+    Raises:
+        ValueError: If there is not one row for each class and negative word.
     """
 
     vocabulary: Vocabulary
     embeddings: Tensor
     bias: Tensor
     thresholds: Tensor
-    negatives: Tensor | None = None
-    rivals: tuple[str, ...] = ()
+    threshold: float = 0.0
+    negatives: tuple[str, ...] = ()
 
-    def prepare(self, engine: Engine) -> PreparedWords:
-        """Return what an engine keeps of the words: the classes first, then what competes."""
-        if self.negatives is None:
-            return engine.prepare(self.embeddings, self.bias, self.thresholds)
-        # Whatever a negative word scores, it makes a pixel unlabelled: it needs no threshold.
-        room = (0, len(self.negatives))
-        return engine.prepare(
-            torch.cat([self.embeddings, self.negatives]),
-            F.pad(self.bias, room),
-            F.pad(self.thresholds, room),
-            classes=len(self.embeddings),
-        )
+    def __post_init__(self) -> None:
+        """Count the rows."""
+        expected = len(self.vocabulary) + len(self.negatives)
+        for name in ('embeddings', 'bias', 'thresholds'):
+            rows = len(getattr(self, name))
+            if rows != expected:
+                raise ValueError(
+                    f'Expected `{name}` of {expected} rows, one for each class and negative word, '
+                    f'but got {rows}.'
+                )
 
 
 def encode_vocabulary(
@@ -73,31 +76,34 @@ def encode_vocabulary(
     negatives: Sequence[str],
     device: torch.device,
 ) -> EncodedVocabulary:
-    """Encode a vocabulary's words.
+    """Encode the words of a vocabulary and those that compete with it.
 
     Args:
-        vocabulary: The words.
-        encoder: Encodes them.
-        settings: Those of the model.
-        threshold: Least score of a labelled pixel, for classes without one of their own.
-        negatives: Words that compete; those that the vocabulary asks for do not.
+        vocabulary: The classes.
+        encoder: The text tower with its templates.
+        settings: Those of the model: which classes it was trained on, and their bias.
+        threshold: Least score of a labelled pixel, in [0, 1], for classes without their own.
+        negatives: Words that compete, less those that the vocabulary asks for.
         device: Where the text tower computes.
+
+    Raises:
+        VocabularyError: If the words cannot be encoded.
     """
-    classes, known = vocabulary.classes, settings.seen_classes
-    phrases = vocabulary.encoded_phrases(known)
-    forms = StandardForms(known)
+    phrases = vocabulary.encoded_phrases(settings.seen_classes)
+    forms = StandardForms(settings.seen_classes)
     rivals = competing(negatives, vocabulary)
-    with beside(device):
-        found = encoder.encode_classes([*phrases, *((forms.of(word),) for word in rivals)])
-    words, others = found.split((len(classes), len(rivals)))
-    seen = set(known)
+    with side_stream(device):
+        embeddings = encoder.encode_classes([*phrases, *((forms.of(word),) for word in rivals)])
+    seen = set(settings.seen_classes)
     bias = [settings.seen_bias if name in seen else 0.0 for name, *_ in phrases]
-    thresholds = [threshold if entry.threshold is None else entry.threshold for entry in classes]
+    thresholds = [
+        threshold if entry.threshold is None else entry.threshold for entry in vocabulary.classes
+    ]
     return EncodedVocabulary(
         vocabulary,
-        words,
-        torch.tensor(bias),
-        torch.tensor(thresholds),
-        others if rivals else None,
+        embeddings,
+        torch.tensor([*bias, *[0.0] * len(rivals)]),
+        torch.tensor([*thresholds, *[math.inf] * len(rivals)]),
+        threshold,
         rivals,
     )

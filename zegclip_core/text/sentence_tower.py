@@ -26,21 +26,13 @@ from torch import nn, Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from zegclip_core.errors import TowerError
-from zegclip_core.text.bert import bert_parameters, BertEncoder, fits
-from zegclip_core.weights.clip import load_parameters
+from zegclip_core.text.bert import BertEncoder, fits, NAMES
+from zegclip_core.weights.families import rename_weights
 from zegclip_core.weights.references import package_path, TowerReference
+from zegclip_core.weights.state_dicts import load_parameters
 
 BATCH_SIZE = 64
 """How many texts a text tower of any kind encodes at once."""
-
-
-def load_sentence_tower(reference: TowerReference) -> 'SentenceTower':
-    """Load the sentence tower that an installed package holds.
-
-    Raises:
-        TowerError: If it is not there, or its files do not fit.
-    """
-    return SentenceTower(_model_folder(reference), name=str(reference))
 
 
 class SentenceTower:
@@ -79,20 +71,21 @@ class SentenceTower:
 
     @property
     def context_length(self) -> int:
-        """Most tokens of a text; see ``text_towers.BoundedTower``."""
+        """Most tokens of a text, those of its ends included."""
         return self._max_tokens
 
     def overlong(self, texts: Sequence[str]) -> list[bool]:
-        """Return which texts would be cut; see ``text_towers.BoundedTower``."""
+        """Return of each text whether it has more tokens, so that ``encode`` would cut it."""
         return [len(ids) > self._max_tokens for ids in self._tokens(texts, self._max_tokens + 1)]
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Encode texts as they are; see ``text_towers.TextTower.encode``."""
+        """Encode texts as they are: L2-normalised embeddings, float32 ``(N, C)`` on the CPU."""
         starts = range(0, len(texts), BATCH_SIZE)
         return torch.cat([self._encode_batch(texts[i:][:BATCH_SIZE]) for i in starts])
 
     def _encode_batch(self, texts: Sequence[str]) -> Tensor:
+        """Return the mean of each text's token embeddings, L2-normalised."""
         rows = [torch.tensor(ids) for ids in self._tokens(texts, self._max_tokens)]
         device = next(self._model.parameters()).device
         ids = pad_sequence(rows, batch_first=True).to(device)
@@ -109,17 +102,20 @@ class SentenceTower:
         return [found.ids for found in self._tokenizer.encode_batch(list(texts))]
 
     def to(self, device: torch.device) -> None:
-        """Move the tower to a device; see ``text_towers.MovableTower``."""
+        """Compute on another device from now on."""
         self._model.to(device)
 
 
-def _model_folder(reference: TowerReference) -> Path:
-    """Return the folder of a package that holds a sentence model: itself or one just below."""
+def load_sentence_tower(reference: TowerReference) -> SentenceTower:
+    """Load the sentence tower that an installed package holds, in its folder or one just below.
+
+    Raises:
+        TowerError: If it is not there, or its files do not fit.
+    """
     root = package_path(reference)
-    marked = [root, *sorted(path for path in root.glob('*') if path.is_dir())]
-    for folder in marked:
+    for folder in [root, *sorted(path for path in root.glob('*') if path.is_dir())]:
         if (folder / 'modules.json').is_file() and (folder / 'config.json').is_file():
-            return folder
+            return SentenceTower(folder, name=str(reference))
     raise TowerError(
         f'Expected {reference} to hold a sentence-transformers model folder (with modules.json '
         f'and config.json), but there is none in {root}.'
@@ -156,8 +152,8 @@ class _Transformer(nn.Module):
         super().__init__()
         from transformers import AutoConfig, AutoModel  # Seconds, which a BERT does not need.
 
-        kind = str(config.get('model_type'))
-        settings = AutoConfig.for_model(kind, **_further(config))
+        further = {key: value for key, value in config.items() if key != 'model_type'}
+        settings = AutoConfig.for_model(str(config.get('model_type')), **further)
         self.model: nn.Module = AutoModel.from_config(settings)  # type: ignore[no-untyped-call]
         self.width = int(settings.hidden_size)
 
@@ -165,11 +161,6 @@ class _Transformer(nn.Module):
         """Return embeddings ``(B, N, C)``."""
         out: Tensor = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return out
-
-
-def _further(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration but for the kind of model."""
-    return {key: value for key, value in config.items() if key != 'model_type'}
 
 
 def _sentence_model(folder: Path, name: str) -> BertEncoder | _Transformer:
@@ -185,18 +176,14 @@ def _sentence_model(folder: Path, name: str) -> BertEncoder | _Transformer:
         reason = str(error).strip().partition('\n')[0]
         raise TowerError(f'Cannot read the sentence tower {name}: {reason[:200]}') from error
     if isinstance(model, BertEncoder):
-        load_parameters(model, bert_parameters(state_dict), str(path))
+        renamed = rename_weights(state_dict, NAMES, expected=f'{path} to hold a BERT')
+        load_parameters(model, renamed, str(path))
     else:
-        load_parameters(model.model, _without_computed(model.model, state_dict), str(path))
+        computed = 'embeddings.position_ids'  # Older versions of transformers stored it.
+        if computed not in model.model.state_dict():
+            state_dict.pop(computed, None)
+        load_parameters(model.model, state_dict, str(path))
     return model.float().eval().requires_grad_(False)
-
-
-def _without_computed(model: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out a buffer that older versions of transformers stored and that is computed now."""
-    key = 'embeddings.position_ids'
-    if key in model.state_dict():
-        return state_dict
-    return {name: value for name, value in state_dict.items() if name != key}
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:

@@ -27,8 +27,10 @@ from torch.nn import functional
 from zegclip_core.errors import TowerError
 from zegclip_core.text.sentence_tower import BATCH_SIZE, load_sentence_tower
 from zegclip_core.weights.catalogue import unusable_text
-from zegclip_core.weights.clip import clip_config, CLIPWeights, load_clip_weights, load_parameters
+from zegclip_core.weights.clip import clip_config, CLIPWeights, load_clip_weights, NAMES
+from zegclip_core.weights.families import rename_weights
 from zegclip_core.weights.references import parse_reference, TowerReference
+from zegclip_core.weights.state_dicts import load_parameters, under
 
 _HEAD_WIDTH = 64  # of every CLIP that OpenAI released; their files do not tell the head count
 
@@ -77,8 +79,8 @@ def load_text_tower(reference: str | TowerReference) -> TextTower:
 
     Args:
         reference: ``open_clip:NAME/TAG``, ``open_clip:NAME/file:PATH`` or
-            ``package:MODULE[/PATH]``; see ``weights.references``. Only the first may be
-            downloaded, and only if this machine does not have it yet.
+            ``package:MODULE[/PATH]``. Only the first may be downloaded, and only if this machine
+            does not have it yet.
 
     Raises:
         TowerError: If the tower is not known, cannot be had, or its files do not fit.
@@ -150,11 +152,11 @@ class OpenCLIPTextTower:
 
     @property
     def context_length(self) -> int:
-        """Most tokens of a text; see ``BoundedTower``."""
+        """Most tokens of a text, those of its ends included."""
         return self._context_length
 
     def overlong(self, texts: Sequence[str]) -> list[bool]:
-        """Return which texts would be cut; see ``BoundedTower``."""
+        """Return of each text whether it has more tokens, so that ``encode`` would cut it."""
         longer = self._tokenizer(list(texts), context_length=self._context_length + 1)
         # The end token, which has the greatest id, stands where no text that fits has it.
         ends: list[int] = longer.argmax(dim=1).tolist()
@@ -170,7 +172,7 @@ class OpenCLIPTextTower:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Encode texts as they are; see ``TextTower.encode``."""
+        """Encode texts as they are: L2-normalised embeddings, float32 ``(N, C)`` on the CPU."""
         batches = torch.split(self.tokenize(texts), BATCH_SIZE)
         features = torch.cat([self._encode_batch(batch) for batch in batches])
         return functional.normalize(features, dim=-1).cpu()
@@ -187,7 +189,7 @@ class OpenCLIPTextTower:
         return features
 
     def to(self, device: torch.device) -> None:
-        """Move the tower to a device; see ``MovableTower``."""
+        """Compute on another device from now on."""
         self._model.to(device)
         self._mask = self._mask.to(device)
 
@@ -201,7 +203,7 @@ class OpenCLIPTextTower:
         import open_clip  # takes seconds, and the bundled model never needs it
 
         model = _text_transformer(weights.config, weights.quick_gelu)
-        load_parameters(model, _text_keys(weights.state_dict), weights.source)
+        load_parameters(model, under('text.', weights.state_dict), weights.source)
         tokenizer = open_clip.get_tokenizer(weights.reference.name)
         return cls(model, tokenizer, name=str(weights.reference))
 
@@ -218,7 +220,7 @@ class OpenCLIPTextTower:
 
         Args:
             state_dict: Weights in OpenAI's layout, or under ``text_encoder.`` as in the files of
-                ZegCLIP's authors; other entries are left out.
+                ZegCLIP's authors; those of image towers and decoders are left out.
             name: What the tower is called, and how errors name the weights.
             heads: Attention heads. ``None``: one for every 64 of the width, as OpenAI's.
             quick_gelu: Whether the weights were trained with QuickGELU, as OpenAI's.
@@ -228,47 +230,27 @@ class OpenCLIPTextTower:
         """
         import open_clip
 
-        published = any(key.startswith('text_encoder.') for key in state_dict)
-        start = 'text_encoder.' if published else ''
-        tensors = _text_keys(
-            {key.removeprefix(start): t for key, t in state_dict.items() if key.startswith(start)}
-        )
+        renamed = rename_weights(state_dict, NAMES, expected=f'{name} to hold a CLIP text tower')
+        tensors = under('text.', renamed)
         config = _inferred_config(tensors, heads, name)
         model = _text_transformer(config, quick_gelu)
         load_parameters(model, tensors, name)
         return cls(model, open_clip.SimpleTokenizer(), name=name)
 
 
-def _text_keys(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what belongs to the text tower, of weights in OpenAI's layout."""
-    others = ('visual.', 'logit_scale', 'logit_bias', 'text_decoder.')
-    return {key: value for key, value in state_dict.items() if not key.startswith(others)}
-
-
 def _text_transformer(config: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
     """Build open_clip's text transformer with random weights."""
+    from open_clip import CLIPTextCfg
     from open_clip.transformer import QuickGELU, TextTransformer
 
-    sizes = _text_sizes(config)
-    activation = QuickGELU if quick_gelu else nn.GELU
+    settings = asdict(CLIPTextCfg(**config['text_cfg']))
+    allowed = inspect.signature(TextTransformer).parameters
+    sizes = {key: value for key, value in settings.items() if key in allowed}
+    sizes |= {'output_tokens': False, 'output_dim': config['embed_dim']}
     # The weights are overwritten: loading a tower must not move the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
-        model: nn.Module = TextTransformer(
-            **sizes, output_dim=config['embed_dim'], act_layer=activation
-        )
+        model: nn.Module = TextTransformer(**sizes, act_layer=QuickGELU if quick_gelu else nn.GELU)
     return model
-
-
-def _text_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of open_clip's text transformer."""
-    from open_clip import CLIPTextCfg
-    from open_clip.transformer import TextTransformer
-
-    text_config = asdict(CLIPTextCfg(**config['text_cfg']))
-    allowed = inspect.signature(TextTransformer).parameters
-    sizes = {key: value for key, value in text_config.items() if key in allowed}
-    sizes['output_tokens'] = False
-    return sizes
 
 
 def _inferred_config(

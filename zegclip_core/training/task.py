@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 from zegclip_core.data.views import asked_classes
-from zegclip_core.evaluation.metrics import ConfusionMatrix
 from zegclip_core.model.losses import (
     count_present_classes,
     NonExclusiveLoss,
     pseudo_labels,
 )
+from zegclip_core.model.metrics import ConfusionMatrix
 from zegclip_core.model.scoring import resize_maps
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.options import UNLABELLED

@@ -59,7 +59,9 @@ class CLIPEntry:
 
 def clip_entries() -> Iterator[CLIPEntry]:
     """Return every CLIP of open_clip that can be used without training, in open_clip's order."""
-    configs, tags = _open_clip_configs(), _open_clip_tags()
+    paths = (open_clip_folder() / 'model_configs').glob('*.json')
+    configs = {path.stem: json.loads(path.read_text('utf-8')) for path in paths}
+    tags = _open_clip_module('pretrained')
     for name, tag in tags.list_pretrained():
         config = configs.get(name)
         # The same weights again, for those who leave the activation to the name.
@@ -73,16 +75,12 @@ def clip_entries() -> Iterator[CLIPEntry]:
 
 def tags_of(name: str) -> list[str]:
     """Return the tags of a model of open_clip, the first one first; none of an unknown one."""
-    return [tag for model, tag in _open_clip_tags().list_pretrained() if model == name]
+    pairs = _open_clip_module('pretrained').list_pretrained()
+    return [tag for model, tag in pairs if model == name]
 
 
 def unusable(config: Mapping[str, Any]) -> str | None:
-    """Return why a CLIP cannot be used without training, as ``the ... has its own ...``.
-
-    Args:
-        config: open_clip's model configuration.
-
-    """
+    """Return why a CLIP with a configuration of open_clip's cannot be used without training."""
     return unusable_image(config) or unusable_text(config)
 
 
@@ -110,12 +108,7 @@ def _own(tower: Mapping[str, Any], plain: set[str], what: str) -> str | None:
 
 
 def count_parameters(config: Mapping[str, Any]) -> int:
-    """Return how many parameters a CLIP with plain towers has.
-
-    Args:
-        config: open_clip's model configuration.
-
-    """
+    """Return how many parameters a CLIP with plain towers has, by open_clip's configuration."""
     vision, text, dim = config['vision_cfg'], config['text_cfg'], config['embed_dim']
     width, patch = vision['width'], vision['patch_size']
     positions = 1 + (vision['image_size'] // patch) ** 2
@@ -145,26 +138,7 @@ def hub_files(tag_config: Mapping[str, Any]) -> tuple[str, list[str]]:
     return repository, [f'{Path(file).stem}.safetensors', file]
 
 
-def _open_clip_configs() -> dict[str, dict[str, Any]]:
-    """Return the model configurations that come with open_clip, by name."""
-    paths = sorted((open_clip_folder() / 'model_configs').glob('*.json'))
-    return {path.stem: json.loads(path.read_text('utf-8')) for path in paths}
-
-
-def _open_clip_tags() -> ModuleType:
-    """Return open_clip's module of tags."""
-    blocked = 'safetensors.torch'
-    if blocked in sys.modules:
-        return _open_clip_module('pretrained')
-    # It asks whether this can be imported, which would import torch, and goes on without.
-    sys.modules[blocked] = None  # type: ignore[assignment]
-    try:
-        return _open_clip_module('pretrained')
-    finally:
-        del sys.modules[blocked]
-
-
-def _open_clip_module(name: str) -> ModuleType:
+def _open_clip_module(name: str) -> Any:  # noqa: ANN401 - a module
     """Return a copy of one of open_clip's modules, without what the package itself imports.
 
     open_clip takes seconds to import, as it imports torch, which its tables do not need.
@@ -172,7 +146,14 @@ def _open_clip_module(name: str) -> ModuleType:
     package = ModuleType('_open_clip_tables')
     package.__path__ = [str(open_clip_folder())]
     sys.modules.setdefault(package.__name__, package)
-    return importlib.import_module(f'{package.__name__}.{name}')
+    # The tags ask whether this can be imported, which would import torch, and go on without.
+    blocked = {'safetensors.torch'} - sys.modules.keys()
+    sys.modules.update(dict.fromkeys(blocked))  # type: ignore[arg-type]
+    try:
+        return importlib.import_module(f'{package.__name__}.{name}')
+    finally:
+        for key in blocked:
+            del sys.modules[key]
 
 
 def open_clip_folder() -> Path:

@@ -17,7 +17,7 @@ The frozen towers are named by reference (``weights.references``) or lie in the 
 Reading is strict: a file that does not fit its model to the last key is refused.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 import json
@@ -257,11 +257,10 @@ def check_keys(
             )
 
 
-def _first(keys: Iterable[str]) -> str:
+def _first(keys: list[str]) -> str:
     """Return the first few of some keys, for a message."""
-    listed = list(keys)
-    more = f' and {len(listed) - 3} more' if len(listed) > 3 else ''
-    return (', '.join(listed[:3]) or 'none') + more
+    more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
+    return (', '.join(keys[:3]) or 'none') + more
 
 
 def with_settings(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:  # noqa: ANN401

@@ -11,50 +11,53 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Where CLIP's weights come from: open_clip's tags, and files in OpenAI's or open_clip's layout.
+"""CLIP's weights: open_clip's tags, and files in OpenAI's or open_clip's layout."""
 
-Keys are handed on in OpenAI's layout, ``visual.*`` for the image tower and ``transformer.*``,
-``token_embedding.weight`` and so on for the text tower, whichever layout the file has.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 import logging
 import os
 from pathlib import Path
-import pickle
 from typing import Any
 import zipfile
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 from zegclip_core.errors import TowerError
 from zegclip_core.weights.catalogue import hub_files, unusable
+from zegclip_core.weights.families import Names, rename_weights, square_grid, TowerFamily
 from zegclip_core.weights.hub import cache_folder, cached_hub_file, hub_is_reachable, hub_url
 from zegclip_core.weights.references import TowerReference
+from zegclip_core.weights.state_dicts import first_line, reading, tensors_in
 
 logger = logging.getLogger(__name__)
 
 _OPENAI_MARKS = ('input_resolution', 'context_length', 'vocab_size')
 """Entries beside the parameters that only OpenAI's archives carry."""
-_NO_PARAMETERS = (*_OPENAI_MARKS, 'attn_mask')
+NAMES: Names = {
+    'visual.**': 'visual.**',
+    **dict.fromkeys((*_OPENAI_MARKS, 'attn_mask', 'text.attn_mask')),
+    **dict.fromkeys(('logit_scale', 'logit_bias', 'text_decoder.**')),
+    'text.**': 'text.**',  # open_clip's CustomTextCLIP
+    # The release of ZegCLIP keeps CLIP's text tower beside its own parts.
+    'text_encoder.**': 'text.**',
+    **dict.fromkeys(('backbone.**', 'decode_head.**')),
+    '**': 'text.**',
+}
+"""Of both towers: ``visual.*`` for the image tower and ``text.*`` for the text tower."""
+CLIP = TowerFamily(
+    kind="a ViT of CLIP's kind",
+    mark='conv1.weight',
+    names={'**': '**'},
+    needed=('class_embedding',),
+    grid=square_grid,
+    facts={'head_width': 64},
+)
+"""The image tower, whose names are those of ``VisionTransformer``."""
 _ALIKE, _SHOWN = 5, 8
 """First letters of a name that others are to share, and how many of them are told."""
-UNREADABLE = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    AttributeError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    SafetensorError,
-)
-"""What torch and safetensors raise for files that are cut off or of another kind."""
 
 
 class MissingWeightsError(TowerError):
@@ -63,7 +66,7 @@ class MissingWeightsError(TowerError):
     Args:
         reference: Names them.
         tag_config: What open_clip knows about the tag.
-        reason: Why not, as what follows ``The weights of ...``.
+        reason: Why not, as it follows ``The weights of ...`` in the message.
 
     Attributes:
         local_name: Model name, ``NAME@FILE``, of the file that is to be fetched.
@@ -92,7 +95,7 @@ class CLIPWeights:
         source: The file that was read.
         config: open_clip's model configuration: ``embed_dim``, ``vision_cfg``, ``text_cfg``, ...
         quick_gelu: Whether the weights were trained with QuickGELU instead of GELU.
-        state_dict: All parameters in OpenAI's layout, with the file's dtypes.
+        state_dict: Parameters of both towers, ``visual.*`` and ``text.*``, with the file's dtypes.
         pixels: ``mean`` and ``std`` of the RGB pixels in [0, 255] that they were trained with;
             empty if they are CLIP's own.
     """
@@ -121,15 +124,15 @@ def load_clip_weights(reference: TowerReference) -> CLIPWeights:
         state_dict, is_openai = read_clip_file(source)
         known = config
     else:
-        source = _tagged_file(reference)
-        state_dict, is_openai = read_clip_file(source)[0], False
         known = _tag_config(reference)
-    _check_image_tower(state_dict, config, reference, str(source))
+        source = _tagged_file(reference, known)
+        state_dict, is_openai = read_clip_file(source)[0], False
+    _check_patch_layer(state_dict, config, reference, str(source))
     quick_gelu = is_openai or bool(known.get('quick_gelu', False))
     logger.info('Read %s (%s).', source, 'QuickGELU' if quick_gelu else 'GELU')
-    return CLIPWeights(
-        reference, str(source), config, quick_gelu, state_dict, _pixel_statistics(known)
-    )
+    said = {key: known[key] for key in ('mean', 'std') if key in known}  # of pixels in [0, 1]
+    pixels = {str(key): tuple(255.0 * value for value in said[key]) for key in said}
+    return CLIPWeights(reference, str(source), config, quick_gelu, state_dict, pixels)
 
 
 def clip_config(reference: TowerReference) -> dict[str, Any]:
@@ -142,21 +145,14 @@ def clip_config(reference: TowerReference) -> dict[str, Any]:
 
     if reference.kind != 'open_clip':
         raise TowerError(f'Expected a tower named open_clip:NAME/..., but got {reference}.')
-    known = open_clip.list_models()
-    if reference.name not in known:
-        near = _usable_like(reference.name, known)
-        such = f', such as {", ".join(near)},' if near else ''
-        raise TowerError(f'Expected a model name of open_clip{such} but got {reference.name!r}.')
-    return dict(open_clip.get_model_config(reference.name))
-
-
-def _usable_like(name: str, known: Sequence[str]) -> list[str]:
-    """Return some of open_clip's names that begin as another one and can be used."""
-    import open_clip
-
-    like = (each for each in known if each.lower().startswith(name.lower()[:_ALIKE]))
-    usable = (each for each in like if not unusable(open_clip.get_model_config(each)))
-    return list(islice(usable, _SHOWN))
+    name, known = reference.name, open_clip.list_models()
+    if name not in known:
+        like = (each for each in known if each.lower().startswith(name.lower()[:_ALIKE]))
+        usable = (each for each in like if not unusable(open_clip.get_model_config(each)))
+        near = ', '.join(islice(usable, _SHOWN))
+        such = f', such as {near},' if near else ''
+        raise TowerError(f'Expected a model name of open_clip{such} but got {name!r}.')
+    return dict(open_clip.get_model_config(name))
 
 
 def read_clip_file(path: Path) -> tuple[dict[str, Tensor], bool]:
@@ -165,58 +161,25 @@ def read_clip_file(path: Path) -> tuple[dict[str, Tensor], bool]:
     Pickled files are read with ``weights_only=True``.
 
     Returns:
-        The parameters in OpenAI's layout, and whether the file is OpenAI's own archive.
+        The parameters of both towers, ``visual.*`` and ``text.*``, and whether the file is
+        OpenAI's own archive.
 
     Raises:
         TowerError: If there is no such file, or it is damaged or holds no CLIP text tower.
     """
     if not path.is_file():
         raise TowerError(f'Expected a file with CLIP weights, but there is none at {path}.')
-    try:
+    with reading(f'CLIP weights from {path}', TowerError):
         loaded, is_jit = _read_any(path)
-    except UNREADABLE as error:
-        raise TowerError(
-            f'Cannot read CLIP weights from {path}: it is cut off or of another kind '
-            f'({first_line(error)}).'
-        ) from error
-    tensors = _openai_layout(loaded)
-    if 'token_embedding.weight' not in tensors and 'visual.conv1.weight' not in tensors:
+    tensors = tensors_in(loaded)
+    weights = rename_weights(tensors, NAMES, expected=f'{path} to hold CLIP weights')
+    if 'text.token_embedding.weight' not in weights and 'visual.conv1.weight' not in weights:
         found = ', '.join(sorted(map(str, loaded))[:3]) if isinstance(loaded, Mapping) else 'none'
         raise TowerError(
             f'Expected {path} to hold CLIP weights in the layout of OpenAI or open_clip, with '
             f'keys such as token_embedding.weight, but its first keys are: {found or "none"}.'
         )
-    marked = is_jit or any(key in tensors for key in _OPENAI_MARKS)
-    return {key: value for key, value in tensors.items() if key not in _NO_PARAMETERS}, marked
-
-
-def load_parameters(module: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
-    """Load all parameters of a module strictly, converted to the module's dtypes.
-
-    Args:
-        module: Receives the parameters.
-        state_dict: Must hold the module's keys with the module's shapes, and no others.
-        source: What the error message calls the place they come from.
-
-    Raises:
-        TowerError: If a key is missing, unexpected or of another shape.
-    """
-    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    given = {key: tuple(value.shape) for key, value in state_dict.items()}
-    faults = [f'{key} is missing' for key in expected if key not in given]
-    faults += [f'{key} is unexpected' for key in given if key not in expected]
-    faults += [
-        f'{key} has shape {given[key]} instead of {shape}'
-        for key, shape in expected.items()
-        if given.get(key, shape) != shape
-    ]
-    if faults:
-        more = f' and {len(faults) - 3} more' if len(faults) > 3 else ''
-        raise TowerError(
-            f'Expected {source} to hold the {len(expected)} parameters of '
-            f'{type(module).__name__}, but {"; ".join(faults[:3])}{more}.'
-        )
-    module.load_state_dict(dict(state_dict))
+    return weights, is_jit or any(key in tensors for key in _OPENAI_MARKS)
 
 
 def _read_any(path: Path) -> tuple[object, bool]:
@@ -233,33 +196,7 @@ def _read_any(path: Path) -> tuple[object, bool]:
     return torch.load(path, map_location='cpu', weights_only=True), False
 
 
-def _openai_layout(loaded: object) -> dict[str, Tensor]:
-    """Return the tensors of what a file held under OpenAI's keys; empty if there are none."""
-    if isinstance(loaded, Mapping) and isinstance(loaded.get('state_dict'), Mapping):
-        loaded = loaded['state_dict']
-    if not isinstance(loaded, Mapping):
-        return {}
-    tensors = {
-        str(key).removeprefix('module.'): value
-        for key, value in loaded.items()
-        if isinstance(value, Tensor)
-    }
-    if 'text.token_embedding.weight' in tensors:  # open_clip's CustomTextCLIP
-        return {key.removeprefix('text.'): value for key, value in tensors.items()}
-    return tensors
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error of a library says, short enough for one line."""
-    if isinstance(error, pickle.UnpicklingError | KeyError):
-        return 'not a file of tensors alone'  # torch's own text advises to load it unsafely
-    if isinstance(error, EOFError):
-        return 'it ends too early'
-    lines = str(error).strip().splitlines() or ['no reason given']
-    return f'{type(error).__name__}: {lines[0][:160]}'
-
-
-def _check_image_tower(
+def _check_patch_layer(
     state_dict: Mapping[str, Tensor],
     config: Mapping[str, Any],
     reference: TowerReference,
@@ -293,20 +230,10 @@ def _tag_config(reference: TowerReference) -> dict[str, Any]:
     return dict(tag_config)
 
 
-def _pixel_statistics(tag_config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
-    """Return mean and std of pixels in [0, 255], as far as a tag says them for [0, 1]."""
-    return {
-        key: tuple(255.0 * value for value in tag_config[key])
-        for key in ('mean', 'std')
-        if key in tag_config
-    }
-
-
-def _tagged_file(reference: TowerReference) -> Path:
+def _tagged_file(reference: TowerReference, tag_config: dict[str, Any]) -> Path:
     """Return the file of a tag's weights, downloading it if this machine lacks it."""
     import open_clip
 
-    tag_config = _tag_config(reference)
     cached = cached_hub_file(*hub_files(tag_config))
     if cached is not None:
         return cached

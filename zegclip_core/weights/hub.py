@@ -14,25 +14,18 @@
 """The model hub and its cache on this machine."""
 
 from pathlib import Path
-import socket
-from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 REACH_TIMEOUT = 3.0
 """How long to try to reach the model hub before a download is given up, in seconds."""
 _REVISION = 'main'
-_PORTS = {'http': 80, 'https': 443}
 
 
 def cached_hub_file(repository: str, names: list[str]) -> Path | None:
     """Return the first of a hub repository's files that lies in the local cache, if any."""
     from huggingface_hub import try_to_load_from_cache
 
-    for name in names:
-        found = try_to_load_from_cache(repository, name)
-        if isinstance(found, str):
-            return Path(found)
-    return None
+    found = (try_to_load_from_cache(repository, name) for name in names)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
 def cache_root() -> Path:
@@ -62,26 +55,15 @@ def hub_url(repository: str, name: str) -> str:
 def hub_is_reachable() -> bool:
     """Return whether a download from the model hub can be tried.
 
-    The hub's client retries for half a minute without a network; this tells in a moment.
+    The hub's client retries for half a minute without a network; this asks once, through the
+    same proxies and certificates, and gives up after ``REACH_TIMEOUT``.
     """
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
         return False
-    host = _first_stop(constants.ENDPOINT)
     try:
-        address = (host.hostname or '', host.port or _PORTS.get(host.scheme, 443))
-        socket.create_connection(address, timeout=REACH_TIMEOUT).close()
-    except (OSError, ValueError):  # A proxy whose port is no number is a ValueError.
+        get_session().head(constants.ENDPOINT, timeout=REACH_TIMEOUT)
+    except Exception:  # Of the client's HTTP library, which its versions change.
         return False
     return True
-
-
-def _first_stop(address: str) -> SplitResult:
-    """Return where a request to an address goes first: to its proxy if it has one."""
-    host = urlsplit(address)
-    proxies = {} if proxy_bypass(host.hostname or '') else getproxies()
-    proxy = proxies.get(host.scheme) or proxies.get('all')
-    if not proxy:
-        return host
-    return urlsplit(proxy if '://' in proxy else f'http://{proxy}')

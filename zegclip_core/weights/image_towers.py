@@ -11,35 +11,30 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Where frozen image towers come from: open_clip, timm, or a file inside a Python package.
-
-Every source ends as a ``VisionConfig`` and a state dict under the names of
-``zegclip_core.model.vit.VisionTransformer``; sizes are read off the weights.
-"""
+"""Frozen image towers by reference: weights of a known family, and the shape read off them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-import logging
-from pathlib import Path
-import re
-from typing import Any, Literal
+import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from zegclip_core.errors import TowerError
-from zegclip_core.model.positions import PositionResize, resize_positions
-from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD, VisionConfig
+from zegclip_core.model.vit import PositionResize, resize_positions, VisionConfig
 from zegclip_core.weights.catalogue import unusable_image
-from zegclip_core.weights.clip import clip_config, CLIPWeights, load_clip_weights
-from zegclip_core.weights.hub import cached_hub_file, hub_is_reachable, hub_url
-from zegclip_core.weights.onnx import read_onnx_vit
+from zegclip_core.weights.clip import CLIP, clip_config, CLIPWeights, load_clip_weights
+from zegclip_core.weights.families import rename_weights, TowerFamily
+from zegclip_core.weights.onnx import DINOV2, read_onnx_vit
 from zegclip_core.weights.references import package_path, parse_reference, TowerReference
+from zegclip_core.weights.state_dicts import under
+from zegclip_core.weights.timm_towers import load_timm_weights, TIMM
 
-logger = logging.getLogger(__name__)
-
-CLIP_HEAD_WIDTH = 64
-"""Width of an attention head in every CLIP that does not say otherwise."""
-DINOV2_EPS = 1e-6
+FAMILIES: tuple[TowerFamily, ...] = (CLIP, TIMM, DINOV2)
+"""Those that image towers can be of."""
+_BLOCKS = 'transformer.resblocks.'
+_NEEDED = ('conv1.weight', 'positional_embedding', f'{_BLOCKS}0.mlp.c_fc.weight')
+"""Weights, under our names, that tell a tower's shape."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +61,9 @@ def load_image_tower(reference: str) -> ImageTower:
         check_image_tower(parsed)
         return clip_image_tower(load_clip_weights(parsed))
     if parsed.kind == 'timm':
-        return _timm_tower(parsed)
-    state_dict, head_width = read_onnx_vit(package_path(parsed))
-    return timm_tower(state_dict, head_width=head_width, where=reference)
+        weights, facts = load_timm_weights(parsed)
+        return image_tower(weights, where=reference, **facts)
+    return image_tower(read_onnx_vit(package_path(parsed)), where=reference)
 
 
 def check_image_tower(reference: TowerReference) -> None:
@@ -89,222 +84,85 @@ def clip_image_tower(weights: CLIPWeights) -> ImageTower:
     """Take the image tower out of weights of open_clip.
 
     Raises:
-        TowerError: If they hold no ViT of CLIP's kind.
+        TowerError: If they hold no tower of a known family.
     """
-    return clip_tower(
-        weights.state_dict,
-        config=weights.config,
-        quick_gelu=weights.quick_gelu,
-        **weights.pixels,
+    vision = weights.config.get('vision_cfg') or {}
+    facts: dict[str, Any] = dict(weights.pixels)
+    if 'head_width' in vision:
+        facts['head_width'] = vision['head_width']
+    size, patch = vision.get('image_size'), vision.get('patch_size')
+    if size and patch:
+        height, width = (size, size) if isinstance(size, int) else size
+        facts['grid'] = (height // patch, width // patch)
+    return image_tower(
+        under('visual.', weights.state_dict),
+        where=weights.source,
+        activation='quick_gelu' if weights.quick_gelu else 'gelu',
+        **facts,
     )
 
 
-def clip_tower(
-    state_dict: Mapping[str, Tensor],
+def image_tower(
+    weights: Mapping[str, Tensor],
     *,
-    config: Mapping[str, Any],
-    quick_gelu: bool,
-    **settings: Any,  # noqa: ANN401 - fields of VisionConfig
-) -> ImageTower:
-    """Take the image tower out of CLIP weights.
-
-    Args:
-        state_dict: Parameters in OpenAI's layout; those of the image tower begin with ``visual.``.
-        config: open_clip's model configuration; ``vision_cfg`` may hold ``head_width``.
-        quick_gelu: Whether the weights were trained with QuickGELU.
-        **settings: Further fields of ``VisionConfig``.
-
-    Raises:
-        TowerError: If the weights hold no ViT of CLIP's kind.
-    """
-    prefix = 'visual.'
-    tower = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
-    vision = dict(config.get('vision_cfg') or {})
-    shape = vision_config(
-        tower,
-        head_width=int(vision.get('head_width', CLIP_HEAD_WIDTH)),
-        activation='quick_gelu' if quick_gelu else 'gelu',
-        **settings,
-    )
-    return ImageTower(shape, tower)
-
-
-def vision_config(
-    tower: Mapping[str, Tensor],
-    *,
-    head_width: int,
-    activation: Literal['gelu', 'quick_gelu'],
+    where: str,
     heads: int | None = None,
-    **settings: Any,  # noqa: ANN401 - fields of VisionConfig
-) -> VisionConfig:
-    """Read a tower's shape off its weights.
+    grid: tuple[int, int] | None = None,
+    **facts: Any,  # noqa: ANN401 - fields of VisionConfig
+) -> ImageTower:
+    """Bring the weights of any known family under our names, and read their shape off them.
 
     Args:
-        tower: Parameters under the names of ``VisionTransformer``.
-        head_width: Width of an attention head, where ``heads`` is not known.
-        activation: Activation of the feed-forward parts.
-        heads: Number of attention heads.
-        **settings: Further fields of ``VisionConfig``.
+        weights: Under the names of their family.
+        where: What the weights are called in an error message.
+        heads: Attention heads of each block; ``None`` where the source does not tell.
+        grid: ``(H, W)`` of the position table as the source tells it. Where it does not, or the
+            table is of another size, the family says how the grid is known.
+        **facts: Further fields of ``VisionConfig``, and ``head_width``, in place of the family's.
 
     Raises:
-        TowerError: If these are no weights of such a tower.
+        TowerError: If the weights are of no known family, or have parts that it does not know.
     """
-    needed = ('conv1.weight', 'positional_embedding', 'transformer.resblocks.0.mlp.c_fc.weight')
-    missing = [key for key in needed if key not in tower]
-    if missing:
-        found = ', '.join(sorted(tower)[:3]) or 'none'
+    family = next((each for each in FAMILIES if each.mark in weights), None)
+    if family is None:
+        found = ', '.join(sorted(weights)[:3]) or 'none'
         raise TowerError(
-            f'Expected a ViT with weights such as {missing[0]}, but the first of the weights are: '
+            f'Expected a ViT with weights such as {CLIP.mark}, but the first of the weights are: '
             f'{found}. Convolutional towers cannot be used.'
         )
+    expected = f'{where} to be {family.kind}'
+    tower = rename_weights(weights, family.names, expected=expected)
+    missing = [key for key in (*_NEEDED, *family.needed) if key not in tower]
+    if missing:
+        raise TowerError(f'Expected {expected}, but it lacks {missing[0]}.')
+    # Some families keep a batch of one, and CLIP's class embedding has no row.
+    for key in ('positional_embedding', 'register_embedding'):
+        if key in tower:
+            tower[key] = tower[key].flatten(0, -2)  # (N, D)
+    if 'class_embedding' in tower:
+        tower['class_embedding'] = tower['class_embedding'].flatten()  # (D,)
+    prefix = int('class_embedding' in tower) + len(tower.get('register_embedding', ()))
+    patches = len(tower['positional_embedding']) - prefix
+    if grid is None or math.prod(grid) != patches:
+        grid = family.grid(patches)
+    facts = {**family.facts, **facts}
+    head_width = facts.pop('head_width')
     width, _, patch, _ = tower['conv1.weight'].shape
-    embed_dim = tower['proj'].shape[1] if 'proj' in tower else 0
-    return VisionConfig(
+    config = VisionConfig(
         patch_size=patch,
         width=width,
-        layers=_count_blocks(tower),
+        layers=len({key.split('.')[2] for key in tower if key.startswith(_BLOCKS)}),
         heads=heads or width // head_width,
-        mlp_width=tower['transformer.resblocks.0.mlp.c_fc.weight'].shape[0],
-        grid=square_grid(tower['positional_embedding'].shape[0]),
-        embed_dim=embed_dim,
-        activation=activation,
+        mlp_width=len(tower[f'{_BLOCKS}0.mlp.c_fc.weight']),
+        grid=grid,
+        embed_dim=tower['proj'].shape[1] if 'proj' in tower else 0,
+        num_prefix_tokens=prefix,
         pre_norm='ln_pre.weight' in tower,
         patch_bias='conv1.bias' in tower,
-        layer_scale='transformer.resblocks.0.ls_1.gamma' in tower,
-        **settings,
+        layer_scale=f'{_BLOCKS}0.ls_1.gamma' in tower,
+        **facts,
     )
-
-
-def square_grid(positions: int) -> tuple[int, int]:
-    """Return the patch grid of a position table as its model was pre-trained: a square.
-
-    Raises:
-        TowerError: If the table without its [CLS] row is no square.
-    """
-    side = round((positions - 1) ** 0.5)
-    if side * side != positions - 1:
-        raise TowerError(
-            'Expected a position table with one [CLS] row and a square grid, '
-            f'but got {positions} rows.'
-        )
-    return side, side
-
-
-def _count_blocks(tower: Mapping[str, Tensor]) -> int:
-    pattern = re.compile(r'transformer\.resblocks\.(\d+)\.')
-    return 1 + max(int(match[1]) for key in tower if (match := pattern.match(key)))
-
-
-_TIMM_NAMES = (
-    (r'^cls_token$', 'class_embedding'),
-    (r'^pos_embed$', 'positional_embedding'),
-    (r'^patch_embed\.proj\.', 'conv1.'),
-    (r'^norm_pre\.', 'ln_pre.'),
-    (r'^norm\.', 'ln_post.'),
-    (r'^blocks\.', 'transformer.resblocks.'),
-    (r'\.norm([12])\.', r'.ln_\1.'),
-    (r'\.attn\.qkv\.(weight|bias)$', r'.attn.in_proj_\1'),
-    (r'\.attn\.proj\.', '.attn.out_proj.'),
-    (r'\.mlp\.fc1\.', '.mlp.c_fc.'),
-    (r'\.mlp\.fc2\.', '.mlp.c_proj.'),
-    (r'\.ls([12])\.gamma$', r'.ls_\1.gamma'),
-)
-
-
-def _rename(key: str) -> str:
-    for pattern, replacement in _TIMM_NAMES:
-        key = re.sub(pattern, replacement, key)
-    return key
-
-
-def timm_tower(
-    state_dict: Mapping[str, Tensor],
-    *,
-    head_width: int = CLIP_HEAD_WIDTH,
-    where: str,
-    **settings: Any,  # noqa: ANN401 - fields of VisionConfig
-) -> ImageTower:
-    """Take weights in timm's layout of a ViT (plain, DINOv2 or CLIP kind).
-
-    Args:
-        state_dict: Parameters under timm's names; a classification head is left out.
-        head_width: Width of an attention head.
-        where: What the weights are called in an error message.
-        **settings: Further fields of ``VisionConfig``.
-
-    Raises:
-        TowerError: If the weights have parts that this tower has no place for.
-    """
-    tower = {_rename(key): value for key, value in state_dict.items()}
-    tower = {key: value for key, value in tower.items() if not key.startswith('head.')}
-    odd = [
-        key for key in tower if not re.match(r'(transformer|conv1|ln_|class_|positional_)', key)
-    ]
-    if odd or not {'class_embedding', 'ln_post.weight'} <= set(tower):
-        raise TowerError(
-            f'Expected {where} to be a ViT of the plain, CLIP or DINOv2 kind with a [CLS] token, '
-            f'but {"it has " + odd[0] if odd else "it lacks the [CLS] token or the last norm"}.'
-        )
-    tower['class_embedding'] = tower['class_embedding'].flatten()
-    tower['positional_embedding'] = tower['positional_embedding'].flatten(0, -2)
-    defaults: dict[str, Any] = {'norm_eps': DINOV2_EPS, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD}
-    config = vision_config(tower, head_width=head_width, activation='gelu', **defaults | settings)
     return ImageTower(config, tower)
-
-
-def _timm_tower(reference: TowerReference) -> ImageTower:
-    """Load a timm model, from its hub or from a file."""
-    import timm  # takes seconds, and a model of another kind never needs it
-
-    if not timm.is_model(reference.name.split('.')[0]):
-        near = ', '.join(timm.list_models(f'*{reference.name[:8]}*')[:5])
-        raise TowerError(
-            f'Expected a model name of timm{f", such as {near}" if near else ""}, '
-            f'but got {reference.name!r}.'
-        )
-    model = _create_timm(timm, reference)
-    data = model.pretrained_cfg
-    settings = {
-        'mean': tuple(255.0 * value for value in data['mean']),
-        'std': tuple(255.0 * value for value in data['std']),
-        'norm_eps': model.norm.eps,
-        'heads': model.blocks[0].attn.num_heads,
-    }
-    return timm_tower(model.state_dict(), where=str(reference), **settings)
-
-
-def _create_timm(timm: Any, reference: TowerReference) -> Any:  # noqa: ANN401 - not annotated
-    """Build a timm model with weights from a file or, if none is named, from timm's hub."""
-    path = None if reference.path is None else str(Path(reference.path).expanduser())
-    if path is not None and not Path(path).is_file():
-        raise TowerError(f'Expected a file with timm weights, but there is none at {path}.')
-    try:
-        if path is None:
-            _check_timm_download(timm, reference)
-        return timm.create_model(
-            reference.name, pretrained=path is None, checkpoint_path=path or '', num_classes=0
-        ).eval()
-    except TowerError:
-        raise
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition('\n')[0][:200]
-        raise TowerError(
-            f'Cannot load {reference}: {reason}. Without a network, fetch the weights elsewhere '
-            f'and name them as timm:{reference.name}/file:PATH.'
-        ) from error
-
-
-def _check_timm_download(timm: Any, reference: TowerReference) -> None:  # noqa: ANN401
-    """Refuse a model that is neither on this machine nor can be fetched, before any retries."""
-    known = timm.get_pretrained_cfg(reference.name)
-    repository = str(getattr(known, 'hf_hub_id', None) or '')
-    names = ['model.safetensors', 'pytorch_model.bin']
-    if cached_hub_file(repository, names) is None and not hub_is_reachable():
-        raise TowerError(
-            f'The weights of {reference} are not on this machine and the model hub cannot be '
-            f'reached. Fetch {hub_url(repository, names[0])} where there is a network, and name '
-            f'it as timm:{reference.name}/file:PATH.'
-        )
 
 
 def resized_positions(

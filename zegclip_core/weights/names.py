@@ -130,7 +130,17 @@ def parse_model(text: str) -> ModelName:
     trained = _trained_file(name)
     with_file = _WITH_FILE.fullmatch(name)
     if with_file is not None:
-        return _with_file(text, with_file, trained)
+        clip = TowerReference(
+            'open_clip', clip_model_name(with_file['name']), path=with_file['file']
+        )
+        if with_file['checkpoint'] is None:
+            return ModelName(text, clip=clip)
+        checkpoint = _trained_file(with_file['checkpoint'])
+        if checkpoint is not None:
+            return ModelName(text, checkpoint, clip)
+        if trained is None:
+            raise _refusal(text)
+        # A path with a folder such as a+b@c in it.
     if trained is not None:
         return ModelName(text, trained)
     with_tag = _WITH_TAG.fullmatch(name)
@@ -138,19 +148,6 @@ def parse_model(text: str) -> ModelName:
         raise _refusal(text)
     clip = TowerReference('open_clip', clip_model_name(with_tag['name']), tag=with_tag['tag'])
     return ModelName(text, clip=clip)
-
-
-def _with_file(text: str, match: re.Match[str], trained: Path | None) -> ModelName:
-    """Return what ``NAME@FILE`` means, alone or behind a checkpoint."""
-    clip = TowerReference('open_clip', clip_model_name(match['name']), path=match['file'])
-    if match['checkpoint'] is None:
-        return ModelName(text, clip=clip)
-    checkpoint = _trained_file(match['checkpoint'])
-    if checkpoint is not None:
-        return ModelName(text, checkpoint, clip)
-    if trained is not None:
-        return ModelName(text, trained)  # A path with a folder such as a+b@c in it.
-    raise _refusal(text)
 
 
 def _trained_file(name: str) -> Path | None:

@@ -84,7 +84,11 @@ def parse_reference(text: str) -> TowerReference:
     if not colon or not rest:
         raise _refusal(text)
     if kind == 'package':
-        return _parse_package(text, rest)
+        name, _, path = rest.partition('/')
+        # A dotted name would be imported in part by the look-up, and a path must stay inside.
+        if not name.isidentifier() or '..' in Path(path).parts or Path(path).is_absolute():
+            raise _refusal(text)
+        return TowerReference('package', name, path=path or None)
     name, is_file, path = rest.partition(_FILE)
     if is_file and not (name and path):
         raise _refusal(text)
@@ -126,15 +130,6 @@ def package_path(reference: TowerReference) -> Path:
             f'{reference.path!r}, but it does not: another version of it may be needed.'
         )
     return path
-
-
-def _parse_package(text: str, rest: str) -> TowerReference:
-    """Read what follows ``package:``."""
-    name, _, path = rest.partition('/')
-    # A dotted name would be imported in part by the look-up, and a path must stay inside.
-    if not name.isidentifier() or '..' in Path(path).parts or Path(path).is_absolute():
-        raise _refusal(text)
-    return TowerReference('package', name, path=path or None)
 
 
 def _refusal(text: str) -> TowerError:

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the node counts and times: rates, dropped frames, latencies by stage."""
+"""Statistics of frames: rates, dropped frames, latencies by stage."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -22,13 +22,13 @@ import time
 import numpy as np
 
 STAGES = ('wait', 'pre-process', 'model', 'post-process', 'publish')
-"""What becomes of a frame, in this order; the times of a frame add up to its stay in the node."""
+"""What a frame passes, in this order; its times add up to the time that it is in the node."""
 DROPS = ('newer frame', 'bad image', 'no words', 'nobody listens', 'out of memory', 'fault')
-"""Why a frame that arrived is not labelled."""
+"""Reasons why a frame that arrived is not labelled."""
 RATE_WINDOW = 5.0
-"""Seconds over which rates are counted."""
+"""Seconds over which rates are measured."""
 LATENCY_WINDOW = 256
-"""Frames over which latencies are taken."""
+"""Number of the newest frames whose latencies are kept."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class Percentiles:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The figures of one moment.
+    """The statistics at one moment.
 
     Attributes:
         frames_in: Frames that arrived since the start.
         frames_out: Frames that were labelled since the start.
-        input_rate: Frames that arrive each second, over the last ``RATE_WINDOW``.
-        output_rate: Frames that are labelled each second, over the same.
+        input_rate: Frames that arrived per second, over the last ``RATE_WINDOW`` seconds [Hz].
+        output_rate: Frames labelled per second, over the last ``RATE_WINDOW`` seconds [Hz].
         dropped: Frames that were not labelled since the start, by each of ``DROPS``.
         latencies: By each of ``STAGES``, over the last ``LATENCY_WINDOW`` frames; empty before
-            the first.
+            the first frame.
     """
 
     frames_in: int
@@ -84,11 +84,11 @@ class _Rate:
 
 
 class Statistics:
-    """Figures of the frames since the start; thread-safe.
+    """Counts and times frames since the start; thread-safe.
 
     Args:
-        clock: Seconds that only grow.
-        total: Counts and times everything as well, as that of all cameras.
+        clock: Returns seconds that only grow.
+        total: Statistics of all cameras, which count every frame as well.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Statistics:
         self._since = clock()
 
     def restart(self) -> None:
-        """Begin to count rates and latencies anew; totals go on."""
+        """Forget rates and latencies; totals are kept."""
         with self._lock:
             totals = self._arrivals.total, self._labelled.total
             self._arrivals, self._labelled = _Rate(), _Rate()
@@ -137,7 +137,7 @@ class Statistics:
             self._total.labelled(times)
 
     def snapshot(self) -> Snapshot:
-        """Return the figures of this moment."""
+        """Return the statistics at this moment."""
         with self._lock:
             now = self._clock()
             return Snapshot(

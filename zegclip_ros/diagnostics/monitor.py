@@ -11,30 +11,29 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the node remembers of its work, to tell how it is."""
+"""What the node records of its work, and reports in its log and its diagnostics."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 import time
 
+from zegclip_core.errors import DeviceMemoryError, ImageError
 from zegclip_ros.diagnostics.frame_statistics import Statistics
-from zegclip_ros.diagnostics.publisher import Health
-from zegclip_ros.frames.image_input import ImageInput
-from zegclip_ros.frames.labeller import SegmenterLike
+from zegclip_ros.diagnostics.publisher import CameraHealth, Health
 from zegclip_ros.parameters import NodeParameters
-from zegclip_ros.runtime.rejections import shortened
-from zegclip_ros.words.state import VocabularyState
+from zegclip_ros.runtime.rejections import RejectionLog, shortened
+from zegclip_ros.segmenter_like import SegmenterLike
+from zegclip_ros.vocabulary_state import VocabularyState
 
 
 class CameraMonitor:
-    """Takes note of one camera's frames; every method may be called from any thread.
+    """Records the frames of one camera; every method may be called from any thread.
 
     Attributes:
         statistics: Counts and times of its frames.
 
     Args:
         statistics: As the attribute.
-        clock: Seconds that only grow.
+        clock: Returns seconds that only grow.
     """
 
     def __init__(
@@ -46,70 +45,105 @@ class CameraMonitor:
         self._wanted_since: float | None = None
 
     def restart(self) -> None:
-        """Begin to judge rates and silence anew."""
+        """Begin to measure rates and silence anew."""
         self.statistics.restart()
         self._last_image = self._wanted_since = None
 
     def arrived(self) -> None:
-        """Note an image, of whatever worth."""
+        """Record an image, whether it can be used or not."""
         self._last_image = self._clock()
         self.statistics.arrived()
 
     def wanted(self, wanted: bool) -> None:
-        """Note whether frames are to be labelled now."""
+        """Record whether frames are to be labelled now."""
         if not wanted:
             self._wanted_since = None
         elif self._wanted_since is None:
             self._wanted_since = self._clock()
 
-    def working_seconds(self) -> float:
-        """Return for how long frames were wanted without a break."""
-        return 0.0 if self._wanted_since is None else self._clock() - self._wanted_since
+    def health(self, topic: str, subscribed_seconds: float | None) -> CameraHealth:
+        """Return how the camera is.
 
-    def silence(self, camera: ImageInput | None) -> float | None:
-        """Return for how long no image came although there is a subscription."""
-        subscribed = None if camera is None else camera.subscribed_seconds
-        if subscribed is None or self._last_image is None:
-            return subscribed
-        return min(subscribed, self._clock() - self._last_image)
+        Args:
+            topic: Full name of its topic.
+            subscribed_seconds: Seconds since the node subscribed to it; ``None`` if it does not.
+        """
+        now, since, last = self._clock(), self._wanted_since, self._last_image
+        silent = subscribed_seconds
+        if silent is not None and last is not None:
+            silent = min(silent, now - last)
+        return CameraHealth(
+            figures=self.statistics.snapshot(),
+            silent_seconds=silent,
+            topic=topic,
+            working_seconds=0.0 if since is None else now - since,
+        )
 
 
 class Monitor:
-    """Takes note of what happens; every method may be called from any thread.
+    """Records what happens and logs what is rejected; methods may be called from any thread.
 
     Attributes:
         statistics: Counts and times of the frames of all cameras.
+        rejections: The log of what is rejected.
 
     Args:
-        clock: Seconds that only grow.
+        warn: Gets each line of the log.
+        clock: Returns seconds that only grow.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, warn: Callable[[str], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
         self.statistics = Statistics(clock)
+        self.rejections = RejectionLog(warn, clock)
         self._cameras = {'': CameraMonitor(self.statistics, clock)}
         self._memory_fault: float | None = None
         self._last_error = ''
 
     def camera(self, name: str) -> CameraMonitor:
-        """Return what is noted of a camera; ``''`` is the only one."""
+        """Return what is recorded of a camera; ``''`` is the only one."""
         if name not in self._cameras:
             own = Statistics(self._clock, total=self.statistics)
             self._cameras[name] = CameraMonitor(own, self._clock)
         return self._cameras[name]
 
     def restart(self) -> None:
-        """Begin to judge rates and silence anew."""
+        """Begin to measure rates and silence anew."""
         for camera in self._cameras.values():
             camera.restart()
 
     def note(self, error: str) -> None:
-        """Note what went wrong."""
+        """Record an error for the diagnostics."""
         self._last_error = shortened(error)
 
-    def memory_ran_out(self) -> None:
-        """Note that a frame was lost for lack of memory."""
+    def reject(self, what: str, error: Exception) -> None:
+        """Record why something cannot be used; log it if the same was not logged just now.
+
+        Args:
+            what: What is rejected, such as ``vocabulary``.
+            error: Why.
+        """
+        self.note(f'Rejected the {what}: {error}')
+        self.rejections.report(what, error)
+
+    def drop(self, reason: str, *cameras: str) -> None:
+        """Count a frame of each camera that is not labelled, for one of ``DROPS``."""
+        for camera in cameras:
+            self.camera(camera).statistics.dropped(reason)
+
+    def drop_bad_images(self, error: ImageError, *cameras: str) -> None:
+        """Count and reject an image of each camera."""
+        self.drop('bad image', *cameras)
+        for camera in cameras:
+            self.reject(f'image of the camera {camera}' if camera else 'image', error)
+
+    def drop_for_memory(self, error: DeviceMemoryError, *cameras: str) -> None:
+        """Count and reject a frame of each camera for which the device had no memory."""
+        self.drop('out of memory', *cameras)
         self._memory_fault = self._clock()
+        self.reject('frame', error)
 
     def health(
         self,
@@ -117,7 +151,7 @@ class Monitor:
         state: str,
         fault: str | None,
         words: VocabularyState,
-        inputs: Mapping[str, ImageInput],
+        cameras: Mapping[str, tuple[str, float | None]],
         segmenter: SegmenterLike | None,
         parameters: NodeParameters,
     ) -> Health:
@@ -125,43 +159,26 @@ class Monitor:
 
         Args:
             state: Label of its lifecycle state.
-            fault: What keeps it from working, if something does.
+            fault: What keeps it from working; ``None`` if nothing does.
             words: Its vocabulary.
-            inputs: Its cameras by name, once it is configured.
-            segmenter: Its model, once it is loaded.
+            cameras: By name, each camera's topic and the seconds since the node subscribed to
+                it, ``None`` if it does not; empty unless the node is configured.
+            segmenter: Its model; ``None`` unless it is loaded.
             parameters: The present values.
         """
         active, lost = words.active, self._memory_fault
-        whole = Health(
+        return Health(
             state=state,
             model=parameters.model,
             device=parameters.options.device if segmenter is None else segmenter.runs_on,
             version=0 if active is None else active.version,
             classes=0 if active is None else len(active.vocabulary),
             figures=self.statistics.snapshot(),
-            silent_seconds=None,
-            topic='',
-            working_seconds=0.0,
+            cameras={name: self.camera(name).health(*camera) for name, camera in cameras.items()},
             min_rate=parameters.min_rate,
             refusal=words.error,
             fault=fault,
             memory_fault_seconds=None if lost is None else self._clock() - lost,
             memory_bytes=None if segmenter is None else segmenter.memory_bytes(),
             last_error=self._last_error,
-        )
-        if '' in inputs:
-            return self._with_camera(whole, '', inputs[''])
-        return replace(
-            whole, cameras={name: self._with_camera(whole, name, inputs[name]) for name in inputs}
-        )
-
-    def _with_camera(self, whole: Health, name: str, camera: ImageInput) -> Health:
-        """Return how the node is as far as one camera shows it."""
-        monitor = self.camera(name)
-        return replace(
-            whole,
-            figures=monitor.statistics.snapshot(),
-            silent_seconds=monitor.silence(camera),
-            topic=camera.topic,
-            working_seconds=monitor.working_seconds(),
         )

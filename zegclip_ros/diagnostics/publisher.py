@@ -11,10 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the node says of itself on ``/diagnostics``."""
+"""What the node reports of itself on ``/diagnostics``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
@@ -23,9 +23,43 @@ from zegclip_ros.diagnostics.frame_statistics import Snapshot
 INTERVAL = 1.0
 """Seconds between two messages."""
 SILENCE = 2.0
-"""Seconds without an image after which a camera is told to be silent."""
+"""Seconds without an image after which a camera is reported to be silent."""
 MEMORY_ALARM = 60.0
-"""Seconds for which it is told that a frame was lost for lack of memory."""
+"""Seconds for which the loss of a frame for lack of memory is reported."""
+
+
+@dataclass(frozen=True)
+class CameraHealth:
+    """A camera and its frames at one moment.
+
+    Attributes:
+        figures: Counts and times of its frames.
+        silent_seconds: Seconds without an image while the node is subscribed; ``None`` if it is
+            not.
+        topic: The topic of its images.
+        working_seconds: Seconds for which frames were wanted without a break.
+    """
+
+    figures: Snapshot
+    silent_seconds: float | None
+    topic: str
+    working_seconds: float
+
+    def warning(self, min_rate: float) -> str | None:
+        """Return what is wrong with the camera or its frames; ``None`` if nothing is.
+
+        Args:
+            min_rate: Output rate below which to warn [Hz].
+        """
+        if self.silent_seconds is not None and self.silent_seconds >= SILENCE:
+            return f'No image on {self.topic} for {self.silent_seconds:.0f} s.'
+        # A window that is not full yet would show a rate that nobody has seen.
+        if self.figures.output_rate < min_rate and self.working_seconds >= SILENCE:
+            return (
+                f'The output rate of {self.figures.output_rate:.1f} Hz is under the min_rate of '
+                f'{min_rate:.1f} Hz.'
+            )
+        return None
 
 
 @dataclass(frozen=True)
@@ -38,19 +72,14 @@ class Health:
         device: Where it runs.
         version: Version of the vocabulary in use, 0 if there is none.
         classes: Number of its classes.
-        figures: What was counted and timed.
-        silent_seconds: Seconds without an image while subscribed to one; ``None`` if not
-            subscribed.
-        topic: The camera's topic.
-        working_seconds: Seconds for which frames were wanted without a break.
-        min_rate: Output rate under which to warn [Hz], 0 for none.
+        figures: Counts and times of the frames of all cameras together.
+        cameras: The cameras by name, ``''`` for the only one; empty unless configured.
+        min_rate: Output rate of a camera below which to warn [Hz], 0 for none.
         refusal: Why the last request of words was refused; ``None`` if it was not.
         fault: What keeps the node from working; ``None`` if nothing does.
         memory_fault_seconds: Seconds since a frame was lost for lack of memory; ``None`` if none.
         memory_bytes: Memory of the device that is held; ``None`` on a CPU.
-        last_error: The last thing that went wrong, '' if nothing did.
-        cameras: The same as far as each of several cameras shows it, by name; then ``figures`` are
-            those of all cameras together.
+        last_error: The last error, ``''`` if there was none.
     """
 
     state: str
@@ -59,58 +88,33 @@ class Health:
     version: int
     classes: int
     figures: Snapshot
-    silent_seconds: float | None
-    topic: str
-    working_seconds: float
+    cameras: Mapping[str, CameraHealth]
     min_rate: float
     refusal: str | None
     fault: str | None
     memory_fault_seconds: float | None
     memory_bytes: int | None
     last_error: str
-    cameras: Mapping[str, 'Health'] = field(default_factory=dict)
 
 
 def judge(health: Health) -> tuple[bytes, str]:
-    """Return the level and the message that a node's health deserves, the gravest first."""
+    """Return the diagnostic level and message of a node, for the gravest of its problems."""
     lost = health.memory_fault_seconds
     if health.fault is not None:
         return DiagnosticStatus.ERROR, health.fault
     if lost is not None and lost < MEMORY_ALARM:
         return DiagnosticStatus.ERROR, 'A frame was lost: the device is out of memory.'
-    warning = _warning(health)
-    if warning is not None:
-        return DiagnosticStatus.WARN, warning
+    for name, camera in health.cameras.items():
+        warning = camera.warning(health.min_rate)
+        if warning is not None:
+            return DiagnosticStatus.WARN, f'{name}: {warning}' if name else warning
+    if health.refusal is not None:
+        return DiagnosticStatus.WARN, f'The last words were refused: {health.refusal}'
     return DiagnosticStatus.OK, f'The node is {health.state}.'
 
 
-def _warning(health: Health) -> str | None:
-    """Return what is not as it should be although the node works."""
-    for name, camera in {'': health, **health.cameras}.items():
-        text = _camera_warning(camera)
-        if text is not None:
-            return f'{name}: {text}' if name else text
-    if health.refusal is not None:
-        return f'The last words were refused: {health.refusal}'
-    return None
-
-
-def _camera_warning(health: Health) -> str | None:
-    """Return what is not as it should be with a camera or its frames."""
-    if health.silent_seconds is not None and health.silent_seconds >= SILENCE:
-        return f'No image on {health.topic} for {health.silent_seconds:.0f} s.'
-    slow = health.figures.output_rate < health.min_rate
-    # A window that is not full yet would tell of a rate that nobody has seen.
-    if slow and health.working_seconds >= SILENCE:
-        return (
-            f'The output rate of {health.figures.output_rate:.1f} Hz is under the min_rate of '
-            f'{health.min_rate:.1f} Hz.'
-        )
-    return None
-
-
 def entries(health: Health) -> dict[str, str]:
-    """Return the figures as the key-value pairs of the message."""
+    """Return the key-value pairs of the message about the node as a whole."""
     values = {
         'state': health.state,
         'model': health.model,
@@ -125,7 +129,7 @@ def entries(health: Health) -> dict[str, str]:
 
 
 def _frame_entries(figures: Snapshot) -> dict[str, str]:
-    """Return what was counted and timed of frames."""
+    """Return the key-value pairs for counts and times of frames."""
     values = {
         'frames in': str(figures.frames_in),
         'frames out': str(figures.frames_out),
@@ -142,7 +146,7 @@ def _frame_entries(figures: Snapshot) -> dict[str, str]:
 class DiagnosticsPublisher:
     """Publishes a node's health on ``/diagnostics``, as ``diagnostic_updater`` would.
 
-    That package is not on the package index, and has no more than this to give.
+    That package is not on the package index, and would replace only a few lines.
     """
 
     def __init__(self, node: Node) -> None:
@@ -151,32 +155,25 @@ class DiagnosticsPublisher:
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 1)
 
     def publish(self, health: Health) -> None:
-        """Publish one message, with the present time as its stamp."""
-        whole = self._status('segmentation', *judge(health), entries(health), health.device)
-        cameras = [
-            self._camera_status(name, camera, health.device)
-            for name, camera in health.cameras.items()
-        ]
-        array = DiagnosticArray(status=[whole, *cameras])
+        """Publish a status of the node and one of each of several cameras, stamped now."""
+        parts = [('segmentation', *judge(health), entries(health))]
+        for name, camera in health.cameras.items():
+            if name:
+                warning = camera.warning(health.min_rate)
+                level = DiagnosticStatus.OK if warning is None else DiagnosticStatus.WARN
+                message = warning or f'The node is {health.state}.'
+                parts.append((f'camera {name}', level, message, _frame_entries(camera.figures)))
+        array = DiagnosticArray(
+            status=[
+                DiagnosticStatus(
+                    level=level,
+                    name=f'{self._name}: {part}',
+                    message=message,
+                    hardware_id=health.device,
+                    values=[KeyValue(key=key, value=value) for key, value in values.items()],
+                )
+                for part, level, message, values in parts
+            ]
+        )
         array.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(array)
-
-    def _camera_status(self, name: str, camera: Health, device: str) -> DiagnosticStatus:
-        """Return how one of several cameras and its frames are."""
-        warning = _camera_warning(camera)
-        level = DiagnosticStatus.OK if warning is None else DiagnosticStatus.WARN
-        message = warning or f'The node is {camera.state}.'
-        figures = _frame_entries(camera.figures)
-        return self._status(f'camera {name}', level, message, figures, device)
-
-    def _status(
-        self, part: str, level: bytes, message: str, values: Mapping[str, str], device: str
-    ) -> DiagnosticStatus:
-        """Return the status of a part of the node."""
-        return DiagnosticStatus(
-            level=level,
-            name=f'{self._name}: {part}',
-            message=message,
-            hardware_id=device,
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
-        )

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The camera: what is subscribed to, in which way, and when."""
+"""The subscription to a camera: on which topic, with which reliability, and when."""
 
 from collections.abc import Callable, Iterable
 import threading
@@ -25,7 +25,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 FOLLOW_INTERVAL = 0.5
-"""Seconds between two looks at what the camera offers."""
+"""Seconds between two looks at the reliability that the camera offers."""
 
 
 def reliability_for(offered: Iterable[ReliabilityPolicy]) -> ReliabilityPolicy | None:
@@ -35,7 +35,7 @@ def reliability_for(offered: Iterable[ReliabilityPolicy]) -> ReliabilityPolicy |
         offered: What each publisher offers.
 
     Returns:
-        Reliable if all publishers are, best effort if one is not, since a reliable subscriber
+        Reliable if all publishers are, best effort if one is not, since a reliable subscription
         gets nothing from that one; ``None`` if there is no publisher.
     """
     policies = set(offered)
@@ -49,8 +49,8 @@ def reliability_for(offered: Iterable[ReliabilityPolicy]) -> ReliabilityPolicy |
 def compressed_topic(node: Node, base: str) -> str:
     """Return the full topic of compressed images.
 
-    A remapping of ``image/compressed`` itself goes first; else it lies below whatever ``image``
-    is remapped to, as image_transport has it.
+    A remapping of ``image/compressed`` itself has priority; else the topic lies below whatever
+    ``image`` is remapped to, as in image_transport.
 
     Args:
         node: The node.
@@ -64,18 +64,23 @@ def compressed_topic(node: Node, base: str) -> str:
 
 
 class ImageInput:
-    """Subscribes to the camera while it is told to.
+    """Subscribes to a camera while it is told to; methods may be called from any thread.
 
-    Methods may be called from any thread.
+    Attributes:
+        topic: Full name of the topic.
+        reliability: Reliability of the present or the next subscription.
 
     Args:
         node: The node.
         base: Topic of raw images, such as ``image``.
         transport: ``raw`` or ``compressed``.
-        reliability: As in ``set_reliability``.
+        reliability: ``reliable``, ``best_effort``, ``system_default`` or ``auto``, which asks for
+            what the camera offers.
         callback: Gets every image.
-        depth: How many images wait at most; with 1, the newest.
+        depth: How many images wait at most; with 1, only the newest.
     """
+
+    reliability: ReliabilityPolicy
 
     def __init__(
         self,
@@ -89,24 +94,19 @@ class ImageInput:
         self._node = node
         self._depth = depth
         self._callback = callback
-        self._kind = CompressedImage if transport == 'compressed' else Image
-        # The full name is remapped already, and once more would be once too often.
-        self.topic = (
-            compressed_topic(node, base)
-            if transport == 'compressed'
-            else node.resolve_topic_name(base)
-        )
-        self._relative = base if transport == 'raw' else self.topic
+        if transport == 'compressed':
+            self._kind: type = CompressedImage
+            # The full name is remapped already, and must not be a second time: it is
+            # subscribed to as it is, while a raw topic is subscribed to by its relative name.
+            self.topic = self._name = compressed_topic(node, base)
+        else:
+            self._kind = Image
+            self.topic, self._name = node.resolve_topic_name(base), base
         self._lock = threading.RLock()
         self._subscription: Subscription | None = None
         self._followed = 0.0
         self._since = 0.0
         self.set_reliability(reliability)
-
-    @property
-    def reliability(self) -> ReliabilityPolicy:
-        """Reliability of the present or next subscription."""
-        return self._reliability
 
     @property
     def subscribed_seconds(self) -> float | None:
@@ -117,20 +117,20 @@ class ImageInput:
         """Ask the camera for a reliability.
 
         Args:
-            reliability: ``reliable``, ``best_effort``, ``system_default``, or ``auto``, which
+            reliability: ``reliable``, ``best_effort``, ``system_default`` or ``auto``, which
                 looks at the publishers again and again, since a camera may come back as another.
         """
         with self._lock:
             self._auto = reliability == 'auto'
-            # Until a camera is seen: best effort, which every camera serves.
+            # Until a camera is there: best effort, which works with every camera.
             name = 'best_effort' if self._auto else reliability
-            self._reliability = ReliabilityPolicy[name.upper()]
+            self.reliability = ReliabilityPolicy[name.upper()]
             self._followed = 0.0
             if self._subscription is not None:
                 self._subscribe()
 
     def update(self, *, wanted: bool) -> None:
-        """Subscribe or not, and in the way that the camera asks for; called again and again."""
+        """Subscribe or not, and as the camera offers it; has to be called again and again."""
         with self._lock:
             if not wanted:
                 self.close()
@@ -143,7 +143,7 @@ class ImageInput:
                 self._subscribe()
 
     def close(self) -> None:
-        """Subscribe no longer."""
+        """End the subscription."""
         with self._lock:
             if self._subscription is not None:
                 self._node.destroy_subscription(self._subscription)
@@ -151,17 +151,16 @@ class ImageInput:
 
     def _subscribe(self) -> None:
         self.close()
-        qos = QoSProfile(
-            depth=self._depth,
-            reliability=self._reliability,
-            durability=DurabilityPolicy.VOLATILE,
-        )
         self._subscription = self._node.create_subscription(
             self._kind,
-            self._relative,
+            self._name,
             self._callback,
-            qos,
-            # A mismatch is mended here, so that the usual warning would only mislead.
+            QoSProfile(
+                depth=self._depth,
+                reliability=self.reliability,
+                durability=DurabilityPolicy.VOLATILE,
+            ),
+            # A mismatch is corrected here, so that the usual warning would only mislead.
             event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=not self._auto),
         )
         self._since = time.monotonic()
@@ -169,13 +168,13 @@ class ImageInput:
     def _follow(self) -> None:
         """Subscribe again if the publishers offer something else than what was asked for."""
         publishers = self._node.get_publishers_info_by_topic(self.topic)
-        wanted = reliability_for(entry.qos_profile.reliability for entry in publishers)
-        if wanted is None or wanted == self._reliability:
+        offered = reliability_for(entry.qos_profile.reliability for entry in publishers)
+        if offered is None or offered == self.reliability:
             return
-        self._reliability = wanted
+        self.reliability = offered
         if self._subscription is not None:
             self._node.get_logger().info(
-                f'The camera on {self.topic} is {wanted.name.lower()}: '
+                f'The camera on {self.topic} is {offered.name.lower()}: '
                 'subscribing to it in the same way.'
             )
             self._subscribe()

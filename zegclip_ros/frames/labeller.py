@@ -11,95 +11,37 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The work on frames and words, between the threads that do it and the topics."""
+"""Labels the newest frames with the newest words: holds the model, and calls it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 import time
-from typing import Protocol, TYPE_CHECKING, TypeAlias
+import traceback
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from zegclip_core.errors import DeviceMemoryError, ImageError
+from zegclip_core.errors import DeviceMemoryError, ImageError, VocabularyError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_ros.camera_names import MAX_CAMERAS
 from zegclip_ros.conversions import packed_rgb
-from zegclip_ros.frames.camera_names import MAX_CAMERAS
-from zegclip_ros.frames.outputs import LabelledFrame
+from zegclip_ros.diagnostics.monitor import Monitor
+from zegclip_ros.frames.camera_outputs import LabelledFrame, Outputs
 from zegclip_ros.parameters import NodeParameters
-from zegclip_ros.words.encoder import UsedWords, WordEncoder
-from zegclip_ros.words.state import Stamp, VocabularyState
+from zegclip_ros.runtime.managed_node import ManagedNode
+from zegclip_ros.segmenter_like import SegmenterLike
+from zegclip_ros.vocabulary_state import AcceptedRequest, Stamp, VocabularyState
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import EncodedVocabulary
-    from zegclip_ros.frames.channel import Channel
-
-
-class SegmenterLike(Protocol):
-    """The part of ``zegclip_core.segmenter.Segmenter`` that the node uses.
-
-    ``encode`` is called from one thread while the others run in another.
-    """
-
-    runs_on: str
-    threshold: float
-    negatives: tuple[str, ...]
-
-    def warm_up(self) -> None:
-        """Run once, so that the first frame is not slower than the others."""
-
-    def encode(self, vocabulary: Vocabulary) -> 'EncodedVocabulary':
-        """Return the vocabulary with its text embeddings."""
-
-    def segment(
-        self, image: npt.NDArray[np.uint8], vocabulary: 'EncodedVocabulary'
-    ) -> Segmentation:
-        """Label an RGB image, uint8 ``(H, W, 3)``."""
-
-    def segment_batch(
-        self, images: Sequence[npt.NDArray[np.uint8]], vocabulary: 'EncodedVocabulary'
-    ) -> list[Segmentation]:
-        """Label RGB images of one size at once."""
-
-    def release_memory(self) -> None:
-        """Give memory that is not in use back to the device."""
-
-    def close(self) -> None:
-        """Let go of the model and its memory; nothing is called afterwards."""
-
-    def memory_bytes(self) -> int | None:
-        """Return how much of the device's memory is held; ``None`` if it has none of its own."""
-
-
-class LabellerListener(Protocol):
-    """What is told about the labeller's work; every method is called from a worker's thread."""
-
-    def words_changed(self, used: UsedWords, header: Header | None, camera: str) -> None:
-        """Take note of new words, or of the header of a camera's first frame with them."""
-
-    def words_given_up(self, what: str, error: Exception) -> None:
-        """Take note that the vocabulary or the negatives cannot be encoded."""
-
-    def image_rejected(self, camera: str, error: ImageError) -> None:
-        """Take note that an image of a camera cannot be used."""
-
-    def batch_too_large(self, count: int, error: DeviceMemoryError) -> None:
-        """Take note that the device has too little memory for so many frames at once."""
-
-    def memory_ran_out(self, error: DeviceMemoryError) -> None:
-        """Take note that a frame was lost because the device has too little memory."""
-
-    def frame_failed(self, error: Exception) -> None:
-        """Take note of an error that no input explains."""
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """An image and when it came, in seconds of ``time.perf_counter``."""
+    """An image message and when it came, in seconds of ``time.perf_counter``."""
 
     message: Image | CompressedImage
     time: float = field(default_factory=time.perf_counter)
@@ -107,13 +49,13 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Frame:
-    """An image that can be labelled.
+    """A decoded image that waits for the model.
 
     Attributes:
-        camera: Where it is from, ``''`` for the only camera.
+        camera: Name of its camera, ``''`` for the only one.
         arrival: Its message.
-        rgb: Its pixels, RGB uint8 ``(H, W, 3)``.
-        seconds: Time that they took to convert.
+        rgb: Its pixels, RGB uint8 ``(H, W, 3)``, 0 to 255.
+        seconds: Time that decoding took.
     """
 
     camera: str
@@ -123,157 +65,218 @@ class Frame:
 
 
 Batch: TypeAlias = Mapping[str, Arrival | Frame]
-"""The newest image of each camera that has one, those that wait longest first."""
+"""By camera, the newest image of each that has one; those that wait longest come first."""
 
 
 class Labeller:
-    """Holds the model while there is one; takes over new words and labels frames.
+    """Holds the model while it is loaded, encodes words and labels frames.
 
-    ``encode_pending`` may run beside ``label``, in another thread; nothing else may.
+    ``encode_pending`` may run in one thread while ``label`` runs in another; no other two methods
+    may run at once.
 
     Args:
-        load: Returns a segmenter.
-        parameters: Returns the present values, for what is read with each request of words.
-        state: The words.
-        channels: The cameras by name, ``''`` for the only one.
-        listener: Who is told.
+        node: The node, for its log, its clock and its parameters.
+        load: Loads the model.
+        state: The requests for words.
+        outputs: What is published of each camera, by its name; ``''`` for the only one.
+        monitor: Records what becomes of frames and words.
+        words_left: Called when the masks of some words may no longer be needed.
     """
 
     def __init__(
         self,
+        node: ManagedNode,
         load: Callable[[], SegmenterLike],
-        parameters: Callable[[], NodeParameters],
         state: VocabularyState,
-        channels: 'Mapping[str, Channel]',
-        listener: LabellerListener,
+        outputs: Mapping[str, Outputs],
+        monitor: Monitor,
+        words_left: Callable[[], None],
     ) -> None:
+        self._node = node
         self._load = load
-        self._parameters = parameters
         self._state = state
-        self._channels = channels
-        self._listener = listener
+        self._outputs = outputs
+        self._monitor = monitor
+        self._words_left = words_left
         self._segmenter: SegmenterLike | None = None
-        self._encoder: WordEncoder | None = None
-        self._current: UsedWords | None = None
-        self._most = MAX_CAMERAS
+        self._negatives: tuple[str, ...] = ()
+        self._current: tuple[AcceptedRequest, EncodedVocabulary] | None = None
+        self._largest_batch = MAX_CAMERAS
 
     @property
     def segmenter(self) -> SegmenterLike | None:
-        """The model, while there is one."""
+        """The model; ``None`` unless it is loaded."""
         return self._segmenter
 
     def load(self) -> None:
         """Load the model and run it once."""
         segmenter = self._load()
         segmenter.warm_up()
-        self._encoder = WordEncoder(segmenter, self._parameters)
+        self._negatives = segmenter.negatives
         self._segmenter = segmenter
 
     def unload(self) -> None:
-        """Let go of the model and give its memory back."""
+        """Release the model and its memory."""
         segmenter, self._segmenter = self._segmenter, None
-        self._encoder = self._current = None
+        self._current = None
         if segmenter is not None:
             segmenter.close()
 
     def release_memory(self) -> None:
         """Give back the memory that only frames need."""
-        self._most = MAX_CAMERAS
+        self._largest_batch = MAX_CAMERAS
         if self._segmenter is not None:
             self._segmenter.release_memory()
 
     def encode_pending(self, _: object = None) -> None:
-        """Take over the words that wait, all of them or none."""
-        words, encoder = self._state.take(), self._encoder
-        if words is None or encoder is None:
+        """Encode the words that wait and label frames with them from now on: all or none.
+
+        Negative words that the model cannot take do not keep it from other words: those that it
+        took last stay.
+        """
+        request, segmenter = self._state.take(), self._segmenter
+        if request is None or segmenter is None:
             return
+        options = NodeParameters.read(self._node).options
+        threshold, negatives = options.threshold, options.negatives
+        if negatives is None:
+            negatives = segmenter.negatives
         try:
-            used, fault = encoder.encode(words)
+            encoded, fault = self._encode(segmenter, request.vocabulary, threshold, negatives)
         except Exception as error:
-            if self._encoder is encoder:  # As below.
-                self._state.give_up(words, error)
-                self._listener.words_given_up('vocabulary', error)
+            if self._segmenter is segmenter:  # Else the model was unloaded: the words wait.
+                self._state.give_up(request, error)
+                self._monitor.reject('vocabulary', error)
+                self._words_left()
             return
-        if self._encoder is not encoder:
-            return  # The model went meanwhile: the words wait for the next one.
-        if fault is not None:
-            self._state.refuse(', '.join(fault.negatives), fault)
-            self._listener.words_given_up('negatives', fault)
-        self._state.activate(words)
-        self._current = used
-        self._listener.words_changed(used, None, '')
+        if self._segmenter is not segmenter:
+            return  # The model was unloaded meanwhile: the words wait for the next one.
+        if fault is None:
+            self._negatives = negatives
+        else:
+            self._state.refuse(', '.join(negatives), fault)
+            self._monitor.reject('negatives', fault)
+        self._state.activate(request)
+        self._current = request, encoded
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        for outputs in self._outputs.values():
+            outputs.publish_names(request.vocabulary, encoded.threshold, header)
+        self._words_left()
+
+    def _encode(
+        self,
+        segmenter: SegmenterLike,
+        vocabulary: Vocabulary,
+        threshold: float | None,
+        negatives: tuple[str, ...],
+    ) -> tuple['EncodedVocabulary', VocabularyError | None]:
+        """Encode words; return with them what is wrong with the negatives, if they were refused.
+
+        Raises:
+            Exception: If the words cannot be encoded, whatever the negatives are.
+        """
+        try:
+            return segmenter.encode(vocabulary, threshold=threshold, negatives=negatives), None
+        except VocabularyError as error:
+            last = self._negatives
+            if negatives == last:
+                raise
+            # If these fail as well, the words are to blame.
+            encoded = segmenter.encode(vocabulary, threshold=threshold, negatives=last)
+            text = f'Cannot use the negatives, so that those before stay: {error}'
+            return encoded, VocabularyError(text)
 
     def label(self, batch: Batch) -> Batch | None:
         """Label frames of one size at once and publish what somebody listens to.
 
+        Args:
+            batch: The newest image of each camera.
+
         Returns:
-            The frames that are left, so that newer ones can take their places.
+            The frames that are left: those of another size, and those for which the device has
+            no memory at the same time. Newer ones may take their places. ``None`` if there are
+            no words yet.
         """
-        segmenter, used = self._segmenter, self._current
-        if segmenter is None or used is None:
-            self._drop('no words', *batch)
+        segmenter, current = self._segmenter, self._current
+        if segmenter is None or current is None:
+            self._monitor.drop('no words', *batch)
             return None
-        found = [self._frame(camera, arrival) for camera, arrival in batch.items()]
+        found = [self._decode(camera, arrival) for camera, arrival in batch.items()]
         frames = [frame for frame in found if frame is not None]
-        group = [one for one in frames if one.rgb.shape == frames[0].rgb.shape][: self._most]
-        done: set[str] = set()
-        if group and self._fits(group, segmenter, used):
-            done = {frame.camera for frame in group}
+        group = [one for one in frames if one.rgb.shape == frames[0].rgb.shape]
+        group = group[: self._largest_batch]
+        if group and not self._segment(group, segmenter, *current):
+            group = []
+        done = {frame.camera for frame in group}
         return {frame.camera: frame for frame in frames if frame.camera not in done}
 
-    def _fits(self, group: Sequence[Frame], segmenter: SegmenterLike, used: UsedWords) -> bool:
-        """Label frames of one size; return whether the device has the memory for so many."""
-        with self._losing(*(frame.camera for frame in group)):
-            try:
-                self._label(group, segmenter, used)
-            except DeviceMemoryError as error:
-                if len(group) == 1:
-                    raise
-                self._most = len(group) // 2
-                self._listener.batch_too_large(len(group), error)
-                return False
-        return True
-
-    def _frame(self, camera: str, arrival: Arrival | Frame) -> Frame | None:
-        """Return the pixels of an image; ``None`` if they are of no use."""
+    def _decode(self, camera: str, arrival: Arrival | Frame) -> Frame | None:
+        """Return an image with its pixels; ``None`` if nobody wants it or it is damaged."""
         began = time.perf_counter()
-        if not self._channels[camera].outputs.any_wanted():
-            self._drop('nobody listens', camera)
+        if not self._outputs[camera].any_wanted():
+            self._monitor.drop('nobody listens', camera)
             return None
         if isinstance(arrival, Frame):
             return arrival
-        with self._losing(camera):
+        with self._drop_on_error(camera):
             rgb = packed_rgb(arrival.message)
             return Frame(camera, arrival, rgb, time.perf_counter() - began)
         return None
 
-    def _label(self, frames: Sequence[Frame], segmenter: SegmenterLike, used: UsedWords) -> None:
-        """Label frames of one size in one run of the model."""
-        began = time.perf_counter()
-        images = [frame.rgb for frame in frames]
-        if len(images) == 1:
-            found = [segmenter.segment(images[0], used.encoded)]
-        else:
-            found = segmenter.segment_batch(images, used.encoded)
-        seconds = time.perf_counter() - began
-        for frame, segmentation in zip(frames, found, strict=True):
-            with self._losing(frame.camera):
-                self._publish(frame, segmentation, used, seconds)
+    def _segment(
+        self,
+        frames: Sequence[Frame],
+        segmenter: SegmenterLike,
+        request: AcceptedRequest,
+        encoded: 'EncodedVocabulary',
+    ) -> bool:
+        """Label frames of one size in one run of the model and publish them.
+
+        Returns:
+            Whether the device has the memory for so many frames; without it none is labelled,
+            and smaller batches are tried from now on.
+        """
+        with self._drop_on_error(*(frame.camera for frame in frames)):
+            began = time.perf_counter()
+            images = [frame.rgb for frame in frames]
+            try:
+                if len(images) == 1:
+                    found = [segmenter.segment(images[0], encoded)]
+                else:
+                    found = segmenter.segment_batch(images, encoded)
+            except DeviceMemoryError as error:
+                if len(frames) == 1:
+                    raise
+                self._largest_batch = len(frames) // 2
+                self._node.get_logger().warning(
+                    f'Label at most {self._largest_batch} frames at once from now on: {error}'
+                )
+                return False
+            seconds = time.perf_counter() - began
+            for frame, segmentation in zip(frames, found, strict=True):
+                with self._drop_on_error(frame.camera):
+                    self._publish(frame, segmentation, request, encoded, seconds)
+        return True
 
     def _publish(
-        self, frame: Frame, segmentation: Segmentation, used: UsedWords, seconds: float
+        self,
+        frame: Frame,
+        segmentation: Segmentation,
+        request: AcceptedRequest,
+        encoded: 'EncodedVocabulary',
+        seconds: float,
     ) -> None:
-        """Publish what was found in a frame in so many seconds."""
+        """Publish a segmentation that took the model so many seconds."""
         began = time.perf_counter()
-        header, channel = frame.arrival.message.header, self._channels[frame.camera]
+        outputs, header = self._outputs[frame.camera], frame.arrival.message.header
         stamp = Stamp(header.stamp.sec, header.stamp.nanosec)
-        if self._state.labelled(used.words, stamp, frame.camera):
-            self._listener.words_changed(used, header, frame.camera)
-        outputs = channel.outputs
-        topics = used.words.topics[frame.camera]
-        shown = LabelledFrame(frame.rgb, header, segmentation, topics, outputs.look)
-        rendering, publishing = outputs.publish(shown)
-        channel.monitor.statistics.labelled(
+        if self._state.labelled(request, stamp, frame.camera):
+            outputs.publish_names(request.vocabulary, encoded.threshold, header)
+        topics = request.topics[frame.camera]
+        rendering, publishing = outputs.publish(
+            LabelledFrame(frame.rgb, header, segmentation, topics, outputs.style)
+        )
+        self._monitor.camera(frame.camera).statistics.labelled(
             {
                 # Also for the frames of other cameras.
                 'wait': began - frame.arrival.time - frame.seconds - seconds,
@@ -285,21 +288,20 @@ class Labeller:
         )
 
     @contextmanager
-    def _losing(self, *cameras: str) -> Iterator[None]:
-        """Count the frames of cameras as lost if the work on them fails, and tell why."""
+    def _drop_on_error(self, *cameras: str) -> Iterator[None]:
+        """Drop the frames of these cameras if the work on them raises, and report why."""
         try:
             yield
         except ImageError as error:
-            self._drop('bad image', *cameras)
-            for camera in cameras:
-                self._listener.image_rejected(camera, error)
+            self._monitor.drop_bad_images(error, *cameras)
         except DeviceMemoryError as error:
-            self._drop('out of memory', *cameras)
-            self._listener.memory_ran_out(error)
+            self._monitor.drop_for_memory(error, *cameras)
         except Exception as error:
-            self._drop('fault', *cameras)
-            self._listener.frame_failed(error)
+            self._monitor.drop('fault', *cameras)
+            self.failed(error)
 
-    def _drop(self, reason: str, *cameras: str) -> None:
-        for camera in cameras:
-            self._channels[camera].monitor.statistics.dropped(reason)
+    def failed(self, error: Exception) -> None:
+        """Report an error that no input explains, unless the process is ending anyway."""
+        if self._node.context.ok() and not self._node.ended.is_set():
+            self._monitor.reject('frame', RuntimeError(f'{type(error).__name__}: {error}'))
+            self._node.get_logger().debug(''.join(traceback.format_exception(error)))

@@ -11,103 +11,97 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the segmentation node has from configure to cleanup: cameras, model, threads, outputs."""
+"""What the node has while it is configured: cameras, model, threads and outputs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 import time
-from typing import Protocol
+import traceback
 
-from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
+from zegclip_core.errors import ImageError
+from zegclip_ros.camera_names import image_topic
+from zegclip_ros.conversions import check_frame
 from zegclip_ros.diagnostics.monitor import Monitor
-from zegclip_ros.frames.channel import Channel
+from zegclip_ros.frames.camera_outputs import Outputs, OverlayStyle
 from zegclip_ros.frames.image_input import ImageInput
-from zegclip_ros.frames.labeller import Arrival, Batch, Labeller, LabellerListener, SegmenterLike
-from zegclip_ros.frames.outputs import Look
+from zegclip_ros.frames.labeller import Arrival, Batch, Labeller
 from zegclip_ros.frames.worker import Worker, WorkerStoppedError
 from zegclip_ros.parameters import NodeParameters
-from zegclip_ros.words.encoder import UsedWords
-from zegclip_ros.words.state import MaskTopics, VocabularyState
+from zegclip_ros.runtime.managed_node import ManagedNode
+from zegclip_ros.segmenter_like import SegmenterLike
+from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState
 
 Wait = Callable[[Future], None]
-"""Waits for a future, as long as the caller has patience, and raises its error."""
-OnImage = Callable[[str, Image | CompressedImage], None]
-"""Gets the name of a camera and its image."""
-
-
-class PipelineListener(LabellerListener, Protocol):
-    """What is told about the pipeline's work, from the threads of the workers."""
-
-    def worker_died(self, error: BaseException) -> None:
-        """Take note that a thread has ended by an error."""
+"""Waits for a future for as long as the caller has patience, and raises its error."""
 
 
 class Pipeline:
-    """The way of frames from cameras to outputs, with a thread for frames, one for words.
+    """The way of frames from cameras to outputs; ``docs/architecture.md`` follows a frame.
+
+    One thread labels frames, another one encodes words.
+
+    Attributes:
+        cameras: What the node subscribes to, by the names of the cameras; ``''`` is the only one.
 
     Args:
-        node: The node whose topics these are.
-        parameters: What it is configured with.
+        node: The node whose topics these are; it fails if a thread dies.
+        parameters: The values that it is configured with.
         load: Loads the model.
-        state: The words.
-        look: How overlays look.
-        monitor: The figures.
-        listener: Who is told.
-        on_image: Gets every image.
+        state: The requests for words.
+        style: How overlays are drawn.
+        monitor: Records what becomes of frames and words.
+        words_left: Called when the masks of some words may no longer be needed.
     """
 
     def __init__(
         self,
-        node: Node,
+        node: ManagedNode,
         parameters: NodeParameters,
         load: Callable[[NodeParameters], SegmenterLike],
         state: VocabularyState,
-        look: Look,
+        style: OverlayStyle,
         monitor: Monitor,
-        listener: PipelineListener,
-        on_image: OnImage,
+        words_left: Callable[[], None],
     ) -> None:
+        self._node = node
         self._state = state
-        self._channels: dict[str, Channel] = {}
+        self._monitor = monitor
+        self.cameras: dict[str, ImageInput] = {}
+        self._outputs: dict[str, Outputs] = {}
+        transport, reliability = parameters.image_transport, parameters.image_reliability
         try:
             for name in parameters.camera_names:
-                self._channels[name] = Channel(
-                    node, name, parameters, look, monitor.camera(name), partial(on_image, name)
+                monitor.camera(name)  # Before several threads ask for it.
+                self.cameras[name] = ImageInput(
+                    node, image_topic(name), transport, reliability, partial(self.receive, name)
                 )
+                self._outputs[name] = Outputs(node, name, style)
         except Exception:
             self.close()
             raise
         self._labeller = Labeller(
-            lambda: load(parameters),
-            lambda: NodeParameters.read(node),
-            state,
-            self._channels,
-            listener,
+            node, partial(load, parameters), state, self._outputs, monitor, words_left
         )
-        faults = (listener.frame_failed, listener.worker_died)
-        # Of each camera the newest frame waits; they are labelled together.
+        on_errors = (self._labeller.failed, self._thread_died)
+        # The newest frame of each camera waits; those that wait are labelled together.
         self._frames: Worker[Batch] = Worker(
-            'frame_worker', self._labeller.label, *faults, self._newest
+            'frame_worker', self._labeller.label, *on_errors, self._merge
         )
-        self._words: Worker[bool] = Worker('word_worker', self._labeller.encode_pending, *faults)
+        self._words: Worker[bool] = Worker(
+            'word_worker', self._labeller.encode_pending, *on_errors
+        )
 
     @property
     def segmenter(self) -> SegmenterLike | None:
-        """The model, once it is loaded."""
+        """The model; ``None`` unless it is loaded."""
         return self._labeller.segmenter
-
-    @property
-    def cameras(self) -> Mapping[str, ImageInput]:
-        """What is subscribed to, by the names of the cameras; ``''`` is the only one."""
-        return {name: channel.input for name, channel in self._channels.items()}
 
     def load(self, wait: Wait) -> None:
         """Load the model, run it once, and encode the words that wait."""
-        for name, channel in self._channels.items():
-            channel.outputs.masks.provide(sorted(self._state.topics_in_use(name)))
+        for name, outputs in self._outputs.items():
+            outputs.provide_masks(sorted(self._state.topics_in_use(name)))
         wait(self._frames.run(self._labeller.load))
         wait(self._words.run(self._labeller.encode_pending))
         self._words.resume()
@@ -118,7 +112,7 @@ class Pipeline:
         self._frames.resume()
 
     def stop(self, wait: Wait) -> None:
-        """Label no frame any more, and free the memory that only frames need."""
+        """Label no frames any more, and free the memory that only frames need."""
         self._frames.pause()
         try:
             wait(self._frames.run(self._labeller.release_memory))
@@ -127,7 +121,7 @@ class Pipeline:
             raise
 
     def unload(self, wait: Wait) -> None:
-        """Free the model, in the thread that uses it if that still lives."""
+        """Release the model, in the thread that uses it if that still lives."""
         self._words.pause()
         self._frames.pause()
         try:
@@ -137,46 +131,62 @@ class Pipeline:
 
     def close(self) -> None:
         """Destroy all topics; the threads have to be at rest."""
-        for channel in self._channels.values():
-            channel.close()
+        for camera in self.cameras.values():
+            camera.close()
+        for outputs in self._outputs.values():
+            outputs.close()
 
     def stop_threads(self, timeout: float) -> bool:
-        """End the threads; return whether both ended in time, in seconds."""
+        """End the threads; return whether both ended within so many seconds."""
         end = time.monotonic() + timeout
         words = self._words.stop(timeout)
         return self._frames.stop(max(0.0, end - time.monotonic())) and words
 
-    def submit(self, camera: str, message: Image | CompressedImage) -> None:
-        """Hand over a frame; it takes the place of one of this camera that waits."""
+    def _thread_died(self, error: BaseException) -> None:
+        """Have the node go to error processing."""
+        reason = f'A thread of the node died: {type(error).__name__}: {error}'
+        trace = ''.join(traceback.format_exception(error)).rstrip()
+        self._node.get_logger().fatal(f'{reason}\n{trace}')
+        self._monitor.note(reason)
+        self._node.fail(reason)
+
+    def receive(self, camera: str, message: Image | CompressedImage) -> None:
+        """Hand an image to the worker; a damaged one does not replace a good one that waits."""
+        self._monitor.camera(camera).arrived()
+        try:
+            check_frame(message)
+        except ImageError as error:
+            self._monitor.drop_bad_images(error, camera)
+            return
         self._frames.submit({camera: Arrival(message)})
 
-    def _newest(self, waiting: Batch, new: Batch) -> Batch:
-        """Return the newest frame of each camera; one that waits keeps the camera's turn."""
-        for camera in waiting.keys() & new.keys():
-            self._channels[camera].monitor.statistics.dropped('newer frame')
+    def _merge(self, waiting: Batch, new: Batch) -> Batch:
+        """Return each camera's newest frame, in the place of the one that it replaces."""
+        self._monitor.drop('newer frame', *(waiting.keys() & new.keys()))
         return {**waiting, **new}
 
     def encode_words(self) -> None:
-        """Have the words that wait taken over soon."""
+        """Have the words that wait encoded soon."""
         self._words.submit(True)
 
     def provide_masks(self, topics: MaskTopics) -> None:
-        """Make the mask topics that are missing."""
-        for name, channel in self._channels.items():
-            channel.outputs.masks.provide([topic for topic in topics[name] if topic is not None])
+        """Create the mask topics that are missing."""
+        for name, outputs in self._outputs.items():
+            outputs.provide_masks(topics[name])
 
     def close_unused_masks(self) -> None:
-        """Destroy the mask topics of words that left."""
-        for name, channel in self._channels.items():
-            channel.outputs.masks.close_others(self._state.topics_in_use(name))
-
-    def publish_names(self, used: UsedWords, header: Header, camera: str) -> None:
-        """Publish the class names beside the images of a camera; ``''`` is all of them."""
-        for name, channel in self._channels.items():
-            if camera in {'', name}:
-                channel.label_info.publish(used.words.vocabulary, used.threshold, header)
+        """Destroy the mask topics of words that are no longer in use."""
+        for name, outputs in self._outputs.items():
+            outputs.close_other_masks(self._state.topics_in_use(name))
 
     def update_cameras(self, *, active: bool, lazy: bool) -> None:
-        """Subscribe to each camera while its frames are of use."""
-        for channel in self._channels.values():
-            channel.update(active=active, lazy=lazy)
+        """Subscribe to each camera while its frames are of use.
+
+        Args:
+            active: Whether the node is active.
+            lazy: Whether frames are of use only while somebody listens to an output.
+        """
+        for name, outputs in self._outputs.items():
+            listened = outputs.any_wanted()
+            self.cameras[name].update(wanted=active and (listened or not lazy))
+            self._monitor.camera(name).wanted(active and listened)

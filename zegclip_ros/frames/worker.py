@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A thread that works on the newest of what it is given; what is older is dropped."""
+"""A thread that works on the newest of the items that it is given, and drops older ones."""
 
 from collections import deque
 from collections.abc import Callable
@@ -25,24 +25,24 @@ Result = TypeVar('Result')
 
 
 class WorkerStoppedError(Exception):
-    """The worker ended before it came to a task."""
+    """The thread ended before it came to a task."""
 
 
 class Worker(Generic[Item]):
-    """Runs a job on the newest item, and tasks between two items, in one thread of its own.
+    """Processes the newest item, and runs tasks between two items, in one thread of its own.
 
     ``submit`` and ``run`` return at once and may be called from any thread. An item that comes
-    while another waits replaces it, unless ``merge`` makes one of both. What the job leaves of an
-    item waits like one that came before all others. Until ``resume``, and from ``pause`` on, only
-    tasks are run.
+    while another one waits replaces it, unless ``merge`` combines the two. What processing leaves
+    of an item waits like an item that came before all others. Until ``resume``, and from ``pause``
+    on, only tasks are run.
 
     Args:
         name: Name of the thread.
-        process: The job, which returns what it leaves of the item, if anything; what it raises
-            as ``Exception`` goes to ``failed``, and the thread goes on.
-        failed: Takes note of such an error, in the thread.
-        died: Takes note of an error that ends the thread, in the thread.
-        merge: Makes one item of the one that waits and the one that comes.
+        process: Processes an item and returns what it leaves of it, if anything. Any
+            ``Exception`` that it raises goes to ``failed``, and the thread goes on.
+        failed: Gets such an error, in the thread.
+        died: Gets an error that ends the thread, in the thread.
+        merge: Combines the item that waits and the one that comes.
     """
 
     def __init__(
@@ -88,17 +88,27 @@ class Worker(Generic[Item]):
             return waited
 
     def run(self, task: Callable[[], Result]) -> 'Future[Result]':
-        """Have a task run before the next item; return its result or error to come.
+        """Have a task run before the next item.
 
-        ``WorkerStoppedError`` is the error of a task that the thread never came to.
+        Returns:
+            Its result or error to come; ``WorkerStoppedError`` if the thread ends before.
         """
         future: Future[Result] = Future()
+
+        def fulfil() -> None:
+            try:
+                result = task()
+            except Exception as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
         with self._condition:
             if self._stopping or not self._thread.is_alive():
                 future.set_exception(WorkerStoppedError(self._thread.name))
                 return future
             self._futures.add(future)
-            self._tasks.append(partial(_fulfil, future, task))
+            self._tasks.append(fulfil)
             self._condition.notify()
         return future
 
@@ -131,17 +141,24 @@ class Worker(Generic[Item]):
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        death: BaseException | None = None
         try:
             while (work := self._next()) is not None:
                 work()
         except BaseException as error:
-            self._end()
-            self._died(error)
-        else:
-            self._end()
+            death = error
+        with self._condition:
+            self._stopping = self._paused = True
+            self._item = None
+            waiting, self._futures = self._futures, set()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(WorkerStoppedError(self._thread.name))
+        if death is not None:
+            self._died(death)
 
     def _next(self) -> Callable[[], None] | None:
-        """Wait for something to do and return it; ``None`` is the end."""
+        """Wait for something to do and return it; ``None`` at the end."""
         with self._condition:
             self._condition.wait_for(
                 lambda: self._stopping or self._tasks or self._item is not None
@@ -154,35 +171,13 @@ class Worker(Generic[Item]):
             return None if item is None else partial(self._work_on, item)
 
     def _work_on(self, item: Item) -> None:
+        """Process an item, and keep what is left of it unless the worker was paused meanwhile."""
         try:
             rest = self._process(item)
         except Exception as error:
             self._failed(error)
             return
         if rest:
-            self._put_back(rest)
-
-    def _put_back(self, rest: Item) -> None:
-        with self._condition:
-            if not self._paused:
-                self._item = rest if self._item is None else self._merge(rest, self._item)
-
-    def _end(self) -> None:
-        """Tell whoever waits for a task that it will not be run."""
-        with self._condition:
-            self._stopping = self._paused = True
-            self._item = None
-            waiting, self._futures = self._futures, set()
-        for future in waiting:
-            if not future.done():
-                future.set_exception(WorkerStoppedError(self._thread.name))
-
-
-def _fulfil(future: 'Future[Result]', task: Callable[[], Result]) -> None:
-    """Run a task and give its result or its error to the future."""
-    try:
-        result = task()
-    except Exception as error:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+            with self._condition:
+                if not self._paused:
+                    self._item = rest if self._item is None else self._merge(rest, self._item)

@@ -13,17 +13,34 @@
 # limitations under the License.
 """A camera for trying things out: plays photos, a video, a folder or a webcam as a topic."""
 
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from functools import partial
+import itertools
+import math
+from pathlib import Path
+import threading
+from typing import NoReturn, Protocol
 
+import cv2
+import numpy as np
+from rclpy.logging import get_logger
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
+from zegclip_core.images.checks import RgbImage
+from zegclip_core.images.media import is_video, media_in, read_image
+from zegclip_core.images.video import Video
 from zegclip_ros.conversions import rgb_to_image
-from zegclip_ros.recording.scenes import open_source
 from zegclip_ros.runtime.declaration import Declaration, declare
 from zegclip_ros.runtime.process import run_process, RunnableNode
+
+PHOTOS = ('astronaut', 'chelsea', 'coffee', 'rocket')
+"""Public-domain photos that scikit-image's package carries itself."""
+CLOSEST = 1.3
+"""Greatest zoom into a photo."""
+FALLBACK_RATE = 25.0
+"""Frames per second of a video that declares no rate."""
 
 DECLARATIONS = (
     Declaration(
@@ -49,27 +66,216 @@ DECLARATIONS = (
 )
 
 
-def checked_source(source: object) -> str | int:
-    """Return the parameter ``source``, which ROS reads as a number where it looks like one.
+class Scene(Protocol):
+    """Something to show."""
+
+    def frame(self, seconds: float) -> RgbImage | None:
+        """Return the image this many seconds after the beginning; ``None`` when it is over."""
+
+
+class PhotoScene:
+    """A photo through a window that wanders over it.
+
+    Args:
+        photo: RGB, uint8 ``(H, W, 3)``.
+        size: ``(H, W)`` of the images to return.
+        duration: Seconds until it is over.
+    """
+
+    def __init__(self, photo: RgbImage, size: tuple[int, int], duration: float) -> None:
+        self._photo = photo
+        self._size = size
+        self._duration = duration
+
+    def frame(self, seconds: float) -> RgbImage | None:
+        """Return what the window shows, RGB uint8 of the wanted size."""
+        if seconds >= self._duration:
+            return None
+        height, width = self._size
+        turn = 2 * math.pi * seconds / self._duration
+        # Twice in and out, while it wanders once around the middle.
+        zoom = 1 + (CLOSEST - 1) * (1 - math.cos(2 * turn)) / 2
+        scale = max(height / self._photo.shape[0], width / self._photo.shape[1]) * zoom
+        left = (self._photo.shape[1] * scale - width) * (1 + math.sin(turn)) / 2
+        top = (self._photo.shape[0] * scale - height) * (1 - math.cos(turn)) / 2
+        window = np.array([[scale, 0, -left], [0, scale, -top]])
+        shown = cv2.warpAffine(
+            self._photo, window, (width, height), borderMode=cv2.BORDER_REPLICATE
+        )
+        return np.asarray(shown, dtype=np.uint8)
+
+
+class VideoScene:
+    """A video at its own speed.
 
     Raises:
+        ImageError: If it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        video = Video(path)
+        self._rate = video.frame_rate or FALLBACK_RATE
+        self._frames = enumerate(video)
+
+    def frame(self, seconds: float) -> RgbImage | None:
+        """Return the frame that is due, RGB uint8 ``(H, W, 3)``; ``None`` at the end.
+
+        Raises:
+            ImageError: If nothing of it can be decoded.
+        """
+        due = int(seconds * self._rate)
+        for index, image in self._frames:
+            if index >= due:
+                return image
+        return None
+
+
+class Playlist:
+    """Scenes one after another, again and again.
+
+    Args:
+        makers: Make the scenes, each when its turn comes. One that raises ``ImageError`` is
+            logged and left out.
+    """
+
+    def __init__(self, makers: Sequence[Callable[[], Scene]]) -> None:
+        self._makers = itertools.cycle(makers)
+        self._count = len(makers)
+        self._scene: Scene | None = None
+        self._began = 0.0
+
+    def frame(self, seconds: float) -> RgbImage:
+        """Return the image this many seconds after the beginning, RGB uint8 ``(H, W, 3)``.
+
+        Raises:
+            ImageError: If no scene has anything to show.
+        """
+        for _ in range(self._count + 1):
+            try:
+                image = self._scene.frame(seconds - self._began) if self._scene else None
+                if image is not None:
+                    return image
+                self._scene, self._began = None, seconds
+                self._scene = next(self._makers)()
+            except ImageError as error:
+                self._scene = None
+                get_logger('camera').warning(f'{error} It is left out.')
+        image = self._scene.frame(0.0) if self._scene else None
+        if image is None:
+            raise ImageError('None of the pictures and videos can be shown.')
+        return image
+
+
+class LiveCamera:
+    """A camera of this machine; always its newest frame.
+
+    A thread of its own reads, since frames that nobody reads queue up in the driver.
+
+    Raises:
+        ImageError: If there is no such camera.
+    """
+
+    def __init__(self, number: int) -> None:
+        try:
+            self._capture = cv2.VideoCapture(number)
+            opened, reason = self._capture.isOpened(), 'no such camera'
+        except cv2.error as error:
+            opened, reason = False, ' '.join(str(error).split()).rstrip('.')
+        if not opened:
+            raise ImageError(f'Cannot open the camera {number}: {reason}.')
+        self._newest: RgbImage | None = None
+        self._failed = False
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        decoded, bgr = self._capture.read()
+        while decoded:
+            self._newest = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+            decoded, bgr = self._capture.read()
+        self._capture.release()
+        self._failed = True
+
+    def frame(self, seconds: float) -> RgbImage | None:
+        """Return the frame that came since the last call, ``None`` if none did.
+
+        Raises:
+            ImageError: If the camera has failed.
+        """
+        failed = self._failed  # Read first: the last frame may come in between.
+        newest, self._newest = self._newest, None
+        if newest is None and failed:
+            raise ImageError('The camera gives no more frames.')
+        return newest
+
+
+def bundled_photo(name: str) -> RgbImage:
+    """Return a photo of scikit-image's package, RGB uint8 ``(H, W, 3)``.
+
+    Raises:
+        ImageError: If scikit-image is not installed.
+    """
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise ImageError(
+            'Expected scikit-image, whose photos are shown unless the parameter source names '
+            'something else, but it is not installed; try: pip install scikit-image.'
+        ) from error
+    return np.asarray(getattr(data, name)(), dtype=np.uint8)
+
+
+def open_source(source: object, size: tuple[int, int], hold: float) -> Scene | Playlist:
+    """Return what to show.
+
+    Args:
+        source: Nothing for the bundled photos; the path of an image, a video or a folder of
+            both; or the number of a camera, also as text unless a file has this name.
+        size: ``(H, W)`` that photos are shown at; videos and cameras keep theirs.
+        hold: Seconds that a photo is shown.
+
+    Raises:
+        ImageError: If the source cannot be shown.
         ValueError: If it is neither a string nor an integer.
     """
     if isinstance(source, bool) or not isinstance(source, str | int):
         raise ValueError(
             f'Expected the parameter source to be a path or a number, but got {source!r}.'
         )
-    return source
+    if source == '':
+        bundled_photo(PHOTOS[0])  # Tells at once if there are none.
+        return Playlist([partial(_bundled_scene, name, size, hold) for name in PHOTOS])
+    path = Path(str(source)).expanduser()
+    # ROS reads a parameter as a number where it looks like one.
+    if isinstance(source, int) or (source.isdecimal() and not path.exists()):
+        return LiveCamera(int(source))
+    if not path.exists():
+        raise ImageError(f'Cannot read {path}: there is no such file or folder.')
+    if is_video(path):
+        Video(path)  # Tells at once if it is damaged.
+    paths = media_in(path) if path.is_dir() else [path]
+    return Playlist([partial(_scene, entry, size, hold) for entry in paths])
+
+
+def _bundled_scene(name: str, size: tuple[int, int], hold: float) -> Scene:
+    return PhotoScene(bundled_photo(name), size, hold)
+
+
+def _scene(path: Path, size: tuple[int, int], hold: float) -> Scene:
+    if is_video(path):
+        return VideoScene(path)
+    return PhotoScene(read_image(path), size, hold)
 
 
 class CameraNode(RunnableNode):
-    """Publishes pictures as a camera does, with the present time as their stamp.
+    """Publishes images as a camera does, with the present time as their stamp.
 
     Published topics:
         ``~/image`` (``sensor_msgs/msg/Image``, ``rgb8``, depth 1).
 
     Parameters:
-        See ``DECLARATIONS``.
+        ``source``, ``rate``, ``width``, ``height``, ``seconds_per_photo``, ``frame_id`` and
+        ``reliability``; ``DECLARATIONS`` describes each.
 
     Raises:
         ImageError: If the source cannot be shown.
@@ -81,9 +287,7 @@ class CameraNode(RunnableNode):
         values = declare(self, DECLARATIONS)
         size = (values['height'], values['width'])
         self._frame_id = values['frame_id']
-        self._show = open_source(
-            checked_source(values['source']), size, values['seconds_per_photo']
-        )
+        self._show = open_source(values['source'], size, values['seconds_per_photo'])
         qos = QoSProfile(
             depth=1,
             reliability=ReliabilityPolicy[values['reliability'].upper()],
@@ -95,17 +299,17 @@ class CameraNode(RunnableNode):
         self.get_logger().info(f'Publishing on {self._publisher.topic_name}.')
 
     def _publish(self) -> None:
-        """Publish the picture of this moment."""
+        """Publish the image that is due."""
         now = self.get_clock().now()
         try:
-            picture = self._show.frame((now - self._began).nanoseconds / 1e9)
+            image = self._show.frame((now - self._began).nanoseconds / 1e9)
         except ImageError as error:
             self.get_logger().fatal(str(error))
             self.end(1)
             return
-        if picture is not None:
+        if image is not None:
             header = Header(stamp=now.to_msg(), frame_id=self._frame_id)
-            self._publisher.publish(rgb_to_image(picture, header))
+            self._publisher.publish(rgb_to_image(image, header))
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

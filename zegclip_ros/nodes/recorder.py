@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The recorder: listens to a run, changes the words, writes a video, pictures and figures."""
+"""The recorder: listens to a run, changes the words, writes a video, images and figures."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -29,11 +29,10 @@ from zegclip_core import __version__
 from zegclip_core.errors import ConfigError
 from zegclip_core.images.drawing import overlay_with_legend
 from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_ros.camera_names import check_cameras, image_topic, output_topic
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
-from zegclip_ros.frames.camera_names import check_cameras, image_topic, output_topic
 from zegclip_ros.frames.image_input import ImageInput
-from zegclip_ros.recording.recording import Labelled, Recording
-from zegclip_ros.recording.video import FRAME_RATE, LegendVideo, with_legend
+from zegclip_ros.recording import FRAME_RATE, Labelled, LegendVideo, Recording, with_legend
 from zegclip_ros.runtime.declaration import Declaration, declare
 from zegclip_ros.runtime.process import run_process, RunnableNode
 
@@ -43,7 +42,7 @@ PACKAGES = ('torch', 'numpy', 'opencv-python-headless', 'open_clip_torch', 'timm
 _REMEMBERED = 100
 """Frames that wait for what belongs to them."""
 _QUEUE = 10
-"""Messages of a topic that wait at most; none is to be lost while a picture is written."""
+"""Messages of a topic that wait at most; none is to be lost while an image is written."""
 
 DECLARATIONS = (
     Declaration('output', 'demo_output', 'Folder for what is written.'),
@@ -79,7 +78,8 @@ class RecorderNode(RunnableNode):
     overlay came.
 
     Parameters:
-        See ``DECLARATIONS``.
+        ``output``, ``camera``, ``seconds``, ``patience`` and ``vocabularies``; ``DECLARATIONS``
+        describes each.
 
     Raises:
         VocabularyError: If words that are to be published cannot be used.
@@ -105,13 +105,6 @@ class RecorderNode(RunnableNode):
         self._early: tuple[Labelled, Image] | None = None
         self._began = self._now()
         self._first: int | None = None
-        self._subscribe(camera)
-        self._words = self.create_publisher(String, 'vocabulary', _QUEUE)
-        self.create_timer(1.0 / FRAME_RATE, self._tick)
-        self.create_timer(PROGRESS_INTERVAL, self._tell)
-
-    def _subscribe(self, camera: str) -> None:
-        """Subscribe to everything that is recorded of a camera; ``''`` is the only one."""
         transient = QoSProfile(depth=_QUEUE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._camera = ImageInput(
             self, image_topic(camera), 'raw', 'auto', self._on_camera, depth=_QUEUE
@@ -122,6 +115,9 @@ class RecorderNode(RunnableNode):
         self.create_subscription(
             String, 'zegclip/active_vocabulary', self._on_announcement, transient
         )
+        self._words = self.create_publisher(String, 'vocabulary', _QUEUE)
+        self.create_timer(1.0 / FRAME_RATE, self._tick)
+        self.create_timer(PROGRESS_INTERVAL, self._tell)
 
     def _now(self) -> int:
         return int(self.get_clock().now().nanoseconds)
@@ -163,16 +159,12 @@ class RecorderNode(RunnableNode):
         parts[part] = message
         if len(parts) == 3:
             del self._parts[stamp]
-            self._complete(stamp, parts)
+            labels = image_to_labels(parts['labels'])
+            frame = Labelled(stamp, image_to_rgb(parts['image']), labels)
+            self._recording.labelled(frame)
+            self._show(frame, parts['overlay'])
         while len(self._parts) > _REMEMBERED:
             self._parts.popitem(last=False)
-
-    def _complete(self, stamp: int, parts: dict[str, Image]) -> None:
-        """Take note of a frame with its labels and its overlay."""
-        labels = image_to_labels(parts['labels'])
-        frame = Labelled(stamp, image_to_rgb(parts['image']), labels)
-        self._recording.labelled(frame)
-        self._show(frame, parts['overlay'])
 
     def _show(self, frame: Labelled, overlay: Image) -> None:
         """Put a frame with its overlay into the video, or keep it until its words are known."""
@@ -227,26 +219,20 @@ class RecorderNode(RunnableNode):
             )
 
     def _write(self) -> None:
-        """Write the pictures and the figures."""
-        if self._video is not None:
-            self._video.close()
+        """Write the video, the best frame of each vocabulary and the figures."""
+        self.close()
         summary = self._recording.summary()
         for entry in summary['vocabularies']:
-            entry['picture'] = self._write_picture(entry['version'])
+            frame, entry['picture'] = self._recording.best(entry['version']), None
+            if frame is not None:
+                segmentation = self._recording.segmentation(frame, entry['version'])
+                image = overlay_with_legend(frame.image, segmentation)
+                entry['picture'] = f'vocabulary_{entry["version"]}.png'
+                path = self._folder / entry['picture']
+                cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         summary['versions'] = package_versions()
         text = json.dumps(summary, indent=2, ensure_ascii=False)
         (self._folder / 'summary.json').write_text(f'{text}\n', encoding='utf-8')
-
-    def _write_picture(self, version: int) -> str | None:
-        """Write the best frame of a vocabulary with its legend; return the file's name."""
-        frame = self._recording.picture(version)
-        if frame is None:
-            return None
-        segmentation = self._recording.segmentation(frame, version)
-        picture = overlay_with_legend(frame.image, segmentation)
-        name = f'vocabulary_{version}.png'
-        cv2.imwrite(str(self._folder / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        return name
 
     def close(self) -> bool:
         """Finish the video, also of a run that was cut short."""

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 import logging
 import time
-import traceback
 from typing import Any, NoReturn
 
 from rcl_interfaces.msg import SetParametersResult
@@ -25,31 +24,30 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header, String
-from zegclip_core.errors import DeviceMemoryError, ImageError, VocabularyError
+from std_msgs.msg import String
+from zegclip_core.errors import VocabularyError
+from zegclip_core.messages.topic_names import topic_tokens
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.conversions import check_frame
+from zegclip_ros.camera_names import output_topic
 from zegclip_ros.diagnostics.monitor import Monitor
 from zegclip_ros.diagnostics.publisher import DiagnosticsPublisher, INTERVAL
-from zegclip_ros.frames.labeller import SegmenterLike
+from zegclip_ros.frames.camera_outputs import OverlayStyle
 from zegclip_ros.frames.model import load_segmenter
-from zegclip_ros.frames.outputs import Look
 from zegclip_ros.frames.pipeline import Pipeline
 from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters, value_of
 from zegclip_ros.runtime.managed_node import ManagedNode
-from zegclip_ros.runtime.process import RosLogHandler, run_process, STOP_TIMEOUT
-from zegclip_ros.runtime.rejections import RejectionLog
-from zegclip_ros.words.encoder import UsedWords
-from zegclip_ros.words.mask_topics import mask_topics
-from zegclip_ros.words.state import MaskTopics, VocabularyState
+from zegclip_ros.runtime.process import RCLError, RosLogHandler, run_process, STOP_TIMEOUT
+from zegclip_ros.segmenter_like import SegmenterLike
+from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState
 
 FRAME_TIMEOUT = 10.0
 """Seconds that the frame in work gets when the node is deactivated."""
-HOUSEKEEPING = 0.1
-"""Seconds between two looks at who listens."""
+SUBSCRIPTION_INTERVAL = 0.1
+"""Seconds between two looks at who listens, which decides what the node subscribes to."""
+LONGEST_TOPIC = 247
+"""Characters of the longest topic name that ROS 2 accepts."""
 REQUESTED_ANEW = {'overlay_palette', 'max_mask_topics', 'cameras', 'threshold', 'negatives'}
-"""Parameters whose change takes effect with the same words, requested again."""
+"""Parameters whose change takes effect by requesting the same words again."""
 
 VOCABULARY_QOS = QoSProfile(
     depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE
@@ -62,18 +60,18 @@ ACTIVE_VOCABULARY_QOS = QoSProfile(
 class SegmentationNode(ManagedNode):
     """Labels every pixel of a camera's frames with a class of the vocabulary.
 
-    A lifecycle node, that by default configures and activates itself. One frame is in work at a
-    time, in a thread of its own; frames that come meanwhile are dropped but for the newest.
-    Words are encoded beside, in another thread. Every output carries the header of its image,
-    and nothing is computed or even received that nobody listens to.
+    A lifecycle node that by default configures and activates itself. One frame is in work at a
+    time, in a thread of its own; of the frames that come meanwhile only the newest is kept. Words
+    are encoded in another thread. Every output carries the header of its image, and nothing is
+    computed, or even received, that nobody listens to.
 
-    Topics, parameters, lifecycle and diagnostics: ``docs/node.md``, which a test compares with
-    this node.
+    ``docs/node.md`` describes topics, parameters, lifecycle and diagnostics; a test compares it
+    with this node. ``docs/architecture.md`` follows a frame through it.
 
-    Callbacks raise nothing for bad messages: each gives one throttled warning.
+    Callbacks raise nothing for bad messages: each kind of fault gives one throttled warning.
 
     Args:
-        load: Loads the model from the parameters; tests give one of their own.
+        load: Loads the model that the parameters name; tests give one of their own.
 
     Raises:
         ValueError: If a parameter is not one of the allowed words.
@@ -86,44 +84,39 @@ class SegmentationNode(ManagedNode):
         try:
             parameters = NodeParameters.declare(self)
         except Exception:
-            # Its callbacks hold on to it, so that it would live on beside the next one.
+            # Its callbacks refer to it, so that it would live on beside the next node.
             self.destroy_node()
             raise
-        self._rejections = RejectionLog(self.get_logger().warning)
-        self._monitor = Monitor()
-        self._announcer = self.create_publisher(
-            String, '~/active_vocabulary', ACTIVE_VOCABULARY_QOS
-        )
+        self._monitor = Monitor(self.get_logger().warning)
+        announcer = self.create_publisher(String, '~/active_vocabulary', ACTIVE_VOCABULARY_QOS)
         self._state = VocabularyState(
-            lambda text: self._announcer.publish(String(data=text)), parameters.camera_names
+            lambda text: announcer.publish(String(data=text)), parameters.camera_names
         )
         self._state.announce()
-        self._look = Look(parameters.overlay_alpha, parameters.jpeg_quality)
+        self._style = OverlayStyle(parameters.overlay_alpha, parameters.jpeg_quality)
         self._pipeline: Pipeline | None = None
-        self._forward_library_logs()
+        self._log_handler = RosLogHandler(self)
+        library = logging.getLogger('zegclip_core')
+        library.addHandler(self._log_handler)
+        library.setLevel(logging.INFO)
         self._connect()
         if parameters.autostart:
             self.autostart()
 
     def _connect(self) -> None:
-        """Make what is there in every state."""
+        """Create what exists in every lifecycle state."""
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.add_post_set_parameters_callback(self._on_parameters_set)
-        self._retire = self.create_guard_condition(self._close_unused_masks)
+        # Mask topics are closed by the executor, whichever thread finds that words have left.
+        self._words_left = self.create_guard_condition(self._close_unused_masks)
         self._words_input = self.create_subscription(
             String, 'vocabulary', self._on_vocabulary, VOCABULARY_QOS
         )
         self._diagnostics = DiagnosticsPublisher(self)
         # Not the node's clock: a simulated one may stand still, and this has to go on.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(HOUSEKEEPING, self._keep_house, clock=clock)
+        self.create_timer(SUBSCRIPTION_INTERVAL, self._update_subscriptions, clock=clock)
         self.create_timer(INTERVAL, self._publish_diagnostics, clock=clock)
-
-    def _forward_library_logs(self) -> None:
-        self._log_handler = RosLogHandler(self)
-        library = logging.getLogger('zegclip_core')
-        library.addHandler(self._log_handler)
-        library.setLevel(logging.INFO)
 
     # Lifecycle
 
@@ -141,10 +134,9 @@ class SegmentationNode(ManagedNode):
             parameters,
             self._load,
             self._state,
-            self._look,
+            self._style,
             self._monitor,
-            self,
-            self._on_image,
+            self._words_left.trigger,
         )
         self._pipeline.load(self.wait_for)
         self.get_logger().info(f'The model is ready after {time.monotonic() - began:.1f} s.')
@@ -156,12 +148,12 @@ class SegmentationNode(ManagedNode):
             self._pipeline.start()
 
     def deactivate(self) -> None:
-        """Label no frame any more, and free the memory that only frames need."""
+        """Label no frames any more, and free the memory that only frames need."""
         if self._pipeline is not None:
             self._pipeline.stop(self._wait_for_frame)
 
     def cleanup(self) -> None:
-        """Let go of the model and of all outputs; the words are kept for the next one."""
+        """Release the model and all outputs; the words are kept for the next model."""
         pipeline = self._pipeline
         if pipeline is None:
             return
@@ -172,7 +164,7 @@ class SegmentationNode(ManagedNode):
         self._state.retire()
 
     def on_fault(self, text: str) -> None:
-        """Keep it for the diagnostics."""
+        """Record it for the diagnostics."""
         self._monitor.note(text)
 
     def _wait_for_frame(self, future: 'Future[None]') -> None:
@@ -184,18 +176,10 @@ class SegmentationNode(ManagedNode):
         logging.getLogger('zegclip_core').removeHandler(self._log_handler)
         return self._pipeline is None or self._pipeline.stop_threads(STOP_TIMEOUT)
 
-    def worker_died(self, error: BaseException) -> None:
-        """Go to error processing."""
-        reason = f'A thread of the node died: {type(error).__name__}: {error}'
-        trace = ''.join(traceback.format_exception(error)).rstrip()
-        self.get_logger().fatal(f'{reason}\n{trace}')
-        self._monitor.note(reason)
-        self.fail(reason)
-
     # Words
 
     def _use(self, vocabulary: Vocabulary) -> None:
-        """Have frames labelled with a vocabulary as soon as it is encoded; all ways lead here.
+        """Request that frames are labelled with a vocabulary; every request passes here.
 
         Raises:
             VocabularyError: If its classes cannot all have mask topics.
@@ -205,15 +189,41 @@ class SegmentationNode(ManagedNode):
         if pipeline is not None:
             pipeline.provide_masks(topics)
         painted = vocabulary.painted(self._value('overlay_palette'))
-        self._state.request(painted, topics, vocabulary)
+        self._state.accept(painted, topics, vocabulary)
         if pipeline is not None:
             pipeline.encode_words()
 
     def _mask_topics(self, vocabulary: Vocabulary, cameras: Sequence[str] | None) -> MaskTopics:
-        return mask_topics(self, vocabulary, camera_names(cameras), self._value('max_mask_topics'))
+        """Return where the masks of a vocabulary are published.
+
+        Args:
+            vocabulary: The classes.
+            cameras: Value of the parameter ``cameras``.
+
+        Raises:
+            VocabularyError: If two classes lead to the same topic name, or one to a name that is
+                too long.
+        """
+        tokens, most = topic_tokens(vocabulary.names), self._value('max_mask_topics')
+        topics: dict[str, list[str | None]] = {}
+        for camera in camera_names(cameras):
+            names = [output_topic(camera, f'~/masks/{token}') for token in tokens[:most]]
+            nowhere = [None] * len(tokens[most:])
+            topics[camera] = [self._resolve_mask(name) for name in names] + nowhere
+        return topics
+
+    def _resolve_mask(self, topic: str) -> str:
+        """Return the full name of a mask topic."""
+        try:
+            return self.resolve_topic_name(topic)
+        except RCLError:
+            raise VocabularyError(
+                f'Expected mask topics of at most {LONGEST_TOPIC} characters with the namespace, '
+                f'but got {topic[:300]!r}.'
+            ) from None
 
     def _on_vocabulary(self, message: String) -> None:
-        """Take over the words of a message or say why not."""
+        """Use the words of a message, or report why they cannot be used."""
         try:
             self._use(Vocabulary.parse(message.data))
         except VocabularyError as error:
@@ -221,67 +231,12 @@ class SegmentationNode(ManagedNode):
 
     def _refuse(self, text: str, error: VocabularyError) -> None:
         self._state.refuse(text, error)
-        self._reject('vocabulary', error)
-
-    def words_changed(self, used: UsedWords, header: Header | None, camera: str) -> None:
-        """Publish the class names, and have the publishers of masks that left closed."""
-        pipeline = self._pipeline
-        if pipeline is not None:
-            shown = header or Header(stamp=self.get_clock().now().to_msg())
-            pipeline.publish_names(used, shown, camera)
-        if header is None:
-            self._retire.trigger()
-
-    def words_given_up(self, what: str, error: Exception) -> None:
-        """Log that words cannot be encoded."""
-        self._reject(what, error)
-        self._retire.trigger()
+        self._monitor.reject('vocabulary', error)
 
     def _close_unused_masks(self) -> None:
         pipeline = self._pipeline
         if pipeline is not None:
             pipeline.close_unused_masks()
-
-    # Frames
-
-    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
-        """Hand a frame to the worker; a damaged one does not take the place of a good one."""
-        monitor = self._monitor.camera(camera)
-        monitor.arrived()
-        try:
-            check_frame(message)
-        except ImageError as error:
-            monitor.statistics.dropped('bad image')
-            self.image_rejected(camera, error)
-            return
-        pipeline = self._pipeline
-        if pipeline is not None:
-            pipeline.submit(camera, message)
-
-    def image_rejected(self, camera: str, error: ImageError) -> None:
-        """Log once in a while that an image cannot be used."""
-        self._reject(f'image of the camera {camera}' if camera else 'image', error)
-
-    def batch_too_large(self, count: int, error: DeviceMemoryError) -> None:
-        """Log that frames are labelled in smaller batches."""
-        self.get_logger().warning(
-            f'Label at most {count // 2} frames at once from now on: {error}'
-        )
-
-    def memory_ran_out(self, error: DeviceMemoryError) -> None:
-        """Log once in a while that a frame was lost for lack of memory, and tell it."""
-        self._monitor.memory_ran_out()
-        self._reject('frame', error)
-
-    def frame_failed(self, error: Exception) -> None:
-        """Log once in a while that a frame came to nothing, unless it is because of the end."""
-        if self.context.ok() and not self.ended.is_set():
-            self._reject('frame', RuntimeError(f'{type(error).__name__}: {error}'))
-            self.get_logger().debug(''.join(traceback.format_exception(error)))
-
-    def _reject(self, what: str, error: Exception) -> None:
-        self._monitor.note(f'Rejected the {what}: {error}')
-        self._rejections.report(what, error)
 
     # Parameters
 
@@ -297,6 +252,7 @@ class SegmentationNode(ManagedNode):
         return SetParametersResult(successful=True)
 
     def _fault_of(self, parameter: Parameter) -> str | None:
+        """Return why a parameter cannot have a value; ``None`` if it can."""
         declaration = BY_NAME.get(parameter.name)
         if declaration is None:
             known = self.has_parameter(parameter.name)
@@ -314,6 +270,7 @@ class SegmentationNode(ManagedNode):
         return fault
 
     def _fault_of_names(self, names: Sequence[str] | None) -> str | None:
+        """Return why these words cannot be used; they count as refused then."""
         try:
             self._mask_topics(Vocabulary.from_words(names or ()), self._value('cameras'))
         except VocabularyError as error:
@@ -332,20 +289,20 @@ class SegmentationNode(ManagedNode):
         return None
 
     def _on_parameters_set(self, parameters: list[Parameter]) -> None:
-        """Take over what may change while the node runs."""
+        """Apply what may change while the node runs."""
         values = {parameter.name: parameter.value for parameter in parameters}
         if 'cameras' in values:
             self._state.use_cameras(camera_names(values['cameras']))
         self._request_anew(values)
-        self._look.alpha = values.get('overlay_alpha', self._look.alpha)
-        self._look.jpeg_quality = values.get('jpeg_quality', self._look.jpeg_quality)
+        self._style.alpha = values.get('overlay_alpha', self._style.alpha)
+        self._style.jpeg_quality = values.get('jpeg_quality', self._style.jpeg_quality)
         pipeline = self._pipeline
         if pipeline is not None and 'image_reliability' in values:
             for camera in pipeline.cameras.values():
                 camera.set_reliability(values['image_reliability'])
 
     def _request_anew(self, values: Mapping[str, Any]) -> None:
-        """Request words once, whatever of new values bears on them."""
+        """Request words once, however many of the new values concern them."""
         newest = self._state.newest
         if 'class_names' in values:
             vocabulary = Vocabulary.from_words(values['class_names'])
@@ -355,26 +312,27 @@ class SegmentationNode(ManagedNode):
             return
         try:
             self._use(vocabulary)
-        except VocabularyError as error:  # As of values that are wrong only together.
+        except VocabularyError as error:  # Such as of values that are wrong only together.
             self._refuse(', '.join(vocabulary.names), error)
 
-    # Once in a while
+    # Timers
 
-    def _keep_house(self) -> None:
-        """Subscribe to cameras while frames are of use."""
+    def _update_subscriptions(self) -> None:
+        """Subscribe to cameras while their frames are of use."""
         pipeline = self._pipeline
         if pipeline is not None:
             active = self.state == 'active'
             pipeline.update_cameras(active=active, lazy=self._value('lazy'))
 
     def _publish_diagnostics(self) -> None:
-        """Say how the node is."""
+        """Report how the node is."""
         pipeline = self._pipeline
+        cameras = {} if pipeline is None else pipeline.cameras
         health = self._monitor.health(
             state=self.state,
             fault=self.fault,
             words=self._state,
-            inputs={} if pipeline is None else pipeline.cameras,
+            cameras={name: (one.topic, one.subscribed_seconds) for name, one in cameras.items()},
             segmenter=None if pipeline is None else pipeline.segmenter,
             parameters=NodeParameters.read(self),
         )

@@ -37,8 +37,15 @@ def reserved_domain() -> Iterator[int]:
         RuntimeError: If all are taken.
     """
     for domain in random.sample(DOMAINS, len(DOMAINS)):
-        lock = _lock(domain)
-        if lock is None:
+        path = Path(tempfile.gettempdir()) / f'zegclip_ros_domain_{domain}.lock'
+        try:
+            lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except PermissionError:  # Another user's.
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # Another run's.
+            os.close(lock)
             continue
         try:
             if not _in_use(domain):
@@ -49,21 +56,6 @@ def reserved_domain() -> Iterator[int]:
     raise RuntimeError(
         f'Expected a free DDS domain from {DOMAINS[0]} to {DOMAINS[-1]}, but all are in use.'
     )
-
-
-def _lock(domain: int) -> int | None:
-    """Return the descriptor of a domain's locked file, or ``None`` if somebody else has it."""
-    path = Path(tempfile.gettempdir()) / f'zegclip_ros_domain_{domain}.lock'
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except PermissionError:  # Another user's.
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _in_use(domain: int) -> bool:

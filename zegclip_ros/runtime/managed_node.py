@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A lifecycle node whose transitions say why they failed and never block what goes on beside."""
+"""A lifecycle node whose transitions say why they fail and do not block its other callbacks."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -28,13 +28,12 @@ from rclpy.node import Node
 from rclpy.service import Service
 from rclpy.task import Future as RosFuture
 from zegclip_core.errors import ZegCLIPError
-from zegclip_ros.runtime.parameter_guard import guard_parameter_services
-from zegclip_ros.runtime.process import RCLError, Runnable
+from zegclip_ros.runtime.process import guard_parameter_services, RCLError, Runnable
 
 Result = TypeVar('Result')
 _POLL = 0.1
 _PRIMARY = ('unconfigured', 'inactive', 'active', 'finalized')
-"""States that are not on the way to another one."""
+"""States that last until a transition is asked for."""
 _DESTROY_TIMEOUT = 5.0
 
 
@@ -46,11 +45,11 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
     """Turns the methods of a subclass into lifecycle transitions.
 
     ``configure``, ``activate`` and ``deactivate`` may raise: the transition fails, the node
-    stays in the state it was in, and the log says why. ``cleanup`` lets go of everything that
+    stays in the state it was in, and the log says why. ``cleanup`` releases everything that
     ``configure`` made, also what a failed one left, and does not raise.
 
-    Transitions run beside topics and parameters, in threads of their own: a model takes many
-    seconds to load. ``fail`` leads through error processing to ``unconfigured``.
+    Transitions run in threads of their own, so that topics and parameters are served meanwhile: a
+    model takes many seconds to load. ``fail`` leads through error processing to ``unconfigured``.
 
     Attributes:
         fault: What keeps the node from working; ``None`` if nothing does.
@@ -66,12 +65,12 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
         guard_parameter_services(self)
         for service in self.services:
             if service.srv_name.endswith('/change_state'):
-                self._answer_beside(service)
+                self._answer_in_background(service)
 
-    def _answer_beside(self, service: Service) -> None:
-        """Have a service's requests answered by threads of their own, one each.
+    def _answer_in_background(self, service: Service) -> None:
+        """Have each request of a service answered in a thread of its own.
 
-        An executor with several threads would do it too, but makes every message slower.
+        An executor with several threads would do that too, but makes every message slower.
         """
         answer = service.callback
 
@@ -94,23 +93,28 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
         self._state_machine.destroy_when_not_in_use()
 
     def configure(self) -> None:
-        """Make everything that takes time; like the other transitions, in its own thread."""
+        """Create everything that takes time; called in a thread of its own."""
 
     def activate(self) -> None:
-        """Begin to work."""
+        """Begin to work; called in a thread of its own."""
 
     def deactivate(self) -> None:
-        """Stop working."""
+        """Stop working; called in a thread of its own."""
 
     def cleanup(self) -> None:
-        """Let go of everything that ``configure`` made."""
+        """Release everything that ``configure`` made; called in a thread of its own."""
 
     def on_fault(self, text: str) -> None:
-        """Take note of why a transition failed."""
+        """Get the reason why a transition failed."""
 
     def autostart(self) -> None:
         """Configure and activate, in a thread of its own."""
-        self._in_background(self._start)
+
+        def start() -> None:
+            if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+                self.trigger_activate()
+
+        self._in_background(start)
 
     def fail(self, reason: str) -> None:
         """Have the node go to error processing because it cannot work any more."""
@@ -142,10 +146,6 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
                         f'The frame in work did not end in {timeout:.0f} s.'
                     ) from None
 
-    def _start(self) -> None:
-        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
-
     def _error_transition(self) -> None:
         """Start whichever transition the present state has; its callback reports the error."""
         while self.state not in _PRIMARY and not self.ended.is_set():
@@ -156,27 +156,28 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
             self.trigger_cleanup()
 
     def _in_background(self, work: Callable[[], None]) -> None:
+        """Run transitions in a thread of their own, unless the process ends."""
+
+        def run() -> None:
+            try:
+                work()
+            except RCLError:
+                if self.context.ok():  # Else the context has ended halfway, which is no error.
+                    raise
+
         if self.ended.is_set():
             return
-        thread = threading.Thread(target=self._unless_ended, args=(work,), daemon=True)
+        thread = threading.Thread(target=run, daemon=True)
         self._background = [one for one in self._background if one.is_alive()] + [thread]
         thread.start()
 
     def interrupt(self, timeout: float) -> bool:
-        """Give up transitions of the background; return whether none is left."""
+        """Give up transitions in progress; return whether none is left after so many seconds."""
         self.ended.set()
         end = time.monotonic() + timeout
         for thread in list(self._background):
             thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._background)
-
-    def _unless_ended(self, work: Callable[[], None]) -> None:
-        """Run transitions; that the context is gone halfway is the end and no error."""
-        try:
-            work()
-        except RCLError:
-            if self.context.ok():
-                raise
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run ``configure``; after a failure nothing of it is left."""
@@ -204,28 +205,24 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
         return self._attempt('shut down', self.cleanup)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of everything; the node may be configured again."""
+        """Release everything; the node may be configured again."""
         self._dead = False
         return self._attempt('recover', self.cleanup)
 
     def _attempt(self, what: str, work: Callable[[], None]) -> TransitionCallbackReturn:
-        """Do the work of a transition; say why if it fails."""
+        """Do the work of a transition; log why if it fails, with a traceback if unexpected."""
         if self._dead:
             return TransitionCallbackReturn.ERROR
         try:
             work()
         except Exception as error:
             if not self.ended.is_set():
-                self._tell(what, error)
+                expected = isinstance(error, ZegCLIPError)
+                text = str(error) if expected else f'{type(error).__name__}: {error}'
+                trace = ''.join(traceback.format_exception(error)).rstrip()
+                self.fault = f'Cannot {what}: {text}'
+                self.get_logger().error(self.fault if expected else f'{self.fault}\n{trace}')
+                self.on_fault(self.fault)
             return TransitionCallbackReturn.FAILURE
         self.get_logger().info(f'Done: {what}.')
         return TransitionCallbackReturn.SUCCESS
-
-    def _tell(self, what: str, error: Exception) -> None:
-        """Log why a transition failed, with a traceback if nobody expected it, and keep it."""
-        expected = isinstance(error, ZegCLIPError)
-        text = str(error) if expected else f'{type(error).__name__}: {error}'
-        self.fault = f'Cannot {what}: {text}'
-        trace = '' if expected else '\n' + ''.join(traceback.format_exception(error)).rstrip()
-        self.get_logger().error(f'{self.fault}{trace}')
-        self.on_fault(self.fault)

@@ -11,10 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How the nodes of this package start and end."""
+"""How the nodes of this package start and end, and what keeps them alive in between."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 import logging
 import os
 import signal
@@ -22,8 +23,9 @@ import sys
 import threading
 import traceback
 from types import FrameType
-from typing import cast, NoReturn
+from typing import Any, cast, NoReturn
 
+from rcl_interfaces.msg import Parameter, ParameterType, SetParametersResult
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
@@ -31,7 +33,6 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from zegclip_ros.runtime.parameter_guard import guard_parameter_services
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +43,18 @@ _LAST_CALLBACKS = 0.3
 _TEARDOWN = 0.4
 _POLL = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_TYPES = range(ParameterType.PARAMETER_NOT_SET, ParameterType.PARAMETER_STRING_ARRAY + 1)
+
+Answer = Callable[[Any, Any], Any]
+"""Callback of a service, which takes a request and a response and returns the response."""
 
 
 class Runnable:
-    """A node that says itself when it is done.
+    """A node that decides itself when it is done.
 
     Attributes:
-        ended: Set when it is.
-        exit_code: The process's exit code then.
+        ended: Set when it is done.
+        exit_code: Exit code of the process then.
     """
 
     def __init__(self) -> None:
@@ -114,10 +119,10 @@ class Stop:
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Give what SIGINT and SIGTERM set; outside the main thread nothing sets it.
+    """Yield what SIGINT and SIGTERM set; outside the main thread nothing sets it.
 
     Python's own way, an exception wherever the main thread is, would leave half-made objects.
-    Further signals change nothing: ``ros2 launch`` may send one after the terminal's own.
+    A second signal changes nothing: ``ros2 launch`` may send one after the terminal's own.
     """
     stop = Stop()
 
@@ -142,7 +147,7 @@ def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = Non
 
     Args:
         make_node: Makes the node. What it raises as ``ValueError`` or ``ParameterException``
-            is the user's to mend and is shown without a traceback.
+            is the user's to correct and is shown without a traceback.
         args: Command line; ``None`` takes the process's.
 
     Returns:
@@ -153,7 +158,12 @@ def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = Non
 
 
 def run_process(make_node: Callable[[], Runnable], args: Sequence[str] | None = None) -> NoReturn:
-    """Run a node as ``run_node`` does, and end the process with its exit code."""
+    """Run a node as ``run_node`` does, and end the process with its exit code.
+
+    Args:
+        make_node: Makes the node.
+        args: Command line; ``None`` takes the process's.
+    """
     with stop_signals() as stop:
         leave(_run_in_context(make_node, args, stop))
 
@@ -177,9 +187,9 @@ def _run_in_context(
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once, with nothing to wait for.
+    """End the process at once, without waiting for anything.
 
-    For threads that nothing can interrupt, as while a model is being loaded; and because Python
+    For threads that cannot be interrupted, such as one that loads a model; and because Python
     takes seconds to take down PyTorch piece by piece.
     """
     logging.shutdown()
@@ -195,7 +205,7 @@ def _run(make_node: Callable[[], Runnable], stop: Stop) -> int:
     except (ValueError, ParameterException) as error:
         get_logger('zegclip_ros').fatal(str(error))
         return 1
-    # With one of several threads every message costs half a millisecond more.
+    # An executor with several threads would add half a millisecond to every message.
     executor = SingleThreadedExecutor()
     executor.add_node(cast(Node, node))
     spinner = threading.Thread(target=_spin, args=(executor, node), name='executor', daemon=True)
@@ -204,23 +214,18 @@ def _run(make_node: Callable[[], Runnable], stop: Stop) -> int:
         node.ended.wait(_POLL)
     code = node.exit_code
     node.end(code)
-    if not _come_to_rest(node, executor, spinner):
+    interrupted = node.interrupt(_LAST_CALLBACKS)
+    executor.shutdown(timeout_sec=0.0)
+    spinner.join(_LAST_CALLBACKS)
+    closed = node.close()
+    if not interrupted or not closed or spinner.is_alive():
         # While a thread is left, the context has to live: rcl crashes without it.
         leave(code)
     return code
 
 
-def _come_to_rest(node: Runnable, executor: Executor, spinner: threading.Thread) -> bool:
-    """End transitions, callbacks and other work; return whether all of it ended in time."""
-    interrupted = node.interrupt(_LAST_CALLBACKS)
-    executor.shutdown(timeout_sec=0.0)
-    spinner.join(_LAST_CALLBACKS)
-    closed = node.close()
-    return interrupted and closed and not spinner.is_alive()
-
-
 def _spin(executor: Executor, node: Runnable) -> None:
-    """Run callbacks until the end; an error in one of them is the end, and not a silent one."""
+    """Run callbacks until the end; an error in one of them ends the node and is logged."""
     try:
         executor.spin()
     except ExternalShutdownException:
@@ -233,7 +238,7 @@ def _spin(executor: Executor, node: Runnable) -> None:
 
 
 class RosLogHandler(logging.Handler):
-    """Hands the log records of Python libraries to a node's logger, and so to ``/rosout``.
+    """Passes the log records of Python libraries to a node's logger, and so to ``/rosout``.
 
     Idea: ``ros_logging.py`` of MIT-SPARK/semantic_inference.
     """
@@ -251,3 +256,48 @@ class RosLogHandler(logging.Handler):
             self._logger.warning(text)
         else:
             self._logger.info(text)
+
+
+def guard_parameter_services(node: Node) -> None:
+    """Have a node refuse parameters of types that ROS does not have.
+
+    For them rclpy raises an error that nothing catches, and anybody on the network can send one.
+    """
+    for service in node.services:
+        if service.srv_name.endswith('/set_parameters'):
+            service.callback = partial(_set_each, service.callback)
+        elif service.srv_name.endswith('/set_parameters_atomically'):
+            service.callback = partial(_set_all, service.callback)
+
+
+def _set_each(answer: Answer, request: Any, response: Any) -> Any:  # noqa: ANN401 - rclpy's
+    """Refuse the parameters with a fault and set the others."""
+    faults = [_fault(parameter) for parameter in request.parameters]
+    pairs = zip(list(request.parameters), faults, strict=True)
+    request.parameters = [parameter for parameter, fault in pairs if fault is None]
+    results = iter(answer(request, response).results)
+    response.results = [fault or next(results) for fault in faults]
+    return response
+
+
+def _set_all(answer: Answer, request: Any, response: Any) -> Any:  # noqa: ANN401 - rclpy's
+    """Refuse all parameters if one has a fault."""
+    faults = [fault for fault in map(_fault, request.parameters) if fault is not None]
+    if not faults:
+        return answer(request, response)
+    response.result = faults[0]
+    return response
+
+
+def _fault(parameter: Parameter) -> SetParametersResult | None:
+    """Return the refusal of a parameter of an unknown type, ``None`` for any other."""
+    given = parameter.value.type
+    if given in _TYPES:
+        return None
+    return SetParametersResult(
+        successful=False,
+        reason=(
+            f'Expected the type of the parameter {parameter.name[:100]!r} to be {_TYPES[0]} to '
+            f'{_TYPES[-1]}, but got {given}.'
+        ),
+    )

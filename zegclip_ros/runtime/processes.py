@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Child processes that are gone when the program is, whatever happens to it."""
+"""Child processes that end with the program, whatever happens to it."""
 
 from collections.abc import Mapping, Sequence
 import ctypes
@@ -29,12 +29,12 @@ _LIBC = ctypes.CDLL(None)
 
 
 def _die_with_parent() -> None:
-    """Have the kernel send SIGTERM to this child if its parent dies without a word."""
+    """Have the kernel send SIGTERM to this child process if its parent dies."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Processes:
-    """Starts processes, each as the head of a group, and ends all of them at the end.
+    """Starts processes, each as the leader of a process group, and ends all of them on exit.
 
     Args:
         logs: Folder for ``<name>.log`` files with what the processes print.
@@ -89,7 +89,7 @@ class Processes:
                 process.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 continue
-        # Also for groups whose head has ended: what it has started may live on.
+        # Also for groups whose leader has ended: what it has started may live on.
         self._signal(signal.SIGKILL)
         for process in self._running.values():
             process.wait()

@@ -33,20 +33,20 @@ def shortened(text: str, longest: int = _LONGEST) -> str:
 
 @dataclass
 class _Reason:
-    """When a reason was last logged and how often it was kept back since."""
+    """When a reason was last logged and how often it was suppressed since."""
 
     logged: float
-    kept_back: int = 0
+    suppressed: int = 0
 
 
 class RejectionLog:
     """Logs why messages are rejected, the same reason at most once an interval.
 
-    rclpy's own throttling goes by the place of the call, so that one fault would hide another.
+    rclpy throttles by the place of the call, so that one fault would hide another.
 
     Args:
-        write: Where a line goes.
-        clock: Seconds that only grow.
+        write: Gets each line.
+        clock: Returns seconds that only grow.
     """
 
     def __init__(
@@ -67,24 +67,19 @@ class RejectionLog:
         line = f'Rejected the {what}: {shortened(str(error))}'
         now = self._clock()
         with self._lock:
-            key = self._key(line, now)
+            if line not in self._reasons and len(self._reasons) >= _MOST_REASONS:
+                self._reasons = {
+                    key: reason
+                    for key, reason in self._reasons.items()
+                    if now - reason.logged < INTERVAL
+                }
+            many = line not in self._reasons and len(self._reasons) >= _MOST_REASONS
+            key = 'others' if many else line
             known = self._reasons.get(key)
             if known is not None and now - known.logged < INTERVAL:
-                known.kept_back += 1
+                known.suppressed += 1
                 return
             self._reasons[key] = _Reason(now)
-        if known is not None and known.kept_back:
-            line = f'{line} ({known.kept_back} more since the last such line)'
+        if known is not None and known.suppressed:
+            line = f'{line} ({known.suppressed} more since the last such line)'
         self._write(line)
-
-    def _key(self, line: str, now: float) -> str:
-        """Return what a line is throttled by; forget the old ones."""
-        if line in self._reasons:
-            return line
-        if len(self._reasons) >= _MOST_REASONS:
-            self._reasons = {
-                key: reason
-                for key, reason in self._reasons.items()
-                if now - reason.logged < INTERVAL
-            }
-        return line if len(self._reasons) < _MOST_REASONS else 'others'

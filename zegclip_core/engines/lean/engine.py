@@ -13,37 +13,53 @@
 # limitations under the License.
 """The lean engine: what the plain one computes, without what need not be computed."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Hashable, Sequence
 from functools import partial
 import logging
 
 import torch
 from torch import Tensor
-from zegclip_core.devices import on
+from zegclip_core.devices import device_guard, side_stream
 from zegclip_core.engines.contract import (
-    Engine,
-    LeanOptions,
+    EngineVocabulary,
     Network,
-    PreparedWords,
-    thresholds_of,
+    PostprocessStep,
+    Prediction,
+    run_steps,
     Windows,
 )
-from zegclip_core.engines.lean.candidates import label_candidates
-from zegclip_core.engines.lean.graphs import Frame, GraphCache
+from zegclip_core.engines.lean.candidates import best_rows, label_candidates
+from zegclip_core.engines.lean.graphs import GraphCache, Recordable
 from zegclip_core.engines.lean.model import lean_model
-from zegclip_core.engines.lean.pixels import resized
+from zegclip_core.engines.lean.pixels import CENTRE, resized
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
 from zegclip_core.engines.lean.staging import Uploads
-from zegclip_core.engines.lean.vocabulary import bucket_of, LeanWords, padded, penalties_of
-from zegclip_core.engines.lean.windows import label_windows
-from zegclip_core.engines.plain import label_maps, PlainEngine
+from zegclip_core.engines.lean.vocabulary import (
+    bucket_of,
+    LeanVocabulary,
+    padded,
+    penalties_of,
+)
+from zegclip_core.engines.plain import label_maps, with_unlabelled
 from zegclip_core.errors import ModelError
-from zegclip_core.model.scoring import Scoring
-from zegclip_core.segmentation import label_type, unlabelled_id
+from zegclip_core.model.scoring import (
+    average_windows,
+    best_of,
+    Corners,
+    cut_windows,
+    Maps,
+    resize_maps,
+    scores_of,
+    Scoring,
+    whole_logits,
+)
+from zegclip_core.text.encoded import EncodedVocabulary
+from zegclip_core.text.vocabulary import Vocabulary
 
-__all__ = ['Engine', 'LeanEngine', 'LeanOptions', 'PlainEngine', 'PreparedWords', 'Windows']
-
+WINDOW_VALUES = 2**23
+"""Scores of windows that are averaged at once; a class has as many as an image has pixels."""
+Sizes = tuple[tuple[int, int], tuple[int, int]]
+"""Working size, and ``(H, W)`` of labels and scores."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,19 +67,23 @@ logger = logging.getLogger(__name__)
 class LeanEngine:
     """Labels as ``PlainEngine`` does, faster.
 
+    On CUDA all of it is one recorded graph; with steps, all up to the mask logits is one.
+
     Args:
         network: The model; it is moved to ``device`` and ``dtype``.
-        dtype: Floating-point type of the model.
+        dtype: Floating-point type of the model's products.
         device: Where it runs.
-        options: Which savings are made; ``None`` for all.
-        windows: Windows to look at; ``None`` for the whole image.
+        windows: Sliding windows; ``None`` for the whole image.
         candidates: Of more rows of a vocabulary than these, only so many are brought to full
             size in each image, those that win patches or come nearest to it; 0 for all. Their
             logits do not change. The softmax of a training-free model is then one over them.
+            Steps see the logits of all rows, and the candidates are chosen after them.
 
     Raises:
         ModelError: If ``candidates`` is negative, or not 0 where there are windows.
     """
+
+    steps: Sequence[PostprocessStep] = ()
 
     def __init__(
         self,
@@ -71,186 +91,248 @@ class LeanEngine:
         *,
         dtype: torch.dtype,
         device: torch.device,
-        options: LeanOptions | None = None,
         windows: Windows | None = None,
         candidates: int = 0,
     ) -> None:
         """Compute what depends on the model alone."""
-        _check_candidates(candidates, windows)
+        if candidates < 0:
+            raise ModelError(
+                f'Expected the candidates to be 0, for all classes, or more, but got {candidates}.'
+            )
+        if candidates and windows is not None:
+            raise ModelError(
+                'Expected the candidates to be 0 with sliding windows, each of which would have '
+                f'others, but got {candidates}.'
+            )
         self.candidates = candidates
         self.device, self.dtype = device, dtype
-        self.options = options or LeanOptions()
         self.windows = windows
         self._scoring = network.scoring
-        self.model = lean_model(network, dtype=dtype, device=device, options=self.options)
+        self.model = lean_model(network, dtype=dtype, device=device)
         on_cuda = device.type == 'cuda'
         self._uploads = Uploads(device) if on_cuda else None
-        self._graphs = GraphCache(device) if on_cuda and self.options.cuda_graphs else None
-        self._beside = torch.cuda.Stream(device) if on_cuda else None
-        self._has_kernel = on_cuda and self.options.fused_tail and _kernel_runs(device)
-        self._latest: LeanWords | None = None
+        self._graphs = GraphCache(device) if on_cuda else None
+        self._has_kernel = on_cuda and _kernel_runs(device)
+        self._latest: LeanVocabulary | None = None
 
-    def prepare(
-        self, embeddings: Tensor, bias: Tensor, thresholds: Tensor, classes: int | None = None
-    ) -> PreparedWords:
-        """Compute what depends on the words alone; see ``Engine``.
+    def prepare(self, encoded: EncodedVocabulary) -> LeanVocabulary:
+        """Compute what depends on the words alone.
 
-        On CUDA this has a stream of its own: frames go on meanwhile.
+        On CUDA this happens on a side stream: frames go on meanwhile.
         """
-        parts = (embeddings, bias, thresholds)
-        with torch.inference_mode(), on(self.device), self._aside(parts):
-            words = self._prepare(embeddings, bias, *thresholds_of(thresholds, classes))
-            if self._beside is not None:
-                self._beside.synchronize()
-        return words
+        with torch.inference_mode(), device_guard(self.device), side_stream(self.device):
+            embeddings, bias, thresholds = (
+                part.to(self.device)
+                for part in (encoded.embeddings, encoded.bias, encoded.thresholds)
+            )
+            rows = len(bias)
+            # Padded so that one graph serves all vocabularies of a bucket. Not with windows:
+            # their average mixes scores, where the infinite bias of the padding would spread.
+            if self._graphs is not None and self.windows is None:
+                embeddings, bias, thresholds = padded(
+                    embeddings, bias, thresholds, bucket_of(rows)
+                )
+            vocabulary = LeanVocabulary(
+                encoded.vocabulary,
+                encoded.negatives,
+                embeddings,
+                bias,
+                thresholds,
+                *self.model.queries(embeddings),
+                *penalties_of(bias, rows),
+            )
+            if self.device.type == 'cuda':
+                torch.cuda.current_stream(self.device).synchronize()
+        return vocabulary
 
     @torch.inference_mode()
     def run(
         self,
         pixels: Tensor,
         size: tuple[int, int],
-        words: PreparedWords,
+        vocabulary: EngineVocabulary,
         output_size: tuple[int, int],
-    ) -> tuple[Tensor, Tensor]:
-        """Label every pixel; see ``Engine``."""
-        if not isinstance(words, LeanWords):
-            raise TypeError(f'Expected words that this engine prepared, but got {words!r}.')
-        frame = partial(self._frame, size=size, output_size=output_size)
-        if self._uploads is None:
-            return frame(pixels, words)
-        with on(self.device):
-            return self._run_on_cuda(frame, self._uploads(pixels), words, (size, output_size))
-
-    def _run_on_cuda(
-        self, frame: Frame, there: Tensor, words: LeanWords, sizes: tuple[object, object]
-    ) -> tuple[Tensor, Tensor]:
-        """Label pixels on the device, as a graph if there are any."""
-        if words is not self._latest:
-            for tensor in words.tensors():  # They were made on another stream.
-                tensor.record_stream(torch.cuda.current_stream(self.device))
-            self._latest = words
-        if self._graphs is None:
-            return frame(there, words)
-        key = (tuple(there.shape), *sizes, words.shape_key, self.candidates)
-        return self._graphs.run(key, frame, there, words, self.model.tower.tables)
+        *,
+        mask_logits: bool = False,
+    ) -> Prediction:
+        """Label every pixel of images of one size; arguments and result as in ``Engine.run``."""
+        if not isinstance(vocabulary, LeanVocabulary):
+            raise TypeError(
+                f'Expected a vocabulary that this engine prepared, but got {vocabulary!r}.'
+            )
+        sizes = size, output_size
+        with device_guard(self.device):
+            if self._uploads is not None:
+                pixels = self._uploads(pixels)
+            if self.steps:
+                images = self._images(pixels, size)
+                (every,) = self._replay('logits', self._logits, images, vocabulary)
+                vocabulary = vocabulary.unpadded()
+                every = every[:, : len(vocabulary.bias)]
+                every = run_steps(self.steps, every, vocabulary, images + CENTRE)
+                rows = None
+                if self._prunes(vocabulary):
+                    rows = best_rows(every, vocabulary, self.candidates)
+                found = self._label(every, rows, vocabulary, sizes, mask_logits)
+            else:
+                frame = partial(self._label_pixels, sizes=sizes, mask_logits=mask_logits)
+                found = self._replay((sizes, mask_logits), frame, pixels, vocabulary)
+        labels, scores, *logits = found
+        if not mask_logits:
+            return Prediction(labels, scores)
+        # Without the padding of the bucket.
+        return Prediction(labels, scores, logits[0][:, : len(vocabulary.words)])
 
     def release_memory(self) -> None:
         """Let go of what the next frame can make again."""
-        with on(self.device):
+        with device_guard(self.device):
             if self._graphs is not None:
                 self._graphs.clear()
             if self._uploads is not None:
                 self._uploads.clear()
         self.model.tower.forget_grids()
 
-    def _aside(self, parts: Sequence[Tensor]) -> AbstractContextManager[object]:
-        """Return a context for what is made of these parts beside the frames."""
-        if self._beside is None:
-            return nullcontext()
-        if any(part.device.type == 'cuda' for part in parts):
-            self._beside.wait_stream(torch.cuda.current_stream(self.device))
-        return torch.cuda.stream(self._beside)
+    def _replay(
+        self, key: Hashable, frame: Recordable, images: Tensor, vocabulary: LeanVocabulary
+    ) -> tuple[Tensor, ...]:
+        """Call a function of images and a vocabulary, on CUDA as a graph."""
+        if self._graphs is None:
+            return frame(images, vocabulary)
+        if vocabulary is not self._latest:
+            for tensor in vocabulary.tensors():  # They were made on another stream.
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+            self._latest = vocabulary
+        key = (key, tuple(images.shape), vocabulary.shape_key, self.candidates)
+        return self._graphs.run(key, frame, images, vocabulary, self.model.tower.tables)
 
-    def _prepare(
-        self, embeddings: Tensor, bias: Tensor, thresholds: Tensor, classes: int
-    ) -> LeanWords:
-        """Return a vocabulary, in a bucket where graphs are recorded for it."""
-        number = len(bias)
-        embeddings, bias, thresholds = (
-            part.to(self.device) for part in (embeddings, bias, thresholds)
-        )
-        # The average over windows mixes scores, where what stands for no class would spread.
-        if self._graphs is not None and self.windows is None:
-            embeddings, bias, thresholds = padded(embeddings, bias, thresholds, bucket_of(number))
-        text, queries = self.model.words(embeddings)
-        penalties, calibrated = penalties_of(bias, number)
-        return LeanWords(
-            embeddings, bias, thresholds, classes, text, queries, penalties, calibrated
-        )
-
-    def _frame(
-        self,
-        pixels: Tensor,
-        words: LeanWords,
-        *,
-        size: tuple[int, int],
-        output_size: tuple[int, int],
-    ) -> tuple[Tensor, Tensor]:
-        """Label the pixels of frames on the device."""
+    def _images(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return what the model takes: resized images, or their windows."""
         images = resized(pixels, size)
-        if 0 < self.candidates < len(words.embeddings):
-            logits, rows = self.model.best_logits(images, words, self.candidates)
-            return label_candidates(logits, rows, output_size, words, self._tail)
-        predict = partial(self.model.logits, words=words)
+        return images if self.windows is None else cut_windows(images, self.windows.corners(size))
+
+    def _logits(self, images: Tensor, vocabulary: LeanVocabulary) -> tuple[Tensor]:
+        """Return mask logits, float32 ``(B, R, h, w)``, of resized images or windows."""
+        return (self.model.logits(images, vocabulary).float(),)
+
+    def _prunes(self, vocabulary: LeanVocabulary) -> bool:
+        """Return whether only candidates are brought to full size."""
+        return 0 < self.candidates < len(vocabulary.bias)
+
+    def _label_pixels(
+        self, pixels: Tensor, vocabulary: LeanVocabulary, *, sizes: Sizes, mask_logits: bool
+    ) -> tuple[Tensor, ...]:
+        """Return labels, scores and, if asked, mask logits of pixels on the device."""
+        images, rows = self._images(pixels, sizes[0]), None
+        if self._prunes(vocabulary):
+            logits, rows = self.model.best_logits(
+                images, vocabulary, self.candidates, complete=mask_logits
+            )
+        else:
+            logits = self.model.logits(images, vocabulary)
+        return self._label(logits, rows, vocabulary, sizes, mask_logits)
+
+    def _label(
+        self,
+        logits: Tensor,
+        rows: Tensor | None,
+        vocabulary: LeanVocabulary,
+        sizes: Sizes,
+        mask_logits: bool,
+    ) -> tuple[Tensor, ...]:
+        """Return labels, scores and, if asked, the mask logits of whole images.
+
+        Args:
+            logits: Mask logits of images or windows, float ``(B, R, h, w)``.
+            rows: The candidates of each image, int64 ``(B, C)``; ``None`` for all rows.
+            vocabulary: The words of the rows.
+            sizes: Working size, and ``(H, W)`` of labels and scores.
+            mask_logits: Whether to return the mask logits, float32.
+        """
+        size, output_size = sizes
         if self.windows is not None:
-            return label_windows(images, predict, self.windows, words, output_size, self._scoring)
-        return self._tail(predict(images), output_size, words)
+            corners = self.windows.corners(size)
+            logits = logits.unflatten(0, (len(corners), -1)).float()  # (N, B, R, h, w)
+            found = label_windows(logits, corners, size, vocabulary, output_size, self._scoring)
+            logits = whole_logits(logits, corners, size) if mask_logits else logits
+        elif rows is not None:
+            found = label_candidates(logits, rows, output_size, vocabulary, self._postprocess)
+        else:
+            found = self._postprocess(logits, output_size, vocabulary)
+        return (*found, logits.float()) if mask_logits else found
 
-    def _tail(
-        self, logits: Tensor, size: tuple[int, int], words: LeanWords
+    def _postprocess(
+        self, logits: Tensor, size: tuple[int, int], vocabulary: LeanVocabulary
     ) -> tuple[Tensor, Tensor]:
-        """Return labels and scores of mask logits."""
+        """Return labels and scores ``(B, *size)`` of mask logits ``(B, R, h, w)``."""
         # The scores of a softmax with several biases are in no order that logits tell.
-        fused = self.options.fused_tail and not (words.calibrated and self._scoring == 'softmax')
-        if fused and self.device.type == 'cpu':
-            return label_logits(logits, size, words, self._scoring)
-        if fused and self._has_kernel:
-            return _in_one_kernel(logits, size, words, self._scoring)
-        return label_maps(logits, size, words, scoring=self._scoring)
+        ordered = not (vocabulary.calibrated and self._scoring == 'softmax')
+        if ordered and self.device.type == 'cpu':
+            return label_logits(logits, size, vocabulary, self._scoring)
+        if ordered and self._has_kernel:
+            # Triton is not everywhere that torch is, and only CUDA needs it.
+            from zegclip_core.engines.lean.postprocess_cuda import label_logits_in_one_kernel
+
+            return label_logits_in_one_kernel(logits, size, vocabulary, self._scoring)
+        return label_maps(logits, size, vocabulary, scoring=self._scoring)
 
 
-def _check_candidates(candidates: int, windows: Windows | None) -> None:
-    """Refuse a number of candidates that cannot be.
+def label_windows(
+    logits: Tensor,
+    corners: Corners,
+    size: tuple[int, int],
+    vocabulary: EngineVocabulary,
+    output_size: tuple[int, int],
+    scoring: Scoring,
+) -> tuple[Tensor, Tensor]:
+    """Label every pixel by the average of the windows that it lies in.
 
-    Raises:
-        ModelError: As ``LeanEngine``.
+    Args:
+        logits: Mask logits of the windows, float ``(N, B, R, h, w)``.
+        corners: Where the ``N`` windows lie.
+        size: ``(H, W)`` of the image that they were cut from.
+        vocabulary: The words of the rows.
+        output_size: ``(H, W)`` of labels and scores.
+        scoring: How logits become scores.
+
+    Returns:
+        Labels, uint8 or uint16 ``(B, H, W)``, and scores, float32 ``(B, H, W)``.
     """
-    if candidates < 0:
-        raise ModelError(
-            f'Expected the candidates to be 0, for all classes, or more, but got {candidates}.'
-        )
-    if candidates and windows is not None:
-        raise ModelError(
-            'Expected the candidates to be 0 with sliding windows, each of which would have '
-            f'others, but got {candidates}.'
-        )
+    largest = max(size[0] * size[1], output_size[0] * output_size[1])
+    at_once = max(WINDOW_VALUES // largest, 1)
+
+    def best(image: Tensor) -> tuple[Tensor, Tensor]:
+        """Label an image of windows ``(N, 1, R, h, w)``."""
+
+        def average(chunk: slice) -> Tensor:
+            bias = vocabulary.bias[chunk] if scoring == 'sigmoid' else None
+            maps = average_windows(image[:, :, chunk], corners, size, bias)
+            return resize_maps(maps, output_size)[0]  # (k, H, W)
+
+        scores: Maps = average
+        if scoring == 'softmax':
+            scores = scores_of(average, vocabulary.bias, scoring, at_once=at_once)
+        return best_of(scores, output_size, vocabulary.bias, at_once=at_once)
+
+    return with_unlabelled([best(image) for image in logits.split(1, dim=1)], vocabulary)
 
 
 def _kernel_runs(device: torch.device) -> bool:
-    """Return whether the tail can be one kernel there; if not, the log says why."""
-    with on(device):
-        one = torch.ones(1, device=device)
-        words = LeanWords(one, one, one, 1, one, one, one, False)
-        try:
-            _in_one_kernel(one.view(1, 1, 1, 1), (1, 1), words, 'sigmoid')
-        # It is missing, or finds no compiler, or no headers of Python: each its own kind of error.
-        except Exception as error:
-            reason = str(error).strip().partition('\n')[0] or type(error).__name__
-            logger.warning(
-                'Frames take longer than they need to, as Triton cannot compile here (it needs a '
-                "C compiler and Python's headers, such as gcc and python3-dev): %s",
-                reason,
-            )
-            return False
+    """Return whether the postprocessing can be one kernel there; if not, the log says why."""
+    one = torch.ones(1, device=device)
+    words = Vocabulary.from_names(['object'])
+    vocabulary = LeanVocabulary(words, (), one, one, one, one, one, one, False)
+    try:
+        from zegclip_core.engines.lean.postprocess_cuda import label_logits_in_one_kernel
+
+        with device_guard(device):
+            label_logits_in_one_kernel(one.view(1, 1, 1, 1), (1, 1), vocabulary, 'sigmoid')
+    # It is missing, or finds no compiler, or no headers of Python: each its own kind of error.
+    except Exception as error:
+        reason = str(error).strip().partition('\n')[0] or type(error).__name__
+        logger.warning(
+            'Frames take longer than they need to, as Triton cannot compile here (it needs a '
+            "C compiler and Python's headers, such as gcc and python3-dev): %s",
+            reason,
+        )
+        return False
     return True
-
-
-def _in_one_kernel(
-    logits: Tensor, size: tuple[int, int], words: LeanWords, scoring: Scoring
-) -> tuple[Tensor, Tensor]:
-    """Return labels and scores of mask logits on a CUDA device."""
-    # Triton is not everywhere that torch is, and only CUDA needs it.
-    from zegclip_core.engines.lean.postprocess_cuda import label_logits_in_one_kernel
-
-    kind = label_type(words.classes)
-    return label_logits_in_one_kernel(
-        logits,
-        size,
-        penalties=words.penalties,
-        bias=words.bias,
-        thresholds=words.thresholds,
-        calibrated=words.calibrated,
-        scoring=scoring,
-        unlabelled=unlabelled_id(kind),
-        kind=getattr(torch, kind.__name__),
-    )

@@ -25,13 +25,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from zegclip_core.engines.lean.vocabulary import LeanWords
+from zegclip_core.engines.lean.vocabulary import LeanVocabulary
 
 KEPT_GRAPHS = 8
 """How many graphs are kept; those not used for longest leave first."""
 _WARM_UPS = 2  # Kernels are compiled and chosen by the first run, which cannot be recorded.
 
-Frame = Callable[[Tensor, LeanWords], tuple[Tensor, Tensor]]
+Recordable = Callable[[Tensor, LeanVocabulary], tuple[Tensor, ...]]
+"""What can be a graph: a function of images and a vocabulary."""
 
 
 @dataclass
@@ -40,23 +41,23 @@ class _Recorded:
 
     Attributes:
         graph: The graph.
-        pixels: Where it reads frames.
-        words: Where it reads a vocabulary.
-        found: Where it writes labels and scores.
-        loaded: The vocabulary that was copied to ``words`` last.
+        images: Where it reads images.
+        vocabulary: Where it reads a vocabulary.
+        found: Where it writes its results.
+        loaded: The vocabulary that was copied to ``vocabulary`` last.
         keeps: Further tensors that it reads, which must stay where they are.
     """
 
     graph: torch.cuda.CUDAGraph
-    pixels: Tensor
-    words: LeanWords
-    found: tuple[Tensor, Tensor]
-    loaded: LeanWords
+    images: Tensor
+    vocabulary: LeanVocabulary
+    found: tuple[Tensor, ...]
+    loaded: LeanVocabulary
     keeps: list[Tensor]
 
 
 class GraphCache:
-    """Runs a function of pixels and words as a graph.
+    """Runs functions of images and a vocabulary as graphs.
 
     Args:
         device: A CUDA device.
@@ -85,50 +86,51 @@ class GraphCache:
     def run(
         self,
         key: Hashable,
-        frame: Frame,
-        pixels: Tensor,
-        words: LeanWords,
+        frame: Recordable,
+        images: Tensor,
+        vocabulary: LeanVocabulary,
         constants: Callable[[], list[Tensor]],
-    ) -> tuple[Tensor, Tensor]:
-        """Return what ``frame(pixels, words)`` does, as tensors that are the caller's.
+    ) -> tuple[Tensor, ...]:
+        """Return what ``frame(images, vocabulary)`` does, as tensors that are the caller's.
 
         Args:
             key: Tells apart what needs graphs of their own.
             frame: What is recorded, if it was not yet.
-            pixels: On the device.
-            words: Likewise.
+            images: On the device.
+            vocabulary: On the device.
             constants: Gives, after a run, further tensors that the frame reads.
         """
         if key not in self._graphs:
             while len(self._graphs) >= self.limit:
                 torch.cuda.synchronize(self.device)
                 self._graphs.popitem(last=False)
-            self._graphs[key] = self._record(frame, pixels, words, constants)
+            self._graphs[key] = self._record(frame, images, vocabulary, constants)
         self._graphs.move_to_end(key)
         recorded = self._graphs[key]
-        recorded.pixels.copy_(pixels)
-        if recorded.loaded is not words:
-            for place, value in zip(recorded.words.tensors(), words.tensors(), strict=True):
+        recorded.images.copy_(images)
+        if recorded.loaded is not vocabulary:
+            places = recorded.vocabulary.tensors()
+            for place, value in zip(places, vocabulary.tensors(), strict=True):
                 place.copy_(value)
-            recorded.loaded = words
+            recorded.loaded = vocabulary
         recorded.graph.replay()
-        return recorded.found[0].clone(), recorded.found[1].clone()
+        return tuple(tensor.clone() for tensor in recorded.found)
 
     def _record(
         self,
-        frame: Frame,
-        pixels: Tensor,
-        words: LeanWords,
+        frame: Recordable,
+        images: Tensor,
+        vocabulary: LeanVocabulary,
         constants: Callable[[], list[Tensor]],
     ) -> _Recorded:
         """Record a frame; what was held for it before may be in the way no more."""
         if not self._graphs:  # A pool ends with its last graph.
             self._pool = torch.cuda.graph_pool_handle()
-        own_pixels, own_words = pixels.clone(), words.clone()
+        own_images, own_vocabulary = images.clone(), vocabulary.with_tensors(torch.clone)
         self._stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UPS):
-                frame(own_pixels, own_words)
+                frame(own_images, own_vocabulary)
         torch.cuda.current_stream(self.device).wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         # Another thread may be encoding words meanwhile, which is none of this graph's business.
@@ -136,5 +138,5 @@ class GraphCache:
             graph, pool=self._pool, stream=self._stream, capture_error_mode='thread_local'
         )
         with recording:
-            found = frame(own_pixels, own_words)
-        return _Recorded(graph, own_pixels, own_words, found, words, constants())
+            found = frame(own_images, own_vocabulary)
+        return _Recorded(graph, own_images, own_vocabulary, found, vocabulary, constants())

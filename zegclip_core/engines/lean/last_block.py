@@ -15,8 +15,8 @@
 
 from torch import Tensor
 from zegclip_core.engines.lean.grids import Grid, GridTables
+from zegclip_core.model.blocks import Block, Kernels
 from zegclip_core.model.training_free import neighbourhood, run_last_block, TrainingFreeConfig
-from zegclip_core.model.vit import Block, Kernels
 
 
 class LastBlock:
@@ -35,12 +35,13 @@ class LastBlock:
         self._kernels = kernels
 
     def __call__(self, x: Tensor, grid: Grid) -> Tensor:
-        """Return the tokens ``(B, 1 + h * w, D)`` behind the block."""
+        """Return the tokens ``(B, P + h * w, D)`` behind the block."""
         attention = self._config.attention
         near = self.tables(grid) if attention == 'naclip' else None
         return run_last_block(self._block, x, attention, near, self._kernels)
 
     def _neighbourhood(self, grid: Grid) -> Tensor:
         """Return NACLIP's neighbourhood in the type of the products."""
-        table = neighbourhood(grid, self._config.gaussian_std)
+        prefix = self._config.vision.num_prefix_tokens
+        table = neighbourhood(grid, self._config.gaussian_std, prefix)
         return table.to(self._block.attn.in_proj_weight)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What becomes of pixels before the network, with their normalisation folded into weights."""
+"""Resizing of pixels, and first convolutions with the normalisation folded into their weights."""
 
 from collections.abc import Sequence
 
@@ -21,11 +21,19 @@ import torch.nn.functional as F
 from zegclip_core.model.vit import VisionConfig
 
 CENTRE = 128.0
-"""Taken off the pixels, so that bfloat16, exact for bytes either way, rounds less afterwards."""
+"""Subtracted from pixels: bfloat16 holds bytes exactly either way, and rounds less afterwards."""
 
 
 def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return frames uint8 ``(B, H, W, 3)``, less ``CENTRE``, at a size, float ``(B, 3, h, w)``."""
+    """Return RGB pixels less ``CENTRE``, at another size.
+
+    Args:
+        pixels: Uint8 ``(B, H, W, 3)``.
+        size: ``(h, w)``.
+
+    Returns:
+        Float32 ``(B, 3, h, w)``.
+    """
     centred = torch.sub(pixels, CENTRE).permute(0, 3, 1, 2)  # One pass: cast and subtraction.
     if tuple(centred.shape[2:]) == tuple(size):
         return centred
@@ -54,7 +62,7 @@ class FoldedConvolution:
         dtype: torch.dtype,
     ) -> None:
         """Fold."""
-        weight = convolution.weight.detach().double()
+        weight = convolution.weight.detach().double()  # (D, 3, P, P)
         shift = weight.new_tensor(mean).sub(CENTRE).view(1, 3, 1, 1)
         scaled = weight / weight.new_tensor(std).view(1, 3, 1, 1)
         offset = -(scaled * shift).sum(dim=(1, 2, 3))
@@ -67,18 +75,14 @@ class FoldedConvolution:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return what the convolution gives, of ``resized`` pixels ``(B, 3, H, W)``."""
-        return F.conv2d(self._padded(images), self.weight, self.bias, stride=self.stride)
-
-    def _padded(self, images: Tensor) -> Tensor:
-        """Return the images with a border that is normalised to 0."""
         rows, columns = self.padding
-        if not rows and not columns:
-            return images
-        batch, channels, height, width = images.shape
-        shape = (batch, channels, height + 2 * rows, width + 2 * columns)
-        padded = self._border.expand(shape).clone()
-        padded[:, :, slice(rows, rows + height), slice(columns, columns + width)] = images
-        return padded
+        if rows or columns:
+            batch, channels, height, width = images.shape
+            shape = (batch, channels, height + 2 * rows, width + 2 * columns)
+            padded = self._border.expand(shape).clone()
+            padded[:, :, slice(rows, rows + height), slice(columns, columns + width)] = images
+            images = padded
+        return F.conv2d(images, self.weight, self.bias, stride=self.stride)
 
 
 class PatchProjection:
@@ -86,8 +90,8 @@ class PatchProjection:
 
     Args:
         config: The image tower's shape.
-        weight: The convolution's, ``(D, 3, P, P)``.
-        bias: Likewise, ``(D,)``, or ``None``.
+        weight: The convolution's weight, ``(D, 3, P, P)``.
+        bias: The convolution's bias, ``(D,)``, or ``None``.
     """
 
     def __init__(self, config: VisionConfig, weight: Tensor, bias: Tensor | None) -> None:
@@ -101,6 +105,7 @@ class PatchProjection:
         side = self.patch
         rows, columns = images.shape[2] // side, images.shape[3] // side
         whole = images[:, :, : rows * side, : columns * side]
+        # (B, 3, h, P, w, P) to (B, h * w, 3 * P * P)
         patches = whole.unflatten(3, (columns, side)).unflatten(2, (rows, side))
         flat = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
         return F.linear(flat, self.weight, self.bias), (rows, columns)

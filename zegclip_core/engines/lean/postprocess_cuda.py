@@ -11,13 +11,16 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The tail on CUDA as one kernel: each pixel mixes and compares all classes in registers."""
+"""Mask logits to labels on CUDA in one kernel, each pixel comparing all classes in registers."""
 
+import numpy as np
 import torch
 from torch import Tensor
 import triton
 import triton.language as tl
+from zegclip_core.engines.lean.vocabulary import LeanVocabulary
 from zegclip_core.model.scoring import Scoring
+from zegclip_core.segmentation import label_type, unlabelled_id
 
 BLOCK = 256
 """Pixels of one program."""
@@ -92,47 +95,33 @@ def _label_kernel(  # type: ignore[no-untyped-def]
 
 
 def label_logits_in_one_kernel(
-    logits: Tensor,
-    size: tuple[int, int],
-    *,
-    penalties: Tensor,
-    bias: Tensor,
-    thresholds: Tensor,
-    calibrated: bool,
-    scoring: Scoring,
-    unlabelled: int,
-    kind: torch.dtype,
+    logits: Tensor, size: tuple[int, int], vocabulary: LeanVocabulary, scoring: Scoring = 'sigmoid'
 ) -> tuple[Tensor, Tensor]:
     """Choose the class of every pixel on a CUDA device.
 
     Args:
-        logits: Mask logits, float ``(B, K, h, w)``.
+        logits: Mask logits, float ``(B, R, h, w)``.
         size: ``(H, W)`` to bring them to.
-        penalties: What is subtracted before classes are compared, float32 ``(K,)``: from scores
-            if ``calibrated``, else from logits; infinite for places that stand for no class.
-        bias: Calibration of each class, float32 ``(K,)``.
-        thresholds: Least score of a labelled pixel, float32 ``(K,)``.
-        calibrated: Whether scores are compared, or logits, which have the same order; not for a
-            softmax.
-        scoring: How logits become scores.
-        unlabelled: Label of a pixel whose class is below its threshold.
-        kind: Type of the labels.
+        vocabulary: The words of the rows; the infinite penalty of padding keeps it from winning.
+        scoring: How logits become scores; a softmax only of classes that have one bias.
 
     Returns:
-        Labels ``(B, H, W)``, and the best class's score without its bias, float32.
+        Labels, uint8 or uint16 ``(B, H, W)`` with thresholds applied, and the best class's score
+        without its bias, float32 ``(B, H, W)``.
     """
     logits = logits.contiguous()
     batch, classes, rows, columns = logits.shape
     height, width = size
+    kind = label_type(vocabulary.classes)
     # Stored as bytes of the same width: Triton knows no unsigned type of torch but the narrowest.
-    signed = {torch.uint8: torch.uint8, torch.uint16: torch.int16}[kind]
-    labels = torch.empty((batch, *size), dtype=signed, device=logits.device)
+    stored = torch.uint8 if kind is np.uint8 else torch.int16
+    labels = torch.empty((batch, *size), dtype=stored, device=logits.device)
     scores = torch.empty((batch, *size), dtype=torch.float32, device=logits.device)
     _label_kernel[(triton.cdiv(height * width, BLOCK), batch)](
         logits,
-        penalties,
-        bias,
-        thresholds,
+        vocabulary.penalties,
+        vocabulary.bias,
+        vocabulary.thresholds,
         labels,
         scores,
         classes,
@@ -142,9 +131,9 @@ def label_logits_in_one_kernel(
         width,
         rows / height,
         columns / width,
-        unlabelled,
-        calibrated,
+        unlabelled_id(kind),
+        vocabulary.calibrated,
         scoring == 'softmax',
         BLOCK,
     )
-    return labels.view(kind), scores
+    return labels.view(getattr(torch, kind.__name__)), scores

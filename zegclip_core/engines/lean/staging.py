@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Ways between the host's memory and a CUDA device's, through pages that stay in place."""
+"""Copies between the host's memory and a CUDA device's, through pinned memory."""
 
 from typing import Any
 
@@ -41,8 +41,13 @@ class Uploads:
         """Return frames on the device; the current stream waits for them, the host does not."""
         if pixels.device.type == 'cuda':
             return pixels
-        place, done = self._buffer(pixels.numel())
-        place = place[: pixels.numel()].view(pixels.shape)
+        self._turn = 1 - self._turn
+        done, buffer = self._events[self._turn], self._buffers[self._turn]
+        done.synchronize()  # The buffer's last copy; over long ago but for a backlog.
+        if buffer is None or len(buffer) < pixels.numel():
+            buffer = torch.empty(pixels.numel(), dtype=torch.uint8, pin_memory=True)
+            self._buffers[self._turn] = buffer
+        place = buffer[: pixels.numel()].view(pixels.shape)
         place.copy_(pixels)
         current = torch.cuda.current_stream(self.device)
         with torch.cuda.stream(self._stream):
@@ -56,16 +61,6 @@ class Uploads:
         """Let go of the buffers."""
         self._stream.synchronize()
         self._buffers = [None, None]
-
-    def _buffer(self, size: int) -> tuple[Tensor, torch.cuda.Event]:
-        """Return a free buffer of at least ``size`` bytes, and the event of its next copy."""
-        self._turn = 1 - self._turn
-        self._events[self._turn].synchronize()  # Its last copy; over long ago but for a backlog.
-        buffer = self._buffers[self._turn]
-        if buffer is None or len(buffer) < size:
-            buffer = torch.empty(size, dtype=torch.uint8, pin_memory=True)
-            self._buffers[self._turn] = buffer
-        return buffer, self._events[self._turn]
 
 
 def to_host(*tensors: Tensor) -> list[npt.NDArray[Any]]:

@@ -18,7 +18,8 @@ from torch import Tensor
 from zegclip_core.engines.lean.grids import Grid, GridTables
 from zegclip_core.engines.lean.last_block import LastBlock
 from zegclip_core.engines.lean.pixels import PatchProjection
-from zegclip_core.model.vit import Kernels, KeysAndValues, PYTORCH, VisionTransformer
+from zegclip_core.model.blocks import Kernels, KeysAndValues, PYTORCH
+from zegclip_core.model.vit import concatenated, VisionTransformer
 
 
 class LeanTower:
@@ -63,8 +64,7 @@ class LeanTower:
                 x = block(x, _expanded(constants[index], len(x)), self._kernels)
             if index in wanted:
                 features.append(self.visual.head(x))
-        out = features[0] if len(features) == 1 else torch.cat(features, dim=-1)
-        return out[:, 1:].transpose(1, 2).unflatten(2, grid), out[:, 0]
+        return concatenated(features, grid)
 
     def tables(self) -> list[Tensor]:
         """Return what is kept of patch grids."""
@@ -81,20 +81,18 @@ class LeanTower:
 
     def _embed(self, images: Tensor) -> tuple[Tensor, Grid]:
         """Return the tokens before the first block, and the grid."""
-        patches, grid = self.projection(images)
-        table = self._positions(grid)
+        patches, grid = self.projection(images)  # (B, h * w, D)
+        table, prefix = self._positions(grid), self.visual.config.num_prefix_tokens
         x = table.new_empty((len(patches), len(table), patches.shape[2]))
-        x[:, 0] = table[0]
-        torch.add(patches, table[1:], out=x[:, 1:])
+        x[:, :prefix] = table[:prefix]
+        torch.add(patches, table[prefix:], out=x[:, prefix:])
         tokens: Tensor = self.visual.ln_pre(x)
         return tokens, grid
 
     def _make_positions(self, grid: Grid) -> Tensor:
-        """Return the positions of a grid, the [CLS] token's embedding added to its row."""
-        visual = self.visual
-        table = visual.positions(grid).detach().clone()
-        times = 2 if visual.config.class_embedding_twice else 1
-        table[0] += times * visual.class_embedding.detach()
+        """Return the positions of a grid, the prefix tokens added to their rows."""
+        table = self.visual.positions(grid).detach().clone()
+        table[: self.visual.config.num_prefix_tokens] += self.visual.prefix_tokens().detach()
         return table
 
 

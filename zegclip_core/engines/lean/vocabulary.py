@@ -21,34 +21,34 @@ from typing import Any
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.engines.contract import PreparedWords
+from zegclip_core.engines.contract import EngineVocabulary
 from zegclip_core.segmentation import label_type
 
 SMALLEST_BUCKET = 32
 """Fewer classes cost as much: nearly all of a frame's time is the image's."""
 
 
-def bucket_of(classes: int) -> int:
-    """Return the least of 32, 64, 128 and so on that holds so many classes.
+def bucket_of(rows: int) -> int:
+    """Return the least of 32, 64, 128 and so on that holds so many rows.
 
     Example:
-        >>> [bucket_of(classes) for classes in (1, 32, 33, 150)]
+        >>> [bucket_of(rows) for rows in (1, 32, 33, 150)]
         [32, 32, 64, 256]
 
     """
-    return max(SMALLEST_BUCKET, 1 << (classes - 1).bit_length())
+    return max(SMALLEST_BUCKET, 1 << (rows - 1).bit_length())
 
 
 @dataclass(frozen=True, eq=False)
-class LeanWords(PreparedWords):
+class LeanVocabulary(EngineVocabulary):
     """A vocabulary with what the model computes of it alone.
 
-    In a bucket there is room behind the rows; nothing there can ever win.
+    In a bucket there is padding behind the rows of ``words``, which can never win.
 
     Attributes:
-        text: Normalised text embeddings in the joint space, ``(K, C)`` in the model's type.
-        queries: The part of the class queries that no image changes, likewise.
-        penalties: What is subtracted before classes are compared, float32 ``(K,)``: from scores
+        text: L2-normalised text embeddings in the joint space, ``(R, C)`` in the model's type.
+        queries: The part of the class queries that no image changes, ``(R, C)`` in that type.
+        penalties: What is subtracted before classes are compared, float32 ``(R,)``: from scores
             if ``calibrated``, else from logits.
         calibrated: Whether classes differ in their bias; else their logits have the order of
             their scores.
@@ -69,16 +69,8 @@ class LeanWords(PreparedWords):
         values = (getattr(self, field.name) for field in fields(self))
         return [value for value in values if isinstance(value, Tensor)]
 
-    def clone(self) -> 'LeanWords':
-        """Return a copy with tensors of its own."""
-        return self._with(torch.clone)
-
-    def of(self, rows: Tensor) -> 'LeanWords':
-        """Return some rows, int64 ``(C,)``; labels keep their type."""
-        return self._with(lambda tensor: tensor.index_select(0, rows))
-
-    def _with(self, change: Callable[[Tensor], Tensor]) -> 'LeanWords':
-        """Return this with other tensors."""
+    def with_tensors(self, change: Callable[[Tensor], Tensor]) -> 'LeanVocabulary':
+        """Return this with every tensor changed; labels keep their type."""
         changed: dict[str, Any] = {
             field.name: change(value)
             for field in fields(self)
@@ -86,11 +78,16 @@ class LeanWords(PreparedWords):
         }
         return replace(self, **changed)
 
+    def unpadded(self) -> 'LeanVocabulary':
+        """Return this without the padding of its bucket."""
+        rows = len(self.words)
+        return self if rows == len(self.bias) else self.with_tensors(lambda tensor: tensor[:rows])
+
 
 def padded(
     embeddings: Tensor, bias: Tensor, thresholds: Tensor, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a vocabulary's tensors of ``size`` rows, those beyond its own never the best."""
+    """Return a vocabulary's tensors of ``size`` rows, the padding of which is never the best."""
     room = (0, size - len(bias))
     return (
         F.pad(embeddings, (0, 0, *room)),
@@ -99,9 +96,9 @@ def padded(
     )
 
 
-def penalties_of(bias: Tensor, number: int) -> tuple[Tensor, bool]:
-    """Return ``penalties`` and ``calibrated`` of a bias whose first ``number`` places are used."""
-    used = bias[:number]
+def penalties_of(bias: Tensor, rows: int) -> tuple[Tensor, bool]:
+    """Return ``penalties`` and ``calibrated`` of a bias ``(R,)``, padded behind its ``rows``."""
+    used = bias[:rows]
     if bool((used == used[0]).all()):
         return torch.where(torch.isinf(bias), bias, 0.0), False
     return bias, True

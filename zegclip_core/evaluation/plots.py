@@ -1,0 +1,175 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What an evaluation and a calibration look like: PNG files that matplotlib draws."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+import numpy as np
+import numpy.typing as npt
+from zegclip_core.data.folder import Pictures
+from zegclip_core.evaluation.calibration import Sweep, THRESHOLDS
+from zegclip_core.evaluation.evaluate import Evaluation, ImageScore
+from zegclip_core.images.checks import RgbImage
+from zegclip_core.images.sheets import Comparison, comparison_sheet
+
+UNLABELLED_NAME = 'not labelled'
+"""Name of the column of the pixels that the model left unlabelled."""
+_DPI = 110
+_CELL = 0.19
+"""Least side of a cell, which a line of text needs [inch]."""
+_NUMBERS = 25
+"""Up to so many classes the cells are large and hold their percentages."""
+_MARKED_EACH = 10
+"""Every so many thresholds one is marked on a curve."""
+_PLACES = ((6, 5), (-18, -12))
+"""Offsets of the numbers on each curve from their marks [pt]: not upon one another."""
+
+
+def worst_sheet(dataset: Pictures, worst: Sequence[ImageScore]) -> RgbImage:
+    """Draw images beside what the model says of them and what is true.
+
+    Args:
+        dataset: The images.
+        worst: Which of them, at least one, and what the model said.
+
+    Returns:
+        RGB, uint8 ``(H, W, 3)``.
+    """
+    comparisons = []
+    for score in worst:
+        sample = dataset[score.index]
+        figures = f'mIoU {score.miou:.3f}, pixel accuracy {score.pixel_accuracy:.3f}'
+        comparisons.append(
+            Comparison(sample.image, score.labels, sample.labels, sample.name, figures)
+        )
+    return comparison_sheet(comparisons, dataset.classes)
+
+
+def save_confusion(result: Evaluation, path: Path) -> None:
+    """Draw the confusion matrix, each row divided by its sum.
+
+    Classes that are neither in the masks nor among the labels are left out.
+
+    Args:
+        result: Scores of a whole set; names of unseen classes are red.
+        path: PNG file to write.
+    """
+    counts, names = result.confusion.matrix, list(result.metrics.iou)  # (K, K + 1)
+    occurs = counts.sum(axis=1) + counts[:, :-1].sum(axis=0) > 0
+    rows = np.flatnonzero(occurs) if occurs.any() else np.arange(len(names))
+    columns = [*rows, len(names)] if counts[:, -1].any() else list(rows)
+    shares = row_shares(counts)[np.ix_(rows, columns)]
+    large = len(rows) <= _NUMBERS
+    side = (2.4 if large else 1.0) * _CELL
+    # A little more than the matrix, and what is left over is cut off.
+    figure = Figure(figsize=(side * len(columns) + 3.0, side * len(rows) + 2.0), dpi=_DPI)
+    axes = figure.add_subplot()
+    drawn = axes.imshow(shares, cmap='Blues', vmin=0.0, vmax=1.0, aspect='equal')
+    names.append(UNLABELLED_NAME)
+    is_seen = result.metrics.is_seen
+    _name_axes(axes, [names[k] for k in rows], [names[k] for k in columns], is_seen)
+    if large:
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.005:  # Others round to nothing.
+                color = 'white' if share > 0.5 else 'black'
+                style = {'ha': 'center', 'va': 'center', 'color': color, 'fontsize': 7}
+                axes.text(column, row, f'{100 * share:.0f}', style)
+    bar = figure.colorbar(drawn, ax=axes, fraction=0.03, pad=0.02)
+    bar.set_label('share of the pixels of the class')
+    figure.savefig(path, format='png', bbox_inches='tight', pad_inches=0.15)
+
+
+def row_shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return each row divided by its sum; a row without pixels stays 0."""
+    shares: npt.NDArray[np.float64] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
+
+
+def _name_axes(
+    axes: Axes, rows: Sequence[str], columns: Sequence[str], is_seen: Mapping[str, bool]
+) -> None:
+    """Write the class names at both axes, those of unseen classes in red."""
+    axes.set_xticks(range(len(columns)), labels=columns, rotation=90, fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(rows)), labels=rows, fontsize=8, parse_math=False)
+    axes.set_ylabel('class in the masks')
+    all_seen = all(is_seen.values())
+    axes.set_xlabel('labelled as' if all_seen else 'labelled as (red: unseen in training)')
+    for tick in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        if not is_seen.get(tick.get_text(), True):
+            tick.set_color('firebrick')
+    # Lines between the cells, so that the eye finds the way from a name to its cell.
+    axes.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
+    axes.grid(which='minor', color='0.85', linewidth=0.4)
+    axes.tick_params(which='minor', length=0)
+
+
+def save_calibration(sweeps: Mapping[str, Sweep], title: str, path: Path) -> None:
+    """Draw precision against recall, and both against the threshold.
+
+    Args:
+        sweeps: One or two, by what they are called; the last is drawn against the threshold.
+        title: What stands above.
+        path: PNG file to write.
+    """
+    figure = Figure(figsize=(11.0, 4.8), dpi=_DPI, layout='constrained')
+    left, right = figure.subplots(1, 2)
+    figure.suptitle(title, parse_math=False)
+    for (name, sweep), place in zip(sweeps.items(), _PLACES, strict=False):
+        _draw_curve(left, name, sweep, place)
+    left.margins(x=0.1)  # The numbers stand beside the curve.
+    left.set(xlabel='recall', ylabel='precision')
+    for name, values in (
+        ('precision', sweep.precision),
+        ('recall', sweep.recall),
+        ('F1', sweep.f1),
+        ('unknown left unlabelled', sweep.left_unlabelled),
+    ):
+        right.plot(THRESHOLDS, values, label=name)
+    right.axvline(float(THRESHOLDS[sweep.chosen]), color='grey', linestyle=':', label='chosen')
+    right.set(xlabel='threshold', ylabel='share')
+    for axes, columns in ((left, 2), (right, 5)):
+        axes.set_ylim(top=1.03)
+        axes.grid(alpha=0.3)
+        # Below, where it hides no curve.
+        axes.legend(fontsize=8, ncols=columns, loc='upper center', bbox_to_anchor=(0.5, -0.14))
+    figure.savefig(path, format='png')
+
+
+def _draw_curve(axes: Axes, name: str, sweep: Sweep, place: tuple[int, int]) -> None:
+    """Draw precision against recall, with some thresholds and the chosen one marked.
+
+    Args:
+        axes: Where to.
+        name: What the sweep is called.
+        sweep: The sweep.
+        place: Offset of a threshold's number from its mark [pt].
+    """
+    (line,) = axes.plot(sweep.recall, sweep.precision, marker='.', markevery=_MARKED_EACH)
+    chosen = sweep.chosen
+    color = line.get_color()
+    line.set_label(f'{name}: F1 {sweep.f1[chosen]:.3f} at {THRESHOLDS[chosen]:.2f}')
+    axes.plot(sweep.recall[chosen], sweep.precision[chosen], '*', markersize=14, color=color)
+    for mark in range(0, len(THRESHOLDS), 2 * _MARKED_EACH):
+        axes.annotate(
+            f'{THRESHOLDS[mark]:.1f}',
+            (float(sweep.recall[mark]), float(sweep.precision[mark])),
+            xytext=place,
+            textcoords='offset points',
+            color=color,
+            fontsize=8,
+        )

@@ -1,0 +1,246 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Why an image is labelled as it is: every word's scores, and which word took what from which."""
+
+from dataclasses import dataclass
+from functools import cached_property
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from zegclip_core.engines.contract import EngineVocabulary
+from zegclip_core.engines.plain import PlainEngine
+from zegclip_core.errors import ModelError
+from zegclip_core.images.checks import check_image
+from zegclip_core.images.working_size import working_size
+from zegclip_core.model.scoring import resize_maps, scores_of, Scoring
+from zegclip_core.segmentation import label_type, LabelArray, Segmentation, unlabelled_id
+from zegclip_core.segmenter import Segmenter
+from zegclip_core.text.vocabulary import Vocabulary
+
+MAX_SIDE = 1024
+"""Longest side of the score maps [px]."""
+MAX_VALUES = 2**26
+"""Most scores of all maps together; with many words the maps are smaller."""
+CLOSE = 0.5
+"""A runner-up with at least this part of the winner's score contests a pixel."""
+LEAST = 0.0005
+"""Least share of the image that two words contest to be told of."""
+
+Scores = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one word took of the pixels that another one contests.
+
+    Attributes:
+        winner: Row of the word that is there.
+        loser: Row of the word that contests it.
+        share: Share of the image's pixels, in [0, 1].
+        score: Mean score of the winner on them.
+        rival: Mean score of the loser on them.
+        margin: Mean difference of what is compared: the scores less the biases.
+    """
+
+    winner: int
+    loser: int
+    share: float
+    score: float
+    rival: float
+    margin: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The scores of all words on an image, at the image's size or a smaller one.
+
+    Attributes:
+        model: The name that the user gave for the model.
+        scoring: ``sigmoid``: each word's score is its own; ``softmax``: they sum to 1.
+        image: RGB, uint8 ``(H, W, 3)``.
+        vocabulary: The classes, the first rows of what follows.
+        phrases: What was encoded for each class, the form of its name first.
+        negatives: Words that compete and are never a label, the rows after them.
+        scores: In [0, 1], float32 ``(R, H, W)``.
+        bias: What is subtracted before the best is chosen, float32 ``(R,)``.
+        thresholds: Least score of a labelled pixel, float32 ``(R,)``; infinite for negatives.
+    """
+
+    model: str
+    scoring: Scoring
+    image: npt.NDArray[np.uint8]
+    vocabulary: Vocabulary
+    phrases: tuple[tuple[str, ...], ...]
+    negatives: tuple[str, ...]
+    scores: Scores
+    bias: Scores
+    thresholds: Scores
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The words of the rows, with the form that was encoded where more than case differs."""
+        classes = (
+            name if name.lower() == form.lower() else f'{name} (as {form})'
+            for name, (form, *_) in zip(self.vocabulary.names, self.phrases, strict=True)
+        )
+        return (*classes, *(f'{word} (negative)' for word in self.negatives))
+
+    @cached_property
+    def ranks(self) -> Ids:
+        """Rows of the best and, if there are two words, the second best, int ``(2, H, W)``."""
+        compared = self.scores - self.bias[:, None, None]
+        best = compared.argmax(axis=0)
+        if len(compared) == 1:
+            return np.asarray(best[None], dtype=np.int64)
+        np.put_along_axis(compared, best[None], -np.inf, axis=0)
+        return np.stack([best, compared.argmax(axis=0)])
+
+    @property
+    def best(self) -> Scores:
+        """The best word's score, float32 ``(H, W)``."""
+        return self.at(self.ranks[0])
+
+    def at(self, rows: Ids) -> Scores:
+        """Return the score of one row a pixel, float32 ``(H, W)``, of rows ``(H, W)``."""
+        return np.asarray(np.take_along_axis(self.scores, rows[None], axis=0)[0])
+
+    @property
+    def under_threshold(self) -> Mask:
+        """Where the best word is a class that does not reach its threshold."""
+        is_class = self.ranks[0] < len(self.vocabulary)
+        return np.asarray(is_class & ~(self.best >= self.thresholds[self.ranks[0]]))
+
+    @property
+    def segmentation(self) -> Segmentation:
+        """The labels, as ``Segmenter.segment`` gives them at this size."""
+        kind = label_type(len(self.vocabulary))
+        is_label = self.best >= self.thresholds[self.ranks[0]]
+        ids = np.where(is_label, self.ranks[0], unlabelled_id(kind))
+        labels: LabelArray = ids.astype(np.uint8) if kind is np.uint8 else ids.astype(np.uint16)
+        return Segmentation(labels, self.best, self.vocabulary)
+
+    def contested(self, winner: int, loser: int) -> Mask:
+        """Return where a word is before another one that has at least ``CLOSE`` of its score.
+
+        A negative word takes a pixel only from a class that would have got it.
+        """
+        if len(self.ranks) < 2:
+            return np.zeros(self.scores.shape[1:], dtype=np.bool_)
+        pair = (self.ranks[0] == winner) & (self.ranks[1] == loser) & ~self.under_threshold
+        if winner >= len(self.vocabulary):
+            pair &= self.scores[loser] >= self.thresholds[loser]
+        return np.asarray(pair & (self.scores[loser] >= CLOSE * self.scores[winner]))
+
+    def taken(self) -> list[Taken]:
+        """Return what words took from one another, the largest share first."""
+        rows = len(self.scores)
+        if rows == 1:
+            return []
+        found = []
+        for code in np.unique(self.ranks[0] * rows + self.ranks[1]).tolist():
+            winner, loser = divmod(code, rows)
+            where = self.contested(winner, loser)
+            share = float(where.mean())
+            if share >= LEAST:
+                score, rival = (float(self.scores[row][where].mean()) for row in (winner, loser))
+                lead = float(self.bias[loser] - self.bias[winner])
+                found.append(Taken(winner, loser, share, score, rival, score - rival + lead))
+        return sorted(found, key=lambda one: -one.share)
+
+
+def explain(
+    segmenter: Segmenter, image: npt.NDArray[np.uint8], vocabulary: Vocabulary
+) -> Explanation:
+    """Compute the scores of all words on an image.
+
+    Args:
+        segmenter: With the plain engine and without windows.
+        image: RGB, uint8 ``(H, W, 3)``.
+        vocabulary: The classes to look for.
+
+    Raises:
+        ImageError: If the image has another type or shape, or no pixel.
+        ModelError: If the segmenter has another path, or windows.
+        VocabularyError: If the words cannot be encoded.
+    """
+    check_image(image)
+    engine = segmenter.engine
+    if not isinstance(engine, PlainEngine) or engine.windows is not None:
+        raise ModelError(
+            'Expected a segmenter with the plain engine that looks at the whole image, but got '
+            f'the engine {segmenter.options.engine} and the mode {segmenter.options.mode}.'
+        )
+    encoded = segmenter.encode(vocabulary)
+    words = engine.prepare(encoded)
+    size = _map_size(image.shape[0], image.shape[1], len(words.bias))
+    return Explanation(
+        model=segmenter.model_name,
+        scoring=engine.network.scoring,
+        image=_resized(image, size),
+        vocabulary=vocabulary,
+        phrases=vocabulary.encoded_phrases(segmenter.settings.seen_classes),
+        negatives=encoded.negatives,
+        scores=_scores(segmenter, engine, image, words, size),
+        bias=words.bias.cpu().numpy(),
+        thresholds=words.thresholds.cpu().numpy(),
+    )
+
+
+def _map_size(height: int, width: int, rows: int) -> tuple[int, int]:
+    """Return the size of the score maps, with the proportions of the image."""
+    scale = min(
+        1.0, MAX_SIDE / max(height, width), math.sqrt(MAX_VALUES / (rows * height * width))
+    )
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
+def _resized(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Return an image at the size ``(H, W)`` of its maps."""
+    if image.shape[:2] == size:
+        return image
+    small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
+
+
+@torch.inference_mode()
+def _scores(
+    segmenter: Segmenter,
+    engine: PlainEngine,
+    image: npt.NDArray[np.uint8],
+    words: EngineVocabulary,
+    size: tuple[int, int],
+) -> Scores:
+    """Return the scores of all rows without their bias, float32 ``(R, H, W)``."""
+    inner = working_size(
+        *image.shape[:2],
+        short_side=segmenter.short_side,
+        patch_size=segmenter.patch_size,
+        window=None,
+    )
+    # A copy, since an image that was read from a file may be read-only.
+    images = engine.normalised(torch.tensor(image)[None], inner)
+    maps = engine.network(images, words.embeddings.to(engine.dtype)).float()
+    rows = len(words.bias)
+    everything = scores_of(
+        lambda chunk: resize_maps(maps[:, chunk], size)[0],
+        torch.zeros_like(words.bias),
+        engine.network.scoring,
+        at_once=rows,
+    )
+    return np.asarray(everything(slice(0, rows)).cpu().numpy(), dtype=np.float32)

@@ -1,0 +1,189 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Read and write video files with PyAV; cameras are read elsewhere, by OpenCV."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.video.stream import VideoStream
+import cv2
+import numpy as np
+import numpy.typing as npt
+from zegclip_core.errors import ImageError
+from zegclip_core.images.checks import RgbImage
+
+CODEC: Final = 'libx264'
+"""H.264, which players and browsers show."""
+OPTIONS = {'preset': 'veryfast', 'crf': '20'}
+"""Constant quality, to the eye like the original, at a speed that keeps up with a camera."""
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video file and find its first video stream."""
+    try:
+        # An absolute path, since a colon in a relative one would name a protocol.
+        container = av.open(str(path.absolute()), metadata_errors='replace')
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise ImageError(f'Cannot open the video {path}: not a video or damaged.') from error
+    with container:
+        if not container.streams.video:
+            raise ImageError(f'Cannot open the video {path}: not a video or damaged.')
+        yield container, container.streams.video[0]
+
+
+class Video:
+    """The frames of a video file.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        frame_rate: Frames per second that the file declares, in (0, 1000], or ``None``.
+        frame_count: Number of frames, estimated from the duration where the file has no count;
+            ``None`` if it cannot be told without decoding.
+
+    Raises:
+        ImageError: If the file cannot be opened or holds no video.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _opened(path) as (container, stream):
+            rate = float(stream.guessed_rate or stream.average_rate or 0.0)
+            seconds = (container.duration or 0) / av.time_base
+            count = stream.frames or int(seconds * rate + 0.5)
+        self.frame_rate: float | None = rate if 0.0 < rate <= 1000.0 else None
+        self.frame_count: int | None = count if count > 0 else None
+
+    def __iter__(self) -> Iterator[RgbImage]:
+        """Yield the frames from the first one, upright, as RGB uint8 ``(H, W, 3)``.
+
+        Damaged parts are left out, and a file that breaks off ends there.
+
+        Raises:
+            ImageError: If the file cannot be opened or no frame of it can be decoded.
+        """
+        empty = True
+        with _opened(self._path) as (container, stream), suppress(av.FFmpegError):
+            stream.thread_type = 'AUTO'
+            for packet in container.demux(stream):
+                frames = []
+                with suppress(av.FFmpegError):
+                    frames = packet.decode()
+                for frame in frames:
+                    empty = False
+                    image = np.asarray(frame.to_ndarray(format='rgb24'), np.uint8)
+                    # Phones store frames as the sensor has them, and how to turn them.
+                    turns = frame.rotation // 90
+                    yield np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+        if empty:
+            raise ImageError(f'Cannot read {self._path.name}: no frame of it could be decoded.')
+
+
+class VideoWriter:
+    """Writes images of one size as the frames of an MP4 video.
+
+    The file is at its place when the writer is closed; until then, and after an error in the
+    ``with`` block, what was there before stays.
+
+    Args:
+        path: Where the video goes.
+        frame_rate: Frames per second, above 0.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with VideoWriter(Path(folder) / 'a.mp4', frame_rate=10.0) as writer:
+        ...         writer.write(np.zeros((48, 64, 3), dtype=np.uint8))
+        ...     (Path(folder) / 'a.mp4').stat().st_size > 0
+        True
+
+    """
+
+    def __init__(self, path: Path, frame_rate: float) -> None:
+        self._path = path
+        self._partial = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
+        self._rate = Fraction(frame_rate).limit_denominator(100_000)
+        self._output: tuple[OutputContainer, VideoStream] | None = None
+
+    def write(self, image: npt.NDArray[np.uint8]) -> None:
+        """Append a frame.
+
+        Args:
+            image: RGB uint8 ``(H, W, 3)``, of the size of the first one. Odd sides grow by one
+                pixel, since H.264 takes only even ones.
+
+        Raises:
+            ImageError: If the video cannot be written.
+        """
+        odd = [(0, side % 2) for side in image.shape[:2]]
+        even = np.pad(image, (*odd, (0, 0)), mode='edge')
+        try:
+            if self._output is None:
+                container = av.open(str(self._partial.absolute()), 'w', format='mp4')
+                stream = container.add_stream(CODEC, rate=self._rate, options=OPTIONS)
+                stream.height, stream.width = even.shape[:2]
+                stream.pix_fmt = 'yuv420p'
+                self._output = container, stream
+                container.start_encoding()
+            container, stream = self._output
+            # OpenCV turns RGB into the encoder's colours eight times as fast as PyAV does.
+            colors = np.asarray(cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(colors, format='yuv420p')))
+        except av.FFmpegError as error:
+            raise ImageError(
+                f'Cannot write the video {self._path}: the encoder does not open.'
+            ) from error
+
+    def close(self) -> None:
+        """Finish the file; without a frame there is none.
+
+        Raises:
+            ImageError: If the video cannot be written.
+        """
+        if self._output is None:
+            return
+        (container, stream), self._output = self._output, None
+        try:
+            with container:
+                container.mux(stream.encode(None))
+            self._partial.replace(self._path)
+        except av.FFmpegError as error:
+            raise ImageError(f'Cannot write the video {self._path}: {error.strerror}.') from error
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def __enter__(self) -> 'VideoWriter':
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        if self._output is not None:
+            self._output[0].close()
+        self._partial.unlink(missing_ok=True)

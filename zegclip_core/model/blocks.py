@@ -1,0 +1,206 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Transformer blocks of the image tower, whose image tokens also attend to prompt tokens."""
+
+from collections.abc import Callable
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn, Tensor
+import torch.nn.functional as F
+
+Activation = Literal['gelu', 'quick_gelu']
+"""Activation of the feed-forward parts: QuickGELU for OpenAI's weights, GELU for most others."""
+QUICK_GELU = 1.702
+"""The factor in QuickGELU's sigmoid."""
+
+
+class QuickGELU(nn.Module):
+    """The sigmoid approximation of GELU that OpenAI's CLIP was trained with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x * sigmoid(QUICK_GELU * x)``."""
+        return x * torch.sigmoid(QUICK_GELU * x)
+
+
+class LayerScale(nn.Module):
+    """A learnt factor for each channel of a residual branch (Touvron et al., CaiT)."""
+
+    def __init__(self, width: int) -> None:
+        """Start with ones."""
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled branch."""
+        return x * self.gamma
+
+
+KeysAndValues = tuple[Tensor, Tensor]
+"""Keys and values of prompt tokens, each ``(B, heads, T, D / heads)``."""
+AttentionFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Softmax attention of queries, keys and values, each ``(B, heads, N, D / heads)``."""
+Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""A linear layer of tokens ``(B, N, I)``, its weight ``(O, I)`` and its bias ``(O,)``."""
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return softmax attention over ``(B, heads, N, D / heads)``."""
+    if query.device.type == 'cpu' and query.requires_grad:
+        # The CPU's fused kernel takes three times as long as this to train, in bfloat16 above all.
+        with torch.autocast('cpu', enabled=False):
+            scores = query.float() @ key.float().transpose(-2, -1)
+            weights = (scores / math.sqrt(query.shape[-1])).softmax(dim=-1)
+            mixed: Tensor = weights @ value.float()
+            return mixed
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+class Kernels(NamedTuple):
+    """What a block spends its time in; the defaults are PyTorch's.
+
+    Attributes:
+        attend: Its attention function.
+        linear: Its linear layers.
+    """
+
+    attend: AttentionFunction = attend
+    linear: Linear = F.linear
+
+
+PYTORCH = Kernels()
+
+
+class PromptedAttention(nn.Module):
+    """Self-attention of image tokens that also look at prompt tokens.
+
+    The prompts' own outputs are never used (the next layer replaces them), so only their keys and
+    values are computed: the result equals that of attention over the whole sequence.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        """Name and shape the parameters like ``torch.nn.MultiheadAttention``."""
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Return tokens ``(B, N, D)`` as ``(B, heads, N, D / heads)``."""
+        parts: Tensor = x.unflatten(-1, (self.heads, -1))
+        return parts.transpose(1, 2)
+
+    def keys_and_values(self, prompts: Tensor) -> KeysAndValues:
+        """Return keys and values of normalised prompt tokens ``(B, T, D)``."""
+        width = prompts.shape[-1]
+        weight, bias = self.in_proj_weight[width:], self.in_proj_bias[width:]
+        key, value = F.linear(prompts.to(weight.dtype), weight, bias).chunk(2, dim=-1)
+        return self._split(key), self._split(value)
+
+    def forward(
+        self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH
+    ) -> Tensor:
+        """Attend from image tokens to image and prompt tokens.
+
+        Args:
+            x: Normalised image tokens, ``(B, N, D)``.
+            prompts: Keys and values of the prompt tokens; ``None`` where there are none.
+            kernels: What computes it.
+
+        Returns:
+            The attention's output for the image tokens, ``(B, N, D)``.
+
+        """
+        # The tokens may be kept in a wider type than that of the products.
+        x = x.to(self.in_proj_weight.dtype)
+        projected = kernels.linear(x, self.in_proj_weight, self.in_proj_bias)
+        query, key, value = (self._split(part) for part in projected.chunk(3, dim=-1))
+        if prompts is not None:
+            key = torch.cat([key, prompts[0]], dim=2)
+            value = torch.cat([value, prompts[1]], dim=2)
+        mixed = kernels.attend(query, key, value).transpose(1, 2).flatten(2)
+        return kernels.linear(mixed, self.out_proj.weight, self.out_proj.bias)
+
+
+class MLP(nn.Module):
+    """The feed-forward part of a block, under CLIP's names."""
+
+    def __init__(self, width: int, hidden: int, activation: Activation) -> None:
+        """Build the two linear layers."""
+        super().__init__()
+        self.c_fc = nn.Linear(width, hidden)
+        self.act: nn.Module = QuickGELU() if activation == 'quick_gelu' else nn.GELU()
+        self.c_proj = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor, linear: Linear = F.linear) -> Tensor:
+        """Return the transformed tokens, ``(B, N, D)``."""
+        hidden = linear(x.to(self.c_fc.weight.dtype), self.c_fc.weight, self.c_fc.bias)
+        return linear(self.act(hidden), self.c_proj.weight, self.c_proj.bias)
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block.
+
+    Args:
+        width: Width ``D`` of the tokens.
+        heads: Attention heads; must divide ``width``.
+        mlp_width: Hidden width of the feed-forward part.
+        activation: Its activation.
+        eps: Epsilon of the LayerNorms.
+        layer_scale: Whether each residual branch is scaled by a learnt vector.
+
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: int,
+        mlp_width: int,
+        activation: Activation,
+        eps: float,
+        layer_scale: bool,
+    ) -> None:
+        """Build the block with untrained weights."""
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width, eps=eps)
+        self.attn = PromptedAttention(width, heads)
+        self.ls_1 = LayerScale(width) if layer_scale else nn.Identity()
+        self.ln_2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = MLP(width, mlp_width, activation)
+        self.ls_2 = LayerScale(width) if layer_scale else nn.Identity()
+
+    def forward(
+        self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH
+    ) -> Tensor:
+        """Return the image tokens after the block.
+
+        Args:
+            x: Image tokens, ``(B, N, D)``.
+            prompts: What ``prompt_keys_and_values`` returns.
+            kernels: What computes it.
+
+        """
+        x = x + self.ls_1(self.attn(self.ln_1(x), prompts, kernels))
+        out: Tensor = x + self.ls_2(self.mlp(self.ln_2(x), kernels.linear))
+        return out
+
+    def prompt_keys_and_values(self, prompts: Tensor | None) -> KeysAndValues | None:
+        """Return keys and values of prompt tokens ``(B, T, D)``; they depend on no image."""
+        if prompts is None:
+            return None
+        return self.attn.keys_and_values(self.ln_1(prompts.to(self.ln_1.weight.dtype)))

@@ -1,0 +1,140 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the launch files share: topics of cameras, large images, misspelled arguments, rviz.
+
+``ros2 launch`` runs in the Python of the system, which sees this package but no virtual
+environment: nothing here imports NumPy, rclpy or PyTorch.
+"""
+
+from collections.abc import Collection, Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+from pathlib import Path
+import sys
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+from zegclip_core.errors import ConfigError
+from zegclip_ros.camera_names import image_topic
+
+LARGE_DATA = MappingProxyType(
+    {
+        'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA',
+        'MALLOC_MMAP_THRESHOLD_': '268435456',
+        'MALLOC_TRIM_THRESHOLD_': '536870912',
+    }
+)
+"""Environment for processes that exchange large images, read when a process starts.
+
+The first variable makes Fast DDS use shared memory and TCP instead of UDP for large messages. It
+must be set on both sides: a process with it and one without exchange nothing. The others keep
+glibc from giving the memory of each message back to the system.
+"""
+SIMILARITY = 0.75
+"""Similarity of two names, in [0, 1], from which one is taken for the other misspelled."""
+ENABLED = 'Overlay'
+"""The display of each camera that is on at first; only what is shown is computed."""
+LAYOUT_IMAGE = 'camera/image'
+"""Topic of the camera in rviz's layout for one camera."""
+LAYOUT_OUTPUTS = 'zegclip'
+"""What the topics of the outputs begin with in that layout."""
+
+
+def topic_of(camera: str, template: str) -> str:
+    """Return the topic of a camera.
+
+    Args:
+        camera: Name of the camera.
+        template: The topic with ``{camera}`` in place of the name.
+
+    Raises:
+        ConfigError: If the template gives all cameras the same topic.
+    """
+    if '{camera}' not in template:
+        raise ConfigError(
+            "Expected the argument image_topic to hold {camera} for the camera's name, such as "
+            f'/{{camera}}/image_raw, but got {template!r}.'
+        )
+    return template.replace('{camera}', camera)
+
+
+def warn_of_misspelled(file: str, given: Collection[str], known: Collection[str]) -> None:
+    """Warn of arguments whose names are nearly right, which launch accepts and nobody reads.
+
+    Args:
+        file: The launch file that asks. Only the one that ``ros2 launch`` was told to start
+            warns: the command line belongs to it, and not to the files that it includes.
+        given: The arguments, such as ``image_topc:=/camera/image``.
+        known: The names of all arguments of the file.
+    """
+    # Imported late: only ros2 launch has it.
+    from launch.logging import get_logger
+
+    if Path(file).name not in {Path(text).name for text in sys.argv}:
+        return
+    for text in given:
+        name = text.partition(':=')[0]
+        if name not in known and (close := get_close_matches(name, known, 1, SIMILARITY)):
+            get_logger('zegclip').warning(
+                f'Expected the argument {close[0]}, but got {name}, which has no effect.'
+            )
+
+
+def write_layout(pattern: Path, target: Path, outputs: Mapping[str, str]) -> None:
+    """Write rviz's layout for several cameras.
+
+    Args:
+        pattern: Layout for one camera.
+        target: File to write.
+        outputs: By the name of each camera, what the topics of its outputs begin with, such as
+            ``zegclip/front``.
+    """
+    layout = yaml.safe_load(pattern.read_text(encoding='utf-8'))
+    manager, window = layout['Visualization Manager'], layout['Window Geometry']
+    displays = manager['Displays']
+    manager['Displays'] = [
+        {
+            # A group's checkbox shows or hides all displays of a camera.
+            'Class': 'rviz_common/Group',
+            'Displays': [_display(camera, display, topics) for display in displays],
+            'Enabled': True,
+            'Name': camera,
+        }
+        for camera, topics in outputs.items()
+    ]
+    panels = {display['Name']: window.pop(display['Name']) for display in displays}
+    for camera in outputs:
+        window.update({_title(camera, name): deepcopy(panel) for name, panel in panels.items()})
+    (panel,) = layout['Panels']
+    # The path of each group in rviz's own notation.
+    panel['Property Tree Widget']['Expanded'] = [f'/{camera}1' for camera in outputs]
+    target.write_text(yaml.safe_dump(layout, sort_keys=False), encoding='utf-8')
+
+
+def _title(camera: str, name: str) -> str:
+    """Return a display's name, which is also the title of its window."""
+    return f'{camera}: {name.lower()}'
+
+
+def _display(camera: str, pattern: Mapping[str, Any], outputs: str) -> dict[str, Any]:
+    """Return the display of one camera's topic."""
+    display = deepcopy(dict(pattern))
+    display['Name'] = _title(camera, pattern['Name'])
+    display['Enabled'] = display['Value'] = pattern['Name'] == ENABLED
+    topic = pattern['Topic']['Value']
+    display['Topic']['Value'] = (
+        image_topic(camera) if topic == LAYOUT_IMAGE else topic.replace(LAYOUT_OUTPUTS, outputs, 1)
+    )
+    return display

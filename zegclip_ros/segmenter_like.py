@@ -1,0 +1,80 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the node needs of a segmenter; ``zegclip_core.segmenter.Segmenter`` is the real one."""
+
+from collections.abc import Sequence
+from typing import Protocol, TYPE_CHECKING
+
+from zegclip_core.images.checks import RgbImage
+from zegclip_core.segmentation import Segmentation
+from zegclip_core.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from zegclip_core.segmenter import EncodedVocabulary
+
+
+class SegmenterLike(Protocol):
+    """The part of ``zegclip_core.segmenter.Segmenter`` that the node uses.
+
+    ``encode`` is called from one thread while the other methods run in another.
+
+    Attributes:
+        runs_on: Name of the device.
+    """
+
+    runs_on: str
+
+    @property
+    def negatives(self) -> tuple[str, ...]:
+        """The negative words that ``encode`` takes unless it is given others."""
+
+    def warm_up(self) -> None:
+        """Run once, so that the first frame is no slower than the others."""
+
+    def encode(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        threshold: float | None = None,
+        negatives: Sequence[str] | None = None,
+    ) -> 'EncodedVocabulary':
+        """Return a vocabulary with its text embeddings.
+
+        Args:
+            vocabulary: The classes.
+            threshold: Least score of a labelled pixel, in [0, 1], for classes without a
+                threshold of their own; ``None`` for the model's own.
+            negatives: Words that compete and whose pixels stay unlabelled; ``None`` for the
+                model's own.
+
+        Raises:
+            VocabularyError: If the model cannot take a word.
+        """
+
+    def segment(self, image: RgbImage, vocabulary: 'EncodedVocabulary') -> Segmentation:
+        """Label an RGB image, uint8 ``(H, W, 3)``."""
+
+    def segment_batch(
+        self, images: Sequence[RgbImage], vocabulary: 'EncodedVocabulary'
+    ) -> list[Segmentation]:
+        """Label RGB images of one size, each uint8 ``(H, W, 3)``, in one run of the model."""
+
+    def release_memory(self) -> None:
+        """Give unused memory back to the device."""
+
+    def close(self) -> None:
+        """Release the model and its memory; no method may be called afterwards."""
+
+    def memory_bytes(self) -> int | None:
+        """Return how much of the device's memory is held; ``None`` on a CPU."""
