@@ -19,7 +19,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from zegclip_core.data.catalog import FOLDER, open_dataset, unseen_of
+from zegclip_core.data.datasets import FOLDER, open_dataset, unseen_of
 from zegclip_core.errors import ConfigError
 from zegclip_core.settings import read_values
 from zegclip_core.training.config import load_config, TrainConfig, ValidationConfig

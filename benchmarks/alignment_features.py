@@ -31,8 +31,8 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 from tqdm import tqdm
-from zegclip_core.data.catalog import FOLDER, open_dataset
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.datasets import FOLDER, open_dataset
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import ViewConfig, whole_view
 from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
@@ -136,7 +136,7 @@ def region_means(tokens: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, 
 
 
 def dataset_regions(
-    dataset: Pictures, indices: Sequence[int], encoder: Encoder
+    dataset: SegmentationDataset, indices: Sequence[int], encoder: Encoder
 ) -> tuple[Floats, Integers]:
     """Return the features of all regions of some pictures, ``(N, D)``, and their classes."""
     short = SHORT_PATCHES * encoder.patch_size
@@ -150,7 +150,9 @@ def dataset_regions(
     return np.concatenate(features), np.concatenate(classes)
 
 
-def kept_regions(dataset: Pictures, tower: str, folder: Path) -> tuple[Floats, Integers]:
+def kept_regions(
+    dataset: SegmentationDataset, tower: str, folder: Path
+) -> tuple[Floats, Integers]:
     """Return the same of a dataset; what is on disk is not computed again.
 
     Args:

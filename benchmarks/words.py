@@ -29,8 +29,8 @@ from benchmarks.reports import report
 import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
-from zegclip_core.data.catalog import open_dataset
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.datasets import open_dataset
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import split_indices
 from zegclip_core.errors import DataError
 from zegclip_core.model.metrics import ConfusionMatrix
@@ -84,7 +84,7 @@ class Row:
 
 
 def measure(
-    segmenter: Segmenter, dataset: Pictures, indices: Sequence[int]
+    segmenter: Segmenter, dataset: SegmentationDataset, indices: Sequence[int]
 ) -> list[tuple[Row, Row]]:
     """Measure every change, with the words as they stand and as users' words are taken.
 

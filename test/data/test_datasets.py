@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 import pytest
-from zegclip_core.data.catalog import dataset_names, load_spec, open_dataset, unseen_of
+from zegclip_core.data.datasets import dataset_names, load_spec, open_dataset, unseen_of
 from zegclip_core.data.folder import FolderDataset, MaskDataset, Pair, read_classes
 from zegclip_core.errors import DataError
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from zegclip_core.cli.main import main
-from zegclip_core.data.catalog import open_dataset, unseen_of
+from zegclip_core.data.datasets import open_dataset, unseen_of
 from zegclip_core.options import UNLABELLED
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from tabulate import tabulate
 from tqdm import tqdm
-from zegclip_core.data.catalog import FOLDER, load_spec, SHAPES
+from zegclip_core.data.datasets import FOLDER, load_spec, SHAPES
 from zegclip_core.data.folder import (
     check_folder,
     folder_pairs,
@@ -59,7 +59,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckResult:
     """What was found.
 
     Attributes:
@@ -116,7 +116,7 @@ def expected_parts(root: str | Path, name: str, parts: Sequence[str] = ()) -> li
     return expected
 
 
-def check_part(expected: Expected) -> Report:
+def check_part(expected: Expected) -> CheckResult:
     """Read every file of a part, with a progress bar, and count what is in it.
 
     Raises:
@@ -144,7 +144,7 @@ def check_part(expected: Expected) -> Report:
             good.append(pair)
             pixels += counts
             present += counts > 0
-    return Report(expected, good, faults, pixels, present)
+    return CheckResult(expected, good, faults, pixels, present)
 
 
 def _absent(expected: Expected) -> set[Path]:
@@ -185,7 +185,7 @@ def _read_all(
             yield from zip(piece, pool.map(counts, piece), strict=True)
 
 
-def histogram(report: Report) -> str:
+def histogram(report: CheckResult) -> str:
     """Return the classes of a part with their images and pixels, as a table."""
     names = [*enumerate(report.expected.classes), (UNLABELLED, 'not labelled')]
     total = max(int(report.pixels.sum()), 1)

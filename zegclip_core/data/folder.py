@@ -51,7 +51,7 @@ class Sample:
     name: str
 
 
-class Pictures(Protocol):
+class SegmentationDataset(Protocol):
     """What training and evaluation need of a dataset, read from files or made on the fly."""
 
     @property

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info, IterableDataset
 from tqdm import tqdm
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import random_view, view_seed, ViewConfig, whole_view
 from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.training.config import TrainConfig, ValidationConfig
@@ -62,7 +62,7 @@ class Batch(NamedTuple):
 class LiveViews:
     """Views drawn anew each time, for towers whose output changes while training."""
 
-    dataset: Pictures
+    dataset: SegmentationDataset
     indices: Sequence[int]
     """Which of its images."""
     config: ViewConfig
@@ -159,7 +159,7 @@ class FeatureStore:
     config: ViewConfig
 
     def views(
-        self, dataset: Pictures, indices: Sequence[int], *, count: int, seed: int
+        self, dataset: SegmentationDataset, indices: Sequence[int], *, count: int, seed: int
     ) -> KeptViews:
         """Return views of some images; those that are on disk are not computed again.
 
@@ -191,7 +191,12 @@ class FeatureStore:
         return KeptViews(arrays)
 
     def _computed(
-        self, folder: Path, dataset: Pictures, indices: Sequence[int], count: int, seed: int
+        self,
+        folder: Path,
+        dataset: SegmentationDataset,
+        indices: Sequence[int],
+        count: int,
+        seed: int,
     ) -> dict[str, Any]:
         """Return the memory-mapped arrays of a set of views, all of them computed."""
         arrays = self._open(folder, len(indices) * count)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator, PositiveFloat
-from zegclip_core.data.catalog import FOLDER
+from zegclip_core.data.datasets import FOLDER
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.errors import ConfigError
 from zegclip_core.settings import (
@@ -78,7 +78,7 @@ class DatasetConfig(Settings):
     """Which part of it."""
     dataset: str = FOLDER
     """What lies there: ``folder`` (``images/``, ``labels/`` and ``classes.txt``) or a dataset of
-    ``zegclip_core.data.catalog``, by name or file."""
+    ``zegclip_core.data.datasets``, by name or file."""
 
 
 class SourceConfig(DatasetConfig):

@@ -25,8 +25,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQ
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 import torch
 from torch import Tensor
-from zegclip_core.data.catalog import open_dataset, unseen_of
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.datasets import open_dataset, unseen_of
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import split_indices
 from zegclip_core.errors import ConfigError, TrainingError, ZegCLIPError
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
@@ -116,7 +116,12 @@ class Run:
         return FeatureStore(folder, tower, self.config.towers.image, self.config.views)
 
     def _views(
-        self, dataset: Pictures, indices: Sequence[int], count: int, *, whole: bool = False
+        self,
+        dataset: SegmentationDataset,
+        indices: Sequence[int],
+        count: int,
+        *,
+        whole: bool = False,
     ) -> ViewSource:
         """Return views of some images: so many of each if they are kept, or whole images only."""
         config = self.config

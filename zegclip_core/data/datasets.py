@@ -29,8 +29,8 @@ from zegclip_core.data.folder import (
     LabelTable,
     MaskDataset,
     Pair,
-    Pictures,
     read_lines,
+    SegmentationDataset,
 )
 from zegclip_core.data.shapes import ShapesDataset, UNSEEN
 from zegclip_core.errors import ConfigError, DataError
@@ -238,7 +238,7 @@ def load_spec(name: str) -> DatasetSpec:
         raise DataError(f'Cannot use the dataset {path}: {error}') from error
 
 
-def open_dataset(root: str | Path, name: str, split: str) -> Pictures:
+def open_dataset(root: str | Path, name: str, split: str) -> SegmentationDataset:
     """Open a part of a dataset.
 
     Args:
