@@ -60,22 +60,17 @@ class Expected:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found.
-
-    Attributes:
-        expected: What was looked for.
-        good: The files that can be used.
-        faults: One line each, every file once.
-        pixels: Pixels by class, and unlabelled ones at ``UNLABELLED``, int64 ``(256,)``.
-        present: Images that hold a class, or unlabelled pixels at ``UNLABELLED``, int64
-            ``(256,)``.
-    """
+    """What was found in a part of a dataset."""
 
     expected: Expected
     good: list[Pair]
+    """The files that can be used."""
     faults: list[str]
+    """One line each, every file once."""
     pixels: npt.NDArray[np.int64]
+    """Pixels by class, and unlabelled ones at ``UNLABELLED``, ``(256,)``."""
     present: npt.NDArray[np.int64]
+    """Images that hold a class, or unlabelled pixels at ``UNLABELLED``, ``(256,)``."""
 
 
 def expected_parts(root: str | Path, name: str, parts: Sequence[str] = ()) -> list[Expected]:

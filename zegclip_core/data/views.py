@@ -250,13 +250,9 @@ def view_seed(seed: int, name: str, view: int) -> int:
 
 
 def split_indices(count: int, every: int, *, held_out: bool) -> list[int]:
-    """Return the images that are kept for training or held out of it.
+    """Return the images that are held out of training, every n-th, or those that are not.
 
-    Args:
-        count: Number of images.
-        every: Every n-th image is held out; 0 holds none out.
-        held_out: Whether to return those; with ``every`` 0 all are returned either way.
-
+    With ``every`` 0 all of them are returned either way.
     """
     if every == 0:
         return list(range(count))

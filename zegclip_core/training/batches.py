@@ -30,6 +30,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info, IterableDataset
+from torchvision.transforms.v2.functional import normalize
 from tqdm import tqdm
 from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import random_view, view_seed, ViewConfig, whole_view
@@ -39,23 +40,20 @@ from zegclip_core.training.queries import PhraseTable
 
 
 class Batch(NamedTuple):
-    """Views of one dataset.
-
-    Attributes:
-        source: Index of the dataset.
-        images: RGB, uint8 ``(B, H, W, 3)``.
-        labels: Class indices, uint8 ``(B, H, W)``.
-        patch_tokens: The frozen tower's output, float16 ``(B, D, h, w)``, if it is kept.
-        image_embedding: The frozen tower's output, float16 ``(B, D)``, if it is kept.
-        position: Number of the batch in the run, over all processes; seeds what is random in it.
-    """
+    """Views of one dataset, and what the frozen tower makes of them if that is kept."""
 
     source: int
+    """Index of the dataset."""
     images: Tensor
+    """RGB, uint8 ``(B, H, W, 3)``."""
     labels: Tensor
+    """Class indices, uint8 ``(B, H, W)``."""
     patch_tokens: Tensor | None = None
+    """float16 ``(B, D, h, w)``."""
     image_embedding: Tensor | None = None
+    """float16 ``(B, D)``."""
     position: int = 0
+    """Number of the batch in the run, over all processes; seeds what is random in it."""
 
 
 @dataclass(frozen=True)
@@ -161,14 +159,9 @@ class FeatureStore:
     def views(
         self, dataset: SegmentationDataset, indices: Sequence[int], *, count: int, seed: int
     ) -> KeptViews:
-        """Return views of some images; those that are on disk are not computed again.
+        """Return ``count`` views of each of some images: the whole one, then random ones.
 
-        Args:
-            dataset: The images.
-            indices: Which of them.
-            count: Views of each: the whole image first, then ``count - 1`` random ones.
-            seed: Seed of the random ones.
-
+        Those that are on disk are not computed again.
         """
         parts = [
             self.tower_name,
@@ -241,18 +234,12 @@ class FeatureStore:
         return arrays
 
 
-def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return RGB pixels ``(B, H, W, 3)`` as normalised float32 ``(B, 3, H, W)``."""
-    pixels = images.movedim(-1, 1).float()
-    shape = (1, 3, 1, 1)
-    return (pixels - pixels.new_tensor(mean).view(shape)) / pixels.new_tensor(std).view(shape)
-
-
 @torch.inference_mode()
 def encode_views(tower: VisionTransformer, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return the tower's output for RGB uint8 images ``(B, H, W, 3)``."""
     weight = tower.conv1.weight
-    batch = normalize(images.to(weight.device), tower.config.mean, tower.config.std)
+    pixels = images.to(weight.device).movedim(-1, 1).float()
+    batch = normalize(pixels, list(tower.config.mean), list(tower.config.std))
     output: tuple[Tensor, Tensor] = tower(batch.to(weight.dtype))
     return output
 

@@ -140,12 +140,13 @@ def git_commit() -> str:
         ('ls-files', source.name),
         ('describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'),
     )
-    answers = []
-    for command in commands:
-        git = ['git', '-C', str(source.parent), *command]
-        try:
-            done = subprocess.run(git, capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return ''  # git is not installed, or this is no repository
-        answers.append(done.stdout.strip())
+    try:
+        answers = [
+            subprocess.check_output(
+                ('git', '-C', str(source.parent), *command), text=True, stderr=subprocess.DEVNULL
+            ).strip()
+            for command in commands
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return ''  # git is not installed, or this is no repository
     return answers[-1] if all(answers) else ''

@@ -65,9 +65,6 @@ logger = logging.getLogger(__name__)
 class Run:
     """A training run.
 
-    Args:
-        config: What to train.
-
     Raises:
         TowerError: If a frozen tower cannot be found.
         DataError: If a dataset does not lie as expected.
@@ -170,13 +167,7 @@ class Run:
         return sets
 
     def train(self, *, resume: bool = False) -> Path:
-        """Train, and write the model.
-
-        Args:
-            resume: Go on from the last checkpoint, if there is one.
-
-        Returns:
-            The model's file.
+        """Train, from the last checkpoint with ``resume``, and return the model's file.
 
         Raises:
             ConfigError: If there is a run of this name and it is not to go on.

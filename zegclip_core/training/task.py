@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 import torch.nn.functional as F
+from torchvision.transforms.v2.functional import normalize
 from zegclip_core.data.views import asked_classes
 from zegclip_core.model.losses import (
     count_present_classes,
@@ -31,7 +32,7 @@ from zegclip_core.model.metrics import ConfusionMatrix
 from zegclip_core.model.scoring import resize_maps
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.options import UNLABELLED
-from zegclip_core.training.batches import Batch, normalize, ValidationSet
+from zegclip_core.training.batches import Batch, ValidationSet
 from zegclip_core.training.checkpoints import NETWORK, provenance
 from zegclip_core.training.config import TrainConfig
 from zegclip_core.training.networks import make_optimizer, make_scheduler
@@ -72,7 +73,8 @@ class SegmentationTask(lightning.LightningModule):
     ) -> Tensor:
         """Return mask logits of a batch, from kept features if it has them."""
         vision = self.network.config.vision
-        images = normalize(batch.images, vision.mean, vision.std)
+        pixels = batch.images.movedim(-1, 1).float()
+        images = normalize(pixels, list(vision.mean), list(vision.std))
         if batch.patch_tokens is None or batch.image_embedding is None:
             tokens, embedding = self.network.visual(images)
         else:
