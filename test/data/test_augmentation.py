@@ -30,12 +30,14 @@ import yaml
 from zegclip_core.data import views
 from zegclip_core.data.folder import Sample
 from zegclip_core.data.views import (
+    asked_classes,
     distorted,
     padded,
     random_crop,
     random_view,
     scaled,
     scaled_size,
+    split_indices,
     ViewConfig,
     whole_view,
 )
@@ -349,3 +351,41 @@ def test_the_page_on_datasets_shows_the_published_views() -> None:
         size=(512, 512), pipeline='published', scale=(0.5, 2.0), cat_max_ratio=0.75
     )
     assert config == ViewConfig(size=(512, 512), pipeline='published', scale=(0.5, 2.0))
+
+
+def test_views_are_the_same_for_the_same_seed_and_keep_image_and_mask_together() -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[20:40, 30:60] = 1
+    image = np.repeat(np.where(labels[..., None] == 1, 255, 0).astype(np.uint8), 3, axis=2)
+    sample = Sample(image, labels, 'x')
+    config = ViewConfig(size=(56, 70), jitter=0.0)
+    seen = set()
+    for seed in range(8):
+        view, mask = random_view(sample, config, seed)
+        again, _ = random_view(sample, config, seed)
+        assert torch.equal(view, again)
+        # Antialiasing blurs the border, so the mask is compared away from it.
+        white = view[..., 0].float()
+        assert ((white > 250) & (mask == 0)).float().mean() < 0.03
+        assert ((white < 5) & (mask == 1)).float().mean() < 0.03
+        seen.add(view.numpy().tobytes())
+    assert len(seen) == 8
+    whole, mask = whole_view(sample, config)
+    assert whole.shape == (56, 70, 3)
+    assert mask.shape == (56, 70)
+
+
+def test_held_out_pictures_are_not_trained_on() -> None:
+    kept, held = split_indices(11, 5, held_out=False), split_indices(11, 5, held_out=True)
+    assert held == [0, 5, 10]
+    assert sorted(kept + held) == list(range(11))
+    assert split_indices(3, 0, held_out=False) == split_indices(3, 0, held_out=True) == [0, 1, 2]
+
+
+def test_validation_asks_for_the_present_and_some_absent_classes() -> None:
+    labels = torch.tensor([3, 7, 255], dtype=torch.uint8)
+    asked = asked_classes(labels, 80, 5)
+    assert asked[:2] == [3, 7]
+    assert len(set(asked)) == 7
+    assert asked == asked_classes(labels, 80, 5)
+    assert sorted(asked_classes(labels, 9, -1)) == list(range(9))

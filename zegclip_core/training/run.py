@@ -324,21 +324,20 @@ def _fit(
     except SystemExit as error:
         # Lightning turns Ctrl+C into an exit with code 1.
         raise KeyboardInterrupt from error
-    except OSError as error:
-        raise TrainingError(_ending(trainer, f'a file cannot be used: {error}')) from error
-    except RuntimeError as error:
-        if not re.search('DataLoader worker .*(killed by signal|exited unexpectedly)', str(error)):
+    except (OSError, RuntimeError, ZegCLIPError) as error:
+        died = 'DataLoader worker .*(killed by signal|exited unexpectedly)'
+        if isinstance(error, ConnectionError) or re.search(died, str(error)):
+            reason = 'a process that reads pictures has died (out of memory?)'
+        elif isinstance(error, OSError):
+            reason = f'a file cannot be used: {error}'
+        elif isinstance(error, RuntimeError):
             raise
-        reason = 'a process that reads pictures has died (out of memory?)'
-        raise TrainingError(_ending(trainer, reason)) from error
-    except ZegCLIPError as error:
-        # Of a process that reads images comes a traceback, whose last line is the error.
-        *_, line = str(error).strip().splitlines()
-        raise TrainingError(_ending(trainer, line)) from error
-
-
-def _ending(trainer: lightning.Trainer, reason: str) -> str:
-    """Say why a run has ended and what is left of it."""
-    last = Path(trainer.default_root_dir) / LAST
-    left = f'{last} is whole: go on with --resume' if last.is_file() else 'no checkpoint was made'
-    return f'Training ended at step {trainer.global_step}, as {reason}; {left}.'
+        else:
+            # Of a process that reads images comes a traceback, whose last line is the error.
+            *_, reason = str(error).strip().splitlines()
+        last = Path(trainer.default_root_dir) / LAST
+        there = last.is_file()
+        left = f'{last} is whole: go on with --resume' if there else 'no checkpoint was made'
+        raise TrainingError(
+            f'Training ended at step {trainer.global_step}, as {reason}; {left}.'
+        ) from error
