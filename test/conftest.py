@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hypothesis import HealthCheck, Phase, settings
 import pytest
 from zegclip_core.threads import wait_without_spinning
 
@@ -28,6 +29,22 @@ if TYPE_CHECKING:
 wait_without_spinning()
 
 HERE = Path(__file__).parent
+
+# The long profile, of `make fuzz`: 1700 rounds of three messages for each of two transports are
+# ten thousand messages.
+settings.register_profile(
+    'fuzz',
+    max_examples=1700,
+    phases=[Phase.generate],
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--write-docs', action='store_true', help='put fuzz figures into the docs')
+
 
 collect_ignore: list[str] = []
 if find_spec('rclpy') is None:

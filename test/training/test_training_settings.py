@@ -19,6 +19,7 @@ import re
 import subprocess
 import sys
 
+from benchmarks.ablation import STEPS
 import pytest
 import torch
 from training_helpers import run_arguments
@@ -105,7 +106,8 @@ def test_the_published_model_starts_as_the_release_does() -> None:
 
 
 def test_the_five_steps_differ_in_what_the_paper_changes() -> None:
-    configs = [load_config(CONFIGS / 'ablation' / f'camvid-{step}.yaml') for step in range(1, 6)]
+    path = CONFIGS / 'ablation' / 'camvid.yaml'
+    configs = [load_config(path, STEPS[step][1]) for step in ('1', '2', '3', '4', '5')]
     found = [
         (
             c.model.tower,
@@ -136,12 +138,13 @@ def test_the_five_steps_differ_in_what_the_paper_changes() -> None:
 )
 def test_settings_that_do_not_fit_the_tower_are_named(setting: str, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        _network('ablation/camvid-5.yaml', setting)
+        _network('ablation/camvid.yaml', setting)
 
 
 def test_a_fine_tuned_tower_is_trained_at_its_own_rate() -> None:
-    config = load_config(CONFIGS / 'ablation' / 'camvid-2.yaml')
-    network = _network('ablation/camvid-2.yaml', 'model.dim=32', 'model.decoder_heads=4')
+    settings = (*STEPS['2'][1], 'model.dim=32', 'model.decoder_heads=4')
+    config = load_config(CONFIGS / 'ablation' / 'camvid.yaml', settings)
+    network = _network('ablation/camvid.yaml', *settings)
     own, tower = make_optimizer(network, config).param_groups
     assert (own['lr'], tower['lr']) == (5e-4, pytest.approx(2e-5))
     frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
@@ -248,10 +251,10 @@ def test_a_missing_or_broken_configuration_is_one_line(tmp_path: Path) -> None:
 def test_a_source_checkout_has_the_configurations_beside_the_package() -> None:
     assert recipe_folder() == CONFIGS
     assert find_recipe('folder') == CONFIGS / 'folder.yaml'
-    path = find_recipe('ablation/camvid-1')
-    assert path == CONFIGS / 'ablation/camvid-1.yaml'
+    path = find_recipe('ablation/camvid')
+    assert path == CONFIGS / 'ablation/camvid.yaml'
     assert path.is_file()
-    assert {'folder', 'ablation/camvid-1', 'voc12-inductive'} <= set(recipe_names())
+    assert {'folder', 'ablation/camvid', 'voc12-inductive'} <= set(recipe_names())
     assert find_recipe('mine.yaml') == Path('mine.yaml')
     assert find_recipe('here/mine.yml') == Path('here/mine.yml')
 
@@ -280,9 +283,9 @@ def test_an_installed_package_has_them_in_share(
         find_recipe('folder')
     shared = tmp_path / 'env/share/zegclip_ros/config/train'
     (shared / 'ablation').mkdir(parents=True)
-    for name in ('folder', 'ablation/camvid-1'):
+    for name in ('folder', 'ablation/camvid'):
         (shared / f'{name}.yaml').touch()
-    assert recipe_names() == ('ablation/camvid-1', 'folder')
+    assert recipe_names() == ('ablation/camvid', 'folder')
     assert find_recipe('folder') == shared / 'folder.yaml'
 
 

@@ -183,6 +183,7 @@ class FeatureStore:
             arrays = {name: np.array(array) for name, array in arrays.items()}
         return KeptViews(arrays)
 
+    @torch.inference_mode()
     def _computed(
         self,
         folder: Path,
@@ -192,7 +193,8 @@ class FeatureStore:
         seed: int,
     ) -> dict[str, Any]:
         """Return the memory-mapped arrays of a set of views, all of them computed."""
-        arrays = self._open(folder, len(indices) * count)
+        mean, std = list(self.tower.config.mean), list(self.tower.config.std)
+        weight, arrays = self.tower.conv1.weight, self._open(folder, len(indices) * count)
         progress = folder / 'progress.json'
         done = json.loads(progress.read_text())['done'] if progress.is_file() else 0
         jobs = [(index, view) for view in range(count) for index in indices]
@@ -204,7 +206,8 @@ class FeatureStore:
             else:
                 chosen = view_seed(seed, sample.name, view)
                 image, labels = random_view(sample, self.config, chosen)
-            tokens, embedding = encode_views(self.tower, image.unsqueeze(0))
+            pixels = image.to(weight.device).movedim(-1, 0)[None].float()  # (1, 3, H, W)
+            tokens, embedding = self.tower(normalize(pixels, mean, std).to(weight.dtype))
             arrays['images'][position] = image.numpy()
             arrays['labels'][position] = labels.numpy()
             arrays['patch_tokens'][position] = tokens[0].float().cpu().numpy()
@@ -232,16 +235,6 @@ class FeatureStore:
             else:
                 arrays[name] = np.lib.format.open_memmap(path, 'w+', dtype, shape)
         return arrays
-
-
-@torch.inference_mode()
-def encode_views(tower: VisionTransformer, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the tower's output for RGB uint8 images ``(B, H, W, 3)``."""
-    weight = tower.conv1.weight
-    pixels = images.to(weight.device).movedim(-1, 1).float()
-    batch = normalize(pixels, list(tower.config.mean), list(tower.config.std))
-    output: tuple[Tensor, Tensor] = tower(batch.to(weight.dtype))
-    return output
 
 
 class BatchStream(IterableDataset[Batch]):
