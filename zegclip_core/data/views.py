@@ -124,8 +124,10 @@ def random_view(sample: Sample, config: ViewConfig, seed: int) -> tuple[Tensor, 
     joint = _joint(sample)
     if config.pipeline == 'published':
         generator = torch.Generator().manual_seed(seed)
-        joint = scaled(joint, min(config.size), _uniform(config.scale, generator))
-        image, labels = random_crop(joint, config.size, config.cat_max_ratio, generator)
+        height, width = joint[1].shape
+        ratio = _uniform(config.scale, generator)
+        scaled = resized(joint, scaled_size(height, width, min(config.size), ratio))
+        image, labels = random_crop(scaled, config.size, config.cat_max_ratio, generator)
         if _coin(generator):
             image, labels = F.horizontal_flip(image), F.horizontal_flip(labels)
         if config.jitter > 0:
@@ -155,14 +157,8 @@ def scaled_size(height: int, width: int, short: int, ratio: float) -> tuple[int,
     return max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1)
 
 
-def scaled(joint: Joint, short: int, ratio: float) -> Joint:
-    """Scale an image as ``scaled_size`` says, bilinearly, and its mask by nearest pixels."""
-    height, width = joint[1].shape
-    return resized(joint, scaled_size(height, width, short, ratio))
-
-
 def resized(joint: Joint, size: tuple[int, int]) -> Joint:
-    """Bring an image and its mask to a size, as OpenCV does by default: without antialiasing."""
+    """Resize an image bilinearly, without antialiasing as OpenCV, and its mask to nearest."""
     image, labels = joint
     return F.resize(image, size, antialias=False), F.resize(labels, size)
 
