@@ -73,9 +73,8 @@ class DatasetConfig(Settings):
     """A part of a dataset."""
 
     root: str
-    """Its folder."""
     split: str
-    """Which part of it."""
+    """Which part of the dataset."""
     dataset: str = FOLDER
     """What lies there: ``folder`` (``images/``, ``labels/`` and ``classes.txt``) or a dataset of
     ``zegclip_core.data.datasets``, by name or file."""
@@ -127,7 +126,6 @@ class ScheduleConfig(Settings):
     """How long and how fast to train; one step is one change of the weights."""
 
     steps: Positive
-    """Number of steps."""
     stop: Count = 0
     """Steps after which to end all the same, the rates being those of a whole run; 0 for the
     whole run."""
