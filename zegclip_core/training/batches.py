@@ -230,10 +230,8 @@ class FeatureStore:
         arrays = {}
         for name, (shape, dtype) in shapes.items():
             path = folder / f'{name}.npy'
-            if path.is_file():
-                arrays[name] = np.load(path, mmap_mode='r+')
-            else:
-                arrays[name] = np.lib.format.open_memmap(path, 'w+', dtype, shape)
+            mode = 'r+' if path.is_file() else 'w+'
+            arrays[name] = np.lib.format.open_memmap(path, mode, dtype, shape)
         return arrays
 
 
@@ -265,10 +263,11 @@ class BatchStream(IterableDataset[Batch]):
             seed=self._config.seed,
             start=self._step,
         )
+        firsts = range(self._rank * size, parts * size, self._world * size)
         batches = (
-            (step * parts + part, source, indices[part * size :][:size])
+            (step * parts + begin // size, source, indices[begin:][:size])
             for step, (source, indices) in enumerate(steps, start=self._step)
-            for part in range(self._rank, parts, self._world)
+            for begin in firsts
         )
         for position, source, indices in islice(batches, first, None, workers):
             yield self._views[source].batch(source, indices)._replace(position=position)

@@ -102,10 +102,8 @@ def _published_tower(tower: ImageTower, size: tuple[int, int]) -> ImageTower:
 def initialize_from(network: ZegCLIP, model: str) -> None:
     """Start from what another model has learnt.
 
-    Args:
-        network: The model to train.
-        model: Name of a bundled model, path of a ``.safetensors`` file, or path of a checkpoint
-            of a run (``.ckpt``).
+    That is the name of a bundled model, or the path of a ``.safetensors`` file or of a checkpoint
+    of a run (``.ckpt``).
 
     Raises:
         ModelError: If there is no such model.

@@ -90,8 +90,8 @@ class Run:
                 'Expected unseen to hold names of classes, or of splits, of the datasets '
                 f'({", ".join(list(known)[:12])}, ...), but got {wrong[0]!r}.'
             )
-        self._datasets = datasets[: len(config.train)]
-        self._validated = datasets[len(config.train) :]
+        count = len(config.train)
+        self._datasets, self._validated = datasets[:count], datasets[count:]
         lightning.seed_everything(config.seed, verbose=False)
         tower = load_image_tower(config.towers.image)
         self._encoder = TextEncoder(load_text_tower(config.towers.text), config.towers.templates)
