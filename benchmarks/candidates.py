@@ -33,7 +33,7 @@ import numpy as np
 from skimage import data
 from tabulate import tabulate
 from tqdm import tqdm
-from zegclip_core.data.catalog import load_spec
+from zegclip_core.data.datasets import load_spec
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.images.drawing import draw_overlay
 from zegclip_core.segmentation import Segmentation

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.data.catalog import load_spec
+from zegclip_core.data.datasets import load_spec
 from zegclip_core.loading import build_network, build_text_tower, LoadedModel, open_checkpoint
 from zegclip_core.model.vit import VisionConfig
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
