@@ -39,9 +39,8 @@ from zegclip_core.images.working_size import working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
 from zegclip_core.options import MAX_SHORT_SIDE, OPTIONS, SegmenterOptions
 from zegclip_core.segmentation import Segmentation
-from zegclip_core.text.encoded import encode_vocabulary, EncodedVocabulary
-from zegclip_core.text.negatives import clean_negatives
-from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_core.text.encoder import encode_vocabulary, EncodedVocabulary
+from zegclip_core.text.vocabulary import clean_negatives, Vocabulary
 from zegclip_core.threads import use_threads
 from zegclip_core.weights.checkpoint import ModelSettings
 

@@ -38,7 +38,7 @@ from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.loading import load_model
 from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.text.encoded import EncodedVocabulary
+from zegclip_core.text.encoder import EncodedVocabulary
 from zegclip_core.text.vocabulary import Vocabulary
 
 CLOSE = {'rtol': 1e-4, 'atol': 1e-4}  # float32 sums in another order

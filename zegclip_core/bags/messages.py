@@ -31,9 +31,9 @@ from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from zegclip_core.errors import BagError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import draw_overlay
-from zegclip_core.messages.announcement import announcement
 from zegclip_core.messages.image_encodings import IMAGE
 from zegclip_core.messages.outputs import (
+    announcement,
     class_map,
     ImageFields,
     label_fields,

@@ -26,7 +26,7 @@ from torch import Tensor
 from zegclip_core.model.scoring import Corners, window_corners
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.model.zegclip import ZegCLIP
-from zegclip_core.text.encoded import EncodedVocabulary
+from zegclip_core.text.encoder import EncodedVocabulary
 from zegclip_core.text.vocabulary import Vocabulary
 
 Network = ZegCLIP | TrainingFreeCLIP

@@ -43,8 +43,7 @@ from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.loading import build_text_tower, with_local_towers
 from zegclip_core.model.zegclip import ZegCLIPConfig
 from zegclip_core.options import MAX_CLASSES
-from zegclip_core.text.encoded import EncodedVocabulary
-from zegclip_core.text.encoder import load_text_tower, TextEncoder, TextTower
+from zegclip_core.text.encoder import EncodedVocabulary, load_text_tower, TextEncoder, TextTower
 from zegclip_core.weights.checkpoint import load_checkpoint, ModelSettings, read_metadata
 from zegclip_core.weights.names import parse_model
 

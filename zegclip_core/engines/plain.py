@@ -34,7 +34,7 @@ from zegclip_core.model.scoring import (
     whole_logits,
 )
 from zegclip_core.segmentation import label_type, unlabelled_id
-from zegclip_core.text.encoded import EncodedVocabulary
+from zegclip_core.text.encoder import EncodedVocabulary
 
 
 class PlainEngine:

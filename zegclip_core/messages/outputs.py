@@ -16,13 +16,14 @@
 The node makes messages of rclpy from it, the bag writer those of rosbags.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import LabelArray
+from zegclip_core.text.vocabulary import Vocabulary
 
 LABEL_IMAGE = 'label_image'
 CONFIDENCE = 'confidence'
@@ -94,3 +95,51 @@ def rgb_fields(rgb: RgbImage) -> ImageFields:
 def class_map(names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the fields of the ``vision_msgs/msg/VisionClass`` of each class; ids are places."""
     return [{'class_id': index, 'class_name': name} for index, name in enumerate(names)]
+
+
+def announcement(
+    vocabulary: Vocabulary | None,
+    topics: Sequence[str | None],
+    *,
+    version: int,
+    stamp: Mapping[str, int] | None,
+    requested: int,
+    error: str | None = None,
+    refused: str | None = None,
+) -> dict[str, Any]:
+    """Return what ``~/active_vocabulary`` holds as JSON; ``docs/node.md`` explains it.
+
+    Args:
+        vocabulary: The words in use; ``None`` if there are none.
+        topics: Mask topic of each class, in the order of the ids; ``None`` for one without.
+        version: Number of the words in use, 0 if there are none.
+        stamp: ``sec`` and ``nanosec`` of the first frame labelled with them; ``None`` before it.
+        requested: Number of the newest accepted request.
+        error: Why the last request was refused; ``None`` if it was not.
+        refused: Its text.
+    """
+    return {
+        'version': version,
+        'classes': [] if vocabulary is None else _classes(vocabulary, topics),
+        'stamp': stamp,
+        'requested': requested,
+        'error': error,
+        'refused': refused,
+    }
+
+
+def _classes(vocabulary: Vocabulary, topics: Sequence[str | None]) -> list[dict[str, Any]]:
+    """Return the classes in the order of their ids."""
+    rows = zip(vocabulary.classes, vocabulary.colors.tolist(), topics, strict=True)
+    return [
+        {
+            'id': index,
+            'name': entry.name,
+            'phrases': list(entry.phrases),
+            'color': color,
+            'threshold': entry.threshold,
+            'exact': entry.exact,
+            'topic': topic,
+        }
+        for index, (entry, color, topic) in enumerate(rows)
+    ]

@@ -26,7 +26,7 @@ from zegclip_core.errors import VocabularyError
 from zegclip_core.options import MAX_CLASSES
 from zegclip_core.text.colors import assign_colors, Color, palette_colors
 from zegclip_core.text.parsing import check_typed, clean_text, shown, split_text
-from zegclip_core.text.phrases import StandardForms
+from zegclip_core.text.phrases import is_negated, standard_form, StandardForms
 
 MAX_TEXT = 65_536
 """Longest vocabulary text, in characters."""
@@ -292,3 +292,68 @@ class Vocabulary:
             reason = error.strerror if isinstance(error, OSError) else error
             raise VocabularyError(f'Cannot read the vocabulary file {path}: {reason}.') from error
         return cls.parse(text)
+
+
+NONE = 'none'
+"""What a user writes for no negative words, which compete with those of a vocabulary."""
+
+
+def parse_negatives(text: str) -> tuple[str, ...]:
+    """Read negative words.
+
+    Args:
+        text: A list by comma or by line, a JSON list of words, or ``none``.
+
+    Raises:
+        VocabularyError: If it is empty, or a word cannot be used.
+
+    Example:
+        >>> parse_negatives('wall, floor')
+        ('wall', 'floor')
+        >>> parse_negatives('none')
+        ()
+
+    """
+    if text.strip().lower() == NONE:
+        return ()
+    words = split_text(text)
+    if not words:
+        raise VocabularyError(
+            f'Expected negative words such as "wall, floor", or {NONE}, but got {text!r}.'
+        )
+    return clean_negatives(words)
+
+
+def clean_negatives(words: Iterable[object]) -> tuple[str, ...]:
+    """Return words with single spaces, each once; case, article and plural do not count.
+
+    Raises:
+        VocabularyError: If one cannot be used, or there are more than ``MAX_CLASSES``.
+    """
+    if isinstance(words, str):
+        raise VocabularyError(f'Expected a list of negative words, but got {words!r}.')
+    cleaned: dict[str, str] = {}
+    for word in (clean_text(word, 'a negative word') for word in words):
+        if is_negated(word):
+            raise VocabularyError(
+                'Expected a negative word to name what is there, as "wall" does, '
+                f'but got {word!r}.'
+            )
+        cleaned.setdefault(standard_form(word), word)
+    if len(cleaned) > MAX_CLASSES:
+        raise VocabularyError(
+            f'Expected at most {MAX_CLASSES} negative words, but got {len(cleaned)}.'
+        )
+    return tuple(cleaned.values())
+
+
+def competing(negatives: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return the negative words that a vocabulary does not ask for, by name or by phrase.
+
+    Case, article and plural do not count.
+    """
+    words = tuple(negatives)
+    if not words:
+        return ()
+    asked = {standard_form(phrase) for entry in vocabulary.classes for phrase in entry.all_phrases}
+    return tuple(word for word in words if standard_form(word) not in asked)

@@ -53,7 +53,7 @@ from zegclip_core.model.scoring import (
     Scoring,
     whole_logits,
 )
-from zegclip_core.text.encoded import EncodedVocabulary
+from zegclip_core.text.encoder import EncodedVocabulary
 from zegclip_core.text.vocabulary import Vocabulary
 
 WINDOW_VALUES = 2**23
