@@ -119,7 +119,7 @@ class ShapesDataset:
 
 
 def _texture(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return a background: grey-brown clouds with stripes, ``(H, W, 3)``."""
+    """Return grey-brown clouds with stripes, ``(H, W, 3)``."""
     clouds = np.zeros((SIDE, SIDE))
     for cells in (3, 7, 15):
         coarse = rng.normal(0.0, 30.0 / cells**0.5, (cells, cells))

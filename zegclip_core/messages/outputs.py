@@ -11,10 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the node publishes and a labelled bag holds: names of topics, fields of image messages.
-
-The node makes messages of rclpy from it, the bag writer those of rosbags.
-"""
+"""What the node publishes and a labelled bag holds: names of topics, fields of messages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -34,16 +31,7 @@ LABEL_INFO = 'label_info'
 
 
 class ImageFields(NamedTuple):
-    """Fields of a ``sensor_msgs/msg/Image`` but for its header.
-
-    Attributes:
-        height: In pixels.
-        width: In pixels.
-        encoding: Name of the encoding.
-        is_bigendian: Byte order of values with more than 8 bits.
-        step: Bytes of a row; there is no padding.
-        data: The bytes, uint8 ``(height * step,)``.
-    """
+    """Fields of a ``sensor_msgs/msg/Image`` but for its header; rows have no padding."""
 
     height: int
     width: int
@@ -54,13 +42,7 @@ class ImageFields(NamedTuple):
 
 
 def image_fields(pixels: npt.NDArray[Any], encoding: str, is_bigendian: int = 0) -> ImageFields:
-    """Return the fields of an image message.
-
-    Args:
-        pixels: ``(H, W)`` or ``(H, W, C)``; its bytes are taken as they are.
-        encoding: Name of the encoding.
-        is_bigendian: Byte order of values with more than 8 bits.
-    """
+    """Return the fields of an image ``(H, W)`` or ``(H, W, C)``, whose bytes stay as they are."""
     packed = np.ascontiguousarray(pixels)
     height, width = packed.shape[:2]
     data = packed.reshape(-1).view(np.uint8)
@@ -118,28 +100,26 @@ def announcement(
         error: Why the last request was refused; ``None`` if it was not.
         refused: Its text.
     """
+    classes = []
+    if vocabulary is not None:
+        rows = zip(vocabulary.classes, vocabulary.colors.tolist(), topics, strict=True)
+        classes = [
+            {
+                'id': index,
+                'name': entry.name,
+                'phrases': list(entry.phrases),
+                'color': color,
+                'threshold': entry.threshold,
+                'exact': entry.exact,
+                'topic': topic,
+            }
+            for index, (entry, color, topic) in enumerate(rows)
+        ]
     return {
         'version': version,
-        'classes': [] if vocabulary is None else _classes(vocabulary, topics),
+        'classes': classes,
         'stamp': stamp,
         'requested': requested,
         'error': error,
         'refused': refused,
     }
-
-
-def _classes(vocabulary: Vocabulary, topics: Sequence[str | None]) -> list[dict[str, Any]]:
-    """Return the classes in the order of their ids."""
-    rows = zip(vocabulary.classes, vocabulary.colors.tolist(), topics, strict=True)
-    return [
-        {
-            'id': index,
-            'name': entry.name,
-            'phrases': list(entry.phrases),
-            'color': color,
-            'threshold': entry.threshold,
-            'exact': entry.exact,
-            'topic': topic,
-        }
-        for index, (entry, color, topic) in enumerate(rows)
-    ]

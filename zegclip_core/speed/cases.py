@@ -36,15 +36,7 @@ BUNDLED = ('camera', 'words', 'start')
 
 @dataclass(frozen=True)
 class Case:
-    """One point of the sweeps; its defaults are the base, around which one axis is changed.
-
-    Attributes:
-        height: Height of the images in pixels.
-        width: Width of the images in pixels.
-        classes: Number of classes ``K``.
-        batch: Number of images at once.
-        prompts: Prompt tokens in each layer of the image tower.
-    """
+    """One point of the sweeps; its defaults are the base, around which one axis is changed."""
 
     height: int = 512
     width: int = 512

@@ -26,7 +26,7 @@ Cells = dict[str, str | float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Row(Case):
-    """One method in one case.
+    """One method in one case; ``None`` is what was not measured.
 
     Attributes:
         method: Its name.
@@ -35,10 +35,10 @@ class Row(Case):
         runs: Calls that count.
         memory_mb: Weights, and the most that memory in use grew in the first call, in megabytes.
         gflop: Operations that the network needs, in 10^9.
-        as_plain: Share of pixels labelled as by ``plain``; ``None`` if that was not measured.
-        as_literal: Share of pixels labelled as by ``literal``; ``None`` if that was not measured.
+        as_plain: Share of pixels labelled as by ``plain``.
+        as_literal: Share of pixels labelled as by ``literal``.
         speed_up: Median over the rounds of the time of ``literal`` divided by this one, so that
-            what slows the machine for a while slows both; ``None`` if that was not measured.
+            what slows the machine for a while slows both.
     """
 
     method: str
@@ -77,28 +77,16 @@ class Row(Case):
 
 @dataclass
 class Report:
-    """All of a run.
-
-    Attributes:
-        device: Its name.
-        kind: ``cpu`` or ``cuda``.
-        model: What was measured.
-        software: Versions of Python and PyTorch.
-        base: The case around which the sweeps go.
-        rows: In the order of the sweeps, the methods of a case together.
-        notes: What was left out, and why.
-        bundled: Tables of the bundled model, by the sweep's name.
-        seconds: How long all of it took.
-    """
+    """All of a run."""
 
     device: str
-    kind: str
+    kind: str  # cpu or cuda
     model: str
     software: str
     base: Case
     rows: list[Row] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    bundled: dict[str, list[Cells]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what was left out, and why
+    bundled: dict[str, list[Cells]] = field(default_factory=dict)  # by the sweep's name
     seconds: float = 0.0
 
     def text(self) -> str:
@@ -116,15 +104,7 @@ def table_text(rows: list[Cells], style: str) -> str:
 
 
 def save_plots(report: Report, folder: Path) -> list[Path]:
-    """Draw times and memory along every axis.
-
-    Args:
-        report: What to draw.
-        folder: Where to; it must be there.
-
-    Returns:
-        The PNG files, ``benchmark-time.png`` and ``benchmark-memory.png``.
-    """
+    """Draw times and memory along every axis, as two PNG files in a folder that is there."""
     found = {(row.method, row.case): row for row in report.rows}
     paths = []
     for name, key, title in (

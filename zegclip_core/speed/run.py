@@ -78,8 +78,8 @@ class Options:
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         model: Name or file; ``None`` for the published shape with seeded weights.
-        methods: Names of methods.
-        sweeps: Names of sweeps; the base is measured in any case.
+        methods: Those to compare.
+        sweeps: Beside the base.
         repeats: Most calls of a method in a case that count.
         case_seconds: After so long no further round of a case begins, unless there are too few;
             a method whose first call takes as long is not called again.
@@ -164,13 +164,7 @@ def measure_case(
 ) -> list[Row]:
     """Let all methods take turns, each round beginning with another.
 
-    Args:
-        methods: What is measured, by name.
-        case: What is asked of them.
-        inputs: The same of it.
-        device: Where they run.
-        options: How often and how long.
-        notes: Gets a line for each method that does not fit into the memory.
+    ``notes`` gets a line for each one that does not fit into the memory.
     """
     labels: dict[str, Labels] = {}
     times: dict[str, list[float]] = {}
@@ -279,12 +273,7 @@ def camera_frame() -> Image:
 
 
 def measure_camera(device: torch.device, options: Options) -> list[Cells]:
-    """Measure a frame at the model's own working size and at smaller ones, in turn.
-
-    Args:
-        device: Where it runs.
-        options: How often and how long.
-    """
+    """Measure a frame at the model's own working size and at smaller ones, in turn."""
     load = partial(Segmenter.load, device=str(device), threshold=0.0, negatives=())
     segmenters = {'lean': load()}
     segmenters |= {f'lean, short side {side}': load(short_side=side) for side in SHORT_SIDES}
@@ -305,12 +294,7 @@ def measure_camera(device: torch.device, options: Options) -> list[Cells]:
 
 
 def measure_words(device: torch.device, options: Options) -> list[Cells]:
-    """Change the words of the bundled model, with and without frames beside.
-
-    Args:
-        device: Where it runs.
-        options: Its repeats are the changes of each kind.
-    """
+    """Change the words of the bundled model, with and without frames beside."""
     segmenter, frame, repeats = Segmenter.load(device=str(device)), camera_frame(), options.repeats
     names = iter(class_names((2 * repeats + 1) * _NEW_WORDS))  # Each word is in one vocabulary.
     first, *others = map(Vocabulary.from_names, zip(*[names] * _NEW_WORDS, strict=True))
@@ -352,16 +336,9 @@ def measure_words(device: torch.device, options: Options) -> list[Cells]:
 
 
 def measure_start(device: torch.device, options: Options) -> list[Cells]:
-    """Start processes that load the bundled model and label an image.
-
-    Args:
-        device: Where it runs.
-        options: Its repeats are the processes, one after the other; three are enough.
-
-    Raises:
-        ConfigError: If a process fails.
-    """
+    """Start processes that load the bundled model and label an image, one after the other."""
     found = []
+    # Three are enough.
     for _ in range(min(options.repeats, 3)):
         command = [sys.executable, '-c', _START, str(device), repr(time.monotonic())]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -124,10 +124,7 @@ class TextEncoder:
         return functional.normalize(torch.stack([part.mean(dim=0) for part in parts]), dim=-1)
 
     def encode_phrases(self, phrases: Sequence[str]) -> Tensor:
-        """Encode phrases, each on its own.
-
-        Returns:
-            L2-normalised embeddings, float32 ``(N, C)`` on the CPU.
+        """Encode phrases, each on its own: L2-normalised, float32 ``(N, C)`` on the CPU.
 
         Raises:
             VocabularyError: If there is no phrase, or one with more tokens than the tower reads.
@@ -141,7 +138,12 @@ class TextEncoder:
             chunk = missing[start:][:_CHUNK]
             known.update(zip(chunk, self._encode_new(chunk), strict=True))
         for phrase in phrases:
-            self._keep(phrase, known[phrase])
+            if phrase not in self._cache:
+                # A copy, because a row of a larger tensor would keep the whole of it alive.
+                self._cache[phrase] = known[phrase].clone()
+            self._cache.move_to_end(phrase)
+            while len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
         return torch.stack([known[phrase] for phrase in phrases])
 
     def _encode_new(self, phrases: Sequence[str]) -> Tensor:
@@ -149,17 +151,8 @@ class TextEncoder:
         prompts = [
             fill_template(template, phrase) for phrase in phrases for template in self._templates
         ]
-        self._refuse_overlong(phrases, prompts)
-        embeddings = self._tower.encode(prompts)
-        self._encoded_phrases += len(phrases)
-        per_phrase = embeddings.reshape(len(phrases), len(self._templates), -1)
-        return functional.normalize(per_phrase.mean(dim=1), dim=-1)
-
-    def _refuse_overlong(self, phrases: Sequence[str], prompts: Sequence[str]) -> None:
-        """Refuse a phrase whose end the tower would not read."""
-        if not isinstance(self._tower, BoundedTower):
-            return
-        for place, cut in enumerate(self._tower.overlong(prompts)):
+        overlong = self._tower.overlong(prompts) if isinstance(self._tower, BoundedTower) else ()
+        for place, cut in enumerate(overlong):
             if cut:
                 phrase = phrases[place // len(self._templates)]
                 raise VocabularyError(
@@ -167,15 +160,10 @@ class TextEncoder:
                     f'{self._tower.context_length} tokens with its sentence, but got more in '
                     f'{phrase[:40]!r}...: shorten it.'
                 )
-
-    def _keep(self, phrase: str, embedding: Tensor) -> None:
-        """Put a phrase in the cache as the one used last."""
-        if phrase not in self._cache:
-            # A copy, because a row of a larger tensor would keep the whole of it alive.
-            self._cache[phrase] = embedding.clone()
-        self._cache.move_to_end(phrase)
-        while len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
+        embeddings = self._tower.encode(prompts)
+        self._encoded_phrases += len(phrases)
+        per_phrase = embeddings.reshape(len(phrases), len(self._templates), -1)
+        return functional.normalize(per_phrase.mean(dim=1), dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,9 +224,6 @@ def encode_vocabulary(
         threshold: Least score of a labelled pixel, in [0, 1], for classes without their own.
         negatives: Words that compete, less those that the vocabulary asks for.
         device: Where the text tower computes.
-
-    Raises:
-        VocabularyError: If the words cannot be encoded.
     """
     phrases = vocabulary.encoded_phrases(settings.seen_classes)
     forms = StandardForms(settings.seen_classes)

@@ -13,13 +13,11 @@
 # limitations under the License.
 """Texts as users type them: what a name or phrase may be, and lists of them."""
 
-from collections.abc import Iterable
 import json
 import re
 import unicodedata
 
 from zegclip_core.errors import shortened, VocabularyError
-from zegclip_core.text.phrases import is_negated
 
 MAX_NAME = 200
 """Longest class name or phrase, in characters."""
@@ -42,9 +40,7 @@ def shown(value: object) -> str:
 def clean_text(text: object, what: str) -> str:
     """Return a name or phrase with single spaces, its letters composed (NFC).
 
-    Args:
-        text: What the user gave.
-        what: What it is called in an error message.
+    ``what`` is what it is called in an error message.
 
     Raises:
         VocabularyError: If it is no string, has neither letter, digit nor pictograph, is longer
@@ -59,40 +55,14 @@ def clean_text(text: object, what: str) -> str:
             f'Expected {what} to have 1 to {MAX_NAME} characters, but got {shown(text)} '
             f'with {len(cleaned)}.'
         )
-    if any(map(_is_unreadable, cleaned)):
+    categories = {char: unicodedata.category(char) for char in cleaned if char not in _JOINERS}
+    if '\ufffd' in cleaned or {'Cc', 'Cf', 'Cs'} & set(categories.values()):
         raise VocabularyError(f'Expected {what} to be readable UTF-8 text, but got {shown(text)}.')
-    if not any(map(_says_something, cleaned)):
+    if not any(category[0] in 'LN' or category == 'So' for category in categories.values()):
         raise VocabularyError(
             f'Expected {what} to have a letter or a digit, but got {shown(text)}.'
         )
     return cleaned
-
-
-def _is_unreadable(char: str) -> bool:
-    """Return whether a character is one for control, or unseen, or a broken one."""
-    hidden = unicodedata.category(char) in {'Cc', 'Cf', 'Cs'} and char not in _JOINERS
-    return hidden or char == '\ufffd'
-
-
-def _says_something(char: str) -> bool:
-    """Return whether a character is a letter, a digit or a pictograph."""
-    category = unicodedata.category(char)
-    return category[0] in 'LN' or category == 'So'
-
-
-def check_typed(phrases: Iterable[str]) -> None:
-    """Refuse phrases that say what is not there.
-
-    Raises:
-        VocabularyError: If there is one.
-    """
-    for phrase in phrases:
-        if is_negated(phrase):
-            raise VocabularyError(
-                f'Expected words for what is there, but got {shown(phrase)}: models overlook the '
-                'negation. Name what it is to be told from as a class of its own, or give '
-                '{"name": ..., "exact": true} to have the words taken as they stand.'
-            )
 
 
 def split_text(text: str) -> list[object]:
@@ -106,7 +76,16 @@ def split_text(text: str) -> list[object]:
     """
     stripped = _COMMENT.sub('', text.lstrip(_BYTE_ORDER_MARK)).strip()
     if stripped[:1] in {'[', '{'}:
-        return _json_list(stripped)
+        try:
+            value = json.loads(stripped)
+        # Numbers of thousands of digits are a plain ValueError.
+        except (ValueError, RecursionError) as error:
+            raise VocabularyError(
+                f'Expected a vocabulary in JSON, but it cannot be read: {error}.'
+            ) from error
+        if not isinstance(value, list):
+            raise VocabularyError(f'Expected a JSON list of classes, but got {shown(value)}.')
+        return value
     parts = (_BULLET.sub('', part.strip()) for part in re.split(r'[,\r\n]', stripped))
     return [_unquoted(part) for part in parts if part]
 
@@ -127,17 +106,3 @@ def _unquoted(part: str) -> str:
             'as JSON: ["salt, pepper"].'
         )
     return part[1:-1]
-
-
-def _json_list(text: str) -> list[object]:
-    """Return the decoded JSON list of a vocabulary message."""
-    try:
-        value = json.loads(text)
-    # Numbers of thousands of digits are a plain ValueError.
-    except (ValueError, RecursionError) as error:
-        raise VocabularyError(
-            f'Expected a vocabulary in JSON, but it cannot be read: {error}.'
-        ) from error
-    if not isinstance(value, list):
-        raise VocabularyError(f'Expected a JSON list of classes, but got {shown(value)}.')
-    return value

@@ -71,7 +71,15 @@ def standard_form(phrase: str) -> str:
         'cup of tea and cakes'
 
     """
-    text = _spaced(_unwrapped(phrase))
+    text = phrase
+    for _ in range(2):  # Brackets may stand inside or outside of quotes and full stop.
+        text = text.strip(_QUOTES)
+        bracketed = _BRACKETED.fullmatch(text)
+        if bracketed is not None:
+            text = (bracketed[1] or bracketed[2] or '').strip(_QUOTES)
+        # The last full stop of U.S. belongs to it.
+        text = text.rstrip(_ENDS if text.find('.') in {-1, len(text) - 1} else ' ')
+    text = _spaced(text or phrase)
     rest = _REST.search(text)
     nouns = text if rest is None else text[: rest.start()]
     singular = ''.join(_singular_noun(part) for part in _CONJUNCTION.split(nouns))
@@ -81,19 +89,6 @@ def standard_form(phrase: str) -> str:
 def _spaced(phrase: str) -> str:
     """Return a phrase in small letters, ligatures undone, and with single spaces in place of _."""
     return ' '.join(normalize('NFKC', phrase).lower().replace('_', ' ').split())
-
-
-def _unwrapped(phrase: str) -> str:
-    """Return a phrase without quotes or brackets around it and without a full stop."""
-    text = phrase
-    for _ in range(2):  # Brackets may stand inside or outside of quotes and full stop.
-        text = text.strip(_QUOTES)
-        bracketed = _BRACKETED.fullmatch(text)
-        if bracketed is not None:
-            text = (bracketed[1] or bracketed[2] or '').strip(_QUOTES)
-        # The last full stop of U.S. belongs to it.
-        text = text.rstrip(_ENDS if text.find('.') in {-1, len(text) - 1} else ' ')
-    return text or phrase
 
 
 def _singular_noun(text: str) -> str:
@@ -126,9 +121,8 @@ def _singular(word: str) -> str:
 class StandardForms:
     """The forms in which phrases are encoded for a model.
 
-    Args:
-        known: Names that the model was trained with. A phrase that is one of them, but for case,
-            article and number, gets the form that the model knows.
+    A phrase that is one of the ``known`` names which the model was trained with, but for case,
+    article and number, gets the form that the model knows.
     """
 
     def __init__(self, known: Iterable[str] = ()) -> None:
