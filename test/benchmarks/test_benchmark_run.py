@@ -28,10 +28,9 @@ import torch
 from zegclip_core.cli.main import main
 from zegclip_core.errors import ConfigError
 from zegclip_core.speed import run as running
-from zegclip_core.speed.cases import Case, choose_cases, choose_methods, METHODS
 from zegclip_core.speed.inputs import Bundle, Inputs, load_bundle, seeded_bundle
 from zegclip_core.speed.methods import build_method, Labels, Method
-from zegclip_core.speed.report import Report, Row
+from zegclip_core.speed.report import Case, choose_cases, choose_methods, METHODS, Report, Row
 from zegclip_core.speed.run import (
     measure_camera,
     measure_start,

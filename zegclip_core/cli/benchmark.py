@@ -20,15 +20,19 @@ from dataclasses import asdict
 import os
 from pathlib import Path
 import sys
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 from zegclip_core.cli._model import positive
 from zegclip_core.cli._outputs import check_output, write_json
-from zegclip_core.speed.cases import BUNDLED, choose_cases, choose_methods, METHODS, SWEEPS
+from zegclip_core.speed.report import (
+    BUNDLED,
+    choose_cases,
+    choose_methods,
+    METHODS,
+    Report,
+    SWEEPS,
+)
 from zegclip_core.weights.names import parse_model
-
-if TYPE_CHECKING:
-    from zegclip_core.speed.report import Report
 
 DEVICE_VARIABLE = 'ZEGCLIP_BENCH_DEVICE'
 """Environment variable that names the device when the option does not."""

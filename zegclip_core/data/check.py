@@ -74,11 +74,7 @@ class CheckResult:
 
 
 def expected_parts(root: str | Path, name: str, parts: Sequence[str] = ()) -> list[Expected]:
-    """Return what the parts of a dataset should hold; no names of ``parts`` stand for all.
-
-    Raises:
-        DataError: If the dataset or a part is not known, or the folders do not lie as expected.
-    """
+    """Return what the parts of a dataset should hold; no names of ``parts`` stand for all."""
     if name == SHAPES:
         raise DataError(f'Expected a dataset of files to check, but {SHAPES} is made on the fly.')
     folder = Path(root).expanduser()
@@ -107,11 +103,7 @@ def expected_parts(root: str | Path, name: str, parts: Sequence[str] = ()) -> li
 
 
 def check_part(expected: Expected) -> CheckResult:
-    """Read every file of a part, with a progress bar, and count what is in it.
-
-    Raises:
-        DataError: If none of the images or none of the masks is there.
-    """
+    """Read every file of a part, with a progress bar, and count what is in it."""
     faults = []
     if expected.pictures and len(expected.pairs) not in expected.pictures:
         wanted = ' or '.join(map(str, expected.pictures))

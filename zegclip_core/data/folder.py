@@ -142,12 +142,9 @@ class MaskDataset:
 
 
 class FolderDataset(MaskDataset):
-    """Images and index masks that lie in folders.
+    """Images and index masks in the folders ``images/SPLIT/`` and ``labels/SPLIT/``.
 
-    Args:
-        root: Folder that holds ``images/``, ``labels/`` and ``classes.txt`` (one name a line,
-            index 0 first).
-        split: Name of the folder below ``images/`` and ``labels/``.
+    Beside them is ``classes.txt``, one name a line, index 0 first.
 
     Raises:
         DataError: If a folder or file is missing, or images and masks do not pair up.

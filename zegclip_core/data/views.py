@@ -234,13 +234,8 @@ def view_seed(seed: int, name: str, view: int) -> int:
 
 
 def split_indices(count: int, every: int, *, held_out: bool) -> list[int]:
-    """Return the images that are held out of training, every n-th, or those that are not.
-
-    With ``every`` 0 all of them are returned either way.
-    """
-    if every == 0:
-        return list(range(count))
-    return [index for index in range(count) if (index % every == 0) == held_out]
+    """Return the images that are held out of training, every n-th, or the others; for 0 all."""
+    return [index for index in range(count) if not every or (index % every == 0) == held_out]
 
 
 def asked_classes(labels: Tensor | npt.NDArray[np.uint8], count: int, absent: int) -> list[int]:

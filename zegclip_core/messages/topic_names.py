@@ -85,11 +85,7 @@ def topic_token(name: str) -> str:
 
 
 def topic_tokens(names: Sequence[str]) -> tuple[str, ...]:
-    """Return one distinct token a class name, in the same order.
-
-    Raises:
-        VocabularyError: If two names lead to one topic name.
-    """
+    """Return one token a class name, in the same order, or a ``VocabularyError`` for two alike."""
     owners: dict[str, str] = {}
     for name in names:
         token = topic_token(name)

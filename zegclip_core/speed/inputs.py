@@ -28,7 +28,7 @@ from zegclip_core.data.datasets import load_spec
 from zegclip_core.loading import build_network, build_text_tower, LoadedModel, open_checkpoint
 from zegclip_core.model.vit import VisionConfig
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
-from zegclip_core.speed.cases import Case
+from zegclip_core.speed.report import Case
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.checkpoint import Checkpoint
@@ -116,11 +116,7 @@ def class_names(count: int) -> list[str]:
 
 
 def load_bundle(model: str) -> Bundle:
-    """Load a trained model by its name.
-
-    Raises:
-        ZegCLIPError: If there is no such model, it was not trained, or its file cannot be used.
-    """
+    """Load a trained model by its name."""
     path, checkpoint = open_checkpoint(model, 'to compare the methods')
     published: dict[str, Tensor] = {}
     if path.suffix in PUBLISHED_SUFFIXES:

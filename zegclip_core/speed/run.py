@@ -37,7 +37,6 @@ from tqdm import tqdm
 from zegclip_core.devices import pick_device
 from zegclip_core.errors import ConfigError, DeviceMemoryError
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.speed.cases import BUNDLED, Case, choose_cases, choose_methods
 from zegclip_core.speed.inputs import (
     class_names,
     Image,
@@ -47,7 +46,15 @@ from zegclip_core.speed.inputs import (
     seeded_images,
 )
 from zegclip_core.speed.methods import build_method, Labels, Method, Ours
-from zegclip_core.speed.report import Cells, Report, Row
+from zegclip_core.speed.report import (
+    BUNDLED,
+    Case,
+    Cells,
+    choose_cases,
+    choose_methods,
+    Report,
+    Row,
+)
 from zegclip_core.text.vocabulary import Vocabulary
 
 T = TypeVar('T')
@@ -96,11 +103,7 @@ class Options:
 
 
 def run_benchmark(options: Options) -> Report:
-    """Measure everything under a progress bar.
-
-    Raises:
-        ZegCLIPError: If a device, method or sweep is not known, or the model cannot be loaded.
-    """
+    """Measure everything under a progress bar."""
     began = time.perf_counter()
     device, names = pick_device(options.device), choose_methods(options.methods)
     choose_cases(options.sweeps)  # Before the model is loaded, which takes long.

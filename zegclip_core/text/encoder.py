@@ -102,10 +102,7 @@ class TextEncoder:
             self._tower.to(device)
 
     def encode_classes(self, classes: Sequence[Sequence[str]]) -> Tensor:
-        """Encode classes as the normalised means over their phrases.
-
-        Args:
-            classes: For each of the ``K`` classes its phrases, at least one each.
+        """Encode ``K`` classes, each at least one phrase, as the normalised means over them.
 
         Returns:
             L2-normalised embeddings, float32 ``(K, C)`` on the CPU.
@@ -151,16 +148,15 @@ class TextEncoder:
         prompts = [
             fill_template(template, phrase) for phrase in phrases for template in self._templates
         ]
-        overlong = self._tower.overlong(prompts) if isinstance(self._tower, BoundedTower) else ()
-        for place, cut in enumerate(overlong):
-            if cut:
-                phrase = phrases[place // len(self._templates)]
-                raise VocabularyError(
-                    'Expected a phrase that the model reads to its end, at most '
-                    f'{self._tower.context_length} tokens with its sentence, but got more in '
-                    f'{phrase[:40]!r}...: shorten it.'
-                )
-        embeddings = self._tower.encode(prompts)
+        tower = self._tower
+        if isinstance(tower, BoundedTower) and any(overlong := tower.overlong(prompts)):
+            phrase = phrases[overlong.index(True) // len(self._templates)]
+            raise VocabularyError(
+                'Expected a phrase that the model reads to its end, at most '
+                f'{tower.context_length} tokens with its sentence, but got more in '
+                f'{phrase[:40]!r}...: shorten it.'
+            )
+        embeddings = tower.encode(prompts)
         self._encoded_phrases += len(phrases)
         per_phrase = embeddings.reshape(len(phrases), len(self._templates), -1)
         return functional.normalize(per_phrase.mean(dim=1), dim=-1)

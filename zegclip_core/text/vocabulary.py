@@ -25,8 +25,14 @@ import numpy.typing as npt
 from zegclip_core.errors import VocabularyError
 from zegclip_core.options import MAX_CLASSES
 from zegclip_core.text.colors import assign_colors, Color, palette_colors
-from zegclip_core.text.parsing import clean_text, shown, split_text
-from zegclip_core.text.phrases import is_negated, standard_form, StandardForms
+from zegclip_core.text.phrases import (
+    clean_text,
+    is_negated,
+    shown,
+    split_text,
+    standard_form,
+    StandardForms,
+)
 
 MAX_TEXT = 65_536
 """Longest vocabulary text, in characters."""

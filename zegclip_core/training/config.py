@@ -11,10 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training configurations: what can be set, what is allowed, and what it is if it is not set.
-
-Those that come with the package are found by name, wherever it is installed.
-"""
+"""Training configurations: what can be set, what is allowed, and what it is if it is not set."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -37,11 +37,7 @@ _WARMUP_START = 1e-6
 
 
 def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLIP:
-    """Build an untrained model on a frozen tower, for text embeddings of some width.
-
-    Raises:
-        ConfigError: If settings do not fit the tower.
-    """
+    """Build an untrained model on a frozen tower, for text embeddings of some width."""
     model = config.model
     patch, layers = tower.config.patch_size, tower.config.layers
     if any(side < patch or side % patch for side in config.views.size):
@@ -93,14 +89,10 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
 
 
 def initialize_from(network: ZegCLIP, model: str) -> None:
-    """Start from what another model has learnt.
+    """Start from what another model has learnt, which must have the same shape.
 
     That is the name of a bundled model, or the path of a ``.safetensors`` file or of a checkpoint
     of a run (``.ckpt``).
-
-    Raises:
-        ModelError: If there is no such model.
-        CheckpointError: If its shape is another.
     """
     if model.endswith('.ckpt'):
         path = Path(model)

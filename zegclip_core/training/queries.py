@@ -11,10 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What is asked of the batches of a training set: words, their embeddings, and where they count.
-
-A word of another dataset counts only where it cannot be true.
-"""
+"""What is asked of the batches of a training set: words, and where they count."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -165,16 +162,11 @@ class Query:
 
 
 class QueryMaker:
-    """Chooses the words for batches of one dataset.
+    """Chooses the words for batches of one dataset, of its own classes and those of others.
 
-    Args:
-        config: How many to choose.
-        own: Classes of this dataset.
-        others: Those of the other datasets.
-        pixel_counts: Labelled pixels of each class in the training views, float ``(K,)``.
-        transductive: Whether unseen classes are asked for, their pixels being known to be of one
-            of them; if not, those pixels count as unlabelled.
-
+    ``pixel_counts`` are the labelled pixels of each class in the training views, float ``(K,)``.
+    If ``transductive``, unseen classes are asked for, their pixels being known to be of one of
+    them; if not, those pixels count as unlabelled.
     """
 
     def __init__(
