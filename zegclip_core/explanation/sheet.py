@@ -22,8 +22,7 @@ from matplotlib.axes import Axes
 import numpy as np
 from zegclip_core.explanation.explanation import Explanation, Taken
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.images.drawing import draw_legend, draw_overlay
-from zegclip_core.images.lettering import shortened, text_width
+from zegclip_core.images.drawing import draw_legend, draw_overlay, shortened, text_width
 from zegclip_core.images.sheets import draw_panels, Panel, sheet_width, TEXT, WIDTH
 
 MAX_MAPS = 24

@@ -11,18 +11,20 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Show a segmentation to people: the image in class colours, and a legend that names them."""
+"""Show a segmentation to people: the image in class colours, a legend, text of any script."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
+import unicodedata
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 from zegclip_core.errors import ConfigError, ImageError
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.images.lettering import shortened, text_width, write_text
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -36,6 +38,8 @@ MAX_ENTRIES = 40
 """From here on a legend leaves out the classes that are not in the image."""
 MIN_SIDE = 240
 """Least width of an image with its legend [px], so that the words of a tiny one can be read."""
+_WEIGHT = 400
+"""Of the letters: regular; bold is 600."""
 
 
 def draw_overlay(
@@ -234,3 +238,66 @@ class _Grid:
         room = right - words - text_width(f'  {entry.share}', size)
         write_text(legend, shortened(entry.name, size, room), words, baseline, size)
         write_text(legend, entry.share, right - text_width(entry.share, size), baseline, size)
+
+
+def text_width(text: str, height: int) -> int:
+    """Return how many pixels wide a text is.
+
+    Args:
+        text: One line of text.
+        height: Size of the letters [px], as ``write_text`` takes it.
+    """
+    face = _unicode_face()
+    if face is not None:
+        left, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), face, height, _WEIGHT)
+        return int(left + width)
+    return int(np.ceil(_plain_font(height).getlength(_plain(text))))
+
+
+def write_text(image: RgbImage, text: str, left: int, baseline: int, height: int) -> None:
+    """Write one line of white text into an image; what lies outside of it is cut off.
+
+    Args:
+        image: RGB uint8 ``(H, W, 3)``, contiguous; changed in place.
+        text: Any text. What no font has is shown as a question mark.
+        left: Where the text starts [px].
+        baseline: Where the letters stand, from the top [px].
+        height: Size of the letters [px].
+    """
+    face = _unicode_face()
+    if face is not None:
+        cv2.putText(image, text, (left, baseline), (255, 255, 255), face, height, _WEIGHT)
+        return
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((left, baseline), _plain(text), fill='white', font=_plain_font(height), anchor='ls')
+    image[:] = np.asarray(canvas)
+
+
+def shortened(text: str, height: int, width: int) -> str:
+    """Return a text cut so that it is at most ``width`` pixels wide, with dots where it is cut."""
+    if text_width(text, height) <= width:
+        return text
+    kept = len(text)
+    while kept > 1 and text_width(f'{text[:kept]}...', height) > width:
+        kept -= 1
+    return f'{text[:kept]}...'
+
+
+@cache
+def _unicode_face() -> 'cv2.FontFace | None':
+    """Return OpenCV's own font, which knows most scripts; ``None`` before OpenCV 5."""
+    return cv2.FontFace('sans') if hasattr(cv2, 'FontFace') else None
+
+
+@cache
+def _plain_font(height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return Pillow's own font, which knows ASCII only."""
+    return ImageFont.load_default(height)
+
+
+def _plain(text: str) -> str:
+    """Return a text in ASCII: accents are left out, other letters are question marks."""
+    parts = unicodedata.normalize('NFKD', text)
+    bare = ''.join(part for part in parts if not unicodedata.combining(part))
+    return bare.encode('ascii', 'replace').decode('ascii')
