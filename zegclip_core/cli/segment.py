@@ -247,7 +247,7 @@ def _segment_video(job: Job, task: _Task) -> dict[str, float]:
     labels = task.out / f'{job.stem}_label'
     if task.frame_labels:
         labels.mkdir(exist_ok=True)
-    totals = dict.fromkeys(task.encoded.vocabulary.names, 0.0)
+    totals: dict[str, float] = {}
     count, unlabelled, seconds = 0, 0.0, 0.0
     bar = tqdm(video, total=video.frame_count, unit='frame', leave=False, disable=None)
     with VideoWriter(overlay_path, rate) as writer:
@@ -259,7 +259,7 @@ def _segment_video(job: Job, task: _Task) -> dict[str, float]:
             seconds += taken
             unlabelled += last.unlabelled_share
             for name, share in last.shares().items():
-                totals[name] += share
+                totals[name] = totals.get(name, 0.0) + share
     shares = {name: total / count for name, total in totals.items()}
     height, width = last.labels.shape
     report = {
