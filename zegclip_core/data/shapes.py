@@ -70,7 +70,7 @@ Rgb = npt.NDArray[np.uint8]
 
 
 class ShapesDataset:
-    """Pictures of coloured shapes, each from a seed of its own.
+    """SegmentationDataset of coloured shapes, each from a seed of its own.
 
     Args:
         part: ``train`` or ``val``.
