@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from zegclip_core.threads import wait_without_spinning
+from zegclip_core.options import wait_without_spinning
 
 # The nodes that tests start share the cores with the tests.
 wait_without_spinning()

@@ -22,12 +22,12 @@ from tiny_clips import seeded
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.engines.contract import Network, Windows
-from zegclip_core.engines.lean.candidates import best_rows
+from zegclip_core.engines.contract import Network
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.pixels import resized
-from zegclip_core.engines.lean.vocabulary import LeanVocabulary, penalties_of
+from zegclip_core.engines.lean.vocabulary import best_rows, LeanVocabulary, penalties_of
 from zegclip_core.errors import ModelError
+from zegclip_core.model.scoring import Windows
 
 CLASSES = 300
 OUTPUT = (61, 107)

@@ -18,12 +18,13 @@ import pytest
 from reference_files import zegclip_parity
 import torch
 from torch import Tensor
-from zegclip_core.engines.contract import EngineVocabulary, Prediction, Windows
+from zegclip_core.engines.contract import EngineVocabulary, Prediction
 from zegclip_core.engines.lean import model as lean_model
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.pixels import resized
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.loading import build_network
+from zegclip_core.model.scoring import Windows
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD, VisionConfig
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.weights.published import convert_published

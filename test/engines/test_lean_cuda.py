@@ -20,11 +20,11 @@ from test_lean import assert_same, CLOSE, CPU, detailed, frames, lean, MODELS, w
 import test_lean_training_free as training_free
 from test_mask_logits import Refiner, Smoother
 import torch
-from zegclip_core.engines.contract import Windows
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.graphs import KEPT_GRAPHS
-from zegclip_core.engines.lean.staging import to_host, Uploads
+from zegclip_core.engines.lean.pixels import to_host, Uploads
 from zegclip_core.engines.plain import PlainEngine
+from zegclip_core.model.scoring import Windows
 from zegclip_core.options import Attention, ATTENTIONS
 
 pytestmark = [
@@ -125,7 +125,7 @@ def test_another_vocabulary_of_a_bucket_needs_no_new_graph() -> None:
         expected = exact.run(pixels, (56, 70), words(exact, network, classes), (56, 70))
         assert_same(found, expected)
     assert engine._graphs is not None
-    assert len(engine._graphs) == 1
+    assert len(engine._graphs.recorded) == 1
 
 
 def test_graphs_are_few_and_let_go_of() -> None:
@@ -135,13 +135,13 @@ def test_graphs_are_few_and_let_go_of() -> None:
     for width in range(28, 28 + 2 * KEPT_GRAPHS):
         engine.run(frames(1, 28, width), (28, 28), asked, (28, width))
     assert engine._graphs is not None
-    assert len(engine._graphs) == KEPT_GRAPHS
+    assert len(engine._graphs.recorded) == KEPT_GRAPHS
     again = engine.run(frames(1, 28, 28), (28, 28), asked, (28, 28))
     assert torch.equal(again.labels, first.labels)
     held = torch.cuda.memory_reserved()
     engine.release_memory()
     torch.cuda.empty_cache()
-    assert len(engine._graphs) == 0
+    assert len(engine._graphs.recorded) == 0
     assert torch.cuda.memory_reserved() < held
     again = engine.run(frames(1, 28, 28), (28, 28), asked, (28, 28))
     assert torch.equal(again.labels, first.labels)

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.engines.lean.kernels import (
+from zegclip_core.engines.lean.model import (
     attend_in_bfloat16,
     convolve,
     fold_quick_gelu,

@@ -19,10 +19,11 @@ from test_lean import assert_same, CPU, frames
 from tiny_clips import seeded
 import torch
 import torch.nn.functional as F
-from zegclip_core.engines.contract import EngineVocabulary, Windows
+from zegclip_core.engines.contract import EngineVocabulary
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.vocabulary import LeanVocabulary
 from zegclip_core.engines.plain import PlainEngine
+from zegclip_core.model.scoring import Windows
 from zegclip_core.options import Attention, ATTENTIONS
 
 SIZE = (24, 40)

@@ -30,12 +30,12 @@ from zegclip_core.engines.contract import (
     EngineVocabulary,
     Network,
     PostprocessStep,
-    Windows,
 )
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.onnx import load_exported
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.loading import load_model
+from zegclip_core.model.scoring import Windows
 from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.encoded import EncodedVocabulary

@@ -20,9 +20,8 @@ import shlex
 from exported_models import export
 import pytest
 from zegclip_core.cli.main import build_parser
-from zegclip_core.engines.onnx import INPUTS, OUTPUTS
-from zegclip_core.engines.providers import pick_providers, tensorrt_shapes
-from zegclip_core.export.onnx_file import NEWEST_OPSET, OPSET
+from zegclip_core.engines.onnx import INPUTS, OUTPUTS, pick_providers, tensorrt_shapes
+from zegclip_core.export import NEWEST_OPSET, OPSET
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'export.md'
 TEXT = PAGE.read_text(encoding='utf-8')

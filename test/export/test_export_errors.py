@@ -23,12 +23,10 @@ import onnx
 from onnx import helper, TensorProto
 import pytest
 from zegclip_core.cli.main import main
-from zegclip_core.engines import choice
-from zegclip_core.engines.choice import pick_backend
-from zegclip_core.engines.onnx import OnnxEngine
-from zegclip_core.engines.providers import pick_providers, tensorrt_shapes
+from zegclip_core.engines import onnx as onnx_engine
+from zegclip_core.engines.onnx import OnnxEngine, pick_backend, pick_providers, tensorrt_shapes
 from zegclip_core.errors import CheckpointError, ModelError
-from zegclip_core.export.onnx_file import export_onnx
+from zegclip_core.export import export_onnx
 from zegclip_core.segmenter import Segmenter
 
 CUDA = ['TensorrtExecutionProvider', 'CUDAExecutionProvider', 'CPUExecutionProvider']
@@ -75,7 +73,7 @@ def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) ->
         ('onnxruntime', lambda: pick_backend('auto', 'a.onnx')),
         ('onnxscript', lambda: export_onnx('everyday-s', 'a.onnx')),
     ):
-        monkeypatch.setattr(choice, 'find_spec', without(package))
+        monkeypatch.setattr(onnx_engine, 'find_spec', without(package))
         with pytest.raises(ModelError, match=rf"{package}.*pip install 'zegclip-ros\[onnx\]'"):
             use()
     assert pick_backend('auto', 'everyday-s') == 'torch'

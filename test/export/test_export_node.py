@@ -19,8 +19,8 @@ from exported_models import export
 import numpy as np
 import pytest
 from ros_helpers import node_parameters
-from zegclip_core.engines import choice
-from zegclip_core.engines.providers import place_of
+from zegclip_core.engines import onnx as onnx_engine
+from zegclip_core.engines.onnx import place_of
 from zegclip_core.errors import ModelError
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.frames.model import load_segmenter
@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_refused(changed: dict[str, object], message: str) 
 
 
 def test_an_onnxruntime_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, 'find_spec', lambda name: None)
+    monkeypatch.setattr(onnx_engine, 'find_spec', lambda name: None)
     with pytest.raises(ModelError, match=r"onnxruntime.*pip install 'zegclip-ros\[onnx\]'"):
         load_segmenter(node_parameters(model='a.onnx', backend='onnxruntime'))
 

@@ -21,8 +21,9 @@ import pytest
 from tiny_models import noise
 import torch
 from zegclip_core.errors import DeviceMemoryError, ImageError, ModelError
+from zegclip_core.images.checks import working_size
 from zegclip_core.options import UNLABELLED
-from zegclip_core.segmenter import Segmenter, working_size
+from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
 
 WORDS = Vocabulary.from_names(['cat', 'traffic light', 'tree'])
@@ -112,11 +113,11 @@ def test_the_models_threshold_can_be_overruled(tiny: str) -> None:
 def test_a_known_phrase_is_not_encoded_again(tiny: str) -> None:
     segmenter = Segmenter.load(tiny, device='cpu', precision='fp32')
     segmenter.encode(WORDS)
-    assert segmenter.encoded_phrases == 3
+    assert segmenter.text_encoder.encoded_phrases == 3
     segmenter.segment(noise(8, 8), Vocabulary.from_names(['tree', 'cat']))
-    assert segmenter.encoded_phrases == 3
+    assert segmenter.text_encoder.encoded_phrases == 3
     segmenter.encode(Vocabulary((VocabularyClass('cat', phrases=('kitten', 'tree')),)))
-    assert segmenter.encoded_phrases == 4
+    assert segmenter.text_encoder.encoded_phrases == 4
 
 
 def test_further_phrases_change_the_embedding(segmenter: Segmenter) -> None:

@@ -140,9 +140,8 @@ def _options(args: argparse.Namespace) -> Options:
     if sweeps is None:
         sweeps = [] if args.quick else [*SWEEPS, *BUNDLED]
     choose_cases(sweeps)
-    from zegclip_core.devices import pick_device
+    from zegclip_core.devices import pick_device, use_threads
     from zegclip_core.speed.run import Options
-    from zegclip_core.threads import use_threads
 
     use_threads(args.threads)
     device = args.device or os.environ.get(DEVICE_VARIABLE) or 'auto'

@@ -67,7 +67,7 @@ def size(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Export; returns 0."""
-    from zegclip_core.export.onnx_file import export_onnx, OPSET
+    from zegclip_core.export import export_onnx, OPSET
 
     opset = OPSET if args.opset is None else args.opset
     made = export_onnx(args.model, args.out, size=args.size, opset=opset)

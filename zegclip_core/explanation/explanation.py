@@ -24,8 +24,7 @@ import torch
 from zegclip_core.engines.contract import EngineVocabulary
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import ModelError
-from zegclip_core.images.checks import check_image
-from zegclip_core.images.working_size import working_size
+from zegclip_core.images.checks import check_image, working_size
 from zegclip_core.model.scoring import resize_maps, scores_of, Scoring
 from zegclip_core.segmentation import label_type, LabelArray, Segmentation, unlabelled_id
 from zegclip_core.segmenter import Segmenter

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.attention import sdpa_kernel, SDPBackend
 from torch.utils.flop_counter import FlopCounterMode
 from zegclip_core.devices import pick_precision, precision_name
-from zegclip_core.images.working_size import working_size
+from zegclip_core.images.checks import working_size
 from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.options import SegmenterOptions

@@ -15,8 +15,7 @@
 
 from dataclasses import replace
 
-from zegclip_core.options import OPTIONS
-from zegclip_core.threads import wait_without_spinning
+from zegclip_core.options import OPTIONS, wait_without_spinning
 from zegclip_ros.parameters import NodeParameters
 from zegclip_ros.segmenter_like import SegmenterLike
 
