@@ -258,14 +258,12 @@ class Segmenter:
                 took is free again, and the next images get a new chance.
         """
         check_batch(images)
-        if isinstance(vocabulary, EncodedVocabulary):
-            encoded = vocabulary
-        else:
+        if isinstance(vocabulary, Vocabulary):
             if self._last is None or self._last.vocabulary != vocabulary:
                 self._last = self.encode(vocabulary)
-            encoded = self._last
+            vocabulary = self._last
         try:
-            return self._segment(images, encoded, mask_logits)
+            return self._segment(images, vocabulary, mask_logits)
         except torch.OutOfMemoryError as error:
             reason = str(error).partition('\n')[0].partition('. ')[0]
         # Past the handler, whose error holds the tensors of the attempt.

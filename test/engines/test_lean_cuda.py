@@ -16,8 +16,20 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from test_lean import assert_same, CLOSE, CPU, detailed, frames, lean, MODELS, words
-import test_lean_training_free as training_free
+from test_lean import (
+    assert_same,
+    clip,
+    clip_words,
+    CLOSE,
+    CPU,
+    detailed,
+    frames,
+    lean,
+    MODELS,
+    OUTPUT,
+    SIZE,
+    words,
+)
 from test_mask_logits import Refiner, Smoother
 import torch
 from zegclip_core.engines.lean.engine import LeanEngine
@@ -75,14 +87,14 @@ def test_windows_are_averaged_as_on_a_cpu(model: str) -> None:
 
 @pytest.mark.parametrize('attention', ATTENTIONS)
 def test_training_free_clip_labels_as_on_a_cpu(attention: Attention) -> None:
-    size, pixels = training_free.SIZE, frames(2, *training_free.OUTPUT)
-    plain, other = training_free.plain(attention), training_free.plain(attention)
-    engine = LeanEngine(other.network, dtype=torch.float32, device=CUDA)
+    size, pixels = SIZE, frames(2, *OUTPUT)
+    plain = PlainEngine(clip(attention))
+    engine = LeanEngine(clip(attention), dtype=torch.float32, device=CUDA)
     for classes, labelled in ((1, 1), (12, 7), (300, 300)):
-        asked = [training_free.words(side, classes, classes=labelled) for side in (engine, plain)]
-        expected = plain.run(pixels, size, asked[1], training_free.OUTPUT)
+        asked = [clip_words(side, classes, classes=labelled) for side in (engine, plain)]
+        expected = plain.run(pixels, size, asked[1], OUTPUT)
         for _ in range(2):  # The first may record, the second only replays.
-            assert_same(engine.run(pixels, size, asked[0], training_free.OUTPUT), expected)
+            assert_same(engine.run(pixels, size, asked[0], OUTPUT), expected)
 
 
 @pytest.mark.parametrize('model', MODELS)

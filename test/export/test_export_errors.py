@@ -24,7 +24,13 @@ from onnx import helper, TensorProto
 import pytest
 from zegclip_core.cli.main import main
 from zegclip_core.engines import onnx as onnx_engine
-from zegclip_core.engines.onnx import OnnxEngine, pick_backend, pick_providers, tensorrt_shapes
+from zegclip_core.engines.onnx import (
+    OnnxEngine,
+    pick_backend,
+    pick_providers,
+    place_of,
+    tensorrt_shapes,
+)
 from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.export import export_onnx
 from zegclip_core.segmenter import Segmenter
@@ -179,3 +185,24 @@ def test_more_classes_than_tensorrt_was_built_for_are_refused() -> None:
     assert engine.prepare(seeded_vocabulary(2, 8)).classes == 2
     with pytest.raises(ModelError, match='at most 2 classes on TensorRT, but got 3'):
         engine.prepare(seeded_vocabulary(3, 8))
+
+
+@pytest.mark.parametrize(
+    ('providers', 'place'),
+    [
+        (['CPUExecutionProvider'], 'cpu'),
+        (['CUDAExecutionProvider', 'CPUExecutionProvider'], 'cuda:1'),
+        (['TensorrtExecutionProvider', 'CUDAExecutionProvider'], 'tensorrt'),
+    ],
+)
+def test_where_an_exported_model_runs_is_told(providers: list[str], place: str) -> None:
+    class Session:
+        """Stands for a session of onnxruntime."""
+
+        def get_providers(self) -> list[str]:
+            return providers
+
+        def get_provider_options(self) -> dict[str, dict[str, str]]:
+            return {name: {'device_id': '1'} for name in providers}
+
+    assert place_of(Session()) == place

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The node's backend: it labels with an exported model, and says in one line what is amiss."""
+"""The node labels with an exported model."""
 
 from pathlib import Path
 
@@ -19,9 +19,6 @@ from exported_models import export
 import numpy as np
 import pytest
 from ros_helpers import node_parameters
-from zegclip_core.engines import onnx as onnx_engine
-from zegclip_core.engines.onnx import place_of
-from zegclip_core.errors import ModelError
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.frames.model import load_segmenter
 
@@ -45,44 +42,3 @@ def test_the_node_labels_with_an_exported_model(backend: str, exported: Path) ->
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export('published', tmp_path_factory.mktemp('node')).file
-
-
-@pytest.mark.parametrize(
-    ('changed', 'message'),
-    [
-        ({'model': 'everyday-s', 'backend': 'onnxruntime'}, 'Expected an exported model'),
-        ({'model': 'a.onnx', 'backend': 'torch'}, 'Expected a model with weights'),
-        ({'model': 'a.onnx', 'short_side': 224}, 'Expected an exported model to be used as it'),
-    ],
-)
-def test_what_does_not_fit_is_refused(changed: dict[str, object], message: str) -> None:
-    with pytest.raises(ModelError, match=message) as caught:
-        load_segmenter(node_parameters(**changed))
-    assert '\n' not in str(caught.value)
-
-
-def test_an_onnxruntime_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_engine, 'find_spec', lambda name: None)
-    with pytest.raises(ModelError, match=r"onnxruntime.*pip install 'zegclip-ros\[onnx\]'"):
-        load_segmenter(node_parameters(model='a.onnx', backend='onnxruntime'))
-
-
-@pytest.mark.parametrize(
-    ('providers', 'place'),
-    [
-        (['CPUExecutionProvider'], 'cpu'),
-        (['CUDAExecutionProvider', 'CPUExecutionProvider'], 'cuda:1'),
-        (['TensorrtExecutionProvider', 'CUDAExecutionProvider'], 'tensorrt'),
-    ],
-)
-def test_where_an_exported_model_runs_is_told(providers: list[str], place: str) -> None:
-    class Session:
-        """Stands for a session of onnxruntime."""
-
-        def get_providers(self) -> list[str]:
-            return providers
-
-        def get_provider_options(self) -> dict[str, dict[str, str]]:
-            return {name: {'device_id': '1'} for name in providers}
-
-    assert place_of(Session()) == place

@@ -80,7 +80,7 @@ class LeanEngine:
             Steps see the logits of all rows, and the candidates are chosen after them.
 
     Raises:
-        ModelError: If ``candidates`` is negative, or not 0 where there are windows.
+        ModelError: If ``candidates`` is not 0 where there are windows.
     """
 
     steps: Sequence[PostprocessStep] = ()
@@ -95,10 +95,6 @@ class LeanEngine:
         candidates: int = 0,
     ) -> None:
         """Compute what depends on the model alone."""
-        if candidates < 0:
-            raise ModelError(
-                f'Expected the candidates to be 0, for all classes, or more, but got {candidates}.'
-            )
         if candidates and windows is not None:
             raise ModelError(
                 'Expected the candidates to be 0 with sliding windows, each of which would have '
@@ -177,9 +173,8 @@ class LeanEngine:
                 vocabulary = vocabulary.unpadded()
                 every = every[:, : len(vocabulary.bias)]
                 every = run_steps(self.steps, every, vocabulary, images + CENTRE)
-                rows = None
-                if self._prunes(vocabulary):
-                    rows = best_rows(every, vocabulary, self.candidates)
+                prunes = self._prunes(vocabulary)
+                rows = best_rows(every, vocabulary, self.candidates) if prunes else None
                 found = self._label(every, rows, vocabulary, sizes, mask_logits)
             else:
                 frame = partial(self._label_pixels, sizes=sizes, mask_logits=mask_logits)

@@ -85,7 +85,24 @@ class GraphCache:
             while len(self.recorded) >= KEPT_GRAPHS:
                 torch.cuda.synchronize(self.device)
                 self.recorded.popitem(last=False)
-            self.recorded[key] = self._record(frame, images, vocabulary, constants)
+            if not self.recorded:  # A pool ends with its last graph.
+                self._pool = torch.cuda.graph_pool_handle()
+            own_images, own_vocabulary = images.clone(), vocabulary.with_tensors(torch.clone)
+            self._stream.wait_stream(torch.cuda.current_stream(self.device))
+            with torch.cuda.stream(self._stream):
+                for _ in range(_WARM_UPS):
+                    frame(own_images, own_vocabulary)
+            torch.cuda.current_stream(self.device).wait_stream(self._stream)
+            graph = torch.cuda.CUDAGraph()
+            # Another thread may be encoding words meanwhile, which is not for this graph.
+            recording = torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode='thread_local'
+            )
+            with recording:
+                found = frame(own_images, own_vocabulary)
+            self.recorded[key] = _Recorded(
+                graph, own_images, own_vocabulary, found, vocabulary, constants()
+            )
         self.recorded.move_to_end(key)
         recorded = self.recorded[key]
         recorded.images.copy_(images)
@@ -96,28 +113,3 @@ class GraphCache:
             recorded.loaded = vocabulary
         recorded.graph.replay()
         return tuple(tensor.clone() for tensor in recorded.found)
-
-    def _record(
-        self,
-        frame: Recordable,
-        images: Tensor,
-        vocabulary: LeanVocabulary,
-        constants: Callable[[], list[Tensor]],
-    ) -> _Recorded:
-        """Record a frame; what was held for it before may be in the way no more."""
-        if not self.recorded:  # A pool ends with its last graph.
-            self._pool = torch.cuda.graph_pool_handle()
-        own_images, own_vocabulary = images.clone(), vocabulary.with_tensors(torch.clone)
-        self._stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self._stream):
-            for _ in range(_WARM_UPS):
-                frame(own_images, own_vocabulary)
-        torch.cuda.current_stream(self.device).wait_stream(self._stream)
-        graph = torch.cuda.CUDAGraph()
-        # Another thread may be encoding words meanwhile, which is none of this graph's business.
-        recording = torch.cuda.graph(
-            graph, pool=self._pool, stream=self._stream, capture_error_mode='thread_local'
-        )
-        with recording:
-            found = frame(own_images, own_vocabulary)
-        return _Recorded(graph, own_images, own_vocabulary, found, vocabulary, constants())

@@ -169,7 +169,6 @@ class LeanModel(ABC):
     def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
         """Return mask logits, float ``(B, R, h, w)``, of ``resized`` images ``(B, 3, H, W)``."""
 
-    @abstractmethod
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
     ) -> tuple[Tensor, Tensor]:
@@ -185,6 +184,9 @@ class LeanModel(ABC):
             Their logits ``(B, C, h, w)``, equal to those that ``logits`` gives, or those of all
             rows ``(B, R, h, w)``; and which rows they are, int64 ``(B, C)``, ascending.
         """
+        logits = self.logits(images, vocabulary)
+        rows = best_rows(logits, vocabulary, count)
+        return logits if complete else take_rows(logits, rows), rows
 
 
 class LeanZegCLIP(LeanModel):
@@ -199,6 +201,7 @@ class LeanZegCLIP(LeanModel):
 
     def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
         """Return mask logits ``(B, R, h, w)``."""
+        images = images.to(self.dtype)
         queries, tokens, normal = self._decode(images, vocabulary)
         return self._mask_logits(queries, self._mask_features(images, tokens, normal))
 
@@ -206,13 +209,13 @@ class LeanZegCLIP(LeanModel):
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Return the logits of the best classes, which alone are compared with fine features."""
+        if not self.network.config.detail_width:
+            return super().best_logits(images, vocabulary, count, complete=complete)
+        images = images.to(self.dtype)
         queries, tokens, normal = self._decode(images, vocabulary)
-        logits = self._mask_logits(queries, normal)
-        rows = best_rows(logits, vocabulary, count)
-        if self.network.config.detail_width:
-            queries = queries if complete else take_rows(queries, rows)
-            return self._mask_logits(queries, self._mask_features(images, tokens, normal)), rows
-        return logits if complete else take_rows(logits, rows), rows
+        rows = best_rows(self._mask_logits(queries, normal), vocabulary, count)
+        queries = queries if complete else take_rows(queries, rows)
+        return self._mask_logits(queries, self._mask_features(images, tokens, normal)), rows
 
     @property
     def _joint(self) -> torch.dtype:
@@ -220,9 +223,9 @@ class LeanZegCLIP(LeanModel):
         return self.network.decoder.relationship.q_proj.weight.dtype
 
     def _decode(self, images: Tensor, vocabulary: LeanVocabulary) -> tuple[Tensor, Tensor, Tensor]:
-        """Return decoded queries ``(B, R, C)``; patch tokens ``(B, C, h, w)``; these, normalised."""
+        """Return decoded queries ``(B, R, C)``, patch tokens ``(B, C, h, w)``, these normal."""
         tokens, embedding = self.network.project(
-            *(part.to(self._joint) for part in self.tower(images.to(self.dtype)))
+            *(part.to(self._joint) for part in self.tower(images))
         )
         decoder, normal = self.network.decoder, F.normalize(tokens, dim=1)
         queries = decoder.relationship.queries(
@@ -240,7 +243,7 @@ class LeanZegCLIP(LeanModel):
         if not self.network.config.detail_width:
             return normal
         detail, (stem,) = self.network.detail, self._stem
-        pixels = detail.stem[1:](stem(images.to(self.dtype)))  # (B, W, H / 4, W / 4)
+        pixels = detail.stem[1:](stem(images))  # (B, W, H / 4, W / 4)
         fine = detail.refine(tokens.to(self.dtype), pixels)
         return F.normalize(fine.to(self._joint), dim=1)
 
@@ -261,11 +264,3 @@ class LeanTrainingFree(LeanModel):
         normal = F.normalize(tokens.float(), dim=1)  # (B, C, h, w)
         logits: Tensor = (vocabulary.queries @ normal.flatten(2)).unflatten(2, normal.shape[2:])
         return logits
-
-    def best_logits(
-        self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Return the logits of the best classes."""
-        logits = self.logits(images, vocabulary)
-        rows = best_rows(logits, vocabulary, count)
-        return logits if complete else take_rows(logits, rows), rows
