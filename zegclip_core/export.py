@@ -135,13 +135,7 @@ class ExportedGraph(nn.Module):
 
 @dataclass(frozen=True)
 class Export:
-    """What was written.
-
-    Attributes:
-        files: The model first, then what belongs to it.
-        size: ``(H, W)`` of the image that it takes, in pixels.
-        text_dim: Length of a text embedding.
-    """
+    """What was written: the model and what belongs to it, for images of ``(H, W)`` pixels."""
 
     files: tuple[Path, ...]
     size: tuple[int, int]

@@ -237,3 +237,19 @@ def test_a_negative_word_takes_the_pixels_that_it_had_as_a_class(exported: Expor
     assert np.array_equal(found.unlabelled, wide.labels == winner)
     kept = ~found.unlabelled
     assert np.array_equal(np.array(others)[found.labels[kept]], wide.labels[kept])
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize('backend', ['auto', 'onnxruntime'])
+def test_the_node_labels_with_an_exported_model(backend: str, exported: Exported) -> None:
+    from ros_helpers import node_parameters
+    from zegclip_ros.frames.model import load_segmenter
+
+    segmenter = load_segmenter(node_parameters(model=str(exported.file), backend=backend))
+    segmenter.warm_up()
+    words = segmenter.encode(Vocabulary.from_names(['cat', 'tree']))
+    assert segmenter.segment(picture(48, 64), words).labels.shape == (48, 64)
+    assert segmenter.memory_bytes() is None
+    assert segmenter.runs_on == 'cpu'
+    segmenter.release_memory()
+    segmenter.close()

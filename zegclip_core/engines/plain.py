@@ -133,15 +133,11 @@ def label_maps(
     """Choose the class of every pixel, one image after the other.
 
     Args:
-        maps: Float ``(B, R, h, w)``.
+        maps: Mask logits or, unless ``are_logits``, calibrated scores, float ``(B, R, h, w)``.
         size: ``(H, W)`` to bring them to.
         vocabulary: The words of the rows.
-        are_logits: Whether ``maps`` are mask logits, else calibrated scores.
+        are_logits: Whether ``maps`` are mask logits.
         scoring: How logits become scores.
-
-    Returns:
-        Labels, uint8 or uint16 ``(B, H, W)`` with thresholds applied, and scores, float32
-        ``(B, H, W)``.
     """
     found = [
         best_class(each, size, vocabulary.bias, are_logits=are_logits, scoring=scoring)

@@ -161,11 +161,8 @@ def best_class(
 def scores_of(logits: Maps, bias: Tensor, scoring: Scoring, *, at_once: int) -> Maps:
     """Return a function that gives the calibrated scores of some classes.
 
-    Args:
-        logits: Gives their full-size logits.
-        bias: Bias of each class, float ``(K,)``; infinite for a row that stands for no class.
-        scoring: How logits become scores.
-        at_once: How many classes to ask for, at least 1.
+    ``logits`` gives their full-size logits and is asked for at most ``at_once`` classes at a time.
+    The bias, float ``(K,)``, is infinite for a row that stands for no class.
     """
     if scoring == 'sigmoid':
         return lambda chunk: calibrated_scores(logits(chunk)[None], bias[chunk])[0]
@@ -182,13 +179,9 @@ def scores_of(logits: Maps, bias: Tensor, scoring: Scoring, *, at_once: int) -> 
 def best_of(
     scores: Maps, size: tuple[int, int], bias: Tensor, *, at_once: int
 ) -> tuple[Tensor, Tensor]:
-    """Choose the best class of every pixel of scores that are made a few classes at a time.
+    """Choose the best class of every pixel of scores that are made ``at_once`` classes at a time.
 
-    Args:
-        scores: Gives the calibrated scores of some classes.
-        size: ``(H, W)`` of the scores.
-        bias: What was subtracted from each class's score, float ``(K,)``.
-        at_once: How many classes to ask for, at least 1.
+    The bias, float ``(K,)``, is what was subtracted from each class's score.
 
     Returns:
         Class indices, int64 ``(H, W)``, and the best class's score without the bias, float32

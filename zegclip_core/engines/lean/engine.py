@@ -237,14 +237,10 @@ class LeanEngine:
         sizes: Sizes,
         mask_logits: bool,
     ) -> tuple[Tensor, ...]:
-        """Return labels, scores and, if asked, the mask logits of whole images.
+        """Return labels, scores and, if asked, the mask logits, float32, of whole images.
 
-        Args:
-            logits: Mask logits of images or windows, float ``(B, R, h, w)``.
-            rows: The candidates of each image, int64 ``(B, C)``; ``None`` for all rows.
-            vocabulary: The words of the rows.
-            sizes: Working size, and ``(H, W)`` of labels and scores.
-            mask_logits: Whether the mask logits are returned as well, float32.
+        The given logits, float ``(B, R, h, w)``, are those of images or windows; ``rows``, int64
+        ``(B, C)``, the candidates of each image if not all rows are.
         """
         size, output_size = sizes
         if self.windows is not None:

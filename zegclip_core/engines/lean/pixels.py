@@ -86,10 +86,7 @@ class FoldedConvolution:
 class PatchProjection:
     """The patch convolution as one matrix product, whose result needs no transposition.
 
-    Args:
-        config: The image tower's shape.
-        weight: The convolution's weight, ``(D, 3, P, P)``.
-        bias: The convolution's bias, ``(D,)``, or ``None``.
+    The convolution's weight is ``(D, 3, P, P)``, its bias ``(D,)`` or ``None``.
     """
 
     def __init__(self, config: VisionConfig, weight: Tensor, bias: Tensor | None) -> None:

@@ -233,7 +233,7 @@ def _of_neighbours(values: Tensor, axis: int, pick: Callable[[Tensor, Tensor], T
 
 @lru_cache(maxsize=32)
 def _runs(source: int, target: int) -> tuple[Tensor, ...]:
-    """Return the runs of pixels along which the share grows by the same step.
+    """Return the runs of pixels along which the share of the second value grows evenly.
 
     Returns:
         Of each run its two values ``(n,)``, the share of its first pixel ``(n, 1)`` and the step
@@ -250,14 +250,9 @@ def _runs(source: int, target: int) -> tuple[Tensor, ...]:
 
 
 def sum_of_exponentials(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the sum over all classes of the exponentials of upsampled maps.
+    """Return the sum over classes of exponentials of upsampled maps, float32 ``(H, W)``.
 
-    Args:
-        maps: Float32 ``(K, h, w)``, in ``[-SAFE_SPREAD, 0]``.
-        size: ``(H, W)``.
-
-    Returns:
-        Float32 ``(H, W)``.
+    The maps, float32 ``(K, h, w)``, lie in ``[-SAFE_SPREAD, 0]``.
     """
     above, below, share = mixed_values(maps.shape[1], size[0])
     left, right, start, step, run, places = _runs(maps.shape[2], size[1])
