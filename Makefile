@@ -30,7 +30,7 @@ help:
 	@echo 'make demo       camera, segmentation and recorder as three processes; writes demo_output/'
 	@echo 'make test       run all tests;              ARGS="-k vocabulary" picks some'
 	@echo 'make lint       run the linters alone'
-	@echo 'make fuzz       hostile messages to the node, minutes;  FUZZ_ARGS="--seed 2"'
+	@echo 'make fuzz       hostile messages to the node, minutes;  FUZZ_ARGS="--hypothesis-seed=2"'
 	@echo 'make soak       the same, then the node kept busy for 20 minutes, memory watched'
 	@echo 'make bench      speed of the model, ten minutes on two cores;  ARGS="--write-docs"'
 	@echo 'make gpu        on a machine with a GPU: its tests and the whole benchmark'
@@ -56,7 +56,8 @@ lint: setup
 
 fuzz: setup
 	@echo '==> Fuzz: hostile messages, some minutes; results go to runs/fuzz/'
-	@$(PYTHON_OF_VENV) -m benchmarks.fuzz $(FUZZ_ARGS)
+	@$(PYTHON_OF_VENV) -m pytest -q -s -p no:cacheprovider test/benchmarks/test_fuzz.py \
+		--hypothesis-profile=fuzz --hypothesis-seed=1 $(FUZZ_ARGS)
 
 soak: fuzz
 	@echo '==> Soak: the node is kept busy, 20 minutes unless told; results go to runs/soak/'

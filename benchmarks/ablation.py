@@ -11,50 +11,248 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The five steps of the paper's Figure 1, and inductive against transductive, on real data.
+"""Trains and scores the five steps of the paper's Figure 1, and transductive training.
 
-Run it by ``python -m benchmarks.ablation`` or ``make ablation``; ``docs/results.md`` says what
-comes of it. A matrix that was stopped goes on where it stopped.
+Run it with ``make ablation`` or ``python -m benchmarks.ablation --set camvid``. Every run is a
+``zegclip train`` followed by one ``zegclip evaluate`` per dataset and seen bias. Finished commands
+are not run again, so that an interrupted ablation continues where it stopped. A new dataset is one
+configuration in ``config/train/ablation`` and one entry in ``SETS``.
 """
 
 import argparse
 from collections.abc import Sequence
+import hashlib
+import json
 from pathlib import Path
-import signal
+import shlex
+import statistics
+import subprocess
 import sys
-from typing import Any
+import textwrap
+from typing import Any, NamedTuple
 
-from benchmarks.ablation_matrix import Job, Matrix, STEPS, TRANSDUCTIVE
-from benchmarks.ablation_report import aggregate, commands_of, datasets, draw, Row, table_of
-from benchmarks.ablation_runs import Execute, execute, Failure, is_finished, read_run, run_all
 from benchmarks.reports import write_docs, write_json
-from zegclip_core.errors import ZegCLIPError
-from zegclip_ros.demo import interruptible
+from tabulate import tabulate
+import yaml
 
-PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'results.md'
-SETS = ('camvid', 'joint')
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / 'config' / 'train' / 'ablation'
+PAGE = ROOT / 'docs' / 'results.md'
+BIASES = (0.1, 0.0)
+"""Subtracted from the scores of seen classes: what the release subtracts, and nothing."""
+METRICS = {'miou_seen': 'seen', 'miou_unseen': 'unseen', 'hiou': 'hIoU', 'pixel_accuracy': 'pAcc'}
+INTERRUPTED = 130
+"""Exit code of ``zegclip`` after Ctrl-C."""
+
+_SOFTMAX = (
+    *('loss.mask_weight=0.0', 'loss.dice_weight=0.0', 'loss.cross_entropy_weight=1.0'),
+    'model.relationship_descriptor=false',
+)
+# 0.04 of the decoder's learning rate, 2e-5: at the full rate the tower is spoilt.
+_FINE_TUNED = ('model.prompt_tokens=0', 'model.tower=finetuned', 'schedule.tower_rate=0.04')
+STEPS = {
+    '1': ('(1) frozen tower', (*_SOFTMAX, 'model.prompt_tokens=0')),
+    '2': ('(2) fine-tuned tower', (*_SOFTMAX, *_FINE_TUNED)),
+    '3': ('(3) + deep prompts', _SOFTMAX),
+    '4': ('(4) + non-exclusive loss', ('model.relationship_descriptor=false',)),
+    '5': ('(5) + relationship descriptor', ()),
+    'transductive': (
+        'transductive, from (5) at half-way',
+        ('setting=transductive', 'schedule.keep=[]', 'settings.seen_bias=0.0'),
+    ),
+}
+"""Title of each step, and the settings in which it differs from the configuration, step (5)."""
+
+_CAMVID = '--data data/camvid --split val --unseen pavement,fence,car'
+_COCO = (
+    '--data data/coco128 --split train --hold-out 5 --absent 5 --unseen car,bicycle,cat,dog,'
+    'elephant,giraffe,"sports ball",fork,bowl,broccoli,cake'
+)
 
 
-def numbers(text: str) -> tuple[int, ...]:
-    """Return the numbers of a list such as 0,1,2.
+class Scored(NamedTuple):
+    """What a set of models is trained and scored on.
+
+    Attributes:
+        steps: Training steps of (1) to (5); transductive training takes half as many.
+        warmup: How many of them warm up the learning rate.
+        evaluations: Options of ``zegclip evaluate`` by the dataset's name.
+    """
+
+    steps: int
+    warmup: int
+    evaluations: dict[str, str]
+
+
+SETS = {
+    'camvid': Scored(200, 20, {'camvid': _CAMVID}),
+    'joint': Scored(4000, 200, {'camvid': _CAMVID, 'coco128': _COCO}),
+}
+
+
+class StepError(RuntimeError):
+    """A command failed; the message says which."""
+
+
+def call(command: Sequence[str]) -> None:
+    """Run a ``zegclip`` command.
 
     Raises:
-        ValueError: If it is none; argparse makes a usage error of it.
+        StepError: If it fails.
+        KeyboardInterrupt: If it was interrupted; it has ended by then.
     """
-    return tuple(dict.fromkeys(int(part) for part in text.split(',')))
+    process = subprocess.Popen([sys.executable, '-m', 'zegclip_core.cli.main', *command[1:]])
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:  # Ctrl-C reaches the child too; training writes a checkpoint then.
+        process.wait()
+        raise
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code:
+        raise StepError(f'exit code {code} of: {shlex.join(command)}')
 
 
-def steps_of_figure(text: str) -> tuple[str, ...]:
-    """Return the steps of a list such as 1,2,5.
+def settings_in(path: Path) -> list[Any]:
+    """Return the content of a configuration and of those it is based on."""
+    values = yaml.safe_load(path.read_text('utf-8'))
+    return [values, *(settings_in(path.parent / values['base']) if 'base' in values else [])]
+
+
+def run_folder(options: argparse.Namespace, step: str, seed: int) -> tuple[Path, list[str]]:
+    """Return the folder of a run and the settings that it is trained with.
+
+    The folder's name ends with a digest of all settings, so that nothing from another
+    configuration is taken for finished.
+    """
+    scored = SETS[options.set]
+    given = dict(entry.partition('=')[::2] for entry in options.settings)
+    length = given.get('schedule.steps', '')
+    half = max((int(length) if length.isdigit() else scored.steps) // 2, 1)
+    keep = [] if step == 'transductive' else [f'schedule.keep=[{half}]']
+    settings = [*keep, *options.settings, *STEPS[step][1], f'seed={seed}']
+    if step == 'transductive':
+        half_way = run_folder(options, '5', seed)[0] / f'step={half}.ckpt'
+        settings += [f'schedule.steps={half}', f'schedule.warmup={scored.warmup // 2}']
+        settings += [f'initialize_from={half_way}']
+    content = json.dumps([settings_in(CONFIGS / f'{options.set}.yaml'), settings], sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    return options.out / f'{options.set}-{step}-seed{seed}-{digest}', settings
+
+
+def finish(options: argparse.Namespace, step: str, seed: int) -> dict[str, Any]:
+    """Train and score one model, as far as that is not done yet; return its commands and figures.
 
     Raises:
-        ArgumentTypeError: If one is not among the figure's.
+        StepError: If a command fails.
     """
-    steps = tuple(part.strip() for part in text.split(',') if part.strip())
-    unknown = [step for step in steps if step not in STEPS]
+    folder, settings = run_folder(options, step, seed)
+    model = folder / f'{folder.name}.safetensors'
+    train = ['zegclip', 'train', '--config', f'ablation/{options.set}', '--resume']
+    train += [*settings, f'name={folder.name}', f'output={options.out}']
+    if not model.is_file():
+        call(train)
+    run: dict[str, Any] = {'step': step, 'seed': seed, 'commands': [shlex.join(train)]}
+    run['scores'] = {}
+    for data, evaluation in SETS[options.set].evaluations.items():
+        for bias in BIASES:
+            output = folder / f'{data}-bias{bias:g}.json'
+            command = ['zegclip', 'evaluate', '--model', str(model), *shlex.split(evaluation)]
+            command += ['--seen-bias', str(bias), '--threshold', '0', '--json', str(output)]
+            # Scores of an earlier model do not count.
+            if not output.is_file() or output.stat().st_mtime < model.stat().st_mtime:
+                call(command)
+            run['commands'].append(shlex.join(command))
+            run['scores'].setdefault(data, {})[f'{bias:g}'] = json.loads(output.read_text('utf-8'))
+    return run
+
+
+def values_of(
+    runs: Sequence[dict[str, Any]], step: str, data: str, bias: float, metric: str
+) -> list[float]:
+    """Return a metric of all seeds of a step in percent, without those where it is undefined."""
+    scores = [run['scores'][data][f'{bias:g}'][metric] for run in runs if run['step'] == step]
+    return [100 * score for score in scores if score is not None]
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Return the mean and, of two or more values, their sample standard deviation."""
+    if not values:
+        return '-'
+    spread = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
+    return f'{statistics.fmean(values):.1f}{spread}'
+
+
+def table_of(runs: Sequence[dict[str, Any]], data: str) -> str:
+    """Return the table of one dataset: a line for each step, each scored with both biases."""
+    columns = [(bias, metric) for bias in BIASES for metric in METRICS]
+    head = ['model', 'seeds', *(f'{METRICS[metric]}, bias {bias:g}' for bias, metric in columns)]
+    rows = []
+    for step in dict.fromkeys(run['step'] for run in runs):
+        seeds = ', '.join(str(run['seed']) for run in runs if run['step'] == step)
+        cells = [mean_and_spread(values_of(runs, step, data, *column)) for column in columns]
+        rows.append([STEPS[step][0], seeds, *cells])
+    return str(tabulate(rows, head, tablefmt='github', disable_numparse=True))
+
+
+def draw(runs: Sequence[dict[str, Any]], data: str, path: Path) -> None:
+    """Write a bar chart like the paper's Figure 1: a panel for each bias, a dot for each seed."""
+    from matplotlib.figure import Figure  # takes a second
+
+    steps = list(dict.fromkeys(run['step'] for run in runs))
+    figure = Figure(figsize=(9.5, 7.5), layout='constrained')
+    panels = figure.subplots(len(BIASES), 1, sharey=True)
+    # Okabe and Ito's colours, which colour-blind people can tell apart.
+    bars = list(zip(list(METRICS)[:3], ('#0072B2', '#E69F00', '#009E73'), strict=True))
+    for axes, bias in zip(panels, BIASES, strict=True):
+        for index, (metric, color) in enumerate(bars):
+            places = [place + 0.27 * (index - 1) for place in range(len(steps))]
+            found = [values_of(runs, step, data, bias, metric) for step in steps]
+            means = [statistics.fmean(values or [0.0]) for values in found]
+            spreads = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in found]
+            drawn = axes.bar(
+                places, means, 0.27, yerr=spreads, capsize=3, color=color, label=METRICS[metric]
+            )
+            axes.bar_label(drawn, fmt='%.1f', padding=2, fontsize='small')
+            for place, values in zip(places, found, strict=True):
+                axes.plot([place + 0.07] * len(values), values, 'ko', markersize=2.5, alpha=0.6)
+        axes.set_xticks(range(len(steps)), [textwrap.fill(STEPS[step][0], 15) for step in steps])
+        axes.set_ylabel('mIoU [%]')
+        axes.set_title(f'{data}, {bias:g} subtracted from the scores of seen classes', loc='left')
+        axes.spines[['top', 'right']].set_visible(False)
+    panels[0].set_ylim(bottom=0.0)
+    panels[0].legend(frameon=False, ncols=3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def summary(options: argparse.Namespace, runs: Sequence[dict[str, Any]]) -> None:
+    """Print and write the tables and charts of finished runs, into the docs if asked for."""
+    write_json(options.out / f'{options.set}.json', runs)
+    images = PAGE.parent / 'images' if options.write_docs else options.out
+    parts = []
+    for data in SETS[options.set].evaluations:
+        name = '-'.join(dict.fromkeys(('results', options.set, data))) + '.png'
+        draw(runs, data, images / name)
+        table = table_of(runs, data)
+        print(f'\n## {data}\n\n{table}')
+        caption = f'![Seen, unseen and harmonic mean IoU on {data}](images/{name})'
+        parts.append(f'On `{data}`, in %:\n\n{table}\n\n{caption}')
+    if options.write_docs:
+        write_docs(options.set, '\n\n'.join(parts), PAGE)
+
+
+def steps_in(text: str) -> list[str]:
+    """Return the steps of a list such as ``1,2,5``.
+
+    Raises:
+        ArgumentTypeError: If one of them does not exist.
+    """
+    steps = [part.strip() for part in text.split(',')]
+    unknown = [step for step in steps if step not in STEPS or not step.isdigit()]
     if unknown:
         raise argparse.ArgumentTypeError(
-            f'expected steps among {", ".join(STEPS)}, but got {unknown[0]!r}'
+            f'expected steps among 1, 2, 3, 4, 5, but got {unknown[0]!r}'
         )
     return steps
 
@@ -67,125 +265,46 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add('--set', choices=SETS, default='camvid', help='data to train on (default: %(default)s)')
-    add('--seeds', type=numbers, default='0,1,2', help='separated by commas (%(default)s)')
     add(
-        '--steps-of-figure',
-        type=steps_of_figure,
+        '--seeds',
+        type=lambda text: [int(part) for part in text.split(',')],
+        default='0,1,2',
+        help='separated by commas (default: %(default)s)',
+    )
+    add(
+        *('--steps-of-figure', '--steps'),
+        type=steps_in,
         default='1,2,3,4,5',
         metavar='STEPS',
         help='which of them (default: all five)',
     )
-    add('--also', choices=(TRANSDUCTIVE,), help='also this one, and step 5, which it is from')
+    add('--also', choices=('transductive',), help='also this one, and step 5, its start')
     add('--out', type=Path, default=Path('runs/ablation'), help='folder (default: %(default)s)')
-    add('--configs', type=Path, default=Matrix.configs, help='folder (default: %(default)s)')
-    add('--write-docs', action='store_true', help='put table and chart into docs/results.md')
+    add('--write-docs', action='store_true', help='put tables and charts into docs/results.md')
     add('settings', nargs='*', metavar='KEY=VALUE', help='settings to change in every run')
     return parser
 
 
-def chart_name(name: str, data: str) -> str:
-    """Return the file name of the chart of a set's models on a dataset."""
-    return '-'.join(dict.fromkeys(('results', name, data))) + '.png'
-
-
-def report(name: str, runs: Sequence[dict[str, Any]], images: Path) -> dict[str, str]:
-    """Draw the charts, and return the text of each dataset.
-
-    Args:
-        name: Which configurations.
-        runs: What is known of each finished run.
-        images: Folder of the charts.
-
-    """
-    rows, texts = aggregate(runs), {}
-    for data in datasets(rows):
-        own = [row for row in rows if row.data == data]
-        draw(own, _title(own), images / chart_name(name, data))
-        texts[data] = table_of(own)
-    return texts
-
-
-def _title(rows: Sequence[Row]) -> str:
-    """Return what stands above the chart of a dataset."""
-    seeds = max(len(row.seeds) for row in rows)
-    many = f'mean, standard deviation and single runs of {seeds} seeds'
-    return f'{rows[0].data}: {many if seeds > 1 else "one seed"}'
-
-
-def page_text(name: str, texts: dict[str, str], runs: Sequence[dict[str, Any]]) -> str:
-    """Return what stands in the page: for each dataset table and chart, and all commands."""
-    parts = [
-        f'On `{data}`, in %:\n\n{text}\n\n'
-        f'![Seen, unseen and harmonic mean IoU on {data}](images/{chart_name(name, data)})'
-        for data, text in texts.items()
-    ]
-    seeds = 'Commands of the first seed; another seed has its own `seed=` and `name=`:'
-    return '\n\n'.join([*parts, seeds, commands_of(runs)])
-
-
-def summary(options: argparse.Namespace, jobs: Sequence[Job]) -> None:
-    """Write the figures of all finished runs, and print their tables."""
-    runs = [read_run(job) for job in jobs if is_finished(job)]
-    if not runs:
-        return
-    texts = report(options.set, runs, options.out)
-    write_json(options.out / f'{options.set}.json', {'runs': runs, 'rows': _figures(runs)})
-    for data, text in texts.items():
-        print(f'\n## {data}\n\n{text}')
-    if options.write_docs:
-        report(options.set, runs, PAGE.parent / 'images')
-        write_docs(options.set, page_text(options.set, texts, runs), PAGE)
-
-
-def _figures(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the means and spreads for a JSON file."""
-    return [
-        {
-            **{'row': row.key, 'data': row.data, 'seen_bias': row.seen_bias},
-            **{'seeds': row.seeds, 'steps': row.steps},
-            **{
-                name: {'mean': figure.mean, 'spread': figure.spread, 'values': figure.values}
-                for name, figure in row.figures.items()
-            },
-        }
-        for row in aggregate(runs)
-    ]
-
-
-def tell(failures: Sequence[Failure]) -> None:
-    """Say which runs failed, and why."""
-    for failure in failures:
-        print(f'{failure.job.title}: {failure.reason}', file=sys.stderr)
-        print(f'  its output: {failure.job.folder}/*.log', file=sys.stderr)
-
-
-def main(arguments: Sequence[str] | None = None, call: Execute = execute) -> int:
-    """Run the matrix; return 0 if every run was finished.
-
-    Args:
-        arguments: Those of the command line; ``None`` takes those of the process.
-        call: Runs a command of ours.
-
-    """
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the ablation; return 0 if every run was finished."""
     options = build_parser().parse_intermixed_args(arguments)
-    rows = (*options.steps_of_figure, *([options.also] if options.also else []))
-    matrix = Matrix(
-        options.set, rows, options.seeds, options.out, tuple(options.settings), options.configs
-    )
-    # A shell that starts this in the background has it, and all that it starts, ignore Ctrl-C.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    steps = sorted({*options.steps_of_figure, *(('5', options.also) if options.also else ())})
+    runs, failures = [], []
     try:
-        jobs = matrix.jobs()
-        with interruptible():
-            failures = run_all(jobs, lambda text: print(text, flush=True), call)
-    except ZegCLIPError as error:
-        print(f'ablation: error: {error}', file=sys.stderr)
-        return 2
+        for seed in options.seeds:
+            for step in steps:
+                print(f'{options.set}, {STEPS[step][0]}, seed {seed}', flush=True)
+                try:
+                    runs.append(finish(options, step, seed))
+                except StepError as error:  # The other runs may work all the same.
+                    failures.append(f'{STEPS[step][0]}, seed {seed}: {error}')
     except KeyboardInterrupt:
         print('Interrupted; the same command goes on from here.', file=sys.stderr)
-        return 130
-    summary(options, jobs)
-    tell(failures)
+        return INTERRUPTED
+    if runs:
+        summary(options, runs)
+    for failure in failures:
+        print(failure, file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -13,7 +13,7 @@
 # limitations under the License.
 """Tables of figures, and where they stand in the documentation."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from datetime import date
 import json
 import os
@@ -25,12 +25,6 @@ from typing import Any
 from zegclip_core.errors import ZegCLIPError
 
 RELIABILITY_PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'reliability.md'
-
-
-def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table in Markdown."""
-    lines = [head, ['---'] * len(head), *rows]
-    return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
 
 
 def replace_between(text: str, name: str, content: str) -> str:
@@ -90,8 +84,3 @@ def setting() -> str:
     ros = 'Fast DDS' if 'fast' in os.environ.get('RMW_IMPLEMENTATION', 'fast') else 'another RMW'
     cores = len(os.sched_getaffinity(0))
     return f'{date.today()}, {cores} CPU cores, Python {python}, {ros}'
-
-
-def megabytes(count: float) -> str:
-    """Return bytes as megabytes of a million bytes."""
-    return f'{count / 1e6:.1f} MB'

@@ -11,209 +11,258 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Keeps the node busy and unsettled for a long time, and watches its memory, threads and topics.
+"""Keeps the node busy for a long time, and watches its memory and its answers.
 
-Run it by ``make soak`` or ``python -m benchmarks.soak --minutes 20``. The node is a process of its
-own with a stand-in for the model; ``benchmarks.soak_world`` says what happens to it. The figures
-go to ``soak.json``, the curves of memory to ``soak.png``.
+Run it with ``make soak`` or ``python -m benchmarks.soak --minutes 20``. The node is a process of
+its own with a stand-in for its model; ``benchmarks.soak_world`` plays what happens to it. The
+figures go to ``soak.json``, the curves of memory to ``soak.png``.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import os
 from pathlib import Path
 import shutil
 import sys
-import time
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks.node_process import as_row, footprint, LARGE_DATA, NodeProcess
-from benchmarks.reports import megabytes, RELIABILITY_PAGE, setting, write_docs, write_json
-from benchmarks.soak_figures import Trend
-from benchmarks.soak_report import draw, ends_of, faults_of, in_markdown, same, trends
-from benchmarks.soak_world import TROUBLES, World
-from benchmarks.tasks import Task
+from benchmarks.reports import RELIABILITY_PAGE, setting, write_docs, write_json
+from benchmarks.soak_world import PERIODS, World
+import numpy as np
+import psutil
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from zegclip_ros.runtime.dds_domain import reserved_domain
+from scipy import stats
+from tabulate import tabulate
+from zegclip_ros.launching import LARGE_DATA
+from zegclip_ros.runtime.child_processes import Processes, reserved_domain
 
-ATTEMPTS = 3
 FIRST = 10.0
-"""Seconds of trouble before the first count: some threads are made when they are first needed."""
+"""Seconds of trouble before the first count: some threads start when they are first needed."""
 BACK = 60.0
 """Seconds in which everything has to be back at the end."""
+ATTEMPTS = 3
+LIMIT = 10e6
+"""Bytes that resident memory may grow per hour."""
+MEMORY = {'rss': 'resident', 'pss': 'resident, shared parts divided', 'uss': 'unshared'}
+FAULTS = ('Traceback (most recent call last)', 'terminate called', 'Fatal Python error')
+Samples = Sequence[dict[str, float]]
 
 
-class Soak:
-    """One run.
+class Trend(NamedTuple):
+    """A straight line through samples.
 
-    Args:
-        process: The node; not yet started.
-        seed: Seed of what happens.
-        only: Kinds of trouble.
+    Attributes:
+        slope: Growth per hour.
+        low: Lower end of the slope's 95 % confidence interval.
+        high: Its upper end.
+        start: Height of the line at time 0.
+        points: Number of medians that it was fitted to.
     """
 
-    def __init__(self, process: NodeProcess, seed: int, only: Sequence[str] = TROUBLES) -> None:
-        self._only = only
-        self.samples: list[dict[str, float]] = []
-        self._process = process
-        self._probe = Node('probe', use_global_arguments=False)
-        self.world = World(self._probe, seed)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._probe)
-        self._began = time.monotonic()
-        self._next_sample = self._next_word = 0.0
+    slope: float
+    low: float
+    high: float
+    start: float
+    points: int
 
-    def close(self) -> None:
-        """Let go of DDS."""
-        self._probe.destroy_node()
-        self._executor.shutdown()
 
-    def _live(self, until: Callable[[], object], seconds: float) -> bool:
-        """Let things happen until a condition holds; return whether it does in time."""
-        end = time.monotonic() + seconds
-        while not until():
-            if not self._process.alive:
-                self.world.failures.append(f'the node ended: {self._process.exit_code}')
-                return False
-            if time.monotonic() > end:
-                return False
-            self._executor.spin_once(timeout_sec=self.world.tasks.idle_in())
-            self.world.tasks.turn()
-            self._sample()
-        return True
+def trend(samples: Samples, kind: str, window: float) -> Trend:
+    """Fit a line to the medians of windows of time, and say how certain its slope is.
 
-    def _sample(self) -> None:
-        """Look at the process once a second."""
-        elapsed = time.monotonic() - self._began
-        if elapsed < self._next_sample:
-            return
-        self._next_sample = max(self._next_sample + 1.0, elapsed)
+    Samples that follow one another closely say nearly the same, so that an interval from single
+    samples would be far too narrow. Medians of a minute are about independent, and what is
+    allocated only for a moment does not show in them.
+
+    Args:
+        samples: Rows with ``seconds``, growing, and ``kind``.
+        kind: Key of ``MEMORY``.
+        window: Length of a window in seconds.
+
+    Raises:
+        ValueError: If there are fewer than four full windows.
+    """
+    seconds = np.array([row['seconds'] for row in samples])
+    values = np.array([row[kind] for row in samples])
+    full = int((seconds[-1] - seconds[0] + 1.5) // window) if len(samples) else 0
+    if full < 4:
+        raise ValueError(f'Expected samples of at least 4 windows of {window} s, but got {full}.')
+    places = ((seconds - seconds[0]) // window).astype(int)
+    picks = [places == place for place in range(full)]
+    times = [seconds[pick].mean() for pick in picks]
+    fit = stats.linregress(times, [np.median(values[pick]) for pick in picks])
+    reach = stats.t.ppf(0.975, full - 2) * fit.stderr
+    low, high = (3600.0 * (fit.slope + sign * reach) for sign in (-1, 1))
+    return Trend(3600.0 * fit.slope, low, high, float(fit.intercept), full)
+
+
+def draw(path: Path, samples: Samples, line: Trend, warm_up: float) -> None:
+    """Draw the curves of memory, and the line through the resident memory."""
+    from matplotlib.figure import Figure  # takes a second
+
+    minutes = np.array([row['seconds'] for row in samples]) / 60
+    figure = Figure(figsize=(9, 4.6), layout='constrained')
+    axes = figure.subplots()
+    for kind, name in MEMORY.items():
+        axes.plot(minutes, [row[kind] / 1e6 for row in samples], label=name)
+    ends = np.array([warm_up / 60, minutes[-1]])
+    label = f'{line.slope / 1e6:+.1f} MB per hour'
+    axes.plot(ends, (line.start + line.slope * ends / 60) / 1e6, 'r', label=label)
+    axes.axvspan(0, warm_up / 60, color='0.92')
+    axes.text(0.01, 0.95, 'warm-up', transform=axes.transAxes)
+    axes.set(xlabel='minutes', ylabel='MB', title='Memory of the node in the soak test')
+    axes.grid(color='0.85')
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+
+
+def in_markdown(figures: dict[str, Any]) -> str:
+    """Return the figures as tables."""
+    rows = [row for row in figures['samples'] if row['seconds'] >= figures['warm-up']]
+    memory = []
+    for kind, line in figures['trends'].items():
+        first, last = (np.median([row[kind] for row in part]) for part in (rows[:10], rows[-10:]))
+        growth = f'{line.slope / 1e6:+.2f} MB/h ({line.low / 1e6:+.2f} to {line.high / 1e6:+.2f})'
+        memory.append([MEMORY[kind], f'{first / 1e6:.1f} MB', f'{last / 1e6:.1f} MB', growth])
+    counts = [
+        [kind, *(one[kind] if isinstance(one[kind], int) else len(one[kind]) for one in ends)]
+        for ends in [(figures['start'], figures['end'])]
+        for kind in figures['start']
+    ]
+    gaps, points = figures['longest gap'], figures['trends']['rss'].points
+    tables = [
+        (memory, ['memory', 'after the warm-up', 'at the end', 'growth (95 % interval)']),
+        (counts, ['', 'at the start', 'at the end']),
+        (sorted(figures['events'].items()), ['what happened', 'times']),
+    ]
+    return '\n\n'.join(
+        [
+            f'{figures["setting"]}, {figures["minutes"]:g} minutes, transport '
+            f'{figures["transport"]}. Wrong or missing answers: {len(figures["failures"])}; '
+            f'tracebacks in the log: {len(figures["faults in the log"])}; exit code: '
+            f'{figures["exit code"]}. Longest time without labels though a camera, the node and a '
+            f'listener were there: {gaps["labels"]:.1f} s; without diagnostics: '
+            f'{gaps["diagnostics"]:.1f} s. The line is fitted to the {points} medians of '
+            f'{figures["window"]:g} s after the first {figures["warm-up"] / 60:g} minutes.',
+            *(tabulate(rows, head, tablefmt='github') for rows, head in tables),
+        ]
+    )
+
+
+def differences(start: dict[str, Any], end: dict[str, Any]) -> list[str]:
+    """Return what is not as it was, in words; file descriptors come and go."""
+    found = []
+    for key in sorted({*start, *end} - {'descriptors'}):
+        before, after = start.get(key), end.get(key)
+        if before != after and isinstance(before, list) and isinstance(after, list):
+            new, gone = sorted(set(after) - set(before)), sorted(set(before) - set(after))
+            found.append(f'{key}: {len(before)} became {len(after)}, new {new}, gone {gone}')
+        elif before != after:
+            found.append(f'{key}: {before} became {after}')
+    return found
+
+
+def faults_of(figures: dict[str, Any]) -> list[str]:
+    """Return which limits are broken, in words."""
+    found = [*figures['failures'], *(f'log: {line}' for line in figures['faults in the log'])]
+    found += differences(figures['start'], figures['end'])
+    if not figures['trends']:
+        found.append('too few samples for a line through the memory')
+    elif (slope := figures['trends']['rss'].slope) > LIMIT:
+        found.append(
+            f'memory grows by {slope / 1e6:.1f} MB per hour, more than {LIMIT / 1e6:.1f} MB'
+        )
+    if figures['exit code'] != 0:
+        found.append(f'the node ended with the exit code {figures["exit code"]}')
+    return found
+
+
+def start_node(processes: Processes, command: Sequence[str], seed: int) -> World:
+    """Start the node, and return its surroundings once it answers.
+
+    With LARGE_DATA, Fast DDS now and then leaves two processes that start at about the same time
+    without a connection, for good: then the node is started again.
+
+    Raises:
+        RuntimeError: If it does not get ready.
+    """
+    probe = Node('probe', use_global_arguments=False)
+    for _ in range(ATTEMPTS):
+        processes.start('node', command)
+        (child,) = psutil.Process().children()
+        world = World(probe, child, seed)
+        if world.ready():
+            return world
+        processes.stop()
+    raise RuntimeError('the node does not get ready')
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the soak test and return its figures."""
+    environment = {**os.environ, 'PYTHONUNBUFFERED': '1'}
+    command = [sys.executable, '-m', 'benchmarks.stand_in', '--cost', str(options.cost)]
+    command += ['--ros-args', '-p', 'use_sim_time:=true']
+    start: dict[str, Any] = {}
+    end: dict[str, Any] = {}
+    samples: list[dict[str, float]] = []
+    with Processes(options.out, environment) as processes:
+        world = start_node(processes, command, options.seed)
         try:
-            taken = as_row(footprint(self._process.pid))
-        except (OSError, KeyError):  # It has just ended.
-            return
-        self.samples.append({'seconds': round(elapsed, 2), **taken})
-        if elapsed >= self._next_word:
-            self._next_word = elapsed + 60.0
-            wrong = len(self.world.failures)
-            print(
-                f'  {elapsed / 60:.1f} min: {megabytes(taken["rss"])}, {wrong} wrong', flush=True
-            )
-
-    def _do(self, task: Task, seconds: float) -> None:
-        """Do something to its end."""
-        over: list[bool] = []
-
-        def with_end() -> Task:
-            yield from task
-            over.append(True)
-
-        self.world.tasks.start(with_end())
-        self._live(lambda: over, seconds)
-
-    def count(self) -> dict[str, Any]:
-        """Return the node's threads, descriptors and the ends of its topics and services."""
-        taken = footprint(self._process.pid)
-        probe, name = self._probe, 'zegclip'
-        found = {
-            'publishers': (
-                probe.get_publisher_names_and_types_by_node,
-                probe.get_publishers_info_by_topic,
-            ),
-            'subscriptions': (
-                probe.get_subscriber_names_and_types_by_node,
-                probe.get_subscriptions_info_by_topic,
-            ),
-        }
-        topics = {
-            kind: sorted(
-                topic
-                for topic, _ in by_node(name, '/')
-                for end in by_topic(topic)
-                if end.node_name == name
-            )
-            for kind, (by_node, by_topic) in found.items()
-        }
-        services = sorted(one for one, _ in probe.get_service_names_and_types_by_node(name, '/'))
-        return {
-            'threads': taken.threads,
-            'descriptors': taken.descriptors,
-            **topics,
-            'services': services,
-        }
-
-    def run(self, seconds: float) -> dict[str, Any]:
-        """Run it all; return the counts at the start and at the end."""
-        self.world.begin()
-        if not self._get_ready():
-            self.world.failures.append('the node does not get ready')
-            return {'start': {}, 'end': {}}
-        start = self._unsettle(FIRST)
-        self._began = time.monotonic()
-        self.samples.clear()
-        self._next_sample = self._next_word = 0.0
-        end = self._unsettle(seconds, wanted=start)
-        return {'start': start, 'end': end}
-
-    def _get_ready(self) -> bool:
-        """Start the node and wait for its first words; return whether they came.
-
-        Under LARGE_DATA, Fast DDS now and then leaves two processes that start at about the same
-        time without a connection, for good: then the node is started again.
-        """
-        counts = self.world.counts
-        for _ in range(ATTEMPTS):
-            self.world.failures.clear()
-            self._process.start()
-            if self._live(lambda: counts['diagnostics'] and counts['answers about words'], 30.0):
-                return True
-            self._process.stop()
-        return False
-
-    def _unsettle(self, seconds: float, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Make trouble for some time; return the counts when it has settled again."""
-        self.world.start_trouble(self._only)
-        self._live(lambda: False, seconds)
-        self._do(self.world.stop_trouble(), 120.0)
-        if not self._process.alive:
-            return {}
-        if wanted is None:  # What is gone is still known to others for a moment.
-            self._live(lambda: False, 10.0)
-        else:
-            self._live(lambda: same(wanted, self.count()), BACK)
-        return self.count()
+            world.trouble(FIRST, options.only)
+            world.live(10.0)  # What is gone is still known to others for a moment.
+            start = world.count()
+            world.samples.clear()
+            world.trouble(60 * options.minutes, options.only)
+            samples = list(world.samples)
+            world.live(BACK, lambda: not differences(start, world.count()))
+            end = world.count()
+        except RuntimeError as error:
+            world.failures.append(str(error))
+        processes.stop()
+    samples = [{**row, 'seconds': row['seconds'] - samples[0]['seconds']} for row in samples]
+    warm_up = 60 * options.warm_up
+    warm = [row for row in samples if row['seconds'] >= warm_up]
+    try:
+        lines = {kind: trend(warm, kind, options.window) for kind in MEMORY}
+    except ValueError:
+        lines = {}
+    log = processes.log_of('node').read_text(encoding='utf-8', errors='replace')
+    return {
+        'setting': setting(),
+        'minutes': options.minutes,
+        'warm-up': warm_up,
+        'window': options.window,
+        'transport': options.transport,
+        'trends': lines,
+        'start': start,
+        'end': end,
+        'events': dict(world.counts),
+        'longest gap': world.longest_gap,
+        'failures': world.failures,
+        'faults in the log': [
+            line for line in log.splitlines() if any(fault in line for fault in FAULTS)
+        ],
+        'exit code': processes.exit_codes().get('node'),
+        'samples': samples,
+    }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options; end with a message if they make no sense."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.soak', description='Keep the node busy and watch its memory.'
     )
-    parser.add_argument('--minutes', type=float, default=20.0, help='how long')
-    parser.add_argument(
-        '--warm-up', type=float, default=5.0, help='minutes that do not count for the memory'
-    )
-    parser.add_argument(
-        '--window', type=float, default=60.0, help='seconds of which a median is taken'
-    )
-    parser.add_argument('--cost', type=float, default=0.005, help='time of a frame [s]')
-    parser.add_argument(
-        '--transport', choices=('large_data', 'default'), default='large_data', help='of Fast DDS'
-    )
-    parser.add_argument('--seed', type=int, default=1, help='of what happens when')
-    parser.add_argument(
-        '--only', nargs='+', choices=TROUBLES, default=TROUBLES, help='to find out what leaks'
-    )
-    parser.add_argument('--out', type=Path, default=Path('runs/soak'), help='folder for results')
-    parser.add_argument('--write-docs', action='store_true', help='put them into the docs')
-    return parser
-
-
-def checked(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options; end with a message if they make no sense."""
-    parser = build_parser()
+    add = parser.add_argument
+    add('--minutes', type=float, default=20.0, help='how long')
+    add('--warm-up', type=float, default=5.0, help='minutes that do not count for the memory')
+    add('--window', type=float, default=60.0, help='seconds of which a median is taken')
+    add('--cost', type=float, default=0.005, help='time of a frame [s]')
+    add('--transport', choices=('large_data', 'default'), default='large_data', help='of Fast DDS')
+    add('--seed', type=int, default=1, help='of what happens when')
+    add('--only', nargs='+', choices=PERIODS, default=list(PERIODS), help='to see what leaks')
+    add('--out', type=Path, default=Path('runs/soak'), help='folder for results')
+    add('--write-docs', action='store_true', help='put the figures into the docs')
     options = parser.parse_args(arguments)
     left = 60 * (options.minutes - options.warm_up)
     if left < 4 * options.window:
@@ -224,63 +273,26 @@ def checked(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the soak test and return its figures."""
-    log = options.out / 'node.log'
-    log.unlink(missing_ok=True)
-    environment = LARGE_DATA if options.transport == 'large_data' else {}
-    os.environ.update(environment)
-    process = NodeProcess(
-        log, ['--cost', str(options.cost), '--ros-args', '-p', 'use_sim_time:=true'], environment
-    )
-    rclpy.init(args=[])
-    soak = Soak(process, options.seed, options.only)
-    try:
-        counts = soak.run(60 * options.minutes)
-    finally:
-        took = process.stop()
-        soak.close()
-        rclpy.try_shutdown()
-    warm_up = 60 * options.warm_up
-    try:
-        lines = trends(soak.samples, warm_up, options.window)
-    except (ValueError, IndexError):
-        lines = {}
-    return {
-        'setting': setting(),
-        'minutes': options.minutes,
-        'warm-up': warm_up,
-        'window': options.window,
-        'transport': options.transport,
-        'trends': {kind: vars(line) for kind, line in lines.items()},
-        'memory': ends_of(soak.samples, warm_up),
-        **counts,
-        'events': dict(soak.world.counts),
-        'awaited': soak.world.tasks.awaited,
-        'longest wait': soak.world.longest_gap,
-        'failures': soak.world.failures,
-        'faults in the log': process.faults(),
-        'exit code': process.exit_code,
-        'seconds to end': round(took, 2),
-        'samples': soak.samples,
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the soak test; return 1 if a limit is broken."""
-    options = checked(arguments)
+    options = parsed(arguments)
+    large = options.transport == 'large_data'
     with reserved_domain() as domain:
-        os.environ['ROS_DOMAIN_ID'] = str(domain)
+        os.environ.update(LARGE_DATA if large else {}, ROS_DOMAIN_ID=str(domain))
         # With LOCALHOST, rmw_fastrtps sets up transports of its own and LARGE_DATA has no effect.
-        wide = options.transport == 'large_data'
-        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'SUBNET' if wide else 'LOCALHOST'
-        figures = measure(options)
-    write_json(options.out / 'soak.json', figures)
-    if figures['trends']:
+        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'SUBNET' if large else 'LOCALHOST'
+        rclpy.init(args=[])
+        try:
+            figures = measure(options)
+        finally:
+            rclpy.try_shutdown()
+    named = {kind: line._asdict() for kind, line in figures['trends'].items()}
+    write_json(options.out / 'soak.json', {**figures, 'trends': named})
+    if figures['trends'] and figures['end']:
         text = in_markdown(figures)
         print(text)
         plot = options.out / 'soak.png'
-        draw(plot, figures['samples'], Trend(**figures['trends']['rss']), figures['warm-up'])
+        draw(plot, figures['samples'], figures['trends']['rss'], figures['warm-up'])
         if options.write_docs:
             write_docs('soak', text)
             shutil.copy(plot, RELIABILITY_PAGE.parent / 'images' / 'soak.png')

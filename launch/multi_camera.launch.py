@@ -30,7 +30,7 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from zegclip_ros.camera_names import check_cameras, image_topic
+from zegclip_core.messages.topic_names import check_cameras, image_topic
 from zegclip_ros.launching import topic_of, warn_of_misspelled
 
 NODE = Path(__file__).resolve().with_name('zegclip.launch.py')
@@ -56,17 +56,6 @@ ARGUMENTS = [
 
 # Those of zegclip.launch.py that go to every node as they are.
 SHARED = [one for one in FILE['ARGUMENTS'] if one.name not in {own.name for own in ARGUMENTS}]
-
-
-def camera_names(text: str) -> list[str]:
-    """Return the names of the cameras.
-
-    Raises:
-        ConfigError: If one is there twice or cannot be a namespace.
-    """
-    names = [name.strip() for name in text.split(',')]
-    check_cameras(names, 'the argument cameras')
-    return names
 
 
 def node(camera: str, given: dict[str, str]) -> GroupAction:
@@ -103,7 +92,8 @@ def start(context: LaunchContext) -> list[GroupAction | Node]:
     declared = [*ARGUMENTS, *SHARED]
     given = {one.name: LaunchConfiguration(one.name).perform(context) for one in declared}
     warn_of_misspelled(__file__, context.argv, given)
-    cameras = camera_names(given['cameras'])
+    cameras = [name.strip() for name in given['cameras'].split(',')]
+    check_cameras(cameras, 'the argument cameras')
     nodes = [node(camera, given) for camera in cameras]
     return [*nodes, rviz(cameras, given)] if FILE['is_true'](given['rviz']) else nodes
 

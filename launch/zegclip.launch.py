@@ -25,7 +25,7 @@ from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from zegclip_core.errors import ConfigError
-from zegclip_ros.camera_names import check_cameras, image_topic
+from zegclip_core.messages.topic_names import check_cameras, image_topic
 from zegclip_ros.launching import (
     LARGE_DATA,
     LAYOUT_IMAGE,
@@ -154,11 +154,7 @@ def as_parameter(name: str, text: str) -> object:
 
 
 def parameter_file(text: str) -> str:
-    """Return the path of the parameter file; launch itself would go on without one.
-
-    Raises:
-        ConfigError: If there is no such file.
-    """
+    """Return the path of the parameter file; launch itself would go on without one."""
     path = Path(text).expanduser()
     if not path.is_file():
         raise ConfigError(
@@ -168,11 +164,7 @@ def parameter_file(text: str) -> str:
 
 
 def image_topics(given: dict[str, str]) -> dict[str, str]:
-    """Return where the node's images come from, by what their topics are called in the node.
-
-    Raises:
-        ConfigError: If cameras cannot have these names, or all would have one topic.
-    """
+    """Return where the node's images come from, by what their topics are called in the node."""
     cameras, topic = cameras_of(given['cameras']), given['image_topic']
     if not cameras:
         return {image_topic(''): topic.replace('{camera}', ONLY_CAMERA)}
@@ -202,10 +194,8 @@ def segmentation_node(given: dict[str, str]) -> LifecycleNode:
 def rviz(given: dict[str, str], images: dict[str, str], outputs: dict[str, str]) -> Node:
     """Return rviz in the namespace that its layout leaves open.
 
-    Args:
-        given: The values of all arguments.
-        images: Where images come from, by what the layout calls their topics.
-        outputs: By the name of each of several cameras, what its outputs' topics begin with.
+    ``images`` tells where images come from, by what the layout calls their topics, and ``outputs``
+    what the topics of each of several cameras' outputs begin with.
     """
     layout = LAYOUT
     if outputs:

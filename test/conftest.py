@@ -16,14 +16,35 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from hypothesis import HealthCheck, Phase, settings
 import pytest
 from zegclip_core.options import wait_without_spinning
+
+if TYPE_CHECKING:
+    from training_helpers import Runs
 
 # The nodes that tests start share the cores with the tests.
 wait_without_spinning()
 
 HERE = Path(__file__).parent
+
+# The long profile, of `make fuzz`: 1700 rounds of three messages for each of two transports are
+# ten thousand messages.
+settings.register_profile(
+    'fuzz',
+    max_examples=1700,
+    phases=[Phase.generate],
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--write-docs', action='store_true', help='put fuzz figures into the docs')
+
 
 collect_ignore: list[str] = []
 if find_spec('rclpy') is None:
@@ -68,3 +89,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     from training_helpers import write_clip
 
     return write_clip(tmp_path_factory.mktemp('clip'))
+
+
+@pytest.fixture
+def runs(squares: Path, clip: str, tmp_path: Path) -> 'Runs':
+    """Return what trains on the squares with the small CLIP."""
+    from training_helpers import Runs
+
+    return Runs(squares, clip, tmp_path)

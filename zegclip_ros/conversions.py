@@ -29,10 +29,7 @@ from zegclip_core.messages import image_encodings
 from zegclip_core.messages.outputs import (
     image_fields,
     ImageFields,
-    label_fields,
-    mask_fields,
     rgb_fields,
-    score_fields,
 )
 from zegclip_core.segmentation import LabelArray
 
@@ -44,8 +41,8 @@ def check_frame(message: Image | CompressedImage) -> None:
     """Look at a message without touching its pixels.
 
     Raises:
-        ImageError: If its size is zero or absurd, its rows are too short for its width, its data
-            end too early, its encoding is not known, or it is no JPEG or PNG file.
+        ImageError: If its fields contradict each other, its size is absurd, its encoding is not
+            known, or it is no JPEG or PNG file.
     """
     if is_foreign(message):
         _foreign_rows(message)
@@ -54,34 +51,19 @@ def check_frame(message: Image | CompressedImage) -> None:
 
 
 def image_to_rgb(message: Image) -> RgbImage:
-    """Return the pixels of an image message, without a copy where that can be.
+    """Return the pixels of an image message, RGB uint8 ``(H, W, 3)``; not to be written to.
 
-    ``rgb8``, ``bgr8``, ``rgba8``, ``bgra8``, ``mono8`` and ``mono16`` become views of the
-    message's data; see ``image_encodings.rgb_view``. What that does not know is
-    converted by cv_bridge.
-
-    Args:
-        message: An image of any encoding.
-
-    Returns:
-        RGB, uint8 ``(H, W, 3)``, 0 to 255; not to be written to, and not contiguous in general.
+    A view of the message's data where ``image_encodings.rgb_view`` can give one, so not
+    contiguous in general. cv_bridge converts encodings that it does not know.
 
     Raises:
         ImageError: If the message contradicts itself or its encoding cannot be converted.
     """
-    if is_foreign(message):
-        return _foreign_to_rgb(message)
-    return image_encodings.rgb_view(message)
+    return _foreign_to_rgb(message) if is_foreign(message) else image_encodings.rgb_view(message)
 
 
 def packed_rgb(message: Image | CompressedImage) -> RgbImage:
-    """Return the pixels of a message in one block of memory, as a model takes them.
-
-    Args:
-        message: An image of any encoding, or a JPEG or PNG file.
-
-    Returns:
-        RGB, uint8 ``(H, W, 3)``, 0 to 255, contiguous; not to be written to.
+    """Return the pixels of a message, RGB uint8 ``(H, W, 3)``, contiguous; not to be written to.
 
     Raises:
         ImageError: If the message contradicts itself or cannot be converted.
@@ -96,11 +78,7 @@ def is_foreign(message: Image | CompressedImage) -> bool:
 
 @contextmanager
 def _bridge(encoding: str) -> 'Iterator[CvBridge]':
-    """Provide cv_bridge, which only rare encodings need.
-
-    Raises:
-        ImageError: If it is not installed, or for whatever its insides in C++ or Python raise.
-    """
+    """Provide cv_bridge, which only rare encodings need; its errors become ``ImageError``."""
     try:
         from cv_bridge import CvBridge
     except ImportError as error:
@@ -135,12 +113,7 @@ def _foreign_to_rgb(message: Image) -> RgbImage:
 
 
 def image_message(fields: ImageFields, header: Header) -> Image:
-    """Build an image message.
-
-    Args:
-        fields: All but the header.
-        header: That of the image that the pixels were computed from; it is kept as it is.
-    """
+    """Build an image message; the header is that of the image that it was computed from."""
     return Image(header=header, **{**fields._asdict(), 'data': _bytes(fields.data)})
 
 
@@ -156,31 +129,8 @@ def rgb_to_image(rgb: RgbImage, header: Header) -> Image:
     return image_message(rgb_fields(rgb), header)
 
 
-def labels_to_image(labels: LabelArray, header: Header) -> Image:
-    """Build a label image from class ids ``(H, W)``.
-
-    ``mono8`` with 255 = unlabelled from uint8, ``16UC1`` with 65535 = unlabelled from uint16.
-    """
-    return image_message(label_fields(labels), header)
-
-
-def scores_to_image(scores: npt.NDArray[np.float32], header: Header) -> Image:
-    """Build a ``32FC1`` message from scores, float32 ``(H, W)``."""
-    return image_message(score_fields(scores), header)
-
-
-def mask_to_image(mask: npt.NDArray[np.bool_], header: Header) -> Image:
-    """Build a ``mono8`` mask, 255 where a class is and 0 elsewhere, from bool ``(H, W)``."""
-    return image_message(mask_fields(mask), header)
-
-
 def rgb_to_jpeg(rgb: RgbImage, header: Header, quality: int) -> CompressedImage:
-    """Build a JPEG message from RGB pixels, uint8 ``(H, W, 3)``.
-
-    Args:
-        rgb: The pixels.
-        header: Header of the image that they were computed from.
-        quality: 1 to 100.
+    """Build a JPEG message from RGB pixels, uint8 ``(H, W, 3)``, of a quality from 1 to 100.
 
     Raises:
         ImageError: If the image is larger than JPEG allows, 65535 pixels a side.
@@ -195,10 +145,7 @@ def rgb_to_jpeg(rgb: RgbImage, header: Header, quality: int) -> CompressedImage:
 
 
 def image_to_labels(message: Image) -> LabelArray:
-    """Return the class ids of a label image, as a view.
-
-    Returns:
-        uint8 ``(H, W)`` from ``mono8``, uint16 from ``16UC1``.
+    """Return the class ids of a label image as a view, uint8 or uint16 ``(H, W)``.
 
     Raises:
         ImageError: If the message contradicts itself or has another encoding.

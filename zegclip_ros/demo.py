@@ -18,20 +18,16 @@ Run it by ``make demo`` or ``python -m zegclip_ros.demo``; it needs neither a sc
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 import json
 import os
 from pathlib import Path
 import shutil
-import signal
 import sys
 import time
-from types import FrameType
 from typing import Any
 
 from tabulate import tabulate
-from zegclip_ros.runtime.dds_domain import reserved_domain
-from zegclip_ros.runtime.processes import Processes
+from zegclip_ros.runtime.child_processes import interruptible, Processes, reserved_domain
 
 FIRST_WORDS = ('person', 'cat', 'dining table', 'bowl', 'car')
 """What the node begins with; there is no car in the photos."""
@@ -41,14 +37,16 @@ NEXT_WORDS = (
     'astronaut, furry pet, espresso, breakfast table',
 )
 """What the recorder publishes; no phrase of the last list occurs anywhere in training."""
+SHOWN = ('segmentation', 'recorder')
+"""Processes whose log lines show the progress."""
 _POLL = 0.2
 _TAIL = 30
 _GIVEN_UP = 'Cannot configure'
 """How the segmentation node begins to say that it waits for somebody to mend something."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return its exit code."""
     parser = argparse.ArgumentParser(
         prog='python -m zegclip_ros.demo',
         description='Run camera, segmentation node and recorder, and write what came of it.',
@@ -61,32 +59,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--patience', type=float, default=180.0, help='longest wait for the first frame [s]'
     )
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; return its exit code."""
-    options = build_parser().parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         with interruptible(), reserved_domain() as domain:
             return run(options, domain)
     except KeyboardInterrupt:
         print('Interrupted; all processes have ended.', file=sys.stderr)
         return 130
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that it ends the processes as well."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def run(options: argparse.Namespace, domain: int) -> int:
@@ -97,10 +76,18 @@ def run(options: argparse.Namespace, domain: int) -> int:
     logs = out / 'logs'
     shutil.rmtree(logs, ignore_errors=True)
     print(f'Starting camera, segmentation node and recorder in DDS domain {domain}.', flush=True)
-    with Processes(logs, environment(domain, logs)) as processes:
+    environment = {
+        **os.environ,
+        'ROS_DOMAIN_ID': str(domain),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        'ROS_LOG_DIR': str((logs / 'ros').absolute()),
+        'PYTHONUNBUFFERED': '1',
+        'QT_QPA_PLATFORM': 'offscreen',
+    }
+    with Processes(logs, environment) as processes:
         for name, command in commands(options).items():
             processes.start(name, command)
-        failed = watch(processes, {name: Follower(processes.log_of(name)) for name in SHOWN})
+        failed = watch(processes, {name: follow(processes.log_of(name)) for name in SHOWN})
     if failed is not None:
         return explain(failed, processes.log_of(failed))
     summary = json.loads((out / 'summary.json').read_text(encoding='utf-8'))
@@ -135,22 +122,6 @@ def report(summary: Mapping[str, Any], folder: Path) -> str:
     return f'\n{"-" * 60}\n'.join(['', *blocks])
 
 
-def environment(domain: int, logs: Path) -> Mapping[str, str]:
-    """Return the environment of the processes: by themselves on this machine."""
-    return {
-        **os.environ,
-        'ROS_DOMAIN_ID': str(domain),
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-        'ROS_LOG_DIR': str((logs / 'ros').absolute()),
-        'PYTHONUNBUFFERED': '1',
-        'QT_QPA_PLATFORM': 'offscreen',
-    }
-
-
-SHOWN = ('segmentation', 'recorder')
-"""Processes whose log lines show the progress."""
-
-
 def commands(options: argparse.Namespace) -> dict[str, list[str]]:
     """Return the command of each process by name."""
     hold = options.seconds / (3 * (1 + len(NEXT_WORDS)))
@@ -183,40 +154,24 @@ def node(module: str, **parameters: object) -> list[str]:
     return command
 
 
-class Follower:
-    """Reads what is added to a log and picks what a user wants to know.
-
-    Args:
-        path: The log file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._place = 0
-
-    def new_lines(self) -> list[str]:
-        """Return the messages that came since the last call, without level and time."""
-        with self._path.open('rb') as log:
-            log.seek(self._place)
-            text = log.read()
-        whole = text[: text.rfind(b'\n') + 1]
-        self._place += len(whole)
-        lines = whole.decode('utf-8', 'replace').splitlines()
-        return [
-            line.split(']: ', 1)[1] for line in lines if line.startswith('[') and ']: ' in line
-        ]
+def follow(log: Path) -> Iterator[list[str]]:
+    """Yield, each time, the messages that were added to a log, without level and time."""
+    with log.open('rb') as stream:
+        rest = b''
+        while True:
+            whole, _, rest = (rest + stream.read()).rpartition(b'\n')
+            lines = whole.decode('utf-8', 'replace').splitlines()
+            yield [
+                line.split(']: ', 1)[1] for line in lines if line.startswith('[') and ']: ' in line
+            ]
 
 
-def watch(processes: Processes, followers: Mapping[str, Follower]) -> str | None:
-    """Wait until the recorder has ended, showing progress.
-
-    Returns:
-        Name of the process that failed, ``None`` if none did.
-    """
+def watch(processes: Processes, logs: Mapping[str, Iterator[list[str]]]) -> str | None:
+    """Show progress until the recorder has ended; return the process that failed, if one did."""
     while True:
         codes = processes.exit_codes()
-        for name, follower in followers.items():
-            for line in follower.new_lines():
+        for name, messages in logs.items():
+            for line in next(messages):
                 if line.startswith(_GIVEN_UP):
                     return name
                 print(f'  {line}', flush=True)

@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 from zegclip_core.errors import ConfigError
-from zegclip_ros.camera_names import image_topic
+from zegclip_core.messages.topic_names import image_topic
 
 LARGE_DATA = MappingProxyType(
     {
@@ -42,10 +42,6 @@ The first variable makes Fast DDS use shared memory and TCP instead of UDP for l
 must be set on both sides: a process with it and one without exchange nothing. The others keep
 glibc from giving the memory of each message back to the system.
 """
-SIMILARITY = 0.75
-"""Similarity of two names, in [0, 1], from which one is taken for the other misspelled."""
-ENABLED = 'Overlay'
-"""The display of each camera that is on at first; only what is shown is computed."""
 LAYOUT_IMAGE = 'camera/image'
 """Topic of the camera in rviz's layout for one camera."""
 LAYOUT_OUTPUTS = 'zegclip'
@@ -53,11 +49,7 @@ LAYOUT_OUTPUTS = 'zegclip'
 
 
 def topic_of(camera: str, template: str) -> str:
-    """Return the topic of a camera.
-
-    Args:
-        camera: Name of the camera.
-        template: The topic with ``{camera}`` in place of the name.
+    """Return the topic of a camera, from one with ``{camera}`` in place of its name.
 
     Raises:
         ConfigError: If the template gives all cameras the same topic.
@@ -86,20 +78,16 @@ def warn_of_misspelled(file: str, given: Collection[str], known: Collection[str]
         return
     for text in given:
         name = text.partition(':=')[0]
-        if name not in known and (close := get_close_matches(name, known, 1, SIMILARITY)):
+        if name not in known and (close := get_close_matches(name, known, n=1, cutoff=0.75)):
             get_logger('zegclip').warning(
                 f'Expected the argument {close[0]}, but got {name}, which has no effect.'
             )
 
 
 def write_layout(pattern: Path, target: Path, outputs: Mapping[str, str]) -> None:
-    """Write rviz's layout for several cameras.
+    """Write rviz's layout for several cameras, made of that for one.
 
-    Args:
-        pattern: Layout for one camera.
-        target: File to write.
-        outputs: By the name of each camera, what the topics of its outputs begin with, such as
-            ``zegclip/front``.
+    ``outputs`` tells what the topics of each camera's outputs begin with: ``zegclip/front``.
     """
     layout = yaml.safe_load(pattern.read_text(encoding='utf-8'))
     manager, window = layout['Visualization Manager'], layout['Window Geometry']
@@ -132,7 +120,8 @@ def _display(camera: str, pattern: Mapping[str, Any], outputs: str) -> dict[str,
     """Return the display of one camera's topic."""
     display = deepcopy(dict(pattern))
     display['Name'] = _title(camera, pattern['Name'])
-    display['Enabled'] = display['Value'] = pattern['Name'] == ENABLED
+    # Only what is shown is computed.
+    display['Enabled'] = display['Value'] = pattern['Name'] == 'Overlay'
     topic = pattern['Topic']['Value']
     display['Topic']['Value'] = (
         image_topic(camera) if topic == LAYOUT_IMAGE else topic.replace(LAYOUT_OUTPUTS, outputs, 1)

@@ -11,15 +11,16 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Parameters of the segmentation node: those of the segmenter, and the node's own."""
+"""How parameters are declared, and those of the segmentation node."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
-from rclpy.exceptions import ParameterUninitializedException
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
-from zegclip_core.errors import VocabularyError
+from zegclip_core.errors import shortened, VocabularyError
+from zegclip_core.messages.topic_names import check_cameras, MAX_CAMERAS
 from zegclip_core.options import (
     MAX_CLASSES,
     Option,
@@ -33,9 +34,79 @@ from zegclip_core.text.colors import PALETTE_NAMES
 from zegclip_core.text.negatives import clean_negatives, NONE
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.names import DEFAULT_MODEL
-from zegclip_ros.camera_names import check_cameras, MAX_CAMERAS
-from zegclip_ros.runtime.declaration import Declaration, declare
-from zegclip_ros.runtime.rejections import shortened
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One parameter as it is declared.
+
+    Attributes:
+        description: What it does, as ``ros2 param describe`` shows it.
+        constraints: Allowed values in words, where a range cannot say it.
+        bounds: Least and greatest value of a number.
+        choices: The allowed words, if only some are.
+        change: When it may be changed: ``never`` once the node runs, ``at once``, with an effect
+            at once, or while the node is ``unconfigured``, for what is read in ``configure``.
+        any_type: Whether values of other types than the default's may be given.
+        check: Raises a ``ValueError`` for a value that all of this allows and that is wrong.
+    """
+
+    name: str
+    default: Any
+    description: str
+    constraints: str = ''
+    bounds: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    change: Literal['never', 'at once', 'unconfigured'] = 'never'
+    any_type: bool = False
+    check: Callable[[Any], object] | None = None
+
+    @property
+    def descriptor(self) -> ParameterDescriptor:
+        """The declaration as ROS 2 takes it."""
+        descriptor = ParameterDescriptor(
+            description=self.description,
+            additional_constraints=self.constraints or ', '.join(self.choices),
+            read_only=self.change == 'never',
+            dynamic_typing=self.any_type,
+        )
+        if self.bounds is not None and isinstance(self.default, float):
+            low, high = self.bounds
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+        elif self.bounds is not None:
+            low, high = (int(bound) for bound in self.bounds)
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+        return descriptor
+
+    def validate(self, value: Any) -> None:  # noqa: ANN401 - any type that ROS has
+        """Raise a ``ValueError`` for what ROS takes and is wrong: out of range by a hair."""
+        if self.choices and value not in self.choices:
+            known = ', '.join(self.choices)
+            raise ValueError(
+                f'Expected the parameter {self.name} to be one of {known}, but got {value!r}.'
+            )
+        if self.bounds is not None and not self.bounds[0] <= value <= self.bounds[1]:
+            low, high = self.bounds
+            raise ValueError(
+                f'Expected the parameter {self.name} to be in [{low:g}, {high:g}], '
+                f'but got {value!r}.'
+            )
+        if self.check is not None:
+            self.check(value)
+
+
+def declare(node: Node, declarations: Sequence[Declaration]) -> dict[str, Any]:
+    """Declare parameters on a node and return their values by name.
+
+    Raises:
+        ParameterException: If a value has the wrong type or is out of its range.
+        ValueError: If it is none of the choices or out of its range.
+    """
+    values = {}
+    for one in declarations:
+        values[one.name] = node.declare_parameter(one.name, one.default, one.descriptor).value
+        one.validate(values[one.name])
+    return values
 
 
 def given(values: Sequence[str] | None) -> tuple[str, ...]:
@@ -49,33 +120,30 @@ def camera_names(values: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def from_ros(known: Option, value: Any) -> Any:  # noqa: ANN401 - any type that ROS has
-    """Return a segmenter's option as a parameter says it.
-
-    Args:
-        known: The option.
-        value: The parameter's value.
+    """Return a segmenter's option as a parameter's value says it.
 
     Raises:
         VocabularyError: If it is a list of words that cannot be used.
     """
     if known.words:
-        return _words(known, given(value))
+        words, unset = given(value), known.ros_unset
+        if len(words) > 1 and {unset, NONE} & set(words):
+            raise VocabularyError(
+                f'Expected the parameter {known.name} to be words, or {unset} or {NONE} alone, '
+                f'but got {shortened(", ".join(words), 100)!r}.'
+            )
+        if words == (unset,):
+            return None
+        return () if words == (NONE,) else clean_negatives(words)
     if known.default is None and known.bounds is not None:
         return None if value < known.bounds[0] else value
     return None if known.default is None and value == known.ros_unset else value
 
 
-def _words(known: Option, words: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the words of an option, ``None`` for the model's own."""
-    unset = known.ros_unset
-    if len(words) > 1 and {unset, NONE} & set(words):
-        raise VocabularyError(
-            f'Expected the parameter {known.name} to be words, or {unset} or {NONE} alone, '
-            f'but got {shortened(", ".join(words), 100)!r}.'
-        )
-    if words == (unset,):
-        return None
-    return () if words == (NONE,) else clean_negatives(words)
+EVERYDAY_WORDS = (
+    *('person', 'cat', 'dog', 'chair', 'couch', 'dining table'),
+    *('cup', 'bowl', 'bottle', 'laptop', 'book', 'car'),
+)
 
 
 @dataclass(frozen=True)
@@ -98,20 +166,7 @@ class NodeParameters:
     )
     options: SegmenterOptions = SegmenterOptions()
     class_names: Sequence[str] | None = option(
-        (
-            'person',
-            'cat',
-            'dog',
-            'chair',
-            'couch',
-            'dining table',
-            'cup',
-            'bowl',
-            'bottle',
-            'laptop',
-            'book',
-            'car',
-        ),
+        EVERYDAY_WORDS,
         'words to look for; at the start there may be none. The topic vocabulary says more',
         constraints=f'at most {MAX_CLASSES} distinct names',
         change='at once',
@@ -172,18 +227,13 @@ class NodeParameters:
 
     @classmethod
     def declare(cls, node: Node) -> 'NodeParameters':
-        """Declare the parameters on a node and return their values.
-
-        Raises:
-            ParameterException: If a value has the wrong type or is out of its range.
-            ValueError: If it is none of the allowed words or out of its range.
-        """
+        """Declare the parameters on a node, as ``declare`` does, and return their values."""
         return cls.from_values(declare(node, DECLARATIONS))
 
     @classmethod
     def read(cls, node: Node) -> 'NodeParameters':
         """Return the present values of a node's parameters."""
-        return cls.from_values({name: value_of(node, name) for name in BY_NAME})
+        return cls.from_values({name: node.get_parameter_or(name).value for name in BY_NAME})
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> 'NodeParameters':
@@ -202,11 +252,7 @@ class NodeParameters:
         return camera_names(self.cameras)
 
     def vocabulary(self) -> Vocabulary | None:
-        """Return the words to begin with, ``None`` if there are none yet.
-
-        Raises:
-            VocabularyError: If they cannot be used.
-        """
+        """Return the words to begin with, ``None`` if there are none yet."""
         if self.vocabulary_file:
             return Vocabulary.from_file(self.vocabulary_file)
         names = given(self.class_names)
@@ -235,24 +281,15 @@ def declaration(known: Option) -> Declaration:
     )
 
 
-def _declarations() -> tuple[Declaration, ...]:
-    """Return all parameters, those of the segmenter's options at the place of ``options``."""
-    own, every = options_of(NodeParameters), []
+def _options() -> Iterator[Option]:
+    """Yield the options behind all parameters, the segmenter's at the place of ``options``."""
+    own = options_of(NodeParameters)
     for each in fields(NodeParameters):
         if each.name == 'options':
-            every += [known for known in OPTIONS.values() if known.parameter]
+            yield from (known for known in OPTIONS.values() if known.parameter)
         else:
-            every.append(own[each.name])
-    return tuple(declaration(known) for known in every)
+            yield own[each.name]
 
 
-DECLARATIONS = _declarations()
+DECLARATIONS = tuple(map(declaration, _options()))
 BY_NAME: Mapping[str, Declaration] = {one.name: one for one in DECLARATIONS}
-
-
-def value_of(node: Node, name: str) -> Any:  # noqa: ANN401 - any type that ROS has
-    """Return the present value of a parameter, ``None`` for one such as an empty list."""
-    try:
-        return node.get_parameter(name).value
-    except ParameterUninitializedException:
-        return None

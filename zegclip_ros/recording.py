@@ -37,13 +37,7 @@ _WORTH_SHOWING = 0.01
 
 @dataclass(frozen=True)
 class Labelled:
-    """A frame with the labels that came back for it.
-
-    Attributes:
-        stamp: Time of the frame [ns].
-        image: The frame.
-        labels: Class ids, uint8 or uint16 ``(H, W)``.
-    """
+    """A frame, its stamp [ns], and the class ids that came back for it, ``(H, W)``."""
 
     stamp: int
     image: RgbImage
@@ -61,10 +55,8 @@ class VersionRecord:
     """One vocabulary as the node announced it.
 
     Attributes:
-        version: Its number.
-        vocabulary: The words.
-        stamp: Time of the first frame labelled with them [ns]; ``None`` until there is one.
-        said: When they were published [ns]; ``None`` for those that the node began with.
+        stamp: Time of the first frame labelled with it [ns]; ``None`` until there is one.
+        said: When it was published [ns]; ``None`` for the one that the node began with.
     """
 
     version: int
@@ -81,7 +73,7 @@ class Recording:
     not later than they are. Times are nanoseconds of the clock that stamps come from.
 
     Attributes:
-        camera_name: Which of the node's cameras is recorded; ``''`` is the only one.
+        camera_name: Which camera is recorded; ``''`` is the only one.
         cameras: Stamps of the camera's frames.
         overlays: Stamp and arrival of each overlay.
         counts: Pixels of each label by the stamp of the frame, int64 ``(256,)`` or ``(65536,)``.
@@ -95,14 +87,6 @@ class Recording:
     versions: dict[int, VersionRecord] = field(default_factory=dict)
     _requests: list[tuple[Vocabulary, int]] = field(default_factory=list)
     _best: list[Labelled] = field(default_factory=list)
-
-    def camera(self, stamp: int) -> None:
-        """Note a frame of the camera."""
-        self.cameras.append(stamp)
-
-    def overlay(self, stamp: int, arrival: int) -> None:
-        """Note an overlay."""
-        self.overlays.append((stamp, arrival))
 
     def labelled(self, frame: Labelled) -> None:
         """Note a frame with its labels; keep the few best of each vocabulary."""
@@ -118,11 +102,7 @@ class Recording:
         self._requests.append((vocabulary, when))
 
     def announced(self, state: dict[str, Any]) -> None:
-        """Note what the node announced on ``~/active_vocabulary``.
-
-        Raises:
-            ConfigError: If the node has no such camera.
-        """
+        """Note what the node announced; ``ConfigError`` if it has no such camera."""
         several = 'stamps' in state
         stamps: dict[str, dict[str, int] | None] = (
             state['stamps'] if several else {'': state['stamp']}
@@ -239,13 +219,7 @@ def _counts(labels: LabelArray) -> npt.NDArray[np.int64]:
 
 
 def with_legend(image: RgbImage, overlay: RgbImage, segmentation: Segmentation) -> RgbImage:
-    """Return an overlay as it came, RGB uint8, with a legend below it.
-
-    Args:
-        image: The frame, RGB uint8 ``(H, W, 3)``.
-        overlay: The frame with the colours of the classes, of the same size.
-        segmentation: The labels behind it.
-    """
+    """Return the overlay of an image as it came, both RGB uint8, with a legend below it."""
     drawn = overlay_with_legend(image, segmentation, place='below', every_class=True)
     drawn[: overlay.shape[0], : overlay.shape[1]] = overlay
     return drawn
@@ -254,9 +228,7 @@ def with_legend(image: RgbImage, overlay: RgbImage, segmentation: Segmentation) 
 class LegendVideo:
     """Writes an mp4 file; the newest image is repeated until another comes.
 
-    Args:
-        path: Where the video goes.
-        vocabularies: All words that will be shown; the largest of their legends settles the size.
+    The largest legend of the vocabularies that will be shown settles the size.
     """
 
     def __init__(self, path: Path, vocabularies: Sequence[Vocabulary]) -> None:
@@ -265,12 +237,7 @@ class LegendVideo:
         self._canvas: RgbImage | None = None
 
     def show(self, image: RgbImage, size: tuple[int, ...]) -> None:
-        """Show an image from now on.
-
-        Args:
-            image: RGB uint8, a frame with its legend.
-            size: ``(H, W)`` of the frame in it.
-        """
+        """Show an image from now on: RGB uint8, a frame of a size ``(H, W)`` with its legend."""
         if self._canvas is None:
             blank = np.zeros((*size, 3), np.uint8)
             labels, scores = np.zeros(size, np.uint8), np.ones(size, np.float32)
@@ -284,11 +251,7 @@ class LegendVideo:
         self._canvas[:height, :width] = image[:height, :width]
 
     def tick(self) -> None:
-        """Write the image that is shown.
-
-        Raises:
-            ImageError: If the video cannot be written.
-        """
+        """Write the image that is shown; ``ImageError`` if it cannot be."""
         if self._writer is not None and self._canvas is not None:
             self._writer.write(self._canvas)
 

@@ -11,14 +11,17 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the node needs of a segmenter; ``zegclip_core.segmenter.Segmenter`` is the real one."""
+"""What the node needs of a segmenter, and how it loads the one that its parameters name."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, TYPE_CHECKING
 
 from zegclip_core.images.checks import RgbImage
+from zegclip_core.options import OPTIONS, wait_without_spinning
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_ros.parameters import NodeParameters
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import EncodedVocabulary
@@ -49,14 +52,7 @@ class SegmenterLike(Protocol):
         threshold: float | None = None,
         negatives: Sequence[str] | None = None,
     ) -> 'EncodedVocabulary':
-        """Return a vocabulary with its text embeddings.
-
-        Args:
-            vocabulary: The classes.
-            threshold: Least score of a labelled pixel, in [0, 1], for classes without a
-                threshold of their own; ``None`` for the model's own.
-            negatives: Words that compete and whose pixels stay unlabelled; ``None`` for the
-                model's own.
+        """Return a vocabulary with its text embeddings; ``None`` takes the model's own value.
 
         Raises:
             VocabularyError: If the model cannot take a word.
@@ -78,3 +74,16 @@ class SegmenterLike(Protocol):
 
     def memory_bytes(self) -> int | None:
         """Return how much of the device's memory is held; ``None`` on a CPU."""
+
+
+def load_segmenter(parameters: NodeParameters) -> SegmenterLike:
+    """Load the model that the parameters name.
+
+    Options that may change at once stay the model's own: they go with each vocabulary.
+    A ``ZegCLIPError`` says in one line why it cannot be loaded.
+    """
+    wait_without_spinning()
+    from zegclip_core.segmenter import Segmenter  # Takes seconds: it imports PyTorch.
+
+    own = {name: known.default for name, known in OPTIONS.items() if known.change == 'at once'}
+    return Segmenter.load(parameters.model, replace(parameters.options, **own))

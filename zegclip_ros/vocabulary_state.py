@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 import json
 import threading
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from zegclip_core.errors import shortened
 from zegclip_core.messages.announcement import announcement
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.runtime.rejections import shortened
 
 MaskTopics: TypeAlias = Mapping[str, Sequence[str | None]]
 """By camera (``''`` for the only one), the full name of the mask topic of each class, in the order
@@ -60,6 +60,10 @@ class VocabularyState:
     ``activate`` or ``give_up``), and the thread of frames tells which frames are labelled with
     them (``labelled``). Whatever changes what a subscriber sees is announced at once.
 
+    Attributes:
+        active: The request whose words are in use.
+        error: Why the last request was refused; ``None`` if it was not.
+
     Args:
         announce: Gets each new state as JSON; never called by two threads at a time.
         cameras: Names of the cameras, ``''`` for the only one.
@@ -70,29 +74,19 @@ class VocabularyState:
         self._cameras = cameras
         self._lock = threading.RLock()
         self._requested = 0
-        self._active: AcceptedRequest | None = None
+        self.active: AcceptedRequest | None = None
         self._pending: AcceptedRequest | None = None
         self._taken: AcceptedRequest | None = None
         self._first: dict[str, Stamp] = {}
         self._last: dict[str, Stamp] = {}
-        self._error: str | None = None
+        self.error: str | None = None
         self._refused: str | None = None
-
-    @property
-    def active(self) -> AcceptedRequest | None:
-        """The request whose words are in use."""
-        return self._active
 
     @property
     def newest(self) -> AcceptedRequest | None:
         """The newest accepted request."""
         with self._lock:
-            return self._pending or self._taken or self._active
-
-    @property
-    def error(self) -> str | None:
-        """Why the last request was refused; ``None`` if it was not."""
-        return self._error
+            return self._pending or self._taken or self.active
 
     def use_cameras(self, cameras: Sequence[str]) -> None:
         """Take over the names of other cameras, while no words are active."""
@@ -103,30 +97,19 @@ class VocabularyState:
     def accept(
         self, vocabulary: Vocabulary, topics: MaskTopics, asked: Vocabulary
     ) -> AcceptedRequest:
-        """Accept a request; it replaces an earlier one that still waits.
-
-        Args:
-            vocabulary: The classes, with colours of the palette.
-            topics: Where their masks are published.
-            asked: The classes without the palette's colours.
-        """
+        """Accept a request; it replaces an earlier one that still waits."""
         with self._lock:
             self._requested += 1
             self._pending = AcceptedRequest(self._requested, vocabulary, topics, asked)
-            self._error = self._refused = None
+            self.error = self._refused = None
             self.announce()
             return self._pending
 
     def refuse(self, text: str, error: BaseException) -> None:
-        """Note that the last request cannot be used; requests that are active or wait stay.
-
-        Args:
-            text: The words that were asked for.
-            error: Why they cannot be used.
-        """
+        """Note that the words of the last request cannot be used; earlier requests stay."""
         with self._lock:
-            self._error = str(error)
-            self._refused = shortened(text, 100)
+            self.error = str(error)
+            self._refused = shortened(' '.join(text.split()), 100)
             self.announce()
 
     def take(self) -> AcceptedRequest | None:
@@ -144,35 +127,27 @@ class VocabularyState:
     def activate(self, request: AcceptedRequest) -> None:
         """Note that frames are labelled with the words of this request from now on."""
         with self._lock:
-            self._active, self._taken = request, None
-            self._forget_frames()
+            self.active, self._taken = request, None
+            self._first, self._last = {}, {}
             self.announce()
 
     def retire(self) -> None:
         """Note that no frame is labelled any more; the newest request waits for the next model."""
         with self._lock:
             self._pending = self.newest
-            self._active = self._taken = None
-            self._forget_frames()
+            self.active = self._taken = None
+            self._first, self._last = {}, {}
             self.announce()
 
     def labelled(self, request: AcceptedRequest, stamp: Stamp, camera: str = '') -> bool:
-        """Note that a frame is about to be published.
+        """Note that a frame is about to be published; return whether it was announced.
 
         The first frame with new words is announced, and each that is older than the one before:
         after a clock was set back, frames cannot be told from earlier ones otherwise. Each camera
         has a first frame of its own, since the stamps of two cameras do not come in order.
-
-        Args:
-            request: The request whose words the frame was labelled with.
-            stamp: Time of the frame.
-            camera: Name of the camera, ``''`` for the only one.
-
-        Returns:
-            Whether the frame was announced.
         """
         with self._lock:
-            if request is not self._active:
+            if request is not self.active:
                 return False  # The words changed while the frame was in work.
             last = self._last.get(camera)
             self._last[camera] = stamp
@@ -185,42 +160,35 @@ class VocabularyState:
     def topics_in_use(self, camera: str = '') -> set[str]:
         """Return a camera's mask topics of the requests that are active, taken or wait."""
         with self._lock:
-            used = [one for one in (self._active, self._taken, self._pending) if one]
+            used = [one for one in (self.active, self._taken, self._pending) if one]
             topics = {topic for request in used for topic in request.topics.get(camera, ())}
             return {topic for topic in topics if topic is not None}
 
     def announce(self) -> None:
         """Announce the present state."""
         with self._lock:
-            self._announce(json.dumps(self._as_dict(), ensure_ascii=False))
-
-    def _forget_frames(self) -> None:
-        self._first.clear()
-        self._last.clear()
-
-    def _as_dict(self) -> dict[str, Any]:
-        active = self._active
-        vocabulary = None if active is None else active.vocabulary
-        topics: MaskTopics = {} if active is None else active.topics
-        stamps = {
-            camera: asdict(self._first[camera]) if camera in self._first else None
-            for camera in self._cameras
-        }
-        state = announcement(
-            vocabulary,
-            topics.get('', [None] * len(vocabulary or ())),
-            version=0 if active is None else active.version,
-            stamp=stamps.get(''),
-            requested=self._requested,
-            error=self._error,
-            refused=self._refused,
-        )
-        if '' not in self._cameras:  # Several cameras: stamps and topics of each by its name.
-            del state['stamp']
-            state['stamps'] = stamps
-            for entry in state['classes']:
-                del entry['topic']
-                entry['topics'] = {
-                    name: of_camera[entry['id']] for name, of_camera in topics.items()
-                }
-        return state
+            active = self.active
+            vocabulary = None if active is None else active.vocabulary
+            topics: MaskTopics = {} if active is None else active.topics
+            stamps = {
+                camera: asdict(self._first[camera]) if camera in self._first else None
+                for camera in self._cameras
+            }
+            state = announcement(
+                vocabulary,
+                topics.get('', [None] * len(vocabulary or ())),
+                version=0 if active is None else active.version,
+                stamp=stamps.get(''),
+                requested=self._requested,
+                error=self.error,
+                refused=self._refused,
+            )
+            if '' not in self._cameras:  # Several cameras: stamps and topics of each by its name.
+                del state['stamp']
+                state['stamps'] = stamps
+                for entry in state['classes']:
+                    del entry['topic']
+                    entry['topics'] = {
+                        name: of_camera[entry['id']] for name, of_camera in topics.items()
+                    }
+            self._announce(json.dumps(state, ensure_ascii=False))

@@ -23,7 +23,7 @@ import pytest
 from test_reproduce import write_voc
 from tiny_models import write_published
 from zegclip_core.cli.main import build_parser, main
-from zegclip_core.data.catalog import open_dataset
+from zegclip_core.data.datasets import open_dataset
 from zegclip_core.evaluation.published_rows import published_rows
 from zegclip_core.evaluation.reproduction import row_configs
 

@@ -243,7 +243,7 @@ def test_a_negative_word_takes_the_pixels_that_it_had_as_a_class(exported: Expor
 @pytest.mark.parametrize('backend', ['auto', 'onnxruntime'])
 def test_the_node_labels_with_an_exported_model(backend: str, exported: Exported) -> None:
     from ros_helpers import node_parameters
-    from zegclip_ros.frames.model import load_segmenter
+    from zegclip_ros.segmenter_like import load_segmenter
 
     segmenter = load_segmenter(node_parameters(model=str(exported.file), backend=backend))
     segmenter.warm_up()

@@ -39,23 +39,10 @@ class FakeEncoded:
 class FakeSegmenter:
     """Labels a pixel by its red value, so that tests know the answer; can be held up.
 
-    Attributes:
-        loading: Set to let the model finish loading.
-        going: Set to let frames pass.
-        busy: Set once a frame is held up.
-        busy_loading: Set once the model is being loaded.
-        encoded: Names of every vocabulary that was encoded.
-        settings: Threshold and negative words at each of these times.
-        sizes: Height and width of every image that was labelled.
-        batches: How many images each call got.
-        threads: Names of the threads that it was used from.
-        released: How often memory was given back.
-        closed: How often the model was let go.
-        fault: What the next frames raise; ``None`` for nothing.
-        load_fault: What warming up raises; ``None`` for nothing.
-        encode_fault: What encoding raises; ``None`` for nothing.
-        room: How many images its memory has room for at once.
-        on_batch: Called with the number of the batch, from 1, when one begins.
+    Events: ``loading`` and ``going`` let the model finish loading and frames pass; ``busy`` and
+    ``busy_loading`` are set once it is held up. ``fault``, ``load_fault`` and ``encode_fault`` are
+    raised by the next frames, by warming up and by encoding. ``settings`` are threshold and
+    negatives of each of ``encoded``; ``room`` is how many images its memory holds at once.
     """
 
     runs_on = 'fake'

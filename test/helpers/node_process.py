@@ -23,7 +23,7 @@ from fake_segmenter import FakeEncoded, FakeSegmenter
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import Segmentation
 from zegclip_ros.nodes.segmentation import SegmentationNode
-from zegclip_ros.runtime.process import run_process
+from zegclip_ros.runtime.runner import run_process
 
 
 class SlowSegmenter(FakeSegmenter):

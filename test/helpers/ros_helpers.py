@@ -35,7 +35,7 @@ from std_msgs.msg import Header, String
 from zegclip_ros.conversions import rgb_to_image
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.parameters import DECLARATIONS, NodeParameters
-from zegclip_ros.runtime.dds_domain import reserved_domain
+from zegclip_ros.runtime.child_processes import reserved_domain
 
 TRANSIENT = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -140,6 +140,11 @@ class Rig:
         """Have a camera, which a lazy node subscribes to once somebody listens."""
         self.camera = self.probe.create_publisher(Image, topic, qos(reliability))
         self.reliability = reliability
+
+    def start_and_listen(self, output: str = 'label_image') -> Inbox:
+        """Have a reliable camera, and subscribe to an output."""
+        self.start_camera()
+        return self.listen(f'zegclip/{output}')
 
     def until_subscribed(self) -> None:
         """Wait until the node listens to the camera in the camera's own way."""

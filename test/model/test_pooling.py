@@ -15,6 +15,7 @@
 
 from itertools import product
 
+from made_vocabularies import made_vocabulary
 import pytest
 import torch
 from torch import nn, Tensor
@@ -179,7 +180,7 @@ def test_a_whole_model_gives_the_same_logits_in_lean_form(
     mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (vision.mean, vision.std))
     expected = network((pixels - mean) / std, text)
     engine = LeanEngine(network, dtype=dtype, device=torch.device('cpu'))
-    words = engine.prepare(text, torch.zeros(5), torch.zeros(5), None)
+    words = engine.prepare(made_vocabulary(text, torch.zeros(5), torch.zeros(5)))
     found = engine.model.logits(pixels - 128.0, words)
     tolerance = CLOSE if dtype == torch.float32 else {'rtol': 0.05, 'atol': 0.05}
     torch.testing.assert_close(found.float(), expected, **tolerance)

@@ -174,7 +174,8 @@ def test_patch_tokens_follow_the_formula_on_a_wide_grid(attention: Attention, pr
     torch.testing.assert_close(found.flatten(2).transpose(1, 2), expected, **CLOSE)
     model = LeanEngine(network, dtype=torch.float32, device=torch.device('cpu')).model
     # The lean path takes pixels, which it normalises in its first convolution.
-    lean, _ = model.tower(model._input(images * model._std + model._mean))
+    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (CLIP_MEAN, CLIP_STD))
+    lean, _ = model.tower(images * std + mean - CENTRE)
     torch.testing.assert_close(lean.flatten(2).transpose(1, 2), expected, **CLOSE)
 
 

@@ -11,17 +11,72 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Who may import whom: the core knows no ROS, the nodes no torch, and one file knows messages."""
+"""Who may import whom: folder by folder, no circles, no ROS in the core, no torch in nodes."""
 
 import ast
 from collections.abc import Iterator
+import json
 from pathlib import Path
 import subprocess
 import sys
 
+import draw_architecture
+from draw_architecture import arrows, circles, imports, modules
+from PIL import Image
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 CORE = sorted((ROOT / 'zegclip_core').rglob('*.py'))
 NODES = sorted((ROOT / 'zegclip_ros').rglob('*.py'))
+
+MAY_IMPORT = {
+    # What everything else stands on; torch-free but for devices.
+    'errors': '',
+    'options': 'errors',
+    'settings': 'errors',
+    'threads': 'errors options',
+    'devices': 'errors options',
+    # Tensors.
+    'model': 'errors options',
+    'weights': 'errors model options',
+    # Words, images, messages: NumPy.
+    'text': 'devices errors options weights',
+    'segmentation': 'options text',
+    'images': 'errors options segmentation text',
+    'messages': 'errors images options segmentation text',
+    # From a model's name to labels.
+    'loading': 'errors model options text weights',
+    'engines': 'devices errors images loading model options segmentation text weights',
+    'segmenter': 'devices engines errors images loading options segmentation text threads weights',
+    # What uses it.
+    'explanation': 'engines errors images model options segmentation segmenter text',
+    'export': 'devices engines errors images loading model options text weights',
+    'bags': 'errors images messages options segmentation segmenter text',
+    'speed': 'data devices engines errors images loading model options segmenter text threads '
+    'weights',
+    'data': 'errors images model options settings text',
+    'training': 'data devices errors images loading model options settings text weights',
+    'evaluation': 'data errors images loading model options segmentation segmenter text training',
+}
+"""By folder of the core, or file at its root, those that it may import; the cli may import all."""
+
+NODES_MAY_IMPORT = {
+    'runtime': '',
+    'conversions': '',
+    'launching': '',
+    'parameters': '',
+    'segmenter_like': 'parameters',
+    'vocabulary_state': '',
+    'recording': '',
+    'diagnostics': '',
+    'frames': 'conversions diagnostics parameters runtime segmenter_like vocabulary_state',
+    'nodes': 'conversions diagnostics frames parameters recording runtime segmenter_like '
+    'vocabulary_state',
+    'demo': 'runtime',
+}
+"""The same for zegclip_ros; of the core, its modules may import those of NODES_USE."""
+
+NODES_USE = 'errors images messages options segmentation segmenter text threads weights'
 
 ROS = {
     'ament_index_python',
@@ -67,8 +122,63 @@ def test_the_walk_sees_imports_of_every_kind(tmp_path: Path) -> None:
         'import rclpy.node\ndef f():\n    from sensor_msgs.msg import Image\n'
     )
     assert list(imported(tmp_path / 'a.py')) == [(1, 'rclpy'), (3, 'sensor_msgs')]
+    (tmp_path / 'b.py').write_text(
+        'if TYPE_CHECKING:\n    from zegclip_core import errors\n'
+        'def f():\n    import zegclip_core.options\n'
+    )
+    assert list(imports(tmp_path / 'b.py')) == [
+        (2, 'zegclip_core.errors'),
+        (4, 'zegclip_core.options'),
+    ]
     assert len(CORE) > 10
     assert len(NODES) > 3
+
+
+def named(package: str, names: str) -> set[str]:
+    return {f'{package}.{name}' for name in names.split()}
+
+
+def test_folders_import_only_what_they_may() -> None:
+    allowed = {
+        f'zegclip_core.{name}': named('zegclip_core', names) for name, names in MAY_IMPORT.items()
+    }
+    allowed['zegclip_core.cli'] = set(allowed)
+    for name, names in NODES_MAY_IMPORT.items():
+        used = named('zegclip_core', NODES_USE) | named('zegclip_ros', names)
+        allowed[f'zegclip_ros.{name}'] = used
+    graph = arrows()
+    assert graph.keys() == allowed.keys()
+    assert [(name, one) for name in graph for one in graph[name] - allowed[name]] == []
+    assert circles({name: frozenset(others) for name, others in allowed.items()}) == []
+
+
+def test_no_folders_and_no_files_import_each_other_in_a_circle() -> None:
+    assert circles(arrows()) == []
+    files = {
+        name: frozenset({one for _, one in imports(path) if one in modules()} - {name})
+        for name, path in modules().items()
+    }
+    assert circles(files) == []
+
+
+@pytest.mark.parametrize(
+    ('graph', 'found'),
+    [
+        ({'a': frozenset('b'), 'b': frozenset('c'), 'c': frozenset()}, []),
+        ({'a': frozenset('b'), 'b': frozenset('a'), 'c': frozenset()}, ['a', 'b']),
+        ({'a': frozenset('b'), 'b': frozenset('c'), 'c': frozenset('b')}, ['a', 'b', 'c']),
+    ],
+)
+def test_circles_are_found(graph: draw_architecture.Arrows, found: list[str]) -> None:
+    assert circles(graph) == found
+
+
+def test_the_picture_of_the_architecture_is_that_of_the_code() -> None:
+    with Image.open(draw_architecture.TARGET) as picture:
+        drawn = json.loads(picture.info['Comment'])
+    assert {name: frozenset(others) for name, others in drawn.items()} == arrows(), (
+        'Run .venv/bin/python scripts/draw_architecture.py'
+    )
 
 
 def test_the_core_imports_no_ros() -> None:

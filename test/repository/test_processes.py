@@ -22,8 +22,7 @@ import sys
 import time
 
 import pytest
-from zegclip_ros.runtime.dds_domain import DOMAINS, reserved_domain
-from zegclip_ros.runtime.processes import Processes
+from zegclip_ros.runtime.child_processes import DOMAINS, Processes, reserved_domain
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -38,7 +37,7 @@ time.sleep(600)
 KEEPER = """
 import os, sys, time
 from pathlib import Path
-from zegclip_ros.runtime.processes import Processes
+from zegclip_ros.runtime.child_processes import Processes
 with Processes(Path(sys.argv[1]), os.environ) as processes:
     processes.start('sleeper', [sys.executable, '-S', '-c', 'import time; time.sleep(600)'])
     print(processes._running['sleeper'].pid, flush=True)
@@ -74,7 +73,7 @@ def test_exit_codes_and_logs_are_kept(tmp_path: Path) -> None:
 def test_stubborn_processes_and_their_children_are_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('zegclip_ros.runtime.processes.GRACE', 0.2)
+    monkeypatch.setattr('zegclip_ros.runtime.child_processes.GRACE', 0.2)
     with Processes(tmp_path, os.environ) as processes:
         processes.start('stubborn', [sys.executable, '-S', '-c', STUBBORN])
         log = processes.log_of('stubborn')
@@ -104,7 +103,7 @@ def test_domains_are_not_given_twice() -> None:
 
 def test_a_domain_is_free_again_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     with reserved_domain() as one:
-        monkeypatch.setattr('zegclip_ros.runtime.dds_domain.DOMAINS', range(one, one + 1))
+        monkeypatch.setattr('zegclip_ros.runtime.child_processes.DOMAINS', range(one, one + 1))
         with pytest.raises(RuntimeError, match='free DDS domain'), reserved_domain():
             pass
     with reserved_domain() as again:

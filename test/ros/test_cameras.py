@@ -26,7 +26,8 @@ from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros,
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from zegclip_core.errors import DeviceMemoryError
-from zegclip_ros.conversions import image_to_labels, labels_to_image
+from zegclip_core.messages.outputs import label_fields
+from zegclip_ros.conversions import image_message, image_to_labels
 from zegclip_ros.nodes.recorder import RecorderNode
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
@@ -108,7 +109,7 @@ def test_frames_that_wait_are_labelled_at_once_and_the_newest_of_each_camera_win
     for camera, sent, red in (('front', front[-1], 1), ('rear', rear[-1], 2)):
         assert rig.labels[camera].last.header == sent.header
         assert (image_to_labels(rig.labels[camera].last) == red).all()
-    figures = {name: rig.node._monitor.camera(name).statistics.snapshot() for name in CAMERAS}
+    figures = {name: rig.node._monitor.camera(name).snapshot() for name in CAMERAS}
     dropped = {name: one.dropped['newer frame'] for name, one in figures.items()}
     assert dropped == {'front': 2, 'rear': 1, 'side': 0}
 
@@ -187,7 +188,7 @@ def test_a_fault_costs_the_frames_of_its_batch_and_a_bad_image_only_itself(
     rig.segmenter.fault = DeviceMemoryError('gone')
     rig.bring({'front': [solid(1, stamp=4)], 'rear': [solid(1, stamp=5)]})
     rig.segmenter.going.set()
-    figures = {name: rig.node._monitor.camera(name).statistics for name in CAMERAS}
+    figures = {name: rig.node._monitor.camera(name) for name in CAMERAS}
     rig.until(lambda: figures['rear'].snapshot().dropped['out of memory'] == 1, 'its loss')
     # One more: the frame that held the model up.
     assert figures['front'].snapshot().dropped['out of memory'] == 2
@@ -207,7 +208,7 @@ def test_bad_images_of_two_cameras_are_told_apart(rig: CameraRig) -> None:
     rig.until(lambda: len(rig.log) == 2, 'both warnings')
     for line, wanted in zip(rig.log, told_of, strict=True):
         assert line.startswith(wanted)
-    assert rig.node._monitor._last_error.startswith(told_of[1])
+    assert rig.node._monitor.last_error.startswith(told_of[1])
 
 
 def test_a_frame_that_waits_for_another_size_gives_way_to_a_newer_one(rig: CameraRig) -> None:
@@ -219,7 +220,7 @@ def test_a_frame_that_waits_for_another_size_gives_way_to_a_newer_one(rig: Camer
     rig.segmenter.going.set()
     rig.until(lambda: rig.labels['rear'].stamps() == [4], 'the newer frame alone')
     rig.until(lambda: rig.labels['front'].stamps() == [1, 2], 'the front frame')
-    figures = rig.node._monitor.camera('rear').statistics.snapshot()
+    figures = rig.node._monitor.camera('rear').snapshot()
     assert figures.dropped['newer frame'] == 1
 
 
@@ -363,7 +364,8 @@ def test_a_frame_that_comes_before_its_words_is_in_the_video(tmp_path: Path) -> 
         recorder = RecorderNode()
         frame = solid(1, 48, 64, stamp=2)
         recorder._on_camera(frame)
-        recorder._on_labels(labels_to_image(np.zeros((48, 64), np.uint8), frame.header))
+        labels = label_fields(np.zeros((48, 64), np.uint8))
+        recorder._remember('labels', image_message(labels, frame.header))
         recorder._on_overlay(frame)
         assert not (tmp_path / 'overlay.mp4').exists()
         words = [{'name': 'cat', 'phrases': ['cat'], 'color': [1, 2, 3], 'threshold': None}]

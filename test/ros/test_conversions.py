@@ -27,21 +27,18 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
 from zegclip_core.messages.image_encodings import MAX_PIXELS
+from zegclip_core.messages.outputs import label_fields, mask_fields, score_fields
 from zegclip_ros.conversions import (
     check_frame,
+    image_message,
     image_to_labels,
     image_to_rgb,
-    labels_to_image,
-    mask_to_image,
     packed_rgb,
     rgb_to_image,
     rgb_to_jpeg,
-    scores_to_image,
 )
 
 pytestmark = pytest.mark.ros
-
-RED_AND_BLUE = [(200, 10, 20), (30, 40, 250)]
 
 
 def make_header() -> Header:
@@ -62,27 +59,6 @@ def make_message(encoding: str, rows: list[bytes], width: int, step: int) -> Ima
     )
 
 
-@pytest.mark.parametrize(
-    ('encoding', 'row', 'expected'),
-    [
-        ('rgb8', bytes([200, 10, 20, 30, 40, 250]), RED_AND_BLUE),
-        ('bgr8', bytes([20, 10, 200, 250, 40, 30]), RED_AND_BLUE),
-        ('rgba8', bytes([200, 10, 20, 9, 30, 40, 250, 8]), RED_AND_BLUE),
-        ('bgra8', bytes([20, 10, 200, 9, 250, 40, 30, 8]), RED_AND_BLUE),
-        ('mono8', bytes([7, 77]), [(7, 7, 7), (77, 77, 77)]),
-    ],
-)
-@pytest.mark.parametrize('padding', [0, 1, 5])
-def test_encodings_become_rgb_without_their_row_padding(
-    encoding: str, row: bytes, expected: list[tuple[int, int, int]], padding: int
-) -> None:
-    padded = row + b'\xff' * padding
-    message = make_message(encoding, [padded, padded, padded], 2, len(padded))
-    rgb = image_to_rgb(message)
-    assert rgb.dtype == np.uint8
-    assert rgb.tolist() == [[list(pixel) for pixel in expected]] * 3
-
-
 def test_known_encodings_are_views_of_the_message() -> None:
     message = make_message('bgr8', [bytes(6)] * 2, 2, 6)
     rgb = image_to_rgb(message)
@@ -93,16 +69,6 @@ def test_known_encodings_are_views_of_the_message() -> None:
 def test_the_padding_of_the_last_row_may_be_missing() -> None:
     message = make_message('mono8', [b'\x01\x02\xff', b'\x03\x04'], 2, 3)
     assert image_to_rgb(message)[:, :, 0].tolist() == [[1, 2], [3, 4]]
-
-
-def test_bayer_and_yuv_are_converted() -> None:
-    # A grey scene is grey under any colour filter; step holds two bytes of padding.
-    bayer = make_message('bayer_rggb8', [bytes([90] * 8 + [0, 0])] * 6, 8, 10)
-    yuv = make_message('yuv422_yuy2', [bytes([90, 128] * 8)] * 6, 8, 16)
-    for message, grey in ((bayer, 90), (yuv, round((90 - 16) * 255 / 219))):
-        rgb = image_to_rgb(message)
-        assert rgb.shape == (6, 8, 3)
-        assert (abs(rgb.astype(int) - grey) <= 1).all()
 
 
 class FakeBridge:
@@ -150,11 +116,15 @@ def test_mono16_is_seen_by_its_upper_bytes_without_a_copy(big: int) -> None:
 
 
 @pytest.mark.parametrize(
-    'encoding', ['rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', 'mono16', 'rgb16', 'bayer_gbrg16']
+    'encoding',
+    [
+        *('rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', 'mono16', 'rgb16'),
+        *('bayer_rggb8', 'bayer_gbrg16', 'yuv422_yuy2'),
+    ],
 )
 @pytest.mark.parametrize('padding', [0, 3])
 def test_packed_pixels_are_those_of_the_view(encoding: str, padding: int) -> None:
-    channels = {'mono': 1, 'baye': 1, 'rgba': 4, 'bgra': 4}.get(encoding[:4], 3)
+    channels = {'mono': 1, 'baye': 1, 'yuv4': 2, 'rgba': 4, 'bgra': 4}.get(encoding[:4], 3)
     width = channels * (2 if encoding.endswith('16') else 1) * 8
     noise = np.random.default_rng(0).integers(0, 256, (6, width + padding), dtype=np.uint8)
     message = make_message(encoding, [row.tobytes() for row in noise], 8, width + padding)
@@ -173,12 +143,6 @@ def test_rgb8_without_padding_is_not_copied() -> None:
 def encoded(suffix: str, rgb: np.ndarray) -> CompressedImage:
     data = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
     return CompressedImage(header=make_header(), format=suffix[1:], data=data)
-
-
-def test_compressed_images_are_decoded() -> None:
-    rgb = np.full((32, 48, 3), (200, 30, 90), np.uint8)
-    assert (packed_rgb(encoded('.png', rgb)) == rgb).all()
-    assert (abs(packed_rgb(encoded('.jpg', rgb)).astype(int) - rgb) < 8).all()
 
 
 def png_of_size(width: int, height: int) -> bytes:
@@ -210,13 +174,15 @@ def test_compressed_images_that_are_damaged_are_refused(data: bytes, said: str) 
         packed_rgb(message)
 
 
-def test_wide_labels_and_scores_describe_their_bytes() -> None:
+def test_wide_labels_masks_and_scores_describe_their_bytes() -> None:
     labels = np.array([[0, 300, 65535]], dtype=np.uint16)
-    message = labels_to_image(labels, make_header())
+    message = image_message(label_fields(labels), make_header())
     assert (message.encoding, message.step, message.is_bigendian) == ('16UC1', 6, 0)
     assert bytes(message.data) == struct.pack('<HHH', 0, 300, 65535)
     assert (image_to_labels(message) == labels).all()
-    scores = scores_to_image(np.array([[0.25, 1.0]], dtype=np.float32), make_header())
+    mask = image_message(mask_fields(np.array([[True, False], [False, True]])), make_header())
+    assert (mask.encoding, bytes(mask.data)) == ('mono8', bytes([255, 0, 0, 255]))
+    scores = image_message(score_fields(np.array([[0.25, 1.0]], dtype=np.float32)), make_header())
     assert (scores.encoding, scores.width, scores.step) == ('32FC1', 2, 8)
     assert bytes(scores.data) == struct.pack('<ff', 0.25, 1.0)
 
@@ -234,13 +200,9 @@ def test_a_jpeg_is_smaller_the_less_quality_it_has() -> None:
     [
         ({'step': 5}, 'step of at least 6 bytes for 2 pixels of rgb8, but got 5'),
         ({'data': array('B', bytes(11))}, 'at least 12 bytes of data .* but got 11'),
-        ({'data': array('B')}, 'but got 0'),
-        ({'width': 0, 'step': 0}, 'but got 0x2'),
         ({'height': 0}, 'but got 2x0'),
         ({'width': 2**31, 'height': 2**31}, f'1 to {MAX_PIXELS} pixels'),
         ({'encoding': 'rainbow64'}, 'rainbow64'),
-        ({'encoding': ''}, "''"),
-        ({'step': 2**32 - 1}, 'bytes of data'),
     ],
 )
 def test_messages_that_contradict_themselves_are_refused(
@@ -274,17 +236,11 @@ def test_without_cv_bridge_rare_encodings_get_a_clear_error(
 def test_outputs_keep_the_header_and_describe_their_bytes() -> None:
     header = make_header()
     labels = np.array([[0, 1, 255], [2, 2, 2]], dtype=np.uint8)
-    message = labels_to_image(labels, header)
+    message = image_message(label_fields(labels), header)
     assert (message.encoding, message.height, message.width, message.step) == ('mono8', 2, 3, 3)
     assert bytes(message.data) == bytes([0, 1, 255, 2, 2, 2])
     assert message.header == header
     assert (image_to_labels(message) == labels).all()
-
-
-def test_masks_are_0_and_255() -> None:
-    mask = np.array([[True, False], [False, True]])
-    message = mask_to_image(mask, make_header())
-    assert (message.encoding, bytes(message.data)) == ('mono8', bytes([255, 0, 0, 255]))
 
 
 def test_rgb_images_come_back_as_they_went_even_from_a_slice() -> None:

@@ -108,8 +108,7 @@ def followed() -> Iterator[Way]:
 
 def test_a_frame_takes_the_way_on_the_page() -> None:
     with followed() as way, running_rig('-p', 'class_names:=["person", "cat"]') as rig:
-        rig.start_camera()
-        labels = rig.listen('zegclip/label_image')
+        labels = rig.start_and_listen()
         rig.until_active('person', 'cat')
         rig.until_state('active')
         rig.until_subscribed()

@@ -29,6 +29,7 @@ from launch_stand_ins import (
     ROOT,
 )
 import pytest
+import yaml
 from zegclip_core.errors import ConfigError
 from zegclip_ros import parameters
 from zegclip_ros.launching import LARGE_DATA
@@ -38,16 +39,13 @@ pytestmark = pytest.mark.ros
 
 CONFIG = ROOT / 'config' / 'zegclip.yaml'
 PAGE = (ROOT / 'docs' / 'launch.md').read_text(encoding='utf-8')
+PATTERN = ROOT / 'rviz' / 'zegclip.rviz'
 FILES = ('zegclip', 'demo', 'multi_camera')
 
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(monkeypatch, tmp_path)
-
-
-def text_of(name: str) -> str:
-    return (ROOT / 'launch' / f'{name}.launch.py').read_text(encoding='utf-8')
 
 
 def segmentation(**given: str) -> Any:  # noqa: ANN401
@@ -86,11 +84,8 @@ def test_parameters_among_the_arguments_are_those_that_the_node_declares() -> No
     assert transports == ['', *parameters.BY_NAME['image_transport'].choices]
 
 
-def test_without_arguments_the_parameter_file_alone_counts() -> None:
+def test_the_parameter_file_alone_counts_and_has_to_be_there(tmp_path: Path) -> None:
     assert segmentation().parameters == [str(CONFIG), {}]
-
-
-def test_a_parameter_file_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
     missing = str(tmp_path / 'robot.yaml')
     with pytest.raises(ConfigError, match=r'^Expected the argument params_file .* but got .*\.$'):
         segmentation(params_file=missing)
@@ -180,12 +175,16 @@ def test_launch_files_need_nothing_that_only_the_node_has() -> None:
     imported = {
         name
         for file in FILES
-        for name in re.findall(r'^from (zegclip_\S+) import', text_of(file), re.MULTILINE)
+        for name in re.findall(
+            r'^from (zegclip_\S+) import',
+            (ROOT / 'launch' / f'{file}.launch.py').read_text('utf-8'),
+            re.MULTILINE,
+        )
     }
     code = f'import {", ".join(sorted(imported))}, sys; print(*sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, check=True, text=True)
     assert {'numpy', 'rclpy', 'torch'}.isdisjoint(done.stdout.split())
-    assert 'zegclip_ros.camera_names' in imported
+    assert 'zegclip_core.messages.topic_names' in imported
 
 
 def test_the_node_gets_its_name_topics_and_options() -> None:
@@ -254,11 +253,9 @@ def test_other_arguments_of_the_node_go_to_every_camera() -> None:
     'given', ['', 'front,', '3d', 'front rear', 'a__b', '../x', 'front,front']
 )
 def test_cameras_that_cannot_be_namespaces_are_refused_in_one_line(given: str) -> None:
-    with pytest.raises(
-        ConfigError, match=r'^Expected the argument cameras .* but got .*\.$'
-    ) as said:
+    said = rf'^Expected the argument cameras .* but got {re.escape(repr(given))}\.$'
+    with pytest.raises(ConfigError, match=said):
         settings(cameras=given)
-    assert repr(given) in str(said.value)
 
 
 def test_one_topic_for_all_cameras_is_refused_in_one_line() -> None:
@@ -296,3 +293,109 @@ def test_the_page_lists_the_arguments_as_they_are_declared(name: str) -> None:
 def test_the_page_shows_what_large_data_sets() -> None:
     block = re.findall(r'```text\n(.*?)```', PAGE, re.DOTALL)[0]
     assert dict(line.split('=') for line in block.splitlines()) == dict(LARGE_DATA)
+
+
+def rviz(file: str = 'zegclip', **given: str) -> Any:  # noqa: ANN401
+    return load(file)['start'](context(file, rviz='true', **given))[-1]
+
+
+def layout(node: Any) -> dict[str, Any]:  # noqa: ANN401
+    return yaml.safe_load(Path(node.arguments[1]).read_text(encoding='utf-8'))
+
+
+def displays(node: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    return layout(node)['Visualization Manager']['Displays']
+
+
+def topics(shown: list[dict[str, Any]]) -> dict[str, str]:
+    return {one['Name']: one['Topic']['Value'] for one in shown}
+
+
+def test_rviz_starts_where_it_is_asked_for() -> None:
+    assert rviz().package == 'rviz2'
+    for file, nodes in (('zegclip', 1), ('multi_camera', 2)):
+        assert len(load(file)['start'](context(file, rviz='false', cameras='a,b'))) == nodes
+        assert len(load(file)['start'](context(file, rviz='True', cameras='a,b'))) == nodes + 1
+
+
+def test_rviz_shows_the_topics_of_the_node_wherever_it_is() -> None:
+    node = rviz(image_topic='/front', namespace='robot')
+    assert Path(node.arguments[1]) == PATTERN
+    shown = displays(node)
+    # Relative, so that they follow the namespace in which rviz is started with the node.
+    assert node.namespace == 'robot'
+    assert topics(shown) == {
+        'Camera': 'camera/image',
+        'Overlay': 'zegclip/overlay',
+        'Label image': 'zegclip/label_image',
+        'Mask of a person': 'zegclip/masks/person',
+        'Confidence': 'zegclip/confidence',
+    }
+    assert node.remappings == [('camera/image', '/front')]
+    assert 'person' in parameters.BY_NAME['class_names'].default
+    wanted = {one['Name']: one['Topic']['Reliability Policy'] for one in shown}
+    assert wanted.pop('Camera') == 'Best Effort'
+    assert set(wanted.values()) == {'Reliable'}
+    assert [one['Name'] for one in shown if not one['Enabled']] == ['Confidence']
+
+
+def test_rviz_shows_each_camera_of_one_node() -> None:
+    node = rviz(cameras='front,rear', image_topic='/{camera}/raw')
+    front, rear = displays(node)
+    assert (front['Name'], rear['Name']) == ('front', 'rear')
+    assert topics(rear['Displays']) == {
+        'rear: camera': 'rear/image',
+        'rear: overlay': 'zegclip/rear/overlay',
+        'rear: label image': 'zegclip/rear/label_image',
+        'rear: mask of a person': 'zegclip/rear/masks/person',
+        'rear: confidence': 'zegclip/rear/confidence',
+    }
+    assert node.remappings == [('front/image', '/front/raw'), ('rear/image', '/rear/raw')]
+
+
+def test_rviz_shows_the_camera_of_each_node() -> None:
+    node = rviz('multi_camera', cameras='front,rear', namespace='robot')
+    front, rear = displays(node)
+    assert topics(front['Displays'])['front: overlay'] == 'front/zegclip/overlay'
+    assert topics(rear['Displays'])['rear: camera'] == 'rear/image'
+    assert node.namespace == 'robot'
+    assert node.remappings == [('front/image', '/front/image'), ('rear/image', '/rear/image')]
+    node = rviz('multi_camera', cameras='front', image_topic='{camera}/raw')
+    # The node is in the namespace front, and so is what it calls front/raw.
+    assert node.remappings == [('front/image', 'front/front/raw')]
+
+
+def test_of_several_cameras_only_overlays_are_enabled_and_all_else_is_as_for_one() -> None:
+    one = displays(rviz())
+    node = rviz(cameras='front,rear')
+    for group in displays(node):
+        assert group['Class'] == 'rviz_common/Group'
+        assert group['Enabled']
+        for display, like in zip(group['Displays'], one, strict=True):
+            assert display['Enabled'] is display['Value'] is display['Name'].endswith(': overlay')
+            changed = {'Name', 'Enabled', 'Value', 'Topic'}
+            assert {key: display[key] for key in display.keys() - changed} == {
+                key: like[key] for key in like.keys() - changed
+            }
+            assert {**display['Topic'], 'Value': ''} == {**like['Topic'], 'Value': ''}
+
+
+def test_every_display_of_rviz_has_a_window_of_its_own() -> None:
+    for node in (rviz(), rviz(cameras='front,rear')):
+        shown = displays(node)
+        leaves = [leaf for one in shown for leaf in one.get('Displays', [one])]
+        names = [leaf['Name'] for leaf in leaves]
+        panels = layout(node)['Window Geometry']
+        closed = {name for name, panel in panels.items() if isinstance(panel, dict)}
+        assert closed == {'Displays', *names}
+        assert len(set(names)) == len(names)
+        size = {key: value for key, value in panels.items() if key not in closed}
+        sides = {'Hide Left Dock': False, 'Hide Right Dock': True}
+        assert size == {'Height': 900, 'Width': 1400, **sides}
+
+
+def test_rviz_layouts_of_two_namespaces_are_two_files() -> None:
+    one = rviz(cameras='front', namespace='/a/b').arguments[1]
+    other = rviz(cameras='rear', namespace='/a/c').arguments[1]
+    assert displays(rviz(cameras='front', namespace='/a/b'))[0]['Name'] == 'front'
+    assert Path(one).name != Path(other).name

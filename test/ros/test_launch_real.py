@@ -61,7 +61,7 @@ FILES = {
 STAND_INS = {
     'camera_node': 'from zegclip_ros.nodes.camera import main\nsys.exit(main())\n',
     'segmentation_node': """from fake_segmenter import FakeSegmenter
-from zegclip_ros.runtime.process import run_node
+from zegclip_ros.runtime.runner import run_node
 from zegclip_ros.nodes.segmentation import SegmentationNode
 sys.exit(run_node(lambda: SegmentationNode(lambda parameters: FakeSegmenter())))
 """,

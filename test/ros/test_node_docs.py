@@ -27,11 +27,10 @@ from zegclip_core.messages.topic_names import topic_token
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros import parameters
 from zegclip_ros.demo import NEXT_WORDS
-from zegclip_ros.diagnostics.frame_statistics import STAGES, Statistics
-from zegclip_ros.diagnostics.publisher import entries, Health
+from zegclip_ros.diagnostics.health import entries, Health, STAGES, Statistics
 from zegclip_ros.nodes import camera as camera_node
 from zegclip_ros.nodes import recorder as recorder_node
-from zegclip_ros.runtime.declaration import Declaration
+from zegclip_ros.parameters import Declaration
 
 pytestmark = pytest.mark.ros
 

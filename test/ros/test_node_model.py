@@ -30,9 +30,9 @@ from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.templates import resolve_templates
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, rgb_to_image
-from zegclip_ros.frames.model import load_segmenter
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.parameters import BY_NAME, NodeParameters
+from zegclip_ros.segmenter_like import load_segmenter
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 

@@ -11,20 +11,22 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Outputs of the node: compressed input, confidence, simulated time, names of the ids."""
+"""Inputs and outputs of the node: cameras of all kinds, simulated time, names of the ids."""
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 import pytest
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_helpers import Inbox, qos, running_rig, solid, TRANSIENT
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from ros_helpers import FakeSegmenter, Inbox, qos, Rig, running_rig, running_ros, solid, TRANSIENT
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 from zegclip_ros.conversions import image_to_labels
+from zegclip_ros.frames.image_input import reliability_for
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
+RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 WORDS = ('-p', 'class_names:=["person", "cat"]')
 
 
@@ -64,8 +66,7 @@ def test_compressed_images_are_taken_where_image_transport_puts_them(
 
 def test_confidence_is_the_score_of_each_pixel_s_class() -> None:
     with running_rig(*WORDS) as rig:
-        rig.start_camera()
-        scores = rig.listen('zegclip/confidence')
+        scores = rig.start_and_listen('confidence')
         rig.until_labelled(scores)
         message = scores.last
         assert (message.encoding, message.height, message.width) == ('32FC1', 4, 6)
@@ -75,8 +76,7 @@ def test_confidence_is_the_score_of_each_pixel_s_class() -> None:
 
 def test_a_clock_that_is_set_back_is_told_so_that_outputs_stay_tied_to_their_words() -> None:
     with running_rig(*WORDS) as rig:
-        rig.start_camera()
-        labels = rig.listen('zegclip/label_image')
+        labels = rig.start_and_listen()
         rig.send_until(lambda stamp: solid(1, stamp=stamp + 1000), lambda: labels.messages)
         rig.until(lambda: rig.state['stamp'], 'the first stamp')
         first = rig.state['stamp']
@@ -92,8 +92,7 @@ def test_simulated_time_that_stands_still_or_jumps_stops_nothing() -> None:
         clock = rig.probe.create_publisher(Clock, '/clock', qos(depth=10))
         heard = Inbox(rig.probe, DiagnosticArray, '/diagnostics', qos())
         rig.until(lambda: clock.get_subscription_count() > 0)
-        rig.start_camera()
-        labels = rig.listen('zegclip/label_image')
+        labels = rig.start_and_listen()
         # The clock of a bag: it stands still, runs, and starts again from the beginning.
         for second in (50, 51, 52, 10, 11):
             message = Clock()
@@ -113,8 +112,7 @@ def test_the_names_of_the_ids_lie_beside_the_images() -> None:
     with running_rig(*WORDS) as rig:
         infos = Inbox(rig.probe, messages.LabelInfo, 'zegclip/label_info', TRANSIENT)
         rig.until(lambda: infos.messages)
-        rig.start_camera()
-        labels = rig.listen('zegclip/label_image')
+        labels = rig.start_and_listen()
         rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: labels.messages)
         rig.until(lambda: infos.last.header == labels.messages[0].header, 'the first header')
         found = [(entry.class_id, entry.class_name) for entry in infos.last.class_map]
@@ -132,8 +130,7 @@ def test_the_names_of_the_ids_lie_beside_the_images() -> None:
 
 def test_three_hundred_classes_have_labels_of_16_bits_and_masks_for_the_first() -> None:
     with running_rig(*WORDS, '-p', 'max_mask_topics:=2') as rig:
-        rig.start_camera()
-        labels = rig.listen('zegclip/label_image')
+        labels = rig.start_and_listen()
         rig.say(','.join(f'thing {number}' for number in range(300)))
         rig.until(lambda: len(rig.state['classes']) == 300)
         rig.send_until(
@@ -146,3 +143,59 @@ def test_three_hundred_classes_have_labels_of_16_bits_and_masks_for_the_first() 
             '/zegclip/masks/thing_1',
             None,
         ]
+
+
+@pytest.mark.parametrize(
+    ('offered', 'chosen'),
+    [
+        ([], None),
+        ([RELIABLE], RELIABLE),
+        ([BEST_EFFORT], BEST_EFFORT),
+        ([RELIABLE, BEST_EFFORT], BEST_EFFORT),
+        ([RELIABLE, RELIABLE], RELIABLE),
+    ],
+)
+def test_reliable_only_if_every_camera_is(
+    offered: list[ReliabilityPolicy], chosen: ReliabilityPolicy | None
+) -> None:
+    assert reliability_for(offered) is chosen
+
+
+@pytest.mark.parametrize('order', [('reliable', 'best_effort'), ('best_effort', 'reliable')])
+def test_a_camera_may_die_and_come_back_with_another_qos(order: tuple[str, str]) -> None:
+    with running_rig('-p', 'class_names:=["cat"]') as rig:
+        labels = rig.listen('zegclip/label_image')
+        for reliability in (*order, order[0]):
+            rig.start_camera(reliability)
+            rig.until_labelled(labels)
+            rig.probe.destroy_publisher(rig.camera)
+            rig.until(lambda: rig.node.count_publishers('/image') == 0)
+        assert rig.log == []
+
+
+def test_a_best_effort_camera_beside_a_reliable_one_is_heard() -> None:
+    with running_rig('-p', 'class_names:=["cat"]') as rig:
+        labels = rig.listen('zegclip/label_image')
+        rig.start_camera('reliable')
+        rig.start_camera('best_effort')
+        rig.until_labelled(labels)
+
+
+def test_a_fixed_reliability_stays_and_a_mismatch_is_told() -> None:
+    with running_rig('-p', 'image_reliability:=reliable', '-p', 'class_names:=["cat"]') as rig:
+        rig.listen('zegclip/label_image')
+        rig.start_camera('best_effort')
+        rig.until(lambda: any('incompatible QoS' in line for line in rig.log))
+        assert rig.node._pipeline.cameras[''].reliability is RELIABLE
+        # A change applies at once.
+        assert rig.set_to('image_reliability', 'best_effort') == ''
+        rig.until_subscribed()
+
+
+def test_an_unknown_reliability_is_refused_with_the_choices() -> None:
+    choices = "auto, system_default, reliable, best_effort, but got 'sometimes'"
+    with (
+        running_ros('-p', 'image_reliability:=sometimes'),
+        pytest.raises(ValueError, match=choices),
+    ):
+        Rig(FakeSegmenter())

@@ -247,9 +247,12 @@ def test_lazy_and_reliability_change_the_subscription_at_once(rig: Rig) -> None:
     rig.until(lambda: rig.camera.get_subscription_count() == 0)
 
 
-def test_negatives_that_the_model_cannot_take_leave_the_last_words(rig: Rig) -> None:
+@pytest.mark.parametrize('kind', [VocabularyError, RuntimeError])
+def test_what_the_model_cannot_encode_leaves_the_last_words(
+    rig: Rig, kind: type[Exception]
+) -> None:
     labels = rig.listen('zegclip/label_image')
-    rig.segmenter.encode_fault = VocabularyError('Expected fewer tokens.')
+    rig.segmenter.encode_fault = kind('Expected fewer tokens.')
     assert rig.set_to('negatives', ['wall']) == ''
     rig.until(lambda: rig.state['error'] == 'Expected fewer tokens.', 'the refusal')
     assert (rig.state['version'], rig.state['requested']) == (1, 2)

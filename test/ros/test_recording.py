@@ -52,8 +52,9 @@ def run() -> Recording:
     recording.announced(state(1, ['cat', 'dog'], 10 * SECOND))
     recording.said(Vocabulary.from_names(['cow']), 11 * SECOND + 500 * MS)
     for second in range(10, 14):
-        recording.camera(second * SECOND)
-        recording.overlay(second * SECOND, second * SECOND + (second - 9) * 100 * MS)
+        recording.cameras.append(second * SECOND)
+        arrival = second * SECOND + (second - 9) * 100 * MS
+        recording.overlays.append((second * SECOND, arrival))
     recording.labelled(frame(10 * SECOND, 0, 0, 1, 255))
     recording.labelled(frame(11 * SECOND, 0, 0, 0, 0))
     # The overlay of the second words' first frame overtakes their announcement.
@@ -111,10 +112,6 @@ def test_labels_are_awaited_until_a_frame_has_the_last_words(run: Recording) -> 
     assert not run.awaits_labels()
 
 
-def test_nothing_is_there_at_the_beginning() -> None:
-    assert Recording().awaits_labels()
-
-
 def test_only_a_few_frames_are_kept_whole() -> None:
     recording = Recording()
     recording.announced(state(1, ['cat'], 1))
@@ -128,6 +125,7 @@ def test_only_a_few_frames_are_kept_whole() -> None:
 
 
 def test_a_run_without_an_overlay_has_figures_too() -> None:
+    assert Recording().awaits_labels()
     summary = Recording().summary()
     assert summary['frames_out'] == 0
     assert summary['latency_ms'] == {'p50': None, 'p95': None}
@@ -145,21 +143,22 @@ def test_frames_of_one_camera_of_several_belong_to_its_own_stamps() -> None:
     assert [recording.owner(5 * SECOND), recording.owner(5 * SECOND + 1)] == [None, 1]
 
 
-@pytest.mark.parametrize('given', ['', 'side'])
-def test_a_camera_that_the_node_lacks_is_refused_in_one_line(given: str) -> None:
+@pytest.mark.parametrize(
+    ('given', 'known', 'said'),
+    [
+        ('', ('front', 'rear'), 'one of front, rear'),
+        ('side', ('front', 'rear'), 'one of front, rear'),
+        ('front', (), 'empty for one camera'),
+    ],
+)
+def test_a_camera_that_the_node_lacks_is_refused_in_one_line(
+    given: str, known: tuple[str, ...], said: str
+) -> None:
     announced = state(0, [], None)
-    announced['stamps'] = dict.fromkeys(('front', 'rear'), announced.pop('stamp'))
-    with pytest.raises(
-        ConfigError, match=rf"^Expected .* be one of front, rear, but got '{given}'\.$"
-    ):
+    if known:
+        announced['stamps'] = dict.fromkeys(known, announced.pop('stamp'))
+    with pytest.raises(ConfigError, match=rf"^Expected .* be {said}, but got '{given}'\.$"):
         Recording(given).announced(announced)
-
-
-def test_a_camera_is_not_to_be_named_where_there_is_one() -> None:
-    with pytest.raises(
-        ConfigError, match=r"^Expected .* empty for one camera, but got 'front'\.$"
-    ):
-        Recording('front').announced(state(0, [], None))
 
 
 def test_announced_words_keep_their_colours() -> None:

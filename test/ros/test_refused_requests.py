@@ -159,8 +159,7 @@ def test_the_announced_threshold_is_that_of_the_words_in_use(rig: Rig) -> None:
     rig.segmenter.encode_fault = VocabularyError('no')
     assert rig.set_to('threshold', 0.75) == ''
     rig.until(lambda: rig.state['error'] == 'no', 'the refusal')
-    rig.start_camera()
-    labels = rig.listen('zegclip/label_image')
+    labels = rig.start_and_listen()
     rig.until_labelled(labels, red=0)
     assert (image_to_labels(labels.last) == 0).all()
     assert told == [(('person',), 0.25)]

@@ -21,14 +21,16 @@ import numpy as np
 import pytest
 from ros_helpers import FakeSegmenter, Inbox, Rig, running_rig, solid, TRANSIENT
 from std_msgs.msg import String
+from zegclip_core.errors import DeviceMemoryError
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.nodes.segmentation import SegmentationNode
-from zegclip_ros.runtime.process import run_node
+from zegclip_ros.runtime.runner import run_node
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
-START = ('-p', 'class_names:=["person", "cat", "traffic light"]')
+WORDS = ('person', 'cat', 'traffic light')
+START = ('-p', f'class_names:={json.dumps(WORDS)}')
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def slow_rig() -> Iterator[Rig]:
 def test_labels_masks_and_overlay_carry_the_header_of_their_frame(rig: Rig) -> None:
     rig.start_camera()
     labels, overlay = rig.listen('zegclip/label_image'), rig.listen('zegclip/overlay')
-    rig.until_active('person', 'cat', 'traffic light')
+    rig.until_active(*WORDS)
     mask = rig.listen('zegclip/masks/traffic_light')
     other = rig.listen('zegclip/masks/cat')
     inboxes = (labels, overlay, mask, other)
@@ -74,9 +76,8 @@ def test_the_model_never_runs_in_the_executor(rig: Rig) -> None:
 
 
 def test_only_the_newest_frame_waits_while_the_model_is_busy(rig: Rig) -> None:
-    rig.start_camera()
-    labels = rig.listen('zegclip/label_image')
-    rig.until_active('person', 'cat', 'traffic light')
+    labels = rig.start_and_listen()
+    rig.until_active(*WORDS)
     rig.segmenter.going.clear()
     rig.send_until(lambda stamp: solid(0, stamp=1), rig.segmenter.busy.is_set)
     rig.deliver(*(solid(0, stamp=stamp) for stamp in (2, 3, 4)))
@@ -87,7 +88,7 @@ def test_only_the_newest_frame_waits_while_the_model_is_busy(rig: Rig) -> None:
 
 def test_the_camera_is_heard_only_while_somebody_listens(rig: Rig) -> None:
     rig.start_camera()
-    rig.until_active('person', 'cat', 'traffic light')
+    rig.until_active(*WORDS)
     rig.until_state('active')
     assert rig.camera.get_subscription_count() == 0
     labels = rig.listen('zegclip/label_image')
@@ -101,7 +102,7 @@ def test_the_camera_is_heard_only_while_somebody_listens(rig: Rig) -> None:
 def test_nothing_is_computed_while_nobody_listens(rig: Rig) -> None:
     assert rig.set_to('lazy', False) == ''
     rig.start_camera()
-    rig.until_active('person', 'cat', 'traffic light')
+    rig.until_active(*WORDS)
     rig.until_subscribed()
     statistics = rig.node._monitor.statistics
     rig.send_until(
@@ -120,56 +121,43 @@ def test_one_listened_mask_takes_the_model_but_draws_no_overlay(
 
     monkeypatch.setattr('zegclip_ros.frames.camera_outputs.draw_overlay', fail)
     rig.start_camera()
-    rig.until_active('person', 'cat', 'traffic light')
+    rig.until_active(*WORDS)
     mask = rig.listen('zegclip/masks/cat')
     rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: len(mask.messages) > 1)
     assert rig.log == []
 
 
 def test_the_active_vocabulary_says_everything_from_the_first_frame_on(rig: Rig) -> None:
-    state = rig.until_active('person', 'cat', 'traffic light')
-    colors = Vocabulary.from_names(['person', 'cat', 'traffic light']).colors.tolist()
+    state = rig.until_active(*WORDS)
+    colors = Vocabulary.from_names(WORDS).colors.tolist()
+    common = {'phrases': [], 'threshold': None, 'exact': False}
+    topics = [f'/zegclip/masks/{name}' for name in ('person', 'cat', 'traffic_light')]
+    entries = enumerate(zip(WORDS, colors, topics, strict=True))
     assert state == {
         'version': 1,
         'classes': [
-            {
-                'id': index,
-                'name': name,
-                'phrases': [],
-                'color': colors[index],
-                'threshold': None,
-                'exact': False,
-                'topic': topic,
-            }
-            for index, (name, topic) in enumerate(
-                [
-                    ('person', '/zegclip/masks/person'),
-                    ('cat', '/zegclip/masks/cat'),
-                    ('traffic light', '/zegclip/masks/traffic_light'),
-                ]
-            )
+            {**common, 'id': index, 'name': name, 'color': color, 'topic': topic}
+            for index, (name, color, topic) in entries
         ],
         'stamp': None,
         'requested': 1,
         'error': None,
         'refused': None,
     }
-    rig.start_camera()
-    labels = rig.listen('zegclip/label_image')
+    labels = rig.start_and_listen()
     rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: len(labels.messages) > 2)
     assert rig.state['stamp'] == {'sec': labels.stamps()[0], 'nanosec': 0}
 
 
 def test_late_listeners_get_the_active_vocabulary(rig: Rig) -> None:
-    rig.until_active('person', 'cat', 'traffic light')
+    rig.until_active(*WORDS)
     late = Inbox(rig.probe, String, 'zegclip/active_vocabulary', TRANSIENT)
     rig.until(lambda: late.messages)
     assert json.loads(late.last.data) == rig.state
 
 
 def test_words_take_effect_between_two_frames_as_a_whole(rig: Rig) -> None:
-    rig.start_camera()
-    labels = rig.listen('zegclip/label_image')
+    labels = rig.start_and_listen()
     rig.until_labelled(labels, red=2)
     wanted = '[{"name": "Dog", "phrases": ["puppy"], "color": "#102030", "threshold": 0.4}]'
     rig.say(wanted)
@@ -189,9 +177,8 @@ def test_words_take_effect_between_two_frames_as_a_whole(rig: Rig) -> None:
 
 
 def test_masks_of_classes_that_left_are_closed_and_others_live_on(rig: Rig) -> None:
-    rig.until_active('person', 'cat', 'traffic light')
-    rig.start_camera()
-    cat = rig.listen('zegclip/masks/cat')
+    rig.until_active(*WORDS)
+    cat = rig.start_and_listen('masks/cat')
     rig.say('cat, dog')
     rig.until_active('cat', 'dog')
 
@@ -225,8 +212,7 @@ def test_words_that_come_while_the_model_loads_are_kept(slow_rig: Rig) -> None:
 @pytest.mark.parametrize('none', ['[]', '[""]'])
 def test_images_may_come_before_the_first_words(none: str) -> None:
     with running_rig('-p', f'class_names:={none}') as rig:
-        rig.start_camera()
-        labels = rig.listen('zegclip/label_image')
+        labels = rig.start_and_listen()
         rig.deliver(*(solid(1, stamp=stamp) for stamp in (1, 2, 3)))
         assert rig.state['version'] == 0
         assert labels.messages == []
@@ -237,14 +223,24 @@ def test_images_may_come_before_the_first_words(none: str) -> None:
         assert rig.segmenter.encoded == [('cat', 'dog')]
 
 
-def test_a_fault_of_the_model_costs_one_frame_not_the_node(rig: Rig) -> None:
-    rig.start_camera()
-    labels = rig.listen('zegclip/label_image')
-    rig.segmenter.fault = RuntimeError('CUDA out of memory')
+@pytest.mark.parametrize(
+    ('fault', 'said', 'reason'),
+    [
+        (RuntimeError('CUDA is broken'), 'RuntimeError: CUDA is broken', 'fault'),
+        (DeviceMemoryError('Expected free memory.'), 'Expected free memory.', 'out of memory'),
+    ],
+)
+def test_a_fault_of_the_model_costs_one_frame_not_the_node(
+    rig: Rig, fault: Exception, said: str, reason: str
+) -> None:
+    labels = rig.start_and_listen()
+    rig.segmenter.fault = fault
     rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: rig.log)
-    assert rig.log == ['Rejected the frame: RuntimeError: CUDA out of memory']
+    assert rig.log == [f'Rejected the frame: {said}']
     rig.segmenter.fault = None
     rig.until_labelled(labels)
+    assert rig.node._monitor.statistics.snapshot().dropped[reason] > 0
+    assert rig.node.state == 'active'
 
 
 @pytest.mark.parametrize(

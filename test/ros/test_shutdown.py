@@ -26,7 +26,7 @@ import pytest
 from rclpy.node import Node
 from ros_helpers import DEADLINE, Inbox, qos, running_ros, solid, spin_until
 from sensor_msgs.msg import Image
-from zegclip_ros.runtime.process import run_node, RunnableNode
+from zegclip_ros.runtime.runner import run_node, RunnableNode
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -122,7 +122,7 @@ def test_it_ends_in_a_state_of_rest(arguments: tuple[str, ...], ready: str) -> N
 
 def test_the_end_waits_for_nothing_longer_than_it_says() -> None:
     """The bound is in the code, so that no clock of a busy machine decides."""
-    from zegclip_ros.runtime import process as runtime
+    from zegclip_ros.runtime import runner as runtime
 
     waits = runtime.STOP_TIMEOUT + 2 * runtime._LAST_CALLBACKS + runtime._TEARDOWN
     assert waits + runtime._POLL < 2.0
@@ -164,7 +164,7 @@ def test_arguments_that_ros_cannot_read_are_told_without_a_traceback(
 
 def test_the_process_ends_when_work_cannot_be_ended(tmp_path: Path) -> None:
     code = (
-        'import sys, time; from zegclip_ros.runtime.process import run_node, RunnableNode\n'
+        'import sys, time; from zegclip_ros.runtime.runner import run_node, RunnableNode\n'
         'class Stuck(RunnableNode):\n'
         '    def __init__(self):\n'
         "        super().__init__('stuck'); self.create_timer(0.01, lambda: time.sleep(600))\n"

@@ -21,21 +21,15 @@ from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.vocabulary_state import AcceptedRequest, Stamp, VocabularyState
 
 
-class Announcements(list[dict[str, Any]]):
-    """What was announced, decoded."""
-
-    def add(self, text: str) -> None:
-        self.append(json.loads(text))
+@pytest.fixture
+def heard() -> list[dict[str, Any]]:
+    """Return what was announced, decoded."""
+    return []
 
 
 @pytest.fixture
-def heard() -> Announcements:
-    return Announcements()
-
-
-@pytest.fixture
-def state(heard: Announcements) -> VocabularyState:
-    return VocabularyState(heard.add)
+def state(heard: list[dict[str, Any]]) -> VocabularyState:
+    return VocabularyState(lambda text: heard.append(json.loads(text)))
 
 
 def request(state: VocabularyState, *names: str) -> AcceptedRequest:
@@ -47,7 +41,6 @@ def request(state: VocabularyState, *names: str) -> AcceptedRequest:
 def activate(state: VocabularyState, *names: str) -> AcceptedRequest:
     request(state, *names)
     taken = state.take()
-    assert taken is not None
     state.activate(taken)
     return taken
 
@@ -56,13 +49,12 @@ def test_only_the_last_words_that_wait_are_taken(state: VocabularyState) -> None
     request(state, 'cat')
     request(state, 'dog')
     taken = state.take()
-    assert taken is not None
     assert taken.vocabulary.names == ('dog',)
     assert state.take() is None
 
 
 def test_each_request_is_acknowledged_with_its_version(
-    state: VocabularyState, heard: Announcements
+    state: VocabularyState, heard: list
 ) -> None:
     first, second = request(state, 'cat'), request(state, 'dog')
     assert (first.version, second.version) == (1, 2)
@@ -75,7 +67,7 @@ def test_each_request_is_acknowledged_with_its_version(
 
 
 def test_the_first_frame_of_a_vocabulary_is_announced_and_one_that_is_older(
-    state: VocabularyState, heard: Announcements
+    state: VocabularyState, heard: list
 ) -> None:
     cat = activate(state, 'cat')
     heard.clear()
@@ -89,7 +81,7 @@ def test_the_first_frame_of_a_vocabulary_is_announced_and_one_that_is_older(
 
 
 def test_a_frame_that_began_with_earlier_words_is_not_the_first_of_the_new_ones(
-    state: VocabularyState, heard: Announcements
+    state: VocabularyState, heard: list
 ) -> None:
     cat = activate(state, 'cat')
     dog = activate(state, 'dog')
@@ -99,7 +91,7 @@ def test_a_frame_that_began_with_earlier_words_is_not_the_first_of_the_new_ones(
 
 
 def test_a_refusal_is_announced_until_a_request_is_accepted(
-    state: VocabularyState, heard: Announcements
+    state: VocabularyState, heard: list
 ) -> None:
     activate(state, 'cat')
     state.refuse('bad ' * 100, ValueError('why'))
@@ -113,12 +105,11 @@ def test_a_refusal_is_announced_until_a_request_is_accepted(
 
 
 def test_a_refusal_outlives_the_activation_of_earlier_words(
-    state: VocabularyState, heard: Announcements
+    state: VocabularyState, heard: list
 ) -> None:
     request(state, 'dog')
     state.refuse('bad', ValueError('why'))
     taken = state.take()
-    assert taken is not None
     state.activate(taken)
     assert heard[-1]['error'] == 'why'
     assert heard[-1]['version'] == heard[-1]['requested'] == 1
@@ -131,7 +122,6 @@ def test_masks_stay_in_use_while_their_words_wait_are_taken_or_active(
     request(state, 'dog')
     assert state.topics_in_use() == {'/masks/cat', '/masks/dog'}
     taken = state.take()
-    assert taken is not None
     later = Vocabulary.parse('cow, pig')
     state.accept(later, {'': ('/masks/cow', None)}, later)
     assert state.topics_in_use() == {'/masks/cat', '/masks/dog', '/masks/cow'}
@@ -140,12 +130,11 @@ def test_masks_stay_in_use_while_their_words_wait_are_taken_or_active(
 
 
 def test_words_that_cannot_be_encoded_leave_the_active_ones(
-    state: VocabularyState, heard: Announcements
+    state: VocabularyState, heard: list
 ) -> None:
     activate(state, 'cat')
     request(state, 'dog')
     taken = state.take()
-    assert taken is not None
     state.give_up(taken, ValueError('too rare'))
     assert heard[-1]['error'] == 'too rare'
     assert heard[-1]['refused'] == 'dog'
@@ -154,7 +143,7 @@ def test_words_that_cannot_be_encoded_leave_the_active_ones(
 
 @pytest.mark.parametrize('later', [(), ('dog',)])
 def test_without_a_model_the_newest_words_wait_for_the_next_one(
-    state: VocabularyState, heard: Announcements, later: tuple[str, ...]
+    state: VocabularyState, heard: list, later: tuple[str, ...]
 ) -> None:
     cat = activate(state, 'cat')
     state.labelled(cat, Stamp(1, 0))

@@ -101,19 +101,21 @@ def test_items_are_accepted_only_between_resume_and_pause(job: Job) -> None:
     assert job.items == [2]
 
 
-def test_items_that_come_meanwhile_are_dropped_but_for_the_newest(job: Job) -> None:
+@pytest.mark.parametrize(
+    ('merge', 'returned', 'processed'),
+    [
+        (lambda waiting, new: new, [None, 2, 3], [1, 4]),
+        (lambda waiting, new: waiting * 10 + new, [None, 2, 23], [1, 234]),
+    ],
+)
+def test_of_items_that_come_meanwhile_the_newest_is_left_or_all_are_merged(
+    merge: Callable[[int, int], int], returned: list[int | None], processed: list[int]
+) -> None:
+    job = Job(merge=merge)
     job.hold_up(1)
-    assert [job.worker.submit(item) for item in (2, 3, 4)] == [None, 2, 3]
+    assert [job.worker.submit(item) for item in (2, 3, 4)] == returned
     job.finish(2)
-    assert job.items == [1, 4]
-
-
-def test_items_that_come_meanwhile_can_be_merged() -> None:
-    job = Job(merge=lambda waiting, new: waiting * 10 + new)
-    job.hold_up(1)
-    assert [job.worker.submit(item) for item in (2, 3, 4)] == [None, 2, 23]
-    job.finish(2)
-    assert job.items == [1, 234]
+    assert job.items == processed
     job.end()
 
 
@@ -189,7 +191,7 @@ def test_a_death_is_told_and_nobody_waits_for_ever(job: Job) -> None:
             future.result(DEADLINE)
     assert job.worker.submit(7) == 7
     assert job.worker.stop(DEADLINE)
-    assert not job.worker.alive
+    assert job.worker.stop(0.0)
 
 
 def test_stopping_tells_when_the_thread_cannot_be_stopped(job: Job) -> None:

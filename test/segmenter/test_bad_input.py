@@ -22,7 +22,7 @@ from ros_helpers import Rig, running_rig, solid
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from zegclip_ros.conversions import image_to_labels
-from zegclip_ros.runtime.rejections import RejectionLog
+from zegclip_ros.diagnostics.monitor import RejectionLog
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 

@@ -19,7 +19,7 @@ import re
 from nouns import PAIRS, SINGULAR_ONLY
 from open_clip import IMAGENET_CLASSNAMES
 import pytest
-from zegclip_core.data.catalog import known_names, load_spec
+from zegclip_core.data.datasets import known_names, load_spec
 from zegclip_core.text.phrases import is_negated, standard_form, StandardForms
 
 PLURALS = {

@@ -23,7 +23,7 @@ from typing import Any, TYPE_CHECKING
 from zegclip_core.cli._model import add_data_options, add_model_options, load_segmenter, positive
 
 if TYPE_CHECKING:
-    from zegclip_core.data.folder import Pictures
+    from zegclip_core.data.folder import SegmentationDataset
     from zegclip_core.evaluation.calibration import Sweep
     from zegclip_core.segmenter import Segmenter
 
@@ -68,7 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Calibrate; returns 0."""
     from zegclip_core.cli._outputs import check_output
-    from zegclip_core.data.catalog import open_dataset
+    from zegclip_core.data.datasets import open_dataset
     from zegclip_core.evaluation.calibration import withheld_classes
 
     files = {
@@ -124,7 +124,9 @@ def _checkpoint(model: str, target: Path) -> Path:
     return path
 
 
-def _sweeps(segmenter: Segmenter, dataset: Pictures, args: argparse.Namespace) -> dict[str, Sweep]:
+def _sweeps(
+    segmenter: Segmenter, dataset: SegmentationDataset, args: argparse.Namespace
+) -> dict[str, Sweep]:
     """Return the sweeps by what they are called; the last is with the negative words."""
     from zegclip_core.cli._scores import warn
     from zegclip_core.data.views import split_indices

@@ -30,7 +30,7 @@ from zegclip_core.cli._model import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from zegclip_core.data.folder import Pictures
+    from zegclip_core.data.folder import SegmentationDataset
     from zegclip_core.evaluation.evaluate import Evaluation
 
 _DESCRIPTION = """\
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate; returns 0."""
     from zegclip_core.cli._outputs import check_output, write_json
     from zegclip_core.cli._scores import scores_table, warn_of_symptoms
-    from zegclip_core.data.catalog import open_dataset
+    from zegclip_core.data.datasets import open_dataset
 
     files = {
         'json': check_output('--json', args.json),
@@ -111,7 +111,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(args: argparse.Namespace, dataset: Pictures, *, drawn: bool) -> Evaluation:
+def _evaluate(
+    args: argparse.Namespace, dataset: SegmentationDataset, *, drawn: bool
+) -> Evaluation:
     """Score the model; what can be refused without it is refused before it is loaded."""
     from zegclip_core.evaluation.choices import choose_seen, chosen_words
 
@@ -141,7 +143,7 @@ def _evaluate(args: argparse.Namespace, dataset: Pictures, *, drawn: bool) -> Ev
 
 
 def _draw(
-    dataset: Pictures, result: Evaluation, worst: Path | None, confusion: Path | None
+    dataset: SegmentationDataset, result: Evaluation, worst: Path | None, confusion: Path | None
 ) -> None:
     """Draw what was asked for."""
     from zegclip_core.cli._outputs import replacing, write_png

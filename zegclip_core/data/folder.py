@@ -51,35 +51,29 @@ class Sample:
     name: str
 
 
-class Pictures(Protocol):
+class SegmentationDataset(Protocol):
     """What training and evaluation need of a dataset, read from files or made on the fly."""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of their indices."""
-        ...
 
     @property
     def title(self) -> str:
         """A short name, fit for a progress bar and as part of a file name."""
-        ...
 
     @property
     def key(self) -> str:
         """What tells the images and masks from those of other datasets, for caches."""
-        ...
 
     def name(self, index: int) -> str:
         """Return the name of a sample without reading it."""
-        ...
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        ...
 
     def __getitem__(self, index: int) -> Sample:
         """Return an image and its mask."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -136,11 +130,8 @@ class MaskDataset:
     def key(self) -> str:
         """Where the files lie, when they changed, and how masks are read."""
         paths = [path for pair in self.pairs for path in (pair.image, pair.mask)]
-        stats = [path.stat() for path in paths]
-        files = [
-            (str(path), stat.st_size, stat.st_mtime_ns)
-            for path, stat in zip(paths, stats, strict=True)
-        ]
+        stats = [(path, path.stat()) for path in paths]
+        files = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
         parts = [str(self.root.resolve()), self.classes, self.table.tolist(), files]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -153,11 +144,7 @@ class MaskDataset:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
-        """Read an image and its mask.
-
-        Raises:
-            DataError: If the mask cannot be read, has another size, or holds an unknown index.
-        """
+        """Read an image and its mask."""
         return read_sample(self.pairs[index], self.table)
 
 
@@ -211,7 +198,14 @@ def read_sample(pair: Pair, table: LabelTable) -> Sample:
         DataError: If the mask cannot be read, has another size, or holds an unknown value.
     """
     image = read_image(pair.image)
-    values = _read_mask(pair.mask)
+    expected = f'Expected {pair.mask} to be an 8-bit mask of one channel'
+    try:
+        with Image.open(pair.mask) as opened:
+            mode, values = opened.mode, np.array(opened)  # of a palette, its indices
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error) as error:
+        raise DataError(f'{expected}, but it cannot be read.') from error
+    if mode not in ('L', 'P'):
+        raise DataError(f'{expected}, but its pixels are {mode}.')
     if values.shape != image.shape[:2]:
         raise DataError(
             f'Expected the mask {pair.mask} to have the size of its picture, '
@@ -227,22 +221,6 @@ def read_sample(pair: Pair, table: LabelTable) -> Sample:
             f'or {unlabelled}, but got {odd[0]}.'
         )
     return Sample(image, table[values].astype(np.uint8), pair.image.stem)
-
-
-def _read_mask(path: Path) -> npt.NDArray[np.uint8]:
-    """Return the values of a mask, uint8 ``(H, W)``; of one with a palette, its indices."""
-    try:
-        with Image.open(path) as opened:
-            mode, values = opened.mode, np.array(opened)
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error) as error:
-        raise DataError(
-            f'Expected {path} to be an 8-bit mask of one channel, but it cannot be read.'
-        ) from error
-    if mode not in ('L', 'P'):
-        raise DataError(
-            f'Expected {path} to be an 8-bit mask of one channel, but its pixels are {mode}.'
-        )
-    return values
 
 
 def missing_files(paths: Iterable[Path]) -> list[Path]:
@@ -301,11 +279,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file, without the space around them.
-
-    Raises:
-        DataError: If it is not text.
-    """
+    """Return the lines of a text file, without the space around them."""
     try:
         return [line.strip() for line in path.read_text('utf-8').splitlines()]
     except UnicodeDecodeError as error:
@@ -313,10 +287,6 @@ def read_lines(path: Path) -> list[str]:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a dataset that is not there.
-
-    Raises:
-        DataError: If there is no such folder.
-    """
+    """Raise a ``DataError`` for a dataset's folder that is not there."""
     if not folder.is_dir():
         raise DataError(f'Expected a folder with a dataset, but {folder} is none.')

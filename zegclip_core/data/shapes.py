@@ -142,31 +142,16 @@ def _draw(
     index, room = int(rng.integers(len(CLASSES))), SIDE / _CELLS
     radius = rng.uniform(0.3, 0.48) * room
     center = (cell[::-1] + 0.5) * room + rng.uniform(-1, 1, 2) * (room / 2 - radius)
-    inside = _outline(CLASSES[index].split()[1], center, radius, rng.uniform(-0.3, 0.3))
-    color = np.array(COLORS[CLASSES[index].split()[0]]) + rng.uniform(-_SHADE, _SHADE, 3)
-    image[inside] = color
-    labels[inside] = index
-
-
-def _outline(
-    shape: str, center: npt.NDArray[np.float64], radius: float, angle: float
-) -> npt.NDArray[np.bool_]:
-    """Return the pixels inside a shape, bool ``(H, W)``.
-
-    Args:
-        shape: One of ``SHAPES``.
-        center: Its ``(x, y)``.
-        radius: Distance of the furthest points of its outline.
-        angle: How far it is turned, in radians; at 0 a square lies flat and the others point up.
-
-    """
+    color, shape = CLASSES[index].split()
     corners = {'circle': 48, 'square': 4, 'triangle': 3, 'star': 10}[shape]
-    turn = angle - np.pi / 2 + (np.pi / 4 if shape == 'square' else 0.0)
+    # Unturned, a square lies flat and the others point up.
+    turn = rng.uniform(-0.3, 0.3) - np.pi / 2 + (np.pi / 4 if shape == 'square' else 0.0)
     angles = turn + 2 * np.pi * np.arange(corners) / corners
     radii = np.full(corners, radius)
     if shape == 'star':
         radii[1::2] *= 0.45
     points = center + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    mask = np.zeros((SIDE, SIDE), np.uint8)
-    cv2.fillPoly(mask, [np.round(points).astype(np.int32)], 1)
-    return mask > 0
+    inside = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillPoly(inside, [np.round(points).astype(np.int32)], 1)
+    image[inside > 0] = np.array(COLORS[color]) + rng.uniform(-_SHADE, _SHADE, 3)
+    labels[inside > 0] = index

@@ -26,7 +26,7 @@ from typing import Any, TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.errors import DataError
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
@@ -147,7 +147,7 @@ def withheld_classes(number: int, rounds: int) -> list[list[int]]:
 
 def sweep_thresholds(
     segmenter: Segmenter,
-    dataset: Pictures,
+    dataset: SegmentationDataset,
     indices: Iterable[int],
     *,
     rounds: int,

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import asked_classes
 from zegclip_core.model.metrics import ConfusionMatrix, SegmentationMetrics
 from zegclip_core.options import UNLABELLED
@@ -82,7 +82,7 @@ class Evaluation:
 
 def evaluate(
     segmenter: Segmenter,
-    dataset: Pictures,
+    dataset: SegmentationDataset,
     indices: Iterable[int],
     *,
     words: Vocabulary | None = None,

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 import numpy.typing as npt
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.evaluation.calibration import Sweep, THRESHOLDS
 from zegclip_core.evaluation.evaluate import Evaluation, ImageScore
 from zegclip_core.images.checks import RgbImage
@@ -39,7 +39,7 @@ _PLACES = ((6, 5), (-18, -12))
 """Offsets of the numbers on each curve from their marks [pt]: not upon one another."""
 
 
-def worst_sheet(dataset: Pictures, worst: Sequence[ImageScore]) -> RgbImage:
+def worst_sheet(dataset: SegmentationDataset, worst: Sequence[ImageScore]) -> RgbImage:
     """Draw images beside what the model says of them and what is true.
 
     Args:

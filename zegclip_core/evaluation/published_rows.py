@@ -19,8 +19,8 @@ from functools import cache
 from pathlib import Path
 
 import yaml
-from zegclip_core.data.catalog import load_spec, open_dataset
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.datasets import load_spec, open_dataset
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.errors import ConfigError
 
 _FILE = Path(__file__).resolve().with_name('published_rows.yaml')
@@ -72,7 +72,7 @@ def load_row(name: str) -> PublishedRow:
     return rows[name]
 
 
-def open_checked(root: str | Path, dataset: str, part: str) -> tuple[Pictures, str]:
+def open_checked(root: str | Path, dataset: str, part: str) -> tuple[SegmentationDataset, str]:
     """Open a part of a published dataset, and compare its size with the published one.
 
     Returns:

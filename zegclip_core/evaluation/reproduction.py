@@ -21,8 +21,8 @@ import json
 from pathlib import Path
 
 from torch import distributed
-from zegclip_core.data.catalog import unseen_of
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.datasets import unseen_of
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.evaluation.evaluate import evaluate, Evaluation
 from zegclip_core.evaluation.published_rows import load_row, PublishedRow
 from zegclip_core.loading import load_model
@@ -54,7 +54,7 @@ def row_segmenter(
     return Segmenter(load_model(model, templates=row.templates), options)
 
 
-def score_row(row: PublishedRow, segmenter: Segmenter, dataset: Pictures) -> Evaluation:
+def score_row(row: PublishedRow, segmenter: Segmenter, dataset: SegmentationDataset) -> Evaluation:
     """Score a model on the row's images, with its seen classes and their bias."""
     unseen = unseen_of(row.dataset, [row.unseen], dataset.classes).classes
     seen = [name for name in dataset.classes if name not in unseen]

@@ -11,14 +11,18 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""From class names to topic names, which allow far less than words do."""
+"""Names of topics: of cameras, of their outputs, and of classes, which words become."""
 
 from collections.abc import Sequence
 import hashlib
+import re
 import unicodedata
 
-from zegclip_core.errors import VocabularyError
+from zegclip_core.errors import ConfigError, VocabularyError
 
+MAX_CAMERAS = 32
+LONGEST_NAME = 64
+"""Characters of a camera's name, so that the rest of a topic has room."""
 _LONGEST = 100
 """Longest token; DDS allows some 250 characters for the whole name, namespaces included."""
 
@@ -102,3 +106,34 @@ def topic_tokens(names: Sequence[str]) -> tuple[str, ...]:
             )
         owners[token] = name
     return tuple(owners)
+
+
+def check_cameras(names: Sequence[str], what: str) -> None:
+    """Check that names can be parts of topics; ``what`` says in the error where they come from.
+
+    Raises:
+        ConfigError: If one is not a valid name, one is given twice or there are too many.
+    """
+    given = repr(','.join(names)[:200])
+    pattern = r'[A-Za-z](_?[A-Za-z0-9])*_?'
+    if not all(len(name) <= LONGEST_NAME and re.fullmatch(pattern, name) for name in names):
+        raise ConfigError(
+            f'Expected {what} to be names of at most {LONGEST_NAME} letters, digits and single _ '
+            f'with a letter first, such as front,rear, but got {given}.'
+        )
+    if len(set(names)) < len(names):
+        raise ConfigError(f'Expected {what} to name each camera once, but got {given}.')
+    if len(names) > MAX_CAMERAS:
+        raise ConfigError(
+            f'Expected {what} to name at most {MAX_CAMERAS} cameras, but got {len(names)}.'
+        )
+
+
+def image_topic(camera: str) -> str:
+    """Return the relative topic of a camera's images; ``''`` is the only camera."""
+    return f'{camera}/image' if camera else 'image'
+
+
+def output_topic(camera: str, output: str) -> str:
+    """Return a camera's topic for an output such as ``overlay``; ``''`` is the only camera."""
+    return f'~/{camera}/{output}' if camera else f'~/{output}'

@@ -36,7 +36,7 @@ BUNDLED = ('camera', 'words', 'start')
 
 @dataclass(frozen=True)
 class Case:
-    """One point of the sweeps.
+    """One point of the sweeps; its defaults are the base, around which one axis is changed.
 
     Attributes:
         height: Height of the images in pixels.
@@ -54,20 +54,13 @@ class Case:
 
     def __str__(self) -> str:
         """Say what is measured in a few words."""
-        batch = f', batch {self.batch}' if self.batch > 1 else ''
-        return f'{self.width}x{self.height}, {self.classes} classes{batch}, {self.prompts} prompts'
+        return (
+            f'{self.width}x{self.height}, {self.classes} classes, batch {self.batch}, '
+            f'{self.prompts} prompts'
+        )
 
 
-BASE = Case()
-"""Around which one axis at a time is changed; a given model has prompts of its own."""
-
-
-def sweep_cases(name: str, base: Case = BASE) -> list[Case]:
-    """Return the cases of one sweep in its order."""
-    return [replace(base, **changes) for changes in SWEEPS[name]]
-
-
-def choose_cases(sweeps: Sequence[str], base: Case = BASE) -> list[Case]:
+def choose_cases(sweeps: Sequence[str], base: Case = Case()) -> list[Case]:
     """Return the cases of some sweeps, each once; the base is always the first.
 
     Raises:
@@ -77,8 +70,8 @@ def choose_cases(sweeps: Sequence[str], base: Case = BASE) -> list[Case]:
     for name in sweeps:
         if name not in known:
             raise ConfigError(f'Expected a sweep of {", ".join(known)}, but got {name!r}.')
-    cases = [case for name in SWEEPS if name in sweeps for case in sweep_cases(name, base)]
-    return list(dict.fromkeys([base, *cases]))
+    changes = [each for name in SWEEPS if name in sweeps for each in SWEEPS[name]]
+    return list(dict.fromkeys([base, *(replace(base, **each) for each in changes)]))
 
 
 def choose_methods(methods: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@
 """What all methods share: one set of weights, one vocabulary, the same images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 import zlib
 
@@ -24,11 +24,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.data.catalog import load_spec
+from zegclip_core.data.datasets import load_spec
 from zegclip_core.loading import build_network, build_text_tower, LoadedModel, open_checkpoint
 from zegclip_core.model.vit import VisionConfig
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
-from zegclip_core.text.encoded import EncodedVocabulary
+from zegclip_core.speed.cases import Case
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.checkpoint import Checkpoint
@@ -37,8 +37,8 @@ from zegclip_core.weights.published import convert_published, read_published_fil
 
 _CONTRAST = 14.0
 """Factor of either side of the mask product; logits then spread over a few units."""
-_SEEN = 0.75
-"""Share of the classes whose scores are lowered, as in the published split of PASCAL VOC."""
+_SEEN = 15
+"""Classes of the seeded model whose scores are lowered, as in the split of PASCAL VOC."""
 _PUBLISHED_NAMES = {
     'visual.': 'backbone.',
     'decoder.relationship.q_proj.': 'decode_head.q_proj.',
@@ -48,6 +48,22 @@ _PUBLISHED_NAMES = {
 
 Image = npt.NDArray[np.uint8]
 """RGB, uint8 ``(H, W, 3)``."""
+
+
+class Inputs(NamedTuple):
+    """What all methods are given in a case.
+
+    Attributes:
+        images: Images of one size.
+        vocabulary: The classes to look for.
+        embeddings: Their L2-normalised text embeddings, float32 ``(K, C)``.
+        bias: What is subtracted from the score of each class, float32 ``(K,)``.
+    """
+
+    images: Sequence[Image]
+    vocabulary: Vocabulary
+    embeddings: Tensor
+    bias: Tensor
 
 
 @dataclass(frozen=True)
@@ -76,21 +92,16 @@ class Bundle:
         network = build_network(self.checkpoint, where=self.name)
         return LoadedModel(self.name, network, self.encoder, self.checkpoint.settings)
 
-    def encoded(self, count: int) -> EncodedVocabulary:
-        """Return an encoded vocabulary of so many classes, most of them seen in training."""
-        names = class_names(count)
-        bias = torch.zeros(count)
-        bias[: int(_SEEN * count)] = self.checkpoint.settings.seen_bias
-        embeddings = self.encoder.encode_classes([[name] for name in names])
-        vocabulary = Vocabulary.from_names(names)
-        return EncodedVocabulary(vocabulary, embeddings, bias, torch.zeros(count))
-
-
-class Inputs(NamedTuple):
-    """What all methods are given in a case: images of one size, and a vocabulary."""
-
-    images: Sequence[Image]
-    vocabulary: EncodedVocabulary
+    def inputs(self, case: Case) -> Inputs:
+        """Return seeded images, and as many classes as the case has."""
+        names, settings = class_names(case.classes), self.checkpoint.settings
+        bias = [settings.seen_bias if name in settings.seen_classes else 0.0 for name in names]
+        return Inputs(
+            seeded_images(case.height, case.width, case.batch),
+            Vocabulary.from_names(names),
+            self.encoder.encode_classes([(name,) for name in names]),
+            torch.tensor(bias),
+        )
 
 
 class SeededTower:
@@ -166,8 +177,9 @@ def seeded_bundle(prompts: int) -> Bundle:
         for name in sorted(shapes, key=lambda name: ('prompt_embeddings' in name, name))
     }
     checkpoint = convert_published(state)
-    encoder = TextEncoder(SeededTower(checkpoint.config.text_dim), checkpoint.settings.templates)
-    return Bundle('seeded ViT-B/16', checkpoint, encoder, state)
+    settings = replace(checkpoint.settings, seen_classes=tuple(class_names(_SEEN)))
+    encoder = TextEncoder(SeededTower(checkpoint.config.text_dim), settings.templates)
+    return Bundle('seeded ViT-B/16', replace(checkpoint, settings=settings), encoder, state)
 
 
 def _weight(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:

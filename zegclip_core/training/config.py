@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator, PositiveFloat
-from zegclip_core.data.catalog import FOLDER
+from zegclip_core.data.datasets import FOLDER
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.errors import ConfigError
 from zegclip_core.settings import (
@@ -69,16 +69,20 @@ class ModelConfig(Settings):
     alike."""
 
 
-class SourceConfig(Settings):
-    """One dataset to train on."""
+class DatasetConfig(Settings):
+    """A part of a dataset."""
 
     root: str
-    """Its folder."""
     split: str
-    """Which part of it."""
+    """Which part of the dataset."""
     dataset: str = FOLDER
     """What lies there: ``folder`` (``images/``, ``labels/`` and ``classes.txt``) or a dataset of
-    ``zegclip_core.data.catalog``, by name or file."""
+    ``zegclip_core.data.datasets``, by name or file."""
+
+
+class SourceConfig(DatasetConfig):
+    """One dataset to train on."""
+
     words: str = ''
     """YAML file of further phrases and overlaps for each class; empty for none."""
     wording: Literal['varied', 'name'] = 'varied'
@@ -108,15 +112,9 @@ class SourceConfig(Settings):
         return value
 
 
-class ValidationConfig(Settings):
+class ValidationConfig(DatasetConfig):
     """One dataset to validate on."""
 
-    root: str
-    """Its folder."""
-    split: str
-    """Which part of it."""
-    dataset: str = FOLDER
-    """What lies there: ``folder`` or a dataset of ``zegclip_core.data.catalog``."""
     hold_out: int = 0
     """Only every n-th image is used; 0 uses all."""
     absent_words: int = -1
@@ -128,7 +126,6 @@ class ScheduleConfig(Settings):
     """How long and how fast to train; one step is one change of the weights."""
 
     steps: Positive
-    """Number of steps."""
     stop: Count = 0
     """Steps after which to end all the same, the rates being those of a whole run; 0 for the
     whole run."""
@@ -308,9 +305,6 @@ def recipe_folder() -> Path:
 
     In a source checkout, also one that is installed in place, it lies beside the package;
     otherwise in ``share`` of a folder above it, where pip and colcon put it.
-
-    Raises:
-        ConfigError: If there is none.
     """
     beside = _PACKAGE.parent / 'config' / 'train'
     for folder in (beside, *(parent / _SHARED for parent in _PACKAGE.parents)):

@@ -13,83 +13,75 @@
 # limitations under the License.
 """What the node records of its work, and reports in its log and its diagnostics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
+import threading
 import time
 
-from zegclip_core.errors import DeviceMemoryError, ImageError
-from zegclip_ros.diagnostics.frame_statistics import Statistics
-from zegclip_ros.diagnostics.publisher import CameraHealth, Health
-from zegclip_ros.parameters import NodeParameters
-from zegclip_ros.runtime.rejections import RejectionLog, shortened
-from zegclip_ros.segmenter_like import SegmenterLike
-from zegclip_ros.vocabulary_state import VocabularyState
+from zegclip_core.errors import DeviceMemoryError, ImageError, shortened
+from zegclip_ros.diagnostics.health import Statistics
+
+LOG_INTERVAL = 5.0
+"""Seconds for which the same reason is not logged again."""
+_MOST_REASONS = 100
+"""Reasons that are told apart in one interval; further ones count as one."""
 
 
-class CameraMonitor:
-    """Records the frames of one camera; every method may be called from any thread.
+def in_one_line(text: str) -> str:
+    """Return a text in one line, shortened if it is long."""
+    return shortened(' '.join(text.split()), 400)
 
-    Attributes:
-        statistics: Counts and times of its frames.
 
-    Args:
-        statistics: As the attribute.
-        clock: Returns seconds that only grow.
+@dataclass
+class _Reason:
+    """When a reason was last logged and how often it was suppressed since."""
+
+    logged: float
+    suppressed: int = 0
+
+
+class RejectionLog:
+    """Logs why messages are rejected, the same reason at most once an interval.
+
+    rclpy throttles by the place of the call, so that one fault would hide another.
     """
 
     def __init__(
-        self, statistics: Statistics, clock: Callable[[], float] = time.monotonic
+        self, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self._write = write
         self._clock = clock
-        self.statistics = statistics
-        self._last_image: float | None = None
-        self._wanted_since: float | None = None
+        self._lock = threading.Lock()
+        self._reasons: dict[str, _Reason] = {}
 
-    def restart(self) -> None:
-        """Begin to measure rates and silence anew."""
-        self.statistics.restart()
-        self._last_image = self._wanted_since = None
-
-    def arrived(self) -> None:
-        """Record an image, whether it can be used or not."""
-        self._last_image = self._clock()
-        self.statistics.arrived()
-
-    def wanted(self, wanted: bool) -> None:
-        """Record whether frames are to be labelled now."""
-        if not wanted:
-            self._wanted_since = None
-        elif self._wanted_since is None:
-            self._wanted_since = self._clock()
-
-    def health(self, topic: str, subscribed_seconds: float | None) -> CameraHealth:
-        """Return how the camera is.
-
-        Args:
-            topic: Full name of its topic.
-            subscribed_seconds: Seconds since the node subscribed to it; ``None`` if it does not.
-        """
-        now, since, last = self._clock(), self._wanted_since, self._last_image
-        silent = subscribed_seconds
-        if silent is not None and last is not None:
-            silent = min(silent, now - last)
-        return CameraHealth(
-            figures=self.statistics.snapshot(),
-            silent_seconds=silent,
-            topic=topic,
-            working_seconds=0.0 if since is None else now - since,
-        )
+    def report(self, what: str, error: BaseException) -> None:
+        """Log why something was rejected, such as an image, unless it was logged just now."""
+        line = f'Rejected the {what}: {in_one_line(str(error))}'
+        now = self._clock()
+        with self._lock:
+            if line not in self._reasons and len(self._reasons) >= _MOST_REASONS:
+                self._reasons = {
+                    key: reason
+                    for key, reason in self._reasons.items()
+                    if now - reason.logged < LOG_INTERVAL
+                }
+            many = line not in self._reasons and len(self._reasons) >= _MOST_REASONS
+            key = 'others' if many else line
+            known = self._reasons.get(key)
+            if known is not None and now - known.logged < LOG_INTERVAL:
+                known.suppressed += 1
+                return
+            self._reasons[key] = _Reason(now)
+        if known is not None and known.suppressed:
+            line = f'{line} ({known.suppressed} more since the last such line)'
+        self._write(line)
 
 
 class Monitor:
     """Records what happens and logs what is rejected; methods may be called from any thread.
 
-    Attributes:
-        statistics: Counts and times of the frames of all cameras.
-        rejections: The log of what is rejected.
-
-    Args:
-        warn: Gets each line of the log.
-        clock: Returns seconds that only grow.
+    ``warn`` gets each line of the log, ``statistics`` are those of all cameras, and
+    ``last_error`` is ``''`` if there was none.
     """
 
     def __init__(
@@ -98,15 +90,14 @@ class Monitor:
         self._clock = clock
         self.statistics = Statistics(clock)
         self.rejections = RejectionLog(warn, clock)
-        self._cameras = {'': CameraMonitor(self.statistics, clock)}
+        self._cameras = {'': self.statistics}
         self._memory_fault: float | None = None
-        self._last_error = ''
+        self.last_error = ''
 
-    def camera(self, name: str) -> CameraMonitor:
+    def camera(self, name: str) -> Statistics:
         """Return what is recorded of a camera; ``''`` is the only one."""
         if name not in self._cameras:
-            own = Statistics(self._clock, total=self.statistics)
-            self._cameras[name] = CameraMonitor(own, self._clock)
+            self._cameras[name] = Statistics(self._clock, total=self.statistics)
         return self._cameras[name]
 
     def restart(self) -> None:
@@ -116,22 +107,17 @@ class Monitor:
 
     def note(self, error: str) -> None:
         """Record an error for the diagnostics."""
-        self._last_error = shortened(error)
+        self.last_error = in_one_line(error)
 
     def reject(self, what: str, error: Exception) -> None:
-        """Record why something cannot be used; log it if the same was not logged just now.
-
-        Args:
-            what: What is rejected, such as ``vocabulary``.
-            error: Why.
-        """
+        """Record why something, such as a vocabulary, cannot be used, and log it now and then."""
         self.note(f'Rejected the {what}: {error}')
         self.rejections.report(what, error)
 
     def drop(self, reason: str, *cameras: str) -> None:
         """Count a frame of each camera that is not labelled, for one of ``DROPS``."""
         for camera in cameras:
-            self.camera(camera).statistics.dropped(reason)
+            self.camera(camera).dropped(reason)
 
     def drop_bad_images(self, error: ImageError, *cameras: str) -> None:
         """Count and reject an image of each camera."""
@@ -145,40 +131,7 @@ class Monitor:
         self._memory_fault = self._clock()
         self.reject('frame', error)
 
-    def health(
-        self,
-        *,
-        state: str,
-        fault: str | None,
-        words: VocabularyState,
-        cameras: Mapping[str, tuple[str, float | None]],
-        segmenter: SegmenterLike | None,
-        parameters: NodeParameters,
-    ) -> Health:
-        """Return how the node is.
-
-        Args:
-            state: Label of its lifecycle state.
-            fault: What keeps it from working; ``None`` if nothing does.
-            words: Its vocabulary.
-            cameras: By name, each camera's topic and the seconds since the node subscribed to
-                it, ``None`` if it does not; empty unless the node is configured.
-            segmenter: Its model; ``None`` unless it is loaded.
-            parameters: The present values.
-        """
-        active, lost = words.active, self._memory_fault
-        return Health(
-            state=state,
-            model=parameters.model,
-            device=parameters.options.device if segmenter is None else segmenter.runs_on,
-            version=0 if active is None else active.version,
-            classes=0 if active is None else len(active.vocabulary),
-            figures=self.statistics.snapshot(),
-            cameras={name: self.camera(name).health(*camera) for name, camera in cameras.items()},
-            min_rate=parameters.min_rate,
-            refusal=words.error,
-            fault=fault,
-            memory_fault_seconds=None if lost is None else self._clock() - lost,
-            memory_bytes=None if segmenter is None else segmenter.memory_bytes(),
-            last_error=self._last_error,
-        )
+    @property
+    def memory_fault_seconds(self) -> float | None:
+        """Seconds since a frame was lost for lack of memory; ``None`` if none was."""
+        return None if self._memory_fault is None else self._clock() - self._memory_fault

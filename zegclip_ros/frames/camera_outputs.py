@@ -23,34 +23,34 @@ from typing import TypeAlias
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import draw_overlay
-from zegclip_core.messages.outputs import class_map
+from zegclip_core.messages.outputs import (
+    class_map,
+    CONFIDENCE,
+    label_fields,
+    LABEL_IMAGE,
+    LABEL_INFO,
+    mask_fields,
+    OVERLAY,
+    score_fields,
+)
+from zegclip_core.messages.topic_names import output_topic
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.camera_names import output_topic
-from zegclip_ros.conversions import (
-    labels_to_image,
-    mask_to_image,
-    rgb_to_image,
-    rgb_to_jpeg,
-    scores_to_image,
-)
+from zegclip_ros.conversions import image_message, rgb_to_image, rgb_to_jpeg
 
 try:
     from vision_msgs.msg import LabelInfo, VisionClass
 except ImportError:  # Not on the package index; ~/active_vocabulary holds the same and more.
     LabelInfo = None
 
-OUTPUT_QOS = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE
-)
-LABEL_INFO_QOS = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
+OUTPUT_QOS = QoSProfile(depth=1)
+LAST_MESSAGE_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Late subscribers get the last message."""
 # Without event handlers: the executor would wait on those of every mask.
 _NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 Message: TypeAlias = Image | CompressedImage
@@ -71,15 +71,11 @@ class OverlayStyle:
 
 @dataclass
 class LabelledFrame:
-    """A frame and its segmentation.
+    """An RGB image, uint8 ``(H, W, 3)``, the header that every output carries, and the labels.
 
     Attributes:
-        rgb: The image, RGB uint8 ``(H, W, 3)``, 0 to 255.
-        header: Its header, which every output carries.
-        segmentation: Its labels and scores.
         topics: Full name of the mask topic of each class, in the order of the ids; ``None`` for
             a class without a mask topic.
-        style: How its overlay is drawn.
     """
 
     rgb: RgbImage
@@ -95,19 +91,25 @@ class LabelledFrame:
 
     def mask(self, index: int) -> Image:
         """Return the mask of the class with this id as a message."""
-        return mask_to_image(self.segmentation.labels == index, self.header)
+        return image_message(mask_fields(self.segmentation.labels == index), self.header)
 
 
 RENDERERS: dict[str, tuple[type, Callable[[LabelledFrame], Message]]] = {
-    '~/label_image': (Image, lambda one: labels_to_image(one.segmentation.labels, one.header)),
-    '~/confidence': (Image, lambda one: scores_to_image(one.segmentation.scores, one.header)),
-    '~/overlay': (Image, lambda one: rgb_to_image(one.overlay, one.header)),
-    '~/overlay/compressed': (
+    LABEL_IMAGE: (
+        Image,
+        lambda one: image_message(label_fields(one.segmentation.labels), one.header),
+    ),
+    CONFIDENCE: (
+        Image,
+        lambda one: image_message(score_fields(one.segmentation.scores), one.header),
+    ),
+    OVERLAY: (Image, lambda one: rgb_to_image(one.overlay, one.header)),
+    f'{OVERLAY}/compressed': (
         CompressedImage,
         lambda one: rgb_to_jpeg(one.overlay, one.header, one.style.jpeg_quality),
     ),
 }
-"""By topic, its type and how its message is made of a frame."""
+"""By output, its type and how its message is made of a frame."""
 
 
 def _wanted(publisher: Publisher) -> bool:
@@ -119,14 +121,7 @@ class Outputs:
 
     Publishers of masks come and go with the words. They are created and destroyed in the
     executor's threads, where nothing waits on them, and used in the thread that labels frames.
-
-    Attributes:
-        style: How overlays are drawn.
-
-    Args:
-        node: The node.
-        camera: Name of the camera, ``''`` for the only one.
-        style: As the attribute.
+    ``''`` is the name of the only camera.
     """
 
     def __init__(self, node: Node, camera: str, style: OverlayStyle) -> None:
@@ -138,13 +133,13 @@ class Outputs:
         self._label_info: Publisher | None = None
         self._closed = False
         try:
-            for topic, (kind, _) in RENDERERS.items():
-                self._images[topic] = node.create_publisher(
-                    kind, output_topic(camera, topic), OUTPUT_QOS, event_callbacks=_NO_EVENTS
+            for output, (kind, _) in RENDERERS.items():
+                self._images[output] = node.create_publisher(
+                    kind, output_topic(camera, output), OUTPUT_QOS, event_callbacks=_NO_EVENTS
                 )
             if LabelInfo is not None:
-                topic = output_topic(camera, '~/label_info')
-                self._label_info = node.create_publisher(LabelInfo, topic, LABEL_INFO_QOS)
+                topic = output_topic(camera, LABEL_INFO)
+                self._label_info = node.create_publisher(LabelInfo, topic, LAST_MESSAGE_QOS)
         except Exception:
             self.close()
             raise
@@ -153,19 +148,13 @@ class Outputs:
         """Destroy all publishers, and create none any more."""
         with self._lock:
             self._closed = True
-            publishers = [*self._images.values(), *self._masks.values()]
-            if self._label_info is not None:
-                publishers.append(self._label_info)
+            publishers = [*self._images.values(), *self._masks.values(), self._label_info]
             self._images, self._masks, self._label_info = {}, {}, None
-            for publisher in publishers:
+            for publisher in filter(None, publishers):
                 self._node.destroy_publisher(publisher)
 
     def provide_masks(self, topics: Sequence[str | None]) -> None:
-        """Create the publishers of masks that are missing.
-
-        Args:
-            topics: Full names; ``None`` for a class without a mask topic.
-        """
+        """Create the publishers of masks that are missing; ``None`` is a class without one."""
         with self._lock:
             for topic in topics:
                 # Words may come while the node is cleaned up.
@@ -192,8 +181,7 @@ class Outputs:
 
         Args:
             vocabulary: The classes; a class's index is its id.
-            threshold: Least score of a labelled pixel, in [0, 1], for classes without a
-                threshold of their own.
+            threshold: Least score of a labelled pixel, for classes without one of their own.
             header: Header of the first image that is labelled with them.
         """
         publisher = self._label_info
@@ -202,11 +190,7 @@ class Outputs:
             publisher.publish(LabelInfo(header=header, class_map=classes, threshold=threshold))
 
     def publish(self, frame: LabelledFrame) -> tuple[float, float]:
-        """Publish what somebody listens to.
-
-        Returns:
-            Seconds that it took to make the messages, and to publish them.
-        """
+        """Publish what somebody listens to; return the seconds for making and for publishing."""
         began = time.perf_counter()
         published = 0.0
         for publish, render in self._wanted_of(frame):
@@ -220,8 +204,8 @@ class Outputs:
         self, frame: LabelledFrame
     ) -> Iterator[tuple[Callable[[Message], object], Callable[[], Message]]]:
         """Yield how to publish and how to make each message that somebody listens to."""
-        for topic, (_, render) in RENDERERS.items():
-            publisher = self._images[topic]
+        for output, (_, render) in RENDERERS.items():
+            publisher = self._images[output]
             if _wanted(publisher):
                 yield publisher.publish, partial(render, frame)
         with self._lock:

@@ -29,20 +29,13 @@ FOLLOW_INTERVAL = 0.5
 
 
 def reliability_for(offered: Iterable[ReliabilityPolicy]) -> ReliabilityPolicy | None:
-    """Return the reliability that gets images from all publishers, the better one if possible.
+    """Return the reliability that gets images from all publishers, ``None`` if there are none.
 
-    Args:
-        offered: What each publisher offers.
-
-    Returns:
-        Reliable if all publishers are, best effort if one is not, since a reliable subscription
-        gets nothing from that one; ``None`` if there is no publisher.
+    Best effort if one of them is, since a reliable subscription gets nothing from that one.
     """
     policies = set(offered)
-    if not policies:
-        return None
-    if policies == {ReliabilityPolicy.RELIABLE}:
-        return ReliabilityPolicy.RELIABLE
+    if not policies or policies == {ReliabilityPolicy.RELIABLE}:
+        return ReliabilityPolicy.RELIABLE if policies else None
     return ReliabilityPolicy.BEST_EFFORT
 
 
@@ -51,10 +44,6 @@ def compressed_topic(node: Node, base: str) -> str:
 
     A remapping of ``image/compressed`` itself has priority; else the topic lies below whatever
     ``image`` is remapped to, as in image_transport.
-
-    Args:
-        node: The node.
-        base: Topic of raw images, such as ``image``.
     """
     topic = f'{base}/compressed'
     own = node.resolve_topic_name(topic)
@@ -71,11 +60,9 @@ class ImageInput:
         reliability: Reliability of the present or the next subscription.
 
     Args:
-        node: The node.
         base: Topic of raw images, such as ``image``.
         transport: ``raw`` or ``compressed``.
-        reliability: ``reliable``, ``best_effort``, ``system_default`` or ``auto``, which asks for
-            what the camera offers.
+        reliability: What ``set_reliability`` takes.
         callback: Gets every image.
         depth: How many images wait at most; with 1, only the newest.
     """
@@ -114,11 +101,9 @@ class ImageInput:
         return None if self._subscription is None else time.monotonic() - self._since
 
     def set_reliability(self, reliability: str) -> None:
-        """Ask the camera for a reliability.
+        """Ask for ``reliable``, ``best_effort``, ``system_default`` or ``auto``.
 
-        Args:
-            reliability: ``reliable``, ``best_effort``, ``system_default`` or ``auto``, which
-                looks at the publishers again and again, since a camera may come back as another.
+        The last looks at the publishers again and again: a camera may come back as another.
         """
         with self._lock:
             self._auto = reliability == 'auto'

@@ -24,9 +24,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import DeviceMemoryError, ImageError, VocabularyError
 from zegclip_core.images.checks import RgbImage
+from zegclip_core.messages.topic_names import MAX_CAMERAS
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.camera_names import MAX_CAMERAS
 from zegclip_ros.conversions import packed_rgb
 from zegclip_ros.diagnostics.monitor import Monitor
 from zegclip_ros.frames.camera_outputs import LabelledFrame, Outputs
@@ -49,14 +49,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded image that waits for the model.
-
-    Attributes:
-        camera: Name of its camera, ``''`` for the only one.
-        arrival: Its message.
-        rgb: Its pixels, RGB uint8 ``(H, W, 3)``, 0 to 255.
-        seconds: Time that decoding took.
-    """
+    """A decoded image, RGB uint8 ``(H, W, 3)``, and the seconds that decoding took."""
 
     camera: str
     arrival: Arrival
@@ -74,12 +67,11 @@ class Labeller:
     ``encode_pending`` may run in one thread while ``label`` runs in another; no other two methods
     may run at once.
 
+    Attributes:
+        segmenter: The model; ``None`` unless it is loaded.
+
     Args:
-        node: The node, for its log, its clock and its parameters.
-        load: Loads the model.
-        state: The requests for words.
         outputs: What is published of each camera, by its name; ``''`` for the only one.
-        monitor: Records what becomes of frames and words.
         words_left: Called when the masks of some words may no longer be needed.
     """
 
@@ -98,26 +90,21 @@ class Labeller:
         self._outputs = outputs
         self._monitor = monitor
         self._words_left = words_left
-        self._segmenter: SegmenterLike | None = None
+        self.segmenter: SegmenterLike | None = None
         self._negatives: tuple[str, ...] = ()
         self._current: tuple[AcceptedRequest, EncodedVocabulary] | None = None
         self._largest_batch = MAX_CAMERAS
-
-    @property
-    def segmenter(self) -> SegmenterLike | None:
-        """The model; ``None`` unless it is loaded."""
-        return self._segmenter
 
     def load(self) -> None:
         """Load the model and run it once."""
         segmenter = self._load()
         segmenter.warm_up()
         self._negatives = segmenter.negatives
-        self._segmenter = segmenter
+        self.segmenter = segmenter
 
     def unload(self) -> None:
         """Release the model and its memory."""
-        segmenter, self._segmenter = self._segmenter, None
+        segmenter, self.segmenter = self.segmenter, None
         self._current = None
         if segmenter is not None:
             segmenter.close()
@@ -125,8 +112,8 @@ class Labeller:
     def release_memory(self) -> None:
         """Give back the memory that only frames need."""
         self._largest_batch = MAX_CAMERAS
-        if self._segmenter is not None:
-            self._segmenter.release_memory()
+        if self.segmenter is not None:
+            self.segmenter.release_memory()
 
     def encode_pending(self, _: object = None) -> None:
         """Encode the words that wait and label frames with them from now on: all or none.
@@ -134,7 +121,7 @@ class Labeller:
         Negative words that the model cannot take do not keep it from other words: those that it
         took last stay.
         """
-        request, segmenter = self._state.take(), self._segmenter
+        request, segmenter = self._state.take(), self.segmenter
         if request is None or segmenter is None:
             return
         options = NodeParameters.read(self._node).options
@@ -144,12 +131,12 @@ class Labeller:
         try:
             encoded, fault = self._encode(segmenter, request.vocabulary, threshold, negatives)
         except Exception as error:
-            if self._segmenter is segmenter:  # Else the model was unloaded: the words wait.
+            if self.segmenter is segmenter:  # Else the model was unloaded: the words wait.
                 self._state.give_up(request, error)
                 self._monitor.reject('vocabulary', error)
                 self._words_left()
             return
-        if self._segmenter is not segmenter:
+        if self.segmenter is not segmenter:
             return  # The model was unloaded meanwhile: the words wait for the next one.
         if fault is None:
             self._negatives = negatives
@@ -170,11 +157,7 @@ class Labeller:
         threshold: float | None,
         negatives: tuple[str, ...],
     ) -> tuple['EncodedVocabulary', VocabularyError | None]:
-        """Encode words; return with them what is wrong with the negatives, if they were refused.
-
-        Raises:
-            Exception: If the words cannot be encoded, whatever the negatives are.
-        """
+        """Encode words; return with them why the negatives were refused, if they were."""
         try:
             return segmenter.encode(vocabulary, threshold=threshold, negatives=negatives), None
         except VocabularyError as error:
@@ -189,15 +172,11 @@ class Labeller:
     def label(self, batch: Batch) -> Batch | None:
         """Label frames of one size at once and publish what somebody listens to.
 
-        Args:
-            batch: The newest image of each camera.
-
         Returns:
             The frames that are left: those of another size, and those for which the device has
-            no memory at the same time. Newer ones may take their places. ``None`` if there are
-            no words yet.
+            no memory at the same time. Newer ones may take their places.
         """
-        segmenter, current = self._segmenter, self._current
+        segmenter, current = self.segmenter, self._current
         if segmenter is None or current is None:
             self._monitor.drop('no words', *batch)
             return None
@@ -232,9 +211,8 @@ class Labeller:
     ) -> bool:
         """Label frames of one size in one run of the model and publish them.
 
-        Returns:
-            Whether the device has the memory for so many frames; without it none is labelled,
-            and smaller batches are tried from now on.
+        Returns whether the device has the memory for so many frames; without it none is
+        labelled, and smaller batches are tried from now on.
         """
         with self._drop_on_error(*(frame.camera for frame in frames)):
             began = time.perf_counter()
@@ -276,7 +254,7 @@ class Labeller:
         rendering, publishing = outputs.publish(
             LabelledFrame(frame.rgb, header, segmentation, topics, outputs.style)
         )
-        self._monitor.camera(frame.camera).statistics.labelled(
+        self._monitor.camera(frame.camera).labelled(
             {
                 # Also for the frames of other cameras.
                 'wait': began - frame.arrival.time - frame.seconds - seconds,

@@ -21,7 +21,7 @@ import traceback
 
 from sensor_msgs.msg import CompressedImage, Image
 from zegclip_core.errors import ImageError
-from zegclip_ros.camera_names import image_topic
+from zegclip_core.messages.topic_names import image_topic
 from zegclip_ros.conversions import check_frame
 from zegclip_ros.diagnostics.monitor import Monitor
 from zegclip_ros.frames.camera_outputs import Outputs, OverlayStyle
@@ -44,14 +44,10 @@ class Pipeline:
 
     Attributes:
         cameras: What the node subscribes to, by the names of the cameras; ``''`` is the only one.
+        labeller: Holds the model.
 
     Args:
         node: The node whose topics these are; it fails if a thread dies.
-        parameters: The values that it is configured with.
-        load: Loads the model.
-        state: The requests for words.
-        style: How overlays are drawn.
-        monitor: Records what becomes of frames and words.
         words_left: Called when the masks of some words may no longer be needed.
     """
 
@@ -81,29 +77,22 @@ class Pipeline:
         except Exception:
             self.close()
             raise
-        self._labeller = Labeller(
+        self.labeller = Labeller(
             node, partial(load, parameters), state, self._outputs, monitor, words_left
         )
-        on_errors = (self._labeller.failed, self._thread_died)
+        on_errors = (self.labeller.failed, self._thread_died)
         # The newest frame of each camera waits; those that wait are labelled together.
         self._frames: Worker[Batch] = Worker(
-            'frame_worker', self._labeller.label, *on_errors, self._merge
+            'frame_worker', self.labeller.label, *on_errors, self._merge
         )
-        self._words: Worker[bool] = Worker(
-            'word_worker', self._labeller.encode_pending, *on_errors
-        )
-
-    @property
-    def segmenter(self) -> SegmenterLike | None:
-        """The model; ``None`` unless it is loaded."""
-        return self._labeller.segmenter
+        self._words: Worker[bool] = Worker('word_worker', self.labeller.encode_pending, *on_errors)
 
     def load(self, wait: Wait) -> None:
         """Load the model, run it once, and encode the words that wait."""
         for name, outputs in self._outputs.items():
             outputs.provide_masks(sorted(self._state.topics_in_use(name)))
-        wait(self._frames.run(self._labeller.load))
-        wait(self._words.run(self._labeller.encode_pending))
+        wait(self._frames.run(self.labeller.load))
+        wait(self._words.run(self.labeller.encode_pending))
         self._words.resume()
         self.encode_words()  # Some may have come since.
 
@@ -115,7 +104,7 @@ class Pipeline:
         """Label no frames any more, and free the memory that only frames need."""
         self._frames.pause()
         try:
-            wait(self._frames.run(self._labeller.release_memory))
+            wait(self._frames.run(self.labeller.release_memory))
         except Exception:
             self._frames.resume()
             raise
@@ -125,9 +114,9 @@ class Pipeline:
         self._words.pause()
         self._frames.pause()
         try:
-            wait(self._frames.run(self._labeller.unload))
+            wait(self._frames.run(self.labeller.unload))
         except WorkerStoppedError:
-            self._labeller.unload()
+            self.labeller.unload()
 
     def close(self) -> None:
         """Destroy all topics; the threads have to be at rest."""
@@ -180,12 +169,7 @@ class Pipeline:
             outputs.close_other_masks(self._state.topics_in_use(name))
 
     def update_cameras(self, *, active: bool, lazy: bool) -> None:
-        """Subscribe to each camera while its frames are of use.
-
-        Args:
-            active: Whether the node is active.
-            lazy: Whether frames are of use only while somebody listens to an output.
-        """
+        """Subscribe to each camera while the node is active and, if lazy, somebody listens."""
         for name, outputs in self._outputs.items():
             listened = outputs.any_wanted()
             self.cameras[name].update(wanted=active and (listened or not lazy))

@@ -37,11 +37,10 @@ class Worker(Generic[Item]):
     on, only tasks are run.
 
     Args:
-        name: Name of the thread.
-        process: Processes an item and returns what it leaves of it, if anything. Any
-            ``Exception`` that it raises goes to ``failed``, and the thread goes on.
-        failed: Gets such an error, in the thread.
-        died: Gets an error that ends the thread, in the thread.
+        name: Name of the thread; it calls all of the functions.
+        process: Processes an item and returns what it leaves of it, if anything.
+        failed: Gets each ``Exception`` of ``process``, after which the thread goes on.
+        died: Gets an error that ends the thread.
         merge: Combines the item that waits and the one that comes.
     """
 
@@ -67,17 +66,10 @@ class Worker(Generic[Item]):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
-
     def submit(self, item: Item) -> Item | None:
-        """Hand over an item.
+        """Hand over an item; return the one that will not be processed as it is, if any.
 
-        Returns:
-            The item that will not be processed as it is: the one that waited, or this one if the
-            worker is paused; ``None`` if there is none.
+        That is the one that waited, or this one if the worker is paused.
         """
         with self._condition:
             if self._paused:
@@ -88,20 +80,14 @@ class Worker(Generic[Item]):
             return waited
 
     def run(self, task: Callable[[], Result]) -> 'Future[Result]':
-        """Have a task run before the next item.
-
-        Returns:
-            Its result or error to come; ``WorkerStoppedError`` if the thread ends before.
-        """
+        """Have a task run before the next item; it fails if the thread ends before."""
         future: Future[Result] = Future()
 
         def fulfil() -> None:
             try:
-                result = task()
+                future.set_result(task())
             except Exception as error:
                 future.set_exception(error)
-            else:
-                future.set_result(result)
 
         with self._condition:
             if self._stopping or not self._thread.is_alive():
@@ -125,14 +111,7 @@ class Worker(Generic[Item]):
             return dropped
 
     def stop(self, timeout: float) -> bool:
-        """End the thread after what it works on.
-
-        Args:
-            timeout: Longest wait, in seconds.
-
-        Returns:
-            Whether the thread has ended.
-        """
+        """End the thread after its present work; return whether it did within these seconds."""
         with self._condition:
             self._stopping = True
             self._condition.notify()

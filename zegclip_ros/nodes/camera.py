@@ -32,8 +32,8 @@ from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.media import is_video, media_in, read_image
 from zegclip_core.images.video import Video
 from zegclip_ros.conversions import rgb_to_image
-from zegclip_ros.runtime.declaration import Declaration, declare
-from zegclip_ros.runtime.process import run_process, RunnableNode
+from zegclip_ros.parameters import Declaration, declare
+from zegclip_ros.runtime.runner import run_process, RunnableNode
 
 PHOTOS = ('astronaut', 'chelsea', 'coffee', 'rocket')
 """Public-domain photos that scikit-image's package carries itself."""
@@ -70,17 +70,11 @@ class Scene(Protocol):
     """Something to show."""
 
     def frame(self, seconds: float) -> RgbImage | None:
-        """Return the image this many seconds after the beginning; ``None`` when it is over."""
+        """Return the image of this moment, RGB uint8 ``(H, W, 3)``; ``None`` when it is over."""
 
 
 class PhotoScene:
-    """A photo through a window that wanders over it.
-
-    Args:
-        photo: RGB, uint8 ``(H, W, 3)``.
-        size: ``(H, W)`` of the images to return.
-        duration: Seconds until it is over.
-    """
+    """A photo through a window of a size ``(H, W)`` that wanders over it for some seconds."""
 
     def __init__(self, photo: RgbImage, size: tuple[int, int], duration: float) -> None:
         self._photo = photo
@@ -88,7 +82,7 @@ class PhotoScene:
         self._duration = duration
 
     def frame(self, seconds: float) -> RgbImage | None:
-        """Return what the window shows, RGB uint8 of the wanted size."""
+        """Return what the window shows."""
         if seconds >= self._duration:
             return None
         height, width = self._size
@@ -106,11 +100,7 @@ class PhotoScene:
 
 
 class VideoScene:
-    """A video at its own speed.
-
-    Raises:
-        ImageError: If it cannot be opened.
-    """
+    """A video at its own speed; ``ImageError`` if it cannot be opened or decoded."""
 
     def __init__(self, path: Path) -> None:
         video = Video(path)
@@ -118,11 +108,7 @@ class VideoScene:
         self._frames = enumerate(video)
 
     def frame(self, seconds: float) -> RgbImage | None:
-        """Return the frame that is due, RGB uint8 ``(H, W, 3)``; ``None`` at the end.
-
-        Raises:
-            ImageError: If nothing of it can be decoded.
-        """
+        """Return the frame that is due, ``None`` at the end."""
         due = int(seconds * self._rate)
         for index, image in self._frames:
             if index >= due:
@@ -133,9 +119,7 @@ class VideoScene:
 class Playlist:
     """Scenes one after another, again and again.
 
-    Args:
-        makers: Make the scenes, each when its turn comes. One that raises ``ImageError`` is
-            logged and left out.
+    Each is made when its turn comes; one that raises ``ImageError`` is logged and left out.
     """
 
     def __init__(self, makers: Sequence[Callable[[], Scene]]) -> None:
@@ -145,11 +129,7 @@ class Playlist:
         self._began = 0.0
 
     def frame(self, seconds: float) -> RgbImage:
-        """Return the image this many seconds after the beginning, RGB uint8 ``(H, W, 3)``.
-
-        Raises:
-            ImageError: If no scene has anything to show.
-        """
+        """Return the image of this moment; ``ImageError`` if no scene has anything to show."""
         for _ in range(self._count + 1):
             try:
                 image = self._scene.frame(seconds - self._began) if self._scene else None
@@ -170,9 +150,6 @@ class LiveCamera:
     """A camera of this machine; always its newest frame.
 
     A thread of its own reads, since frames that nobody reads queue up in the driver.
-
-    Raises:
-        ImageError: If there is no such camera.
     """
 
     def __init__(self, number: int) -> None:
@@ -197,11 +174,7 @@ class LiveCamera:
         self._failed = True
 
     def frame(self, seconds: float) -> RgbImage | None:
-        """Return the frame that came since the last call, ``None`` if none did.
-
-        Raises:
-            ImageError: If the camera has failed.
-        """
+        """Return the frame that came since the last call, ``None`` if none did."""
         failed = self._failed  # Read first: the last frame may come in between.
         newest, self._newest = self._newest, None
         if newest is None and failed:
@@ -210,11 +183,7 @@ class LiveCamera:
 
 
 def bundled_photo(name: str) -> RgbImage:
-    """Return a photo of scikit-image's package, RGB uint8 ``(H, W, 3)``.
-
-    Raises:
-        ImageError: If scikit-image is not installed.
-    """
+    """Return a photo of scikit-image's package, RGB uint8 ``(H, W, 3)``."""
     try:
         from skimage import data
     except ImportError as error:
@@ -238,13 +207,17 @@ def open_source(source: object, size: tuple[int, int], hold: float) -> Scene | P
         ImageError: If the source cannot be shown.
         ValueError: If it is neither a string nor an integer.
     """
+
+    def photo(read: Callable[[], RgbImage]) -> Callable[[], Scene]:
+        return lambda: PhotoScene(read(), size, hold)
+
     if isinstance(source, bool) or not isinstance(source, str | int):
         raise ValueError(
             f'Expected the parameter source to be a path or a number, but got {source!r}.'
         )
     if source == '':
         bundled_photo(PHOTOS[0])  # Tells at once if there are none.
-        return Playlist([partial(_bundled_scene, name, size, hold) for name in PHOTOS])
+        return Playlist([photo(partial(bundled_photo, name)) for name in PHOTOS])
     path = Path(str(source)).expanduser()
     # ROS reads a parameter as a number where it looks like one.
     if isinstance(source, int) or (source.isdecimal() and not path.exists()):
@@ -254,32 +227,19 @@ def open_source(source: object, size: tuple[int, int], hold: float) -> Scene | P
     if is_video(path):
         Video(path)  # Tells at once if it is damaged.
     paths = media_in(path) if path.is_dir() else [path]
-    return Playlist([partial(_scene, entry, size, hold) for entry in paths])
-
-
-def _bundled_scene(name: str, size: tuple[int, int], hold: float) -> Scene:
-    return PhotoScene(bundled_photo(name), size, hold)
-
-
-def _scene(path: Path, size: tuple[int, int], hold: float) -> Scene:
-    if is_video(path):
-        return VideoScene(path)
-    return PhotoScene(read_image(path), size, hold)
+    return Playlist(
+        [
+            partial(VideoScene, one) if is_video(one) else photo(partial(read_image, one))
+            for one in paths
+        ]
+    )
 
 
 class CameraNode(RunnableNode):
     """Publishes images as a camera does, with the present time as their stamp.
 
-    Published topics:
-        ``~/image`` (``sensor_msgs/msg/Image``, ``rgb8``, depth 1).
-
-    Parameters:
-        ``source``, ``rate``, ``width``, ``height``, ``seconds_per_photo``, ``frame_id`` and
-        ``reliability``; ``DECLARATIONS`` describes each.
-
-    Raises:
-        ImageError: If the source cannot be shown.
-        ValueError: If a parameter is not allowed.
+    Publishes ``~/image`` (``sensor_msgs/msg/Image``, ``rgb8``, depth 1); ``DECLARATIONS``
+    describes its parameters.
     """
 
     def __init__(self) -> None:

@@ -14,7 +14,8 @@
 """The recorder: listens to a run, changes the words, writes a video, images and figures."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import metadata
 import json
 from pathlib import Path
@@ -28,13 +29,14 @@ from std_msgs.msg import String
 from zegclip_core import __version__
 from zegclip_core.errors import ConfigError
 from zegclip_core.images.drawing import overlay_with_legend
+from zegclip_core.messages.outputs import ACTIVE_VOCABULARY, LABEL_IMAGE, OVERLAY
+from zegclip_core.messages.topic_names import check_cameras, image_topic, output_topic
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.camera_names import check_cameras, image_topic, output_topic
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.frames.image_input import ImageInput
+from zegclip_ros.parameters import Declaration, declare
 from zegclip_ros.recording import FRAME_RATE, Labelled, LegendVideo, Recording, with_legend
-from zegclip_ros.runtime.declaration import Declaration, declare
-from zegclip_ros.runtime.process import run_process, RunnableNode
+from zegclip_ros.runtime.runner import run_process, RunnableNode
 
 PROGRESS_INTERVAL = 4.0
 """Seconds between two lines about the progress."""
@@ -75,15 +77,7 @@ class RecorderNode(RunnableNode):
     Published topic: ``vocabulary``.
 
     Writes ``overlay.mp4``, ``vocabulary_<n>.png`` and ``summary.json``; the exit code is 1 if no
-    overlay came.
-
-    Parameters:
-        ``output``, ``camera``, ``seconds``, ``patience`` and ``vocabularies``; ``DECLARATIONS``
-        describes each.
-
-    Raises:
-        VocabularyError: If words that are to be published cannot be used.
-        ConfigError: If the parameter ``camera`` is no name.
+    overlay came. ``DECLARATIONS`` describes its parameters.
     """
 
     def __init__(self) -> None:
@@ -109,12 +103,15 @@ class RecorderNode(RunnableNode):
         self._camera = ImageInput(
             self, image_topic(camera), 'raw', 'auto', self._on_camera, depth=_QUEUE
         )
-        for output, callback in (('label_image', self._on_labels), ('overlay', self._on_overlay)):
-            topic = output_topic(camera, f'~/{output}').replace('~', 'zegclip')
+        callbacks: dict[str, Callable[[Image], None]] = {
+            LABEL_IMAGE: partial(self._remember, 'labels'),
+            OVERLAY: self._on_overlay,
+        }
+        for output, callback in callbacks.items():
+            topic = output_topic(camera, output).replace('~', 'zegclip')
             self.create_subscription(Image, topic, callback, _QUEUE)
-        self.create_subscription(
-            String, 'zegclip/active_vocabulary', self._on_announcement, transient
-        )
+        topic = f'zegclip/{ACTIVE_VOCABULARY}'
+        self.create_subscription(String, topic, self._on_announcement, transient)
         self._words = self.create_publisher(String, 'vocabulary', _QUEUE)
         self.create_timer(1.0 / FRAME_RATE, self._tick)
         self.create_timer(PROGRESS_INTERVAL, self._tell)
@@ -138,18 +135,15 @@ class RecorderNode(RunnableNode):
 
     def _on_camera(self, message: Image) -> None:
         if self._first is not None:
-            self._recording.camera(stamp_of(message))
+            self._recording.cameras.append(stamp_of(message))
         self._remember('image', message)
-
-    def _on_labels(self, message: Image) -> None:
-        self._remember('labels', message)
 
     def _on_overlay(self, message: Image) -> None:
         arrival = self._now()
         if self._first is None:
             self._first = arrival
             self.get_logger().info('The first overlay is here.')
-        self._recording.overlay(stamp_of(message), arrival)
+        self._recording.overlays.append((stamp_of(message), arrival))
         self._remember('overlay', message)
 
     def _remember(self, part: str, message: Image) -> None:
@@ -196,17 +190,14 @@ class RecorderNode(RunnableNode):
         interval = self._seconds / (1 + len(self._requests))
         if self._said < len(self._requests):
             if elapsed >= interval * (1 + self._said):
-                self._say(self._requests[self._said], self._vocabularies[self._said])
+                vocabulary = self._vocabularies[self._said]
+                self._recording.said(vocabulary, self._now())
+                self._words.publish(String(data=self._requests[self._said]))
+                self.get_logger().info(f'New words: {", ".join(vocabulary.names)}')
+                self._said += 1
         elif elapsed >= self._seconds and not self.ended.is_set():
             self._write()
             self.end(0)
-
-    def _say(self, text: str, vocabulary: Vocabulary) -> None:
-        """Publish words."""
-        self._said += 1
-        self._recording.said(vocabulary, self._now())
-        self._words.publish(String(data=text))
-        self.get_logger().info(f'New words: {", ".join(vocabulary.names)}')
 
     def _tell(self) -> None:
         """Log the progress."""

@@ -19,25 +19,24 @@ import logging
 import time
 from typing import Any, NoReturn
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from zegclip_core.errors import VocabularyError
-from zegclip_core.messages.topic_names import topic_tokens
+from zegclip_core.messages.outputs import ACTIVE_VOCABULARY, MASKS
+from zegclip_core.messages.topic_names import output_topic, topic_tokens
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.camera_names import output_topic
+from zegclip_ros.diagnostics.health import DIAGNOSTICS_INTERVAL, diagnostics_of, Health
 from zegclip_ros.diagnostics.monitor import Monitor
-from zegclip_ros.diagnostics.publisher import DiagnosticsPublisher, INTERVAL
-from zegclip_ros.frames.camera_outputs import OverlayStyle
-from zegclip_ros.frames.model import load_segmenter
+from zegclip_ros.frames.camera_outputs import LAST_MESSAGE_QOS, OverlayStyle
 from zegclip_ros.frames.pipeline import Pipeline
-from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters, value_of
+from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters
 from zegclip_ros.runtime.managed_node import ManagedNode
-from zegclip_ros.runtime.process import RCLError, RosLogHandler, run_process, STOP_TIMEOUT
-from zegclip_ros.segmenter_like import SegmenterLike
+from zegclip_ros.runtime.runner import RCLError, RosLogHandler, run_process, STOP_TIMEOUT
+from zegclip_ros.segmenter_like import load_segmenter, SegmenterLike
 from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState
 
 FRAME_TIMEOUT = 10.0
@@ -49,33 +48,16 @@ LONGEST_TOPIC = 247
 REQUESTED_ANEW = {'overlay_palette', 'max_mask_topics', 'cameras', 'threshold', 'negatives'}
 """Parameters whose change takes effect by requesting the same words again."""
 
-VOCABULARY_QOS = QoSProfile(
-    depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE
-)
-ACTIVE_VOCABULARY_QOS = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
-
 
 class SegmentationNode(ManagedNode):
     """Labels every pixel of a camera's frames with a class of the vocabulary.
 
-    A lifecycle node that by default configures and activates itself. One frame is in work at a
-    time, in a thread of its own; of the frames that come meanwhile only the newest is kept. Words
-    are encoded in another thread. Every output carries the header of its image, and nothing is
-    computed, or even received, that nobody listens to.
-
     ``docs/node.md`` describes topics, parameters, lifecycle and diagnostics; a test compares it
-    with this node. ``docs/architecture.md`` follows a frame through it.
-
-    Callbacks raise nothing for bad messages: each kind of fault gives one throttled warning.
+    with this node. ``docs/architecture.md`` follows a frame through it. Callbacks raise nothing
+    for bad messages: each kind of fault gives one throttled warning.
 
     Args:
         load: Loads the model that the parameters name; tests give one of their own.
-
-    Raises:
-        ValueError: If a parameter is not one of the allowed words.
-        ParameterException: If a parameter has the wrong type or is out of its range.
     """
 
     def __init__(self, load: Callable[[NodeParameters], SegmenterLike] = load_segmenter) -> None:
@@ -88,7 +70,7 @@ class SegmentationNode(ManagedNode):
             self.destroy_node()
             raise
         self._monitor = Monitor(self.get_logger().warning)
-        announcer = self.create_publisher(String, '~/active_vocabulary', ACTIVE_VOCABULARY_QOS)
+        announcer = self.create_publisher(String, f'~/{ACTIVE_VOCABULARY}', LAST_MESSAGE_QOS)
         self._state = VocabularyState(
             lambda text: announcer.publish(String(data=text)), parameters.camera_names
         )
@@ -109,14 +91,12 @@ class SegmentationNode(ManagedNode):
         self.add_post_set_parameters_callback(self._on_parameters_set)
         # Mask topics are closed by the executor, whichever thread finds that words have left.
         self._words_left = self.create_guard_condition(self._close_unused_masks)
-        self._words_input = self.create_subscription(
-            String, 'vocabulary', self._on_vocabulary, VOCABULARY_QOS
-        )
-        self._diagnostics = DiagnosticsPublisher(self)
+        self._words_input = self.create_subscription(String, 'vocabulary', self._on_vocabulary, 10)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         # Not the node's clock: a simulated one may stand still, and this has to go on.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(SUBSCRIPTION_INTERVAL, self._update_subscriptions, clock=clock)
-        self.create_timer(INTERVAL, self._publish_diagnostics, clock=clock)
+        self.create_timer(DIAGNOSTICS_INTERVAL, self._publish_diagnostics, clock=clock)
 
     # Lifecycle
 
@@ -179,11 +159,7 @@ class SegmentationNode(ManagedNode):
     # Words
 
     def _use(self, vocabulary: Vocabulary) -> None:
-        """Request that frames are labelled with a vocabulary; every request passes here.
-
-        Raises:
-            VocabularyError: If its classes cannot all have mask topics.
-        """
+        """Request that frames are labelled with a vocabulary; every request passes here."""
         topics = self._mask_topics(vocabulary, self._value('cameras'))
         pipeline = self._pipeline
         if pipeline is not None:
@@ -194,20 +170,11 @@ class SegmentationNode(ManagedNode):
             pipeline.encode_words()
 
     def _mask_topics(self, vocabulary: Vocabulary, cameras: Sequence[str] | None) -> MaskTopics:
-        """Return where the masks of a vocabulary are published.
-
-        Args:
-            vocabulary: The classes.
-            cameras: Value of the parameter ``cameras``.
-
-        Raises:
-            VocabularyError: If two classes lead to the same topic name, or one to a name that is
-                too long.
-        """
+        """Return where masks are published; two alike or one too long is a ``VocabularyError``."""
         tokens, most = topic_tokens(vocabulary.names), self._value('max_mask_topics')
         topics: dict[str, list[str | None]] = {}
         for camera in camera_names(cameras):
-            names = [output_topic(camera, f'~/masks/{token}') for token in tokens[:most]]
+            names = [output_topic(camera, f'{MASKS}/{token}') for token in tokens[:most]]
             nowhere = [None] * len(tokens[most:])
             topics[camera] = [self._resolve_mask(name) for name in names] + nowhere
         return topics
@@ -241,52 +208,39 @@ class SegmentationNode(ManagedNode):
     # Parameters
 
     def _value(self, name: str) -> Any:  # noqa: ANN401 - any type that ROS has
-        return value_of(self, name)
+        return self.get_parameter_or(name).value
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         """Refuse values that cannot be used, and changes that would have no effect now."""
-        for parameter in parameters:
-            fault = self._fault_of(parameter)
-            if fault is not None:
-                return SetParametersResult(successful=False, reason=fault)
+        try:
+            for parameter in parameters:
+                self._check(parameter)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _fault_of(self, parameter: Parameter) -> str | None:
-        """Return why a parameter cannot have a value; ``None`` if it can."""
+    def _check(self, parameter: Parameter) -> None:
+        """Raise a ``ValueError`` if a parameter cannot have a value."""
         declaration = BY_NAME.get(parameter.name)
         if declaration is None:
-            known = self.has_parameter(parameter.name)
-            return None if known else f'Expected a known parameter, but got {parameter.name!r}.'
+            if self.has_parameter(parameter.name):
+                return
+            raise ValueError(f'Expected a known parameter, but got {parameter.name!r}.')
         if declaration.change == 'unconfigured' and self.state != 'unconfigured':
-            return (
+            raise ValueError(
                 f'Expected the node to be unconfigured for a change of {parameter.name}, but it '
                 f'is {self.state}: deactivate it and clean it up first.'
             )
+        declaration.validate(parameter.value)
         if parameter.name == 'class_names':
-            return self._fault_of_names(parameter.value)
-        fault = declaration.fault(parameter.value)
-        if fault is None and parameter.name == 'cameras':
-            return self._fault_of_cameras(parameter.value)
-        return fault
-
-    def _fault_of_names(self, names: Sequence[str] | None) -> str | None:
-        """Return why these words cannot be used; they count as refused then."""
-        try:
-            self._mask_topics(Vocabulary.from_words(names or ()), self._value('cameras'))
-        except VocabularyError as error:
-            self._refuse(', '.join(names or ()), error)
-            return str(error)
-        return None
-
-    def _fault_of_cameras(self, cameras: Sequence[str] | None) -> str | None:
-        """Return why the words cannot have mask topics with these cameras."""
-        newest = self._state.newest
-        try:
-            if newest is not None:
-                self._mask_topics(newest.asked, cameras)
-        except VocabularyError as error:
-            return str(error)
-        return None
+            names = parameter.value or ()
+            try:
+                self._mask_topics(Vocabulary.from_words(names), self._value('cameras'))
+            except VocabularyError as error:
+                self._refuse(', '.join(names), error)
+                raise
+        elif parameter.name == 'cameras' and self._state.newest is not None:
+            self._mask_topics(self._state.newest.asked, parameter.value)
 
     def _on_parameters_set(self, parameters: list[Parameter]) -> None:
         """Apply what may change while the node runs."""
@@ -326,17 +280,31 @@ class SegmentationNode(ManagedNode):
 
     def _publish_diagnostics(self) -> None:
         """Report how the node is."""
-        pipeline = self._pipeline
+        pipeline, words, monitor = self._pipeline, self._state.active, self._monitor
         cameras = {} if pipeline is None else pipeline.cameras
-        health = self._monitor.health(
+        segmenter = None if pipeline is None else pipeline.labeller.segmenter
+        parameters = NodeParameters.read(self)
+        health = Health(
             state=self.state,
+            model=parameters.model,
+            device=parameters.options.device if segmenter is None else segmenter.runs_on,
+            version=0 if words is None else words.version,
+            classes=0 if words is None else len(words.vocabulary),
+            figures=monitor.statistics.snapshot(),
+            cameras={
+                name: monitor.camera(name).health(one.topic, one.subscribed_seconds)
+                for name, one in cameras.items()
+            },
+            min_rate=parameters.min_rate,
+            refusal=self._state.error,
             fault=self.fault,
-            words=self._state,
-            cameras={name: (one.topic, one.subscribed_seconds) for name, one in cameras.items()},
-            segmenter=None if pipeline is None else pipeline.segmenter,
-            parameters=NodeParameters.read(self),
+            memory_fault_seconds=monitor.memory_fault_seconds,
+            memory_bytes=None if segmenter is None else segmenter.memory_bytes(),
+            last_error=monitor.last_error,
         )
-        self._diagnostics.publish(health)
+        array = diagnostics_of(health, self.get_fully_qualified_name().lstrip('/'))
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -24,11 +24,10 @@ from typing import TypeVar
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
-from rclpy.node import Node
 from rclpy.service import Service
 from rclpy.task import Future as RosFuture
 from zegclip_core.errors import ZegCLIPError
-from zegclip_ros.runtime.process import guard_parameter_services, RCLError, Runnable
+from zegclip_ros.runtime.runner import RCLError, RunnableNode
 
 Result = TypeVar('Result')
 _POLL = 0.1
@@ -41,7 +40,7 @@ class TransitionError(ZegCLIPError):
     """A transition cannot be made; the text says why."""
 
 
-class ManagedNode(Runnable, LifecycleNodeMixin, Node):
+class ManagedNode(LifecycleNodeMixin, RunnableNode):
     """Turns the methods of a subclass into lifecycle transitions.
 
     ``configure``, ``activate`` and ``deactivate`` may raise: the transition fails, the node
@@ -56,13 +55,11 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
     """
 
     def __init__(self, name: str) -> None:
-        Node.__init__(self, name)
+        RunnableNode.__init__(self, name)
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
-        Runnable.__init__(self)
         self.fault: str | None = None
         self._dead = False
         self._background: list[threading.Thread] = []
-        guard_parameter_services(self)
         for service in self.services:
             if service.srv_name.endswith('/change_state'):
                 self._answer_in_background(service)
@@ -119,18 +116,23 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
     def fail(self, reason: str) -> None:
         """Have the node go to error processing because it cannot work any more."""
         self.fault, self._dead = reason, True
-        self._in_background(self._error_transition)
+
+        def leave_state() -> None:
+            while self.state not in _PRIMARY and not self.ended.is_set():
+                self.ended.wait(_POLL)  # A transition began before the fault.
+            # Whichever transition the state has: its callback reports the error.
+            if self.state == 'active':
+                self.trigger_deactivate()
+            elif self.state == 'inactive':
+                self.trigger_cleanup()
+
+        self._in_background(leave_state)
 
     def wait_for(self, future: 'Future[Result]', timeout: float = math.inf) -> Result:
-        """Return a result that another thread works on, unless the process ends before.
-
-        Args:
-            future: The result.
-            timeout: Longest wait, in seconds.
+        """Return a result that another thread works on, or raise its error.
 
         Raises:
-            TransitionError: If the process ends, or the wait was too long.
-            Exception: Whatever the work raises.
+            TransitionError: If the process ends before, or the wait was too long.
         """
         end = time.monotonic() + timeout
         while True:
@@ -145,15 +147,6 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
                     raise TransitionError(
                         f'The frame in work did not end in {timeout:.0f} s.'
                     ) from None
-
-    def _error_transition(self) -> None:
-        """Start whichever transition the present state has; its callback reports the error."""
-        while self.state not in _PRIMARY and not self.ended.is_set():
-            self.ended.wait(_POLL)  # A transition began before the fault.
-        if self.state == 'active':
-            self.trigger_deactivate()
-        elif self.state == 'inactive':
-            self.trigger_cleanup()
 
     def _in_background(self, work: Callable[[], None]) -> None:
         """Run transitions in a thread of their own, unless the process ends."""
@@ -219,9 +212,9 @@ class ManagedNode(Runnable, LifecycleNodeMixin, Node):
             if not self.ended.is_set():
                 expected = isinstance(error, ZegCLIPError)
                 text = str(error) if expected else f'{type(error).__name__}: {error}'
-                trace = ''.join(traceback.format_exception(error)).rstrip()
                 self.fault = f'Cannot {what}: {text}'
-                self.get_logger().error(self.fault if expected else f'{self.fault}\n{trace}')
+                trace = '' if expected else f'\n{traceback.format_exc().rstrip()}'
+                self.get_logger().error(f'{self.fault}{trace}')
                 self.on_fault(self.fault)
             return TransitionCallbackReturn.FAILURE
         self.get_logger().info(f'Done: {what}.')

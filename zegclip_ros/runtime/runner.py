@@ -23,12 +23,12 @@ import sys
 import threading
 import traceback
 from types import FrameType
-from typing import Any, cast, NoReturn
+from typing import Any, NoReturn
 
 from rcl_interfaces.msg import Parameter, ParameterType, SetParametersResult
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
@@ -42,24 +42,25 @@ STOP_TIMEOUT = 0.8
 _LAST_CALLBACKS = 0.3
 _TEARDOWN = 0.4
 _POLL = 0.1
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TYPES = range(ParameterType.PARAMETER_NOT_SET, ParameterType.PARAMETER_STRING_ARRAY + 1)
 
 Answer = Callable[[Any, Any], Any]
 """Callback of a service, which takes a request and a response and returns the response."""
 
 
-class Runnable:
-    """A node that decides itself when it is done.
+class RunnableNode(Node):
+    """A node that ``run_node`` can run, and that decides itself when it is done.
 
     Attributes:
         ended: Set when it is done.
         exit_code: Exit code of the process then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
         self.ended = threading.Event()
         self.exit_code = 0
+        guard_parameter_services(self)
 
     def end(self, code: int) -> None:
         """Have the process end with an exit code; may be called from any thread."""
@@ -72,21 +73,11 @@ class Runnable:
         return True
 
     def close(self) -> bool:
-        """End what works in the background; called when no callback runs any more.
+        """End what works in the background; return whether all did in ``STOP_TIMEOUT``.
 
-        Returns:
-            Whether all of it ended in ``STOP_TIMEOUT``.
+        Called when no callback runs any more.
         """
         return True
-
-
-class RunnableNode(Runnable, Node):
-    """A plain node that can be run by ``run_node``."""
-
-    def __init__(self, name: str) -> None:
-        Node.__init__(self, name)
-        Runnable.__init__(self)
-        guard_parameter_services(self)
 
 
 @contextmanager
@@ -105,34 +96,24 @@ def ros_context(args: Sequence[str] | None) -> Iterator[None]:
         rclpy.try_shutdown(uninstall_handlers=False)
 
 
-class Stop:
-    """Whether a signal has asked for the end.
-
-    Attributes:
-        asked: Whether it has. No ``threading.Event``: its lock may be held where the signal
-            finds the main thread, which would then wait for itself for ever.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-
-
 @contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Yield what SIGINT and SIGTERM set; outside the main thread nothing sets it.
+def stop_signals() -> Iterator[list[int]]:
+    """Yield a list that SIGINT and SIGTERM are added to; outside the main thread none is.
 
-    Python's own way, an exception wherever the main thread is, would leave half-made objects.
+    No ``threading.Event``: its lock may be held where a signal finds the main thread, which would
+    then wait for itself for ever. Python's own way, an exception wherever the main thread is,
+    would leave half-made objects.
     A second signal changes nothing: ``ros2 launch`` may send one after the terminal's own.
     """
-    stop = Stop()
+    stop: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        stop.asked = True
+        stop.append(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
@@ -140,7 +121,7 @@ def stop_signals() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = None) -> int:
+def run_node(make_node: Callable[[], RunnableNode], args: Sequence[str] | None = None) -> int:
     """Run a node until it is done or gets SIGINT or SIGTERM.
 
     The executor spins in a thread of its own, so that signals are heard while it is busy.
@@ -157,33 +138,12 @@ def run_node(make_node: Callable[[], Runnable], args: Sequence[str] | None = Non
         return _run_in_context(make_node, args, stop)
 
 
-def run_process(make_node: Callable[[], Runnable], args: Sequence[str] | None = None) -> NoReturn:
-    """Run a node as ``run_node`` does, and end the process with its exit code.
-
-    Args:
-        make_node: Makes the node.
-        args: Command line; ``None`` takes the process's.
-    """
+def run_process(
+    make_node: Callable[[], RunnableNode], args: Sequence[str] | None = None
+) -> NoReturn:
+    """Run a node as ``run_node`` does, and end the process with its exit code."""
     with stop_signals() as stop:
         leave(_run_in_context(make_node, args, stop))
-
-
-def _run_in_context(
-    make_node: Callable[[], Runnable], args: Sequence[str] | None, stop: Stop
-) -> int:
-    """Run a node in a context of its own; return the exit code."""
-    try:
-        with ros_context(args):
-            code = _run(make_node, stop)
-            # Fast DDS may wait for a TCP connection for ever when it is to end.
-            watchdog = threading.Timer(_TEARDOWN, leave, (code,))
-            watchdog.daemon = True
-            watchdog.start()
-        watchdog.cancel()
-        return code
-    except RCLError as error:
-        get_logger('zegclip_ros').fatal(str(error).partition('\n')[0])
-        return 1
 
 
 def leave(code: int) -> NoReturn:
@@ -198,19 +158,50 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(make_node: Callable[[], Runnable], stop: Stop) -> int:
-    """Make a node and spin it until the end; return its exit code."""
+def _run_in_context(
+    make_node: Callable[[], RunnableNode], args: Sequence[str] | None, stop: Sequence[int]
+) -> int:
+    """Run a node in a context of its own; return the exit code."""
     try:
-        node = make_node()
-    except (ValueError, ParameterException) as error:
-        get_logger('zegclip_ros').fatal(str(error))
+        with ros_context(args):
+            try:
+                node = make_node()
+            except (ValueError, ParameterException) as error:
+                get_logger('zegclip_ros').fatal(str(error))
+                code = 1
+            else:
+                code = _run(node, stop)
+            # Fast DDS may wait for a TCP connection for ever when it is to end.
+            watchdog = threading.Timer(_TEARDOWN, leave, (code,))
+            watchdog.daemon = True
+            watchdog.start()
+        watchdog.cancel()
+        return code
+    except RCLError as error:
+        get_logger('zegclip_ros').fatal(str(error).partition('\n')[0])
         return 1
+
+
+def _run(node: RunnableNode, stop: Sequence[int]) -> int:
+    """Spin a node until the end; return its exit code."""
     # An executor with several threads would add half a millisecond to every message.
     executor = SingleThreadedExecutor()
-    executor.add_node(cast(Node, node))
-    spinner = threading.Thread(target=_spin, args=(executor, node), name='executor', daemon=True)
+    executor.add_node(node)
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            logger.debug('The context was shut down.')
+        except Exception:
+            if not node.ended.is_set():
+                text = traceback.format_exc().rstrip()
+                get_logger('zegclip_ros').fatal(f'A callback failed: {text}')
+                node.end(1)
+
+    spinner = threading.Thread(target=spin, name='executor', daemon=True)
     spinner.start()
-    while not (stop.asked or node.ended.is_set()):
+    while not (stop or node.ended.is_set()):
         node.ended.wait(_POLL)
     code = node.exit_code
     node.end(code)
@@ -222,19 +213,6 @@ def _run(make_node: Callable[[], Runnable], stop: Stop) -> int:
         # While a thread is left, the context has to live: rcl crashes without it.
         leave(code)
     return code
-
-
-def _spin(executor: Executor, node: Runnable) -> None:
-    """Run callbacks until the end; an error in one of them ends the node and is logged."""
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        logger.debug('The context was shut down.')
-    except Exception as error:
-        if not node.ended.is_set():
-            text = ''.join(traceback.format_exception(error)).rstrip()
-            get_logger('zegclip_ros').fatal(f'A callback failed: {text}')
-            node.end(1)
 
 
 class RosLogHandler(logging.Handler):
@@ -250,6 +228,7 @@ class RosLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Log one record at its own level."""
         text = self.format(record)
+        # rclpy keeps the level of each place of a call, so that these are three.
         if record.levelno >= logging.ERROR:
             self._logger.error(text)
         elif record.levelno >= logging.WARNING:
@@ -282,10 +261,10 @@ def _set_each(answer: Answer, request: Any, response: Any) -> Any:  # noqa: ANN4
 
 def _set_all(answer: Answer, request: Any, response: Any) -> Any:  # noqa: ANN401 - rclpy's
     """Refuse all parameters if one has a fault."""
-    faults = [fault for fault in map(_fault, request.parameters) if fault is not None]
-    if not faults:
+    fault = next(filter(None, map(_fault, request.parameters)), None)
+    if fault is None:
         return answer(request, response)
-    response.result = faults[0]
+    response.result = fault
     return response
 
 
@@ -294,10 +273,8 @@ def _fault(parameter: Parameter) -> SetParametersResult | None:
     given = parameter.value.type
     if given in _TYPES:
         return None
-    return SetParametersResult(
-        successful=False,
-        reason=(
-            f'Expected the type of the parameter {parameter.name[:100]!r} to be {_TYPES[0]} to '
-            f'{_TYPES[-1]}, but got {given}.'
-        ),
+    reason = (
+        f'Expected the type of the parameter {parameter.name[:100]!r} to be {_TYPES[0]} to '
+        f'{_TYPES[-1]}, but got {given}.'
     )
+    return SetParametersResult(successful=False, reason=reason)

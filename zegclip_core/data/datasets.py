@@ -29,8 +29,8 @@ from zegclip_core.data.folder import (
     LabelTable,
     MaskDataset,
     Pair,
-    Pictures,
     read_lines,
+    SegmentationDataset,
 )
 from zegclip_core.data.shapes import ShapesDataset, UNSEEN
 from zegclip_core.errors import ConfigError, DataError
@@ -72,11 +72,7 @@ class ImageSource(Settings):
         return value
 
     def pairs(self, title: str, folder: Path) -> list[Pair]:
-        """Return the files of a dataset with some title.
-
-        Raises:
-            DataError: If the list of names or a folder is missing, or no image is found.
-        """
+        """Return the files of a dataset with some title, for error messages."""
         for pattern, what in ((self.images, 'pictures'), (self.masks, 'masks')):
             if not (folder / pattern).parent.is_dir():
                 raise DataError(
@@ -107,7 +103,6 @@ class Part(Settings):
     """Images to train on, or to validate on."""
 
     sources: tuple[ImageSource, ...] = Field(min_length=1)
-    """Where they lie."""
     pictures: tuple[int, ...] = ()
     """How many there may be; empty for any number."""
 
@@ -122,9 +117,7 @@ class DatasetSpec(Settings):
     below: tuple[str, ...] = ()
     """Folders that may lie between the one that users name and the data."""
     masks: MaskValues
-    """What mask values stand for."""
     parts: dict[str, Part]
-    """Its parts by name."""
     classes: tuple[str, ...]
     """Class names, in the order of the published models."""
     unseen: dict[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -150,20 +143,12 @@ class DatasetSpec(Settings):
         return label_table(len(self.classes), self.masks.first, self.masks.ignored)
 
     def seen(self, split: str) -> tuple[str, ...]:
-        """Return the classes that training may see, in their order.
-
-        Raises:
-            DataError: If there is no such split.
-        """
+        """Return the classes that training may see with a split of them, in their order."""
         unseen = _choose(self.unseen, split, f'a seen/unseen split of {self.name}')
         return tuple(name for name in self.classes if name not in unseen)
 
     def part(self, name: str) -> Part:
-        """Return a part.
-
-        Raises:
-            DataError: If there is none of that name.
-        """
+        """Return a part, or say which there are."""
         return _choose(self.parts, name, f'a part of {self.name}')
 
     def pairs(self, root: Path, part: str) -> list[Pair]:
@@ -198,13 +183,7 @@ class Unseen(NamedTuple):
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Return the names of the datasets that come with the package.
-
-    Example:
-        >>> dataset_names()
-        ('coco_stuff164k', 'context59', 'context60', 'voc12')
-
-    """
+    """Return the names of the published datasets, such as ``voc12``."""
     return tuple(sorted(path.stem for path in _SPLITS.glob('*.yaml')))
 
 
@@ -238,7 +217,7 @@ def load_spec(name: str) -> DatasetSpec:
         raise DataError(f'Cannot use the dataset {path}: {error}') from error
 
 
-def open_dataset(root: str | Path, name: str, split: str) -> Pictures:
+def open_dataset(root: str | Path, name: str, split: str) -> SegmentationDataset:
     """Open a part of a dataset.
 
     Args:

@@ -1,0 +1,311 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Hostile images and words, and what the node has to make of them.
+
+Images may be refused or labelled. For words and, in ``benchmarks.hostile_requests``, parameters it
+is known whether the node has to take them. Most messages are drawn by hypothesis; the functions
+``made_*`` return those that chance would hardly find.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+import json
+from pathlib import Path
+import struct
+from typing import Any
+import zlib
+
+import cv2
+from hypothesis import strategies as st
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+import yaml
+from zegclip_core.messages.topic_names import topic_tokens
+from zegclip_core.text.vocabulary import Vocabulary
+
+Strategy = st.SearchStrategy[Any]
+
+_TEXTS = yaml.safe_load(Path(__file__).with_name('hostile_texts.yaml').read_text('utf-8'))
+ENCODINGS = _TEXTS['encodings']
+ODD_ENCODINGS = [*_TEXTS['odd_encodings'], 'x' * 300]
+FORMATS = [*_TEXTS['formats'], 'jpeg' * 100]
+# Widths, heights and steps where arithmetic goes wrong.
+_SIZES = st.sampled_from([0, 1, 2, 3, 5, 255, 4096, 2**16 - 1, 2**16, 2**26, 2**31, 2**32 - 1])
+_DATA = st.binary(max_size=512).map(lambda content: array('B', content))
+_ENCODING = st.one_of(st.sampled_from([*ENCODINGS, *ODD_ENCODINGS]), st.text(max_size=40))
+_UINT32 = st.one_of(_SIZES, st.integers(0, 2**32 - 1))
+
+
+def _header(sec: int, nanosec: int, frame: str) -> Header:
+    header = Header(frame_id=frame)
+    header.stamp.sec, header.stamp.nanosec = sec, nanosec
+    return header
+
+
+_HEADERS = st.builds(
+    _header,
+    st.sampled_from([0, -1, -(2**31), 1, 5, 2**20]),  # Good frames have later stamps.
+    st.sampled_from([0, 1, 999_999_999, 1_000_000_000, 2**32 - 1]),
+    st.sampled_from(['', 'camera', '/bad//frame', 'é' * 50, 'a b']),
+)
+
+
+@st.composite
+def _nearly_good_images(draw: Callable[..., Any]) -> Image:
+    """Draw an image with none, one or two wrong fields."""
+    height, width = draw(st.integers(1, 8)), draw(st.integers(1, 8))
+    encoding = draw(st.sampled_from(ENCODINGS))
+    pixel = {'rgb8': 3, 'bgr8': 3, '8UC3': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}.get(encoding, 2)
+    step = max(width * pixel + draw(st.sampled_from([0, 0, 0, 1, -1, 13])), 0)
+    length = max(height * step + draw(st.sampled_from([0, 0, 0, 1, -1, -7])), 0)
+    message = Image(
+        header=draw(_HEADERS),
+        height=height,
+        width=width,
+        encoding=encoding,
+        step=step,
+        is_bigendian=draw(st.sampled_from([0, 0, 1, 2, 255])),
+        data=array('B', draw(st.binary(min_size=length, max_size=length))),
+    )
+    wrong = {'height': _SIZES, 'width': _SIZES, 'step': _SIZES, 'encoding': _ENCODING}
+    wrong['data'] = _DATA
+    for field in draw(st.lists(st.sampled_from(sorted(wrong)), max_size=2, unique=True)):
+        setattr(message, field, draw(wrong[field]))
+    return message
+
+
+_ANY_IMAGES = st.builds(
+    Image,
+    header=_HEADERS,
+    height=_UINT32,
+    width=_UINT32,
+    encoding=_ENCODING,
+    step=_UINT32,
+    is_bigendian=st.integers(0, 255),
+    data=_DATA,
+)
+
+
+@st.composite
+def _spoiled_files(draw: Callable[..., Any]) -> bytes:
+    """Draw an image file that is cut off, or in which some bytes are changed."""
+    suffix = draw(st.sampled_from(['.jpg', '.png', '.bmp', '.webp', '.tiff', '.pgm']))
+    content = bytearray(_file(suffix, channels=1 if suffix == '.pgm' else 3))
+    for place in draw(st.lists(st.integers(0, len(content) - 1), max_size=8)):
+        content[place] = draw(st.integers(0, 255))
+    cut = draw(st.one_of(st.just(len(content)), st.integers(0, len(content))))
+    return bytes(content[:cut]) + draw(st.binary(max_size=16))
+
+
+_COMPRESSED = st.builds(
+    CompressedImage,
+    header=_HEADERS,
+    format=st.one_of(st.sampled_from(FORMATS), st.text(max_size=40)),
+    data=st.one_of(_spoiled_files(), _spoiled_files(), st.binary(max_size=200)).map(
+        lambda content: array('B', content)
+    ),
+)
+
+
+def images(transport: str) -> Strategy:
+    """Return a strategy for images, of which every tenth is bytes that are no ROS message at all.
+
+    Args:
+        transport: ``raw`` or ``compressed``.
+    """
+    raw = st.one_of(_nearly_good_images(), _nearly_good_images(), _ANY_IMAGES)
+    mangled = st.binary(max_size=200).map(lambda content: b'\x00\x01\x00\x00' + content)
+    typed = raw if transport == 'raw' else _COMPRESSED
+    return st.integers(0, 9).flatmap(lambda number: typed if number else mangled)
+
+
+def made_images() -> list[Image]:
+    """Return raw images: wrong sizes, overflowing products, every encoding."""
+
+    def changed(**changes: Any) -> Image:  # noqa: ANN401 - values of any field
+        good = {'height': 4, 'width': 6, 'encoding': 'rgb8', 'step': 18}
+        return Image(**{**good, 'data': array('B', bytes(72)), **changes})
+
+    most = 2**32 - 1
+    return [
+        Image(),
+        *(changed(step=step) for step in (0, 17, most)),
+        *(changed(height=most), changed(width=most), changed(height=most, width=most, step=most)),
+        # Products that are small in 32 bits: 65536 * 65536 = 0, 2**30 * 12 = 0.
+        changed(height=65_536, width=65_536, step=0),
+        changed(height=2**30, width=4, step=12),
+        changed(height=2**26, width=1, step=3),
+        changed(height=2**13, width=2**13, step=3 * 2**13),
+        *(changed(data=array('B', bytes(length))) for length in (0, 71, 2**22)),
+        changed(encoding='mono16', step=12, is_bigendian=1),
+        changed(encoding='32FC1', step=24, data=array('B', b'\xff' * 96), is_bigendian=1),
+        changed(encoding='bayer_rggb8', step=6),
+        # Bayer patterns and YUV need even sizes.
+        *(changed(encoding=name, height=3, width=5, step=5) for name in ('bayer_rggb8', 'nv12')),
+        changed(encoding='yuv422', height=3, width=5, step=10),
+        *(changed(encoding=encoding) for encoding in [*ENCODINGS, *ODD_ENCODINGS]),
+        *(changed(encoding=encoding, height=1, width=1, step=1) for encoding in ENCODINGS),
+    ]
+
+
+def _file(suffix: str, height: int = 8, width: int = 8, channels: int = 3) -> bytes:
+    """Return the content of a small image file."""
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    pixels = (np.arange(np.prod(shape)) % 251).astype(np.uint8).reshape(shape)
+    return cv2.imencode(suffix, pixels)[1].tobytes()
+
+
+def png_bomb(width: int, height: int, color_type: int = 2, content: bytes = bytes(100)) -> bytes:
+    """Return a PNG file that claims to be huge and holds next to nothing."""
+    head = struct.pack('>IIBBBBB', width, height, 8, color_type, 0, 0, 0)
+    chunks = {b'IHDR': head, b'IDAT': zlib.compress(content), b'IEND': b''}
+    return b'\x89PNG\r\n\x1a\n' + b''.join(
+        struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        for kind, data in chunks.items()
+    )
+
+
+def _header_bomb(suffix: str, width: int, height: int) -> bytes:
+    """Return a JPEG or BMP file whose header claims to be huge."""
+    content = bytearray(_file(suffix))
+    if suffix == '.bmp':
+        struct.pack_into('<ii', content, 18, width, height)
+    else:
+        struct.pack_into('>HH', content, content.index(b'\xff\xc0') + 5, height, width)
+    return bytes(content)
+
+
+def made_compressed() -> list[CompressedImage]:
+    """Return compressed images: cut or huge files, other file types and formats."""
+    jpeg, png, most = _file('.jpg'), _file('.png'), 2**31 - 1
+    contents = [
+        *(b'', b'\0', b'\xff\xd8', b'\xff\xd8\xff\xd9', b'\x89PNG\r\n\x1a\n', bytes(10_000)),
+        *(file[: len(file) * part // 20] for file in (jpeg, png) for part in range(20)),
+        *(jpeg + jpeg, png + jpeg, jpeg[::-1], jpeg[:-2] + bytes(1000)),
+        *(png_bomb(60_000, 60_000), png_bomb(most, 1), png_bomb(1, most), png_bomb(most, most)),
+        *(png_bomb(0, 0), png_bomb(0, 5), png_bomb(8, 8, color_type=3)),
+        # 400 million pixels that are really there, in 400 kB: below OpenCV's limit.
+        png_bomb(20_000, 20_000, 0, bytes(20_001 * 20_000)),
+        *(_header_bomb('.jpg', *size) for size in ((65_535, 65_535), (65_535, 1), (0, 0))),
+        *(_header_bomb('.bmp', *size) for size in ((30_000, 30_000), (-5, -5), (most, most))),
+        *(b'P6\n100000 100000\n255\n', b'P6\n-1 -1\n255\nxxx', b'P5 2 2 99999 xxxx', b'P7\n'),
+        *(
+            b'GIF89a\xff\xff\xff\xff\x80\0\0',
+            b'II*\0\x08\0\0\0\xff\xff',
+            b'MM\0*\0\0\0\x08\xff\xff',
+        ),
+        *(b'RIFF\xff\xff\xff\xffWEBPVP8 ', b'\x76\x2f\x31\x01\x02\0\0\0', b'<svg></svg>'),
+        *(b'#?RADIANCE\n\n-Y 9 +X 9\n', b'\0\0\0\x0cjP  \r\n\x87\n', b'\0\0\0\x20ftypavif'),
+        *(_file(suffix, channels=4) for suffix in ('.png', '.tiff', '.webp')),
+        *(_file(suffix, channels=1) for suffix in ('.png', '.jpg', '.bmp', '.pgm')),
+        *(_file('.png', height, width) for height, width in ((1, 1), (1, 500), (500, 1))),
+    ]
+    return [
+        CompressedImage(format=form, data=array('B', content))
+        for form, content in [
+            *(('jpeg', content) for content in contents),
+            *((form, content) for form in FORMATS for content in (jpeg, png, b'x')),
+        ]
+    ]
+
+
+_LONG = (
+    *('[' * 60_000, '[' * 900 + ']' * 900, '{"a":' * 5_000, '﷽' * 200, 'person, ' * 131_072),
+    *('x' * 200, 'x' * 201, 'x' * 65_536, 'x' * 65_537),
+    # Python refuses to read numbers with more digits than this, in words of its own.
+    *(f'[{"1" * 5_000}]', f'[{{"name": "a", "threshold": {"1" * 5_000}}}]', f'[{"-" * 5_000}]'),
+    *(','.join(f'thing {number}' for number in range(count)) for count in (254, 255, 8_000)),
+)
+_NOT_UTF8 = (
+    *(b'\xff', b'per\xff\xfeson, cat', b'\xc3', b'\xed\xa0\x80', b'\xf4\x90\x80\x80', b'\xc0\x80'),
+    *(b'["\xff"]', b'[\xff]', b'cat\x00dog', b'\x00', bytes(range(256)), b'\xef\xbb\xbfcat'),
+)
+
+
+def made_words() -> list[bytes]:
+    """Return the content of vocabulary messages."""
+    texts = [*(text for group in _TEXTS['words'] for text in group), *_LONG]
+    return [*(text.encode() for text in texts), *_NOT_UTF8]
+
+
+def in_cdr(content: bytes) -> bytes:
+    """Return a ``std_msgs/String`` with any bytes in it, as it goes over the wire."""
+    return b'\x00\x01\x00\x00' + struct.pack('<I', len(content) + 1) + content + b'\x00'
+
+
+def expected_names(content: bytes | Sequence[str]) -> tuple[str, ...] | None:
+    """Return the class names that words lead to, or ``None`` if they have to be refused.
+
+    Args:
+        content: What a vocabulary message holds, or the value of ``class_names``.
+    """
+    try:
+        if isinstance(content, bytes):
+            # For a Python subscriber a text ends at a NUL, like a string of C.
+            names = Vocabulary.parse(content.split(b'\x00')[0].decode('utf-8', 'replace')).names
+        else:
+            names = Vocabulary.from_words(content).names
+        topic_tokens(names)
+    except ValueError:
+        return None
+    return names
+
+
+_NAMES = st.one_of(
+    st.sampled_from(['person', 'traffic light', '3d', 'café', 'C++', 'кошка', '猫', 'a/b~c']),
+    st.text(
+        st.characters(exclude_categories=['Cs', 'Cc'], exclude_characters=',[{'),
+        min_size=1,
+        max_size=20,
+    ),
+)
+_UNICODE = st.text(st.characters(exclude_categories=['Cs']), max_size=20)
+_JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), _UNICODE),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+_ENTRIES = st.fixed_dictionaries(
+    {'name': st.one_of(_NAMES, _NAMES, _JSON)},
+    optional={
+        'phrases': st.one_of(st.lists(_NAMES, max_size=3), _JSON),
+        'color': st.one_of(st.just('#12ab9F'), st.just([1, 2, 3]), _JSON),
+        'threshold': st.one_of(st.floats(0, 1), _JSON),
+    },
+)
+_LISTS = st.lists(_NAMES, min_size=1, max_size=6)
+_GOOD = st.one_of(
+    _LISTS.map(', '.join),
+    _LISTS.map(json.dumps),
+    st.lists(_ENTRIES, min_size=1, max_size=4).map(json.dumps),
+).map(str.encode)
+
+
+def _spoil(content: bytes, place: int, value: int) -> bytes:
+    spoiled = bytearray(content)
+    spoiled[place % len(content)] = value
+    return bytes(spoiled)
+
+
+WORDS: Strategy = st.one_of(
+    _GOOD,
+    st.builds(_spoil, _GOOD, st.integers(0, 200), st.integers(0, 255)),
+    _JSON.map(json.dumps).map(str.encode),
+    st.text(max_size=100).map(lambda text: text.encode('utf-8', 'surrogatepass')),
+    st.binary(max_size=100),
+)
+"""Content of vocabulary messages, most of which have to be refused."""
