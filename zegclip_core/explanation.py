@@ -28,10 +28,9 @@ import torch
 from zegclip_core.engines.contract import EngineVocabulary
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import ModelError
-from zegclip_core.images.checks import check_image, RgbImage
+from zegclip_core.images.checks import check_image, RgbImage, working_size
 from zegclip_core.images.drawing import draw_legend, draw_overlay, shortened, text_width
 from zegclip_core.images.sheets import draw_panels, Panel, sheet_width, TEXT, WIDTH
-from zegclip_core.images.working_size import working_size
 from zegclip_core.model.scoring import resize_maps, scores_of, Scoring
 from zegclip_core.segmentation import label_type, LabelArray, Segmentation, unlabelled_id
 from zegclip_core.segmenter import Segmenter

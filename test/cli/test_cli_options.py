@@ -111,12 +111,12 @@ def test_every_word_is_encoded_once_and_told_to_the_bar(
     entries = ', '.join(f'{{"name": "thing {k}", "phrases": ["it {k}"]}}' for k in range(70))
     vocabulary = Vocabulary.parse(f'[{entries}]')
     encode_words(segmenter, vocabulary)
-    assert segmenter.encoded_phrases == 140
+    assert segmenter.text_encoder.encoded_phrases == 140
     assert {total for total, _ in told} == {70}
     assert len(told) > 2
     assert sum(count for _, count in told) == 70
     segmenter.encode(vocabulary)
-    assert segmenter.encoded_phrases == 140
+    assert segmenter.text_encoder.encoded_phrases == 140
 
 
 def break_off(target: Path) -> None:

@@ -90,10 +90,9 @@ def measured(args: argparse.Namespace) -> Report:
     if sweeps is None:
         sweeps = [] if args.quick else [*SWEEPS, *BUNDLED]
     choose_cases(sweeps)
-    from zegclip_core.devices import pick_device
+    from zegclip_core.devices import pick_device, use_threads
     from zegclip_core.speed.report import save_plots
     from zegclip_core.speed.run import Options, run_benchmark
-    from zegclip_core.threads import use_threads
 
     use_threads(args.threads)
     device = args.device or os.environ.get(DEVICE_VARIABLE) or 'auto'
