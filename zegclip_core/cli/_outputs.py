@@ -24,12 +24,11 @@ from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
 from zegclip_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from zegclip_core.evaluation.evaluate import Evaluation
 
 FIGURES = (
@@ -87,6 +86,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_png(path: Path, pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
     """Write grey ``(H, W)``, uint8 or uint16, or RGB ``(H, W, 3)``, uint8, as a PNG."""
+    from PIL import Image
+
     with replacing(path) as partial:
         Image.fromarray(pixels).save(partial, format='PNG')
 

@@ -29,9 +29,9 @@ from zegclip_core.errors import ConfigError
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.speed.cases import Case
 from zegclip_core.speed.inputs import class_names, Image, Inputs, seeded_images
+from zegclip_core.speed.measuring import measure_case, Options, timed
 from zegclip_core.speed.methods import Ours
 from zegclip_core.speed.report import Cells
-from zegclip_core.speed.run import measure_case, Options, timed
 from zegclip_core.text.vocabulary import Vocabulary
 
 SHORT_SIDES = (308, 252)
