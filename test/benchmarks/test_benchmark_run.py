@@ -27,6 +27,7 @@ from tiny_models import write_published
 import torch
 from zegclip_core.cli.main import main
 from zegclip_core.errors import ConfigError
+from zegclip_core.speed import measuring
 from zegclip_core.speed import run as running
 from zegclip_core.speed.cases import Case, choose_cases, choose_methods, METHODS
 from zegclip_core.speed.everyday import measure_camera, measure_start, measure_words
@@ -217,7 +218,7 @@ def test_figures_are_medians_and_the_speed_up_is_that_of_the_rounds(
 ) -> None:
     # Of the first calls, then of three rounds, each of which begins with another method.
     seconds = iter([9.0, 9.0, 9.0, *(6.0, 1.0, 2.0), *(1.0, 30.0, 60.0), *(2.0, 8.0, 1.0)])
-    monkeypatch.setattr(running, 'timed', lambda _, work: (work(), next(seconds)))
+    monkeypatch.setattr(measuring, 'timed', lambda _, work: (work(), next(seconds)))
     literal, plain, lean = benchmark(tiny, case_seconds=10.0).rows
     assert (lean.ms, plain.ms, literal.ms) == (2e3, 1e3, 8e3)
     assert lean.spread_ms == 14e3  # From 2 to 16.
