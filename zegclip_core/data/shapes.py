@@ -67,7 +67,7 @@ _FILLED = 0.8
 
 
 class ShapesDataset:
-    """Images of coloured shapes, each from a seed of its own."""
+    """SegmentationDataset of coloured shapes, each from a seed of its own."""
 
     classes = CLASSES
     title = 'shapes'

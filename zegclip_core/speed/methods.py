@@ -25,7 +25,7 @@ from torch.nn.attention import sdpa_kernel, SDPBackend
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import roi_align
-from zegclip_core.images.working_size import working_size
+from zegclip_core.images.checks import working_size
 from zegclip_core.model.vit import CLIP_MEAN, CLIP_STD, VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.options import SegmenterOptions
