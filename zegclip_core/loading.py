@@ -37,16 +37,23 @@ from zegclip_core.weights.checkpoint import (
     TEXT_PREFIX,
 )
 from zegclip_core.weights.clip import load_clip_weights, MissingWeightsError
+from zegclip_core.weights.families import load_parameters
 from zegclip_core.weights.image_towers import (
     check_image_tower,
     clip_image_tower,
     load_image_tower,
     resized_positions,
 )
-from zegclip_core.weights.names import DEFAULT_MODEL, ModelName, parse_model, SUFFIX, SUFFIXES
+from zegclip_core.weights.names import (
+    DEFAULT_MODEL,
+    ModelName,
+    parse_model,
+    parse_reference,
+    SUFFIX,
+    SUFFIXES,
+    TowerReference,
+)
 from zegclip_core.weights.published import load_published
-from zegclip_core.weights.references import parse_reference, TowerReference
-from zegclip_core.weights.state_dicts import load_parameters
 
 __all__ = [
     'DEFAULT_MODEL',

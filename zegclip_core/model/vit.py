@@ -32,8 +32,14 @@ import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.errors import ModelError
-from zegclip_core.model.blocks import Activation, Block, KeysAndValues
-from zegclip_core.model.pooling import AttentionPooling, Pooling, POOLINGS
+from zegclip_core.model.blocks import (
+    Activation,
+    AttentionPooling,
+    Block,
+    KeysAndValues,
+    Pooling,
+    POOLINGS,
+)
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)

@@ -26,10 +26,77 @@ from torch import nn, Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from zegclip_core.errors import TowerError
-from zegclip_core.text.bert import BertEncoder, fits, NAMES
-from zegclip_core.weights.families import rename_weights
-from zegclip_core.weights.references import package_path, TowerReference
-from zegclip_core.weights.state_dicts import load_parameters
+from zegclip_core.weights.families import load_parameters, Names, rename_weights
+from zegclip_core.weights.names import package_path, TowerReference
+
+_LAYER = 'encoder.layer.*'
+BERT_NAMES: Names = {
+    'embeddings.word_embeddings.*': 'words.*',
+    'embeddings.position_embeddings.*': 'positions.*',
+    'embeddings.token_type_embeddings.*': 'types.*',
+    'embeddings.LayerNorm.*': 'norm.*',
+    tuple(
+        f'{_LAYER}.attention.self.{part}.*' for part in ('query', 'key', 'value')
+    ): 'layers.*.self_attn.in_proj_*',
+    f'{_LAYER}.attention.output.dense.*': 'layers.*.self_attn.out_proj.*',
+    f'{_LAYER}.attention.output.LayerNorm.*': 'layers.*.norm1.*',
+    f'{_LAYER}.intermediate.dense.*': 'layers.*.linear1.*',
+    f'{_LAYER}.output.dense.*': 'layers.*.linear2.*',
+    f'{_LAYER}.output.LayerNorm.*': 'layers.*.norm2.*',
+    **dict.fromkeys(('pooler.**', 'embeddings.position_ids')),
+}
+"""Of transformers' ``BertModel``, each with that of ``BertEncoder``."""
+
+
+class BertEncoder(nn.Module):
+    """BERT's encoder, of PyTorch's own layers: transformers takes seconds to import.
+
+    Reference: Devlin et al., "BERT", https://arxiv.org/abs/1810.04805.
+
+    Args:
+        config: What ``config.json`` of the model holds.
+
+    Raises:
+        KeyError: If it lacks a size.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        width, eps = int(config['hidden_size']), float(config['layer_norm_eps'])
+        self.width = width
+        self.words = nn.Embedding(int(config['vocab_size']), width)
+        self.positions = nn.Embedding(int(config['max_position_embeddings']), width)
+        self.types = nn.Embedding(int(config['type_vocab_size']), width)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width,
+                int(config['num_attention_heads']),
+                int(config['intermediate_size']),
+                dropout=0.0,
+                activation='gelu',
+                layer_norm_eps=eps,
+                batch_first=True,
+            )
+            for _ in range(int(config['num_hidden_layers']))
+        )
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Encode texts.
+
+        Args:
+            ids: Token ids, int64 ``(B, N)``, at most as many as there are positions.
+            mask: Where a token is one of the text, bool ``(B, N)``.
+
+        Returns:
+            Embeddings ``(B, N, C)``.
+        """
+        places = torch.arange(ids.shape[1], device=ids.device)
+        x: Tensor = self.norm(self.words(ids) + self.positions(places) + self.types.weight[0])
+        for layer in self.layers:
+            x = layer(x, src_key_padding_mask=~mask)
+        return x
+
 
 BATCH_SIZE = 64
 """How many texts a text tower of any kind encodes at once."""
@@ -167,16 +234,18 @@ def _sentence_model(folder: Path, name: str) -> BertEncoder | _Transformer:
     """Build the transformer of a sentence model and load its weights strictly."""
     path, config = folder / 'model.safetensors', _read_json(folder / 'config.json', name)
     model: BertEncoder | _Transformer
+    plain = {'model_type': 'bert', 'hidden_act': 'gelu', 'position_embedding_type': 'absolute'}
+    is_bert = plain.items() <= {'position_embedding_type': 'absolute', **config}.items()
     try:
         state_dict = load_file(path)
         # The weights are overwritten: loading a tower must not move the caller's random numbers.
         with torch.random.fork_rng(devices=[]):
-            model = BertEncoder(config) if fits(config) else _Transformer(config)
+            model = BertEncoder(config) if is_bert else _Transformer(config)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().partition('\n')[0]
         raise TowerError(f'Cannot read the sentence tower {name}: {reason[:200]}') from error
     if isinstance(model, BertEncoder):
-        renamed = rename_weights(state_dict, NAMES, expected=f'{path} to hold a BERT')
+        renamed = rename_weights(state_dict, BERT_NAMES, expected=f'{path} to hold a BERT')
         load_parameters(model, renamed, str(path))
     else:
         computed = 'embeddings.position_ids'  # Older versions of transformers stored it.

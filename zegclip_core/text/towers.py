@@ -28,9 +28,8 @@ from zegclip_core.errors import TowerError
 from zegclip_core.text.sentence_tower import BATCH_SIZE, load_sentence_tower
 from zegclip_core.weights.catalogue import unusable_text
 from zegclip_core.weights.clip import clip_config, CLIPWeights, load_clip_weights, NAMES
-from zegclip_core.weights.families import rename_weights
-from zegclip_core.weights.references import parse_reference, TowerReference
-from zegclip_core.weights.state_dicts import load_parameters, under
+from zegclip_core.weights.families import load_parameters, rename_weights, under
+from zegclip_core.weights.names import parse_reference, TowerReference
 
 _HEAD_WIDTH = 64  # of every CLIP that OpenAI released; their files do not tell the head count
 

@@ -13,7 +13,7 @@
 # limitations under the License.
 """Checkpoints: what was trained and what is needed to use it, in one safetensors file.
 
-The frozen towers are named by reference (``weights.references``) or lie in the file as well.
+The frozen towers are named by reference (``weights.names``) or lie in the file as well.
 Reading is strict: a file that does not fit its model to the last key is refused.
 """
 

@@ -26,11 +26,24 @@ from safetensors.torch import load_file
 import torch
 from torch import Tensor
 from zegclip_core.errors import TowerError
-from zegclip_core.weights.catalogue import hub_files, unusable
-from zegclip_core.weights.families import Names, rename_weights, square_grid, TowerFamily
-from zegclip_core.weights.hub import cache_folder, cached_hub_file, hub_is_reachable, hub_url
-from zegclip_core.weights.references import TowerReference
-from zegclip_core.weights.state_dicts import first_line, reading, tensors_in
+from zegclip_core.weights.catalogue import (
+    cache_folder,
+    cached_hub_file,
+    hub_files,
+    hub_is_reachable,
+    hub_url,
+    unusable,
+)
+from zegclip_core.weights.families import (
+    first_line,
+    Names,
+    reading,
+    rename_weights,
+    square_grid,
+    tensors_in,
+    TowerFamily,
+)
+from zegclip_core.weights.names import TowerReference
 
 logger = logging.getLogger(__name__)
 

@@ -29,9 +29,8 @@ from zegclip_core.errors import CheckpointError, TowerError
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
 from zegclip_core.model.zegclip import ZegCLIPConfig
 from zegclip_core.weights.checkpoint import Checkpoint, ModelSettings
-from zegclip_core.weights.families import Names, rename_weights
+from zegclip_core.weights.families import Names, reading, rename_weights, tensors_in, under
 from zegclip_core.weights.image_towers import image_tower
-from zegclip_core.weights.state_dicts import reading, tensors_in, under
 
 SEEN_BIAS = 0.1
 """What the release subtracts from the scores of seen classes when it tests inductive models."""
