@@ -95,7 +95,7 @@ class ExportedGraph(nn.Module):
 def _fix(visual: VisionTransformer, grid: tuple[int, int]) -> None:
     """Put constants in the place of what is the same for every image of a patch grid."""
     constants, table = visual.prompt_keys_and_values(), visual.positions(grid)
-    for block, prompts in zip(visual.transformer.resblocks, constants, strict=True):
+    for block, prompts in zip(visual.blocks, constants, strict=True):
         if isinstance(block, Block) and prompts is not None:
             block.add_module('attn', FixedPrompts(block.attn, prompts))
     visual.positional_embedding = nn.Parameter(table, False)

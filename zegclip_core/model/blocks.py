@@ -69,12 +69,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class Kernels(NamedTuple):
-    """What a block spends its time in; the defaults are PyTorch's.
-
-    Attributes:
-        attend: Its attention function.
-        linear: Its linear layers.
-    """
+    """What a block spends its time in, attention and linear layers; by default PyTorch's."""
 
     attend: AttentionFunction = attend
     linear: Linear = F.linear
@@ -114,17 +109,7 @@ class PromptedAttention(nn.Module):
     def forward(
         self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH
     ) -> Tensor:
-        """Attend from image tokens to image and prompt tokens.
-
-        Args:
-            x: Normalised image tokens, ``(B, N, D)``.
-            prompts: Keys and values of the prompt tokens; ``None`` where there are none.
-            kernels: What computes it.
-
-        Returns:
-            The attention's output for the image tokens, ``(B, N, D)``.
-
-        """
+        """Attend from normalised image tokens ``(B, N, D)`` to these and to any prompt tokens."""
         # The tokens may be kept in a wider type than that of the products.
         x = x.to(self.in_proj_weight.dtype)
         projected = kernels.linear(x, self.in_proj_weight, self.in_proj_bias)
@@ -153,17 +138,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm transformer block.
-
-    Args:
-        width: Width ``D`` of the tokens.
-        heads: Attention heads; must divide ``width``.
-        mlp_width: Hidden width of the feed-forward part.
-        activation: Its activation.
-        eps: Epsilon of the LayerNorms.
-        layer_scale: Whether each residual branch is scaled by a learnt vector.
-
-    """
+    """One pre-norm transformer block of tokens ``(B, N, D)``; the heads divide ``D``."""
 
     def __init__(
         self,
@@ -187,13 +162,9 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH
     ) -> Tensor:
-        """Return the image tokens after the block.
+        """Return image tokens ``(B, N, D)`` behind the block.
 
-        Args:
-            x: Image tokens, ``(B, N, D)``.
-            prompts: What ``prompt_keys_and_values`` returns.
-            kernels: What computes it.
-
+        ``prompts`` is what ``prompt_keys_and_values`` returns.
         """
         x = x + self.ls_1(self.attn(self.ln_1(x), prompts, kernels))
         out: Tensor = x + self.ls_2(self.mlp(self.ln_2(x), kernels.linear))
@@ -226,12 +197,6 @@ class AttentionPooling(nn.Module):
         Zhai et al., "Scaling Vision Transformers", https://arxiv.org/abs/2106.04560, for the head.
         Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (SigLIP),
             https://arxiv.org/abs/2303.15343.
-
-    Args:
-        width: Width ``D`` of the tokens.
-        heads: Attention heads; must divide ``width``.
-        mlp_width: Hidden width of the MLP.
-        eps: Epsilon of the LayerNorm.
 
     Example:
         >>> AttentionPooling(32, heads=4, mlp_width=64, eps=1e-6)(torch.rand(2, 35, 32)).shape

@@ -19,15 +19,9 @@ self-attention and ``norm1`` of every layer, and all of the last layer but its q
 projections (only that layer's attention logits are the prediction).
 """
 
-from collections.abc import Callable
-from typing import cast
-
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
-
-Compare = Callable[[Tensor, Tensor], Tensor]
-"""Queries ``(B, K, C)`` and tokens ``(B, N, C)`` to mask logits ``(B, K, N)``."""
 
 
 class CrossAttention(nn.Module):
@@ -104,31 +98,13 @@ class MaskAttention(nn.Module):
         return logits
 
 
-class MaskLayer(nn.Module):
-    """The last decoder layer; a module of its own only for the published parameter names."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        """Build the layer."""
-        super().__init__()
-        self.multihead_attn = MaskAttention(dim, heads)
-
-    def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
-        """Return mask logits ``(B, K, N)``."""
-        out: Tensor = self.multihead_attn(queries, tokens)
-        return out
-
-
 class RelationshipDescriptor(nn.Module):
     """Class queries that know the image: text embeddings joined by their match with it."""
 
     def __init__(self, dim: int, enabled: bool = True) -> None:
-        """Build the projection to queries.
+        """Build the projection of ``[t * g, t]``, or of the text embedding ``t`` alone.
 
-        Args:
-            dim: Width of the joint space.
-            enabled: Whether ``[t * g, t]`` is used, or the text embedding ``t`` alone (the
-                paper's ablation).
-
+        The latter, with ``enabled`` off, is the paper's ablation.
         """
         super().__init__()
         self.enabled = enabled
@@ -201,12 +177,9 @@ class MaskDecoder(nn.Module):
             )
         self.relationship = RelationshipDescriptor(dim, relationship_descriptor)
         full = [DecoderLayer(dim, heads, mlp_dim, dropout) for _ in range(layers - 1)]
-        self.layers = nn.ModuleList([*full, MaskLayer(dim, heads)])
-
-    @property
-    def last(self) -> MaskLayer:
-        """The layer that compares."""
-        return cast(MaskLayer, self.layers[-1])
+        # The last layer is a module of its own only for the published parameter names.
+        last = nn.ModuleDict({'multihead_attn': MaskAttention(dim, heads)})
+        self.layers = nn.ModuleList([*full, last])
 
     def forward(
         self,
@@ -240,15 +213,9 @@ class MaskDecoder(nn.Module):
         return self.mask_logits(queries, patch_tokens if mask_features is None else mask_features)
 
     def decode_queries(self, queries: Tensor, patch_tokens: Tensor) -> Tensor:
-        """Run all layers but the last.
+        """Return queries ``(B, K, C)`` after all layers but the last.
 
-        Args:
-            queries: Class queries, ``(B, K, C)``.
-            patch_tokens: L2-normalised patch tokens, ``(B, C, h, w)``.
-
-        Returns:
-            The decoded queries, ``(B, K, C)``; classes never attend to each other.
-
+        The patch tokens ``(B, C, h, w)`` are L2-normalised. Classes never attend to each other.
         """
         tokens = patch_tokens.flatten(2).transpose(1, 2)  # (B, h * w, C)
         *full, _ = self.layers
@@ -256,21 +223,13 @@ class MaskDecoder(nn.Module):
             queries = layer(queries, tokens)
         return queries
 
-    def mask_logits(
-        self, queries: Tensor, mask_features: Tensor, compare: Compare | None = None
-    ) -> Tensor:
-        """Compare decoded queries with every position: the last layer.
+    def mask_logits(self, queries: Tensor, mask_features: Tensor) -> Tensor:
+        """Compare decoded queries with L2-normalised features ``(B, C, H, W)``: the last layer.
 
-        Args:
-            queries: What ``decode_queries`` returns, ``(B, K, C)``.
-            mask_features: L2-normalised features, ``(B, C, H, W)``.
-            compare: What stands in for the last layer; ``None`` for that.
-
-        Returns:
-            Mask logits before the sigmoid, ``(B, K, H, W)``.
-
+        Returns mask logits before the sigmoid, ``(B, K, H, W)``.
         """
-        logits: Tensor = (compare or self.last)(queries, mask_features.flatten(2).transpose(1, 2))
+        compare = self.layers[-1].get_submodule('multihead_attn')
+        logits: Tensor = compare(queries, mask_features.flatten(2).transpose(1, 2))
         out: Tensor = logits.unflatten(2, mask_features.shape[2:])
         return out
 

@@ -205,12 +205,9 @@ class SegmentationMetrics:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for a JSON file; ``None`` stands for nan, which JSON lacks."""
+        names = ('pixel_accuracy', 'miou', 'miou_seen', 'miou_unseen', 'hiou')
         return {
-            'pixel_accuracy': _json_number(self.pixel_accuracy),
-            'miou': _json_number(self.miou),
-            'miou_seen': _json_number(self.miou_seen),
-            'miou_unseen': _json_number(self.miou_unseen),
-            'hiou': _json_number(self.hiou),
+            **{name: _json_number(getattr(self, name)) for name in names},
             'iou': {name: _json_number(value) for name, value in self.iou.items()},
         }
 

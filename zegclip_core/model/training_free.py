@@ -105,15 +105,9 @@ class TrainingFreeCLIP(nn.Module):
         self.requires_grad_(False)
 
     def patch_tokens(self, images: Tensor) -> Tensor:
-        """Return what is compared with the words.
+        """Return the projected patch tokens ``(B, C, h, w)``, not normalised.
 
-        Args:
-            images: Normalised RGB, ``(B, 3, H, W)``.
-
-        Returns:
-            Projected patch tokens, ``(B, C, h, w)`` with ``h`` and ``w`` in patches, not
-            normalised.
-
+        Images are normalised RGB, ``(B, 3, H, W)``; ``h`` and ``w`` are in patches.
         """
         x, grid = self.visual.embed(images)
         *others, last = self.visual.blocks
@@ -128,15 +122,10 @@ class TrainingFreeCLIP(nn.Module):
         return patch_tokens
 
     def forward(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
-        """Predict logits, whose softmax over the classes is the score.
+        """Predict logits ``(B, K, h, w)``, whose softmax over the classes is the score.
 
-        Args:
-            images: Normalised RGB, ``(B, 3, H, W)``.
-            text_embeddings: Of the classes, as the text tower gives them, ``(K, C)``.
-
-        Returns:
-            Cosines of patches and words times ``scale``, ``(B, K, h, w)``.
-
+        They are ``scale`` times the cosines of the patches of normalised RGB ``(B, 3, H, W)`` and
+        the text embeddings ``(K, C)``.
         """
         tokens = F.normalize(self.patch_tokens(images), dim=1)
         text = F.normalize(text_embeddings, dim=-1)
@@ -164,18 +153,7 @@ def run_last_block(
         The tokens behind the block, ``(B, P + h * w, D)``.
 
     """
-    kernels = kernels._replace(attend=_attention_function(attention, near, kernels.attend))
-    if attention in _REDUCED:
-        reduced: Tensor = block.attn(block.ln_1(x), None, kernels)
-        return reduced.to(x.dtype)
-    tokens: Tensor = block(x, None, kernels)
-    return tokens
-
-
-def _attention_function(
-    attention: Attention, near: Tensor | None, attend: AttentionFunction
-) -> AttentionFunction:
-    """Return what takes the place of the attention function."""
+    attend = kernels.attend
 
     def to_neighbours(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(key, key, value, attn_mask=near)
@@ -187,7 +165,12 @@ def _attention_function(
         'key_key': lambda query, key, value: attend(key, key, value),
         'naclip': to_neighbours,
     }
-    return functions[attention]
+    kernels = kernels._replace(attend=functions[attention])
+    if attention in _REDUCED:
+        reduced: Tensor = block.attn(block.ln_1(x), None, kernels)
+        return reduced.to(x.dtype)
+    tokens: Tensor = block(x, None, kernels)
+    return tokens
 
 
 def neighbourhood(grid: tuple[int, int], std: float, prefix: int) -> Tensor:
@@ -203,11 +186,6 @@ def neighbourhood(grid: tuple[int, int], std: float, prefix: int) -> Tensor:
         to the prefix tokens.
 
     """
-    rows, columns = (_falloff(length, std) for length in grid)
+    places = (torch.arange(length, dtype=torch.float32) / std for length in grid)
+    rows, columns = (torch.exp(-0.5 * (at[:, None] - at).square()) for at in places)
     return F.pad(torch.kron(rows, columns), (prefix, 0, prefix, 0))
-
-
-def _falloff(length: int, std: float) -> Tensor:
-    """Return a Gaussian of the distances on a line, ``(length, length)``, 1 at none."""
-    place = torch.arange(length, dtype=torch.float32) / std
-    return torch.exp(-0.5 * (place[:, None] - place).square())

@@ -82,15 +82,7 @@ class BertEncoder(nn.Module):
         )
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Encode texts.
-
-        Args:
-            ids: Token ids, int64 ``(B, N)``, at most as many as there are positions.
-            mask: Where a token is one of the text, bool ``(B, N)``.
-
-        Returns:
-            Embeddings ``(B, N, C)``.
-        """
+        """Return embeddings ``(B, N, C)`` of token ids ``(B, N)``; ``mask`` tells the text's."""
         places = torch.arange(ids.shape[1], device=ids.device)
         x: Tensor = self.norm(self.words(ids) + self.positions(places) + self.types.weight[0])
         for layer in self.layers:
@@ -119,31 +111,24 @@ class SentenceTower:
     """
 
     def __init__(self, folder: Path, *, name: str) -> None:
-        _check_mean_pooling(folder, name)
+        pooling = _read_json(folder / '1_Pooling' / 'config.json', name)
+        modes = [key for key, on in pooling.items() if key.startswith('pooling_mode_') and on]
+        if modes != ['pooling_mode_mean_tokens']:
+            raise TowerError(
+                f'Expected the sentence tower {name} to use pooling_mode_mean_tokens, '
+                f'but it uses {", ".join(modes) or "none"}.'
+            )
         self._model = _sentence_model(folder, name)
         self._tokenizer = _tokenizer(folder, name)
         settings = _read_json(folder / 'sentence_bert_config.json', name)
-        self._max_tokens = int(settings.get('max_seq_length') or 256)
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """The reference that names this tower."""
-        return self._name
-
-    @property
-    def embed_dim(self) -> int:
-        """Length ``C`` of an embedding."""
-        return self._model.width
-
-    @property
-    def context_length(self) -> int:
-        """Most tokens of a text, those of its ends included."""
-        return self._max_tokens
+        self.context_length = int(settings.get('max_seq_length') or 256)
+        self.embed_dim = self._model.width
+        self.name = name
 
     def overlong(self, texts: Sequence[str]) -> list[bool]:
-        """Return of each text whether it has more tokens, so that ``encode`` would cut it."""
-        return [len(ids) > self._max_tokens for ids in self._tokens(texts, self._max_tokens + 1)]
+        """Return of each text whether it has more tokens than ``encode`` takes."""
+        most = self.context_length
+        return [len(ids) > most for ids in self._tokens(texts, most + 1)]
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -153,7 +138,7 @@ class SentenceTower:
 
     def _encode_batch(self, texts: Sequence[str]) -> Tensor:
         """Return the mean of each text's token embeddings, L2-normalised."""
-        rows = [torch.tensor(ids) for ids in self._tokens(texts, self._max_tokens)]
+        rows = [torch.tensor(ids) for ids in self._tokens(texts, self.context_length)]
         device = next(self._model.parameters()).device
         ids = pad_sequence(rows, batch_first=True).to(device)
         lengths = torch.tensor([len(row) for row in rows], device=device)
@@ -187,17 +172,6 @@ def load_sentence_tower(reference: TowerReference) -> SentenceTower:
         f'Expected {reference} to hold a sentence-transformers model folder (with modules.json '
         f'and config.json), but there is none in {root}.'
     )
-
-
-def _check_mean_pooling(folder: Path, name: str) -> None:
-    """Raise unless the model takes the mean over tokens, which is all that is supported."""
-    pooling = _read_json(folder / '1_Pooling' / 'config.json', name)
-    modes = [key for key, value in pooling.items() if key.startswith('pooling_mode_') and value]
-    if modes != ['pooling_mode_mean_tokens']:
-        raise TowerError(
-            f'Expected the sentence tower {name} to use pooling_mode_mean_tokens, '
-            f'but it uses {", ".join(modes) or "none"}.'
-        )
 
 
 def _tokenizer(folder: Path, name: str) -> Tokenizer:

@@ -155,12 +155,7 @@ _UNREADABLE = (
 
 @contextmanager
 def reading(what: str, error: type[ZegCLIPError]) -> Iterator[None]:
-    """Turn what libraries raise for a damaged file into one line.
-
-    Args:
-        what: What is read, as it follows ``Cannot read`` in the message.
-        error: What is raised in place of the libraries' errors.
-    """
+    """Turn what libraries raise for a damaged file into one line, ``Cannot read WHAT: ...``."""
     try:
         yield
     except _UNREADABLE as fault:
@@ -203,10 +198,7 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_parameters(module: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
     """Load all parameters of a module strictly, converted to the module's dtypes.
 
-    Args:
-        module: Receives the parameters.
-        state_dict: Must hold the module's keys with the module's shapes, and no others.
-        source: What the error message calls the place they come from.
+    ``source`` is what an error message calls the place that they come from.
 
     Raises:
         TowerError: If a key is missing, unexpected or of another shape.

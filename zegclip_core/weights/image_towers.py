@@ -44,6 +44,7 @@ from zegclip_core.weights.clip import CLIP, clip_config, CLIPWeights, load_clip_
 from zegclip_core.weights.families import rename_weights, square_grid, TowerFamily, under
 from zegclip_core.weights.names import package_path, parse_reference, TowerReference
 
+_OURS = 'transformer.resblocks.*'
 TIMM = TowerFamily(
     kind='a ViT of the plain, CLIP or DINOv2 kind with a class token',
     mark='patch_embed.proj.weight',
@@ -53,14 +54,14 @@ TIMM = TowerFamily(
         'patch_embed.proj.*': 'conv1.*',
         'norm_pre.*': 'ln_pre.*',
         'norm.*': 'ln_post.*',
-        'blocks.*.norm1.*': 'transformer.resblocks.*.ln_1.*',
-        'blocks.*.norm2.*': 'transformer.resblocks.*.ln_2.*',
-        'blocks.*.attn.qkv.*': 'transformer.resblocks.*.attn.in_proj_*',
-        'blocks.*.attn.proj.*': 'transformer.resblocks.*.attn.out_proj.*',
-        'blocks.*.mlp.fc1.*': 'transformer.resblocks.*.mlp.c_fc.*',
-        'blocks.*.mlp.fc2.*': 'transformer.resblocks.*.mlp.c_proj.*',
-        'blocks.*.ls1.gamma': 'transformer.resblocks.*.ls_1.gamma',
-        'blocks.*.ls2.gamma': 'transformer.resblocks.*.ls_2.gamma',
+        'blocks.*.norm1.*': f'{_OURS}.ln_1.*',
+        'blocks.*.norm2.*': f'{_OURS}.ln_2.*',
+        'blocks.*.attn.qkv.*': f'{_OURS}.attn.in_proj_*',
+        'blocks.*.attn.proj.*': f'{_OURS}.attn.out_proj.*',
+        'blocks.*.mlp.fc1.*': f'{_OURS}.mlp.c_fc.*',
+        'blocks.*.mlp.fc2.*': f'{_OURS}.mlp.c_proj.*',
+        'blocks.*.ls1.gamma': f'{_OURS}.ls_1.gamma',
+        'blocks.*.ls2.gamma': f'{_OURS}.ls_2.gamma',
         'head.**': None,
     },
     needed=('class_embedding', 'ln_post.weight'),
@@ -70,11 +71,7 @@ TIMM = TowerFamily(
 
 
 def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Load a timm model, from its hub or from a file.
-
-    Returns:
-        Its parameters under timm's names, and the fields of ``VisionConfig`` that they do not
-        tell.
+    """Load a timm model's parameters, and the ``VisionConfig`` fields that they do not tell.
 
     Raises:
         TowerError: If there is no such model or file, or its weights cannot be had.
@@ -130,7 +127,7 @@ KNOWN_FILES = {
 }
 """SHA-256 of the files that bundled models were trained on."""
 _PREFIX = 'backbone.'
-_BLOCK, _OURS = 'encoder.layer.*', 'transformer.resblocks.*'
+_BLOCK = 'encoder.layer.*'
 DINOV2 = TowerFamily(
     kind='a DINOv2-style ViT',
     mark='embeddings.cls_token',
@@ -158,14 +155,11 @@ DINOV2 = TowerFamily(
 
 
 def read_onnx_vit(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a DINOv2-style ViT.
+    """Read the weights of a DINOv2-style ViT, float32 under transformers' names.
 
-    Args:
-        path: An ONNX export whose biases have transformers' names below ``backbone.``. A file
-            that is known by name must also have the known content.
-
-    Returns:
-        The parameters under transformers' names, float32.
+    In the ONNX export, biases have these names below ``backbone.``. The graph serves to tell
+    which nameless matrix belongs to which layer. A file that is known by name must also have the
+    known content.
 
     Raises:
         TowerError: If the file is not the known one, or the package onnx is not installed.

@@ -211,10 +211,7 @@ class ModelName:
         return self.clip if self.file is None else None
 
     def checkpoint_file(self, purpose: str = '') -> Path:
-        """Return the file of a trained model.
-
-        Args:
-            purpose: What it is needed for, such as ``to export``.
+        """Return the file of a trained model; ``purpose`` says what for, such as ``to export``.
 
         Raises:
             ModelError: If the name is that of CLIP without training or of an exported model.
@@ -280,27 +277,22 @@ def _trained_file(name: str) -> Path | None:
 
 
 def _refusal(text: str) -> ModelError:
-    """Return the error of a text that names no model."""
+    """Return the error of a text that names no model, and what to write if it nearly does."""
+    from zegclip_core.weights.catalogue import tags_of
+
+    name, hint = text.strip(), ''
+    known = clip_model_name(name.rstrip('/@').replace(*_LARGER))
+    tags, suffix = tags_of(known), Path(name).suffix
+    if tags:
+        hint = f' Add a tag, such as {known}/{tags[0]}.'
+    elif name.startswith('open_clip:'):
+        hint = ' That is the form of a tower: leave out open_clip:, and write @ for /file:.'
+    elif suffix.lower() in SUFFIXES and suffix not in SUFFIXES:
+        hint = f' Endings are in small letters: {suffix.lower()}.'
+    elif suffix.lower() in _OTHER_SUFFIXES and '@' not in name:
+        hint = f' CLIP weights in a {suffix} file are used as NAME@FILE.'
     shown = text if len(text) <= 120 else f'{text[:117]}...'
     return ModelError(
         f'Expected a model to be one of {", ".join(bundled_models())}, {FORMS}, but got {shown!r}.'
-        f'{_hint(text.strip())}'
+        f'{hint}'
     )
-
-
-def _hint(name: str) -> str:
-    """Return what to write in place of a name that was nearly right, as a further sentence."""
-    from zegclip_core.weights.catalogue import tags_of
-
-    known = clip_model_name(name.rstrip('/@').replace(*_LARGER))
-    tags = tags_of(known)
-    if tags:
-        return f' Add a tag, such as {known}/{tags[0]}.'
-    if name.startswith('open_clip:'):
-        return ' That is the form of a tower: leave out open_clip:, and write @ for /file:.'
-    suffix = Path(name).suffix
-    if suffix.lower() in SUFFIXES and suffix not in SUFFIXES:
-        return f' Endings are in small letters: {suffix.lower()}.'
-    if suffix.lower() in _OTHER_SUFFIXES and '@' not in name:
-        return f' CLIP weights in a {suffix} file are used as NAME@FILE.'
-    return ''
