@@ -22,7 +22,7 @@ from dataclasses import replace
 
 import torch
 from torch import nn, Tensor
-from zegclip_core.model.blocks import Block, Kernels, KeysAndValues, PromptedAttention
+from zegclip_core.model.blocks import Kernels, KeysAndValues, PromptedAttention
 from zegclip_core.model.scoring import calibrated_scores, resize_maps
 from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
@@ -96,7 +96,7 @@ def _fix(visual: VisionTransformer, grid: tuple[int, int]) -> None:
     """Put constants in the place of what is the same for every image of a patch grid."""
     constants, table = visual.prompt_keys_and_values(), visual.positions(grid)
     for block, prompts in zip(visual.blocks, constants, strict=True):
-        if isinstance(block, Block) and prompts is not None:
+        if prompts is not None:
             block.add_module('attn', FixedPrompts(block.attn, prompts))
     visual.positional_embedding = nn.Parameter(table, False)
     visual.config = replace(visual.config, grid=grid, prompt_tokens=0)
