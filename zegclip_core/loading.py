@@ -111,11 +111,8 @@ NEGATIVES = (
 class LoadedModel:
     """A model that is ready to use.
 
-    Attributes:
-        name: What the user called it.
-        network: The model, float32 on the CPU, in evaluation mode.
-        text_encoder: Encodes words.
-        settings: What the checkpoint says beside its weights.
+    The network is float32 on the CPU, in evaluation mode; the settings are what the checkpoint
+    says beside its weights.
     """
 
     name: str

@@ -39,7 +39,6 @@ class LayerScale(nn.Module):
     """A learnt factor for each channel of a residual branch (Touvron et al., CaiT)."""
 
     def __init__(self, width: int) -> None:
-        """Start with ones."""
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(width))
 
@@ -125,7 +124,6 @@ class MLP(nn.Module):
     """The feed-forward part of a block, under CLIP's names."""
 
     def __init__(self, width: int, hidden: int, activation: Activation) -> None:
-        """Build the two linear layers."""
         super().__init__()
         self.c_fc = nn.Linear(width, hidden)
         self.act: nn.Module = QuickGELU() if activation == 'quick_gelu' else nn.GELU()
@@ -150,7 +148,6 @@ class Block(nn.Module):
         eps: float,
         layer_scale: bool,
     ) -> None:
-        """Build the block with untrained weights."""
         super().__init__()
         self.ln_1 = nn.LayerNorm(width, eps=eps)
         self.attn = PromptedAttention(width, heads)
@@ -205,7 +202,6 @@ class AttentionPooling(nn.Module):
     """
 
     def __init__(self, width: int, *, heads: int, mlp_width: int, eps: float) -> None:
-        """Build the head with untrained weights."""
         super().__init__()
         self.probe = nn.Parameter(torch.randn(1, 1, width) * width**-0.5)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)

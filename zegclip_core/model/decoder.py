@@ -28,7 +28,6 @@ class CrossAttention(nn.Module):
     """Attention of class queries to patch tokens."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
-        """Build the four projections."""
         super().__init__()
         self.heads = heads
         self.dropout = dropout
@@ -53,7 +52,6 @@ class DecoderLayer(nn.Module):
     """Cross-attention and feed-forward, each with a LayerNorm behind it; no self-attention."""
 
     def __init__(self, dim: int, heads: int, mlp_dim: int, dropout: float) -> None:
-        """Build the layer."""
         super().__init__()
         self.multihead_attn = CrossAttention(dim, heads, dropout)
         self.linear1 = nn.Linear(dim, mlp_dim)
@@ -78,7 +76,6 @@ class MaskAttention(nn.Module):
     """The last layer's attention logits, averaged over its heads."""
 
     def __init__(self, dim: int, heads: int) -> None:
-        """Build the two projections."""
         super().__init__()
         self.heads = heads
         self.scale = (dim // heads) ** -0.5 / heads
@@ -168,7 +165,6 @@ class MaskDecoder(nn.Module):
         dropout: float = 0.1,
         relationship_descriptor: bool = True,
     ) -> None:
-        """Build the decoder."""
         super().__init__()
         if layers < 1 or dim % heads:
             raise ValueError(

@@ -63,7 +63,6 @@ class TrainingFreeConfig:
     scale: float = 40.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
         OPTIONS['attention'].check(self.attention)
         for name, value in (('gaussian_std', self.gaussian_std), ('scale', self.scale)):
             if not value > 0:
@@ -97,7 +96,6 @@ class TrainingFreeCLIP(nn.Module):
     """Scores are compared among the classes: they are a softmax over them."""
 
     def __init__(self, config: TrainingFreeConfig) -> None:
-        """Build the model with untrained weights."""
         super().__init__()
         vision = replace(config.vision, position_resize='bicubic_offset')
         self.config = replace(config, vision=vision)

@@ -115,7 +115,6 @@ class VisionConfig:
     feature_layers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
         if self.pooling not in POOLINGS:
             raise ModelError(
                 f'Expected the pooling to be one of {", ".join(POOLINGS)}, '
@@ -146,7 +145,6 @@ class VisionTransformer(nn.Module):
     """
 
     def __init__(self, config: VisionConfig) -> None:
-        """Build the tower with untrained weights."""
         super().__init__()
         self.config = config
         width, patch, prefix = config.width, config.patch_size, config.num_prefix_tokens

@@ -151,7 +151,6 @@ class ZegCLIP(nn.Module):
     """A class's score does not depend on the other classes."""
 
     def __init__(self, config: ZegCLIPConfig) -> None:
-        """Build the model with untrained weights."""
         super().__init__()
         self.config = config
         self.visual = VisionTransformer(config.vision)

@@ -159,11 +159,7 @@ class SentenceTower:
 
 
 def load_sentence_tower(reference: TowerReference) -> SentenceTower:
-    """Load the sentence tower that an installed package holds, in its folder or one just below.
-
-    Raises:
-        TowerError: If it is not there, or its files do not fit.
-    """
+    """Load the sentence tower that an installed package holds, in its folder or one just below."""
     root = package_path(reference)
     for folder in [root, *sorted(path for path in root.glob('*') if path.is_dir())]:
         if (folder / 'modules.json').is_file() and (folder / 'config.json').is_file():

@@ -76,10 +76,7 @@ class BoundedTower(Protocol):
 def load_text_tower(reference: str | TowerReference) -> TextTower:
     """Load the text tower that a reference names.
 
-    Args:
-        reference: ``open_clip:NAME/TAG``, ``open_clip:NAME/file:PATH`` or
-            ``package:MODULE[/PATH]``. Only the first may be downloaded, and only if this machine
-            does not have it yet.
+    Only ``open_clip:NAME/TAG`` may be downloaded, if this machine does not have it yet.
 
     Raises:
         TowerError: If the tower is not known, cannot be had, or its files do not fit.
@@ -98,11 +95,7 @@ def load_text_tower(reference: str | TowerReference) -> TextTower:
 
 
 def check_text_tower(reference: TowerReference) -> None:
-    """Refuse a model of open_clip whose text tower is of another kind, before any download.
-
-    Raises:
-        TowerError: If it is not supported, or there is no such model.
-    """
+    """Raise TowerError before any download unless a CLIP's text tower is a plain transformer."""
     reason = unusable_text(clip_config(reference))
     if reason:
         raise TowerError(
@@ -115,11 +108,6 @@ class OpenCLIPTextTower:
     """The text tower of a CLIP model, built from open_clip's classes.
 
     Reference: Radford et al., "CLIP", https://arxiv.org/abs/2103.00020, section 2.4.
-
-    Args:
-        model: open_clip's text transformer with its weights.
-        tokenizer: open_clip's tokenizer for it.
-        name: The reference that names this tower.
 
     Raises:
         TowerError: If the tokenizer knows more tokens than the model.

@@ -91,11 +91,8 @@ _FLOAT32 = 4
 class CLIPEntry:
     """A CLIP that can be used without training.
 
-    Attributes:
-        name: Under which it is used, ``NAME/TAG``.
-        parameters: How many parameters it has.
-        url: Address of its weights.
-        path: Where they lie on this machine; ``None`` if they would be downloaded.
+    Its name is ``NAME/TAG``; the path is that of its weights on this machine, ``None`` if they
+    would be downloaded.
     """
 
     name: str

@@ -164,11 +164,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file to read it.
-
-    Raises:
-        CheckpointError: If it is missing or damaged.
-    """
+    """Open a safetensors file to read it; raises CheckpointError if it is missing or damaged."""
     if not path.is_file():
         raise CheckpointError(f'Expected a checkpoint, but there is no file at {path}.')
     try:

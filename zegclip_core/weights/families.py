@@ -59,11 +59,7 @@ class TowerFamily:
 
 
 def square_grid(patches: int) -> tuple[int, int]:
-    """Return the grid of a family that is pre-trained on square images.
-
-    Raises:
-        TowerError: If so many patches make no square.
-    """
+    """Return the grid of a family that is pre-trained on square images."""
     side = math.isqrt(patches)
     if side * side != patches:
         raise TowerError(f'Expected a position table of a square grid, but got {patches} patches.')

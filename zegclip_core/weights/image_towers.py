@@ -219,12 +219,7 @@ _NEEDED = ('conv1.weight', 'positional_embedding', f'{_BLOCKS}0.mlp.c_fc.weight'
 
 @dataclass(frozen=True)
 class ImageTower:
-    """Weights of a frozen image tower.
-
-    Attributes:
-        config: Their shape, without prompts.
-        state_dict: Parameters under the names of ``VisionTransformer``.
-    """
+    """A frozen image tower: its shape without prompts, and ``VisionTransformer``'s parameters."""
 
     config: VisionConfig
     state_dict: dict[str, Tensor]
@@ -247,11 +242,7 @@ def load_image_tower(reference: str) -> ImageTower:
 
 
 def check_image_tower(reference: TowerReference) -> None:
-    """Refuse a model of open_clip whose image tower is no plain ViT, before any download.
-
-    Raises:
-        TowerError: If it is none, or there is no such model.
-    """
+    """Raise TowerError before any download unless a CLIP's image tower is a plain ViT."""
     reason = unusable_image(clip_config(reference))
     if reason:
         raise TowerError(
@@ -261,11 +252,7 @@ def check_image_tower(reference: TowerReference) -> None:
 
 
 def clip_image_tower(weights: CLIPWeights) -> ImageTower:
-    """Take the image tower out of weights of open_clip.
-
-    Raises:
-        TowerError: If they hold no tower of a known family.
-    """
+    """Take the image tower, which must be of a known family, out of weights of open_clip."""
     vision = weights.config.get('vision_cfg') or {}
     facts: dict[str, Any] = dict(weights.pixels)
     if 'head_width' in vision:
