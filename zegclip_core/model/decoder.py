@@ -203,7 +203,15 @@ class MaskDecoder(nn.Module):
             ValueError: If the inputs disagree on ``B`` or ``C``, or ``K`` is 0.
 
         """
-        _check_shapes(patch_tokens, image_embedding, text_embeddings)
+        batch, dim = patch_tokens.shape[:2]
+        if image_embedding.shape != (batch, dim) or text_embeddings.shape[1:] != (dim,):
+            raise ValueError(
+                'Expected patch tokens (B, C, h, w), image embedding (B, C) and text embeddings '
+                f'(K, C), but got {tuple(patch_tokens.shape)}, {tuple(image_embedding.shape)} and '
+                f'{tuple(text_embeddings.shape)}.'
+            )
+        if not text_embeddings.shape[0]:  # ``len`` would fix the class count of an export.
+            raise ValueError('Expected at least 1 class, but got none.')
         queries = self.relationship(text_embeddings, image_embedding)
         queries = self.decode_queries(queries, patch_tokens)
         return self.mask_logits(queries, patch_tokens if mask_features is None else mask_features)
@@ -228,16 +236,3 @@ class MaskDecoder(nn.Module):
         logits: Tensor = compare(queries, mask_features.flatten(2).transpose(1, 2))
         out: Tensor = logits.unflatten(2, mask_features.shape[2:])
         return out
-
-
-def _check_shapes(patch_tokens: Tensor, image_embedding: Tensor, text_embeddings: Tensor) -> None:
-    """Refuse inputs that do not belong together."""
-    batch, dim = patch_tokens.shape[:2]
-    if image_embedding.shape != (batch, dim) or text_embeddings.shape[1:] != (dim,):
-        raise ValueError(
-            'Expected patch tokens (B, C, h, w), image embedding (B, C) and text embeddings '
-            f'(K, C), but got {tuple(patch_tokens.shape)}, {tuple(image_embedding.shape)} and '
-            f'{tuple(text_embeddings.shape)}.'
-        )
-    if not text_embeddings.shape[0]:  # ``len`` would fix the class count of an export.
-        raise ValueError('Expected at least 1 class, but got none.')
