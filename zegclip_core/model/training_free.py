@@ -138,18 +138,9 @@ def run_last_block(
     near: Tensor | None = None,
     kernels: Kernels = PYTORCH,
 ) -> Tensor:
-    """Run the last block.
+    """Return prefix and patch tokens, ``(B, P + h * w, D)``, behind CLIP's last block.
 
-    Args:
-        block: CLIP's.
-        x: Prefix and patch tokens, ``(B, P + h * w, D)``.
-        attention: How it attends.
-        near: What ``neighbourhood`` gives, ``(P + h * w, P + h * w)``; only ``naclip`` uses it.
-        kernels: The attention function and the linear layers that compute it.
-
-    Returns:
-        The tokens behind the block, ``(B, P + h * w, D)``.
-
+    ``near`` is what ``neighbourhood`` gives; only ``naclip`` uses it.
     """
     attend = kernels.attend
 
@@ -174,15 +165,8 @@ def run_last_block(
 def neighbourhood(grid: tuple[int, int], std: float, prefix: int) -> Tensor:
     """Return what is added to the attention's scores, so that patches look at those near them.
 
-    Args:
-        grid: ``(h, w)`` in patches.
-        std: Deviation of the Gaussian, in patches.
-        prefix: How many prefix tokens stand before the patch tokens, ``P``.
-
-    Returns:
-        Float32 ``(P + h * w, P + h * w)``: 1 from a patch to itself, less to others; 0 from and
-        to the prefix tokens.
-
+    Float32 ``(P + h * w, P + h * w)`` with ``P`` the prefix tokens: a Gaussian of deviation
+    ``std`` in patches, 1 from a patch to itself; 0 from and to the prefix tokens.
     """
     places = (torch.arange(length, dtype=torch.float32) / std for length in grid)
     rows, columns = (torch.exp(-0.5 * (at[:, None] - at).square()) for at in places)

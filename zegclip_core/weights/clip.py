@@ -76,11 +76,6 @@ _ALIKE, _SHOWN = 5, 8
 class MissingWeightsError(TowerError):
     """The weights of a tag are not on this machine and cannot be had; says what to do.
 
-    Args:
-        reference: Names them.
-        tag_config: What open_clip knows about the tag.
-        reason: Why not, as it follows ``The weights of ...`` in the message.
-
     Attributes:
         local_name: Model name, ``NAME@FILE``, of the file that is to be fetched.
     """

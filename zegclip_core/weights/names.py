@@ -61,11 +61,8 @@ _FILE = '/file:'
 class TowerReference:
     """A parsed reference to a frozen tower.
 
-    Attributes:
-        kind: Which library or place the tower comes from.
-        name: Model name, or the import name of the package.
-        tag: Tag of open_clip weights, ``None`` for all else.
-        path: Path of a weights file, or path inside the package; ``None`` if not given.
+    The name is that of a model or of a package, the path that of a weights file or one inside the
+    package; only weights of open_clip have a tag.
     """
 
     kind: Kind
