@@ -17,6 +17,7 @@ import ast
 from collections.abc import Iterator
 import json
 from pathlib import Path
+import re
 import subprocess
 import sys
 
@@ -251,3 +252,12 @@ def test_the_core_is_importable_without_ros() -> None:
         [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    page = (ROOT / 'docs' / 'architecture.md').read_text(encoding='utf-8')
+    named = set(re.findall(r'`([\w/.-]+(?:/|\.py|\.yaml|\.md))`', page))
+    assert len(named) > 30
+    places = ('', 'zegclip_core/', 'zegclip_ros/')
+    lost = [name for name in named if not any((ROOT / f'{at}{name}').exists() for at in places)]
+    assert [name for name in lost if 'FAMILY' not in name and 'NAME' not in name] == []
