@@ -31,7 +31,7 @@ from bag_helpers import (
 )
 import numpy as np
 import pytest
-from zegclip_core.bags.messages import Outputs
+from zegclip_core.bags.added import AddedTopics
 from zegclip_core.cli.main import build_parser, main
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -129,11 +129,11 @@ def test_the_page_names_every_option_and_topic(tmp_path: Path) -> None:
     shown = build_parser().parse_args(['label-bag', 'in', 'out', '--classes', 'a'])
     names = set(vars(shown)) - {'command', 'source', 'target', 'run'}
     assert [name for name in names if f'--{name.replace("_", "-")}' not in text] == []
-    outputs = Outputs(Vocabulary.parse('a'), overlay=True, confidence=True, masks=True)
+    added = AddedTopics(Vocabulary.parse('a'), overlay=True, confidence=True, masks=True)
     rows = dict(re.findall(r'^\| `(/zegclip/[\w/<>]+)` \| `(\S+)`', text, re.MULTILINE))
     assert rows == {
-        output.topic.replace('masks/a', 'masks/<class>'): output.kind
-        for output in outputs.topics()
+        topic.replace('masks/a', 'masks/<class>'): kind
+        for topic, (kind, _) in added.topics().items()
     }
 
 

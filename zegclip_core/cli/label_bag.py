@@ -27,7 +27,7 @@ from zegclip_core.cli._words import add_word_options, read_words
 from zegclip_core.options import OPTIONS
 
 if TYPE_CHECKING:
-    from zegclip_core.bags.labelling import Report
+    from zegclip_core.bags.labelling import LabelReport
     from zegclip_core.text.vocabulary import Vocabulary
 
 _DESCRIPTION = """\
@@ -91,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ZegCLIPError: If the bag, the words or the model cannot be used.
     """
+    from zegclip_core.bags.added import AddedTopics
     from zegclip_core.bags.labelling import label_bag, LabelJob
-    from zegclip_core.bags.messages import Outputs
     from zegclip_core.cli.main import USER_ERROR
 
     vocabulary = read_words(args)
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         source=Path(args.source).expanduser(),
         target=Path(args.target).expanduser(),
         topic=args.topic,
-        outputs=Outputs(vocabulary, args.prefix, args.overlay, args.confidence, args.masks),
+        added=AddedTopics(vocabulary, args.prefix, args.overlay, args.confidence, args.masks),
         load=lambda: load_segmenter(args),
         settings=_settings(args, vocabulary),
         storage=args.storage,
@@ -184,7 +184,7 @@ def _warn(text: str) -> None:
         sys.stderr.flush()
 
 
-def _in_words(report: Report) -> str:
+def _in_words(report: LabelReport) -> str:
     """Return the counts of a run as a sentence."""
     parts = [f'{report.labelled} images of {report.topic} labelled']
     if report.earlier:
