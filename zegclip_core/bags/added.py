@@ -34,7 +34,6 @@ from zegclip_core.errors import BagError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import draw_overlay
 from zegclip_core.messages import outputs
-from zegclip_core.messages.announcement import announcement
 from zegclip_core.messages.image_encodings import IMAGE
 from zegclip_core.messages.topic_names import topic_tokens
 from zegclip_core.segmentation import Segmentation
@@ -136,7 +135,7 @@ class AddedTopics:
             header: That of the first labelled image.
             threshold: Least score of a labelled pixel, in [0, 1], for classes without their own.
         """
-        content = announcement(
+        content = outputs.announcement(
             self.vocabulary,
             self._mask_topics or [None] * len(self.vocabulary),
             version=1,

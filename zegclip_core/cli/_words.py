@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from zegclip_core.segmenter import Segmenter
     from zegclip_core.text.vocabulary import Vocabulary
 
-_AT_ONCE = 32
-"""Classes between two steps of the progress bar."""
-_QUIET = 1.0
-"""How long encoding may take without a progress bar, in seconds."""
-
 
 def add_word_options(parser: argparse.ArgumentParser) -> None:
     """Add the two options of which one says what to look for."""
@@ -61,8 +56,7 @@ def encode_words(segmenter: Segmenter, vocabulary: Vocabulary) -> None:
     from tqdm import tqdm
 
     classes = vocabulary.encoded_phrases(segmenter.settings.seen_classes)
-    with tqdm(total=len(classes), unit='word', delay=_QUIET, leave=False, disable=None) as bar:
-        for start in range(0, len(classes), _AT_ONCE):
-            part = classes[start:][:_AT_ONCE]
+    with tqdm(total=len(classes), unit='word', delay=1.0, leave=False, disable=None) as bar:
+        for part in (classes[start:][:32] for start in range(0, len(classes), 32)):
             segmenter.text_encoder.encode_classes(part)
             bar.update(len(part))

@@ -87,12 +87,7 @@ _SLACK = 1024
 """Bytes that a camera may append to a compressed image."""
 
 
-def is_compressed(message: Any) -> bool:  # noqa: ANN401 - of ROS or of rosbags
-    """Return whether a message is a ``CompressedImage``, which alone has a format."""
-    return hasattr(message, 'format')
-
-
-def check_image(message: Any) -> None:  # noqa: ANN401
+def check_image(message: Any) -> None:  # noqa: ANN401 - of ROS or of rosbags
     """Look at a message without touching its pixels.
 
     Raises:
@@ -100,10 +95,10 @@ def check_image(message: Any) -> None:  # noqa: ANN401
             are too short for its width, or its data end too early; or if a compressed one is no
             whole JPEG or PNG file.
     """
-    if is_compressed(message):
+    if hasattr(message, 'format'):
         _check_compressed(message)
     else:
-        _values(message, _encoding(message))
+        _encoding_and_values(message)
 
 
 def rgb_view(message: Any) -> RgbImage:  # noqa: ANN401
@@ -116,10 +111,9 @@ def rgb_view(message: Any) -> RgbImage:  # noqa: ANN401
         RGB, uint8 ``(H, W, 3)``, 0 to 255; not to be written to, and not contiguous in general.
 
     Raises:
-        ImageError: As ``check_image``, or if it cannot be converted.
+        ImageError: If ``check_image`` refuses the message or it cannot be converted.
     """
-    encoding = _encoding(message)
-    values = _values(message, encoding)
+    encoding, values = _encoding_and_values(message)
     if message.encoding in {'mono8', 'mono16'}:
         return np.broadcast_to(_upper_bytes(values), (*values.shape[:2], 3))
     if encoding.bits == 8 and encoding.code == cv2.COLOR_RGBA2RGB:
@@ -142,13 +136,25 @@ def packed_rgb(message: Any) -> RgbImage:  # noqa: ANN401
         RGB, uint8 ``(H, W, 3)``, 0 to 255, contiguous; not to be written to.
 
     Raises:
-        ImageError: As ``check_image``, or if it cannot be converted.
+        ImageError: If ``check_image`` refuses the message or it cannot be converted.
     """
     try:
-        return _decoded(message) if is_compressed(message) else _converted(message)
+        return _decoded(message) if hasattr(message, 'format') else _converted(message)
     except cv2.error as error:
         reason = str(error.err or error).rstrip('.')
         raise ImageError(f'OpenCV cannot convert it to RGB: {reason}.') from error
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse sizes that no camera has.
+
+    Raises:
+        ImageError: If a side is 0 or the area above ``MAX_PIXELS``.
+    """
+    if width == 0 or height == 0 or width * height > MAX_PIXELS:
+        raise ImageError(
+            f'Expected an image of 1 to {MAX_PIXELS} pixels, but got {width}x{height}.'
+        )
 
 
 def _check_compressed(message: Any) -> None:  # noqa: ANN401
@@ -174,18 +180,6 @@ def _check_compressed(message: Any) -> None:  # noqa: ANN401
         )
 
 
-def check_size(width: int, height: int) -> None:
-    """Refuse sizes that no camera has.
-
-    Raises:
-        ImageError: If a side is 0 or the area above ``MAX_PIXELS``.
-    """
-    if width == 0 or height == 0 or width * height > MAX_PIXELS:
-        raise ImageError(
-            f'Expected an image of 1 to {MAX_PIXELS} pixels, but got {width}x{height}.'
-        )
-
-
 def _decoded(message: Any) -> RgbImage:  # noqa: ANN401
     """Decode a compressed image, as it lies in the file; its first bytes name the codec."""
     _check_compressed(message)
@@ -199,29 +193,30 @@ def _decoded(message: Any) -> RgbImage:  # noqa: ANN401
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _encoding(message: Any) -> _Encoding:  # noqa: ANN401
-    """Return how the bytes of an ``Image`` are to be read."""
+def _converted(message: Any) -> RgbImage:  # noqa: ANN401
+    """Convert an image of one of the ``ENCODINGS``."""
+    encoding, values = _encoding_and_values(message)
+    pixels = _upper_bytes(values)
+    if encoding.bits == 16 or encoding.planar:
+        pixels = np.ascontiguousarray(pixels)
+    if encoding.code is None:
+        # Writable, as torch wants it; the messages of bags are not.
+        return np.require(pixels, requirements=['C', 'W'])
+    return np.asarray(cv2.cvtColor(pixels, encoding.code), dtype=np.uint8)
+
+
+def _encoding_and_values(message: Any) -> tuple[_Encoding, npt.NDArray[Any]]:  # noqa: ANN401
+    """Return how an ``Image`` is encoded, and a view of its values without padding."""
     check_size(int(message.width), int(message.height))
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
         raise ImageError(
             f'Expected an image encoded as {", ".join(ENCODINGS)}, but got {message.encoding!r}.'
         )
-    return encoding
-
-
-def _converted(message: Any) -> RgbImage:  # noqa: ANN401
-    """Convert an image of one of the ``ENCODINGS``."""
-    encoding = _encoding(message)
-    pixels = _values(message, encoding)
-    if encoding.bits == 16:
-        pixels = np.ascontiguousarray(_upper_bytes(pixels))
-    if encoding.code is None:
-        # Writable, as torch wants it; the messages of bags are not.
-        return np.require(pixels, requirements=['C', 'W'])
-    if encoding.planar:
-        pixels = np.ascontiguousarray(pixels)
-    return np.asarray(cv2.cvtColor(pixels, encoding.code), dtype=np.uint8)
+    wide = '>u2' if message.is_bigendian else '<u2'
+    kind = np.dtype(np.uint8 if encoding.bits == 8 else wide)
+    pixels = pixel_bytes(message, encoding.channels * kind.itemsize, planar=encoding.planar)
+    return encoding, pixels.view(kind)  # (H, W, C)
 
 
 def _upper_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -230,14 +225,6 @@ def _upper_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         return values
     first = 0 if values.dtype.newbyteorder('>') == values.dtype else 1
     return values.view(np.uint8)[:, :, first::2]
-
-
-def _values(message: Any, encoding: _Encoding) -> npt.NDArray[Any]:  # noqa: ANN401
-    """Return the values as a view of the data without the padding of the rows, ``(H, W, C)``."""
-    order = '>' if message.is_bigendian else '<'
-    kind = np.dtype(np.uint8) if encoding.bits == 8 else np.dtype(f'{order}u2')
-    pixels = pixel_bytes(message, encoding.channels * kind.itemsize, planar=encoding.planar)
-    return pixels.view(kind)
 
 
 def pixel_bytes(

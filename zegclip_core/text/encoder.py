@@ -11,10 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""From phrases to class embeddings: templates, averaging, and a cache of phrases.
-
-Text towers are in ``zegclip_core.text.towers``, templates in ``zegclip_core.text.templates``.
-"""
+"""From phrases to class embeddings: templates, averaging, and a cache of phrases."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -43,8 +40,15 @@ class TextEncoder:
 
     Args:
         tower: Encodes the prompts.
-        templates: A name or texts; see ``zegclip_core.text.templates.resolve_templates``.
+        templates: The name of a set of templates, such as ``single``, or the texts themselves,
+            each with exactly one ``{}``.
         cache_size: How many phrases to keep, at least 1.
+
+    Attributes:
+        tower: The text tower.
+        templates: The texts that every phrase is put into.
+        encoded_phrases: How many phrases the tower has encoded so far; a kept phrase does not
+            count again.
 
     Raises:
         ConfigError: If the templates are not known or not allowed.
@@ -60,36 +64,21 @@ class TextEncoder:
     ) -> None:
         if cache_size < 1:
             raise ValueError(f'Expected `cache_size` to be at least 1, but got {cache_size}.')
-        self._tower = tower
-        self._templates = resolve_templates(templates)
+        self.tower = tower
+        self.templates = resolve_templates(templates)
+        self.encoded_phrases = 0
         self._cache_size = cache_size
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
-        self._encoded_phrases = 0
-
-    @property
-    def tower(self) -> TextTower:
-        """The text tower."""
-        return self._tower
-
-    @property
-    def templates(self) -> tuple[str, ...]:
-        """The templates that every phrase is put into."""
-        return self._templates
 
     @property
     def embed_dim(self) -> int:
         """Length ``C`` of an embedding."""
-        return self._tower.embed_dim
-
-    @property
-    def encoded_phrases(self) -> int:
-        """How many phrases the tower has encoded so far; a kept phrase does not count again."""
-        return self._encoded_phrases
+        return self.tower.embed_dim
 
     def to(self, device: torch.device) -> None:
         """Move the text tower to a device, if it can compute there; embeddings stay on the CPU."""
-        if isinstance(self._tower, MovableTower):
-            self._tower.to(device)
+        if isinstance(self.tower, MovableTower):
+            self.tower.to(device)
 
     def encode_classes(self, classes: Sequence[Sequence[str]]) -> Tensor:
         """Encode classes as the normalised means over their phrases.
@@ -131,38 +120,26 @@ class TextEncoder:
             chunk = missing[start:][:_CHUNK]
             known.update(zip(chunk, self._encode_new(chunk), strict=True))
         for phrase in phrases:
-            self._keep(phrase, known[phrase])
+            if phrase not in self._cache:
+                # A copy, because a row of a larger tensor would keep the whole of it alive.
+                self._cache[phrase] = known[phrase].clone()
+            self._cache.move_to_end(phrase)
+            while len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
         return torch.stack([known[phrase] for phrase in phrases])
 
     def _encode_new(self, phrases: Sequence[str]) -> Tensor:
         """Return the ensembles of phrases that are not in the cache, float32 ``(N, C)``."""
+        count = len(self.templates)
         prompts = [
-            fill_template(template, phrase) for phrase in phrases for template in self._templates
+            fill_template(template, phrase) for phrase in phrases for template in self.templates
         ]
-        self._refuse_overlong(phrases, prompts)
-        embeddings = self._tower.encode(prompts)
-        self._encoded_phrases += len(phrases)
-        per_phrase = embeddings.reshape(len(phrases), len(self._templates), -1)
-        return functional.normalize(per_phrase.mean(dim=1), dim=-1)
-
-    def _refuse_overlong(self, phrases: Sequence[str], prompts: Sequence[str]) -> None:
-        """Refuse a phrase whose end the tower would not read."""
-        if not isinstance(self._tower, BoundedTower):
-            return
-        for place, cut in enumerate(self._tower.overlong(prompts)):
-            if cut:
-                phrase = phrases[place // len(self._templates)]
-                raise VocabularyError(
-                    'Expected a phrase that the model reads to its end, at most '
-                    f'{self._tower.context_length} tokens with its sentence, but got more in '
-                    f'{phrase[:40]!r}...: shorten it.'
-                )
-
-    def _keep(self, phrase: str, embedding: Tensor) -> None:
-        """Put a phrase in the cache as the one used last."""
-        if phrase not in self._cache:
-            # A copy, because a row of a larger tensor would keep the whole of it alive.
-            self._cache[phrase] = embedding.clone()
-        self._cache.move_to_end(phrase)
-        while len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
+        if isinstance(self.tower, BoundedTower) and any(cut := self.tower.overlong(prompts)):
+            raise VocabularyError(
+                'Expected a phrase that the model reads to its end, at most '
+                f'{self.tower.context_length} tokens with its sentence, but got more in '
+                f'{phrases[cut.index(True) // count][:40]!r}...: shorten it.'
+            )
+        embeddings = self.tower.encode(prompts).reshape(len(phrases), count, -1)  # (N, T, C)
+        self.encoded_phrases += len(phrases)
+        return functional.normalize(embeddings.mean(dim=1), dim=-1)

@@ -84,7 +84,7 @@ def competing(negatives: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ..
     Case, article and plural do not count.
     """
     words = tuple(negatives)
-    if not words:
+    if not words:  # Without them, no word needs the dictionary of singulars.
         return ()
     asked = {standard_form(phrase) for entry in vocabulary.classes for phrase in entry.all_phrases}
     return tuple(word for word in words if standard_form(word) not in asked)

@@ -13,13 +13,11 @@
 # limitations under the License.
 """Texts as users type them: what a name or phrase may be, and lists of them."""
 
-from collections.abc import Iterable
 import json
 import re
 import unicodedata
 
 from zegclip_core.errors import shortened, VocabularyError
-from zegclip_core.text.phrases import is_negated
 
 MAX_NAME = 200
 """Longest class name or phrase, in characters."""
@@ -59,40 +57,15 @@ def clean_text(text: object, what: str) -> str:
             f'Expected {what} to have 1 to {MAX_NAME} characters, but got {shown(text)} '
             f'with {len(cleaned)}.'
         )
-    if any(map(_is_unreadable, cleaned)):
+    kinds = {unicodedata.category(char) for char in cleaned if char not in _JOINERS}
+    # Control characters, unseen ones, halves of a surrogate pair.
+    if '\ufffd' in cleaned or kinds & {'Cc', 'Cf', 'Cs'}:
         raise VocabularyError(f'Expected {what} to be readable UTF-8 text, but got {shown(text)}.')
-    if not any(map(_says_something, cleaned)):
+    if not any(kind[0] in 'LN' or kind == 'So' for kind in kinds):
         raise VocabularyError(
             f'Expected {what} to have a letter or a digit, but got {shown(text)}.'
         )
     return cleaned
-
-
-def _is_unreadable(char: str) -> bool:
-    """Return whether a character is one for control, or unseen, or a broken one."""
-    hidden = unicodedata.category(char) in {'Cc', 'Cf', 'Cs'} and char not in _JOINERS
-    return hidden or char == '\ufffd'
-
-
-def _says_something(char: str) -> bool:
-    """Return whether a character is a letter, a digit or a pictograph."""
-    category = unicodedata.category(char)
-    return category[0] in 'LN' or category == 'So'
-
-
-def check_typed(phrases: Iterable[str]) -> None:
-    """Refuse phrases that say what is not there.
-
-    Raises:
-        VocabularyError: If there is one.
-    """
-    for phrase in phrases:
-        if is_negated(phrase):
-            raise VocabularyError(
-                f'Expected words for what is there, but got {shown(phrase)}: models overlook the '
-                'negation. Name what it is to be told from as a class of its own, or give '
-                '{"name": ..., "exact": true} to have the words taken as they stand.'
-            )
 
 
 def split_text(text: str) -> list[object]:
@@ -105,10 +78,19 @@ def split_text(text: str) -> list[object]:
             between its words, or a comma between quotes.
     """
     stripped = _COMMENT.sub('', text.lstrip(_BYTE_ORDER_MARK)).strip()
-    if stripped[:1] in {'[', '{'}:
-        return _json_list(stripped)
-    parts = (_BULLET.sub('', part.strip()) for part in re.split(r'[,\r\n]', stripped))
-    return [_unquoted(part) for part in parts if part]
+    if stripped[:1] not in {'[', '{'}:
+        parts = (_BULLET.sub('', part.strip()) for part in re.split(r'[,\r\n]', stripped))
+        return [_unquoted(part) for part in parts if part]
+    try:
+        value = json.loads(stripped)
+    # Numbers of thousands of digits are a plain ValueError.
+    except (ValueError, RecursionError) as error:
+        raise VocabularyError(
+            f'Expected a vocabulary in JSON, but it cannot be read: {error}.'
+        ) from error
+    if not isinstance(value, list):
+        raise VocabularyError(f'Expected a JSON list of classes, but got {shown(value)}.')
+    return value
 
 
 def _unquoted(part: str) -> str:
@@ -127,17 +109,3 @@ def _unquoted(part: str) -> str:
             'as JSON: ["salt, pepper"].'
         )
     return part[1:-1]
-
-
-def _json_list(text: str) -> list[object]:
-    """Return the decoded JSON list of a vocabulary message."""
-    try:
-        value = json.loads(text)
-    # Numbers of thousands of digits are a plain ValueError.
-    except (ValueError, RecursionError) as error:
-        raise VocabularyError(
-            f'Expected a vocabulary in JSON, but it cannot be read: {error}.'
-        ) from error
-    if not isinstance(value, list):
-        raise VocabularyError(f'Expected a JSON list of classes, but got {shown(value)}.')
-    return value

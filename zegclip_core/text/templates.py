@@ -18,54 +18,37 @@
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from zegclip_core.errors import ConfigError
 from zegclip_core.options import TEMPLATES
 
-PLAIN = ('{}',)
-"""The phrase alone."""
-
 SINGLE = ('a photo of a {}',)
 """What ZegCLIP uses on PASCAL VOC; without a full stop."""
 
-COCO_STUFF = (
-    'a photo of a {}.',
-    'a photo of a small {}.',
-    'a photo of a medium {}.',
-    'a photo of a large {}.',
-    'This is a photo of a {}.',
-    'This is a photo of a small {}.',
-    'This is a photo of a medium {}.',
-    'This is a photo of a large {}.',
-    'a {} in the scene.',
-    'a photo of a {} in the scene.',
-    'There is a {} in the scene.',
-    'There is the {} in the scene.',
-    'This is a {} in the scene.',
-    'This is the {} in the scene.',
-    'This is one {} in the scene.',
-)
-"""The fifteen that ZegCLIP uses on COCO-Stuff (``multi`` in its code release)."""
-
-EVERYDAY = ('{}', 'a {}', 'a photo of a {}.', 'There is a {} in the scene.')
-"""What the bundled model uses: a sentence tower needs fewer."""
-
 _named: dict[str, tuple[str, ...]] = {
-    'plain': PLAIN,
-    'everyday': EVERYDAY,
+    'plain': ('{}',),
+    # What the bundled model uses: a sentence tower needs fewer.
+    'everyday': ('{}', 'a {}', 'a photo of a {}.', 'There is a {} in the scene.'),
     'single': SINGLE,
-    'coco_stuff': COCO_STUFF,
+    # The fifteen that ZegCLIP uses on COCO-Stuff (``multi`` in its code release).
+    'coco_stuff': (
+        'a photo of a {}.',
+        'a photo of a small {}.',
+        'a photo of a medium {}.',
+        'a photo of a large {}.',
+        'This is a photo of a {}.',
+        'This is a photo of a small {}.',
+        'This is a photo of a medium {}.',
+        'This is a photo of a large {}.',
+        'a {} in the scene.',
+        'a photo of a {} in the scene.',
+        'There is a {} in the scene.',
+        'There is the {} in the scene.',
+        'This is a {} in the scene.',
+        'This is the {} in the scene.',
+        'This is one {} in the scene.',
+    ),
 }
-
-
-@lru_cache(maxsize=1)
-def imagenet_templates() -> tuple[str, ...]:
-    """Return CLIP's eighty templates for ImageNet, as open_clip carries them."""
-    # Imported here because open_clip takes seconds to import and few callers need it.
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-    return tuple(template('{}') for template in OPENAI_IMAGENET_TEMPLATES)
 
 
 def template_names() -> tuple[str, ...]:
@@ -83,7 +66,7 @@ def add_templates(name: str, templates: Sequence[str]) -> None:
     Raises:
         ConfigError: If the name is taken by other templates, or a text is not allowed.
     """
-    checked = check_templates(templates)
+    checked = _checked(templates)
     if name in template_names() and resolve_templates(name) != checked:
         raise ConfigError(
             f'Expected a new name for templates, not one of {", ".join(template_names())}, '
@@ -104,11 +87,14 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
         ConfigError: If the name is not known or a text is not allowed.
     """
     if not isinstance(templates, str):
-        return check_templates(templates)
+        return _checked(templates)
     if '{}' in templates:
-        return check_templates([line.strip() for line in templates.strip().splitlines()])
+        return _checked([line.strip() for line in templates.strip().splitlines()])
     if templates == 'imagenet':
-        return imagenet_templates()
+        # Imported here because open_clip takes seconds to import and few callers need it.
+        from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+        return tuple(template('{}') for template in OPENAI_IMAGENET_TEMPLATES)
     if templates not in _named:
         raise ConfigError(
             f'Expected templates to be one of {", ".join(template_names())} or texts with one '
@@ -117,12 +103,8 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
     return _named[templates]
 
 
-def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
-    """Return the templates as they are.
-
-    Raises:
-        ConfigError: If there are none, or one does not hold exactly one ``{}``.
-    """
+def _checked(templates: Sequence[str]) -> tuple[str, ...]:
+    """Return texts that are templates, or refuse them."""
     if isinstance(templates, str) or not templates:
         raise ConfigError(f'Expected a list of one or more templates, but got {templates!r}.')
     for template in templates:

@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import VocabularyError
 from zegclip_core.options import MAX_CLASSES
-from zegclip_core.text.colors import assign_colors, Color, palette_colors
-from zegclip_core.text.parsing import check_typed, clean_text, shown, split_text
-from zegclip_core.text.phrases import StandardForms
+from zegclip_core.text.colors import assign_colors, Color
+from zegclip_core.text.parsing import clean_text, shown, split_text
+from zegclip_core.text.phrases import is_negated, StandardForms
 
 MAX_TEXT = 65_536
 """Longest vocabulary text, in characters."""
@@ -56,7 +56,7 @@ class VocabularyClass:
         color: RGB, 0 to 255; ``None`` takes the name's own colour.
         threshold: Least score, in [0, 1], of a pixel of this class; ``None`` takes the model's.
         exact: Whether the words are encoded as they stand, as those of a dataset; if not, case,
-            article and plural do not count (see ``Vocabulary.encoded_phrases``).
+            article and plural do not count.
 
     Raises:
         VocabularyError: If a value is not allowed.
@@ -80,21 +80,16 @@ class VocabularyClass:
         object.__setattr__(self, 'phrases', tuple(phrases))
         if self.color is not None:
             object.__setattr__(self, 'color', _clean_color(self.color, name))
-        if self.threshold is not None:
-            self._check_threshold()
+        number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
+        if self.threshold is not None and not (number and 0.0 <= self.threshold <= 1.0):
+            raise VocabularyError(
+                f'Expected the threshold of class {name!r} to be a number in [0, 1], '
+                f'but got {shown(self.threshold)}.'
+            )
         if not isinstance(self.exact, bool):
             raise VocabularyError(
                 f'Expected "exact" of class {name!r} to be true or false, '
                 f'but got {shown(self.exact)}.'
-            )
-
-    def _check_threshold(self) -> None:
-        value = self.threshold
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0.0 <= float(value or 0.0) <= 1.0:
-            raise VocabularyError(
-                f'Expected the threshold of class {self.name!r} to be a number in [0, 1], '
-                f'but got {shown(value)}.'
             )
 
     @property
@@ -111,16 +106,12 @@ class VocabularyClass:
                 says what is not there.
         """
         if isinstance(value, str):
-            return cls._from_mapping({'name': value})
+            value = {'name': value}
         if not isinstance(value, Mapping):
             raise VocabularyError(
                 'Expected each class to be a string or an object with the keys '
                 f'{", ".join(_ALLOWED_KEYS)}, but got {shown(value)}.'
             )
-        return cls._from_mapping(value)
-
-    @classmethod
-    def _from_mapping(cls, value: Mapping[str, Any]) -> 'VocabularyClass':
         unknown = sorted(set(value) - set(_ALLOWED_KEYS))
         if unknown or 'name' not in value:
             fault = f'the unknown key {unknown[0]!r}' if unknown else 'no "name"'
@@ -128,15 +119,15 @@ class VocabularyClass:
                 f'Expected a class object with "name" and optionally '
                 f'{", ".join(_ALLOWED_KEYS[1:])}, but got {fault} in {shown(dict(value))}.'
             )
-        made = cls(
-            name=value['name'],
-            phrases=() if value.get('phrases') is None else value['phrases'],
-            color=value.get('color'),
-            threshold=value.get('threshold'),
-            exact=value.get('exact', False),
-        )
-        if not made.exact:
-            check_typed(made.all_phrases)
+        phrases = () if value.get('phrases') is None else value['phrases']
+        made = cls(**{'exact': False, **value, 'phrases': phrases})
+        negated = next(filter(is_negated, made.all_phrases), None)
+        if negated is not None and not made.exact:
+            raise VocabularyError(
+                f'Expected words for what is there, but got {shown(negated)}: models overlook the '
+                'negation. Name what it is to be told from as a class of its own, or give '
+                '{"name": ..., "exact": true} to have the words taken as they stand.'
+            )
         return made
 
 
@@ -216,7 +207,7 @@ class Vocabulary:
             ConfigError: If there is no such palette.
         """
         chosen = [entry.color for entry in self.classes]
-        colors = palette_colors(palette, self.names, chosen)
+        colors = assign_colors(self.names, chosen, palette)
         pairs = zip(self.classes, colors, strict=True)
         return Vocabulary(tuple(replace(entry, color=color) for entry, color in pairs))
 
