@@ -159,9 +159,11 @@ def _file_identity(path: Path) -> str:
     path = path.expanduser()
     if not path.is_file():
         return str(path)
+    digest = hashlib.sha256()
     with path.open('rb') as file:
-        digest = hashlib.file_digest(file, 'sha256').hexdigest()
-    return f'{path.stem} ({digest[:12]})'
+        while part := file.read(2**20):
+            digest.update(part)
+    return f'{path.stem} ({digest.hexdigest()[:12]})'
 
 
 def _warn(text: str) -> None:

@@ -53,11 +53,10 @@ _UNKNOWN_PLURAL = re.compile(r'(.{2,}?)(?:(?<=[cs]h)es|(?<=[xz])es|(?<=[ou]s)es|
 """A word in -s that LemmInflect does not know, by the rules of a school book."""
 _SHORTEST_NAME = 3
 """Unknown words in -s up to this length stay: most are names (GPS)."""
-_CACHED = 20_000
 _NO_QUOTES = str.maketrans('', '', '"\u201c\u201d')
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=20_000)
 def standard_form(phrase: str) -> str:
     """Return a phrase in small letters, in the singular, and without an article before it.
 
@@ -143,10 +142,8 @@ class StandardForms:
     def of(self, phrase: str) -> str:
         """Return the form of a phrase."""
         same = self._same.get(phrase.lower())
-        if same is not None:
-            return same
-        form = standard_form(phrase)
-        return self._alike.get(form, form)
+        form = same or standard_form(phrase)
+        return same or self._alike.get(form, form)
 
 
 _PROHIBITED = (

@@ -201,10 +201,9 @@ class Vocabulary:
         )
 
     def painted(self, palette: str) -> 'Vocabulary':
-        """Return the same classes with the colours of a palette, but for those with their own.
+        """Return the same classes with colours of a palette (one of ``PALETTE_NAMES``).
 
-        Raises:
-            ConfigError: If there is no such palette.
+        Classes with a colour of their own keep it.
         """
         chosen = [entry.color for entry in self.classes]
         colors = assign_colors(self.names, chosen, palette)
@@ -212,11 +211,7 @@ class Vocabulary:
         return Vocabulary(tuple(replace(entry, color=color) for entry, color in pairs))
 
     def index(self, name: str) -> int:
-        """Return the id of a class.
-
-        Raises:
-            VocabularyError: If no class has this name.
-        """
+        """Return the id of a class, or raise ``VocabularyError`` if none has this name."""
         if name not in self.names:
             raise VocabularyError(
                 f'Expected one of the classes {", ".join(self.names)}, but got {name!r}.'
