@@ -142,8 +142,10 @@ class StandardForms:
     def of(self, phrase: str) -> str:
         """Return the form of a phrase."""
         same = self._same.get(phrase.lower())
-        form = same or standard_form(phrase)
-        return same or self._alike.get(form, form)
+        if same is not None:
+            return same
+        form = standard_form(phrase)
+        return self._alike.get(form, form)
 
 
 _PROHIBITED = (

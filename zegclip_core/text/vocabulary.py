@@ -204,6 +204,9 @@ class Vocabulary:
         """Return the same classes with colours of a palette (one of ``PALETTE_NAMES``).
 
         Classes with a colour of their own keep it.
+
+        Raises:
+            ConfigError: If there is no such palette.
         """
         chosen = [entry.color for entry in self.classes]
         colors = assign_colors(self.names, chosen, palette)
