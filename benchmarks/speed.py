@@ -24,8 +24,8 @@ from benchmarks.reports import write_docs
 from zegclip_core.cli.benchmark import add_options, measured
 from zegclip_core.cli.main import show_error, USER_ERROR
 from zegclip_core.errors import ZegCLIPError
+from zegclip_core.options import wait_without_spinning
 from zegclip_core.speed.report import Report, save_plots, table_text
-from zegclip_core.threads import wait_without_spinning
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'performance.md'
 _PLOTS = {

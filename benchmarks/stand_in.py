@@ -146,7 +146,7 @@ class ObservedNode(SegmentationNode):
     def _observed(self, segmenter: Any) -> Any:  # noqa: ANN401 - whatever the node takes
         segment = segmenter.segment
 
-        def observed(image: npt.NDArray[np.uint8], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        def observed(image: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
             began = time.time_ns()
             answer = segment(image, *arguments, **options)
             ended = time.time_ns()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, Phase, settings
 import pytest
-from zegclip_core.threads import wait_without_spinning
+from zegclip_core.options import wait_without_spinning
 
 if TYPE_CHECKING:
     from training_helpers import Runs

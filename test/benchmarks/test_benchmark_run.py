@@ -28,12 +28,17 @@ import torch
 from zegclip_core.cli.main import main
 from zegclip_core.errors import ConfigError
 from zegclip_core.speed import run as running
-from zegclip_core.speed.cases import Case, choose_cases, choose_methods, METHODS
-from zegclip_core.speed.everyday import measure_camera, measure_start, measure_words
 from zegclip_core.speed.inputs import Bundle, Inputs, load_bundle, seeded_bundle
 from zegclip_core.speed.methods import build_method, Labels, Method
-from zegclip_core.speed.report import Report, Row
-from zegclip_core.speed.run import Options, peak_growth, run_benchmark
+from zegclip_core.speed.report import Case, choose_cases, choose_methods, METHODS, Report, Row
+from zegclip_core.speed.run import (
+    measure_camera,
+    measure_start,
+    measure_words,
+    Options,
+    peak_growth,
+    run_benchmark,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device('cpu')

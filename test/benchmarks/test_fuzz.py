@@ -310,9 +310,11 @@ def running_node(transport: str, logs: Path) -> Iterator[tuple[Campaign, Process
 
 
 def draw_rounds(transport: str, play: Callable[..., None]) -> None:
-    """Have hypothesis draw rounds of hostile messages, and play them."""
+    """Have hypothesis draw rounds of hostile messages, and play them.
 
-    # Nothing is replayed or shrunk: a node that went wrong has changed.
+    Nothing is replayed or shrunk: a node that went wrong has changed.
+    """
+
     @settings(
         max_examples=ROUNDS,
         phases=[Phase.generate],

@@ -28,7 +28,7 @@ from zegclip_core.cli.main import main
 from zegclip_core.data.check import check_part, CheckResult, expected_parts
 from zegclip_core.data.datasets import dataset_names, load_spec
 from zegclip_core.images.sheets import GAP, LINE, sheet_width, WIDTH
-from zegclip_core.text.colors import assign_colors
+from zegclip_core.text.colors import palette_colors
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'datasets.md'
 
@@ -234,7 +234,7 @@ def test_the_sheet_names_every_class_of_a_picture(plain: Path) -> None:
     Image.fromarray(np.resize(np.arange(12, dtype=np.uint8), (height, width))).save(path)
     assert main(['data', 'check', str(plain), '--sheet', str(plain / 'sheet.png')]) == 0
     sheet = np.array(Image.open(plain / 'sheet.png'))
-    colors = assign_colors(names, [None] * 12, 'pascal_voc')
+    colors = palette_colors('pascal_voc', names, [None] * 12)
     legend = sheet[250:450, : sheet_width(2)].reshape(-1, 3)
     assert all((legend == color).all(axis=1).sum() >= 100 for color in colors)
 

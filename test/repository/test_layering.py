@@ -34,7 +34,6 @@ MAY_IMPORT = {
     'errors': '',
     'options': 'errors',
     'settings': 'errors',
-    'threads': 'errors options',
     'devices': 'errors options',
     # Tensors.
     'model': 'errors options',
@@ -47,13 +46,12 @@ MAY_IMPORT = {
     # From a model's name to labels.
     'loading': 'errors model options text weights',
     'engines': 'devices errors images loading model options segmentation text weights',
-    'segmenter': 'devices engines errors images loading options segmentation text threads weights',
+    'segmenter': 'devices engines errors images loading model options segmentation text weights',
     # What uses it.
     'explanation': 'engines errors images model options segmentation segmenter text',
     'export': 'devices engines errors images loading model options text weights',
     'bags': 'errors images messages options segmentation segmenter text',
-    'speed': 'data devices engines errors images loading model options segmenter text threads '
-    'weights',
+    'speed': 'data devices engines errors images loading model options segmenter text weights',
     'data': 'errors images model options settings text',
     'training': 'data devices errors images loading model options settings text weights',
     'evaluation': 'data errors images loading model options segmentation segmenter text training',
@@ -76,7 +74,7 @@ NODES_MAY_IMPORT = {
 }
 """The same for zegclip_ros; of the core, its modules may import those of NODES_USE."""
 
-NODES_USE = 'errors images messages options segmentation segmenter text threads weights'
+NODES_USE = 'errors images messages options segmentation segmenter text weights'
 
 ROS = {
     'ament_index_python',

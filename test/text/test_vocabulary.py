@@ -28,8 +28,7 @@ from zegclip_core.errors import ConfigError, VocabularyError, ZegCLIPError
 from zegclip_core.options import MAX_CLASSES, UNLABELLED
 from zegclip_core.segmentation import label_type, Segmentation
 from zegclip_core.text.colors import assign_colors, MIN_DISTANCE, PALETTE, PALETTE_NAMES
-from zegclip_core.text.parsing import MAX_NAME
-from zegclip_core.text.phrases import is_negated
+from zegclip_core.text.phrases import is_negated, MAX_NAME
 from zegclip_core.text.vocabulary import MAX_TEXT, Vocabulary, VocabularyClass
 
 # Letters of any script, which need no trimming; commas and line ends separate names.

@@ -25,9 +25,9 @@ from tiny_models import write_published
 import torch
 from torch.nn import functional
 from zegclip_core.cli.main import main
-from zegclip_core.engines.choice import pick_backend
+from zegclip_core.engines.onnx import pick_backend
 from zegclip_core.errors import ConfigError, ModelError, TowerError, ZegCLIPError
-from zegclip_core.export.onnx_file import export_onnx
+from zegclip_core.export import export_onnx
 from zegclip_core.loading import load_model, model_path, NEGATIVES, open_checkpoint
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.options import ATTENTIONS

@@ -49,35 +49,23 @@ def add_option(
     option: Option,
     default: Any = None,  # noqa: ANN401 - of any option
 ) -> None:
-    """Add a flag for an option of a segmenter.
-
-    Args:
-        parser: Where to.
-        option: The option.
-        default: Its value unless the user gives one; ``None`` for that of the option.
-    """
+    """Add a flag for an option of a segmenter; ``None`` takes the option's own default."""
     default = option.default if default is None else default
     notes = [f'default: {option.unset or "%(default)s"}']
+    read: Callable[[str], Any] = negative_words if option.words else str
     if option.bounds is not None:
-        notes.insert(0, '{:g} to {:g}'.format(*option.bounds))
+        low, high = option.bounds
+        notes.insert(0, f'{low:g} to {high:g}')
+        # Too great an integer is refused with the model.
+        read = at_least(low) if isinstance(low, int) else between(low, high)
     parser.add_argument(
         f'--{option.name.replace("_", "-")}',
-        type=_type_of(option),
+        type=read,
         choices=option.choices or None,
         metavar=option.metavar,
         default=default,
         help=f'{option.description} ({"; ".join(notes)})',
     )
-
-
-def _type_of(option: Option) -> Callable[[str], Any]:
-    """Return what reads an option's value; too great an integer is refused with the model."""
-    if option.words:
-        return negative_words
-    if option.bounds is None:
-        return str
-    low, high = option.bounds
-    return at_least(low) if isinstance(low, int) else between(low, high)
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -102,10 +90,10 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_segmenter(args: argparse.Namespace, **changes: Any) -> Segmenter:  # noqa: ANN401
-    """Load the model that the options name; takes seconds.
+    """Load the model that the options of ``add_model_options`` name; takes seconds.
 
     Args:
-        args: The parsed options of ``add_model_options``.
+        args: The parsed options.
         **changes: Options of a segmenter that the user does not choose, by name.
 
     Raises:
@@ -120,7 +108,7 @@ def load_segmenter(args: argparse.Namespace, **changes: Any) -> Segmenter:  # no
 def negative_words(text: str) -> tuple[str, ...]:
     """Return negative words given as text."""
     from zegclip_core.errors import VocabularyError
-    from zegclip_core.text.negatives import parse_negatives
+    from zegclip_core.text.vocabulary import parse_negatives
 
     try:
         return parse_negatives(text)

@@ -20,15 +20,19 @@ from dataclasses import asdict
 import os
 from pathlib import Path
 import sys
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
-from zegclip_core.cli._model import positive
+from zegclip_core.cli._model import number, positive
 from zegclip_core.cli._outputs import check_output, write_json
-from zegclip_core.speed.cases import BUNDLED, choose_cases, choose_methods, METHODS, SWEEPS
+from zegclip_core.speed.report import (
+    BUNDLED,
+    choose_cases,
+    choose_methods,
+    METHODS,
+    Report,
+    SWEEPS,
+)
 from zegclip_core.weights.names import parse_model
-
-if TYPE_CHECKING:
-    from zegclip_core.speed.report import Report
 
 DEVICE_VARIABLE = 'ZEGCLIP_BENCH_DEVICE'
 """Environment variable that names the device when the option does not."""
@@ -60,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add('--sweeps', help=f'of {sweeps} (the default); empty for the base alone', **known)
     add('--repeats', type=positive, metavar='N', help='calls that count (default: 3, CUDA 30)')
     late = 'begin no further case after so long (default: 8 on a CPU, else no limit)'
-    add('--minutes', type=float, metavar='M', help=late)
+    add('--minutes', type=minutes, metavar='M', help=late)
     add('--threads', type=positive, metavar='N', help='threads of a CPU')
     add('--quick', action='store_true', help='one case, one call of each method')
     add('--json', metavar='FILE', help='also write the figures there')
@@ -70,6 +74,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _listed(text: str) -> list[str]:
     """Return the names between commas."""
     return [name.strip() for name in text.split(',') if name.strip()]
+
+
+def minutes(text: str) -> float:
+    """Return a positive number of minutes given as text."""
+    value = number(float, text)
+    if value is None or not value > 0.0:
+        raise argparse.ArgumentTypeError(f'expected more than 0 minutes, but got {text}')
+    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,10 +102,9 @@ def measured(args: argparse.Namespace) -> Report:
     if sweeps is None:
         sweeps = [] if args.quick else [*SWEEPS, *BUNDLED]
     choose_cases(sweeps)
-    from zegclip_core.devices import pick_device
+    from zegclip_core.devices import pick_device, use_threads
     from zegclip_core.speed.report import save_plots
     from zegclip_core.speed.run import Options, run_benchmark
-    from zegclip_core.threads import use_threads
 
     use_threads(args.threads)
     device = args.device or os.environ.get(DEVICE_VARIABLE) or 'auto'

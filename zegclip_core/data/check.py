@@ -74,16 +74,7 @@ class CheckResult:
 
 
 def expected_parts(root: str | Path, name: str, parts: Sequence[str] = ()) -> list[Expected]:
-    """Return what the parts of a dataset should hold.
-
-    Args:
-        root: Its folder.
-        name: A name of ``dataset_names()``, ``folder`` or the path of a YAML file.
-        parts: Names of the parts; empty for all.
-
-    Raises:
-        DataError: If the dataset or a part is not known, or the folders do not lie as expected.
-    """
+    """Return what the parts of a dataset should hold; no names of ``parts`` stand for all."""
     if name == SHAPES:
         raise DataError(f'Expected a dataset of files to check, but {SHAPES} is made on the fly.')
     folder = Path(root).expanduser()
@@ -112,11 +103,7 @@ def expected_parts(root: str | Path, name: str, parts: Sequence[str] = ()) -> li
 
 
 def check_part(expected: Expected) -> CheckResult:
-    """Read every file of a part, with a progress bar, and count what is in it.
-
-    Raises:
-        DataError: If none of the images or none of the masks is there.
-    """
+    """Read every file of a part, with a progress bar, and count what is in it."""
     faults = []
     if expected.pictures and len(expected.pairs) not in expected.pictures:
         wanted = ' or '.join(map(str, expected.pictures))
@@ -126,7 +113,19 @@ def check_part(expected: Expected) -> CheckResult:
     for mask, count in Counter(pair.mask for pair in expected.pairs).items():
         if count > 1:
             faults.append(f'{mask} is the mask of {count} pictures, or is listed {count} times.')
-    absent = _absent(expected)
+    absent: set[Path] = set()
+    for what in ('image', 'mask'):
+        paths = [getattr(pair, what) for pair in expected.pairs]
+        missing = missing_files(paths)
+        # Then they lie somewhere else.
+        if paths and len(missing) == len(paths):
+            folder = paths[0].parent
+            found = min((path.name for path in folder.glob('*')), default='nothing')
+            raise DataError(
+                f'Expected {len(paths)} {what}s of {expected.part} such as {paths[0]}, but none '
+                f'of them is there; in {folder} there is {found}.'
+            )
+        absent.update(missing)
     faults += [f'{path} has no picture.' for path in expected.alone]
     faults += [f'{path} is missing.' for path in sorted(absent)]
     there = [pair for pair in expected.pairs if not {pair.image, pair.mask} & absent]
@@ -140,26 +139,6 @@ def check_part(expected: Expected) -> CheckResult:
             pixels += counts
             present += counts > 0
     return CheckResult(expected, good, faults, pixels, present)
-
-
-def _absent(expected: Expected) -> set[Path]:
-    """Return the files that are missing.
-
-    A part of which all images or all masks are missing lies somewhere else, and is refused.
-    """
-    absent: set[Path] = set()
-    for what in ('image', 'mask'):
-        paths = [getattr(pair, what) for pair in expected.pairs]
-        missing = missing_files(paths)
-        if paths and len(missing) == len(paths):
-            folder = paths[0].parent
-            found = min((path.name for path in folder.glob('*')), default='nothing')
-            raise DataError(
-                f'Expected {len(paths)} {what}s of {expected.part} such as {paths[0]}, but none '
-                f'of them is there; in {folder} there is {found}.'
-            )
-        absent.update(missing)
-    return absent
 
 
 def _read_all(

@@ -154,9 +154,7 @@ class DatasetSpec(Settings):
     def pairs(self, root: Path, part: str) -> list[Pair]:
         """Return the files that a part should have; whether they are there is not asked.
 
-        Args:
-            root: Folder of the dataset, or one above it.
-            part: Name of the part.
+        ``root`` is the folder of the dataset, or one above it.
 
         Raises:
             DataError: If a list of names or a folder of images or masks is missing.
@@ -193,10 +191,7 @@ def known_names() -> tuple[str, ...]:
 
 
 def load_spec(name: str) -> DatasetSpec:
-    """Read the description of a dataset.
-
-    Args:
-        name: Name of one that comes with the package, or path of a YAML file.
+    """Read the description of a dataset that comes with the package, or of a YAML file.
 
     Raises:
         DataError: If there is none of that name, or the file does not describe a dataset.
@@ -218,12 +213,7 @@ def load_spec(name: str) -> DatasetSpec:
 
 
 def open_dataset(root: str | Path, name: str, split: str) -> SegmentationDataset:
-    """Open a part of a dataset.
-
-    Args:
-        root: Its folder; ``shapes`` needs none.
-        name: A name of ``known_names()`` or the path of a YAML file.
-        split: The part, such as ``val``.
+    """Open a part of a dataset, such as ``val``; ``shapes`` needs no folder.
 
     Raises:
         DataError: If it is not known, or its files do not lie as expected.
@@ -240,13 +230,7 @@ def open_dataset(root: str | Path, name: str, split: str) -> SegmentationDataset
 def unseen_of(name: str, entries: Sequence[str], classes: Sequence[str]) -> Unseen:
     """Return the classes of a dataset that are unseen.
 
-    Args:
-        name: A name of ``known_names()`` or the path of a YAML file.
-        entries: Names of classes, and of seen/unseen splits, of this and of other datasets.
-        classes: The dataset's classes.
-
-    Raises:
-        DataError: If the dataset is not known.
+    ``entries`` are names of classes, and of seen/unseen splits, of this and of other datasets.
     """
     splits: Mapping[str, Sequence[str]] = {}
     if name != FOLDER:

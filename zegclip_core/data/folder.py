@@ -38,17 +38,14 @@ LabelTable = npt.NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its mask.
-
-    Attributes:
-        image: RGB, uint8 ``(H, W, 3)``.
-        labels: Class indices, uint8 ``(H, W)``; ``UNLABELLED`` where there is none.
-        name: The image's file name without its ending.
-    """
+    """One image with its mask."""
 
     image: npt.NDArray[np.uint8]
+    """RGB ``(H, W, 3)``."""
     labels: npt.NDArray[np.uint8]
+    """Class indices ``(H, W)``; ``UNLABELLED`` where there is none."""
     name: str
+    """The image's file name without its ending."""
 
 
 class SegmentationDataset(Protocol):
@@ -85,13 +82,9 @@ class Pair:
 
 
 class MaskDataset:
-    """Images and masks with known class names.
+    """Images and masks with known class names, in the order of their indices.
 
-    Args:
-        root: Folder of the dataset.
-        classes: Class names, in the order of their indices.
-        pairs: The files.
-        table: What each mask value stands for; ``None`` takes class indices and ``UNLABELLED``.
+    Without a table of what mask values stand for they are class indices and ``UNLABELLED``.
 
     Raises:
         DataError: If an image or a mask is missing.
@@ -149,12 +142,9 @@ class MaskDataset:
 
 
 class FolderDataset(MaskDataset):
-    """Images and index masks that lie in folders.
+    """Images and index masks in the folders ``images/SPLIT/`` and ``labels/SPLIT/``.
 
-    Args:
-        root: Folder that holds ``images/``, ``labels/`` and ``classes.txt`` (one name a line,
-            index 0 first).
-        split: Name of the folder below ``images/`` and ``labels/``.
+    Beside them is ``classes.txt``, one name a line, index 0 first.
 
     Raises:
         DataError: If a folder or file is missing, or images and masks do not pair up.
@@ -168,12 +158,7 @@ class FolderDataset(MaskDataset):
 def label_table(
     count: int, first: int = 0, unlabelled: Iterable[int] = (UNLABELLED,)
 ) -> LabelTable:
-    """Return what each mask value stands for.
-
-    Args:
-        count: Number of classes.
-        first: Mask value of the first class; the others follow.
-        unlabelled: Mask values of pixels that are not labelled.
+    """Return what each mask value stands for: ``count`` classes from the ``first`` value on.
 
     Example:
         >>> label_table(2, first=1, unlabelled=[0, 255])[[0, 1, 2, 3, 255]].tolist()

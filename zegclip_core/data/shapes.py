@@ -13,8 +13,7 @@
 # limitations under the License.
 """The dataset ``shapes``: coloured shapes on textures, made on the fly, for tests and first steps.
 
-A class is a colour and a shape. Some combinations are set aside as unseen, though every colour
-and every shape is seen: who has learnt what the words mean knows what the others look like.
+Some combinations are unseen, though every colour and every shape is seen.
 """
 
 import hashlib
@@ -66,18 +65,9 @@ _CELLS = 2
 _FILLED = 0.8
 """Share of the places that hold a shape."""
 
-Rgb = npt.NDArray[np.uint8]
-
 
 class ShapesDataset:
-    """Pictures of coloured shapes, each from a seed of its own.
-
-    Args:
-        part: ``train`` or ``val``.
-
-    Raises:
-        DataError: If there is no such part.
-    """
+    """SegmentationDataset of coloured shapes, each from a seed of its own."""
 
     classes = CLASSES
     title = 'shapes'
@@ -101,11 +91,7 @@ class ShapesDataset:
         return PARTS[self.part]
 
     def __getitem__(self, index: int) -> Sample:
-        """Draw an image.
-
-        Raises:
-            IndexError: If there is none of that number.
-        """
+        """Draw an image."""
         if not 0 <= index < len(self):
             raise IndexError(f'Expected a picture of 0 to {len(self) - 1}, but got {index}.')
         rng = np.random.default_rng([list(PARTS).index(self.part), index])
@@ -119,7 +105,7 @@ class ShapesDataset:
 
 
 def _texture(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return a background: grey-brown clouds with stripes, ``(H, W, 3)``."""
+    """Return grey-brown clouds with stripes, ``(H, W, 3)``."""
     clouds = np.zeros((SIDE, SIDE))
     for cells in (3, 7, 15):
         coarse = rng.normal(0.0, 30.0 / cells**0.5, (cells, cells))

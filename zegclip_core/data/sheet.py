@@ -22,7 +22,7 @@ from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import BACKGROUND, draw_legend
 from zegclip_core.images.sheets import draw_panels, Panel, sheet_width, TEXT
 from zegclip_core.options import UNLABELLED
-from zegclip_core.text.colors import assign_colors
+from zegclip_core.text.colors import palette_colors
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
 
 PICTURES = 12
@@ -43,7 +43,7 @@ def contact_sheet(reports: Sequence[CheckResult]) -> RgbImage:
     tiles = []
     for report in reports:
         classes = report.expected.classes
-        colors = assign_colors(classes, [None] * len(classes), 'pascal_voc')
+        colors = palette_colors('pascal_voc', classes, [None] * len(classes))
         vocabulary = Vocabulary(tuple(map(VocabularyClass, classes, [()] * len(classes), colors)))
         step = max(-(-len(report.good) // PICTURES), 1)
         tiles += [_tile(pair, report, vocabulary) for pair in report.good[::step]]

@@ -93,17 +93,10 @@ def _plain(joint: Joint) -> tuple[Tensor, Tensor]:
 
 
 def whole_view(sample: Sample, config: ViewConfig, *, multiple: int = 1) -> tuple[Tensor, Tensor]:
-    """Return the whole image.
+    """Return the whole image: RGB, uint8 ``(H, W, 3)``, and class indices, uint8 ``(H, W)``.
 
-    Args:
-        sample: Image and mask.
-        config: With ``resized_crop`` the image gets the size of a view;
-            with ``published`` it keeps its proportions, and its shorter side that of a view.
-        multiple: With ``published``, what both sides are rounded to multiples of.
-
-    Returns:
-        RGB, uint8 ``(H, W, 3)``, and class indices, uint8 ``(H, W)``.
-
+    With ``resized_crop`` it gets the size of a view; with ``published`` it keeps its proportions,
+    its shorter side gets that of a view, and both are rounded to multiples of ``multiple``.
     """
     joint = _joint(sample)
     if config.pipeline == 'resized_crop':
@@ -115,12 +108,7 @@ def whole_view(sample: Sample, config: ViewConfig, *, multiple: int = 1) -> tupl
 
 
 def random_view(sample: Sample, config: ViewConfig, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw a view of an image; the same seed gives the same view.
-
-    Returns:
-        RGB, uint8 ``(H, W, 3)``, and class indices, uint8 ``(H, W)``.
-
-    """
+    """Draw a view of an image, as ``whole_view``; the same seed gives the same one."""
     joint = _joint(sample)
     if config.pipeline == 'published':
         generator = torch.Generator().manual_seed(seed)
@@ -246,27 +234,14 @@ def view_seed(seed: int, name: str, view: int) -> int:
 
 
 def split_indices(count: int, every: int, *, held_out: bool) -> list[int]:
-    """Return the images that are held out of training, every n-th, or those that are not.
-
-    With ``every`` 0 all of them are returned either way.
-    """
-    if every == 0:
-        return list(range(count))
-    return [index for index in range(count) if (index % every == 0) == held_out]
+    """Return the images that are held out of training, every n-th, or the others; for 0 all."""
+    return [index for index in range(count) if not every or (index % every == 0) == held_out]
 
 
 def asked_classes(labels: Tensor | npt.NDArray[np.uint8], count: int, absent: int) -> list[int]:
-    """Return the classes that a validation image is asked for.
+    """Return the classes, of ``count``, that a validation image is asked for.
 
-    Args:
-        labels: Class indices, uint8 of any shape.
-        count: Number of classes of the dataset.
-        absent: How many classes beside the present ones; -1 for all.
-
-    Returns:
-        Class indices; the absent ones are spread evenly over the dataset's classes, the same each
-        time.
-
+    Beside the present ones so many absent ones, -1 for all, spread evenly and the same each time.
     """
     present = present_classes(torch.as_tensor(labels))
     others = [index for index in range(count) if index not in present]

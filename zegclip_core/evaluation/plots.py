@@ -151,14 +151,7 @@ def save_calibration(sweeps: Mapping[str, Sweep], title: str, path: Path) -> Non
 
 
 def _draw_curve(axes: Axes, name: str, sweep: Sweep, place: tuple[int, int]) -> None:
-    """Draw precision against recall, with some thresholds and the chosen one marked.
-
-    Args:
-        axes: Where to.
-        name: What the sweep is called.
-        sweep: The sweep.
-        place: Offset of a threshold's number from its mark [pt].
-    """
+    """Draw precision against recall; numbers stand ``place`` [pt] from some thresholds' marks."""
     (line,) = axes.plot(sweep.recall, sweep.precision, marker='.', markevery=_MARKED_EACH)
     chosen = sweep.chosen
     color = line.get_color()

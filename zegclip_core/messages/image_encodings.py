@@ -11,11 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Images as messages carry them: encodings, byte orders, padded rows, compressed files.
-
-Works on whatever has the fields of ``sensor_msgs/msg/Image`` or ``CompressedImage``, so that the
-node and the reader of bags, which knows no ROS, see the same pixels.
-"""
+"""Images as messages of rclpy or rosbags carry them: encodings, padded rows, compressed files."""
 
 from dataclasses import dataclass
 import io
@@ -37,19 +33,12 @@ MAX_PIXELS = 2**26
 
 @dataclass(frozen=True)
 class _Encoding:
-    """How the bytes of an image are to be read.
-
-    Attributes:
-        channels: Values of a pixel.
-        code: OpenCV's conversion to RGB; ``None`` if there is none to do.
-        bits: Bits of a value.
-        planar: Whether half as many rows of colour follow the rows of brightness.
-    """
+    """How the bytes of an image are to be read."""
 
     channels: int
-    code: int | None
+    code: int | None  # OpenCV's conversion to RGB, if there is one to do
     bits: int = 8
-    planar: bool = False
+    planar: bool = False  # half as many rows of colour follow the rows of brightness
 
 
 # OpenCV names a Bayer pattern after its second row: BG is what ROS calls RGGB.
@@ -87,7 +76,12 @@ _SLACK = 1024
 """Bytes that a camera may append to a compressed image."""
 
 
-def check_image(message: Any) -> None:  # noqa: ANN401 - of ROS or of rosbags
+def is_compressed(message: Any) -> bool:  # noqa: ANN401 - of ROS or of rosbags
+    """Return whether a message is a ``CompressedImage``, which alone has a format."""
+    return hasattr(message, 'format')
+
+
+def check_image(message: Any) -> None:  # noqa: ANN401
     """Look at a message without touching its pixels.
 
     Raises:
@@ -95,10 +89,10 @@ def check_image(message: Any) -> None:  # noqa: ANN401 - of ROS or of rosbags
             are too short for its width, or its data end too early; or if a compressed one is no
             whole JPEG or PNG file.
     """
-    if hasattr(message, 'format'):
+    if is_compressed(message):
         _check_compressed(message)
     else:
-        _encoding_and_values(message)
+        _values(message, _encoding(message))
 
 
 def rgb_view(message: Any) -> RgbImage:  # noqa: ANN401
@@ -111,9 +105,10 @@ def rgb_view(message: Any) -> RgbImage:  # noqa: ANN401
         RGB, uint8 ``(H, W, 3)``, 0 to 255; not to be written to, and not contiguous in general.
 
     Raises:
-        ImageError: If ``check_image`` refuses the message or it cannot be converted.
+        ImageError: As ``check_image``, or if it cannot be converted.
     """
-    encoding, values = _encoding_and_values(message)
+    encoding = _encoding(message)
+    values = _values(message, encoding)
     if message.encoding in {'mono8', 'mono16'}:
         return np.broadcast_to(_upper_bytes(values), (*values.shape[:2], 3))
     if encoding.bits == 8 and encoding.code == cv2.COLOR_RGBA2RGB:
@@ -129,32 +124,28 @@ def packed_rgb(message: Any) -> RgbImage:  # noqa: ANN401
     An ``rgb8`` image without padding is not copied; OpenCV converts the others, which takes it
     far less time than NumPy needs to copy a view.
 
-    Args:
-        message: An ``Image`` of one of the ``ENCODINGS``, or a ``CompressedImage``.
-
     Returns:
         RGB, uint8 ``(H, W, 3)``, 0 to 255, contiguous; not to be written to.
 
     Raises:
-        ImageError: If ``check_image`` refuses the message or it cannot be converted.
+        ImageError: As ``check_image``, or if it cannot be converted.
     """
     try:
-        return _decoded(message) if hasattr(message, 'format') else _converted(message)
+        if is_compressed(message):
+            return _decoded(message)
+        encoding = _encoding(message)
+        pixels = _values(message, encoding)
+        if encoding.bits == 16:
+            pixels = np.ascontiguousarray(_upper_bytes(pixels))
+        if encoding.code is None:
+            # Writable, as torch wants it; the messages of bags are not.
+            return np.require(pixels, requirements=['C', 'W'])
+        if encoding.planar:
+            pixels = np.ascontiguousarray(pixels)
+        return np.asarray(cv2.cvtColor(pixels, encoding.code), dtype=np.uint8)
     except cv2.error as error:
         reason = str(error.err or error).rstrip('.')
         raise ImageError(f'OpenCV cannot convert it to RGB: {reason}.') from error
-
-
-def check_size(width: int, height: int) -> None:
-    """Refuse sizes that no camera has.
-
-    Raises:
-        ImageError: If a side is 0 or the area above ``MAX_PIXELS``.
-    """
-    if width == 0 or height == 0 or width * height > MAX_PIXELS:
-        raise ImageError(
-            f'Expected an image of 1 to {MAX_PIXELS} pixels, but got {width}x{height}.'
-        )
 
 
 def _check_compressed(message: Any) -> None:  # noqa: ANN401
@@ -180,6 +171,14 @@ def _check_compressed(message: Any) -> None:  # noqa: ANN401
         )
 
 
+def check_size(width: int, height: int) -> None:
+    """Raise an ``ImageError`` if a side is 0 or the area above ``MAX_PIXELS``."""
+    if width == 0 or height == 0 or width * height > MAX_PIXELS:
+        raise ImageError(
+            f'Expected an image of 1 to {MAX_PIXELS} pixels, but got {width}x{height}.'
+        )
+
+
 def _decoded(message: Any) -> RgbImage:  # noqa: ANN401
     """Decode a compressed image, as it lies in the file; its first bytes name the codec."""
     _check_compressed(message)
@@ -193,30 +192,15 @@ def _decoded(message: Any) -> RgbImage:  # noqa: ANN401
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _converted(message: Any) -> RgbImage:  # noqa: ANN401
-    """Convert an image of one of the ``ENCODINGS``."""
-    encoding, values = _encoding_and_values(message)
-    pixels = _upper_bytes(values)
-    if encoding.bits == 16 or encoding.planar:
-        pixels = np.ascontiguousarray(pixels)
-    if encoding.code is None:
-        # Writable, as torch wants it; the messages of bags are not.
-        return np.require(pixels, requirements=['C', 'W'])
-    return np.asarray(cv2.cvtColor(pixels, encoding.code), dtype=np.uint8)
-
-
-def _encoding_and_values(message: Any) -> tuple[_Encoding, npt.NDArray[Any]]:  # noqa: ANN401
-    """Return how an ``Image`` is encoded, and a view of its values without padding."""
+def _encoding(message: Any) -> _Encoding:  # noqa: ANN401
+    """Return how the bytes of an ``Image`` are to be read."""
     check_size(int(message.width), int(message.height))
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
         raise ImageError(
             f'Expected an image encoded as {", ".join(ENCODINGS)}, but got {message.encoding!r}.'
         )
-    wide = '>u2' if message.is_bigendian else '<u2'
-    kind = np.dtype(np.uint8 if encoding.bits == 8 else wide)
-    pixels = pixel_bytes(message, encoding.channels * kind.itemsize, planar=encoding.planar)
-    return encoding, pixels.view(kind)  # (H, W, C)
+    return encoding
 
 
 def _upper_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -227,21 +211,24 @@ def _upper_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return values.view(np.uint8)[:, :, first::2]
 
 
+def _values(message: Any, encoding: _Encoding) -> npt.NDArray[Any]:  # noqa: ANN401
+    """Return the values as a view of the data without the padding of the rows, ``(H, W, C)``."""
+    order = '>' if message.is_bigendian else '<'
+    kind = np.dtype(np.uint8) if encoding.bits == 8 else np.dtype(f'{order}u2')
+    pixels = pixel_bytes(message, encoding.channels * kind.itemsize, planar=encoding.planar)
+    return pixels.view(kind)
+
+
 def pixel_bytes(
     message: Any,  # noqa: ANN401
     size: int,
     *,
     planar: bool = False,
 ) -> npt.NDArray[np.uint8]:
-    """Return the bytes of the pixels of an ``Image`` as a view of its data.
+    """Return the bytes of the pixels of an ``Image`` as a view of its data without padding.
 
-    Args:
-        message: The message.
-        size: Bytes of a pixel.
-        planar: Whether half as many rows of colour follow the rows of brightness.
-
-    Returns:
-        uint8 ``(H, W, size)``, without the padding of the rows.
+    A pixel has ``size`` bytes, which is the last axis; half as many rows of colour follow those of
+    brightness if it is ``planar``.
 
     Raises:
         ImageError: If the message's size, step and data do not fit together.

@@ -11,10 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the node publishes and a labelled bag holds: names of topics, fields of messages.
-
-The node makes messages of rclpy from it, the bag writer those of rosbags.
-"""
+"""What the node publishes and a labelled bag holds: names of topics, fields of messages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -34,13 +31,7 @@ LABEL_INFO = 'label_info'
 
 
 class ImageFields(NamedTuple):
-    """Fields of a ``sensor_msgs/msg/Image`` but for its header.
-
-    Attributes:
-        is_bigendian: Byte order of values with more than 8 bits.
-        step: Bytes of a row; there is no padding.
-        data: The bytes, uint8 ``(height * step,)``.
-    """
+    """Fields of a ``sensor_msgs/msg/Image`` but for its header; rows have no padding."""
 
     height: int
     width: int
@@ -51,7 +42,7 @@ class ImageFields(NamedTuple):
 
 
 def image_fields(pixels: npt.NDArray[Any], encoding: str, is_bigendian: int = 0) -> ImageFields:
-    """Return the fields of an image of pixels ``(H, W)`` or ``(H, W, C)``, taken as they are."""
+    """Return the fields of an image ``(H, W)`` or ``(H, W, C)``, whose bytes stay as they are."""
     packed = np.ascontiguousarray(pixels)
     height, width = packed.shape[:2]
     data = packed.reshape(-1).view(np.uint8)

@@ -28,7 +28,7 @@ from zegclip_core.data.datasets import load_spec
 from zegclip_core.loading import build_network, build_text_tower, LoadedModel, open_checkpoint
 from zegclip_core.model.vit import VisionConfig
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
-from zegclip_core.speed.cases import Case
+from zegclip_core.speed.report import Case
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.checkpoint import Checkpoint
@@ -51,36 +51,25 @@ Image = npt.NDArray[np.uint8]
 
 
 class Inputs(NamedTuple):
-    """What all methods are given in a case.
-
-    Attributes:
-        images: Images of one size.
-        vocabulary: The classes to look for.
-        embeddings: Their L2-normalised text embeddings, float32 ``(K, C)``.
-        bias: What is subtracted from the score of each class, float32 ``(K,)``.
-    """
+    """What all methods are given in a case."""
 
     images: Sequence[Image]
     vocabulary: Vocabulary
     embeddings: Tensor
+    """L2-normalised text embeddings of the classes, float32 ``(K, C)``."""
     bias: Tensor
+    """What is subtracted from the score of each class, float32 ``(K,)``."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model in the forms that the methods need.
-
-    Attributes:
-        name: What it is called.
-        checkpoint: Shape, settings and weights, as ``zegclip`` keeps them.
-        encoder: Encodes words.
-        published: The same weights under the published names; empty if it has no such layout.
-    """
+    """A model in the forms that the methods need."""
 
     name: str
     checkpoint: Checkpoint
     encoder: TextEncoder
     published: dict[str, Tensor]
+    """The same weights under the published names; empty if it has no such layout."""
 
     @property
     def prompts(self) -> int:
@@ -105,11 +94,7 @@ class Bundle:
 
 
 class SeededTower:
-    """A text tower without weights: every text gets a random unit vector of its own.
-
-    Args:
-        embed_dim: Length ``C`` of the vectors.
-    """
+    """A text tower without weights: every text gets a random unit vector of its own."""
 
     name = 'seeded'
 
@@ -131,11 +116,7 @@ def class_names(count: int) -> list[str]:
 
 
 def load_bundle(model: str) -> Bundle:
-    """Load a trained model by its name.
-
-    Raises:
-        ZegCLIPError: If there is no such model, it was not trained, or its file cannot be used.
-    """
+    """Load a trained model by its name."""
     path, checkpoint = open_checkpoint(model, 'to compare the methods')
     published: dict[str, Tensor] = {}
     if path.suffix in PUBLISHED_SUFFIXES:
@@ -148,8 +129,7 @@ def load_bundle(model: str) -> Bundle:
 def seeded_bundle(prompts: int) -> Bundle:
     """Return the published model, CLIP's ViT-B/16 at 512 pixels, with seeded random weights.
 
-    Args:
-        prompts: Prompt tokens in each layer; all other weights are the same for any number.
+    All but the prompts, so many in each layer, are the same for any number of them.
     """
     vision = VisionConfig(
         patch_size=16,

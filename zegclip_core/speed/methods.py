@@ -25,7 +25,7 @@ from torch.nn.attention import sdpa_kernel, SDPBackend
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import roi_align
-from zegclip_core.images.working_size import working_size
+from zegclip_core.images.checks import working_size
 from zegclip_core.model.vit import CLIP_MEAN, CLIP_STD, VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.options import SegmenterOptions
@@ -45,14 +45,7 @@ Labels = npt.NDArray[np.integer]
 
 
 class Method(ABC):
-    """One way to label images.
-
-    Attributes:
-        weight_bytes: Memory of its weights.
-
-    Args:
-        weights: All of its weights.
-    """
+    """One way to label images."""
 
     def __init__(self, weights: Iterable[Tensor]) -> None:
         self.weight_bytes = sum(weight.nbytes for weight in weights)
@@ -76,11 +69,8 @@ class Method(ABC):
 def count_operations(forward: Callable[..., object], *shapes: Sequence[int]) -> int:
     """Return the operations of matrix products and convolutions, as PyTorch counts them.
 
-    A multiplication and its addition are two. Nothing is computed: tensors have shapes alone.
-
-    Args:
-        forward: Takes tensors on the ``meta`` device, where its own have to be as well.
-        shapes: Shapes of its arguments.
+    A multiplication and its addition are two. Nothing is computed: ``forward`` takes tensors of
+    these shapes on the ``meta`` device, where its own have to be as well.
     """
     counter = FlopCounterMode(display=False)
     # Fused attention is not counted on every device.
@@ -240,13 +230,7 @@ def seeded_proposals(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def build_method(name: str, bundle: Bundle, device: torch.device) -> Method:
-    """Build a method; ``literal`` and ``two_stage`` need weights in the published layout.
-
-    Args:
-        name: One of ``METHODS``.
-        bundle: The model.
-        device: Where it runs.
-    """
+    """Build one of ``METHODS``; ``literal`` and ``two_stage`` need weights as published."""
     if name == 'literal':
         return Literal(bundle, device)
     if name == 'two_stage':

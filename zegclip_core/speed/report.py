@@ -11,14 +11,66 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What was measured, as tables and plots."""
+"""What is measured, in which cases, and what was found, as tables and plots."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from tabulate import tabulate
-from zegclip_core.speed.cases import Case, METHODS, SWEEPS
+from zegclip_core.errors import ConfigError
+
+METHODS = ('literal', 'plain', 'lean_fp32', 'lean', 'two_stage')
+"""The methods in the order of the tables."""
+SWEEPS: dict[str, tuple[dict[str, int], ...]] = {
+    'classes': tuple({'classes': count} for count in (1, 20, 150, 1000)),
+    'prompts': tuple({'prompts': count} for count in (10, 100)),
+    'sizes': tuple(
+        {'height': height, 'width': width}
+        for height, width in ((512, 512), (480, 640), (720, 1280), (1080, 1920))
+    ),
+    'batch': tuple({'batch': count} for count in (1, 2, 4)),
+}
+"""Changes of the base case, by the name of their axis."""
+BUNDLED = ('camera', 'words', 'start')
+"""What is measured with the bundled model: behind a camera, a change of the words, a start."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One point of the sweeps; its defaults are the base, around which one axis is changed."""
+
+    height: int = 512
+    width: int = 512
+    classes: int = 20
+    batch: int = 1
+    prompts: int = 10
+
+    def __str__(self) -> str:
+        """Say what is measured in a few words."""
+        return (
+            f'{self.width}x{self.height}, {self.classes} classes, batch {self.batch}, '
+            f'{self.prompts} prompts'
+        )
+
+
+def choose_cases(sweeps: Sequence[str], base: Case = Case()) -> list[Case]:
+    """Return the cases of some sweeps, each once; the base is always the first."""
+    known = (*SWEEPS, *BUNDLED)
+    for name in sweeps:
+        if name not in known:
+            raise ConfigError(f'Expected a sweep of {", ".join(known)}, but got {name!r}.')
+    changes = [each for name in SWEEPS if name in sweeps for each in SWEEPS[name]]
+    return list(dict.fromkeys([base, *(replace(base, **each) for each in changes)]))
+
+
+def choose_methods(methods: Sequence[str]) -> list[str]:
+    """Return the named methods, at least one, in the order of the tables."""
+    for name in methods or ('',):
+        if name not in METHODS:
+            raise ConfigError(f'Expected a method of {", ".join(METHODS)}, but got {name!r}.')
+    return [name for name in METHODS if name in methods]
+
 
 Cells = dict[str, str | float | None]
 """A row of a table, by the titles of the columns."""
@@ -26,7 +78,7 @@ Cells = dict[str, str | float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Row(Case):
-    """One method in one case.
+    """One method in one case; ``None`` is what was not measured.
 
     Attributes:
         method: Its name.
@@ -35,10 +87,10 @@ class Row(Case):
         runs: Calls that count.
         memory_mb: Weights, and the most that memory in use grew in the first call, in megabytes.
         gflop: Operations that the network needs, in 10^9.
-        as_plain: Share of pixels labelled as by ``plain``; ``None`` if that was not measured.
-        as_literal: Share of pixels labelled as by ``literal``; ``None`` if that was not measured.
+        as_plain: Share of pixels labelled as by ``plain``.
+        as_literal: Share of pixels labelled as by ``literal``.
         speed_up: Median over the rounds of the time of ``literal`` divided by this one, so that
-            what slows the machine for a while slows both; ``None`` if that was not measured.
+            what slows the machine for a while slows both.
     """
 
     method: str
@@ -77,28 +129,16 @@ class Row(Case):
 
 @dataclass
 class Report:
-    """All of a run.
-
-    Attributes:
-        device: Its name.
-        kind: ``cpu`` or ``cuda``.
-        model: What was measured.
-        software: Versions of Python and PyTorch.
-        base: The case around which the sweeps go.
-        rows: In the order of the sweeps, the methods of a case together.
-        notes: What was left out, and why.
-        bundled: Tables of the bundled model, by the sweep's name.
-        seconds: How long all of it took.
-    """
+    """All of a run."""
 
     device: str
-    kind: str
+    kind: str  # cpu or cuda
     model: str
     software: str
     base: Case
     rows: list[Row] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    bundled: dict[str, list[Cells]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what was left out, and why
+    bundled: dict[str, list[Cells]] = field(default_factory=dict)  # by the sweep's name
     seconds: float = 0.0
 
     def text(self) -> str:
@@ -116,15 +156,9 @@ def table_text(rows: list[Cells], style: str) -> str:
 
 
 def save_plots(report: Report, folder: Path) -> list[Path]:
-    """Draw times and memory along every axis.
+    """Draw times and memory along every axis, as two PNG files in a folder that is there."""
+    from matplotlib.figure import Figure  # Takes long.
 
-    Args:
-        report: What to draw.
-        folder: Where to; it must be there.
-
-    Returns:
-        The PNG files, ``benchmark-time.png`` and ``benchmark-memory.png``.
-    """
     found = {(row.method, row.case): row for row in report.rows}
     paths = []
     for name, key, title in (

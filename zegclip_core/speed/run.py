@@ -18,27 +18,64 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
+import json
 from pathlib import Path
 import platform
 import re
 import statistics
+import subprocess
+import sys
 import time
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 import psutil
 import torch
 from tqdm import tqdm
 from zegclip_core.devices import pick_device
-from zegclip_core.errors import DeviceMemoryError
-from zegclip_core.speed.cases import BUNDLED, Case, choose_cases, choose_methods
-from zegclip_core.speed.inputs import Inputs, load_bundle, seeded_bundle
-from zegclip_core.speed.methods import build_method, Labels, Method
-from zegclip_core.speed.report import Report, Row
+from zegclip_core.errors import ConfigError, DeviceMemoryError
+from zegclip_core.segmenter import Segmenter
+from zegclip_core.speed.inputs import (
+    class_names,
+    Image,
+    Inputs,
+    load_bundle,
+    seeded_bundle,
+    seeded_images,
+)
+from zegclip_core.speed.methods import build_method, Labels, Method, Ours
+from zegclip_core.speed.report import (
+    BUNDLED,
+    Case,
+    Cells,
+    choose_cases,
+    choose_methods,
+    Report,
+    Row,
+)
+from zegclip_core.text.vocabulary import Vocabulary
 
 T = TypeVar('T')
 _LEAST_ROUNDS = 2
+SHORT_SIDES = (308, 252)
+"""Working sizes to measure beside the model's own, in pixels."""
+WORDS = ('cup', 'spoon', 'dining table', 'bowl', 'person', 'bottle', 'book', 'knife')
+_NEW_WORDS = 20
+_AT_REST = 5
+"""Intervals between frames before the first change."""
+_START = """
+import json, sys, time
+began = float(sys.argv[2])
+import numpy as np
+from zegclip_core.segmenter import Segmenter
+from zegclip_core.text.vocabulary import Vocabulary
+times = [time.monotonic() - began]
+words = Vocabulary.from_names(['person', 'cat', 'cup', 'dining table'])
+Segmenter.load(device=sys.argv[1]).segment(np.zeros((480, 640, 3), np.uint8), words)
+print(json.dumps([*times, time.monotonic() - began]))
+"""
 
 
 @dataclass(frozen=True)
@@ -48,8 +85,8 @@ class Options:
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         model: Name or file; ``None`` for the published shape with seeded weights.
-        methods: Names of methods.
-        sweeps: Names of sweeps; the base is measured in any case.
+        methods: Those to compare.
+        sweeps: Beside the base.
         repeats: Most calls of a method in a case that count.
         case_seconds: After so long no further round of a case begins, unless there are too few;
             a method whose first call takes as long is not called again.
@@ -66,13 +103,7 @@ class Options:
 
 
 def run_benchmark(options: Options) -> Report:
-    """Measure everything under a progress bar.
-
-    Raises:
-        ZegCLIPError: If a device, method or sweep is not known, or the model cannot be loaded.
-    """
-    from zegclip_core.speed import everyday  # It uses what stands below.
-
+    """Measure everything under a progress bar."""
     began = time.perf_counter()
     device, names = pick_device(options.device), choose_methods(options.methods)
     choose_cases(options.sweeps)  # Before the model is loaded, which takes long.
@@ -118,9 +149,10 @@ def run_benchmark(options: Options) -> Report:
                 )
                 bar.update()
     report.rows = [row for case in cases for row in found.get(case, [])]
+    measures = {'camera': measure_camera, 'words': measure_words, 'start': measure_start}
     for name in BUNDLED:
         if name in options.sweeps:
-            report.bundled[name] = getattr(everyday, f'measure_{name}')(device, options)
+            report.bundled[name] = measures[name](device, options)
     report.seconds = time.perf_counter() - began
     return report
 
@@ -135,13 +167,7 @@ def measure_case(
 ) -> list[Row]:
     """Let all methods take turns, each round beginning with another.
 
-    Args:
-        methods: What is measured, by name.
-        case: What is asked of them.
-        inputs: The same of it.
-        device: Where they run.
-        options: How often and how long.
-        notes: Gets a line for each method that does not fit into the memory.
+    ``notes`` gets a line for each one that does not fit into the memory.
     """
     labels: dict[str, Labels] = {}
     times: dict[str, list[float]] = {}
@@ -237,3 +263,93 @@ def device_name(device: torch.device) -> str:
     found = re.search(r'model name\s*: (.*)', about.read_text('utf-8') if about.exists() else '')
     name = found[1].strip() if found else platform.machine()
     return f'{name}, {torch.get_num_threads()} threads'
+
+
+def camera_frame() -> Image:
+    """Return a photo of a table, ``(480, 640, 3)``; without scikit-image a seeded image."""
+    try:
+        from skimage import data
+    except ImportError:
+        return seeded_images(480, 640, 1)[0]
+    photo: Image = data.coffee()  # type: ignore[no-untyped-call]
+    return np.asarray(cv2.resize(photo, (640, 480), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def measure_camera(device: torch.device, options: Options) -> list[Cells]:
+    """Measure a frame at the model's own working size and at smaller ones, in turn."""
+    load = partial(Segmenter.load, device=str(device), threshold=0.0, negatives=())
+    segmenters = {'lean': load()}
+    segmenters |= {f'lean, short side {side}': load(short_side=side) for side in SHORT_SIDES}
+    segmenters['plain'] = load(precision='fp32', engine='plain')
+    methods = {name: Ours(segmenter) for name, segmenter in segmenters.items()}
+    vocabulary = Vocabulary.from_names(WORDS)
+    embeddings = segmenters['lean'].encode(vocabulary).embeddings
+    inputs = Inputs([camera_frame()], vocabulary, embeddings, torch.zeros(len(WORDS)))
+    case = Case(
+        480, 640, len(WORDS), prompts=segmenters['lean'].network.config.vision.prompt_tokens
+    )
+    rows = measure_case(methods, case, inputs, device, options, [])
+    shown = ('method', 'frame to labels [ms]', 'spread [ms]', 'memory [MB]', 'as plain [%]')
+    return [
+        {title: row.cells()[title] for title in shown} | {'frames a second': 1e3 / row.ms}
+        for row in rows
+    ]
+
+
+def measure_words(device: torch.device, options: Options) -> list[Cells]:
+    """Change the words of the bundled model, with and without frames beside."""
+    segmenter, frame, repeats = Segmenter.load(device=str(device)), camera_frame(), options.repeats
+    names = iter(class_names((2 * repeats + 1) * _NEW_WORDS))  # Each word is in one vocabulary.
+    first, *others = map(Vocabulary.from_names, zip(*[names] * _NEW_WORDS, strict=True))
+    words, ends = segmenter.encode(first), []
+
+    def encode(vocabulary: Vocabulary) -> float:
+        # As on a CPU, since it must not wait for the frames.
+        return 1e3 * timed(torch.device('cpu'), partial(segmenter.encode, vocabulary))[1]
+
+    def label_a_frame() -> None:
+        segmenter.segment(frame, words)
+        ends.append(1e3 * time.perf_counter())
+
+    alone = [encode(vocabulary) for vocabulary in others[:repeats]]
+    known = [encode(first) for _ in range(repeats)]
+    for _ in range(1 + _AT_REST):
+        label_a_frame()
+    with ThreadPoolExecutor(1) as thread:
+        beside = []
+        for vocabulary in others[repeats:]:
+            change = thread.submit(encode, vocabulary)
+            while not change.done():
+                label_a_frame()
+            beside.append(change.result())
+    intervals = [end - start for start, end in pairwise(ends)]
+    at_rest, longest = statistics.median(intervals[:_AT_REST]), max(intervals[_AT_REST:])
+    head = (
+        f'{_NEW_WORDS} words',
+        'until they are ready [ms]',
+        'between two labels at rest [ms]',
+        'longest beside a change [ms]',
+    )
+    rows = (
+        ('new, beside frames', statistics.median(beside), at_rest, longest),
+        ('new, no frames', statistics.median(alone), None, None),
+        ('known, no frames', statistics.median(known), None, None),
+    )
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def measure_start(device: torch.device, options: Options) -> list[Cells]:
+    """Start processes that load the bundled model and label an image, one after the other."""
+    found = []
+    # Three are enough.
+    for _ in range(min(options.repeats, 3)):
+        command = [sys.executable, '-c', _START, str(device), repr(time.monotonic())]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ['no reason given'])[-1]
+            raise ConfigError(f'Expected a process to label a frame, but got: {reason}')
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    imported, labelled = (statistics.median(times) for times in zip(*found, strict=True))
+    head = ('from the start of the process to', 'seconds')
+    rows = (('the end of the imports', imported), ('the first label', labelled))
+    return [dict(zip(head, row, strict=True)) for row in rows]

@@ -22,32 +22,39 @@ from collections.abc import Sequence
 from zegclip_core.errors import ConfigError
 from zegclip_core.options import TEMPLATES
 
+PLAIN = ('{}',)
+"""The phrase alone."""
+
 SINGLE = ('a photo of a {}',)
 """What ZegCLIP uses on PASCAL VOC; without a full stop."""
 
+COCO_STUFF = (
+    'a photo of a {}.',
+    'a photo of a small {}.',
+    'a photo of a medium {}.',
+    'a photo of a large {}.',
+    'This is a photo of a {}.',
+    'This is a photo of a small {}.',
+    'This is a photo of a medium {}.',
+    'This is a photo of a large {}.',
+    'a {} in the scene.',
+    'a photo of a {} in the scene.',
+    'There is a {} in the scene.',
+    'There is the {} in the scene.',
+    'This is a {} in the scene.',
+    'This is the {} in the scene.',
+    'This is one {} in the scene.',
+)
+"""The fifteen that ZegCLIP uses on COCO-Stuff (``multi`` in its code release)."""
+
+EVERYDAY = ('{}', 'a {}', 'a photo of a {}.', 'There is a {} in the scene.')
+"""What the bundled model uses: a sentence tower needs fewer."""
+
 _named: dict[str, tuple[str, ...]] = {
-    'plain': ('{}',),
-    # What the bundled model uses: a sentence tower needs fewer.
-    'everyday': ('{}', 'a {}', 'a photo of a {}.', 'There is a {} in the scene.'),
+    'plain': PLAIN,
+    'everyday': EVERYDAY,
     'single': SINGLE,
-    # The fifteen that ZegCLIP uses on COCO-Stuff (``multi`` in its code release).
-    'coco_stuff': (
-        'a photo of a {}.',
-        'a photo of a small {}.',
-        'a photo of a medium {}.',
-        'a photo of a large {}.',
-        'This is a photo of a {}.',
-        'This is a photo of a small {}.',
-        'This is a photo of a medium {}.',
-        'This is a photo of a large {}.',
-        'a {} in the scene.',
-        'a photo of a {} in the scene.',
-        'There is a {} in the scene.',
-        'There is the {} in the scene.',
-        'This is a {} in the scene.',
-        'This is the {} in the scene.',
-        'This is one {} in the scene.',
-    ),
+    'coco_stuff': COCO_STUFF,
 }
 
 
@@ -57,16 +64,12 @@ def template_names() -> tuple[str, ...]:
 
 
 def add_templates(name: str, templates: Sequence[str]) -> None:
-    """Make own templates known by a name.
-
-    Args:
-        name: A name that is not taken.
-        templates: One or more texts with exactly one ``{}`` each.
+    """Make own templates, texts with exactly one ``{}`` each, known by a name.
 
     Raises:
         ConfigError: If the name is taken by other templates, or a text is not allowed.
     """
-    checked = _checked(templates)
+    checked = check_templates(templates)
     if name in template_names() and resolve_templates(name) != checked:
         raise ConfigError(
             f'Expected a new name for templates, not one of {", ".join(template_names())}, '
@@ -87,11 +90,11 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
         ConfigError: If the name is not known or a text is not allowed.
     """
     if not isinstance(templates, str):
-        return _checked(templates)
+        return check_templates(templates)
     if '{}' in templates:
-        return _checked([line.strip() for line in templates.strip().splitlines()])
+        return check_templates([line.strip() for line in templates.strip().splitlines()])
     if templates == 'imagenet':
-        # Imported here because open_clip takes seconds to import and few callers need it.
+        # CLIP's eighty, from open_clip, which takes seconds to import and few callers need.
         from open_clip import OPENAI_IMAGENET_TEMPLATES
 
         return tuple(template('{}') for template in OPENAI_IMAGENET_TEMPLATES)
@@ -103,8 +106,12 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
     return _named[templates]
 
 
-def _checked(templates: Sequence[str]) -> tuple[str, ...]:
-    """Return texts that are templates, or refuse them."""
+def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    """Return the templates as they are.
+
+    Raises:
+        ConfigError: If there are none, or one does not hold exactly one ``{}``.
+    """
     if isinstance(templates, str) or not templates:
         raise ConfigError(f'Expected a list of one or more templates, but got {templates!r}.')
     for template in templates:

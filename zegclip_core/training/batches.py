@@ -143,11 +143,7 @@ class ValidationSet:
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """Computes the features of views with a frozen tower, and keeps them on disk.
-
-    Without prompts the tower never changes, so a few hundred images in a few views each can be
-    trained on for many steps at the cost of the decoder alone.
-    """
+    """Computes the features of views with a frozen tower, and keeps them on disk."""
 
     folder: Path
     tower: VisionTransformer
@@ -328,35 +324,24 @@ def batch_order(
     seed: int,
     start: int = 0,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Yield, without end, a dataset and the views of a batch.
+    """Yield, without end, the index of a dataset and the numbers of the views of a batch.
 
-    Every dataset is gone through in random order, round after round; the same seed gives the same
-    order.
-
-    Args:
-        sizes: Number of views in a round of each dataset.
-        shares: How often each dataset gives a batch, relative to the others.
-        batch_size: Views of a batch, which may be more than a round has.
-        seed: Seed of the order.
-        start: Number of batches to skip, as a resumed run has done them.
-
-    Yields:
-        Index of the dataset, and numbers of its views: ``round * size + index``.
-
+    Every dataset is gone through in random order, round after round of its ``sizes``, so that a
+    number is ``round * size + index``; the same seed gives the same order. How often a dataset
+    gives a batch is in proportion to its share. A resumed run skips the first ``start`` batches.
     """
+
+    def rounds(size: int, source: int) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(seed * 1009 + source + 1)
+        for begin in count(0, size):
+            for index in torch.randperm(size, generator=generator).tolist():
+                yield begin + index
+
     generator = torch.Generator().manual_seed(seed)
-    queues = [_rounds(size, seed, source) for source, size in enumerate(sizes)]
+    queues = [rounds(size, source) for source, size in enumerate(sizes)]
     weights = torch.tensor(shares)
     for step in count():
         source = int(torch.multinomial(weights, 1, generator=generator))
         batch = list(islice(queues[source], batch_size))
         if step >= start:
             yield source, batch
-
-
-def _rounds(size: int, seed: int, source: int) -> Iterator[int]:
-    """Yield the numbers of a dataset's views, each once a round, without end."""
-    generator = torch.Generator().manual_seed(seed * 1009 + source + 1)
-    for begin in count(0, size):
-        for index in torch.randperm(size, generator=generator).tolist():
-            yield begin + index

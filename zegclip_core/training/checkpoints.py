@@ -98,11 +98,7 @@ class RunCheckpoints(Checkpoint):
 
 
 def read_run_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of a run, with ``weights_only=True``.
-
-    Raises:
-        CheckpointError: If it is missing or damaged.
-    """
+    """Read a checkpoint of a run, with ``weights_only=True``."""
     if not path.is_file():
         raise CheckpointError(f'Expected a checkpoint of a run, but there is no file at {path}.')
     try:

@@ -11,10 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training configurations: what can be set, what is allowed, and what it is if it is not set.
-
-Those that come with the package are found by name, wherever it is installed.
-"""
+"""Training configurations: what can be set, what is allowed, and what it is if it is not set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -283,11 +280,10 @@ class TrainConfig(Settings):
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a training configuration.
+    """Read a training configuration, and change it.
 
     Args:
-        path: YAML file; ``base`` in it names another one, relative to it, whose settings hold
-            where it has none of its own.
+        path: YAML file; where it has no settings, those of the file that its ``base`` names hold.
         overrides: ``key=value`` texts, the key with dots (``schedule.steps=100``,
             ``train.0.root=/data``), the value in YAML.
 
@@ -324,18 +320,10 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a training configuration.
-
-    Args:
-        name: Name of one that comes with the package, or path of a YAML file.
+    """Return the file of a training configuration that comes with the package, or a YAML file.
 
     Raises:
         ConfigError: If there is none of that name.
-
-    Example:
-        >>> find_recipe('voc12-inductive').name
-        'voc12-inductive.yaml'
-
     """
     if name.endswith(('.yaml', '.yml')):
         return Path(name).expanduser()

@@ -11,10 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The model that a run trains, built on a frozen tower, and its optimiser.
-
-It starts from the tower alone or from what another run has learnt.
-"""
+"""The model that a run trains, built on a frozen tower, and its optimiser."""
 
 from dataclasses import fields, replace
 from functools import partial
@@ -40,11 +37,7 @@ _WARMUP_START = 1e-6
 
 
 def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLIP:
-    """Build an untrained model on a frozen tower, for text embeddings of some width.
-
-    Raises:
-        ConfigError: If settings do not fit the tower.
-    """
+    """Build an untrained model on a frozen tower, for text embeddings of some width."""
     model = config.model
     patch, layers = tower.config.patch_size, tower.config.layers
     if any(side < patch or side % patch for side in config.views.size):
@@ -58,7 +51,18 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
             f'{config.towers.image} has {layers} layers, but got {list(model.feature_layers)}.'
         )
     if model.published:
-        tower = _published_tower(tower, config.views.size)
+        # As ZegCLIP's release sets it up for images of a size.
+        grid = (config.views.size[0] // patch, config.views.size[1] // patch)
+        tower = resized_positions(tower, grid, 'bilinear')
+        published = replace(
+            tower.config,
+            class_embedding_twice=True,
+            prompt_norm=True,
+            position_resize='bilinear',
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+        )
+        tower = replace(tower, config=published)
     vision = replace(
         tower.config, prompt_tokens=model.prompt_tokens, feature_layers=model.feature_layers
     )
@@ -84,30 +88,11 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
     return network
 
 
-def _published_tower(tower: ImageTower, size: tuple[int, int]) -> ImageTower:
-    """Return a CLIP tower as ZegCLIP's release sets it up for images of a size."""
-    patch = tower.config.patch_size
-    tower = resized_positions(tower, (size[0] // patch, size[1] // patch), 'bilinear')
-    vision = replace(
-        tower.config,
-        class_embedding_twice=True,
-        prompt_norm=True,
-        position_resize='bilinear',
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-    )
-    return replace(tower, config=vision)
-
-
 def initialize_from(network: ZegCLIP, model: str) -> None:
-    """Start from what another model has learnt.
+    """Start from what another model has learnt, which must have the same shape.
 
     That is the name of a bundled model, or the path of a ``.safetensors`` file or of a checkpoint
     of a run (``.ckpt``).
-
-    Raises:
-        ModelError: If there is no such model.
-        CheckpointError: If its shape is another.
     """
     if model.endswith('.ckpt'):
         path = Path(model)

@@ -11,10 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What is asked of the batches of a training set: words, their embeddings, and where they count.
-
-A word of another dataset counts only where it cannot be true.
-"""
+"""What is asked of the batches of a training set: words, and where they count."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,14 +58,9 @@ class ClassWords:
 
 
 def read_words(path: str, names: Sequence[str]) -> tuple[ClassWords, ...]:
-    """Read the words of a dataset's classes.
+    """Read the words of a dataset's classes from a YAML file of ``WordsEntry``; '' is none.
 
-    Args:
-        path: YAML file that maps class names to ``phrases`` and ``overlaps``; empty for none.
-        names: The dataset's classes.
-
-    Returns:
-        One entry a class, in the dataset's order; a class that the file lacks has its name only.
+    A class that the file lacks has its name only.
 
     Raises:
         ConfigError: If the file cannot be read or holds what it must not hold.
@@ -91,13 +83,9 @@ def read_words(path: str, names: Sequence[str]) -> tuple[ClassWords, ...]:
 
 
 class PhraseTable:
-    """Text embeddings of every phrase of a dataset, with each template and averaged.
+    """Text embeddings of every phrase of a dataset, with each of the templates and averaged.
 
-    Args:
-        words: The dataset's classes.
-        encoder: Encodes them; its templates are used.
-        varied: Whether ``sample`` draws phrases and templates; if not, classes go by their names.
-
+    If not ``varied``, ``sample`` draws no phrases and templates: classes go by their names.
     """
 
     def __init__(
@@ -140,13 +128,7 @@ class PhraseTable:
 
 @dataclass(frozen=True)
 class ClassSet:
-    """The classes of one training set.
-
-    Attributes:
-        words: What each is called.
-        table: Their text embeddings.
-        unseen: Indices of those that training must not see.
-    """
+    """The classes of one training set, and which of them training must not see."""
 
     words: tuple[ClassWords, ...]
     table: PhraseTable
@@ -180,16 +162,11 @@ class Query:
 
 
 class QueryMaker:
-    """Chooses the words for batches of one dataset.
+    """Chooses the words for batches of one dataset, of its own classes and those of others.
 
-    Args:
-        config: How many to choose.
-        own: Classes of this dataset.
-        others: Those of the other datasets.
-        pixel_counts: Labelled pixels of each class in the training views, float ``(K,)``.
-        transductive: Whether unseen classes are asked for, their pixels being known to be of one
-            of them; if not, those pixels count as unlabelled.
-
+    ``pixel_counts`` are the labelled pixels of each class in the training views, float ``(K,)``.
+    If ``transductive``, unseen classes are asked for, their pixels being known to be of one of
+    them; if not, those pixels count as unlabelled.
     """
 
     def __init__(
@@ -212,7 +189,15 @@ class QueryMaker:
 
     def make(self, labels: Tensor, generator: torch.Generator) -> Query:
         """Choose words for a batch with some labels, uint8 ``(B, H, W)``."""
-        own = self._choose_own(present_classes(labels), generator)
+        present = present_classes(labels)
+        seen = [i for i in present if i not in self._own.unseen]
+        missing = [i for i in self._own.seen if i not in present]
+        count = self._config.absent_words
+        chosen = _choose(missing, len(missing) if count < 0 else count, generator)
+        # A batch without any seen class still needs a word to be told that it is not there.
+        if not (seen or chosen or self._guessed):
+            chosen = _choose(self._own.seen, 1, generator)
+        own = seen + chosen + self._guessed
         foreign = _choose(self._foreign, self._config.foreign_words, generator)
         text = [self._own.table.sample(own, generator)]
         text += [self._others[set_].table.sample([i], generator) for set_, i in foreign]
@@ -239,17 +224,6 @@ class QueryMaker:
             torch.cat([self._weights[own], torch.ones(len(foreign))]),
             tuple(k for k, i in enumerate(own) if i in self._guessed),
         )
-
-    def _choose_own(self, present: list[int], generator: torch.Generator) -> list[int]:
-        """Return the seen classes that are present, some that are not, and those to guess."""
-        seen = [i for i in present if i not in self._own.unseen]
-        absent = [i for i in self._own.seen if i not in present]
-        count = self._config.absent_words
-        chosen = _choose(absent, len(absent) if count < 0 else count, generator)
-        # A batch without any seen class still needs a word to be told that it is not there.
-        if not (seen or chosen or self._guessed):
-            chosen = _choose(self._own.seen, 1, generator)
-        return seen + chosen + self._guessed
 
 
 def _choose(options: Sequence[_T], count: int, generator: torch.Generator) -> list[_T]:

@@ -66,9 +66,7 @@ class Run:
     """A training run.
 
     Raises:
-        TowerError: If a frozen tower cannot be found.
-        DataError: If a dataset does not lie as expected.
-        ConfigError: If a words file cannot be used, or an unseen class is not known.
+        ZegCLIPError: If a frozen tower, a dataset, a words file or an unseen class is not there.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -100,17 +98,14 @@ class Run:
             initialize_from(self.network, config.initialize_from)
         self._store: FeatureStore | None = None
         if config.keep_features and not config.tower_changes:
-            self._store = self._feature_store()
-
-    def _feature_store(self) -> FeatureStore:
-        """Return the store of the frozen tower's features, computed in the run's precision."""
-        tower = type(self.network.visual)(self.network.config.vision).eval()
-        tower.load_state_dict(self.network.visual.state_dict())
-        half = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        tower = tower.to(device, half.get(self.config.precision, torch.float32))
-        folder = Path(self.config.output) / 'features'
-        return FeatureStore(folder, tower, self.config.towers.image, self.config.views)
+            # Features are computed in the run's precision.
+            frozen = type(self.network.visual)(self.network.config.vision).eval()
+            frozen.load_state_dict(self.network.visual.state_dict())
+            half = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}
+            device = 'cuda' if torch.cuda.is_available() else 'cpu'
+            frozen = frozen.to(device, half.get(config.precision, torch.float32))
+            folder = Path(config.output) / 'features'
+            self._store = FeatureStore(folder, frozen, config.towers.image, config.views)
 
     def _views(
         self,
@@ -184,7 +179,15 @@ class Run:
         validation = self._validation_sets()
         task = SegmentationTask(self.network, config, makers, validation)
         start = last if last.is_file() else None
-        done = 0 if start is None else _steps_done(task, start)
+        done = 0
+        if start is not None:
+            checkpoint = read_run_checkpoint(start)
+            done = int(checkpoint['global_step'])
+            before = checkpoint.get('zegclip', {}).get('config', {})
+            now = task.provenance['config']
+            changed = [key for key in now if now[key] != before.get(key)]
+            if changed:
+                logger.warning('Going on with other settings under %s.', ', '.join(changed))
         trainer = _make_trainer(config, self.folder, validation, done=done)
         _fit(trainer, task, TrainingData(views, validation, config), start)
         path = self.folder / f'{config.name}.safetensors'
@@ -226,17 +229,6 @@ class Run:
         checkpoint = Checkpoint(self.network.config, settings, kept)
         save_checkpoint(checkpoint, path, dtype=torch.float16)
         logger.info('Wrote %s.', path)
-
-
-def _steps_done(task: SegmentationTask, path: Path) -> int:
-    """Return the steps of a checkpoint, and say which settings differ from those it had."""
-    checkpoint = read_run_checkpoint(path)
-    before = checkpoint.get('zegclip', {}).get('config', {})
-    now = task.provenance['config']
-    changed = [key for key in now if now[key] != before.get(key)]
-    if changed:
-        logger.warning('Going on with other settings under %s.', ', '.join(changed))
-    return int(checkpoint['global_step'])
 
 
 class StepBar(TQDMProgressBar):
