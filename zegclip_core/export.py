@@ -36,7 +36,7 @@ from zegclip_core.engines.onnx import INPUTS, OUTPUTS, require
 from zegclip_core.errors import ModelError
 from zegclip_core.images.checks import working_size
 from zegclip_core.loading import build_network, build_text_tower, open_checkpoint
-from zegclip_core.model.blocks import Block, Kernels, KeysAndValues, PromptedAttention
+from zegclip_core.model.blocks import Kernels, KeysAndValues, PromptedAttention
 from zegclip_core.model.scoring import calibrated_scores, resize_maps
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.options import MAX_CLASSES
@@ -100,8 +100,8 @@ class ExportedGraph(nn.Module):
         grid = (size[0] // vision.patch_size, size[1] // vision.patch_size)
         with torch.no_grad():
             constants, table = visual.prompt_keys_and_values(), visual.positions(grid)
-            for block, prompts in zip(visual.transformer.resblocks, constants, strict=True):
-                if isinstance(block, Block) and prompts is not None:
+            for block, prompts in zip(visual.blocks, constants, strict=True):
+                if prompts is not None:
                     block.add_module('attn', FixedPrompts(block.attn, prompts))
             visual.positional_embedding = nn.Parameter(table, False)
         visual.config = replace(visual.config, grid=grid, prompt_tokens=0)

@@ -20,7 +20,7 @@ import pytest
 from tiny_models import write_published
 import tqdm
 from zegclip_core.cli import _outputs
-from zegclip_core.cli._words import encode_words
+from zegclip_core.cli._model import encode_words
 from zegclip_core.cli.label_bag import _settings
 from zegclip_core.cli.main import build_parser, main
 from zegclip_core.loading import load_model

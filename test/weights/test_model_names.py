@@ -34,8 +34,13 @@ from zegclip_core.options import ATTENTIONS
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.catalogue import unusable
-from zegclip_core.weights.names import bundled_models, FORMS, ModelName, parse_model
-from zegclip_core.weights.references import TowerReference
+from zegclip_core.weights.names import (
+    bundled_models,
+    FORMS,
+    ModelName,
+    parse_model,
+    TowerReference,
+)
 
 EVERYDAY = bundled_models()['everyday-s']
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The options that several commands have, of models and datasets, and the model that they name."""
+"""The options that several commands have: of models, words and datasets."""
 
 from __future__ import annotations
 
@@ -24,8 +24,13 @@ from zegclip_core.weights.names import DEFAULT_MODEL, MODEL_HELP
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import Segmenter
+    from zegclip_core.text.vocabulary import Vocabulary
 
 T = TypeVar('T', int, float)
+_AT_ONCE = 32
+"""Classes between two steps of the progress bar."""
+_QUIET = 1.0
+"""How long encoding may take without a progress bar, in seconds."""
 
 
 def add_model_options(
@@ -152,3 +157,43 @@ def at_least(low: int) -> Callable[[str], int]:
 
 
 fraction, natural, positive = between(0.0, 1.0), at_least(0), at_least(1)
+
+
+def add_word_options(parser: argparse.ArgumentParser) -> None:
+    """Add the two options of which one says what to look for."""
+    words = parser.add_mutually_exclusive_group(required=True)
+    words.add_argument(
+        '--classes', metavar='WORDS', help='what to look for: "person, cat", or JSON'
+    )
+    words.add_argument(
+        '--classes-file', metavar='FILE', help='a file with the same, or one a line'
+    )
+
+
+def read_words(args: argparse.Namespace) -> Vocabulary:
+    """Return the words that the user gave.
+
+    Raises:
+        VocabularyError: If they cannot be used.
+    """
+    from zegclip_core.text.vocabulary import Vocabulary
+
+    if args.classes_file is not None:
+        return Vocabulary.from_file(args.classes_file)
+    return Vocabulary.parse(args.classes)
+
+
+def encode_words(segmenter: Segmenter, vocabulary: Vocabulary) -> None:
+    """Have a segmenter know the words, behind a progress bar: a thousand take a minute.
+
+    Raises:
+        VocabularyError: If the words cannot be encoded.
+    """
+    from tqdm import tqdm
+
+    classes = vocabulary.encoded_phrases(segmenter.settings.seen_classes)
+    with tqdm(total=len(classes), unit='word', delay=_QUIET, leave=False, disable=None) as bar:
+        for start in range(0, len(classes), _AT_ONCE):
+            part = classes[start:][:_AT_ONCE]
+            segmenter.text_encoder.encode_classes(part)
+            bar.update(len(part))

@@ -20,8 +20,13 @@ from pathlib import Path
 import sys
 from typing import Any, cast, TYPE_CHECKING
 
-from zegclip_core.cli._model import add_model_options, load_segmenter
-from zegclip_core.cli._words import add_word_options, encode_words, read_words
+from zegclip_core.cli._model import (
+    add_model_options,
+    add_word_options,
+    encode_words,
+    load_segmenter,
+    read_words,
+)
 
 if TYPE_CHECKING:
     from zegclip_core.explanation import Explanation

@@ -22,8 +22,13 @@ from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
 
-from zegclip_core.cli._model import add_model_options, load_segmenter, positive
-from zegclip_core.cli._words import add_word_options, read_words
+from zegclip_core.cli._model import (
+    add_model_options,
+    add_word_options,
+    load_segmenter,
+    positive,
+    read_words,
+)
 from zegclip_core.options import OPTIONS
 
 if TYPE_CHECKING:

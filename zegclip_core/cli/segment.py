@@ -23,8 +23,14 @@ import sys
 import time
 from typing import Any, TYPE_CHECKING
 
-from zegclip_core.cli._model import add_model_options, fraction, load_segmenter
-from zegclip_core.cli._words import add_word_options, encode_words, read_words
+from zegclip_core.cli._model import (
+    add_model_options,
+    add_word_options,
+    encode_words,
+    fraction,
+    load_segmenter,
+    read_words,
+)
 
 if TYPE_CHECKING:
     import numpy as np

@@ -84,7 +84,7 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
         for layer in network.decoder.layers[1:]:
             layer.load_state_dict({key: state[key] for key in layer.state_dict()}, strict=True)
     if model.tower == 'finetuned':
-        network.unfreeze_tower()
+        network.train_tower(True)
     return network
 
 
