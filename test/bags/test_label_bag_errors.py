@@ -45,12 +45,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def two_cameras(path: Path) -> Path:
-    picture = raw_image(red_until(2), 'rgb8')
     empty: list[bytes] = []
     return write_bag(
         path,
         {
-            '/left/image': (IMAGE, [picture]),
+            '/left/image': (IMAGE, [raw_image(red_until(2), 'rgb8')]),
             '/right/compressed': (COMPRESSED, [raw_compressed(np.zeros(3, np.uint8), 'jpeg')]),
             '/off/image': (IMAGE, empty),
             '/imu': ('sensor_msgs/msg/Imu', [b'\x00\x01\x00\x00']),

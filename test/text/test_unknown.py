@@ -206,8 +206,9 @@ def test_threshold_and_negatives_hold_for_what_is_encoded_with_them(loaded: Load
     assert segmenter.segment(image, WORDS).unlabelled_share == 0.0
     with pytest.raises(ModelError, match='threshold'):
         segmenter.encode(WORDS, threshold=-0.1)
-    with pytest.raises(VocabularyError, match='list of negative words'):
-        segmenter.encode(WORDS, negatives='wall')
+    for refused in (_segmenter, lambda _, **more: segmenter.encode(WORDS, **more)):
+        with pytest.raises(VocabularyError, match="list of negative words, but got 'wall'"):
+            refused(loaded, negatives='wall')
 
 
 def test_negative_words_are_read_as_users_write_them() -> None:
@@ -225,11 +226,6 @@ def test_negative_words_are_read_as_users_write_them() -> None:
 def test_negative_words_that_cannot_be_used_are_refused(text: str) -> None:
     with pytest.raises(VocabularyError, match='Expected'):
         parse_negatives(text)
-
-
-def test_one_string_is_no_list_of_negative_words(loaded: LoadedModel) -> None:
-    with pytest.raises(VocabularyError, match="list of negative words, but got 'wall'"):
-        _segmenter(loaded, negatives='wall')
 
 
 def test_the_command_takes_negative_words(path: str, loaded: LoadedModel, tmp_path: Path) -> None:
