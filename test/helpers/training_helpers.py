@@ -80,8 +80,8 @@ def write_clip(folder: Path) -> str:
             'layers': 2,
         },
     }
-    (folder / 'tiny-clip.json').write_text(json.dumps(config))
-    open_clip.add_model_config(folder / 'tiny-clip.json')
+    (folder / 'training-clip.json').write_text(json.dumps(config))
+    open_clip.add_model_config(folder / 'training-clip.json')
     state = {}
     for key, value in published_state().items():
         if key.startswith('backbone.') and 'prompt' not in key:
@@ -89,7 +89,7 @@ def write_clip(folder: Path) -> str:
         elif key.startswith('text_encoder.'):
             state[key.removeprefix('text_encoder.')] = value
     torch.save(state, folder / 'clip.pt')
-    return f'open_clip:tiny-clip/file:{folder / "clip.pt"}'
+    return f'open_clip:training-clip/file:{folder / "clip.pt"}'
 
 
 def run_arguments(squares: Path, clip: str, out: Path, *settings: str) -> list[str]:

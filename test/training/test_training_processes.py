@@ -97,7 +97,7 @@ def _train(clip: str, folder: Path, launcher: str, arguments: list[str]) -> dict
     gradients = folder / 'gradients.pt'
     environment = {
         **os.environ,
-        'TINY_CLIP': str(Path(clip.partition('file:')[2]).with_name('tiny-clip.json')),
+        'TINY_CLIP': str(Path(clip.partition('file:')[2]).with_name('training-clip.json')),
         'GRADIENTS': str(gradients),
     }
     done = subprocess.run(
