@@ -94,7 +94,8 @@ class Recording:
         self._best.append(frame)
         peers = [one for one in self._best if self.owner(one.stamp) == self.owner(frame.stamp)]
         if len(peers) > CANDIDATES:
-            worst = min(peers, key=Labelled.worth)
+            # Not this one: the announcement that it has other words may be still on its way.
+            worst = min(peers[:-1], key=Labelled.worth)
             self._best = [one for one in self._best if one is not worst]
 
     def said(self, vocabulary: Vocabulary, when: int) -> None:

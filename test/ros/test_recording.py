@@ -176,3 +176,15 @@ def test_the_table_holds_the_figures_and_the_files(run: Recording, tmp_path: Pat
     for part in ('0.91 Hz', 'p50 250.0 ms', '75.0%', '0.80 s after', 'overlay.mp4'):
         assert part in text
     assert str(tmp_path / 'vocabulary_2.png') in text
+
+
+def test_a_frame_whose_words_are_announced_late_is_kept_whole() -> None:
+    recording = Recording()
+    recording.announced(state(1, ['cat', 'dog'], 1))
+    for stamp in range(1, CANDIDATES + 5):
+        recording.labelled(frame(stamp, 0, 1, 255, 255))
+    recording.labelled(frame(100, 255, 255, 255, 255))  # Less is seen in it than in all others.
+    recording.announced(state(2, ['cow'], 100))
+    best = recording.best(2)
+    assert best is not None
+    assert best.stamp == 100
