@@ -146,9 +146,9 @@ class ObservedNode(SegmentationNode):
     def _observed(self, segmenter: Any) -> Any:  # noqa: ANN401 - whatever the node takes
         segment = segmenter.segment
 
-        def observed(image: npt.NDArray[np.uint8], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        def observed(image: npt.NDArray[np.uint8], words: Any) -> Segmentation:  # noqa: ANN401
             began = time.time_ns()
-            answer = segment(image, *arguments, **options)
+            answer: Segmentation = segment(image, words)
             ended = time.time_ns()
             self._event_log.add('segmented', number=read_number(image), began=began, ended=ended)
             return answer
