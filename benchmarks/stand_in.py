@@ -95,6 +95,7 @@ class StandInSegmenter:
         if not cost >= 0.0:
             raise ValueError(f'Expected a cost of at least 0 s, but got {cost}.')
         self._cost = cost
+        self._scores: npt.NDArray[np.float32] = np.ones((0, 0), np.float32)
 
     def warm_up(self) -> None:
         """Do nothing: there is nothing to warm up."""
@@ -116,7 +117,9 @@ class StandInSegmenter:
         # More than 254 classes need wide ids; no red value reaches them.
         labels = np.remainder(image[:, :, 0], min(classes, 255), dtype=np.uint8)
         wide = labels if classes < 255 else labels.astype(np.uint16)
-        answer = Segmentation(wide, np.ones(labels.shape, np.float32), vocabulary.vocabulary)
+        if self._scores.shape != labels.shape:
+            self._scores = np.ones(labels.shape, np.float32)
+        answer = Segmentation(wide, self._scores, vocabulary.vocabulary)
         time.sleep(max(0.0, due - time.monotonic()))
         return answer
 
