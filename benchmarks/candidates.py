@@ -33,12 +33,12 @@ import numpy as np
 from skimage import data
 from tabulate import tabulate
 from tqdm import tqdm
-from zegclip_core.data.catalog import load_spec
+from zegclip_core.data.datasets import load_spec
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.images.drawing import draw_overlay
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
-from zegclip_core.speed.hardware import device_name
+from zegclip_core.speed.run import device_name
 from zegclip_core.text.vocabulary import Vocabulary
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'candidates.md'

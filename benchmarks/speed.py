@@ -24,14 +24,13 @@ from benchmarks.reports import write_docs
 from zegclip_core.cli.benchmark import add_options, measured
 from zegclip_core.cli.main import show_error, USER_ERROR
 from zegclip_core.errors import ZegCLIPError
-from zegclip_core.speed.report import Report, table_text
-from zegclip_core.threads import wait_without_spinning
+from zegclip_core.options import wait_without_spinning
+from zegclip_core.speed.report import Report, save_plots, table_text
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'performance.md'
 _PLOTS = {
     'time': 'Time from frames to labels along every axis',
-    'memory': 'Peak memory',
-    'share': 'Reached share of the ceiling',
+    'memory': 'Memory along every axis',
 }
 
 
@@ -41,17 +40,14 @@ def fill_page(report: Report, page: Path = PAGE) -> None:
     Raises:
         ValueError: If the page lacks a marker.
     """
-    from zegclip_core.speed.plots import save_plots
-
     setting = f'({date.today()}, {report.device}, {report.software})'
     images = '\n\n'.join(
         f'![{title}](images/performance-{report.kind}-{name}.png)'
         for name, title in _PLOTS.items()
     )
-    head = f'{report.headline}. The run took {report.seconds / 60:.1f} minutes.'
-    table = table_text(report.table(), 'github')
-    parts = (head, table, report.skipped, setting, images)
-    write_docs(f'speed-{report.kind}', '\n\n'.join(filter(None, parts)), page)
+    table = table_text([row.cells() for row in report.rows], 'github')
+    parts = (table, *report.notes, setting, images)
+    write_docs(f'speed-{report.kind}', '\n\n'.join(parts), page)
     for name, rows in report.bundled.items():
         content = f'{table_text(rows, "github")}\n\n{setting}'
         write_docs(f'{name}-{report.kind}', content, page)

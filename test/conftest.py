@@ -16,10 +16,14 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, Phase, settings
 import pytest
-from zegclip_core.threads import wait_without_spinning
+from zegclip_core.options import wait_without_spinning
+
+if TYPE_CHECKING:
+    from training_helpers import Runs
 
 # The nodes that tests start share the cores with the tests.
 wait_without_spinning()
@@ -85,3 +89,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     from training_helpers import write_clip
 
     return write_clip(tmp_path_factory.mktemp('clip'))
+
+
+@pytest.fixture
+def runs(squares: Path, clip: str, tmp_path: Path) -> 'Runs':
+    """Return what trains on the squares with the small CLIP."""
+    from training_helpers import Runs
+
+    return Runs(squares, clip, tmp_path)

@@ -54,18 +54,16 @@ def pick_device(device: str) -> torch.device:
     return place
 
 
+_side_stream = lru_cache(torch.cuda.Stream)
+"""Gives a device's stream for what runs beside frames: each stream has memory of its own."""
+
+
 def side_stream(device: torch.device) -> AbstractContextManager[object]:
     """Return a context whose work on CUDA waits for no other stream, and no other for it."""
     if device.type != 'cuda':
         return nullcontext()
     stream: AbstractContextManager[object] = torch.cuda.stream(_side_stream(device))
     return stream
-
-
-@lru_cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """Return a device's stream for what runs beside frames: each has memory of its own."""
-    return torch.cuda.Stream(device)
 
 
 def device_guard(device: torch.device) -> AbstractContextManager[object]:
@@ -93,12 +91,18 @@ def pick_precision(precision: str, device: torch.device) -> torch.dtype:
         with device_guard(device):
             supported = torch.cuda.is_bf16_supported(False)
         return torch.bfloat16 if supported else torch.float16
-    return torch.bfloat16 if _cpu_multiplies_bf16() else torch.float32
+    # Without instructions for it, bf16 is slower than fp32.
+    checks = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
+    has_bf16 = any(getattr(torch.cpu, check, bool)() for check in checks)
+    return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def _cpu_multiplies_bf16() -> bool:
-    """Return whether the CPU has bfloat16 instructions; without them bf16 is slower than fp32."""
-    return bool(
-        getattr(torch.cpu, '_is_avx512_bf16_supported', bool)()
-        or getattr(torch.cpu, '_is_amx_tile_supported', bool)()
-    )
+def use_threads(threads: int | None) -> None:
+    """Set how many threads compute on a CPU, in the whole process; ``None`` leaves it as it is.
+
+    Raises:
+        ModelError: If it is outside of [1, ``options.MAX_THREADS``].
+    """
+    OPTIONS['threads'].check(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from zegclip_core.errors import CheckpointError, ModelError, TowerError
 from zegclip_core.model.training_free import TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
@@ -37,16 +36,23 @@ from zegclip_core.weights.checkpoint import (
     TEXT_PREFIX,
 )
 from zegclip_core.weights.clip import load_clip_weights, MissingWeightsError
+from zegclip_core.weights.families import load_parameters
 from zegclip_core.weights.image_towers import (
     check_image_tower,
     clip_image_tower,
     load_image_tower,
     resized_positions,
 )
-from zegclip_core.weights.names import DEFAULT_MODEL, ModelName, parse_model, SUFFIX, SUFFIXES
+from zegclip_core.weights.names import (
+    DEFAULT_MODEL,
+    ModelName,
+    parse_model,
+    parse_reference,
+    SUFFIX,
+    SUFFIXES,
+    TowerReference,
+)
 from zegclip_core.weights.published import load_published
-from zegclip_core.weights.references import parse_reference, TowerReference
-from zegclip_core.weights.state_dicts import load_parameters
 
 __all__ = [
     'DEFAULT_MODEL',
@@ -105,11 +111,8 @@ NEGATIVES = (
 class LoadedModel:
     """A model that is ready to use.
 
-    Attributes:
-        name: What the user called it.
-        network: The model, float32 on the CPU, in evaluation mode.
-        text_encoder: Encodes words.
-        settings: What the checkpoint says beside its weights.
+    The network is float32 on the CPU, in evaluation mode; the settings are what the checkpoint
+    says beside its weights.
     """
 
     name: str
@@ -169,9 +172,7 @@ def load_model(
 def open_checkpoint(model: str, purpose: str = '') -> tuple[Path, Checkpoint]:
     """Return the file of a trained model and what it holds, without the towers that it names.
 
-    Args:
-        model: Its name.
-        purpose: What it is needed for, such as ``to export``.
+    ``purpose`` is what it is needed for, such as ``to export``.
 
     Raises:
         ModelError: If there is no such model, or it is none that was trained.
@@ -189,9 +190,7 @@ def open_checkpoint(model: str, purpose: str = '') -> tuple[Path, Checkpoint]:
 def model_path(model: str, purpose: str = '') -> Path:
     """Return the file of a trained model whose towers are not told apart from it.
 
-    Args:
-        model: Its name.
-        purpose: What it is needed for, such as ``to train from``.
+    ``purpose`` is what it is needed for, such as ``to train from``.
 
     Raises:
         ModelError: If there is no such model, or it is of another kind.
@@ -209,11 +208,6 @@ def with_local_towers(
     settings: ModelSettings, clip: TowerReference, *, where: str
 ) -> ModelSettings:
     """Return settings with a local file in place of the towers of that name.
-
-    Args:
-        settings: Those of a trained model.
-        clip: The name and the file.
-        where: What the model is called in an error message.
 
     Raises:
         CheckpointError: If it names no such tower.
@@ -284,11 +278,7 @@ def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | Non
 
 
 def build_network(checkpoint: Checkpoint, *, where: str) -> ZegCLIP:
-    """Build a model and fill in its weights, strictly.
-
-    Args:
-        checkpoint: Shape and weights; frozen weights that it lacks are loaded by reference.
-        where: What the checkpoint is called in an error message.
+    """Build a model and fill in its weights strictly; frozen ones are loaded by reference.
 
     Raises:
         CheckpointError: If a weight is missing, unexpected or of another shape.
@@ -297,24 +287,21 @@ def build_network(checkpoint: Checkpoint, *, where: str) -> ZegCLIP:
     network = ZegCLIP(checkpoint.config)
     weights = {k: v for k, v in checkpoint.state_dict.items() if not k.startswith(TEXT_PREFIX)}
     if checkpoint.settings.image_tower:
-        weights = {**frozen_weights(checkpoint, where), **weights}
+        name, wanted = checkpoint.settings.image_tower, checkpoint.config.vision
+        tower = load_image_tower(name)
+        for key, value in vars(wanted).items():
+            found = getattr(tower.config, key)
+            if key not in _SET_BY_CHECKPOINT and value != found:
+                raise TowerError(
+                    f'{where} expects an image tower with {key} {value!r}, '
+                    f'but {name} has {found!r}.'
+                )
+        tower = resized_positions(tower, wanted.grid, wanted.position_resize)
+        frozen = {f'visual.{key}': value.float() for key, value in tower.state_dict.items()}
+        weights = {**frozen, **weights}
     check_keys(where, network.state_dict(), weights)
     network.load_state_dict(weights, strict=True)
     return network.eval()
-
-
-def frozen_weights(checkpoint: Checkpoint, where: str) -> dict[str, Tensor]:
-    """Return the weights of the image tower that a checkpoint names, as ``visual.*``."""
-    name, wanted = checkpoint.settings.image_tower, checkpoint.config.vision
-    tower = load_image_tower(name)
-    for key, value in vars(wanted).items():
-        found = getattr(tower.config, key)
-        if key not in _SET_BY_CHECKPOINT and value != found:
-            raise TowerError(
-                f'{where} expects an image tower with {key} {value!r}, but {name} has {found!r}.'
-            )
-    tower = resized_positions(tower, wanted.grid, wanted.position_resize)
-    return {f'visual.{key}': value.float() for key, value in tower.state_dict.items()}
 
 
 def build_text_tower(checkpoint: Checkpoint, *, where: str) -> TextTower:

@@ -21,6 +21,7 @@ so that help texts and ROS parameters are there at once.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Real
+import os
 from typing import Any, get_args, Literal
 
 from zegclip_core.errors import ModelError
@@ -280,3 +281,14 @@ class SegmenterOptions:
 
 OPTIONS = options_of(SegmenterOptions)
 """The options of a segmenter by name."""
+
+
+def wait_without_spinning() -> None:
+    """Let idle threads sleep instead of spinning, unless the user has said otherwise.
+
+    To be called before PyTorch is imported.
+
+    OpenMP's threads spin while they wait. Beside other busy processes, as on a robot, the one that
+    they wait for then gets no core, and everything takes many times longer.
+    """
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')

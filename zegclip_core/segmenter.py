@@ -26,26 +26,23 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
-from zegclip_core.devices import pick_device, pick_precision
-from zegclip_core.engines.choice import pick_backend
-from zegclip_core.engines.contract import Engine, EngineVocabulary, PostprocessStep, Windows
+from zegclip_core.devices import pick_device, pick_precision, use_threads
+from zegclip_core.engines.contract import Engine, EngineVocabulary, PostprocessStep
 from zegclip_core.engines.lean.engine import LeanEngine
-from zegclip_core.engines.lean.staging import to_host
-from zegclip_core.engines.onnx import ExportedModel, load_exported
+from zegclip_core.engines.lean.pixels import to_host
+from zegclip_core.engines.onnx import ExportedModel, load_exported, pick_backend
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import DeviceMemoryError, ModelError
-from zegclip_core.images.checks import check_batch, check_image
-from zegclip_core.images.working_size import working_size
+from zegclip_core.images.checks import check_batch, working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
+from zegclip_core.model.scoring import Windows
 from zegclip_core.options import MAX_SHORT_SIDE, OPTIONS, SegmenterOptions
 from zegclip_core.segmentation import Segmentation
-from zegclip_core.text.encoded import encode_vocabulary, EncodedVocabulary
-from zegclip_core.text.negatives import clean_negatives
-from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_core.threads import use_threads
+from zegclip_core.text.encoder import encode_vocabulary, EncodedVocabulary
+from zegclip_core.text.vocabulary import clean_negatives, Vocabulary
 from zegclip_core.weights.checkpoint import ModelSettings
 
-__all__ = ['EncodedVocabulary', 'Segmenter', 'check_image', 'working_size']
+__all__ = ['EncodedVocabulary', 'Segmenter']
 
 
 class Segmenter:
@@ -101,10 +98,10 @@ class Segmenter:
                 f'but got {self.short_side}.'
             )
         self._last: EncodedVocabulary | None = None
-        given = options.threshold, options.negatives
-        self.threshold = loaded.settings.threshold if given[0] is None else given[0]
+        threshold, negatives = options.threshold, options.negatives
+        self.threshold = loaded.settings.threshold if threshold is None else threshold
         self.negatives = clean_negatives(
-            loaded.settings.negatives if given[1] is None else given[1]
+            loaded.settings.negatives if negatives is None else negatives
         )
         self.engine = self._make_engine(loaded)
         self.engine.steps = tuple(steps)
@@ -174,11 +171,6 @@ class Segmenter:
         loaded = load_model(model, attention=options.attention, templates=options.templates)
         return cls(loaded, options, steps=steps)
 
-    @property
-    def encoded_phrases(self) -> int:
-        """How many phrases the text tower has encoded so far."""
-        return self.text_encoder.encoded_phrases
-
     def encode(
         self,
         vocabulary: Vocabulary,
@@ -235,9 +227,6 @@ class Segmenter:
             vocabulary: The classes to look for.
             mask_logits: Whether the result holds the mask logits as well.
 
-        Returns:
-            Labels and scores at the image's size.
-
         Raises:
             ImageError: If the image has another type or shape, or no pixel.
             VocabularyError: If the words cannot be encoded.
@@ -260,9 +249,6 @@ class Segmenter:
             vocabulary: The classes to look for.
             mask_logits: Whether the results hold the mask logits as well.
 
-        Returns:
-            Labels and scores of each image at its size.
-
         Raises:
             ImageError: If an image has another type or shape or no pixel, or if there is no
                 image or they differ in size.
@@ -271,14 +257,12 @@ class Segmenter:
                 took is free again, and the next images get a new chance.
         """
         check_batch(images)
-        if isinstance(vocabulary, EncodedVocabulary):
-            encoded = vocabulary
-        else:
+        if isinstance(vocabulary, Vocabulary):
             if self._last is None or self._last.vocabulary != vocabulary:
                 self._last = self.encode(vocabulary)
-            encoded = self._last
+            vocabulary = self._last
         try:
-            return self._segment(images, encoded, mask_logits)
+            return self._segment(images, vocabulary, mask_logits)
         except torch.OutOfMemoryError as error:
             reason = str(error).partition('\n')[0].partition('. ')[0]
         # Past the handler, whose error holds the tensors of the attempt.
@@ -295,7 +279,7 @@ class Segmenter:
         encoded: EncodedVocabulary,
         mask_logits: bool,
     ) -> list[Segmentation]:
-        """Label every pixel of images that were checked."""
+        """Label every pixel of images that were checked; its tensors go with it if it fails."""
         height, width = images[0].shape[:2]
         size = working_size(
             height,
@@ -339,6 +323,5 @@ class Segmenter:
 
     def memory_bytes(self) -> int | None:
         """Return the device's memory that PyTorch holds in this process; ``None`` on a CPU."""
-        if self.device.type != 'cuda':
-            return None
-        return int(torch.cuda.memory_reserved(self.device))
+        on_cuda = self.device.type == 'cuda'
+        return int(torch.cuda.memory_reserved(self.device)) if on_cuda else None

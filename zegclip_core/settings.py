@@ -59,12 +59,9 @@ _Model = TypeVar('_Model', bound=Settings)
 
 
 def validated(model: type[_Model], values: object, where: str = '') -> _Model:
-    """Return settings as a model.
+    """Return decoded YAML, whose lists become tuples, as a model.
 
-    Args:
-        model: The model.
-        values: Decoded YAML, whose lists become tuples.
-        where: Key of these settings in their file, for error messages; empty for the whole file.
+    ``where`` is the key of these settings in their file, for error messages.
 
     Raises:
         ConfigError: If a key is unknown or missing, or a value is not allowed.
@@ -133,13 +130,7 @@ def _known_keys(model: type[Settings], location: Sequence[str]) -> list[str]:
 def read_yaml(
     path: Path, what: str = 'configuration', kind: type[ZegCLIPError] = ConfigError
 ) -> Any:  # noqa: ANN401 - whatever YAML holds
-    """Return what a YAML file holds.
-
-    Args:
-        path: The file.
-        what: What it is, for error messages.
-        kind: The error to raise if it cannot be read.
-    """
+    """Return what a YAML file holds; ``what`` it is says the error of that kind otherwise."""
     try:
         return yaml.safe_load(path.read_text('utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -31,8 +31,7 @@ from zegclip_core.options import (
 )
 from zegclip_core.segmentation import NARROW
 from zegclip_core.text.colors import PALETTE_NAMES
-from zegclip_core.text.negatives import clean_negatives, NONE
-from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_core.text.vocabulary import clean_negatives, NONE, Vocabulary
 from zegclip_core.weights.names import DEFAULT_MODEL
 
 

@@ -18,10 +18,9 @@ from dataclasses import replace
 from typing import Protocol, TYPE_CHECKING
 
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.options import OPTIONS
+from zegclip_core.options import OPTIONS, wait_without_spinning
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_core.threads import wait_without_spinning
 from zegclip_ros.parameters import NodeParameters
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import threading
 from typing import TypeAlias
 
 from zegclip_core.errors import shortened
-from zegclip_core.messages.announcement import announcement
+from zegclip_core.messages.outputs import announcement
 from zegclip_core.text.vocabulary import Vocabulary
 
 MaskTopics: TypeAlias = Mapping[str, Sequence[str | None]]

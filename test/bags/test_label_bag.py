@@ -13,6 +13,7 @@
 # limitations under the License.
 """``zegclip label-bag``: what the new bag holds."""
 
+from contextlib import closing
 import json
 from pathlib import Path
 import sqlite3
@@ -29,8 +30,8 @@ from bag_helpers import (
     names,
     on_topic,
     pixels_of,
+    raw_file,
     raw_image,
-    raw_picture,
     red_until,
     START,
     STEP,
@@ -60,6 +61,11 @@ def described(path: Path) -> dict[str, tuple[Any, ...]]:
         return {c.topic: (c.msgtype, c.msgdef, c.digest, c.ext) for c in reader.connections}
 
 
+def recorded(path: Path) -> list[tuple[str, str, int, bytes]]:
+    """Return what a labelled bag holds of the one that it was made from."""
+    return [entry for entry in content(path) if not entry[0].startswith('/zegclip')]
+
+
 @pytest.mark.parametrize('storage', STORAGES)
 def test_labels_stand_beside_everything_that_was_recorded(
     run: Command, tmp_path: Path, storage: str
@@ -75,12 +81,11 @@ def test_labels_stand_beside_everything_that_was_recorded(
     assert names(tmp_path / 'made') == ['out']
     assert (out / f'out.{"mcap" if storage == "mcap" else "db3"}').is_file()
 
-    recorded = content(source)
-    assert [entry for entry in content(out) if not entry[0].startswith('/zegclip')] == recorded
+    assert recorded(out) == content(source)
     known, now = described(source), described(out)
     assert {topic: now[topic] for topic in known} == known
     with Reader(out) as reader:
-        assert reader.message_count == len(recorded) + 8
+        assert reader.message_count == len(content(source)) + 8
         assert reader.storage.metadata.custom == {'robot': 'husky'}
 
 
@@ -110,31 +115,14 @@ def test_the_words_are_announced_before_the_first_labels(run: Command, tmp_path:
     run(camera_bag(tmp_path / 'in'), out, '--classes', words)
     ((time, message),) = on_topic(out, '/zegclip/active_vocabulary')
     assert time == START
-    said = json.loads(message.data)
     stamp = START - 5_000_000
     colors = Vocabulary.parse(words).colors.tolist()
-    assert said == {
+    more = {'exact': False, 'topic': None}
+    tomato = {'id': 0, 'name': 'tomato', 'phrases': ['red fruit'], 'threshold': 0.5, **more}
+    sky = {'id': 1, 'name': 'sky', 'phrases': [], 'threshold': None, **more}
+    assert json.loads(message.data) == {
         'version': 1,
-        'classes': [
-            {
-                'id': 0,
-                'name': 'tomato',
-                'phrases': ['red fruit'],
-                'color': colors[0],
-                'threshold': 0.5,
-                'exact': False,
-                'topic': None,
-            },
-            {
-                'id': 1,
-                'name': 'sky',
-                'phrases': [],
-                'color': colors[1],
-                'threshold': None,
-                'exact': False,
-                'topic': None,
-            },
-        ],
+        'classes': [{**tomato, 'color': colors[0]}, {**sky, 'color': colors[1]}],
         'stamp': {'sec': stamp // 10**9, 'nanosec': stamp % 10**9},
         'requested': 1,
         'error': None,
@@ -142,10 +130,8 @@ def test_the_words_are_announced_before_the_first_labels(run: Command, tmp_path:
     }
     ((time, info),) = on_topic(out, '/zegclip/label_info')
     assert time == START
-    assert [(entry.class_id, entry.class_name) for entry in info.class_map] == [
-        (0, 'tomato'),
-        (1, 'sky'),
-    ]
+    classes = [(entry.class_id, entry.class_name) for entry in info.class_map]
+    assert classes == [(0, 'tomato'), (1, 'sky')]
     assert info.threshold == 0.25
     assert info.header.stamp.nanosec == stamp % 10**9
     order = [topic for topic, *_ in content(out) if topic.startswith('/zegclip')]
@@ -207,7 +193,7 @@ def test_compressed_images_and_padded_rows(run: Command, tmp_path: Path) -> None
     source = write_bag(
         tmp_path / 'in',
         {
-            '/a/compressed': (COMPRESSED, [raw_picture(red_until(4), '.png')]),
+            '/a/compressed': (COMPRESSED, [raw_file(red_until(4), '.png')]),
             '/b': (IMAGE, [raw_image(padded, 'rgb8', width=16)]),
         },
     )
@@ -221,7 +207,7 @@ def test_compressed_images_and_padded_rows(run: Command, tmp_path: Path) -> None
 def test_images_that_cannot_be_read_are_reported_once_a_kind_and_get_no_labels(
     run: Command, tmp_path: Path
 ) -> None:
-    pictures = [
+    images = [
         raw_image(red_until(2), 'rgb8'),
         raw_image(red_until(2), 'rgb8', step=1),
         raw_image(red_until(2), 'rgb8', step=2),
@@ -229,7 +215,7 @@ def test_images_that_cannot_be_read_are_reported_once_a_kind_and_get_no_labels(
         b'\x00\x01\x00\x00torn',
         raw_image(red_until(3), 'rgb8'),
     ]
-    source = write_bag(tmp_path / 'in', {'/camera/image': (IMAGE, pictures)})
+    source = write_bag(tmp_path / 'in', {'/camera/image': (IMAGE, images)})
     code, text, err = run(source, tmp_path / 'out', *WORDS)
     assert code == 2
     assert '2 images of /camera/image labelled' in text
@@ -240,8 +226,7 @@ def test_images_that_cannot_be_read_are_reported_once_a_kind_and_get_no_labels(
     assert 'It is no sensor_msgs/msg/Image' in torn
     labels = list(on_topic(tmp_path / 'out', '/zegclip/label_image'))
     assert [time for time, _ in labels] == [START, START + 5 * STEP]
-    recorded = [raw for topic, *_, raw in content(tmp_path / 'out') if topic == '/camera/image']
-    assert recorded == pictures
+    assert [raw for *_, raw in recorded(tmp_path / 'out')] == images
 
 
 def test_every_nth_image(run: Command, tmp_path: Path) -> None:
@@ -258,7 +243,7 @@ def test_the_storage_can_be_changed(
     source, out = camera_bag(tmp_path / 'in', stored), tmp_path / 'out'
     assert run(source, out, *WORDS, '--storage', wanted)[0] == 0
     assert wanted in (out / 'metadata.yaml').read_text()
-    assert [entry for entry in content(out) if 'zegclip' not in entry[0]] == content(source)
+    assert recorded(out) == content(source)
     # A reader that learns the types from the bag finds them all.
     with AnyReader([out]) as reader:
         assert {FOREIGN, IMAGE, 'vision_msgs/msg/LabelInfo'} <= set(reader.typestore.fielddefs)
@@ -275,49 +260,26 @@ def test_mcap_can_be_compressed(run: Command, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('storage', STORAGES)
 def test_a_single_file_is_a_bag_too(run: Command, tmp_path: Path, storage: str) -> None:
-    (file,) = (
-        path for path in camera_bag(tmp_path / 'in', storage).iterdir() if 'in.' in str(path)
-    )
+    (file,) = camera_bag(tmp_path / 'in', storage).glob('in.*')
     assert run(file, tmp_path / 'out', *WORDS)[0] == 0
-    recorded = [entry for entry in content(tmp_path / 'out') if 'zegclip' not in entry[0]]
-    assert recorded == content(tmp_path / 'in')
-
-
-def definitions(path: Path) -> dict[str, MessageDefinitionFormat]:
-    with Reader(path) as reader:
-        return {c.msgtype: c.msgdef.format for c in reader.connections}
+    assert recorded(tmp_path / 'out') == content(tmp_path / 'in')
 
 
 @pytest.mark.parametrize('wanted', STORAGES)
-def test_types_without_a_definition_stay_without(
-    run: Command, tmp_path: Path, wanted: str
+@pytest.mark.parametrize('bare', [FOREIGN, '%'])
+def test_types_without_a_definition_stay_without_unless_none_has_one_and_they_are_common(
+    run: Command, tmp_path: Path, wanted: str, bare: str
 ) -> None:
-    source = camera_bag(tmp_path / 'in', 'sqlite3')
-    database = sqlite3.connect(source / 'in.db3')
-    database.execute('DELETE FROM message_definitions WHERE topic_type=?', (FOREIGN,))
-    database.commit()
-    database.close()
-    assert run(source, tmp_path / 'out', *WORDS, '--storage', wanted)[0] == 0
-    assert [e for e in content(tmp_path / 'out') if 'zegclip' not in e[0]] == content(source)
-    found = definitions(tmp_path / 'out')
-    assert found[FOREIGN] is MessageDefinitionFormat.NONE
-    assert found[IMAGE] is MessageDefinitionFormat.MSG
-
-
-@pytest.mark.parametrize('wanted', STORAGES)
-def test_old_bags_without_definitions_get_those_of_common_types(
-    run: Command, tmp_path: Path, wanted: str
-) -> None:
-    source = camera_bag(tmp_path / 'in', 'sqlite3')
-    database = sqlite3.connect(source / 'in.db3')
-    database.execute('DELETE FROM message_definitions')
-    database.commit()
-    database.close()
-    assert run(source, tmp_path / 'out', *WORDS, '--storage', wanted)[0] == 0
-    found = definitions(tmp_path / 'out')
-    assert found[FOREIGN] is MessageDefinitionFormat.NONE
-    assert found['sensor_msgs/msg/Imu'] is MessageDefinitionFormat.MSG
-    assert len(list(on_topic(tmp_path / 'out', '/camera/image'))) == 6
+    source, out = camera_bag(tmp_path / 'in', 'sqlite3'), tmp_path / 'out'
+    with closing(sqlite3.connect(source / 'in.db3')) as database, database:
+        database.execute('DELETE FROM message_definitions WHERE topic_type LIKE ?', (bare,))
+    assert run(source, out, *WORDS, '--storage', wanted)[0] == 0
+    assert recorded(out) == content(source)
+    formats = {entry[0]: entry[1].format for entry in described(out).values()}
+    assert formats[FOREIGN] is MessageDefinitionFormat.NONE
+    assert formats[IMAGE] is formats['sensor_msgs/msg/Imu'] is MessageDefinitionFormat.MSG
+    # The definitions are such that a reader understands the messages.
+    assert len(list(on_topic(out, '/camera/image'))) == 6
 
 
 def test_topics_recorded_twice_are_one(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from bag_helpers import (
 )
 import numpy as np
 import pytest
-from zegclip_core.bags.messages import Outputs
+from zegclip_core.bags.added import AddedTopics
 from zegclip_core.cli.main import build_parser, main
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -45,12 +45,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def two_cameras(path: Path) -> Path:
-    picture = raw_image(red_until(2), 'rgb8')
     empty: list[bytes] = []
     return write_bag(
         path,
         {
-            '/left/image': (IMAGE, [picture]),
+            '/left/image': (IMAGE, [raw_image(red_until(2), 'rgb8')]),
             '/right/compressed': (COMPRESSED, [raw_compressed(np.zeros(3, np.uint8), 'jpeg')]),
             '/off/image': (IMAGE, empty),
             '/imu': ('sensor_msgs/msg/Imu', [b'\x00\x01\x00\x00']),
@@ -129,11 +128,11 @@ def test_the_page_names_every_option_and_topic(tmp_path: Path) -> None:
     shown = build_parser().parse_args(['label-bag', 'in', 'out', '--classes', 'a'])
     names = set(vars(shown)) - {'command', 'source', 'target', 'run'}
     assert [name for name in names if f'--{name.replace("_", "-")}' not in text] == []
-    outputs = Outputs(Vocabulary.parse('a'), overlay=True, confidence=True, masks=True)
+    added = AddedTopics(Vocabulary.parse('a'), overlay=True, confidence=True, masks=True)
     rows = dict(re.findall(r'^\| `(/zegclip/[\w/<>]+)` \| `(\S+)`', text, re.MULTILINE))
     assert rows == {
-        output.topic.replace('masks/a', 'masks/<class>'): output.kind
-        for output in outputs.topics()
+        topic.replace('masks/a', 'masks/<class>'): kind
+        for topic, (kind, _) in added.topics().items()
     }
 
 

@@ -33,8 +33,8 @@ EVERYTHING = ('--confidence', '--masks', '--overlay')
 BREAKS_OFF = """
 import os, resource, signal, sys
 from bag_helpers import ColorSegmenter
-from zegclip_core.bags.labelling import LabelledBag
 from zegclip_core.bags.store import LabelStore
+from zegclip_core.bags.writing import BagWriter
 from zegclip_core.cli import label_bag
 from zegclip_core.cli.main import main
 
@@ -53,7 +53,7 @@ def counted(function):
 owner, name = {
     'segment': (ColorSegmenter, 'segment'),
     'save': (LabelStore, 'save'),
-    'add': (LabelledBag, 'add'),
+    'add': (BagWriter, 'add'),
     'rename': (os, 'rename'),
 }[where]
 setattr(owner, name, counted(getattr(owner, name)))

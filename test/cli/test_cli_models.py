@@ -24,8 +24,7 @@ import pytest
 import torch
 from zegclip_core.cli.main import main
 from zegclip_core.text.towers import check_text_tower
-from zegclip_core.weights.catalogue import clip_entries
-from zegclip_core.weights.hub import cache_folder
+from zegclip_core.weights.catalogue import cache_folder, clip_entries
 from zegclip_core.weights.image_towers import check_image_tower
 from zegclip_core.weights.names import bundled_models, parse_model
 

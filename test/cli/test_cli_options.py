@@ -11,13 +11,21 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Options of the commands: whole names only, and settings that tell two runs apart."""
+"""What all commands share: their options, the words they encode and the files they write."""
 
+from pathlib import Path
 import re
 
 import pytest
+from tiny_models import write_published
+import tqdm
+from zegclip_core.cli import _outputs
+from zegclip_core.cli._model import encode_words
 from zegclip_core.cli.label_bag import _settings
 from zegclip_core.cli.main import build_parser, main
+from zegclip_core.loading import load_model
+from zegclip_core.options import SegmenterOptions
+from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 
 
@@ -91,3 +99,38 @@ def test_one_name_with_a_comma_is_not_stored_as_two() -> None:
     )
     assert two == 'a, b'
     assert one != two
+
+
+def test_every_word_is_encoded_once_and_told_to_the_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(tqdm.tqdm, 'update', lambda bar, count: told.append((bar.total, count)))
+    loaded = load_model(str(write_published(tmp_path / 'tiny.pth')))
+    segmenter = Segmenter(loaded, SegmenterOptions(device='cpu', precision='fp32'))
+    entries = ', '.join(f'{{"name": "thing {k}", "phrases": ["it {k}"]}}' for k in range(70))
+    vocabulary = Vocabulary.parse(f'[{entries}]')
+    encode_words(segmenter, vocabulary)
+    assert segmenter.text_encoder.encoded_phrases == 140
+    assert {total for total, _ in told} == {70}
+    assert len(told) > 2
+    assert sum(count for _, count in told) == 70
+    segmenter.encode(vocabulary)
+    assert segmenter.text_encoder.encoded_phrases == 140
+
+
+def break_off(target: Path) -> None:
+    with _outputs.replacing(target) as partial:
+        partial.write_text('half')
+        raise RuntimeError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / 'result.json'
+    target.write_text('old')
+    with pytest.raises(TypeError):
+        _outputs.write_json(target, {'not JSON': object()})
+    with pytest.raises(RuntimeError):
+        break_off(target)
+    assert target.read_text() == 'old'
+    assert [path.name for path in tmp_path.iterdir()] == ['result.json']

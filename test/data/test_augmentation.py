@@ -23,19 +23,19 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 import yaml
 from zegclip_core.data import views
 from zegclip_core.data.folder import Sample
 from zegclip_core.data.views import (
+    asked_classes,
     distorted,
     padded,
     random_crop,
     random_view,
-    scaled,
+    resized,
     scaled_size,
+    split_indices,
     ViewConfig,
     whole_view,
 )
@@ -107,9 +107,8 @@ def test_pictures_are_scaled_as_opencv_does(ratio: float) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)
     labels = rng.integers(0, 5, (60, 90), dtype=np.uint8)
-    found_image, found_labels = scaled(joint(image, labels), 48, ratio)
-    height, width = found_labels.shape
-    assert (height, width) == scaled_size(60, 90, 48, ratio)
+    height, width = scaled_size(60, 90, 48, ratio)
+    found_image, found_labels = resized(joint(image, labels), (height, width))
     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
     np.testing.assert_allclose(found_image.permute(1, 2, 0).numpy(), image, atol=1.5)
@@ -188,8 +187,14 @@ def test_image_and_mask_stay_together_at_every_scale() -> None:
     assert len(scales) > 5
 
 
-def test_a_view_follows_from_its_seed_alone() -> None:
-    config = ViewConfig(size=(32, 32), pipeline='published', scale=(0.5, 2.0))
+@pytest.mark.parametrize(
+    'config',
+    [
+        ViewConfig(size=(32, 32), pipeline='published', scale=(0.5, 2.0)),
+        ViewConfig(size=(32, 32)),
+    ],
+)
+def test_a_view_follows_from_its_seed_alone(config: ViewConfig) -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
     first = [random_view(blobs(), config, seed) for seed in range(12)]
@@ -200,23 +205,6 @@ def test_a_view_follows_from_its_seed_alone() -> None:
         assert torch.equal(one[0], other[0])
         assert torch.equal(one[1], other[1])
     assert len({image.numpy().tobytes() for image, _ in first}) == 12
-
-
-class _Views(torch.utils.data.Dataset[Tensor]):
-    """Views of one picture, each with its number as the seed."""
-
-    def __len__(self) -> int:
-        return 6
-
-    def __getitem__(self, index: int) -> Tensor:
-        return random_view(
-            blobs(), ViewConfig(size=(32, 32), pipeline='published', scale=(0.5, 2.0)), index
-        )[0]
-
-
-def test_workers_draw_the_same_views() -> None:
-    alone = torch.cat(list(DataLoader(_Views(), batch_size=2)))
-    assert torch.equal(alone, torch.cat(list(DataLoader(_Views(), batch_size=2, num_workers=2))))
 
 
 def test_half_of_the_views_are_flipped() -> None:
@@ -349,3 +337,28 @@ def test_the_page_on_datasets_shows_the_published_views() -> None:
         size=(512, 512), pipeline='published', scale=(0.5, 2.0), cat_max_ratio=0.75
     )
     assert config == ViewConfig(size=(512, 512), pipeline='published', scale=(0.5, 2.0))
+
+
+def test_image_and_mask_of_a_resized_crop_stay_together() -> None:
+    config = ViewConfig(size=(56, 70), jitter=0.0)
+    for seed in range(8):
+        image, labels = random_view(blobs(), config, seed)
+        # Antialiasing blurs the border, so the mask is compared away from it.
+        assert ((image[..., 0] > 250) & (labels == 0)).float().mean() < 0.03
+        assert ((image[..., 0] < 5) & (labels == 1)).float().mean() < 0.03
+
+
+def test_held_out_pictures_are_not_trained_on() -> None:
+    kept, held = split_indices(11, 5, held_out=False), split_indices(11, 5, held_out=True)
+    assert held == [0, 5, 10]
+    assert sorted(kept + held) == list(range(11))
+    assert split_indices(3, 0, held_out=False) == split_indices(3, 0, held_out=True) == [0, 1, 2]
+
+
+def test_validation_asks_for_the_present_and_some_absent_classes() -> None:
+    labels = torch.tensor([3, 7, 255], dtype=torch.uint8)
+    asked = asked_classes(labels, 80, 5)
+    assert asked[:2] == [3, 7]
+    assert len(set(asked)) == 7
+    assert asked == asked_classes(labels, 80, 5)
+    assert sorted(asked_classes(labels, 9, -1)) == list(range(9))

@@ -25,8 +25,8 @@ from PIL import Image
 import pytest
 from test_datasets import coco, context, mask, names_in, picture, voc
 from zegclip_core.cli.main import main
-from zegclip_core.data.catalog import dataset_names, load_spec
-from zegclip_core.data.check import check_part, expected_parts, Report
+from zegclip_core.data.check import check_part, CheckResult, expected_parts
+from zegclip_core.data.datasets import dataset_names, load_spec
 from zegclip_core.images.sheets import GAP, LINE, sheet_width, WIDTH
 from zegclip_core.text.colors import palette_colors
 
@@ -47,9 +47,9 @@ def plain_folder(root: Path) -> Path:
     return root
 
 
-def checked(root: Path, name: str = 'folder') -> Report:
+def checked(root: Path, name: str = 'folder') -> CheckResult:
     (expected,) = expected_parts(root, name, ['val'])
-    return check_part(expected, bar=False)
+    return check_part(expected)
 
 
 def test_a_good_folder_has_no_fault(plain: Path, capsys: pytest.CaptureFixture[str]) -> None:

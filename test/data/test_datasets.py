@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 import pytest
-from zegclip_core.data.catalog import dataset_names, load_spec, open_dataset, unseen_of
+from zegclip_core.data.datasets import dataset_names, load_spec, open_dataset, unseen_of
 from zegclip_core.data.folder import FolderDataset, MaskDataset, Pair, read_classes
 from zegclip_core.errors import DataError
 
@@ -378,3 +378,20 @@ def test_each_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr('os.listdir', lambda path: asked.append(path) or listdir(path))
     assert len(MaskDataset(tmp_path, ['cat'], pairs)) == 20
     assert sorted(asked) == [tmp_path / 'm', tmp_path / 'p']
+
+
+def test_a_folder_that_lies_wrong_is_described(tmp_path: Path) -> None:
+    def refused(expected: str) -> None:
+        with pytest.raises(DataError, match=expected):
+            FolderDataset(tmp_path, 'train')[0]
+
+    refused(r'classes\.txt')
+    names_in(tmp_path / 'classes.txt', 'a')
+    (tmp_path / 'images/val').mkdir(parents=True)
+    refused('train with pictures, but there is none; .* there is val')
+    picture(tmp_path / 'images/train/1.png')
+    refused('1 have none')
+    mask(tmp_path / 'labels/train/1.png', 9)
+    refused('but got 9')
+    write(tmp_path / 'labels/train/1.png', np.zeros((4, 5), np.uint8))
+    refused('size')

@@ -19,9 +19,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from zegclip_core.data.catalog import open_dataset, unseen_of
 from zegclip_core.data.check import expected_parts
-from zegclip_core.data.folder import Pictures, Sample
+from zegclip_core.data.datasets import open_dataset, unseen_of
+from zegclip_core.data.folder import Sample, SegmentationDataset
 from zegclip_core.data.shapes import CLASSES, COLORS, PARTS, SHAPES, SIDE, UNSEEN
 from zegclip_core.errors import DataError
 from zegclip_core.options import UNLABELLED
@@ -113,7 +113,7 @@ def test_pictures_follow_from_part_and_number_alone() -> None:
 
 
 def test_it_can_be_used_in_the_place_of_a_folder() -> None:
-    train: Pictures = open_dataset('', 'shapes', 'train')
+    train: SegmentationDataset = open_dataset('', 'shapes', 'train')
     val = open_dataset('', 'shapes', 'val')
     assert train.classes == val.classes == CLASSES
     assert train.title == 'shapes'

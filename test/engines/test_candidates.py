@@ -13,39 +13,23 @@
 # limitations under the License.
 """Only the candidates among many classes are drawn: their logits and labels are the unpruned."""
 
-from collections.abc import Callable
-
 from made_vocabularies import made_vocabulary
 import pytest
-from test_lean import CPU, detailed, frames, published
-from tiny_clips import seeded
+from test_lean import ALL, CPU, detailed, frames, OUTPUT, size_of
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.engines.contract import Network, Windows
-from zegclip_core.engines.lean.candidates import best_rows
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.pixels import resized
-from zegclip_core.engines.lean.vocabulary import LeanVocabulary, penalties_of
+from zegclip_core.engines.lean.vocabulary import best_rows, LeanVocabulary, penalties_of
 from zegclip_core.errors import ModelError
+from zegclip_core.model.scoring import Windows
 
 CLASSES = 300
-OUTPUT = (61, 107)
-
-
-def training_free() -> Network:
-    return seeded('naclip', scale=9.0)
-
-
-MODELS: dict[str, Callable[[], Network]] = {
-    'published': published,
-    'detailed': detailed,
-    'training_free': training_free,
-}
 
 
 def engine_of(model: str, candidates: int = 0) -> LeanEngine:
-    return LeanEngine(MODELS[model](), dtype=torch.float32, device=CPU, candidates=candidates)
+    return LeanEngine(ALL[model](), dtype=torch.float32, device=CPU, candidates=candidates)
 
 
 def words(
@@ -65,17 +49,12 @@ def words(
     )
 
 
-def size_of(engine: LeanEngine) -> tuple[int, int]:
-    patch = engine.model.network.config.vision.patch_size
-    return 4 * patch, 6 * patch
-
-
 @pytest.mark.parametrize('bias', [0.0, 0.1])
-@pytest.mark.parametrize('model', MODELS)
+@pytest.mark.parametrize('model', ALL)
 @torch.inference_mode()
 def test_logits_of_the_candidates_are_those_of_the_unpruned_run(model: str, bias: float) -> None:
     engine = engine_of(model)
-    asked, images = words(engine, bias), resized(frames(2, *OUTPUT), size_of(engine))
+    asked, images = words(engine, bias), resized(frames(2, *OUTPUT), size_of(engine.model.network))
     everything = engine.model.logits(images, asked)
     found, rows = engine.model.best_logits(images, asked, 20)
     assert found.shape == (2, 20, *everything.shape[2:])
@@ -98,15 +77,15 @@ def by_hand(logits: Tensor, rows: Tensor, asked: LeanVocabulary, scoring: str) -
 
 @pytest.mark.parametrize('labelled', [None, 165])
 @pytest.mark.parametrize('bias', [0.0, 0.02])
-@pytest.mark.parametrize('model', MODELS)
+@pytest.mark.parametrize('model', ALL)
 def test_labels_are_those_of_the_candidates_with_thresholds_and_negatives(
     model: str, bias: float, labelled: int | None
 ) -> None:
     engine = engine_of(model, 12)
     asked, pixels = words(engine, bias, labelled), frames(2, *OUTPUT)
-    found = engine.run(pixels, size_of(engine), asked, OUTPUT)
+    found = engine.run(pixels, size_of(engine.model.network), asked, OUTPUT)
     labels, scores = found.labels, found.scores
-    images = resized(pixels, size_of(engine))
+    images = resized(pixels, size_of(engine.model.network))
     with torch.inference_mode():
         logits = engine.model.logits(images, asked)
         _, rows = engine.model.best_logits(images, asked, 12)
@@ -126,11 +105,11 @@ def test_a_pixel_whose_winner_is_kept_has_the_label_of_the_unpruned_run(
     model: str, candidates: int
 ) -> None:
     engine, pruned, pixels = engine_of(model), engine_of(model, candidates), frames(1, *OUTPUT)
-    expected = engine.run(pixels, size_of(engine), words(engine, threshold=0.0), OUTPUT)
-    asked = words(pruned, threshold=0.0)
-    found = pruned.run(pixels, size_of(pruned), asked, OUTPUT)
+    size, asked = size_of(pruned.model.network), words(pruned, threshold=0.0)
+    expected = engine.run(pixels, size, words(engine, threshold=0.0), OUTPUT)
+    found = pruned.run(pixels, size, asked, OUTPUT)
     with torch.inference_mode():
-        images = resized(pixels, size_of(pruned))
+        images = resized(pixels, size)
         _, rows = pruned.model.best_logits(images, asked, candidates)
     stays = torch.isin(expected.labels[0].long(), rows[0])
     assert 0.3 < stays.float().mean() < 1.0
@@ -138,10 +117,10 @@ def test_a_pixel_whose_winner_is_kept_has_the_label_of_the_unpruned_run(
     torch.testing.assert_close(found.scores[0][stays], expected.scores[0][stays])
 
 
-@pytest.mark.parametrize('model', MODELS)
+@pytest.mark.parametrize('model', ALL)
 def test_enough_candidates_change_nothing(model: str) -> None:
     engine, same = engine_of(model), engine_of(model, CLASSES)
-    pixels, size = frames(1, *OUTPUT), size_of(engine)
+    pixels, size = frames(1, *OUTPUT), size_of(engine.model.network)
     expected = engine.run(pixels, size, words(engine), OUTPUT)
     found = same.run(pixels, size, words(same), OUTPUT)
     assert torch.equal(found.labels.long(), expected.labels.long())
@@ -184,9 +163,7 @@ def test_the_winner_is_that_of_the_calibrated_scores() -> None:
     assert best_rows(logits, padded, 2).tolist() == [[1, 2]]
 
 
-def test_a_number_of_candidates_that_cannot_be_is_refused() -> None:
-    with pytest.raises(ModelError, match='0, for all classes, or more, but got -1'):
-        engine_of('detailed', -1)
+def test_candidates_with_sliding_windows_are_refused() -> None:
     with pytest.raises(ModelError, match='0 with sliding windows'):
         LeanEngine(
             detailed(),

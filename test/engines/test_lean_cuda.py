@@ -16,15 +16,27 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from test_lean import assert_same, CLOSE, CPU, detailed, frames, lean, MODELS, words
-import test_lean_training_free as training_free
+from test_lean import (
+    assert_same,
+    clip,
+    clip_words,
+    CLOSE,
+    CPU,
+    detailed,
+    frames,
+    lean,
+    MODELS,
+    OUTPUT,
+    SIZE,
+    words,
+)
 from test_mask_logits import Refiner, Smoother
 import torch
-from zegclip_core.engines.contract import Windows
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.graphs import KEPT_GRAPHS
-from zegclip_core.engines.lean.staging import to_host, Uploads
+from zegclip_core.engines.lean.pixels import to_host, Uploads
 from zegclip_core.engines.plain import PlainEngine
+from zegclip_core.model.scoring import Windows
 from zegclip_core.options import Attention, ATTENTIONS
 
 pytestmark = [
@@ -75,14 +87,14 @@ def test_windows_are_averaged_as_on_a_cpu(model: str) -> None:
 
 @pytest.mark.parametrize('attention', ATTENTIONS)
 def test_training_free_clip_labels_as_on_a_cpu(attention: Attention) -> None:
-    size, pixels = training_free.SIZE, frames(2, *training_free.OUTPUT)
-    plain, other = training_free.plain(attention), training_free.plain(attention)
-    engine = LeanEngine(other.network, dtype=torch.float32, device=CUDA)
+    size, pixels = SIZE, frames(2, *OUTPUT)
+    plain = PlainEngine(clip(attention))
+    engine = LeanEngine(clip(attention), dtype=torch.float32, device=CUDA)
     for classes, labelled in ((1, 1), (12, 7), (300, 300)):
-        asked = [training_free.words(side, classes, classes=labelled) for side in (engine, plain)]
-        expected = plain.run(pixels, size, asked[1], training_free.OUTPUT)
+        asked = [clip_words(side, classes, classes=labelled) for side in (engine, plain)]
+        expected = plain.run(pixels, size, asked[1], OUTPUT)
         for _ in range(2):  # The first may record, the second only replays.
-            assert_same(engine.run(pixels, size, asked[0], training_free.OUTPUT), expected)
+            assert_same(engine.run(pixels, size, asked[0], OUTPUT), expected)
 
 
 @pytest.mark.parametrize('model', MODELS)
@@ -125,7 +137,7 @@ def test_another_vocabulary_of_a_bucket_needs_no_new_graph() -> None:
         expected = exact.run(pixels, (56, 70), words(exact, network, classes), (56, 70))
         assert_same(found, expected)
     assert engine._graphs is not None
-    assert len(engine._graphs) == 1
+    assert len(engine._graphs.recorded) == 1
 
 
 def test_graphs_are_few_and_let_go_of() -> None:
@@ -135,13 +147,13 @@ def test_graphs_are_few_and_let_go_of() -> None:
     for width in range(28, 28 + 2 * KEPT_GRAPHS):
         engine.run(frames(1, 28, width), (28, 28), asked, (28, width))
     assert engine._graphs is not None
-    assert len(engine._graphs) == KEPT_GRAPHS
+    assert len(engine._graphs.recorded) == KEPT_GRAPHS
     again = engine.run(frames(1, 28, 28), (28, 28), asked, (28, 28))
     assert torch.equal(again.labels, first.labels)
     held = torch.cuda.memory_reserved()
     engine.release_memory()
     torch.cuda.empty_cache()
-    assert len(engine._graphs) == 0
+    assert len(engine._graphs.recorded) == 0
     assert torch.cuda.memory_reserved() < held
     again = engine.run(frames(1, 28, 28), (28, 28), asked, (28, 28))
     assert torch.equal(again.labels, first.labels)

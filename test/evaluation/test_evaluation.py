@@ -232,7 +232,7 @@ def test_what_counts_as_seen_if_nobody_says_so(
 
 
 class Made:
-    """Pictures of given labels."""
+    """SegmentationDataset of given labels."""
 
     classes = CLASSES
     title = key = 'made'

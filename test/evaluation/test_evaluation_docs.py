@@ -23,9 +23,8 @@ import pytest
 from test_reproduce import write_voc
 from tiny_models import write_published
 from zegclip_core.cli.main import build_parser, main
-from zegclip_core.data.catalog import open_dataset
-from zegclip_core.evaluation.published_rows import published_rows
-from zegclip_core.evaluation.reproduction import row_configs
+from zegclip_core.data.datasets import open_dataset
+from zegclip_core.evaluation.reproduction import published_rows, row_configs
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'evaluation.md'
 TEXT = PAGE.read_text(encoding='utf-8')

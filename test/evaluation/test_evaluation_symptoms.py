@@ -21,8 +21,7 @@ import pytest
 from tiny_models import published_state
 import torch
 from zegclip_core.cli.main import main
-from zegclip_core.evaluation.evaluate import Evaluation
-from zegclip_core.evaluation.symptoms import find_symptoms
+from zegclip_core.evaluation.evaluate import Evaluation, find_symptoms
 from zegclip_core.model.metrics import ConfusionMatrix
 
 NAMES = ('road', 'car', 'tree', 'sky', 'cat')

@@ -26,12 +26,11 @@ import torch
 import torch.nn.functional as F
 from training_helpers import write_clip
 from zegclip_core.cli.main import main
-from zegclip_core.data.catalog import load_spec
-from zegclip_core.evaluation.published_rows import load_row, published_rows
-from zegclip_core.evaluation.reproduction import half_way, row_configs
+from zegclip_core.data.datasets import load_spec
+from zegclip_core.evaluation.reproduction import half_way, load_row, published_rows, row_configs
+from zegclip_core.images.checks import working_size
 from zegclip_core.loading import load_model
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
-from zegclip_core.segmenter import working_size
 from zegclip_core.training.config import find_recipe, load_config
 
 VOC = load_spec('voc12').classes

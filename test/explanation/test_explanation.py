@@ -26,13 +26,16 @@ from tiny_models import write_published
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.cli._words import read_words
+from zegclip_core.cli._model import read_words
 from zegclip_core.cli.main import build_parser, main
 from zegclip_core.errors import ImageError, ModelError
-from zegclip_core.explanation.explanation import explain, Explanation, MAX_SIDE, MAX_VALUES
-from zegclip_core.explanation.sheet import (
+from zegclip_core.explanation import (
+    explain,
+    Explanation,
     explanation_sheet,
     MAX_MAPS,
+    MAX_SIDE,
+    MAX_VALUES,
     rivals,
     shown_rows,
 )

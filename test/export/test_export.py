@@ -26,9 +26,9 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from zegclip_core import export as export_module
 from zegclip_core.errors import ModelError
-from zegclip_core.export import onnx_file
-from zegclip_core.export.onnx_file import export_onnx
+from zegclip_core.export import export_onnx
 from zegclip_core.loading import load_model
 from zegclip_core.segmentation import label_type, unlabelled_id
 from zegclip_core.segmenter import Segmenter
@@ -168,7 +168,7 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Replay:
     """Return a function that exports again without translating again."""
     made = export('published', tmp_path_factory.mktemp('replay'))
     programs: list[object] = []
-    translate = onnx_file._translate
+    translate = export_module._translate
 
     def kept(*arguments: object) -> object:
         if not programs:
@@ -177,7 +177,7 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Replay:
 
     def call(out: Path) -> Path:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(onnx_file, '_translate', kept)
+            patch.setattr(export_module, '_translate', kept)
             return export_onnx(str(made.model), out, size=made.size).files[0]
 
     return call
@@ -187,7 +187,7 @@ def test_more_weights_than_a_file_can_hold_lie_beside_it(
     replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     single = replay(tmp_path / 'single' / 'a.onnx')
-    monkeypatch.setattr(onnx_file, 'LARGEST_FILE', 1000)
+    monkeypatch.setattr(export_module, 'LARGEST_FILE', 1000)
     split = replay(tmp_path / 'split' / 'a.onnx')
     names = sorted(path.name for path in split.parent.iterdir())
     assert names == ['a.onnx', 'a.onnx.data', 'a.text.safetensors']
@@ -204,7 +204,7 @@ def test_a_write_that_fails_leaves_the_folder_as_it_was(
         raise OSError(28, 'No space left on device')
 
     (tmp_path / 'a.onnx').write_bytes(b'of old')
-    monkeypatch.setattr(onnx_file, '_save_text_tower', fail)
+    monkeypatch.setattr(export_module, 'save_checkpoint', fail)
     with pytest.raises(ModelError, match=r'^Cannot write .*a\.onnx: No space left on device\.$'):
         replay(tmp_path / 'a.onnx')
     assert [path.name for path in tmp_path.iterdir()] == ['a.onnx']
@@ -237,3 +237,19 @@ def test_a_negative_word_takes_the_pixels_that_it_had_as_a_class(exported: Expor
     assert np.array_equal(found.unlabelled, wide.labels == winner)
     kept = ~found.unlabelled
     assert np.array_equal(np.array(others)[found.labels[kept]], wide.labels[kept])
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize('backend', ['auto', 'onnxruntime'])
+def test_the_node_labels_with_an_exported_model(backend: str, exported: Exported) -> None:
+    from ros_helpers import node_parameters
+    from zegclip_ros.segmenter_like import load_segmenter
+
+    segmenter = load_segmenter(node_parameters(model=str(exported.file), backend=backend))
+    segmenter.warm_up()
+    words = segmenter.encode(Vocabulary.from_names(['cat', 'tree']))
+    assert segmenter.segment(picture(48, 64), words).labels.shape == (48, 64)
+    assert segmenter.memory_bytes() is None
+    assert segmenter.runs_on == 'cpu'
+    segmenter.release_memory()
+    segmenter.close()

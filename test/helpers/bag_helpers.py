@@ -153,8 +153,8 @@ def raw_image(
     return bytes(TYPES.serialize_cdr(TYPES.types[IMAGE](**fields), IMAGE))
 
 
-def raw_picture(rgb: npt.NDArray[np.uint8], suffix: str, time: int = START) -> bytes:
-    """Return a serialised compressed image."""
+def raw_file(rgb: npt.NDArray[np.uint8], suffix: str, time: int = START) -> bytes:
+    """Return a serialised compressed image: a JPEG or PNG file."""
     _, data = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     return raw_compressed(data, f'rgb8; {suffix[1:]} compressed bgr8', time)
 
@@ -165,7 +165,7 @@ def raw_compressed(data: npt.NDArray[np.uint8], kind: str, time: int = START) ->
 
 
 def red_until(column: int, size: tuple[int, int] = (12, 16)) -> npt.NDArray[np.uint8]:
-    """Return a grey picture that is red on the left of a column."""
+    """Return a grey image that is red on the left of a column."""
     pixels = np.full((*size, 3), 100, dtype=np.uint8)
     pixels[:, :column] = (255, 0, 0)
     return pixels
@@ -212,18 +212,18 @@ def camera_bag(
     """
     imu = TYPES.types[FOREIGN](data=np.arange(7, dtype=np.uint8), note='keep me')
     foreign = bytes(TYPES.serialize_cdr(imu, FOREIGN))
-    pictures = [
+    images = [
         raw_image(red_until(place + 1, size), 'rgb8', START + place * STEP)
         for place in range(frames)
     ]
     return write_bag(
         path,
         {
-            '/camera/image': (IMAGE, pictures),
+            '/camera/image': (IMAGE, images),
             '/secret': (FOREIGN, [foreign, foreign]),
             # Bytes that are no such message at all are copied, as nobody looks into them.
             '/imu': (IMU, [b'\x00\x01\x00\x00torn', b'\x00\x01\x00\x00more']),
-            **dict.fromkeys(more, (IMAGE, pictures)),
+            **dict.fromkeys(more, (IMAGE, images)),
         },
         storage,
     )

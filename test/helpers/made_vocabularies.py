@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.text.encoded import EncodedVocabulary
+from zegclip_core.text.encoder import EncodedVocabulary
 from zegclip_core.text.vocabulary import Vocabulary
 
 

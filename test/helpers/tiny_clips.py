@@ -74,7 +74,8 @@ def tiny_clip(seed: int = 3, *, quick_gelu: bool = False) -> open_clip.CLIP:
     """Return the model with seeded weights, its biases not zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = open_clip.CLIP(**open_clip.get_model_config(register()), quick_gelu=quick_gelu)
+        config = open_clip.get_model_config(register()) | {'quick_gelu': quick_gelu}
+        model = open_clip.CLIP(**config)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.05)

@@ -15,12 +15,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import open_clip
+from safetensors.torch import load_file
 from tiny_models import GRID, PATCH, published_state, WIDTH
 import torch
+from zegclip_core.cli.main import main
+from zegclip_core.training.checkpoints import read_run_checkpoint, trained_weights
+from zegclip_core.weights.checkpoint import load_checkpoint
 
 COLORS = {'red square': (200, 30, 30), 'blue square': (30, 30, 200)}
 
@@ -106,3 +111,36 @@ settings: {{short_side: 48}}
 """
     )
     return ['train', '--config', str(config), *settings]
+
+
+class Runs:
+    """Trains by the configuration of ``run_arguments``, each run in a folder below ``out``."""
+
+    def __init__(self, squares: Path, clip: str, out: Path) -> None:
+        self.squares, self.clip, self.out = squares, clip, out
+
+    def train(self, *settings: str) -> int:
+        """Return the exit code of ``zegclip train`` with some settings, perhaps ``--resume``."""
+        return main(run_arguments(self.squares, self.clip, self.out, *settings))
+
+    def model(self, name: str = 'squares', which: str = '') -> Path:
+        """Return the model of a run, the best one with ``-best``."""
+        return self.out / name / f'{name}{which}.safetensors'
+
+    def record(self, name: str = 'squares', which: str = '') -> dict[str, Any]:
+        """Return what a model says of its training."""
+        return dict(load_checkpoint(self.model(name, which)).settings.training)
+
+    def last_step(self, name: str = 'squares') -> int:
+        """Return the step of a run's last checkpoint, which must be whole."""
+        checkpoint = read_run_checkpoint(self.out / name / 'last.ckpt')
+        assert checkpoint['zegclip']['versions']['python']
+        assert trained_weights(checkpoint)
+        return int(checkpoint['global_step'])
+
+    def assert_same(self, one: str, other: str) -> None:
+        """Compare the weights of two runs' models bit for bit."""
+        first, second = load_file(self.model(one)), load_file(self.model(other))
+        assert first.keys() == second.keys()
+        for key, value in first.items():
+            assert torch.equal(value, second[key]), key

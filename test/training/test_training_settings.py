@@ -13,100 +13,33 @@
 # limitations under the License.
 """What training may know of unseen classes, and the published optimiser and schedule."""
 
-from importlib import metadata
 import json
 from pathlib import Path
+import re
+import subprocess
+import sys
 
 from benchmarks.ablation import STEPS
 import pytest
 import torch
 from training_helpers import run_arguments
-from zegclip_core.cli.main import main
 from zegclip_core.errors import ConfigError
-from zegclip_core.model.losses import UNSEEN
 from zegclip_core.model.vit import VisionConfig, VisionTransformer
-from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
-from zegclip_core.options import UNLABELLED
-from zegclip_core.segmenter import Segmenter
+from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.settings import validated
-from zegclip_core.text.encoder import TextEncoder
+from zegclip_core.training import config as config_module
 from zegclip_core.training.config import (
     find_recipe,
     load_config,
+    recipe_folder,
     recipe_names,
-    SourceConfig,
     TrainConfig,
 )
 from zegclip_core.training.networks import make_optimizer, make_scheduler, new_network
-from zegclip_core.training.queries import QueryMaker
 from zegclip_core.training.run import Run
-from zegclip_core.training.text_embeddings import ClassSet, ClassWords, PhraseTable, read_words
-from zegclip_core.weights.checkpoint import load_checkpoint
 from zegclip_core.weights.image_towers import ImageTower
 
 CONFIGS = Path(__file__).parents[2] / 'config' / 'train'
-NAMES = ('road', 'car', 'tree', 'cat')
-
-
-class _Words:
-    """A text tower whose embeddings follow from the text alone."""
-
-    name = 'test'
-    embed_dim = 8
-
-    def encode(self, texts: list[str]) -> torch.Tensor:
-        rows = [
-            torch.randn(8, generator=torch.Generator().manual_seed(sum(t.encode()))) for t in texts
-        ]
-        return torch.nn.functional.normalize(torch.stack(rows), dim=-1)
-
-
-def _class_set(unseen: set[int], names: tuple[str, ...] = NAMES) -> ClassSet:
-    words = tuple(ClassWords(name) for name in names)
-    table = PhraseTable(words, TextEncoder(_Words(), ['{}']), varied=False)
-    return ClassSet(words, table, frozenset(unseen))
-
-
-LABELS = torch.tensor([[[0, 1], [3, UNLABELLED]]], dtype=torch.uint8)
-
-
-def test_inductive_training_is_told_nothing_of_unseen_classes() -> None:
-    own = _class_set({1, 3})
-    maker = QueryMaker(SourceConfig(root='', split=''), own, [], torch.ones(4))
-    query = maker.make(LABELS, torch.Generator().manual_seed(0))
-    # Words: road and tree. A car or a cat is a pixel like any other that is not labelled.
-    wanted = own.table.canonical([0, 2])
-    assert torch.equal(query.text, wanted)
-    assert query.index[LABELS.long()].tolist() == [[[0, UNLABELLED], [UNLABELLED, UNLABELLED]]]
-    assert torch.equal(query.valid[:, 1], query.valid[:, UNLABELLED])
-    assert query.guessed == ()
-
-
-@pytest.mark.parametrize('transductive', [False, True])
-def test_unseen_pixels_tell_nothing_where_unlabelled_ones_do_not(transductive: bool) -> None:
-    source = SourceConfig(root='', split='', unlabelled='unknown', foreign_words=2)
-    other = _class_set({0}, ('car', 'dog'))
-    maker = QueryMaker(
-        source, _class_set({1, 3}), [other], torch.ones(4), transductive=transductive
-    )
-    query = maker.make(LABELS, torch.Generator().manual_seed(0))
-    own = 4 if transductive else 2
-    # Of the other set only the dog may be asked for, and never where an unseen class is.
-    assert len(query.text) == own + 1
-    assert not query.valid[own:, [1, 3, UNLABELLED]].any()
-    assert query.valid[own:, [0, 2]].all()
-    assert query.valid[:own, [1, 3]].all() == transductive
-
-
-def test_transductive_training_is_told_where_unseen_classes_are_but_not_which() -> None:
-    maker = QueryMaker(
-        SourceConfig(root='', split=''), _class_set({1, 3}), [], torch.ones(4), transductive=True
-    )
-    query = maker.make(LABELS, torch.Generator().manual_seed(0))
-    assert query.index[LABELS.long()].tolist() == [[[0, UNSEEN], [UNSEEN, UNLABELLED]]]
-    assert query.guessed == (2, 3)
-    assert query.not_guessed == [0, 1]
-    assert torch.equal(query.text[2:], _class_set({1, 3}).table.canonical([1, 3]))
 
 
 def _network(config_file: str, *settings: str) -> ZegCLIP:
@@ -315,58 +248,69 @@ def test_a_missing_or_broken_configuration_is_one_line(tmp_path: Path) -> None:
         assert '\n' not in str(caught.value)
 
 
+def test_a_source_checkout_has_the_configurations_beside_the_package() -> None:
+    assert recipe_folder() == CONFIGS
+    assert find_recipe('folder') == CONFIGS / 'folder.yaml'
+    path = find_recipe('ablation/camvid')
+    assert path == CONFIGS / 'ablation/camvid.yaml'
+    assert path.is_file()
+    assert {'folder', 'ablation/camvid', 'voc12-inductive'} <= set(recipe_names())
+    assert find_recipe('mine.yaml') == Path('mine.yaml')
+    assert find_recipe('here/mine.yml') == Path('here/mine.yml')
+
+
+@pytest.mark.parametrize('name', ['voc12', 'folder.yml/', '../zegclip', ''])
+def test_another_name_is_refused_with_those_that_there_are(name: str) -> None:
+    with pytest.raises(ConfigError, match=f'voc12-inductive.* but got {re.escape(repr(name))}'):
+        find_recipe(name)
+
+
 @pytest.mark.parametrize(
-    ('entry', 'named'),
+    'packages',
     [
-        ('car: {phrase: [auto]}', r"phrases, overlaps in car, but got 'phrase' .*mean phrases"),
-        ('car: {phrases: [1]}', r'car\.phrases\.0 to be text, but got 1'),
-        ('car: auto', r"car to be a mapping of settings, but got 'auto'"),
-        ('bus: {}', 'map the classes car, tree, ... to their words, but got .bus.'),
-        ('- car', r"but got \['car'\]"),
+        'env/lib/python3.11/site-packages',  # pip, also by --user or --prefix
+        'env/local/lib/python3.12/dist-packages',  # pip on Debian
+        'env',  # pip --target
     ],
 )
-def test_words_that_do_not_fit_are_named(tmp_path: Path, entry: str, named: str) -> None:
-    path = tmp_path / 'words.yaml'
-    path.write_text('car: {phrases: [auto], overlaps: }\ntree:\n')
-    expected = (ClassWords('car', ('auto',)), ClassWords('tree'))
-    assert read_words(str(path), ['car', 'tree']) == expected
-    path.write_text(entry)
-    with pytest.raises(ConfigError, match=f'words.yaml.*{named}'):
-        read_words(str(path), ['car', 'tree'])
-
-
-@pytest.mark.slow
-def test_transductive_training_goes_on_from_a_half_way_checkpoint(
-    squares: Path, clip: str, tmp_path: Path
+def test_an_installed_package_has_them_in_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packages: str
 ) -> None:
-    common = (
-        'loss.cross_entropy_weight=0',
-        'model.prompt_tokens=2',
-        'train.0.unlabelled=none_of_these',
-        'unseen=[blue square]',
-    )
-    first = ('setting=inductive', 'schedule.steps=40', 'schedule.keep=[20]', 'name=first')
-    assert main(run_arguments(squares, clip, tmp_path, *common, *first)) == 0
-    half = tmp_path / 'first' / 'step=20.ckpt'
-    inductive = load_checkpoint(tmp_path / 'first' / 'first.safetensors').settings
-    assert inductive.seen_classes == ('red square',)
-    assert inductive.training['config']['unseen'] == ['blue square']
-    assert inductive.training['versions']['torch'] == metadata.version('torch')
-    second = ('setting=transductive', f'initialize_from={half}', 'name=second')
-    assert main(run_arguments(squares, clip, tmp_path, *common, *second)) == 0
-    # With one unseen class the pseudo labels are right, so it is learnt.
-    written = load_checkpoint(tmp_path / 'second' / 'second.safetensors').settings.training
-    (unseen,) = (v for k, v in written['validation'].items() if k.endswith('miou_unseen'))
-    assert unseen > 0.8
+    package = tmp_path / packages / 'zegclip_core'
+    package.mkdir(parents=True)
+    monkeypatch.setattr(config_module, '_PACKAGE', package)
+    with pytest.raises(ConfigError, match='is the package installed as a whole'):
+        find_recipe('folder')
+    shared = tmp_path / 'env/share/zegclip_ros/config/train'
+    (shared / 'ablation').mkdir(parents=True)
+    for name in ('folder', 'ablation/camvid'):
+        (shared / f'{name}.yaml').touch()
+    assert recipe_names() == ('ablation/camvid', 'folder')
+    assert find_recipe('folder') == shared / 'folder.yaml'
 
 
 @pytest.mark.slow
-def test_a_fine_tuned_tower_is_part_of_the_model(squares: Path, clip: str, tmp_path: Path) -> None:
-    settings = ('model.tower=finetuned', 'schedule.steps=2', 'name=tuned')
-    assert main(run_arguments(squares, clip, tmp_path, *settings)) == 0
-    path = tmp_path / 'tuned' / 'tuned.safetensors'
-    checkpoint = load_checkpoint(path)
-    assert checkpoint.settings.image_tower == ''
-    network = ZegCLIP(ZegCLIPConfig(**vars(checkpoint.config)))
-    assert set(network.state_dict()) == set(checkpoint.state_dict)
-    Segmenter.load(str(path), device='cpu')
+def test_pip_puts_them_where_they_are_looked_for(tmp_path: Path) -> None:
+    # Only what setup.py makes of config/ is needed; nothing is fetched.
+    options = ('--no-index', '--no-deps', '--no-build-isolation', '--disable-pip-version-check')
+    source = tmp_path / 'source'
+    source.mkdir()
+    for name in ('setup.py', 'README.md', 'package.xml', 'resource', 'config', 'zegclip_core'):
+        (source / name).symlink_to(CONFIGS.parents[1] / name)
+    target = tmp_path / 'env'
+    command = [sys.executable, '-m', 'pip', 'install', '--ignore-installed', '--prefix', target]
+    done = subprocess.run(
+        [*command, *options, source], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (packages,) = target.glob('lib/python3*/site-packages')
+    code = (
+        f'import sys; sys.path.insert(0, {str(packages)!r}); '
+        'from zegclip_core.training.config import find_recipe; '
+        'print(find_recipe("voc12-inductive"))'
+    )
+    shown = subprocess.run(
+        [sys.executable, '-Ic', code], capture_output=True, text=True, check=True, cwd=tmp_path
+    ).stdout.strip()
+    assert Path(shown) == target / 'share/zegclip_ros/config/train/voc12-inductive.yaml'
+    assert Path(shown).is_file()

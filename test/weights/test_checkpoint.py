@@ -13,6 +13,7 @@
 # limitations under the License.
 """Checkpoints: the authors' files, ours, the way between them, and files that are no good."""
 
+from dataclasses import replace
 import json
 from pathlib import Path
 
@@ -44,6 +45,11 @@ def converted(published: Path) -> Path:
     arguments = ['convert', str(published), str(target), '--include-towers', '--seen', 'cat']
     assert main(arguments) == 0
     return target
+
+
+def header(path: Path) -> dict[str, str]:
+    with safe_open(path, framework='pt') as file:
+        return dict(file.metadata())
 
 
 def test_a_converted_checkpoint_labels_as_the_authors_file_does(
@@ -103,8 +109,7 @@ def test_saving_and_loading_give_back_everything(published: Path, tmp_path: Path
     assert again.state_dict.keys() == checkpoint.state_dict.keys()
     for key, value in checkpoint.state_dict.items():
         assert torch.equal(again.state_dict[key], value)
-    with safe_open(path, framework='pt') as file:
-        assert file.metadata()['format'] == 'zegclip'
+    assert header(path)['format'] == 'zegclip'
 
 
 def _error(path: Path) -> str:
@@ -176,8 +181,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, change: str) -> None:
 
 
 def test_our_file_of_another_version_is_refused(converted: Path, tmp_path: Path) -> None:
-    with safe_open(converted, framework='pt') as file:
-        metadata = dict(file.metadata())
+    metadata = header(converted)
     metadata['format_version'] = '99'
     path = tmp_path / 'later.safetensors'
     save_file(load_file(converted), path, metadata=metadata)
@@ -185,8 +189,7 @@ def test_our_file_of_another_version_is_refused(converted: Path, tmp_path: Path)
 
 
 def test_damaged_metadata_is_refused(converted: Path, tmp_path: Path) -> None:
-    with safe_open(converted, framework='pt') as file:
-        metadata = dict(file.metadata())
+    metadata = header(converted)
     path = tmp_path / 'damaged.safetensors'
     for damage in ('{', '{"odd": 1}', '[]'):
         save_file(load_file(converted), path, metadata={**metadata, 'config': damage})
@@ -194,8 +197,7 @@ def test_damaged_metadata_is_refused(converted: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_from_before_pooling_has_one_class_token(converted: Path, tmp_path: Path) -> None:
-    with safe_open(converted, framework='pt') as file:
-        metadata = dict(file.metadata())
+    metadata = header(converted)
     config = json.loads(metadata['config'])
     assert config['vision'].pop('num_prefix_tokens') == 1
     assert config['vision'].pop('pooling') == 'token'
@@ -216,8 +218,6 @@ def test_a_failed_write_leaves_no_file(published: Path, tmp_path: Path) -> None:
 
 
 def test_a_tower_of_another_shape_is_refused(published: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     checkpoint = load_published(published)
     clip = {
         key.replace('backbone.', 'visual.'): value
@@ -243,11 +243,8 @@ def test_settings_change_and_weights_stay_to_the_bit(converted: Path, tmp_path: 
     for key, value in before.items():
         assert after[key].dtype == torch.float16
         assert torch.equal(value, after[key])
-    headers = []
-    for path in (narrow, changed):
-        with safe_open(str(path), framework='pt') as file:
-            headers.append(file.metadata())
-    old, new = (json.loads(header.pop('settings')) for header in headers)
+    headers = header(narrow), header(changed)
+    old, new = (json.loads(each.pop('settings')) for each in headers)
     assert headers[0] == headers[1]
     assert new == {**old, 'threshold': 0.25, 'negatives': ['wall']}
     change_settings(changed, changed, threshold=old['threshold'], negatives=())

@@ -27,8 +27,7 @@ from zegclip_core.segmenter import Segmenter
 from zegclip_core.text import templates
 from zegclip_core.text.templates import resolve_templates, template_names
 from zegclip_core.weights import clip as clip_weights
-from zegclip_core.weights.names import parse_model
-from zegclip_core.weights.references import GRAMMAR, parse_reference
+from zegclip_core.weights.names import GRAMMAR, parse_model, parse_reference
 
 PAGE = (Path(__file__).parents[2] / 'docs' / 'models.md').read_text('utf-8')
 

@@ -23,8 +23,7 @@ from zegclip_core.errors import TowerError
 from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.weights import image_towers
 from zegclip_core.weights.families import rename_weights, square_grid
-from zegclip_core.weights.image_towers import image_tower
-from zegclip_core.weights.timm_towers import TIMM
+from zegclip_core.weights.image_towers import image_tower, TIMM
 
 CLOSE = {'rtol': 1e-4, 'atol': 1e-5}  # float32 sums in another order
 SIGLIP = replace(

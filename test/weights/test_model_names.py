@@ -25,17 +25,22 @@ from tiny_models import write_published
 import torch
 from torch.nn import functional
 from zegclip_core.cli.main import main
-from zegclip_core.engines.choice import pick_backend
+from zegclip_core.engines.onnx import pick_backend
 from zegclip_core.errors import ConfigError, ModelError, TowerError, ZegCLIPError
-from zegclip_core.export.onnx_file import export_onnx
+from zegclip_core.export import export_onnx
 from zegclip_core.loading import load_model, model_path, NEGATIVES, open_checkpoint
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.options import ATTENTIONS
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.catalogue import unusable
-from zegclip_core.weights.names import bundled_models, FORMS, ModelName, parse_model
-from zegclip_core.weights.references import TowerReference
+from zegclip_core.weights.names import (
+    bundled_models,
+    FORMS,
+    ModelName,
+    parse_model,
+    TowerReference,
+)
 
 EVERYDAY = bundled_models()['everyday-s']
 

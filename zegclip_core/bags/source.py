@@ -19,15 +19,11 @@ import hashlib
 import json
 from pathlib import Path
 import re
-from types import TracebackType
-from typing import Any
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 from zegclip_core.errors import BagError
 from zegclip_core.messages.image_encodings import COMPRESSED, IMAGE
-
-STORAGES = ('mcap', 'sqlite3')
 
 
 class BagSource:
@@ -36,6 +32,8 @@ class BagSource:
     Attributes:
         path: Where it lies.
         storage: ``mcap`` or ``sqlite3``.
+        connections: The topics with type, quality of service and count of messages.
+        message_count: How many messages the bag says that it holds.
 
     Raises:
         BagError: If there is none or it cannot be read.
@@ -46,7 +44,8 @@ class BagSource:
         self.path = Path(path).expanduser()
         if not self.path.exists():
             raise BagError(f'Cannot read the bag {self.path}: there is no such file or folder.')
-        if self.path.is_dir() and not (self.path / 'metadata.yaml').exists():
+        metadata = self.path / 'metadata.yaml'
+        if self.path.is_dir() and not metadata.exists():
             raise BagError(
                 f'Cannot read the bag {self.path}: it has no metadata.yaml, which '
                 '`ros2 bag reindex` makes; a single file of it can be named instead.'
@@ -54,21 +53,16 @@ class BagSource:
         with self._reading():
             self._reader = Reader(self.path)
             self._reader.open()
-            text = str(self.path)
-            if self.path.is_dir():
-                text = (self.path / 'metadata.yaml').read_text(encoding='utf-8')
+            text = metadata.read_text('utf-8') if self.path.is_dir() else str(self.path)
             is_mcap = re.search(r'storage_identifier:\s*[\'"]?mcap\b|\.mcap\Z', text)
             self.storage = 'mcap' if is_mcap else 'sqlite3'
+            self.connections = list(self._reader.connections)
+            self.message_count = int(self._reader.message_count)
 
     def __enter__(self) -> 'BagSource':
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._reader.close()
 
     @contextmanager
@@ -79,16 +73,6 @@ class BagSource:
         except Exception as error:
             reason = (str(error) or type(error).__name__).rstrip('.')
             raise BagError(f'Cannot read the bag {self.path}: {reason}.') from error
-
-    @property
-    def connections(self) -> list[Connection]:
-        """The topics with type, quality of service and count of messages."""
-        return list(self._reader.connections)
-
-    @property
-    def message_count(self) -> int:
-        """How many messages the bag says that it holds."""
-        return int(self._reader.message_count)
 
     @property
     def custom_data(self) -> dict[str, str]:
@@ -109,14 +93,14 @@ class BagSource:
             topic: Its name; ``None`` takes the only one.
 
         Raises:
-            BagError: If there is no such topic, it has another type, or none is named and there
-                is not exactly one.
+            BagError: If there is no such topic, it has another type or no message, or none is
+                named and there is not exactly one.
         """
         images = [c for c in self.connections if c.msgtype in {IMAGE, COMPRESSED}]
         names = sorted({c.topic for c in images})
+        listed = ', '.join(names) or 'none'
         if topic is None:
             if len(names) != 1:
-                listed = ', '.join(names) or 'none'
                 raise BagError(
                     f'Expected --topic, as {self.path} does not have exactly one topic with '
                     f'images; it has: {listed}.'
@@ -127,8 +111,8 @@ class BagSource:
             others = sorted({c.msgtype for c in self.connections if c.topic == topic})
             what = f'that has the type {others[0]}' if others else 'there is none of that name'
             raise BagError(
-                f'Expected a topic with images in {self.path}, which has '
-                f'{", ".join(names) or "none"}, but got {topic}: {what}.'
+                f'Expected a topic with images in {self.path}, which has {listed}, but got '
+                f'{topic}: {what}.'
             )
         if not any(c.msgcount for c in found):
             raise BagError(f'Expected images on {topic} in {self.path}, but it has no message.')
@@ -141,10 +125,4 @@ class BagSource:
             BagError: If the bag is damaged.
         """
         with self._reading():
-            messages: Iterator[Any] = iter(self._reader.messages(connections))
-        while True:
-            with self._reading():
-                found = next(messages, None)
-            if found is None:
-                return
-            yield found
+            yield from self._reader.messages(connections)

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 import sqlite3
-from types import TracebackType
 import zlib
 
 import numpy as np
@@ -50,34 +49,26 @@ class LabelStore:
     """Labels by frame in a file that is whole after every frame; one process uses it at a time.
 
     Args:
-        folder: Where the file lies or comes to lie.
+        folder: Where the file is, or is made if there is none.
 
     Raises:
         BagError: If another process uses it, or it is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open the file; make it if there is none."""
         self.path = folder / NAME
         with self._using():
             # No waiting for a lock: whoever holds it does so to the end of its run.
             self._database = sqlite3.connect(self.path, timeout=0.0, isolation_level=None)
             for pragma in ('locking_mode=EXCLUSIVE', 'journal_mode=WAL', 'synchronous=NORMAL'):
                 self._database.execute(f'PRAGMA {pragma}')
-            self._database.execute('BEGIN IMMEDIATE')
-            for statement in _SCHEMA.split(';'):
+            for statement in ('BEGIN IMMEDIATE', *_SCHEMA.split(';'), 'COMMIT'):
                 self._database.execute(statement)
-            self._database.execute('COMMIT')
 
     def __enter__(self) -> 'LabelStore':
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with self._using():
             self._database.close()
 
@@ -87,9 +78,7 @@ class LabelStore:
         try:
             yield
         except sqlite3.Error as error:
-            reason = str(error)
-            if 'locked' in reason:
-                reason = 'another run uses it'
+            reason = 'another run uses it' if 'locked' in str(error) else str(error)
             raise BagError(f'Cannot use {self.path}: {reason}.') from error
 
     def settings(self) -> dict[str, str]:
@@ -113,20 +102,21 @@ class LabelStore:
 
     def save(self, key: Key, segmentation: Segmentation, *, scores: bool) -> None:
         """Keep a frame's labels and, if asked for, its scores."""
-        labels = np.ascontiguousarray(segmentation.labels)
+        kind = segmentation.labels.dtype.newbyteorder('<')
+        labels = segmentation.labels.astype(kind, copy=False)
         row = (
             *key,
-            labels.dtype.newbyteorder('<').str,
+            kind.str,
             *labels.shape,
             # The fastest level: labels are areas of one value, which any level makes tiny.
-            zlib.compress(labels.astype(labels.dtype.newbyteorder('<')).tobytes(), 1),
+            zlib.compress(labels.tobytes(), 1),
             segmentation.scores.astype('<f4').tobytes() if scores else None,
         )
         with self._using():
             self._database.execute('INSERT OR REPLACE INTO frames VALUES (?,?,?,?,?,?,?)', row)
 
     def load(self, key: Key, vocabulary: Vocabulary) -> Segmentation | None:
-        """Return a frame's labels; where scores were not kept, they are empty."""
+        """Return a frame's labels, if it has some; where scores were not kept, they are empty."""
         query = (
             'SELECT type, height, width, labels, scores FROM frames WHERE time=? AND checksum=?'
         )
@@ -134,10 +124,7 @@ class LabelStore:
             row = self._database.execute(query, key).fetchone()
         if row is None:
             return None
-        kind, height, width, labels, scores = row
-        shape = (height, width)
-        flat = np.frombuffer(zlib.decompress(labels), dtype=kind)
-        found = np.frombuffer(scores or b'', dtype='<f4')
-        return Segmentation(
-            flat.reshape(shape), found.reshape(shape) if scores else found, vocabulary
-        )
+        kind, height, width, packed, kept = row
+        labels = np.frombuffer(zlib.decompress(packed), dtype=kind).reshape(height, width)
+        scores = np.frombuffer(kept or b'', dtype='<f4')
+        return Segmentation(labels, scores.reshape(height, width) if kept else scores, vocabulary)

@@ -13,27 +13,24 @@
 # limitations under the License.
 """The labelled bag: every recorded message as it is, and the added ones beside them."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from rosbags.interfaces import (
     Connection,
     ConnectionExtRosbag2,
     MessageDefinition,
     MessageDefinitionFormat,
+    Qos,
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.metadata import dump_qos_v8
 from rosbags.rosbag2.storage_mcap import McapWriter, Schema, write_schema
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from rosbags.typesys import get_typestore, Stores
-from zegclip_core.bags.messages import Output, TYPES
+from zegclip_core.bags.added import TYPES
 from zegclip_core.bags.source import BagSource
 from zegclip_core.errors import BagError
-
-VERSION: Literal[8] = 8
-"""Of the metadata; the newest that also the older ROS 2 releases read."""
 
 
 class _Mcap(McapWriter):
@@ -58,15 +55,12 @@ class _Sqlite3(Sqlite3Writer):
 
 
 class BagWriter(Writer):
-    """A new bag that takes topics of another bag with all that is known about them.
+    """A new bag that holds what another one does, and further topics.
 
     Args:
         path: Folder of the bag; it must not exist.
         storage: ``mcap`` or ``sqlite3``.
         compress: Whether the chunks of an MCAP are compressed.
-
-    Raises:
-        BagError: If SQLite is to be compressed.
     """
 
     STORAGE_PLUGINS = {  # noqa: RUF012 - its base's name for it
@@ -75,9 +69,35 @@ class BagWriter(Writer):
     }
 
     def __init__(self, path: Path, storage: str, *, compress: bool = False) -> None:
-        super().__init__(path, version=VERSION, storage_plugin=StoragePlugin[storage.upper()])
+        # Version 8 of the metadata is the newest that older ROS 2 releases read, too.
+        super().__init__(path, version=8, storage_plugin=StoragePlugin[storage.upper()])
+        self._copied: dict[int, Connection] = {}
+        self._added: dict[str, Connection] = {}
         if compress:
             self.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+
+    def add_topics(self, source: BagSource, added: dict[str, tuple[str, Qos]]) -> None:
+        """Add the recorded topics, and further ones by their names with type and QoS.
+
+        Bags in SQLite from before ROS 2 Iron have no definitions of types. The further topics
+        bring some, and readers look either into the bag or into what they know: so well-known
+        types get theirs if there are none at all.
+        """
+        known = get_typestore(Stores.ROS2_HUMBLE)
+        undefined = not any(connection.msgdef.data for connection in source.connections)
+        for recorded in source.connections:
+            copied = recorded
+            if undefined and recorded.msgtype in known.fielddefs:
+                text, _ = known.generate_msgdef(recorded.msgtype, ros_version=2)
+                definition = MessageDefinition(MessageDefinitionFormat.MSG, text)
+                copied = recorded._replace(msgdef=definition)
+            self._copied[recorded.id] = self.copy_connection(copied)
+        for topic, (kind, qos) in added.items():
+            self._added[topic] = self.add_connection(
+                topic, kind, typestore=TYPES, offered_qos_profiles=[qos]
+            )
+        for name, value in source.custom_data.items():
+            self.set_custom_data(name, value)
 
     def copy_connection(self, connection: Connection) -> Connection:
         """Add a topic of another bag: name, type, definition, hash and quality of service.
@@ -98,73 +118,16 @@ class BagWriter(Writer):
         self.counts[made.id] = 0
         return made
 
-
-def with_definitions(connections: list[Connection]) -> list[Connection]:
-    """Return the connections with the definitions of well-known types, if there are none at all.
-
-    Bags in SQLite from before ROS 2 Iron have none. The added topics bring some, and readers look
-    either into the bag or into what they know.
-    """
-    if any(connection.msgdef.data for connection in connections):
-        return connections
-    known = get_typestore(Stores.ROS2_HUMBLE)
-
-    def with_definition(connection: Connection) -> Connection:
-        if connection.msgtype not in known.fielddefs:
-            return connection
-        text, _ = known.generate_msgdef(connection.msgtype, ros_version=2)
-        return connection._replace(msgdef=MessageDefinition(MessageDefinitionFormat.MSG, text))
-
-    return list(map(with_definition, connections))
-
-
-class LabelledBag:
-    """The recorded topics and the added ones in a bag that is being written.
-
-    Args:
-        writer: The open bag.
-        source: What was recorded.
-        added: The topics that are added.
-
-    Raises:
-        BagError: If a topic that is added was recorded already.
-    """
-
-    def __init__(self, writer: BagWriter, source: BagSource, added: Iterable[Output]) -> None:
-        """Write all topics."""
-        self._writer = writer
-        connections = source.connections
-        pairs = zip(connections, with_definitions(connections), strict=True)
-        self._copied = {old.id: writer.copy_connection(new) for old, new in pairs}
-        self._added = {
-            topic.topic: writer.add_connection(
-                topic.topic, topic.kind, typestore=TYPES, offered_qos_profiles=[topic.qos]
-            )
-            for topic in added
-        }
-        for name, value in source.custom_data.items():
-            writer.set_custom_data(name, value)
-
     def copy(self, connection: Connection, time: int, message: bytes) -> None:
-        """Write a recorded message as it is."""
-        self._writer.write(self._copied[connection.id], time, message)
+        """Write a recorded message, with its time of recording [ns], as it is."""
+        self.write(self._copied[connection.id], time, message)
 
-    def add(self, output: Output, time: int) -> None:
-        """Write a message of ours with the time of recording [ns] of its image."""
-        data = TYPES.serialize_cdr(output.message, output.kind)
-        self._writer.write(self._added[output.topic], time, data)
+    def add(self, topic: str, message: Any, time: int) -> None:  # noqa: ANN401 - of rosbags
+        """Write an added message with the time of recording [ns] of its image."""
+        connection = self._added[topic]
+        self.write(connection, time, TYPES.serialize_cdr(message, connection.msgtype))
 
-
-def check_topics(source: BagSource, added: Iterable[Output]) -> None:
-    """Refuse to add a topic that was recorded already.
-
-    Raises:
-        BagError: If there is one.
-    """
-    recorded = {connection.topic for connection in source.connections}
-    taken = sorted(recorded & {output.topic for output in added})
-    if taken:
-        raise BagError(
-            f'Expected topics that {source.path} does not have, but it has {", ".join(taken)}: '
-            'give another --prefix.'
-        )
+    @property
+    def added(self) -> int:
+        """How many of the messages are added ones."""
+        return sum(self.counts[connection.id] for connection in self._added.values())

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The options that several commands have, of models and datasets, and the model that they name."""
+"""The options that several commands have: of models, words and datasets."""
 
 from __future__ import annotations
 
@@ -24,8 +24,13 @@ from zegclip_core.weights.names import DEFAULT_MODEL, MODEL_HELP
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import Segmenter
+    from zegclip_core.text.vocabulary import Vocabulary
 
 T = TypeVar('T', int, float)
+_AT_ONCE = 32
+"""Classes between two steps of the progress bar."""
+_QUIET = 1.0
+"""How long encoding may take without a progress bar, in seconds."""
 
 
 def add_model_options(
@@ -49,35 +54,23 @@ def add_option(
     option: Option,
     default: Any = None,  # noqa: ANN401 - of any option
 ) -> None:
-    """Add a flag for an option of a segmenter.
-
-    Args:
-        parser: Where to.
-        option: The option.
-        default: Its value unless the user gives one; ``None`` for that of the option.
-    """
+    """Add a flag for an option of a segmenter; ``None`` takes the option's own default."""
     default = option.default if default is None else default
     notes = [f'default: {option.unset or "%(default)s"}']
+    read: Callable[[str], Any] = negative_words if option.words else str
     if option.bounds is not None:
-        notes.insert(0, '{:g} to {:g}'.format(*option.bounds))
+        low, high = option.bounds
+        notes.insert(0, f'{low:g} to {high:g}')
+        # Too great an integer is refused with the model.
+        read = at_least(low) if isinstance(low, int) else between(low, high)
     parser.add_argument(
         f'--{option.name.replace("_", "-")}',
-        type=_type_of(option),
+        type=read,
         choices=option.choices or None,
         metavar=option.metavar,
         default=default,
         help=f'{option.description} ({"; ".join(notes)})',
     )
-
-
-def _type_of(option: Option) -> Callable[[str], Any]:
-    """Return what reads an option's value; too great an integer is refused with the model."""
-    if option.words:
-        return negative_words
-    if option.bounds is None:
-        return str
-    low, high = option.bounds
-    return at_least(low) if isinstance(low, int) else between(low, high)
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -102,10 +95,10 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_segmenter(args: argparse.Namespace, **changes: Any) -> Segmenter:  # noqa: ANN401
-    """Load the model that the options name; takes seconds.
+    """Load the model that the options of ``add_model_options`` name; takes seconds.
 
     Args:
-        args: The parsed options of ``add_model_options``.
+        args: The parsed options.
         **changes: Options of a segmenter that the user does not choose, by name.
 
     Raises:
@@ -120,7 +113,7 @@ def load_segmenter(args: argparse.Namespace, **changes: Any) -> Segmenter:  # no
 def negative_words(text: str) -> tuple[str, ...]:
     """Return negative words given as text."""
     from zegclip_core.errors import VocabularyError
-    from zegclip_core.text.negatives import parse_negatives
+    from zegclip_core.text.vocabulary import parse_negatives
 
     try:
         return parse_negatives(text)
@@ -164,3 +157,43 @@ def at_least(low: int) -> Callable[[str], int]:
 
 
 fraction, natural, positive = between(0.0, 1.0), at_least(0), at_least(1)
+
+
+def add_word_options(parser: argparse.ArgumentParser) -> None:
+    """Add the two options of which one says what to look for."""
+    words = parser.add_mutually_exclusive_group(required=True)
+    words.add_argument(
+        '--classes', metavar='WORDS', help='what to look for: "person, cat", or JSON'
+    )
+    words.add_argument(
+        '--classes-file', metavar='FILE', help='a file with the same, or one a line'
+    )
+
+
+def read_words(args: argparse.Namespace) -> Vocabulary:
+    """Return the words that the user gave.
+
+    Raises:
+        VocabularyError: If they cannot be used.
+    """
+    from zegclip_core.text.vocabulary import Vocabulary
+
+    if args.classes_file is not None:
+        return Vocabulary.from_file(args.classes_file)
+    return Vocabulary.parse(args.classes)
+
+
+def encode_words(segmenter: Segmenter, vocabulary: Vocabulary) -> None:
+    """Have a segmenter know the words, behind a progress bar: a thousand take a minute.
+
+    Raises:
+        VocabularyError: If the words cannot be encoded.
+    """
+    from tqdm import tqdm
+
+    classes = vocabulary.encoded_phrases(segmenter.settings.seen_classes)
+    with tqdm(total=len(classes), unit='word', delay=_QUIET, leave=False, disable=None) as bar:
+        for start in range(0, len(classes), _AT_ONCE):
+            part = classes[start:][:_AT_ONCE]
+            segmenter.text_encoder.encode_classes(part)
+            bar.update(len(part))

@@ -11,18 +11,34 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Files that are there as a whole or not at all."""
+"""What commands put out: files that are there as a whole or not at all, scores and warnings."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 import json
+import math
 import os
 from pathlib import Path
+import sys
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
 from zegclip_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from zegclip_core.evaluation.evaluate import Evaluation
+
+FIGURES = (
+    ('pixel_accuracy', 'pAcc'),
+    ('miou', 'mIoU'),
+    ('miou_seen', 'mIoU(S)'),
+    ('miou_unseen', 'mIoU(U)'),
+    ('hiou', 'hIoU'),
+)
+"""The figures of a set, by their keys in JSON, and what papers call them."""
 
 
 def check_output(option: str, name: str | None, suffix: str = '') -> Path | None:
@@ -70,6 +86,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_png(path: Path, pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
     """Write grey ``(H, W)``, uint8 or uint16, or RGB ``(H, W, 3)``, uint8, as a PNG."""
+    from PIL import Image
+
     with replacing(path) as partial:
         Image.fromarray(pixels).save(partial, format='PNG')
 
@@ -79,3 +97,26 @@ def write_json(path: Path, content: object) -> None:
     with replacing(path) as partial:
         text = json.dumps(content, indent=2, ensure_ascii=False)
         partial.write_text(f'{text}\n', encoding='utf-8')
+
+
+def scores_table(result: Evaluation) -> str:
+    """Return all figures as text, a line each; a dash is one that does not exist."""
+    from tabulate import tabulate
+
+    metrics = result.metrics
+    rows = [
+        (name if metrics.is_seen[name] else f'{name} (unseen)', value)
+        for name, value in metrics.iou.items()
+    ]
+    rows += [(title, getattr(metrics, key)) for key, title in FIGURES]
+    cells = [(name, '-' if math.isnan(value) else f'{value:.3f}') for name, value in rows]
+    table = tabulate(cells, tablefmt='plain', colalign=('left', 'right'), disable_numparse=True)
+    pictures = 'picture' if result.images == 1 else 'pictures'
+    each = result.seconds / max(result.images, 1)
+    return f'{table}\n{result.images} {pictures}, {each:.3f} s each\n'
+
+
+def warn(text: str) -> None:
+    """Write a warning as one line."""
+    sys.stderr.write(f'zegclip: warning: {text}\n')
+    sys.stderr.flush()

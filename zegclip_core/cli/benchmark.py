@@ -16,17 +16,23 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 import os
+from pathlib import Path
 import sys
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 from zegclip_core.cli._model import number, positive
-from zegclip_core.speed.cases import BUNDLED, choose_cases, choose_methods, METHODS, SWEEPS
+from zegclip_core.cli._outputs import check_output, write_json
+from zegclip_core.speed.report import (
+    BUNDLED,
+    choose_cases,
+    choose_methods,
+    METHODS,
+    Report,
+    SWEEPS,
+)
 from zegclip_core.weights.names import parse_model
-
-if TYPE_CHECKING:
-    from zegclip_core.speed.report import Report
-    from zegclip_core.speed.run import Options
 
 DEVICE_VARIABLE = 'ZEGCLIP_BENCH_DEVICE'
 """Environment variable that names the device when the option does not."""
@@ -38,8 +44,6 @@ at a time is changed: classes, frame sizes, batch, prompts. Last, the bundled mo
 640x480 camera, when words change, and from the start of a process to its first label. About ten
 minutes on two cores.
 """
-_LIMITS = {'cpu': (3, 20.0, 8.0), 'cuda': (30, 30.0, None)}
-"""By the kind of device: calls that count, seconds for the rounds of a case, minutes for all."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -51,40 +55,20 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what says what is measured, and where the figures go."""
-    parser.add_argument('--model', help='measure this model, by name or file, instead')
-    parser.add_argument(
-        '--device',
-        help=f'auto, cpu, cuda or cuda:N (default: ${DEVICE_VARIABLE}, else auto)',
-    )
-    parser.add_argument(
-        '--methods',
-        '--sides',
-        type=_listed,
-        default=METHODS,
-        metavar='A,B',
-        help=f'of {",".join(METHODS)} (the default)',
-    )
-    parser.add_argument(
-        '--sweeps',
-        type=_listed,
-        metavar='A,B',
-        help=f'of {",".join((*SWEEPS, *BUNDLED))} (the default); empty for the base alone',
-    )
-    parser.add_argument(
-        '--repeats', type=positive, metavar='N', help='calls that count (default: 3, CUDA 30)'
-    )
-    parser.add_argument(
-        '--minutes',
-        type=minutes,
-        metavar='M',
-        help='begin no further case after so long (default: 8 on a CPU, else no limit)',
-    )
-    parser.add_argument('--threads', type=positive, metavar='N', help='threads of a CPU')
-    parser.add_argument('--quick', action='store_true', help='one case, one call of each method')
-    parser.add_argument('--json', metavar='FILE', help='also write the figures there')
-    parser.add_argument(
-        '--plots', metavar='DIR', help='also draw them there, benchmark-*.png in a folder'
-    )
+    add, sweeps = parser.add_argument, ','.join((*SWEEPS, *BUNDLED))
+    known: dict[str, Any] = {'type': _listed, 'metavar': 'A,B'}
+    add('--model', help='measure this model, by name or file, instead')
+    add('--device', help=f'auto, cpu, cuda or cuda:N (default: ${DEVICE_VARIABLE}, else auto)')
+    methods = f'of {",".join(METHODS)} (the default)'
+    add('--methods', '--sides', default=METHODS, help=methods, **known)
+    add('--sweeps', help=f'of {sweeps} (the default); empty for the base alone', **known)
+    add('--repeats', type=positive, metavar='N', help='calls that count (default: 3, CUDA 30)')
+    late = 'begin no further case after so long (default: 8 on a CPU, else no limit)'
+    add('--minutes', type=minutes, metavar='M', help=late)
+    add('--threads', type=positive, metavar='N', help='threads of a CPU')
+    add('--quick', action='store_true', help='one case, one call of each method')
+    add('--json', metavar='FILE', help='also write the figures there')
+    add('--plots', metavar='DIR', help='also draw them there, benchmark-*.png in a folder')
 
 
 def _listed(text: str) -> list[str]:
@@ -108,53 +92,35 @@ def run(args: argparse.Namespace) -> int:
 
 def measured(args: argparse.Namespace) -> Report:
     """Measure what the options say, print the table and write the files."""
-    from pathlib import Path
-
-    from zegclip_core.cli._outputs import check_output, write_json
-
     json_file = check_output('--json', args.json)
     folder = Path(args.plots).expanduser() if args.plots else None
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-    options = _options(args)
-    from zegclip_core.speed.report import plain_text
-    from zegclip_core.speed.run import run_benchmark
-
-    report = run_benchmark(options)
-    sys.stdout.write(plain_text(report))
-    if json_file:
-        write_json(json_file, report.to_dict())
-    if folder:
-        from zegclip_core.speed.plots import save_plots
-
-        save_plots(report, folder)
-    return report
-
-
-def _options(args: argparse.Namespace) -> Options:
-    """Return what is to be measured, with the defaults of the device."""
     if args.model:
         parse_model(args.model)  # Before PyTorch is imported, which takes seconds.
-    methods = choose_methods(args.methods)
-    sweeps = args.sweeps
+    methods, sweeps = choose_methods(args.methods), args.sweeps
     if sweeps is None:
         sweeps = [] if args.quick else [*SWEEPS, *BUNDLED]
     choose_cases(sweeps)
-    from zegclip_core.devices import pick_device
-    from zegclip_core.speed.run import Options
-    from zegclip_core.threads import use_threads
+    from zegclip_core.devices import pick_device, use_threads
+    from zegclip_core.speed.report import save_plots
+    from zegclip_core.speed.run import Options, run_benchmark
 
     use_threads(args.threads)
     device = args.device or os.environ.get(DEVICE_VARIABLE) or 'auto'
-    repeats, case_seconds, limit = _LIMITS[pick_device(device).type]
-    limit = args.minutes or limit
-    return Options(
+    on_cpu = pick_device(device).type == 'cpu'
+    options = Options(
         device=device,
         model=args.model,
         methods=methods,
         sweeps=sweeps,
-        repeats=args.repeats or (1 if args.quick else repeats),
-        case_seconds=case_seconds,
-        seconds=None if limit is None else 60.0 * limit,
-        quick=args.quick,
+        repeats=args.repeats or (1 if args.quick else 3 if on_cpu else 30),
+        minutes=(8.0 if on_cpu else float('inf')) if args.minutes is None else args.minutes,
     )
+    report = run_benchmark(options)
+    sys.stdout.write(report.text())
+    if json_file:
+        write_json(json_file, asdict(report))
+    if folder:
+        save_plots(report, folder)
+    return report

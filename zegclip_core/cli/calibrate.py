@@ -23,7 +23,7 @@ from typing import Any, TYPE_CHECKING
 from zegclip_core.cli._model import add_data_options, add_model_options, load_segmenter, positive
 
 if TYPE_CHECKING:
-    from zegclip_core.data.folder import Pictures
+    from zegclip_core.data.folder import SegmentationDataset
     from zegclip_core.evaluation.calibration import Sweep
     from zegclip_core.segmenter import Segmenter
 
@@ -67,38 +67,34 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate; returns 0."""
-    from zegclip_core.cli._outputs import check_output
-    from zegclip_core.data.catalog import open_dataset
+    from zegclip_core.cli._outputs import check_output, replacing, write_json
+    from zegclip_core.data.datasets import open_dataset
     from zegclip_core.evaluation.calibration import withheld_classes
 
-    files = {
-        'json': check_output('--json', args.json),
-        'plot': check_output('--plot', args.plot, '.png'),
-        'save': check_output('--save', args.save, '.safetensors'),
-    }
-    source = _checkpoint(args.model, files['save']) if files['save'] else None
+    figures = check_output('--json', args.json)
+    plot = check_output('--plot', args.plot, '.png')
+    target = check_output('--save', args.save, '.safetensors')
+    source = _checkpoint(args.model, target) if target else None
     dataset = open_dataset(args.data, args.dataset, args.split)
     withheld_classes(len(dataset.classes), args.rounds)  # Refuses rounds that do not fit.
     segmenter = load_segmenter(args)
     sweeps = _sweeps(segmenter, dataset, args)
     sys.stdout.write(_table(sweeps))
-    _write(sweeps, f'{segmenter.model_name} on {dataset.title}', files['json'], files['plot'])
-    if source and files['save']:
-        _save(source, files['save'], segmenter.negatives, list(sweeps.values())[-1])
-    return 0
-
-
-def _write(sweeps: dict[str, Sweep], title: str, figures: Path | None, plot: Path | None) -> None:
-    """Write the files that were asked for."""
-    from zegclip_core.cli._outputs import replacing, write_json
-
     if figures:
         write_json(figures, {name: sweep.to_dict() for name, sweep in sweeps.items()})
     if plot:
         from zegclip_core.evaluation.plots import save_calibration
 
         with replacing(plot) as partial:
-            save_calibration(sweeps, title, partial)
+            save_calibration(sweeps, f'{segmenter.model_name} on {dataset.title}', partial)
+    if source and target:
+        from zegclip_core.weights.checkpoint import change_settings
+
+        *_, sweep = sweeps.values()
+        threshold = sweep.row(sweep.chosen)['threshold']
+        change_settings(source, target, threshold=threshold, negatives=segmenter.negatives)
+        sys.stdout.write(f'{target}: threshold {threshold}\n')
+    return 0
 
 
 def _checkpoint(model: str, target: Path) -> Path:
@@ -124,9 +120,11 @@ def _checkpoint(model: str, target: Path) -> Path:
     return path
 
 
-def _sweeps(segmenter: Segmenter, dataset: Pictures, args: argparse.Namespace) -> dict[str, Sweep]:
+def _sweeps(
+    segmenter: Segmenter, dataset: SegmentationDataset, args: argparse.Namespace
+) -> dict[str, Sweep]:
     """Return the sweeps by what they are called; the last is with the negative words."""
-    from zegclip_core.cli._scores import warn
+    from zegclip_core.cli._outputs import warn
     from zegclip_core.data.views import split_indices
     from zegclip_core.evaluation.calibration import sweep_thresholds
 
@@ -135,16 +133,13 @@ def _sweeps(segmenter: Segmenter, dataset: Pictures, args: argparse.Namespace) -
     if len(indices) < _FEW:
         warn(f'a threshold from fewer than {_FEW} pictures is little more than a guess')
     negatives = segmenter.negatives
-    choices = {
-        'no negatives': (),
-        **({f'{len(negatives)} negatives': negatives} if negatives else {}),
+    choices: dict[str, tuple[str, ...]] = {'no negatives': ()}
+    if negatives:
+        choices[f'{len(negatives)} negatives'] = negatives
+    return {
+        name: sweep_thresholds(segmenter, dataset, indices, rounds=args.rounds, negatives=words)
+        for name, words in choices.items()
     }
-    sweeps = {}
-    for name, words in choices.items():
-        sweeps[name] = sweep_thresholds(
-            segmenter, dataset, indices, rounds=args.rounds, negatives=words
-        )
-    return sweeps
 
 
 def _table(sweeps: dict[str, Sweep]) -> str:
@@ -162,12 +157,3 @@ def _table(sweeps: dict[str, Sweep]) -> str:
         table = tabulate(rows, headers=headers, tablefmt='plain', floatfmt=formats)
         tables.append(f'{name}:\n{table}\n')
     return ''.join(tables)
-
-
-def _save(source: Path, target: Path, negatives: tuple[str, ...], sweep: Sweep) -> None:
-    """Write the model with the chosen threshold and the words that it was found with."""
-    from zegclip_core.weights.checkpoint import change_settings
-
-    threshold = sweep.row(sweep.chosen)['threshold']
-    change_settings(source, target, threshold=threshold, negatives=negatives)
-    sys.stdout.write(f'{target}: threshold {threshold}\n')

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 import sys
 from typing import Any
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.text.vocabulary import Vocabulary
     from zegclip_core.weights.checkpoint import save_checkpoint, with_settings
     from zegclip_core.weights.names import SUFFIX
-    from zegclip_core.weights.published import drop_towers, load_published
+    from zegclip_core.weights.published import load_published
 
     if Path(args.target).suffix != SUFFIX:
         raise CheckpointError(f'Expected a target NAME{SUFFIX}, but got {args.target!r}.')
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
         checkpoint = with_settings(checkpoint, seen_classes=seen.names)
     if not args.include_towers:
         checkpoint = with_settings(checkpoint, image_tower=args.tower, text_tower=args.tower)
-        checkpoint = drop_towers(checkpoint, network.trained_names())
+        kept = {key: checkpoint.state_dict[key] for key in network.trained_names()}
+        checkpoint = replace(checkpoint, state_dict=kept)
     save_checkpoint(checkpoint, args.target)
     sys.stdout.write(f'Wrote {args.target}\n')
     return 0

@@ -20,7 +20,7 @@ import sys
 from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zegclip_core.data.check import Report
+    from zegclip_core.data.check import CheckResult
 
 _DESCRIPTION = """\
 Read every picture and mask of a dataset and say what is wrong: counts, missing or damaged files,
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if any(report.faults for report in reports) else 0
 
 
-def _faults(report: Report) -> str:
+def _faults(report: CheckResult) -> str:
     """Return what is wrong with a part, the first of many, or that nothing is."""
     count = len(report.faults)
     if not count:

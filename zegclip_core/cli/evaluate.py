@@ -28,9 +28,7 @@ from zegclip_core.cli._model import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from zegclip_core.data.folder import Pictures
+    from zegclip_core.data.folder import SegmentationDataset
     from zegclip_core.evaluation.evaluate import Evaluation
 
 _DESCRIPTION = """\
@@ -54,19 +52,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         metavar='N',
         help='ask for the classes in a picture and N others (default: for all)',
     )
-    _add_class_options(parser)
-    add_model_options(parser, further=('mode',))
-    parser.add_argument('--json', metavar='FILE', help='also write the figures there')
-    parser.add_argument(
-        '--worst', metavar='FILE', help='also draw the worst pictures there, as PNG'
-    )
-    parser.add_argument(
-        '--confusion', metavar='FILE', help='also draw the confusion matrix there, as PNG'
-    )
-    parser.set_defaults(run=run)
-
-
-def _add_class_options(parser: argparse.ArgumentParser) -> None:
     words = parser.add_mutually_exclusive_group()
     words.add_argument(
         '--rename', default='', metavar='WORDS', help='other words: "car=automobile, ..."'
@@ -88,30 +73,54 @@ def _add_class_options(parser: argparse.ArgumentParser) -> None:
         metavar='X',
         help="what the scores of seen classes are lowered by (default: the model's)",
     )
+    add_model_options(parser, further=('mode',))
+    parser.add_argument('--json', metavar='FILE', help='also write the figures there')
+    parser.add_argument(
+        '--worst', metavar='FILE', help='also draw the worst pictures there, as PNG'
+    )
+    parser.add_argument(
+        '--confusion', metavar='FILE', help='also draw the confusion matrix there, as PNG'
+    )
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; returns 0."""
-    from zegclip_core.cli._outputs import check_output, write_json
-    from zegclip_core.cli._scores import scores_table, warn_of_symptoms
-    from zegclip_core.data.catalog import open_dataset
+    from zegclip_core.cli._outputs import (
+        check_output,
+        replacing,
+        scores_table,
+        warn,
+        write_json,
+        write_png,
+    )
+    from zegclip_core.data.datasets import open_dataset
 
-    files = {
-        'json': check_output('--json', args.json),
-        'worst': check_output('--worst', args.worst, '.png'),
-        'confusion': check_output('--confusion', args.confusion, '.png'),
-    }
+    figures = check_output('--json', args.json)
+    worst = check_output('--worst', args.worst, '.png')
+    confusion = check_output('--confusion', args.confusion, '.png')
     dataset = open_dataset(args.data, args.dataset, args.split)
-    result = _evaluate(args, dataset, drawn=files['worst'] is not None)
+    result = _evaluate(args, dataset)
+    from zegclip_core.evaluation.evaluate import find_symptoms
+
     sys.stdout.write(scores_table(result))
-    warn_of_symptoms(result)
-    if files['json']:
-        write_json(files['json'], result.to_dict())
-    _draw(dataset, result, files['worst'], files['confusion'])
+    for line in find_symptoms(result):
+        warn(line)
+    if figures:
+        write_json(figures, result.to_dict())
+    if worst and result.worst:
+        from zegclip_core.evaluation.plots import worst_sheet
+
+        write_png(worst, worst_sheet(dataset, result.worst))
+    if confusion:
+        from zegclip_core.evaluation.plots import save_confusion
+
+        with replacing(confusion) as partial:
+            save_confusion(result, partial)
     return 0
 
 
-def _evaluate(args: argparse.Namespace, dataset: Pictures, *, drawn: bool) -> Evaluation:
+def _evaluate(args: argparse.Namespace, dataset: SegmentationDataset) -> Evaluation:
     """Score the model; what can be refused without it is refused before it is loaded."""
     from zegclip_core.evaluation.choices import choose_seen, chosen_words
 
@@ -136,22 +145,5 @@ def _evaluate(args: argparse.Namespace, dataset: Pictures, *, drawn: bool) -> Ev
         absent=args.absent,
         seen=seen,
         bias=bias,
-        worst=_WORST if drawn else 0,
+        worst=_WORST if args.worst else 0,
     )
-
-
-def _draw(
-    dataset: Pictures, result: Evaluation, worst: Path | None, confusion: Path | None
-) -> None:
-    """Draw what was asked for."""
-    from zegclip_core.cli._outputs import replacing, write_png
-
-    if worst and result.worst:
-        from zegclip_core.evaluation.plots import worst_sheet
-
-        write_png(worst, worst_sheet(dataset, result.worst))
-    if confusion:
-        from zegclip_core.evaluation.plots import save_confusion
-
-        with replacing(confusion) as partial:
-            save_confusion(result, partial)

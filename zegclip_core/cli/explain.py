@@ -20,11 +20,16 @@ from pathlib import Path
 import sys
 from typing import Any, cast, TYPE_CHECKING
 
-from zegclip_core.cli._model import add_model_options, load_segmenter
-from zegclip_core.cli._words import add_word_options, encode_words, read_words
+from zegclip_core.cli._model import (
+    add_model_options,
+    add_word_options,
+    encode_words,
+    load_segmenter,
+    read_words,
+)
 
 if TYPE_CHECKING:
-    from zegclip_core.explanation.explanation import Explanation
+    from zegclip_core.explanation import Explanation
 
 _DESCRIPTION = """\
 Show why a picture is labelled as it is. The sheet has the photo and its labels, the score map of
@@ -67,8 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if out.exists() and out.samefile(photo):
         raise ConfigError(f'Expected --out to be another file than the photo, but got {name!r}.')
     segmenter = load_segmenter(args, engine='plain')
-    from zegclip_core.explanation.explanation import explain
-    from zegclip_core.explanation.sheet import explanation_sheet
+    from zegclip_core.explanation import explain, explanation_sheet
 
     encode_words(segmenter, vocabulary)
     explanation = explain(segmenter, image, vocabulary)

@@ -50,7 +50,11 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         'makes of a 640x480 camera)',
     )
     parser.add_argument(
-        '--opset', type=int, metavar='N', help='operator set of ONNX, 18 to 23 (default: 18)'
+        '--opset',
+        type=int,
+        default=18,
+        metavar='N',
+        help='operator set of ONNX, 18 to 23 (default: 18)',
     )
     parser.set_defaults(run=run)
 
@@ -67,10 +71,9 @@ def size(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Export; returns 0."""
-    from zegclip_core.export.onnx_file import export_onnx, OPSET
+    from zegclip_core.export import export_onnx
 
-    opset = OPSET if args.opset is None else args.opset
-    made = export_onnx(args.model, args.out, size=args.size, opset=opset)
+    made = export_onnx(args.model, args.out, size=args.size, opset=args.opset)
     shown = ', '.join(f'{path} ({path.stat().st_size / 2**20:.0f} MB)' for path in made.files)
     height, width = made.size
     sys.stdout.write(

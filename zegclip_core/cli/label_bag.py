@@ -22,12 +22,16 @@ from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
 
-from zegclip_core.cli._model import add_model_options, load_segmenter, positive
-from zegclip_core.cli._words import add_word_options, read_words
+from zegclip_core.cli._model import (
+    add_model_options,
+    add_word_options,
+    load_segmenter,
+    positive,
+    read_words,
+)
 from zegclip_core.options import OPTIONS
 
 if TYPE_CHECKING:
-    from zegclip_core.bags.labelling import Report
     from zegclip_core.text.vocabulary import Vocabulary
 
 _DESCRIPTION = """\
@@ -54,11 +58,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         '--every', type=positive, default=1, metavar='N', help='label each Nth image only'
     )
     add_model_options(parser)
-    _add_output_options(parser)
-    parser.set_defaults(run=run)
-
-
-def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--overlay', action='store_true', help='also add the images tinted in class colours'
     )
@@ -80,6 +79,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--compress', action='store_true', help='compress OUT with zstd, if it is MCAP'
     )
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ZegCLIPError: If the bag, the words or the model cannot be used.
     """
+    from zegclip_core.bags.added import AddedTopics
     from zegclip_core.bags.labelling import label_bag, LabelJob
-    from zegclip_core.bags.messages import Outputs
     from zegclip_core.cli.main import USER_ERROR
 
     vocabulary = read_words(args)
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         source=Path(args.source).expanduser(),
         target=Path(args.target).expanduser(),
         topic=args.topic,
-        outputs=Outputs(vocabulary, args.prefix, args.overlay, args.confidence, args.masks),
+        added=AddedTopics(vocabulary, args.prefix, args.overlay, args.confidence, args.masks),
         load=lambda: load_segmenter(args),
         settings=_settings(args, vocabulary),
         storage=args.storage,
@@ -113,7 +113,15 @@ def run(args: argparse.Namespace) -> int:
             f'Expected {report.expected} messages in {job.source}, as it says itself, but read '
             f'{report.copied}.'
         )
-    sys.stdout.write(f'{job.target}: {_in_words(report)}\n')
+    parts = [f'{report.labelled} images of {report.topic} labelled']
+    if report.earlier:
+        parts.append(f'{report.earlier} of them by an earlier run')
+    if report.rate:
+        parts.append(f'{report.rate:.1f} frames/s')
+    if report.unreadable:
+        parts.append(f'{report.unreadable.total()} could not be read')
+    parts.append(f'{report.copied} messages copied, {report.added} added')
+    sys.stdout.write(f'{job.target}: {", ".join(parts)}\n')
     return USER_ERROR if report.unreadable or report.copied != report.expected else 0
 
 
@@ -127,30 +135,18 @@ def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str
         rest == [(), None, None, False] for _, *rest in classes
     )
     words = ', '.join(vocabulary.names) if plain else json.dumps(classes, ensure_ascii=False)
-    return {
-        '--classes': words,
-        '--model': _model_identity(args.model),
-        **{
-            f'--{name.replace("_", "-")}': _shown(getattr(args, name))
-            for name, option in OPTIONS.items()
-            if option.flag and name not in _SAME_LABELS
-        },
-    }
-
-
-def _shown(value: Any) -> str:  # noqa: ANN401 - of any option
-    """Return the value of an option as the command line has it."""
-    if value is None:
-        return "the model's"
-    return ', '.join(value) or 'none' if isinstance(value, tuple) else str(value)
+    settings = {'--classes': words, '--model': _model_identity(args.model)}
+    for name, option in OPTIONS.items():
+        if option.flag and name not in _SAME_LABELS:
+            value = getattr(args, name)
+            text = ', '.join(value) or 'none' if isinstance(value, tuple) else str(value)
+            shown = "the model's" if value is None else text
+            settings[f'--{name.replace("_", "-")}'] = shown
+    return settings
 
 
 def _model_identity(text: str) -> str:
-    """Return a model's name with the digests of its files, so that other ones are noticed.
-
-    Raises:
-        ModelError: If it is no model's name.
-    """
+    """Return a model's name with the digests of its files, so that other ones are noticed."""
     from zegclip_core.weights.names import parse_model
 
     name, parts = parse_model(text), []
@@ -182,16 +178,3 @@ def _warn(text: str) -> None:
     with tqdm.external_write_mode(file=sys.stderr):
         sys.stderr.write(f'zegclip: {" ".join(text.split())}\n')
         sys.stderr.flush()
-
-
-def _in_words(report: Report) -> str:
-    """Return the counts of a run as a sentence."""
-    parts = [f'{report.labelled} images of {report.topic} labelled']
-    if report.earlier:
-        parts.append(f'{report.earlier} of them by an earlier run')
-    if report.rate:
-        parts.append(f'{report.rate:.1f} frames/s')
-    if report.unreadable:
-        parts.append(f'{report.unreadable.total()} could not be read')
-    parts.append(f'{report.copied} messages copied, {report.added} added')
-    return ', '.join(parts)

@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 
 from zegclip_core import __version__, cli
 from zegclip_core.errors import ZegCLIPError
-from zegclip_core.threads import wait_without_spinning
+from zegclip_core.options import wait_without_spinning
 
 USER_ERROR = 2
 """Exit code when the user can mend what went wrong."""

@@ -48,8 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """List; returns 0."""
     # None of these imports torch, so that the list is there at once.
-    from zegclip_core.weights.catalogue import clip_entries
-    from zegclip_core.weights.hub import cache_root
+    from zegclip_core.weights.catalogue import cache_root, clip_entries
     from zegclip_core.weights.names import bundled_models
 
     entries = list(clip_entries())
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _as_json(local: list[CLIPEntry], others: list[CLIPEntry]) -> str:
     """Return the models that come with the package, and other CLIPs, as JSON."""
-    from zegclip_core.weights.hub import cache_root
+    from zegclip_core.weights.catalogue import cache_root
     from zegclip_core.weights.names import bundled_models
 
     rows = {

@@ -24,10 +24,8 @@ from zegclip_core.cli._model import add_option
 from zegclip_core.options import OPTIONS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from zegclip_core.evaluation.evaluate import Evaluation
-    from zegclip_core.evaluation.published_rows import PublishedRow
+    from zegclip_core.evaluation.reproduction import PublishedRow
 
 _DESCRIPTION = """\
 Run a row of a published table end to end: check the data, train by the configuration of the same
@@ -63,53 +61,48 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reproduce a row; returns 0."""
-    from zegclip_core.cli._outputs import check_output, write_json
-    from zegclip_core.cli._scores import warn, warn_of_symptoms
+    from zegclip_core.cli._outputs import check_output, warn, write_json
     from zegclip_core.errors import ConfigError
-    from zegclip_core.evaluation.published_rows import load_row, open_checked
+    from zegclip_core.evaluation import reproduction
     from zegclip_core.weights.names import parse_model
 
-    row = load_row(args.row)
+    row = reproduction.load_row(args.row)
     if args.checkpoint:
         parse_model(args.checkpoint).checkpoint_file('to reproduce a row')
     out = check_output('--json', args.json)
     if args.checkpoint and args.settings:
         raise ConfigError('Expected no settings of training with --checkpoint, but got some.')
-    dataset, note = open_checked(args.data, row.dataset, row.part)
-    if note:
-        warn(note)
-    model = args.checkpoint or _train(args)
-    if model is None:
-        return 0
-    from zegclip_core.evaluation.reproduction import row_segmenter, score_row
-
-    segmenter = row_segmenter(row, str(model), device=args.device, precision=args.precision)
-    result = score_row(row, segmenter, dataset)
+    dataset = reproduction.open_checked(args.data, row.dataset, row.part, warn)
+    model = args.checkpoint
+    if not model:
+        configs = reproduction.row_configs(args.row, args.data, args.settings)
+        for source in configs[-1].train:
+            reproduction.open_checked(source.root, source.dataset, source.split, warn)
+        model = reproduction.train_row(configs)
+        if model is None:
+            return 0
+    segmenter = reproduction.row_segmenter(
+        row, str(model), device=args.device, precision=args.precision
+    )
+    result = reproduction.score_row(row, segmenter, dataset)
     sys.stdout.write(_table(row, result))
-    warn_of_symptoms(result)
+    from zegclip_core.evaluation.evaluate import find_symptoms
+
+    for line in find_symptoms(result):
+        warn(line)
     if out:
-        write_json(out, _figures(args.row, row, result))
+        published = {
+            key: round(row.published[key] / 100.0, 4) if row.published else None
+            for key in _FIGURES
+        }
+        write_json(out, {'row': args.row, 'published': published, **result.to_dict()})
     return 0
-
-
-def _train(args: argparse.Namespace) -> Path | None:
-    """Train, after the images were found, and return the model's file."""
-    from zegclip_core.cli._scores import warn
-    from zegclip_core.evaluation.published_rows import open_checked
-    from zegclip_core.evaluation.reproduction import row_configs, train_row
-
-    configs = row_configs(args.row, args.data, args.settings)
-    for source in configs[-1].train:
-        _, note = open_checked(source.root, source.dataset, source.split)
-        if note:
-            warn(note)
-    return train_row(configs)
 
 
 def _table(row: PublishedRow, result: Evaluation) -> str:
     """Return the figures beside the published ones, in percent."""
     from tabulate import tabulate
-    from zegclip_core.cli._scores import FIGURES
+    from zegclip_core.cli._outputs import FIGURES
 
     lines = []
     for key, title in FIGURES:
@@ -130,11 +123,3 @@ def _table(row: PublishedRow, result: Evaluation) -> str:
     )
     source = f'published: {row.source}\n' if row.source else ''
     return f'{row.title}, {result.images} pictures\n{table}\n{source}'
-
-
-def _figures(name: str, row: PublishedRow, result: Evaluation) -> dict[str, Any]:
-    """Return the figures for a JSON file, the published ones as shares as well."""
-    published = {
-        key: round(row.published[key] / 100.0, 4) if row.published else None for key in _FIGURES
-    }
-    return {'row': name, 'published': published, **result.to_dict()}

@@ -16,23 +16,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 import sys
 import time
 from typing import Any, TYPE_CHECKING
 
-from zegclip_core.cli._model import add_model_options, fraction, load_segmenter
-from zegclip_core.cli._words import add_word_options, encode_words, read_words
+from zegclip_core.cli._model import (
+    add_model_options,
+    add_word_options,
+    encode_words,
+    fraction,
+    load_segmenter,
+    read_words,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from zegclip_core.images.video import Video
     from zegclip_core.segmentation import Segmentation
     from zegclip_core.segmenter import EncodedVocabulary, Segmenter
-    from zegclip_core.text.vocabulary import Vocabulary
 
 FALLBACK_RATE = 25.0
 """Frames per second of an overlay whose video declares no rate."""
@@ -76,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ZegCLIPError: If an input, the words or the model cannot be used.
     """
-    from zegclip_core.errors import ConfigError
+    from tqdm import tqdm
+    from zegclip_core.cli.main import show_error, USER_ERROR
+    from zegclip_core.errors import ConfigError, ImageError
 
     vocabulary = read_words(args)
     jobs = plan_jobs(args.inputs)
@@ -94,8 +100,20 @@ def run(args: argparse.Namespace) -> int:
     segmenter = load_segmenter(args)
     encode_words(segmenter, vocabulary)
     encoded = segmenter.encode(vocabulary)
-    task = _Task(segmenter, encoded, vocabulary, out, args.alpha, args.frame_labels)
-    return _run_jobs(jobs, task)
+    task = _Task(segmenter, encoded, out, args.alpha, args.frame_labels)
+    exit_code = 0
+    with tqdm(jobs, unit='file', disable=None) as bar:
+        for job in bar:
+            bar.set_description(job.source.name)
+            try:
+                shares = _segment_video(job, task) if job.video else _segment_image(job, task)
+            except ImageError as error:
+                with tqdm.external_write_mode(file=sys.stderr):
+                    show_error(error)
+                exit_code = USER_ERROR
+                continue
+            bar.write(f'{_output_paths(out, job)[0]}: {_in_words(shares)}', file=sys.stdout)
+    return exit_code
 
 
 @dataclass(frozen=True)
@@ -161,7 +179,6 @@ class _Task:
 
     segmenter: Segmenter
     encoded: EncodedVocabulary
-    vocabulary: Vocabulary
     out: Path
     alpha: float
     frame_labels: bool
@@ -172,26 +189,25 @@ class _Task:
         segmentation = self.segmenter.segment(image, self.encoded)
         return segmentation, time.perf_counter() - start
 
+    def report(
+        self, last: Segmentation, shares: dict[str, float], unlabelled: float
+    ) -> dict[str, object]:
+        """Return what the JSON files say about model and classes."""
+        from zegclip_core.segmentation import unlabelled_id
 
-def _run_jobs(jobs: Sequence[Job], task: _Task) -> int:
-    """Do all jobs behind a progress bar, and say what came out."""
-    from tqdm import tqdm
-    from zegclip_core.cli.main import show_error, USER_ERROR
-    from zegclip_core.errors import ImageError
-
-    exit_code = 0
-    with tqdm(jobs, unit='file', disable=None) as bar:
-        for job in bar:
-            bar.set_description(job.source.name)
-            try:
-                shares = _segment_video(job, task) if job.video else _segment_image(job, task)
-            except ImageError as error:
-                with tqdm.external_write_mode(file=sys.stderr):
-                    show_error(error)
-                exit_code = USER_ERROR
-                continue
-            bar.write(f'{_output_paths(task.out, job)[0]}: {_in_words(shares)}', file=sys.stdout)
-    return exit_code
+        colors = last.vocabulary.colors.tolist()
+        return {
+            'model': self.segmenter.model_name,
+            'device': str(self.segmenter.device),
+            'classes': [
+                {'id': place, 'name': name, 'color': colors[place], 'share': round(share, 6)}
+                for place, (name, share) in enumerate(shares.items())
+            ],
+            'unlabelled': {
+                'id': unlabelled_id(last.labels.dtype),
+                'share': round(unlabelled, 6),
+            },
+        }
 
 
 def _in_words(shares: dict[str, float]) -> str:
@@ -212,89 +228,54 @@ def _segment_image(job: Job, task: _Task) -> dict[str, float]:
     overlay_path, label_path, json_path = _output_paths(task.out, job)
     write_png(label_path, segmentation.labels)
     write_png(overlay_path, overlay_with_legend(image, segmentation, alpha=task.alpha))
-    write_json(
-        json_path,
-        {
-            'source': str(job.source),
-            'width': image.shape[1],
-            'height': image.shape[0],
-            **_about(task, shares, segmentation.unlabelled_share),
-            'seconds': round(seconds, 4),
-        },
-    )
-    return shares
-
-
-def _about(task: _Task, shares: dict[str, float], unlabelled: float) -> dict[str, object]:
-    """Return what the JSON files say about model and classes."""
-    from zegclip_core.segmentation import label_type, unlabelled_id
-
-    colors = task.vocabulary.colors.tolist()
-    classes = [
-        {'id': place, 'name': name, 'color': colors[place], 'share': round(shares[name], 6)}
-        for place, name in enumerate(task.vocabulary.names)
-    ]
-    return {
-        'model': task.segmenter.model_name,
-        'device': str(task.segmenter.device),
-        'classes': classes,
-        'unlabelled': {
-            'id': unlabelled_id(label_type(len(classes))),
-            'share': round(unlabelled, 6),
-        },
+    height, width = segmentation.labels.shape
+    report = {
+        'source': str(job.source),
+        'width': width,
+        'height': height,
+        **task.report(segmentation, shares, segmentation.unlabelled_share),
+        'seconds': round(seconds, 4),
     }
+    write_json(json_path, report)
+    return shares
 
 
 def _segment_video(job: Job, task: _Task) -> dict[str, float]:
     """Segment a video frame by frame and return the classes' mean shares."""
-    from zegclip_core.cli._outputs import write_json
+    from tqdm import tqdm
+    from zegclip_core.cli._outputs import write_json, write_png
+    from zegclip_core.images.drawing import overlay_with_legend
     from zegclip_core.images.video import Video, VideoWriter
 
     video = Video(job.source)
     rate = video.frame_rate or FALLBACK_RATE
     overlay_path, json_path = _output_paths(task.out, job)
-    totals = dict.fromkeys(task.vocabulary.names, 0.0)
-    count, unlabelled, seconds, height, width = 0, 0.0, 0.0, 0, 0
-    with VideoWriter(overlay_path, rate) as writer:
-        for segmentation, overlay, taken in _video_frames(video, job, task):
-            writer.write(overlay)
-            count += 1
-            seconds += taken
-            height, width = segmentation.labels.shape
-            unlabelled += segmentation.unlabelled_share
-            for name, share in segmentation.shares().items():
-                totals[name] += share
-    shares = {name: total / count for name, total in totals.items()}
-    write_json(
-        json_path,
-        {
-            'source': str(job.source),
-            'width': width,
-            'height': height,
-            'frames': count,
-            'frame_rate': rate,
-            **_about(task, shares, unlabelled / count),
-            'seconds': round(seconds, 4),
-        },
-    )
-    return shares
-
-
-def _video_frames(
-    video: Video, job: Job, task: _Task
-) -> Iterator[tuple[Segmentation, npt.NDArray[np.uint8], float]]:
-    """Yield each frame's segmentation, overlay with legend, RGB uint8, and seconds."""
-    from tqdm import tqdm
-    from zegclip_core.cli._outputs import write_png
-    from zegclip_core.images.drawing import overlay_with_legend
-
     labels = task.out / f'{job.stem}_label'
     if task.frame_labels:
         labels.mkdir(exist_ok=True)
+    totals: dict[str, float] = {}
+    count, unlabelled, seconds = 0, 0.0, 0.0
     bar = tqdm(video, total=video.frame_count, unit='frame', leave=False, disable=None)
-    for index, frame in enumerate(bar):
-        segmentation, seconds = task.segment(frame)
-        if task.frame_labels:
-            write_png(labels / f'{index:06d}.png', segmentation.labels)
-        overlay = overlay_with_legend(frame, segmentation, alpha=task.alpha, every_class=True)
-        yield segmentation, overlay, seconds
+    with VideoWriter(overlay_path, rate) as writer:
+        for count, frame in enumerate(bar, start=1):
+            last, taken = task.segment(frame)
+            if task.frame_labels:
+                write_png(labels / f'{count - 1:06d}.png', last.labels)
+            writer.write(overlay_with_legend(frame, last, alpha=task.alpha, every_class=True))
+            seconds += taken
+            unlabelled += last.unlabelled_share
+            for name, share in last.shares().items():
+                totals[name] = totals.get(name, 0.0) + share
+    shares = {name: total / count for name, total in totals.items()}
+    height, width = last.labels.shape
+    report = {
+        'source': str(job.source),
+        'width': width,
+        'height': height,
+        'frames': count,
+        'frame_rate': rate,
+        **task.report(last, shares, unlabelled / count),
+        'seconds': round(seconds, 4),
+    }
+    write_json(json_path, report)
+    return shares

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from tabulate import tabulate
 from tqdm import tqdm
-from zegclip_core.data.catalog import FOLDER, load_spec, SHAPES
+from zegclip_core.data.datasets import FOLDER, load_spec, SHAPES
 from zegclip_core.data.folder import (
     check_folder,
     folder_pairs,
@@ -45,73 +45,48 @@ _AHEAD = 256
 
 @dataclass(frozen=True)
 class Expected:
-    """What a part of a dataset should hold.
-
-    Attributes:
-        part: Its name.
-        classes: Class names.
-        pairs: Its files.
-        table: What each mask value stands for.
-        pictures: How many images there may be; empty for any number.
-        alone: Masks that lie there without an image.
-    """
+    """What a part of a dataset should hold."""
 
     part: str
     classes: tuple[str, ...]
     pairs: list[Pair]
     table: LabelTable
+    """What each mask value stands for."""
     pictures: tuple[int, ...] = ()
+    """How many images there may be; empty for any number."""
     alone: tuple[Path, ...] = ()
+    """Masks that lie there without an image."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was found.
-
-    Attributes:
-        expected: What was looked for.
-        good: The files that can be used.
-        faults: One line each, every file once.
-        pixels: Pixels by class, and unlabelled ones at ``UNLABELLED``, int64 ``(256,)``.
-        present: Images that hold a class, or unlabelled pixels at ``UNLABELLED``, int64
-            ``(256,)``.
-    """
+class CheckResult:
+    """What was found in a part of a dataset."""
 
     expected: Expected
     good: list[Pair]
+    """The files that can be used."""
     faults: list[str]
+    """One line each, every file once."""
     pixels: npt.NDArray[np.int64]
+    """Pixels by class, and unlabelled ones at ``UNLABELLED``, ``(256,)``."""
     present: npt.NDArray[np.int64]
+    """Images that hold a class, or unlabelled pixels at ``UNLABELLED``, ``(256,)``."""
 
 
 def expected_parts(root: str | Path, name: str, parts: Sequence[str] = ()) -> list[Expected]:
-    """Return what the parts of a dataset should hold.
-
-    Args:
-        root: Its folder.
-        name: A name of ``dataset_names()``, ``folder`` or the path of a YAML file.
-        parts: Names of the parts; empty for all.
-
-    Raises:
-        DataError: If the dataset or a part is not known, or the folders do not lie as expected.
-    """
+    """Return what the parts of a dataset should hold; no names of ``parts`` stand for all."""
     if name == SHAPES:
         raise DataError(f'Expected a dataset of files to check, but {SHAPES} is made on the fly.')
     folder = Path(root).expanduser()
     check_folder(folder)
-    if name == FOLDER:
-        return _folder_parts(folder, parts)
-    spec = load_spec(name)
-    return [
-        Expected(
-            part, spec.classes, spec.pairs(folder, part), spec.table, spec.part(part).pictures
-        )
-        for part in parts or spec.parts
-    ]
-
-
-def _folder_parts(folder: Path, parts: Sequence[str]) -> list[Expected]:
-    """Return what the parts of a plain folder should hold."""
+    if name != FOLDER:
+        spec = load_spec(name)
+        return [
+            Expected(
+                part, spec.classes, spec.pairs(folder, part), spec.table, spec.part(part).pictures
+            )
+            for part in parts or spec.parts
+        ]
     classes = read_classes(folder / 'classes.txt')
     images = folder / 'images'
     if not images.is_dir():
@@ -127,19 +102,8 @@ def _folder_parts(folder: Path, parts: Sequence[str]) -> list[Expected]:
     return expected
 
 
-def check_part(expected: Expected, *, bar: bool = True) -> Report:
-    """Read every file of a part and count what is in it.
-
-    Args:
-        expected: What it should hold.
-        bar: Whether to show how far it has come.
-
-    Returns:
-        What was found.
-
-    Raises:
-        DataError: If none of the images or none of the masks is there.
-    """
+def check_part(expected: Expected) -> CheckResult:
+    """Read every file of a part, with a progress bar, and count what is in it."""
     faults = []
     if expected.pictures and len(expected.pairs) not in expected.pictures:
         wanted = ' or '.join(map(str, expected.pictures))
@@ -149,31 +113,11 @@ def check_part(expected: Expected, *, bar: bool = True) -> Report:
     for mask, count in Counter(pair.mask for pair in expected.pairs).items():
         if count > 1:
             faults.append(f'{mask} is the mask of {count} pictures, or is listed {count} times.')
-    absent = _absent(expected)
-    faults += [f'{path} has no picture.' for path in expected.alone]
-    faults += [f'{path} is missing.' for path in sorted(absent)]
-    there = [pair for pair in expected.pairs if not {pair.image, pair.mask} & absent]
-    good, pixels, present = [], np.zeros(256, np.int64), np.zeros(256, np.int64)
-    results = _read_all(there, expected.table)
-    for pair, counts in tqdm(results, expected.part, len(there), disable=not bar):
-        if isinstance(counts, str):
-            faults.append(counts)
-        else:
-            good.append(pair)
-            pixels += counts
-            present += counts > 0
-    return Report(expected, good, faults, pixels, present)
-
-
-def _absent(expected: Expected) -> set[Path]:
-    """Return the files that are missing.
-
-    A part of which all images or all masks are missing lies somewhere else, and is refused.
-    """
     absent: set[Path] = set()
     for what in ('image', 'mask'):
         paths = [getattr(pair, what) for pair in expected.pairs]
         missing = missing_files(paths)
+        # Then they lie somewhere else.
         if paths and len(missing) == len(paths):
             folder = paths[0].parent
             found = min((path.name for path in folder.glob('*')), default='nothing')
@@ -182,7 +126,19 @@ def _absent(expected: Expected) -> set[Path]:
                 f'of them is there; in {folder} there is {found}.'
             )
         absent.update(missing)
-    return absent
+    faults += [f'{path} has no picture.' for path in expected.alone]
+    faults += [f'{path} is missing.' for path in sorted(absent)]
+    there = [pair for pair in expected.pairs if not {pair.image, pair.mask} & absent]
+    good, pixels, present = [], np.zeros(256, np.int64), np.zeros(256, np.int64)
+    results = _read_all(there, expected.table)
+    for pair, counts in tqdm(results, expected.part, len(there)):
+        if isinstance(counts, str):
+            faults.append(counts)
+        else:
+            good.append(pair)
+            pixels += counts
+            present += counts > 0
+    return CheckResult(expected, good, faults, pixels, present)
 
 
 def _read_all(
@@ -203,7 +159,7 @@ def _read_all(
             yield from zip(piece, pool.map(counts, piece), strict=True)
 
 
-def histogram(report: Report) -> str:
+def histogram(report: CheckResult) -> str:
     """Return the classes of a part with their images and pixels, as a table."""
     names = [*enumerate(report.expected.classes), (UNLABELLED, 'not labelled')]
     total = max(int(report.pixels.sum()), 1)

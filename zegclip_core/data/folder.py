@@ -38,48 +38,39 @@ LabelTable = npt.NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its mask.
-
-    Attributes:
-        image: RGB, uint8 ``(H, W, 3)``.
-        labels: Class indices, uint8 ``(H, W)``; ``UNLABELLED`` where there is none.
-        name: The image's file name without its ending.
-    """
+    """One image with its mask."""
 
     image: npt.NDArray[np.uint8]
+    """RGB ``(H, W, 3)``."""
     labels: npt.NDArray[np.uint8]
+    """Class indices ``(H, W)``; ``UNLABELLED`` where there is none."""
     name: str
+    """The image's file name without its ending."""
 
 
-class Pictures(Protocol):
+class SegmentationDataset(Protocol):
     """What training and evaluation need of a dataset, read from files or made on the fly."""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of their indices."""
-        ...
 
     @property
     def title(self) -> str:
         """A short name, fit for a progress bar and as part of a file name."""
-        ...
 
     @property
     def key(self) -> str:
         """What tells the images and masks from those of other datasets, for caches."""
-        ...
 
     def name(self, index: int) -> str:
         """Return the name of a sample without reading it."""
-        ...
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        ...
 
     def __getitem__(self, index: int) -> Sample:
         """Return an image and its mask."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -91,13 +82,9 @@ class Pair:
 
 
 class MaskDataset:
-    """Images and masks with known class names.
+    """Images and masks with known class names, in the order of their indices.
 
-    Args:
-        root: Folder of the dataset.
-        classes: Class names, in the order of their indices.
-        pairs: The files.
-        table: What each mask value stands for; ``None`` takes class indices and ``UNLABELLED``.
+    Without a table of what mask values stand for they are class indices and ``UNLABELLED``.
 
     Raises:
         DataError: If an image or a mask is missing.
@@ -136,11 +123,8 @@ class MaskDataset:
     def key(self) -> str:
         """Where the files lie, when they changed, and how masks are read."""
         paths = [path for pair in self.pairs for path in (pair.image, pair.mask)]
-        stats = [path.stat() for path in paths]
-        files = [
-            (str(path), stat.st_size, stat.st_mtime_ns)
-            for path, stat in zip(paths, stats, strict=True)
-        ]
+        stats = [(path, path.stat()) for path in paths]
+        files = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
         parts = [str(self.root.resolve()), self.classes, self.table.tolist(), files]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -153,21 +137,14 @@ class MaskDataset:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
-        """Read an image and its mask.
-
-        Raises:
-            DataError: If the mask cannot be read, has another size, or holds an unknown index.
-        """
+        """Read an image and its mask."""
         return read_sample(self.pairs[index], self.table)
 
 
 class FolderDataset(MaskDataset):
-    """Images and index masks that lie in folders.
+    """Images and index masks in the folders ``images/SPLIT/`` and ``labels/SPLIT/``.
 
-    Args:
-        root: Folder that holds ``images/``, ``labels/`` and ``classes.txt`` (one name a line,
-            index 0 first).
-        split: Name of the folder below ``images/`` and ``labels/``.
+    Beside them is ``classes.txt``, one name a line, index 0 first.
 
     Raises:
         DataError: If a folder or file is missing, or images and masks do not pair up.
@@ -181,12 +158,7 @@ class FolderDataset(MaskDataset):
 def label_table(
     count: int, first: int = 0, unlabelled: Iterable[int] = (UNLABELLED,)
 ) -> LabelTable:
-    """Return what each mask value stands for.
-
-    Args:
-        count: Number of classes.
-        first: Mask value of the first class; the others follow.
-        unlabelled: Mask values of pixels that are not labelled.
+    """Return what each mask value stands for: ``count`` classes from the ``first`` value on.
 
     Example:
         >>> label_table(2, first=1, unlabelled=[0, 255])[[0, 1, 2, 3, 255]].tolist()
@@ -211,7 +183,14 @@ def read_sample(pair: Pair, table: LabelTable) -> Sample:
         DataError: If the mask cannot be read, has another size, or holds an unknown value.
     """
     image = read_image(pair.image)
-    values = _read_mask(pair.mask)
+    expected = f'Expected {pair.mask} to be an 8-bit mask of one channel'
+    try:
+        with Image.open(pair.mask) as opened:
+            mode, values = opened.mode, np.array(opened)  # of a palette, its indices
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error) as error:
+        raise DataError(f'{expected}, but it cannot be read.') from error
+    if mode not in ('L', 'P'):
+        raise DataError(f'{expected}, but its pixels are {mode}.')
     if values.shape != image.shape[:2]:
         raise DataError(
             f'Expected the mask {pair.mask} to have the size of its picture, '
@@ -227,22 +206,6 @@ def read_sample(pair: Pair, table: LabelTable) -> Sample:
             f'or {unlabelled}, but got {odd[0]}.'
         )
     return Sample(image, table[values].astype(np.uint8), pair.image.stem)
-
-
-def _read_mask(path: Path) -> npt.NDArray[np.uint8]:
-    """Return the values of a mask, uint8 ``(H, W)``; of one with a palette, its indices."""
-    try:
-        with Image.open(path) as opened:
-            mode, values = opened.mode, np.array(opened)
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error) as error:
-        raise DataError(
-            f'Expected {path} to be an 8-bit mask of one channel, but it cannot be read.'
-        ) from error
-    if mode not in ('L', 'P'):
-        raise DataError(
-            f'Expected {path} to be an 8-bit mask of one channel, but its pixels are {mode}.'
-        )
-    return values
 
 
 def missing_files(paths: Iterable[Path]) -> list[Path]:
@@ -301,11 +264,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file, without the space around them.
-
-    Raises:
-        DataError: If it is not text.
-    """
+    """Return the lines of a text file, without the space around them."""
     try:
         return [line.strip() for line in path.read_text('utf-8').splitlines()]
     except UnicodeDecodeError as error:
@@ -313,10 +272,6 @@ def read_lines(path: Path) -> list[str]:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a dataset that is not there.
-
-    Raises:
-        DataError: If there is no such folder.
-    """
+    """Raise a ``DataError`` for a dataset's folder that is not there."""
     if not folder.is_dir():
         raise DataError(f'Expected a folder with a dataset, but {folder} is none.')

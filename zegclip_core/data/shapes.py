@@ -13,8 +13,7 @@
 # limitations under the License.
 """The dataset ``shapes``: coloured shapes on textures, made on the fly, for tests and first steps.
 
-A class is a colour and a shape. Some combinations are set aside as unseen, though every colour
-and every shape is seen: who has learnt what the words mean knows what the others look like.
+Some combinations are unseen, though every colour and every shape is seen.
 """
 
 import hashlib
@@ -66,18 +65,9 @@ _CELLS = 2
 _FILLED = 0.8
 """Share of the places that hold a shape."""
 
-Rgb = npt.NDArray[np.uint8]
-
 
 class ShapesDataset:
-    """Pictures of coloured shapes, each from a seed of its own.
-
-    Args:
-        part: ``train`` or ``val``.
-
-    Raises:
-        DataError: If there is no such part.
-    """
+    """SegmentationDataset of coloured shapes, each from a seed of its own."""
 
     classes = CLASSES
     title = 'shapes'
@@ -101,11 +91,7 @@ class ShapesDataset:
         return PARTS[self.part]
 
     def __getitem__(self, index: int) -> Sample:
-        """Draw an image.
-
-        Raises:
-            IndexError: If there is none of that number.
-        """
+        """Draw an image."""
         if not 0 <= index < len(self):
             raise IndexError(f'Expected a picture of 0 to {len(self) - 1}, but got {index}.')
         rng = np.random.default_rng([list(PARTS).index(self.part), index])
@@ -119,7 +105,7 @@ class ShapesDataset:
 
 
 def _texture(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return a background: grey-brown clouds with stripes, ``(H, W, 3)``."""
+    """Return grey-brown clouds with stripes, ``(H, W, 3)``."""
     clouds = np.zeros((SIDE, SIDE))
     for cells in (3, 7, 15):
         coarse = rng.normal(0.0, 30.0 / cells**0.5, (cells, cells))
@@ -142,31 +128,16 @@ def _draw(
     index, room = int(rng.integers(len(CLASSES))), SIDE / _CELLS
     radius = rng.uniform(0.3, 0.48) * room
     center = (cell[::-1] + 0.5) * room + rng.uniform(-1, 1, 2) * (room / 2 - radius)
-    inside = _outline(CLASSES[index].split()[1], center, radius, rng.uniform(-0.3, 0.3))
-    color = np.array(COLORS[CLASSES[index].split()[0]]) + rng.uniform(-_SHADE, _SHADE, 3)
-    image[inside] = color
-    labels[inside] = index
-
-
-def _outline(
-    shape: str, center: npt.NDArray[np.float64], radius: float, angle: float
-) -> npt.NDArray[np.bool_]:
-    """Return the pixels inside a shape, bool ``(H, W)``.
-
-    Args:
-        shape: One of ``SHAPES``.
-        center: Its ``(x, y)``.
-        radius: Distance of the furthest points of its outline.
-        angle: How far it is turned, in radians; at 0 a square lies flat and the others point up.
-
-    """
+    color, shape = CLASSES[index].split()
     corners = {'circle': 48, 'square': 4, 'triangle': 3, 'star': 10}[shape]
-    turn = angle - np.pi / 2 + (np.pi / 4 if shape == 'square' else 0.0)
+    # Unturned, a square lies flat and the others point up.
+    turn = rng.uniform(-0.3, 0.3) - np.pi / 2 + (np.pi / 4 if shape == 'square' else 0.0)
     angles = turn + 2 * np.pi * np.arange(corners) / corners
     radii = np.full(corners, radius)
     if shape == 'star':
         radii[1::2] *= 0.45
     points = center + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    mask = np.zeros((SIDE, SIDE), np.uint8)
-    cv2.fillPoly(mask, [np.round(points).astype(np.int32)], 1)
-    return mask > 0
+    inside = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillPoly(inside, [np.round(points).astype(np.int32)], 1)
+    image[inside > 0] = np.array(COLORS[color]) + rng.uniform(-_SHADE, _SHADE, 3)
+    labels[inside > 0] = index

@@ -16,7 +16,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from zegclip_core.data.check import Report
+from zegclip_core.data.check import CheckResult
 from zegclip_core.data.folder import Pair, read_sample
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import BACKGROUND, draw_legend
@@ -31,7 +31,7 @@ _UNLABELLED = (224, 224, 192)
 """The colour that PASCAL VOC gives to 255."""
 
 
-def contact_sheet(reports: Sequence[Report]) -> RgbImage:
+def contact_sheet(reports: Sequence[CheckResult]) -> RgbImage:
     """Draw images from all over each part beside their masks, two such pairs in a row.
 
     Args:
@@ -58,7 +58,7 @@ def contact_sheet(reports: Sequence[Report]) -> RgbImage:
     return np.concatenate(rows)
 
 
-def _tile(pair: Pair, report: Report, vocabulary: Vocabulary) -> RgbImage:
+def _tile(pair: Pair, report: CheckResult, vocabulary: Vocabulary) -> RgbImage:
     """Draw an image, its mask, and below them the names of its classes."""
     sample = read_sample(pair, report.expected.table)
     colors = np.full((256, 3), _UNLABELLED, np.uint8)

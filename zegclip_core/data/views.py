@@ -93,17 +93,10 @@ def _plain(joint: Joint) -> tuple[Tensor, Tensor]:
 
 
 def whole_view(sample: Sample, config: ViewConfig, *, multiple: int = 1) -> tuple[Tensor, Tensor]:
-    """Return the whole image.
+    """Return the whole image: RGB, uint8 ``(H, W, 3)``, and class indices, uint8 ``(H, W)``.
 
-    Args:
-        sample: Picture and mask.
-        config: How views are drawn. With ``resized_crop`` the image gets the size of a view;
-            with ``published`` it keeps its proportions, and its shorter side that of a view.
-        multiple: With ``published``, what both sides are rounded to multiples of.
-
-    Returns:
-        RGB, uint8 ``(H, W, 3)``, and class indices, uint8 ``(H, W)``.
-
+    With ``resized_crop`` it gets the size of a view; with ``published`` it keeps its proportions,
+    its shorter side gets that of a view, and both are rounded to multiples of ``multiple``.
     """
     joint = _joint(sample)
     if config.pipeline == 'resized_crop':
@@ -115,20 +108,19 @@ def whole_view(sample: Sample, config: ViewConfig, *, multiple: int = 1) -> tupl
 
 
 def random_view(sample: Sample, config: ViewConfig, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw a view of an image.
-
-    Args:
-        sample: Image and mask.
-        config: How to draw.
-        seed: The same seed gives the same view.
-
-    Returns:
-        RGB, uint8 ``(H, W, 3)``, and class indices, uint8 ``(H, W)``.
-
-    """
+    """Draw a view of an image, as ``whole_view``; the same seed gives the same one."""
     joint = _joint(sample)
     if config.pipeline == 'published':
-        return _plain(_published_view(joint, config, torch.Generator().manual_seed(seed)))
+        generator = torch.Generator().manual_seed(seed)
+        height, width = joint[1].shape
+        ratio = _uniform(config.scale, generator)
+        scaled = resized(joint, scaled_size(height, width, min(config.size), ratio))
+        image, labels = random_crop(scaled, config.size, config.cat_max_ratio, generator)
+        if _coin(generator):
+            image, labels = F.horizontal_flip(image), F.horizontal_flip(labels)
+        if config.jitter > 0:
+            image = distorted(image, generator)
+        return _plain(padded((image, labels), config.size))
     transform = v2.Compose(
         [
             v2.RandomResizedCrop(config.size, config.scale, config.ratio, antialias=True),
@@ -142,17 +134,6 @@ def random_view(sample: Sample, config: ViewConfig, seed: int) -> tuple[Tensor, 
     return _plain((image, labels))
 
 
-def _published_view(joint: Joint, config: ViewConfig, generator: torch.Generator) -> Joint:
-    """Draw a view as the published code does."""
-    joint = scaled(joint, min(config.size), _uniform(config.scale, generator))
-    image, labels = random_crop(joint, config.size, config.cat_max_ratio, generator)
-    if _coin(generator):
-        image, labels = F.horizontal_flip(image), F.horizontal_flip(labels)
-    if config.jitter > 0:
-        image = distorted(image, generator)
-    return padded((image, labels), config.size)
-
-
 def scaled_size(height: int, width: int, short: int, ratio: float) -> tuple[int, int]:
     """Return the size of a scaled image, ``(H, W)``.
 
@@ -164,14 +145,8 @@ def scaled_size(height: int, width: int, short: int, ratio: float) -> tuple[int,
     return max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1)
 
 
-def scaled(joint: Joint, short: int, ratio: float) -> Joint:
-    """Scale an image as ``scaled_size`` says, bilinearly, and its mask by nearest pixels."""
-    height, width = joint[1].shape
-    return resized(joint, scaled_size(height, width, short, ratio))
-
-
 def resized(joint: Joint, size: tuple[int, int]) -> Joint:
-    """Bring an image and its mask to a size, as OpenCV does by default: without antialiasing."""
+    """Resize an image bilinearly, without antialiasing as OpenCV, and its mask to nearest."""
     image, labels = joint
     return F.resize(image, size, antialias=False), F.resize(labels, size)
 
@@ -185,32 +160,17 @@ def random_crop(
     ``cat_max_ratio`` of the labelled pixels; then the next is taken as it is. With 1 the first is.
     """
     image, labels = joint
-    box = _random_box(labels, size, generator)
-    for _ in range(_TRIES if cat_max_ratio < 1.0 else 0):
-        if _is_mixed(F.crop(labels, *box), cat_max_ratio):
-            break
-        box = _random_box(labels, size, generator)
-    return F.crop(image, *box), F.crop(labels, *box)
-
-
-def _random_box(
-    labels: Tensor, size: tuple[int, int], generator: torch.Generator
-) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of a part of a mask."""
     height, width = (min(a, b) for a, b in zip(labels.shape, size, strict=True))
-    top, left = (
-        int(torch.randint(room + 1, (), generator=generator))
-        for room in (labels.shape[0] - height, labels.shape[1] - width)
-    )
-    return top, left, height, width
-
-
-def _is_mixed(labels: Tensor, cat_max_ratio: float) -> bool:
-    """Return whether a mask holds several classes, none with too large a share."""
-    counts = torch.bincount(labels.as_subclass(Tensor).flatten(), minlength=256)
-    counts[UNLABELLED] = 0
-    several = int((counts > 0).sum()) > 1
-    return several and float(counts.max() / counts.sum()) < cat_max_ratio
+    rooms = labels.shape[0] - height, labels.shape[1] - width
+    for tries in range(_TRIES if cat_max_ratio < 1.0 else 0, -1, -1):
+        top, left = (int(torch.randint(room + 1, (), generator=generator)) for room in rooms)
+        crop = F.crop(labels, top, left, height, width)
+        counts = torch.bincount(crop.as_subclass(Tensor).flatten(), minlength=256)
+        counts[UNLABELLED] = 0
+        several = int((counts > 0).sum()) > 1
+        if not tries or (several and float(counts.max() / counts.sum()) < cat_max_ratio):
+            break
+    return F.crop(image, top, left, height, width), crop
 
 
 def distorted(image: tv_tensors.Image, generator: torch.Generator) -> tv_tensors.Image:
@@ -222,19 +182,22 @@ def distorted(image: tv_tensors.Image, generator: torch.Generator) -> tv_tensors
     channels, none of which the published code does.
     """
     if _coin(generator):
-        image = _plus(image, _uniform((-BRIGHTNESS, BRIGHTNESS), generator))
+        pixels = image.float() + _uniform((-BRIGHTNESS, BRIGHTNESS), generator)
+        image = tv_tensors.wrap(pixels.clamp(0, 255).to(torch.uint8), like=image)
     contrast_last = _coin(generator)
     if not contrast_last:
         image = _contrast(image, generator)
     if _coin(generator):
-        image = _saturated(image, _uniform(SATURATION, generator))
+        pixels = image.float()
+        lowest, highest = torch.aminmax(pixels, dim=0, keepdim=True)
+        # Saturation may grow up to 1, the largest channel stays; grey has no distance to scale.
+        most = highest / (highest - lowest).clamp(min=1.0)
+        factor = most.clamp(max=_uniform(SATURATION, generator))
+        pixels = highest - (highest - pixels) * factor
+        image = tv_tensors.wrap(pixels.round().to(torch.uint8), like=image)
     if _coin(generator):
         image = F.adjust_hue(image, _uniform((-HUE, HUE), generator))
     return _contrast(image, generator) if contrast_last else image
-
-
-def _plus(image: tv_tensors.Image, value: float) -> tv_tensors.Image:
-    return tv_tensors.wrap((image.float() + value).clamp(0, 255).to(torch.uint8), like=image)
 
 
 def _contrast(image: tv_tensors.Image, generator: torch.Generator) -> tv_tensors.Image:
@@ -242,16 +205,6 @@ def _contrast(image: tv_tensors.Image, generator: torch.Generator) -> tv_tensors
     if _coin(generator):
         return F.adjust_brightness(image, _uniform(CONTRAST, generator))
     return image
-
-
-def _saturated(image: tv_tensors.Image, factor: float) -> tv_tensors.Image:
-    """Multiply the saturation of HSV, at most up to 1: the largest channel stays as it is."""
-    pixels = image.float()
-    lowest, highest = torch.aminmax(pixels, dim=0, keepdim=True)
-    # What is grey has no distance to scale.
-    most = highest / (highest - lowest).clamp(min=1.0)
-    pixels = highest - (highest - pixels) * most.clamp(max=factor)
-    return tv_tensors.wrap(pixels.round().to(torch.uint8), like=image)
 
 
 def padded(joint: Joint, size: tuple[int, int]) -> Joint:
@@ -281,31 +234,14 @@ def view_seed(seed: int, name: str, view: int) -> int:
 
 
 def split_indices(count: int, every: int, *, held_out: bool) -> list[int]:
-    """Return the images that are kept for training or held out of it.
-
-    Args:
-        count: Number of images.
-        every: Every n-th image is held out; 0 holds none out.
-        held_out: Whether to return those; with ``every`` 0 all are returned either way.
-
-    """
-    if every == 0:
-        return list(range(count))
-    return [index for index in range(count) if (index % every == 0) == held_out]
+    """Return the images that are held out of training, every n-th, or the others; for 0 all."""
+    return [index for index in range(count) if not every or (index % every == 0) == held_out]
 
 
 def asked_classes(labels: Tensor | npt.NDArray[np.uint8], count: int, absent: int) -> list[int]:
-    """Return the classes that a validation image is asked for.
+    """Return the classes, of ``count``, that a validation image is asked for.
 
-    Args:
-        labels: Class indices, uint8 of any shape.
-        count: Number of classes of the dataset.
-        absent: How many classes beside the present ones; -1 for all.
-
-    Returns:
-        Class indices; the absent ones are spread evenly over the dataset's classes, the same each
-        time.
-
+    Beside the present ones so many absent ones, -1 for all, spread evenly and the same each time.
     """
     present = present_classes(torch.as_tensor(labels))
     others = [index for index in range(count) if index not in present]

@@ -23,10 +23,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
-from zegclip_core.model.scoring import Corners, window_corners
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.model.zegclip import ZegCLIP
-from zegclip_core.text.encoded import EncodedVocabulary
+from zegclip_core.text.encoder import EncodedVocabulary
 from zegclip_core.text.vocabulary import Vocabulary
 
 Network = ZegCLIP | TrainingFreeCLIP
@@ -78,23 +77,6 @@ class Prediction:
     labels: Tensor
     scores: Tensor
     mask_logits: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Overlapping square windows that are segmented one by one, in place of the whole image.
-
-    Attributes:
-        crop: Side of a window, in pixels.
-        stride: Step between windows, in pixels, in [1, crop].
-    """
-
-    crop: int
-    stride: int
-
-    def corners(self, size: tuple[int, int]) -> Corners:
-        """Return rows and columns of every window on an image of ``(H, W)``."""
-        return window_corners(size, crop=self.crop, stride=self.stride)
 
 
 class PostprocessStep(Protocol):

@@ -17,8 +17,9 @@ The graph takes images of one size. Mask logits are upsampled to the camera's si
 every other engine, so that labels have its resolution.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 import logging
 from pathlib import Path
 from typing import Any
@@ -33,26 +34,58 @@ from zegclip_core.engines.contract import (
     run_steps,
 )
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
-from zegclip_core.engines.providers import (
-    pick_providers,
-    place_of,
-    TENSORRT_CLASSES,
-    tensorrt_shapes,
-)
 from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.loading import build_text_tower, with_local_towers
 from zegclip_core.model.zegclip import ZegCLIPConfig
-from zegclip_core.options import MAX_CLASSES
-from zegclip_core.text.encoded import EncodedVocabulary
-from zegclip_core.text.encoder import load_text_tower, TextEncoder, TextTower
+from zegclip_core.options import MAX_CLASSES, OPTIONS
+from zegclip_core.text.encoder import EncodedVocabulary, load_text_tower, TextEncoder
 from zegclip_core.weights.checkpoint import load_checkpoint, ModelSettings, read_metadata
-from zegclip_core.weights.names import parse_model
+from zegclip_core.weights.names import ONNX_SUFFIX, parse_model
 
 INPUTS = ('image', 'text', 'bias', 'thresholds')
 OUTPUTS = ('labels', 'scores', 'logits')
-"""What an exported model takes and gives; what they are says ``zegclip_core.export.graph``."""
+"""What an exported model takes and gives; ``zegclip_core.export.ExportedGraph`` describes them."""
+TENSORRT_CLASSES = (1, 20, 256)
+"""Least, usual and greatest number of classes that a TensorRT engine is built for."""
 
 logger = logging.getLogger(__name__)
+
+
+def pick_backend(backend: str, model: str) -> str:
+    """Return the library that runs a model, ``torch`` or ``onnxruntime``.
+
+    Args:
+        backend: ``auto`` goes by the model's name; the others have to fit it.
+        model: Name or file of the model.
+
+    Raises:
+        ModelError: If it is not known, does not fit the model, or is not installed.
+    """
+    exported = parse_model(model).is_exported
+    OPTIONS['backend'].check(backend)
+    if backend == 'torch' and exported:
+        raise ModelError(
+            f'Expected a model with weights for the backend torch, but got {model!r}, an exported '
+            'one: take the backend onnxruntime.'
+        )
+    if backend == 'onnxruntime' and not exported:
+        raise ModelError(
+            f'Expected an exported model, NAME{ONNX_SUFFIX}, for the backend onnxruntime, but got '
+            f'{model!r}: zegclip export writes one.'
+        )
+    if not exported:
+        return 'torch'
+    require('onnxruntime', 'to run an exported model')
+    return 'onnxruntime'
+
+
+def require(package: str, purpose: str) -> None:
+    """Raise ``ModelError`` if a Python package of the extra ``onnx`` is not installed."""
+    if find_spec(package) is None:
+        raise ModelError(
+            f'Expected the Python package {package} {purpose}, but it is not installed: '
+            "pip install 'zegclip-ros[onnx]'."
+        )
 
 
 @dataclass(frozen=True)
@@ -95,7 +128,7 @@ def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') 
     path = name.file or Path(model)
     if not path.is_file():
         raise CheckpointError(f'Expected an exported model, but there is no file at {path}.')
-    session = open_session(path, device, precision)
+    session = _open_session(path, device, precision)
     header = session.get_modelmeta().custom_metadata_map
     names = [entry.name for entry in session.get_inputs()]
     config, settings = read_metadata(path, header, names)
@@ -103,7 +136,16 @@ def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') 
         settings = with_local_towers(settings, name.clip, where=str(path))
     most = TENSORRT_CLASSES[-1] if device == 'tensorrt' else MAX_CLASSES
     engine = OnnxEngine(session, path, most)
-    tower = _text_tower(path, header, settings)
+    if settings.text_tower:
+        tower = load_text_tower(settings.text_tower)
+    else:
+        beside = path.with_name(Path(header.get('text_tower_file') or path.stem).name)
+        if not beside.is_file():
+            raise CheckpointError(
+                f'Expected the text tower of {path} beside it in {beside.name}, as zegclip export '
+                'wrote it, but it is not there.'
+            )
+        tower = build_text_tower(load_checkpoint(beside), where=str(beside))
     if tower.embed_dim != config.text_dim:
         raise CheckpointError(
             f'{path} expects text embeddings of width {config.text_dim}, but its text tower '
@@ -114,13 +156,80 @@ def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') 
     return ExportedModel(model, config, settings, encoder, engine, place_of(session))
 
 
-def open_session(path: Path, device: str, precision: str) -> Any:  # noqa: ANN401 - no annotations
-    """Return an ``onnxruntime.InferenceSession``.
+def pick_providers(
+    device: str, precision: str, available: list[str], path: Path
+) -> list[tuple[str, dict[str, str]]]:
+    """Return onnxruntime's execution providers for a device, with their options, best first.
+
+    Reference: https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
+
+    Args:
+        device: ``auto`` (CUDA if onnxruntime has it), ``cpu``, ``cuda``, ``cuda:N`` or
+            ``tensorrt``.
+        precision: ``auto`` or ``fp32``, for TensorRT ``fp16`` as well, which ``auto`` takes there.
+        available: Names of the providers that this onnxruntime has.
+        path: The model; a TensorRT engine is kept in a folder beside it.
 
     Raises:
-        ModelError: If onnxruntime has no such device or precision.
-        CheckpointError: If the file is no whole ONNX model.
+        ModelError: If it has no such device or precision.
     """
+    cpu: tuple[str, dict[str, str]] = ('CPUExecutionProvider', {})
+    has_cuda = 'CUDAExecutionProvider' in available
+    name, _, index = device.partition(':')
+    name = ('cuda' if has_cuda else 'cpu') if name == 'auto' else name
+    if name not in {'cpu', 'cuda', 'tensorrt'} or (
+        index and not (name == 'cuda' and index.isdigit())
+    ):
+        raise ModelError(
+            'Expected a device of auto, cpu, cuda, cuda:N or tensorrt for an exported model, '
+            f'but got {device!r}.'
+        )
+    allowed = ('auto', 'fp32', 'fp16') if name == 'tensorrt' else ('auto', 'fp32')
+    if precision not in allowed:
+        raise ModelError(
+            f'Expected a precision of {", ".join(allowed)} for an exported model on {name}, '
+            f'but got {precision!r}.'
+        )
+    if name == 'cpu':
+        return [cpu]
+    wanted = 'TensorrtExecutionProvider' if name == 'tensorrt' else 'CUDAExecutionProvider'
+    if wanted not in available:
+        raise ModelError(
+            f'Expected an onnxruntime with {wanted} for the device {device!r}, but this one has '
+            f'{", ".join(available)}.'
+        )
+    cuda = [('CUDAExecutionProvider', {'device_id': index or '0'})] if has_cuda else []
+    if name == 'cuda':
+        return [*cuda, cpu]
+    options = {
+        'trt_fp16_enable': str(precision != 'fp32'),
+        # Building takes minutes; it is done once.
+        'trt_engine_cache_enable': 'True',
+        'trt_engine_cache_path': str(path.with_suffix('.tensorrt')),
+        'trt_timing_cache_enable': 'True',
+    }
+    return [(wanted, options), *cuda, cpu]
+
+
+def tensorrt_shapes(text_dim: int) -> dict[str, str]:
+    """Return the options that let one TensorRT engine serve every number of classes."""
+    return {
+        f'trt_profile_{which}_shapes': f'text:{count}x{text_dim},bias:{count},thresholds:{count}'
+        for which, count in zip(('min', 'opt', 'max'), TENSORRT_CLASSES, strict=True)
+    }
+
+
+def place_of(session: Any) -> str:  # noqa: ANN401 - onnxruntime has no annotations
+    """Return where a session runs most of its graph: ``cpu``, ``cuda:0``, ``tensorrt``."""
+    provider = str(session.get_providers()[0])
+    name = provider.removesuffix('ExecutionProvider').lower()
+    if name != 'cuda':
+        return name
+    return f'cuda:{session.get_provider_options()[provider].get("device_id", 0)}'
+
+
+def _open_session(path: Path, device: str, precision: str) -> Any:  # noqa: ANN401 - no annotations
+    """Return an ``onnxruntime.InferenceSession`` on a device."""
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
@@ -148,7 +257,7 @@ def _open(path: Path, providers: list[tuple[str, dict[str, str]]]) -> Any:  # no
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # Errors: warnings are about how it splits the graph.
     options.intra_op_num_threads = torch.get_num_threads()
-    # Its threads would spin while they wait; see zegclip_core.threads.
+    # Idle threads should sleep, as with ``zegclip_core.options.wait_without_spinning``.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
@@ -197,13 +306,9 @@ class OnnxEngine:
         rows = len(encoded.embeddings)
         if rows > self._most:
             raise ModelError(f'Expected at most {self._most} classes on TensorRT, but got {rows}.')
-        return EngineVocabulary(
-            encoded.vocabulary,
-            encoded.negatives,
-            encoded.embeddings.to('cpu', torch.float32).contiguous(),
-            encoded.bias.to('cpu', torch.float32).contiguous(),
-            encoded.thresholds.to('cpu', torch.float32).contiguous(),
-        )
+        tensors = (encoded.embeddings, encoded.bias, encoded.thresholds)
+        parts = (part.to('cpu', torch.float32).contiguous() for part in tensors)
+        return EngineVocabulary(encoded.vocabulary, encoded.negatives, *parts)
 
     @torch.inference_mode()
     def run(
@@ -215,16 +320,17 @@ class OnnxEngine:
         *,
         mask_logits: bool = False,
     ) -> Prediction:
-        """Label every pixel of images of one size; arguments and result as in ``Engine.run``.
-
-        ``size`` is without effect, as the graph has its own.
-        """
+        """Label every pixel of images of one size; for ``size`` the graph has its own."""
         images = pixels.cpu().permute(0, 3, 1, 2)  # uint8 (B, 3, H, W)
         if tuple(images.shape[2:]) != self.size:
             images = F.interpolate(images, size=self.size, mode='bilinear', antialias=True)
-        frames = images.permute(0, 2, 3, 1).contiguous()
-        # The graph takes one image at a time.
-        logits = torch.cat([self._logits(frame[None], vocabulary) for frame in frames])
+        words = (vocabulary.embeddings, vocabulary.bias, vocabulary.thresholds)
+        found = []
+        for image in images.permute(0, 2, 3, 1).contiguous().split(1):  # The graph takes one.
+            parts = zip(INPUTS, (image, *words), strict=True)
+            feed = {name: part.numpy() for name, part in parts}
+            found += self._session.run(['logits'], feed, self._options)
+        logits = torch.cat([torch.from_numpy(part) for part in found])  # (B, R, h, w)
         if self.steps:
             logits = run_steps(self.steps, logits, vocabulary, images.float())
         labels, scores = label_logits(logits, output_size, vocabulary)
@@ -232,28 +338,3 @@ class OnnxEngine:
 
     def release_memory(self) -> None:
         """Do nothing: what onnxruntime holds, it needs for the next frame."""
-
-    def _logits(self, frame: Tensor, vocabulary: EngineVocabulary) -> Tensor:
-        """Return mask logits ``(1, R, h, w)`` of an image uint8 ``(1, H, W, 3)``."""
-        parts = (frame, vocabulary.embeddings, vocabulary.bias, vocabulary.thresholds)
-        feed = {name: part.numpy() for name, part in zip(INPUTS, parts, strict=True)}
-        (logits,) = self._session.run(['logits'], feed, self._options)
-        return torch.from_numpy(logits)
-
-
-def _text_tower(path: Path, header: Mapping[str, str], settings: ModelSettings) -> TextTower:
-    """Return the text tower that a file names, or that lies beside it.
-
-    Raises:
-        CheckpointError: If it should lie beside it and does not.
-        TowerError: If the one that it names cannot be found.
-    """
-    if settings.text_tower:
-        return load_text_tower(settings.text_tower)
-    beside = path.with_name(Path(header.get('text_tower_file') or path.stem).name)
-    if not beside.is_file():
-        raise CheckpointError(
-            f'Expected the text tower of {path} beside it in {beside.name}, as zegclip export '
-            'wrote it, but it is not there.'
-        )
-    return build_text_tower(load_checkpoint(beside), where=str(beside))

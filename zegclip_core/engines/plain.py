@@ -24,7 +24,6 @@ from zegclip_core.engines.contract import (
     PostprocessStep,
     Prediction,
     run_steps,
-    Windows,
 )
 from zegclip_core.model.scoring import (
     average_windows,
@@ -32,9 +31,10 @@ from zegclip_core.model.scoring import (
     cut_windows,
     Scoring,
     whole_logits,
+    Windows,
 )
 from zegclip_core.segmentation import label_type, unlabelled_id
-from zegclip_core.text.encoded import EncodedVocabulary
+from zegclip_core.text.encoder import EncodedVocabulary
 
 
 class PlainEngine:
@@ -77,7 +77,7 @@ class PlainEngine:
         *,
         mask_logits: bool = False,
     ) -> Prediction:
-        """Label every pixel of images of one size; arguments and result as in ``Engine.run``."""
+        """Label every pixel of images of one size."""
         images = self._resized(pixels, size)
         scoring = self.network.scoring
         if self.windows is None:
@@ -102,16 +102,7 @@ class PlainEngine:
         """Do nothing: it keeps nothing."""
 
     def normalised(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return images as the model takes them.
-
-        Args:
-            pixels: RGB, uint8 ``(B, H, W, 3)``.
-            size: Working size ``(height, width)``.
-
-        Returns:
-            ``(B, 3, height, width)`` in the model's type, mean and deviation those of its
-            training.
-        """
+        """Return RGB pixels uint8 ``(B, H, W, 3)`` as the model takes them, ``(B, 3, *size)``."""
         return self._normalise(self._resized(pixels, size))
 
     def _resized(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
@@ -139,18 +130,14 @@ def label_maps(
     are_logits: bool = True,
     scoring: Scoring = 'sigmoid',
 ) -> tuple[Tensor, Tensor]:
-    """Choose the class of every pixel.
+    """Choose the class of every pixel, one image after the other.
 
     Args:
-        maps: Float ``(B, R, h, w)``.
+        maps: Mask logits or, unless ``are_logits``, calibrated scores, float ``(B, R, h, w)``.
         size: ``(H, W)`` to bring them to.
         vocabulary: The words of the rows.
-        are_logits: Whether ``maps`` are mask logits, else calibrated scores.
+        are_logits: Whether ``maps`` are mask logits.
         scoring: How logits become scores.
-
-    Returns:
-        Labels, uint8 or uint16 ``(B, H, W)`` with thresholds applied, and scores, float32
-        ``(B, H, W)``.
     """
     found = [
         best_class(each, size, vocabulary.bias, are_logits=are_logits, scoring=scoring)
@@ -162,11 +149,7 @@ def label_maps(
 def with_unlabelled(
     found: Sequence[tuple[Tensor, Tensor]], vocabulary: EngineVocabulary
 ) -> tuple[Tensor, Tensor]:
-    """Stack the images of a batch and apply the thresholds.
-
-    Args:
-        found: Of each image the best rows, int64 ``(H, W)``, and their scores.
-        vocabulary: The words of the rows.
+    """Stack each image's best rows, int64 ``(H, W)``, and their scores, and apply the thresholds.
 
     Returns:
         Labels, uint8 or uint16 ``(B, H, W)``, and scores, float32 ``(B, H, W)``.

@@ -26,13 +26,13 @@ from typing import Any, TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.errors import DataError
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
 
 if TYPE_CHECKING:
-    from zegclip_core.segmenter import EncodedVocabulary, Segmenter
+    from zegclip_core.segmenter import Segmenter
 
 THRESHOLDS: npt.NDArray[np.float32] = (np.arange(100) / 100.0).astype(np.float32)
 """What is swept: 0 to 0.99 by hundredths."""
@@ -147,7 +147,7 @@ def withheld_classes(number: int, rounds: int) -> list[list[int]]:
 
 def sweep_thresholds(
     segmenter: Segmenter,
-    dataset: Pictures,
+    dataset: SegmentationDataset,
     indices: Iterable[int],
     *,
     rounds: int,
@@ -167,34 +167,19 @@ def sweep_thresholds(
     """
     tally = _Tally()
     parts = withheld_classes(len(dataset.classes), rounds)
-    asked = [_Asked(segmenter, dataset.classes, part, negatives) for part in parts]
+    names, asked = dataset.classes, []
+    for part in parts:
+        kept = [place for place in range(len(names)) if place not in part]
+        entries = tuple(VocabularyClass(names[place], threshold=0.0) for place in kept)
+        ids = np.full(256, _IGNORED, dtype=np.int64)  # From the dataset's to the round's.
+        ids[: len(names)] = _UNKNOWN
+        ids[kept] = np.arange(len(kept))
+        asked.append((segmenter.encode(Vocabulary(entries), negatives=negatives), ids))
     for index in tqdm(list(indices), desc=f'labelling {dataset.title} in {rounds} rounds'):
         sample = dataset[index]
-        for each in asked:
-            tally.add(segmenter.segment(sample.image, each.words), each.truth(sample.labels))
+        for words, ids in asked:
+            tally.add(segmenter.segment(sample.image, words), ids[sample.labels])
     return tally.result()
-
-
-class _Asked:
-    """The vocabulary of one round, and how the dataset's masks look in its ids."""
-
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        names: Sequence[str],
-        withheld: Sequence[int],
-        negatives: Sequence[str] | None,
-    ) -> None:
-        kept = [place for place in range(len(names)) if place not in withheld]
-        entries = tuple(VocabularyClass(names[place], threshold=0.0) for place in kept)
-        self.words: EncodedVocabulary = segmenter.encode(Vocabulary(entries), negatives=negatives)
-        self._table = np.full(256, _IGNORED, dtype=np.int64)
-        self._table[: len(names)] = _UNKNOWN
-        self._table[kept] = np.arange(len(kept))
-
-    def truth(self, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-        """Return a mask in the round's ids, ``_UNKNOWN`` or ``_IGNORED``."""
-        return self._table[labels]
 
 
 class _Tally:

@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zegclip_core.data.catalog import unseen_of
+from zegclip_core.data.datasets import unseen_of
 from zegclip_core.errors import DataError
 from zegclip_core.text.vocabulary import Vocabulary
 

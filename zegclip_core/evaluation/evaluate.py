@@ -13,7 +13,7 @@
 # limitations under the License.
 """Score a segmenter on images with masks, exactly as it labels images in use."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 import time
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import asked_classes
 from zegclip_core.model.metrics import ConfusionMatrix, SegmentationMetrics
 from zegclip_core.options import UNLABELLED
@@ -31,6 +31,15 @@ from zegclip_core.text.vocabulary import Vocabulary
 
 LOW_SCORE = 0.05
 """A best score below this says that the model finds none of the words in a pixel."""
+NEARLY_ALL = 0.9
+"""A share of the pixels from which on a symptom is told."""
+ENOUGH = 0.5
+"""A label may be on nearly all pixels if it belongs on at least such a share of them."""
+CHANCE = 0.02
+"""Cohen's kappa up to which labels agree with the masks no better than chance."""
+
+_WEIGHTS = 'whether the weights are trained, whole, and those of this model'
+_WORDS = 'whether the words fit the classes and are in their order'
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ class Evaluation:
 
 def evaluate(
     segmenter: Segmenter,
-    dataset: Pictures,
+    dataset: SegmentationDataset,
     indices: Iterable[int],
     *,
     words: Vocabulary | None = None,
@@ -193,4 +202,62 @@ class _Tally:
             confusion=self._confusion,
             low_scores=self._low / counted if counted else float('nan'),
             worst=tuple(self._worst),
+        )
+
+
+def find_symptoms(result: Evaluation) -> list[str]:
+    """Return what looks wrong about an evaluation, one line each with what to check.
+
+    Users of ZegCLIP's release got mIoU near zero and no word of why, most of them from weights
+    that were not loaded. Untrained weights score every class alike, so that what is subtracted
+    from the seen ones gives nearly all pixels to the unseen ones.
+    """
+    counts = result.confusion.matrix
+    if not counts.sum():
+        return ['The masks label no pixel of these pictures, so there is nothing to score.']
+    # Share of the counted pixels by truth and by prediction, (K, K + 1); the last: unlabelled.
+    shares = counts / counts.sum()
+    # What is wrong in another way is no better than chance either.
+    return list(_named_symptoms(result, shares)) or list(_chance(shares))
+
+
+def _named_symptoms(result: Evaluation, shares: npt.NDArray[np.float64]) -> Iterator[str]:
+    """Yield what is on nearly all pixels but should not be."""
+    unlabelled, low = float(shares[:, -1].sum()), result.low_scores
+    if unlabelled >= NEARLY_ALL:
+        yield (
+            f'{unlabelled:.1%} of the pixels got no label: check --threshold, below which a '
+            f'pixel stays unlabelled, --negatives, whose pixels do, {_WORDS}, and {_WEIGHTS}.'
+        )
+    if low >= NEARLY_ALL:
+        yield (
+            f'The best score of {low:.1%} of the pixels is below {LOW_SCORE}, as if none of '
+            f'the words were there: check {_WEIGHTS}, and {_WORDS}.'
+        )
+    given, true = shares[:, :-1].sum(axis=0), shares.sum(axis=1)  # (K,) each
+    unseen = ~np.array(list(result.metrics.is_seen.values()))
+    if given[unseen].sum() >= NEARLY_ALL and true[unseen].sum() < ENOUGH:
+        yield (
+            f'{given[unseen].sum():.1%} of the pixels are labelled as unseen classes, in truth '
+            f'{true[unseen].sum():.1%} are: check {_WEIGHTS} (untrained ones score all classes '
+            f'alike), and --seen-bias, which lowers the scores of the seen ones.'
+        )
+    most = int(given.argmax())
+    if given[most] >= NEARLY_ALL and true[most] < ENOUGH:
+        name = list(result.metrics.iou)[most]
+        yield (
+            f'{given[most]:.1%} of the pixels are labelled {name!r}, in truth '
+            f'{true[most]:.1%} are: check {_WEIGHTS}, and {_WORDS}.'
+        )
+
+
+def _chance(shares: npt.NDArray[np.float64]) -> Iterator[str]:
+    """Yield a line if labels and truth are as good as independent of one another."""
+    true = shares.sum(axis=1)
+    right, lucky = float(np.trace(shares)), float(true @ shares[:, :-1].sum(axis=0))
+    if true.max() < NEARLY_ALL and right - lucky <= CHANCE * (1.0 - lucky):
+        yield (
+            f'The labels agree with the masks no better than chance (pixel accuracy {right:.3f}, '
+            f'by chance {lucky:.3f}): check {_WEIGHTS}, {_WORDS}, and whether the masks belong '
+            f'to these pictures.'
         )

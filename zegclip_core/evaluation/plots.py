@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 import numpy.typing as npt
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.evaluation.calibration import Sweep, THRESHOLDS
 from zegclip_core.evaluation.evaluate import Evaluation, ImageScore
 from zegclip_core.images.checks import RgbImage
@@ -39,7 +39,7 @@ _PLACES = ((6, 5), (-18, -12))
 """Offsets of the numbers on each curve from their marks [pt]: not upon one another."""
 
 
-def worst_sheet(dataset: Pictures, worst: Sequence[ImageScore]) -> RgbImage:
+def worst_sheet(dataset: SegmentationDataset, worst: Sequence[ImageScore]) -> RgbImage:
     """Draw images beside what the model says of them and what is true.
 
     Args:
@@ -151,14 +151,7 @@ def save_calibration(sweeps: Mapping[str, Sweep], title: str, path: Path) -> Non
 
 
 def _draw_curve(axes: Axes, name: str, sweep: Sweep, place: tuple[int, int]) -> None:
-    """Draw precision against recall, with some thresholds and the chosen one marked.
-
-    Args:
-        axes: Where to.
-        name: What the sweep is called.
-        sweep: The sweep.
-        place: Offset of a threshold's number from its mark [pt].
-    """
+    """Draw precision against recall; numbers stand ``place`` [pt] from some thresholds' marks."""
     (line,) = axes.plot(sweep.recall, sweep.precision, marker='.', markevery=_MARKED_EACH)
     chosen = sweep.chosen
     color = line.get_color()

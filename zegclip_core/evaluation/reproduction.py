@@ -11,24 +11,97 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Run a row of a published table: train as published, and score by the published protocol.
+"""Rows of the published tables: train as published, and score by the published protocol.
 
-Reference: https://github.com/ZiqinZhou66/ZegCLIP (MIT), commit 9ba4bb5.
+Reference: https://github.com/ZiqinZhou66/ZegCLIP (MIT), commit 9ba4bb5. What takes seconds to
+import is imported where it is needed, after everything that can be refused without it.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import distributed
-from zegclip_core.data.catalog import unseen_of
-from zegclip_core.data.folder import Pictures
-from zegclip_core.evaluation.evaluate import evaluate, Evaluation
-from zegclip_core.evaluation.published_rows import load_row, PublishedRow
-from zegclip_core.loading import load_model
-from zegclip_core.options import SegmenterOptions
-from zegclip_core.segmenter import Segmenter
-from zegclip_core.training.config import find_recipe, load_config, TrainConfig
+import yaml
+from zegclip_core.data.datasets import load_spec, open_dataset, unseen_of
+from zegclip_core.data.folder import SegmentationDataset
+from zegclip_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from zegclip_core.evaluation.evaluate import Evaluation
+    from zegclip_core.segmenter import Segmenter
+    from zegclip_core.training.config import TrainConfig
+
+_FILE = Path(__file__).resolve().with_name('published_rows.yaml')
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A row of a published table.
+
+    Attributes:
+        title: What it is, in prose.
+        dataset: Name of a dataset's file in ``zegclip_core/data/splits``.
+        part: Part of the dataset that is scored.
+        unseen: Split of the dataset whose classes count as unseen.
+        templates: Template set of the words.
+        seen_bias: What is subtracted from the scores of seen classes before the best is chosen.
+        first: Row of the run whose half-way checkpoint the training starts from; empty for none.
+        published: The figures in percent, by their keys in JSON; ``None`` if none was verified.
+        source: Where the figures stand.
+    """
+
+    title: str
+    dataset: str
+    part: str
+    unseen: str
+    templates: str
+    seen_bias: float
+    first: str = ''
+    published: Mapping[str, float] | None = None
+    source: str = ''
+
+
+@cache
+def published_rows() -> Mapping[str, PublishedRow]:
+    """Return the rows by name."""
+    rows = yaml.safe_load(_FILE.read_text(encoding='utf-8'))
+    return {name: PublishedRow(**values) for name, values in rows.items()}
+
+
+def load_row(name: str) -> PublishedRow:
+    """Return a row.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    rows = published_rows()
+    if name not in rows:
+        raise ConfigError(f'Expected a row of {", ".join(rows)}, but got {name!r}.')
+    return rows[name]
+
+
+def open_checked(
+    root: str | Path, dataset: str, part: str, warn: Callable[[str], None]
+) -> SegmentationDataset:
+    """Open a part of a published dataset, and warn if its size is not the published one.
+
+    Raises:
+        DataError: If the files do not lie as expected.
+    """
+    images = open_dataset(root, dataset, part)
+    expected = load_spec(dataset).part(part).pictures
+    if expected and len(images) not in expected:
+        warn(
+            f'{part} has {len(images)} pictures, but the published one '
+            f'{" or ".join(map(str, expected))}: figures on it are not comparable (see zegclip '
+            f'data check).'
+        )
+    return images
 
 
 def row_segmenter(
@@ -48,14 +121,20 @@ def row_segmenter(
     Raises:
         ZegCLIPError: If it cannot be loaded.
     """
+    from zegclip_core.loading import load_model
+    from zegclip_core.options import SegmenterOptions
+    from zegclip_core.segmenter import Segmenter
+
     options = SegmenterOptions(
         device=device, precision=precision, mode='slide', threshold=0.0, negatives=()
     )
     return Segmenter(load_model(model, templates=row.templates), options)
 
 
-def score_row(row: PublishedRow, segmenter: Segmenter, dataset: Pictures) -> Evaluation:
+def score_row(row: PublishedRow, segmenter: Segmenter, dataset: SegmentationDataset) -> Evaluation:
     """Score a model on the row's images, with its seen classes and their bias."""
+    from zegclip_core.evaluation.evaluate import evaluate
+
     unseen = unseen_of(row.dataset, [row.unseen], dataset.classes).classes
     seen = [name for name in dataset.classes if name not in unseen]
     bias = dict.fromkeys(seen, row.seen_bias)
@@ -76,6 +155,8 @@ def row_configs(name: str, data: str | Path, settings: Sequence[str] = ()) -> li
     Raises:
         ConfigError: If a setting is not known or not allowed.
     """
+    from zegclip_core.training.config import find_recipe, load_config
+
     row, root = load_row(name), json.dumps(str(Path(data).expanduser()))
     changes = [f'train.0.root={root}', f'validate.0.root={root}', *settings]
     config = load_config(find_recipe(name), changes)
@@ -102,7 +183,8 @@ def train_row(configs: Sequence[TrainConfig]) -> Path | None:
     Returns:
         The model's file; ``None`` in a helping process of a training on several GPUs.
     """
-    from zegclip_core.training.run import Run  # takes seconds
+    from torch import distributed
+    from zegclip_core.training.run import Run
 
     *before, last = configs
     for config in before:

@@ -11,18 +11,20 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Show a segmentation to people: the image in class colours, and a legend that names them."""
+"""Show a segmentation to people: the image in class colours, a legend, text of any script."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
+import unicodedata
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 from zegclip_core.errors import ConfigError, ImageError
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.images.lettering import shortened, text_width, write_text
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -36,6 +38,8 @@ MAX_ENTRIES = 40
 """From here on a legend leaves out the classes that are not in the image."""
 MIN_SIDE = 240
 """Least width of an image with its legend [px], so that the words of a tiny one can be read."""
+_WEIGHT = 400
+"""Of the letters: regular; bold is 600."""
 
 
 def draw_overlay(
@@ -108,15 +112,26 @@ def draw_legend(
     for index in range(len(vocabulary)) if indices is None else indices:
         name = vocabulary.names[index]
         if shares is None or name in shares:
-            share = '' if shares is None else _percent(shares[name])
+            share = '' if shares is None else f'{100.0 * shares[name]:.1f} %'
             entries.append(_Entry(tuple(colors[index]), name, share))
     if unlabelled_share is not None:
-        entries.append(_Entry(None, UNLABELLED_NAME, _percent(unlabelled_share)))
-    grid = _Grid.fit(entries, width, text_height)
-    legend = np.empty((grid.height, grid.width, 3), dtype=np.uint8)
+        entries.append(_Entry(None, UNLABELLED_NAME, f'{100.0 * unlabelled_share:.1f} %'))
+    # Room for the widest share, not for the present one: frames of a video stay alike.
+    widest = [f'{entry.name}  100.0 %' if entry.share else entry.name for entry in entries]
+    wanted = max((text_width(text, text_height) for text in widest), default=0) + 4 * text_height
+    if width is None:
+        width, columns = min(wanted, 30 * text_height), 1
+    else:
+        columns = int(np.clip(width // max(wanted, 1), 1, max(len(entries), 1)))
+    rows = max(-(-len(entries) // columns), 1)
+    margin, row_height = round(0.6 * text_height), round(1.6 * text_height)
+    legend = np.empty((2 * margin + rows * row_height, width, 3), dtype=np.uint8)
     legend[:] = BACKGROUND
-    for place, entry in enumerate(entries):
-        grid.draw(legend, place, entry)
+    for place, entry in enumerate(entries):  # They fill the first column, then the next.
+        column, row = divmod(place, rows)
+        left, right = (edge * (width // columns) for edge in (column, column + 1))
+        top = margin + row * row_height + (row_height - text_height) // 2
+        entry.draw(legend, left + margin, right - margin, top, text_height)
     return legend
 
 
@@ -179,58 +194,76 @@ class _Entry:
     name: str
     share: str
 
-
-def _percent(share: float) -> str:
-    return f'{100.0 * share:.1f} %'
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Where the entries of a legend go; all lengths in pixels."""
-
-    width: int
-    columns: int
-    rows: int
-    text_height: int
-
-    @classmethod
-    def fit(cls, entries: list[_Entry], width: int | None, text_height: int) -> '_Grid':
-        """Return the grid with the most columns that hold the longest entry."""
-        # Room for the widest share, not for the present one: frames of a video stay alike.
-        widest = [f'{entry.name}  100.0 %' if entry.share else entry.name for entry in entries]
-        wanted = max((text_width(text, text_height) for text in widest), default=0)
-        wanted += 4 * text_height
-        if width is None:
-            return cls(min(wanted, 30 * text_height), 1, len(entries), text_height)
-        columns = int(np.clip(width // max(wanted, 1), 1, max(len(entries), 1)))
-        return cls(width, columns, -(-len(entries) // columns), text_height)
-
-    @property
-    def row_height(self) -> int:
-        return round(1.6 * self.text_height)
-
-    @property
-    def margin(self) -> int:
-        return round(0.6 * self.text_height)
-
-    @property
-    def height(self) -> int:
-        return 2 * self.margin + max(self.rows, 1) * self.row_height
-
-    def draw(self, legend: RgbImage, place: int, entry: _Entry) -> None:
-        """Draw an entry; they fill the first column, then the next."""
-        column, row = divmod(place, max(self.rows, 1))
-        column_width = self.width // self.columns
-        left = column * column_width + self.margin
-        top = self.margin + row * self.row_height + (self.row_height - self.text_height) // 2
-        size = self.text_height
+    def draw(self, legend: RgbImage, left: int, right: int, top: int, size: int) -> None:
+        """Draw it between two columns of the legend's pixels, with letters of ``size``."""
         box = ((left, top), (left + size, top + size - 1))
-        if entry.color is not None:
-            cv2.rectangle(legend, *box, entry.color, thickness=cv2.FILLED)
+        if self.color is not None:
+            cv2.rectangle(legend, *box, self.color, thickness=cv2.FILLED)
         cv2.rectangle(legend, *box, (160, 160, 160), thickness=1)
-        words = left + round(1.6 * size)
-        right = (column + 1) * column_width - self.margin
-        baseline = top + round(0.85 * size)
-        room = right - words - text_width(f'  {entry.share}', size)
-        write_text(legend, shortened(entry.name, size, room), words, baseline, size)
-        write_text(legend, entry.share, right - text_width(entry.share, size), baseline, size)
+        words, baseline = left + round(1.6 * size), top + round(0.85 * size)
+        room = right - words - text_width(f'  {self.share}', size)
+        write_text(legend, shortened(self.name, size, room), words, baseline, size)
+        write_text(legend, self.share, right - text_width(self.share, size), baseline, size)
+
+
+def text_width(text: str, height: int) -> int:
+    """Return how many pixels wide a text is.
+
+    Args:
+        text: One line of text.
+        height: Size of the letters [px], as ``write_text`` takes it.
+    """
+    face = _unicode_face()
+    if face is not None:
+        left, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), face, height, _WEIGHT)
+        return int(left + width)
+    return int(np.ceil(_plain_font(height).getlength(_plain(text))))
+
+
+def write_text(image: RgbImage, text: str, left: int, baseline: int, height: int) -> None:
+    """Write one line of white text into an image; what lies outside of it is cut off.
+
+    Args:
+        image: RGB uint8 ``(H, W, 3)``, contiguous; changed in place.
+        text: Any text. What no font has is shown as a question mark.
+        left: Where the text starts [px].
+        baseline: Where the letters stand, from the top [px].
+        height: Size of the letters [px].
+    """
+    face = _unicode_face()
+    if face is not None:
+        cv2.putText(image, text, (left, baseline), (255, 255, 255), face, height, _WEIGHT)
+        return
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((left, baseline), _plain(text), fill='white', font=_plain_font(height), anchor='ls')
+    image[:] = np.asarray(canvas)
+
+
+def shortened(text: str, height: int, width: int) -> str:
+    """Return a text cut so that it is at most ``width`` pixels wide, with dots where it is cut."""
+    if text_width(text, height) <= width:
+        return text
+    kept = len(text)
+    while kept > 1 and text_width(f'{text[:kept]}...', height) > width:
+        kept -= 1
+    return f'{text[:kept]}...'
+
+
+@cache
+def _unicode_face() -> 'cv2.FontFace | None':
+    """Return OpenCV's own font, which knows most scripts; ``None`` before OpenCV 5."""
+    return cv2.FontFace('sans') if hasattr(cv2, 'FontFace') else None
+
+
+@cache
+def _plain_font(height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return Pillow's own font, which knows ASCII only."""
+    return ImageFont.load_default(height)
+
+
+def _plain(text: str) -> str:
+    """Return a text in ASCII: accents are left out, other letters are question marks."""
+    parts = unicodedata.normalize('NFKD', text)
+    bare = ''.join(part for part in parts if not unicodedata.combining(part))
+    return bare.encode('ascii', 'replace').decode('ascii')

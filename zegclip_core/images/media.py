@@ -65,14 +65,10 @@ def read_image(path: str | Path) -> RgbImage:
     except _DECODE_ERRORS as error:
         reason = 'it is not a picture or is damaged'
         if not isinstance(error, UnidentifiedImageError):
-            reason = f'{reason} ({_one_line(error)})'
+            text = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
+            reason = f'{reason} ({text})'
         raise ImageError(f'Cannot read the picture {path}: {reason}.') from error
     return _to_rgb(upright, path)
-
-
-def _one_line(error: BaseException) -> str:
-    """Return an error's text without line breaks and closing full stop."""
-    return ' '.join(str(error).split()).rstrip('.') or type(error).__name__
 
 
 def _to_rgb(image: Image.Image, path: Path) -> RgbImage:

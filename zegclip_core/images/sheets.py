@@ -22,8 +22,13 @@ from matplotlib.figure import Figure
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.images.drawing import BACKGROUND, draw_legend, draw_overlay
-from zegclip_core.images.lettering import shortened, write_text
+from zegclip_core.images.drawing import (
+    BACKGROUND,
+    draw_legend,
+    draw_overlay,
+    shortened,
+    write_text,
+)
 from zegclip_core.options import UNLABELLED
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary

@@ -11,11 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Images as messages carry them: encodings, byte orders, padded rows, compressed files.
-
-Works on whatever has the fields of ``sensor_msgs/msg/Image`` or ``CompressedImage``, so that the
-node and the reader of bags, which knows no ROS, see the same pixels.
-"""
+"""Images as messages of rclpy or rosbags carry them: encodings, padded rows, compressed files."""
 
 from dataclasses import dataclass
 import io
@@ -37,19 +33,12 @@ MAX_PIXELS = 2**26
 
 @dataclass(frozen=True)
 class _Encoding:
-    """How the bytes of an image are to be read.
-
-    Attributes:
-        channels: Values of a pixel.
-        code: OpenCV's conversion to RGB; ``None`` if there is none to do.
-        bits: Bits of a value.
-        planar: Whether half as many rows of colour follow the rows of brightness.
-    """
+    """How the bytes of an image are to be read."""
 
     channels: int
-    code: int | None
+    code: int | None  # OpenCV's conversion to RGB, if there is one to do
     bits: int = 8
-    planar: bool = False
+    planar: bool = False  # half as many rows of colour follow the rows of brightness
 
 
 # OpenCV names a Bayer pattern after its second row: BG is what ROS calls RGGB.
@@ -135,9 +124,6 @@ def packed_rgb(message: Any) -> RgbImage:  # noqa: ANN401
     An ``rgb8`` image without padding is not copied; OpenCV converts the others, which takes it
     far less time than NumPy needs to copy a view.
 
-    Args:
-        message: An ``Image`` of one of the ``ENCODINGS``, or a ``CompressedImage``.
-
     Returns:
         RGB, uint8 ``(H, W, 3)``, 0 to 255, contiguous; not to be written to.
 
@@ -145,7 +131,18 @@ def packed_rgb(message: Any) -> RgbImage:  # noqa: ANN401
         ImageError: As ``check_image``, or if it cannot be converted.
     """
     try:
-        return _decoded(message) if is_compressed(message) else _converted(message)
+        if is_compressed(message):
+            return _decoded(message)
+        encoding = _encoding(message)
+        pixels = _values(message, encoding)
+        if encoding.bits == 16:
+            pixels = np.ascontiguousarray(_upper_bytes(pixels))
+        if encoding.code is None:
+            # Writable, as torch wants it; the messages of bags are not.
+            return np.require(pixels, requirements=['C', 'W'])
+        if encoding.planar:
+            pixels = np.ascontiguousarray(pixels)
+        return np.asarray(cv2.cvtColor(pixels, encoding.code), dtype=np.uint8)
     except cv2.error as error:
         reason = str(error.err or error).rstrip('.')
         raise ImageError(f'OpenCV cannot convert it to RGB: {reason}.') from error
@@ -175,11 +172,7 @@ def _check_compressed(message: Any) -> None:  # noqa: ANN401
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse sizes that no camera has.
-
-    Raises:
-        ImageError: If a side is 0 or the area above ``MAX_PIXELS``.
-    """
+    """Raise an ``ImageError`` if a side is 0 or the area above ``MAX_PIXELS``."""
     if width == 0 or height == 0 or width * height > MAX_PIXELS:
         raise ImageError(
             f'Expected an image of 1 to {MAX_PIXELS} pixels, but got {width}x{height}.'
@@ -210,20 +203,6 @@ def _encoding(message: Any) -> _Encoding:  # noqa: ANN401
     return encoding
 
 
-def _converted(message: Any) -> RgbImage:  # noqa: ANN401
-    """Convert an image of one of the ``ENCODINGS``."""
-    encoding = _encoding(message)
-    pixels = _values(message, encoding)
-    if encoding.bits == 16:
-        pixels = np.ascontiguousarray(_upper_bytes(pixels))
-    if encoding.code is None:
-        # Writable, as torch wants it; the messages of bags are not.
-        return np.require(pixels, requirements=['C', 'W'])
-    if encoding.planar:
-        pixels = np.ascontiguousarray(pixels)
-    return np.asarray(cv2.cvtColor(pixels, encoding.code), dtype=np.uint8)
-
-
 def _upper_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return the upper bytes of 16-bit values as a view; 8-bit values are returned as they are."""
     if values.dtype == np.uint8:
@@ -246,15 +225,10 @@ def pixel_bytes(
     *,
     planar: bool = False,
 ) -> npt.NDArray[np.uint8]:
-    """Return the bytes of the pixels of an ``Image`` as a view of its data.
+    """Return the bytes of the pixels of an ``Image`` as a view of its data without padding.
 
-    Args:
-        message: The message.
-        size: Bytes of a pixel.
-        planar: Whether half as many rows of colour follow the rows of brightness.
-
-    Returns:
-        uint8 ``(H, W, size)``, without the padding of the rows.
+    A pixel has ``size`` bytes, which is the last axis; half as many rows of colour follow those of
+    brightness if it is ``planar``.
 
     Raises:
         ImageError: If the message's size, step and data do not fit together.

@@ -11,18 +11,16 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the node publishes and a labelled bag holds: names of topics, fields of image messages.
+"""What the node publishes and a labelled bag holds: names of topics, fields of messages."""
 
-The node makes messages of rclpy from it, the bag writer those of rosbags.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import LabelArray
+from zegclip_core.text.vocabulary import Vocabulary
 
 LABEL_IMAGE = 'label_image'
 CONFIDENCE = 'confidence'
@@ -33,16 +31,7 @@ LABEL_INFO = 'label_info'
 
 
 class ImageFields(NamedTuple):
-    """Fields of a ``sensor_msgs/msg/Image`` but for its header.
-
-    Attributes:
-        height: In pixels.
-        width: In pixels.
-        encoding: Name of the encoding.
-        is_bigendian: Byte order of values with more than 8 bits.
-        step: Bytes of a row; there is no padding.
-        data: The bytes, uint8 ``(height * step,)``.
-    """
+    """Fields of a ``sensor_msgs/msg/Image`` but for its header; rows have no padding."""
 
     height: int
     width: int
@@ -53,13 +42,7 @@ class ImageFields(NamedTuple):
 
 
 def image_fields(pixels: npt.NDArray[Any], encoding: str, is_bigendian: int = 0) -> ImageFields:
-    """Return the fields of an image message.
-
-    Args:
-        pixels: ``(H, W)`` or ``(H, W, C)``; its bytes are taken as they are.
-        encoding: Name of the encoding.
-        is_bigendian: Byte order of values with more than 8 bits.
-    """
+    """Return the fields of an image ``(H, W)`` or ``(H, W, C)``, whose bytes stay as they are."""
     packed = np.ascontiguousarray(pixels)
     height, width = packed.shape[:2]
     data = packed.reshape(-1).view(np.uint8)
@@ -94,3 +77,49 @@ def rgb_fields(rgb: RgbImage) -> ImageFields:
 def class_map(names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the fields of the ``vision_msgs/msg/VisionClass`` of each class; ids are places."""
     return [{'class_id': index, 'class_name': name} for index, name in enumerate(names)]
+
+
+def announcement(
+    vocabulary: Vocabulary | None,
+    topics: Sequence[str | None],
+    *,
+    version: int,
+    stamp: Mapping[str, int] | None,
+    requested: int,
+    error: str | None = None,
+    refused: str | None = None,
+) -> dict[str, Any]:
+    """Return what ``~/active_vocabulary`` holds as JSON; ``docs/node.md`` explains it.
+
+    Args:
+        vocabulary: The words in use; ``None`` if there are none.
+        topics: Mask topic of each class, in the order of the ids; ``None`` for one without.
+        version: Number of the words in use, 0 if there are none.
+        stamp: ``sec`` and ``nanosec`` of the first frame labelled with them; ``None`` before it.
+        requested: Number of the newest accepted request.
+        error: Why the last request was refused; ``None`` if it was not.
+        refused: Its text.
+    """
+    classes = []
+    if vocabulary is not None:
+        rows = zip(vocabulary.classes, vocabulary.colors.tolist(), topics, strict=True)
+        classes = [
+            {
+                'id': index,
+                'name': entry.name,
+                'phrases': list(entry.phrases),
+                'color': color,
+                'threshold': entry.threshold,
+                'exact': entry.exact,
+                'topic': topic,
+            }
+            for index, (entry, color, topic) in enumerate(rows)
+        ]
+    return {
+        'version': version,
+        'classes': classes,
+        'stamp': stamp,
+        'requested': requested,
+        'error': error,
+        'refused': refused,
+    }

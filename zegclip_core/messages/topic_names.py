@@ -66,12 +66,6 @@ def topic_token(name: str) -> str:
     Lower case, words joined by ``_``, accents dropped, Cyrillic, Greek, kana and Hangul spelled in
     Latin letters, other scripts as code points; ``class_`` goes before a leading digit.
 
-    Args:
-        name: A class name, not empty.
-
-    Returns:
-        A token of ``a-z``, ``0-9`` and ``_`` that begins with a letter.
-
     Example:
         >>> topic_token('Traffic light'), topic_token('café'), topic_token('3d')
         ('traffic_light', 'cafe', 'class_3d')
@@ -91,11 +85,7 @@ def topic_token(name: str) -> str:
 
 
 def topic_tokens(names: Sequence[str]) -> tuple[str, ...]:
-    """Return one distinct token a class name, in the same order.
-
-    Raises:
-        VocabularyError: If two names lead to one topic name.
-    """
+    """Return one token a class name, in the same order, or a ``VocabularyError`` for two alike."""
     owners: dict[str, str] = {}
     for name in names:
         token = topic_token(name)

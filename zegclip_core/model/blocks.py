@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Transformer blocks of the image tower, whose image tokens also attend to prompt tokens."""
+"""Parts of the image tower: blocks whose image tokens also attend to prompts, and pooling."""
 
 from collections.abc import Callable
 import math
-from typing import Literal, NamedTuple
+from typing import get_args, Literal, NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -39,7 +39,6 @@ class LayerScale(nn.Module):
     """A learnt factor for each channel of a residual branch (Touvron et al., CaiT)."""
 
     def __init__(self, width: int) -> None:
-        """Start with ones."""
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(width))
 
@@ -69,12 +68,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class Kernels(NamedTuple):
-    """What a block spends its time in; the defaults are PyTorch's.
-
-    Attributes:
-        attend: Its attention function.
-        linear: Its linear layers.
-    """
+    """What a block spends its time in, attention and linear layers; by default PyTorch's."""
 
     attend: AttentionFunction = attend
     linear: Linear = F.linear
@@ -114,17 +108,7 @@ class PromptedAttention(nn.Module):
     def forward(
         self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH
     ) -> Tensor:
-        """Attend from image tokens to image and prompt tokens.
-
-        Args:
-            x: Normalised image tokens, ``(B, N, D)``.
-            prompts: Keys and values of the prompt tokens; ``None`` where there are none.
-            kernels: What computes it.
-
-        Returns:
-            The attention's output for the image tokens, ``(B, N, D)``.
-
-        """
+        """Attend from normalised image tokens ``(B, N, D)`` to these and to any prompt tokens."""
         # The tokens may be kept in a wider type than that of the products.
         x = x.to(self.in_proj_weight.dtype)
         projected = kernels.linear(x, self.in_proj_weight, self.in_proj_bias)
@@ -140,7 +124,6 @@ class MLP(nn.Module):
     """The feed-forward part of a block, under CLIP's names."""
 
     def __init__(self, width: int, hidden: int, activation: Activation) -> None:
-        """Build the two linear layers."""
         super().__init__()
         self.c_fc = nn.Linear(width, hidden)
         self.act: nn.Module = QuickGELU() if activation == 'quick_gelu' else nn.GELU()
@@ -153,17 +136,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm transformer block.
-
-    Args:
-        width: Width ``D`` of the tokens.
-        heads: Attention heads; must divide ``width``.
-        mlp_width: Hidden width of the feed-forward part.
-        activation: Its activation.
-        eps: Epsilon of the LayerNorms.
-        layer_scale: Whether each residual branch is scaled by a learnt vector.
-
-    """
+    """One pre-norm transformer block of tokens ``(B, N, D)``; the heads divide ``D``."""
 
     def __init__(
         self,
@@ -175,7 +148,6 @@ class Block(nn.Module):
         eps: float,
         layer_scale: bool,
     ) -> None:
-        """Build the block with untrained weights."""
         super().__init__()
         self.ln_1 = nn.LayerNorm(width, eps=eps)
         self.attn = PromptedAttention(width, heads)
@@ -187,13 +159,9 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, prompts: KeysAndValues | None, kernels: Kernels = PYTORCH
     ) -> Tensor:
-        """Return the image tokens after the block.
+        """Return image tokens ``(B, N, D)`` behind the block.
 
-        Args:
-            x: Image tokens, ``(B, N, D)``.
-            prompts: What ``prompt_keys_and_values`` returns.
-            kernels: What computes it.
-
+        ``prompts`` is what ``prompt_keys_and_values`` returns.
         """
         x = x + self.ls_1(self.attn(self.ln_1(x), prompts, kernels))
         out: Tensor = x + self.ls_2(self.mlp(self.ln_2(x), kernels.linear))
@@ -204,3 +172,52 @@ class Block(nn.Module):
         if prompts is None:
             return None
         return self.attn.keys_and_values(self.ln_1(prompts.to(self.ln_1.weight.dtype)))
+
+
+Pooling = Literal['token', 'avg', 'map']
+"""How the image embedding is made, by timm's names (``global_pool``).
+
+``token``: the first prefix token, as in CLIP and DINOv2 (the class token).
+``avg``: the mean of the patch tokens.
+``map``: attention pooling over all tokens, as in SigLIP.
+"""
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+
+
+class AttentionPooling(nn.Module):
+    """Attention pooling: a learnt probe attends to all tokens, then goes through an MLP.
+
+    Parameters have the names of SigLIP's ``vision_model.head`` in transformers, those of the
+    attention the names of ``torch.nn.MultiheadAttention``.
+
+    References:
+        Zhai et al., "Scaling Vision Transformers", https://arxiv.org/abs/2106.04560, for the head.
+        Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (SigLIP),
+            https://arxiv.org/abs/2303.15343.
+
+    Example:
+        >>> AttentionPooling(32, heads=4, mlp_width=64, eps=1e-6)(torch.rand(2, 35, 32)).shape
+        torch.Size([2, 32])
+
+    """
+
+    def __init__(self, width: int, *, heads: int, mlp_width: int, eps: float) -> None:
+        super().__init__()
+        self.probe = nn.Parameter(torch.randn(1, 1, width) * width**-0.5)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.layernorm = nn.LayerNorm(width, eps=eps)
+        self.mlp = nn.ModuleDict(
+            {
+                'fc1': nn.Linear(width, mlp_width),
+                'fc2': nn.Linear(mlp_width, width),
+            }
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return one embedding ``(B, D)`` of normalised tokens ``(B, N, D)``."""
+        tokens = tokens.to(self.probe.dtype)
+        probe = self.probe.expand(len(tokens), -1, -1)  # (B, 1, D)
+        mixed, _ = self.attention(probe, tokens, tokens, need_weights=False)
+        hidden = F.gelu(self.mlp['fc1'](self.layernorm(mixed)))
+        pooled: Tensor = mixed + self.mlp['fc2'](hidden)
+        return pooled[:, 0]

@@ -19,22 +19,15 @@ self-attention and ``norm1`` of every layer, and all of the last layer but its q
 projections (only that layer's attention logits are the prediction).
 """
 
-from collections.abc import Callable
-from typing import cast
-
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
-
-Compare = Callable[[Tensor, Tensor], Tensor]
-"""Queries ``(B, K, C)`` and tokens ``(B, N, C)`` to mask logits ``(B, K, N)``."""
 
 
 class CrossAttention(nn.Module):
     """Attention of class queries to patch tokens."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
-        """Build the four projections."""
         super().__init__()
         self.heads = heads
         self.dropout = dropout
@@ -59,7 +52,6 @@ class DecoderLayer(nn.Module):
     """Cross-attention and feed-forward, each with a LayerNorm behind it; no self-attention."""
 
     def __init__(self, dim: int, heads: int, mlp_dim: int, dropout: float) -> None:
-        """Build the layer."""
         super().__init__()
         self.multihead_attn = CrossAttention(dim, heads, dropout)
         self.linear1 = nn.Linear(dim, mlp_dim)
@@ -84,7 +76,6 @@ class MaskAttention(nn.Module):
     """The last layer's attention logits, averaged over its heads."""
 
     def __init__(self, dim: int, heads: int) -> None:
-        """Build the two projections."""
         super().__init__()
         self.heads = heads
         self.scale = (dim // heads) ** -0.5 / heads
@@ -104,31 +95,13 @@ class MaskAttention(nn.Module):
         return logits
 
 
-class MaskLayer(nn.Module):
-    """The last decoder layer; a module of its own only for the published parameter names."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        """Build the layer."""
-        super().__init__()
-        self.multihead_attn = MaskAttention(dim, heads)
-
-    def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
-        """Return mask logits ``(B, K, N)``."""
-        out: Tensor = self.multihead_attn(queries, tokens)
-        return out
-
-
 class RelationshipDescriptor(nn.Module):
     """Class queries that know the image: text embeddings joined by their match with it."""
 
     def __init__(self, dim: int, enabled: bool = True) -> None:
-        """Build the projection to queries.
+        """Build the projection of ``[t * g, t]``, or of the text embedding ``t`` alone.
 
-        Args:
-            dim: Width of the joint space.
-            enabled: Whether ``[t * g, t]`` is used, or the text embedding ``t`` alone (the
-                paper's ablation).
-
+        The latter, with ``enabled`` off, is the paper's ablation.
         """
         super().__init__()
         self.enabled = enabled
@@ -192,7 +165,6 @@ class MaskDecoder(nn.Module):
         dropout: float = 0.1,
         relationship_descriptor: bool = True,
     ) -> None:
-        """Build the decoder."""
         super().__init__()
         if layers < 1 or dim % heads:
             raise ValueError(
@@ -201,12 +173,9 @@ class MaskDecoder(nn.Module):
             )
         self.relationship = RelationshipDescriptor(dim, relationship_descriptor)
         full = [DecoderLayer(dim, heads, mlp_dim, dropout) for _ in range(layers - 1)]
-        self.layers = nn.ModuleList([*full, MaskLayer(dim, heads)])
-
-    @property
-    def last(self) -> MaskLayer:
-        """The layer that compares."""
-        return cast(MaskLayer, self.layers[-1])
+        # The last layer is a module of its own only for the published parameter names.
+        last = nn.ModuleDict({'multihead_attn': MaskAttention(dim, heads)})
+        self.layers = nn.ModuleList([*full, last])
 
     def forward(
         self,
@@ -234,21 +203,23 @@ class MaskDecoder(nn.Module):
             ValueError: If the inputs disagree on ``B`` or ``C``, or ``K`` is 0.
 
         """
-        _check_shapes(patch_tokens, image_embedding, text_embeddings)
+        batch, dim = patch_tokens.shape[:2]
+        if image_embedding.shape != (batch, dim) or text_embeddings.shape[1:] != (dim,):
+            raise ValueError(
+                'Expected patch tokens (B, C, h, w), image embedding (B, C) and text embeddings '
+                f'(K, C), but got {tuple(patch_tokens.shape)}, {tuple(image_embedding.shape)} and '
+                f'{tuple(text_embeddings.shape)}.'
+            )
+        if not text_embeddings.shape[0]:  # ``len`` would fix the class count of an export.
+            raise ValueError('Expected at least 1 class, but got none.')
         queries = self.relationship(text_embeddings, image_embedding)
         queries = self.decode_queries(queries, patch_tokens)
         return self.mask_logits(queries, patch_tokens if mask_features is None else mask_features)
 
     def decode_queries(self, queries: Tensor, patch_tokens: Tensor) -> Tensor:
-        """Run all layers but the last.
+        """Return queries ``(B, K, C)`` after all layers but the last.
 
-        Args:
-            queries: Class queries, ``(B, K, C)``.
-            patch_tokens: L2-normalised patch tokens, ``(B, C, h, w)``.
-
-        Returns:
-            The decoded queries, ``(B, K, C)``; classes never attend to each other.
-
+        The patch tokens ``(B, C, h, w)`` are L2-normalised. Classes never attend to each other.
         """
         tokens = patch_tokens.flatten(2).transpose(1, 2)  # (B, h * w, C)
         *full, _ = self.layers
@@ -256,33 +227,12 @@ class MaskDecoder(nn.Module):
             queries = layer(queries, tokens)
         return queries
 
-    def mask_logits(
-        self, queries: Tensor, mask_features: Tensor, compare: Compare | None = None
-    ) -> Tensor:
-        """Compare decoded queries with every position: the last layer.
+    def mask_logits(self, queries: Tensor, mask_features: Tensor) -> Tensor:
+        """Compare decoded queries with L2-normalised features ``(B, C, H, W)``: the last layer.
 
-        Args:
-            queries: What ``decode_queries`` returns, ``(B, K, C)``.
-            mask_features: L2-normalised features, ``(B, C, H, W)``.
-            compare: What stands in for the last layer; ``None`` for that.
-
-        Returns:
-            Mask logits before the sigmoid, ``(B, K, H, W)``.
-
+        Returns mask logits before the sigmoid, ``(B, K, H, W)``.
         """
-        logits: Tensor = (compare or self.last)(queries, mask_features.flatten(2).transpose(1, 2))
+        compare = self.layers[-1].get_submodule('multihead_attn')
+        logits: Tensor = compare(queries, mask_features.flatten(2).transpose(1, 2))
         out: Tensor = logits.unflatten(2, mask_features.shape[2:])
         return out
-
-
-def _check_shapes(patch_tokens: Tensor, image_embedding: Tensor, text_embeddings: Tensor) -> None:
-    """Refuse inputs that do not belong together."""
-    batch, dim = patch_tokens.shape[:2]
-    if image_embedding.shape != (batch, dim) or text_embeddings.shape[1:] != (dim,):
-        raise ValueError(
-            'Expected patch tokens (B, C, h, w), image embedding (B, C) and text embeddings '
-            f'(K, C), but got {tuple(patch_tokens.shape)}, {tuple(image_embedding.shape)} and '
-            f'{tuple(text_embeddings.shape)}.'
-        )
-    if not text_embeddings.shape[0]:  # ``len`` would fix the class count of an export.
-        raise ValueError('Expected at least 1 class, but got none.')

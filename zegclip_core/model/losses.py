@@ -67,14 +67,8 @@ def focal_maps(
 ) -> Tensor:
     """Return the sigmoid focal loss of every pixel and class, not reduced.
 
-    Args:
-        mask_logits: Scores before the sigmoid, float of any shape.
-        target: 1 where the class is and 0 elsewhere, of the same dtype and shape.
-        alpha: Weight of the positives in [0, 1]; negatives have ``1 - alpha``.
-        gamma: Focusing exponent, at least 0; 0 is the weighted cross-entropy.
-
-    Returns:
-        Loss values of the same shape.
+    ``target`` is 1 where the class is and 0 elsewhere. Positives weigh ``alpha`` and negatives
+    ``1 - alpha``; with the focusing exponent ``gamma`` 0 it is the weighted cross-entropy.
     """
     cross_entropy = functional.binary_cross_entropy_with_logits(
         mask_logits, target, reduction='none'
@@ -86,15 +80,7 @@ def focal_maps(
 
 
 def dice_maps(probability: Tensor, target: Tensor) -> Tensor:
-    """Return one dice loss per image and class, smoothed by 1.
-
-    Args:
-        probability: Sigmoid scores in [0, 1], float ``(B, K, H, W)``.
-        target: 1 where the class is and 0 elsewhere, of the same dtype and shape.
-
-    Returns:
-        Losses in [0, 1), float ``(B, K)``.
-    """
+    """Return dice losses ``(B, K)`` in [0, 1) of scores ``(B, K, H, W)``, smoothed by 1."""
     overlap = 2 * (probability * target).sum(dim=(2, 3))
     total = probability.sum(dim=(2, 3)) + target.sum(dim=(2, 3))
     return 1 - (overlap + 1) / (total + 1)
@@ -170,7 +156,8 @@ class NonExclusiveLoss:
         """
         _check_inputs(mask_logits, labels, valid, class_weights)
         logits = mask_logits.float()
-        one_hot = _one_hot(labels, logits.shape[1])
+        classes = torch.arange(logits.shape[1], device=labels.device)
+        one_hot = labels[:, None] == classes[None, :, None, None]  # (B, K, H, W)
         target = one_hot.to(logits.dtype)
         focal = focal_maps(logits, target, alpha=self.alpha, gamma=self.gamma)
         probability = logits.sigmoid()
@@ -221,12 +208,6 @@ def pseudo_labels(labels: Tensor, mask_logits: Tensor, seen: Sequence[int]) -> T
     unseen = unseen.to(labels.device)
     guess = unseen[mask_logits.detach()[:, unseen].argmax(dim=1)]
     return torch.where(missing, guess, labels)
-
-
-def _one_hot(labels: Tensor, count: int) -> Tensor:
-    """Return where each class is, bool ``(B, K, H, W)``; all false where ignored."""
-    classes = torch.arange(count, device=labels.device)
-    return labels[:, None] == classes[None, :, None, None]
 
 
 def _check_shapes(mask_logits: Tensor, labels: Tensor) -> None:

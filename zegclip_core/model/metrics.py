@@ -51,14 +51,7 @@ class ConfusionMatrix:
 
     @classmethod
     def from_counts(cls, counts: npt.NDArray[np.int64]) -> 'ConfusionMatrix':
-        """Return a matrix with counts of its own, such as the sum of several.
-
-        Args:
-            counts: Pixel counts as in ``matrix``, int64 ``(K, K + 1)``.
-
-        Raises:
-            ValueError: If the shape is another.
-        """
+        """Return a matrix of such counts as in ``matrix``, int64 ``(K, K + 1)``."""
         if counts.ndim != 2 or counts.shape[1] != counts.shape[0] + 1:
             raise ValueError(f'Expected counts of shape (K, K + 1), but got {counts.shape}.')
         made = cls(counts.shape[0])
@@ -104,11 +97,7 @@ class ConfusionMatrix:
         self._matrix += counts.reshape(self._matrix.shape)
 
     def merge(self, other: 'ConfusionMatrix') -> None:
-        """Add the counts of another part of the set.
-
-        Raises:
-            ValueError: If it counts another number of classes.
-        """
+        """Add the counts of another part of the set, over as many classes."""
         if other.num_classes != self.num_classes:
             raise ValueError(
                 f'Expected a confusion matrix of {self.num_classes} classes, '
@@ -205,12 +194,9 @@ class SegmentationMetrics:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for a JSON file; ``None`` stands for nan, which JSON lacks."""
+        names = ('pixel_accuracy', 'miou', 'miou_seen', 'miou_unseen', 'hiou')
         return {
-            'pixel_accuracy': _json_number(self.pixel_accuracy),
-            'miou': _json_number(self.miou),
-            'miou_seen': _json_number(self.miou_seen),
-            'miou_unseen': _json_number(self.miou_unseen),
-            'hiou': _json_number(self.hiou),
+            **{name: _json_number(getattr(self, name)) for name in names},
             'iou': {name: _json_number(value) for name, value in self.iou.items()},
         }
 

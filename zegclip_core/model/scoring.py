@@ -18,6 +18,7 @@ in, tensors out.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -43,41 +44,42 @@ def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def calibrated_scores(mask_logits: Tensor, bias: Tensor) -> Tensor:
-    """Return sigmoid scores less the bias of the seen classes.
+    """Return sigmoid scores ``(B, K, H, W)`` less the bias ``(K,)`` of the seen classes.
 
     Training pulls the scores of seen classes up; subtracting a little gives unseen ones a chance.
-
-    Args:
-        mask_logits: Float ``(B, K, H, W)``.
-        bias: What is subtracted from each class's score, float ``(K,)``.
-
-    Returns:
-        Scores of the same shape, in [-bias, 1].
-
     """
     return mask_logits.sigmoid() - bias.view(1, -1, 1, 1)
 
 
-def window_corners(size: tuple[int, int], *, crop: int, stride: int) -> Corners:
-    """Return where sliding windows lie on an image.
+@dataclass(frozen=True)
+class Windows:
+    """Overlapping square windows that are segmented one by one, in place of the whole image.
 
-    Args:
-        size: ``(H, W)`` of the image, in pixels.
+    Attributes:
         crop: Side of a window, in pixels; a shorter side of the image is taken whole.
-        stride: Step between windows, in pixels. The last window is moved back inside.
-
-    Raises:
-        ValueError: If ``stride`` is not in [1, crop].
+        stride: Step between windows, in pixels, in [1, crop]. The last window is moved back
+            inside.
     """
-    if not 1 <= stride <= crop:
-        raise ValueError(f'Expected `stride` to be in [1, crop], but got {stride} of {crop}.')
 
-    def spans(length: int) -> Iterator[slice]:
-        for index in range(max(length - crop + stride - 1, 0) // stride + 1):
-            start = max(min(index * stride, length - crop), 0)
-            yield slice(start, min(start + crop, length))
+    crop: int
+    stride: int
 
-    return [(rows, columns) for rows in spans(size[0]) for columns in spans(size[1])]
+    def corners(self, size: tuple[int, int]) -> Corners:
+        """Return rows and columns of every window on an image of ``(H, W)``.
+
+        Raises:
+            ValueError: If ``stride`` is not in [1, crop].
+        """
+        crop, stride = self.crop, self.stride
+        if not 1 <= stride <= crop:
+            raise ValueError(f'Expected `stride` to be in [1, crop], but got {stride} of {crop}.')
+
+        def spans(length: int) -> Iterator[slice]:
+            for index in range(max(length - crop + stride - 1, 0) // stride + 1):
+                start = max(min(index * stride, length - crop), 0)
+                yield slice(start, min(start + crop, length))
+
+        return [(rows, columns) for rows in spans(size[0]) for columns in spans(size[1])]
 
 
 def cut_windows(images: Tensor, corners: Corners) -> Tensor:
@@ -91,7 +93,7 @@ def cut_windows(images: Tensor, corners: Corners) -> Tensor:
 def average_windows(
     logits: Tensor, corners: Corners, size: tuple[int, int], bias: Tensor | None = None
 ) -> Tensor:
-    """Return the mean of overlapping windows, as published for either kind of model.
+    """Return the mean of windows, float32 ``(B, K, H, W)``, as published for either kind of model.
 
     Args:
         logits: Mask logits of the windows, ``(N, B, K, h, w)``.
@@ -99,9 +101,6 @@ def average_windows(
         size: ``(H, W)`` of the image.
         bias: Bias of each class, float ``(K,)``; ``None`` averages logits in place of calibrated
             scores.
-
-    Returns:
-        The mean, float32 ``(B, K, H, W)``.
     """
     total = logits.new_zeros((*logits.shape[1:3], *size), dtype=torch.float32)
     count = total.new_zeros(size)  # (H, W): how many windows each pixel lies in
@@ -114,15 +113,9 @@ def average_windows(
 
 
 def whole_logits(logits: Tensor, corners: Corners, size: tuple[int, int]) -> Tensor:
-    """Return the mean of windows' mask logits on the grid that the whole image would have.
+    """Return the mean of ``N`` windows' mask logits ``(N, B, K, h, w)``.
 
-    Args:
-        logits: Mask logits of the windows, ``(N, B, K, h, w)``.
-        corners: Where the ``N`` windows lie.
-        size: ``(H, W)`` of the image.
-
-    Returns:
-        Float32 ``(B, K, h', w')``.
+    It is float32 ``(B, K, h', w')``, on the grid that the whole image ``size`` would have.
     """
     rows, columns = corners[0]
     grid = (
@@ -153,7 +146,6 @@ def best_class(
     Returns:
         Class indices, int64 ``(H, W)``, and the best class's score without the bias, float32
         ``(H, W)``.
-
     """
 
     def full_size(chunk: slice) -> Tensor:
@@ -169,12 +161,8 @@ def best_class(
 def scores_of(logits: Maps, bias: Tensor, scoring: Scoring, *, at_once: int) -> Maps:
     """Return a function that gives the calibrated scores of some classes.
 
-    Args:
-        logits: Gives their full-size logits.
-        bias: Bias of each class, float ``(K,)``; infinite for a row that stands for no class.
-        scoring: How logits become scores.
-        at_once: How many classes to ask for, at least 1.
-
+    ``logits`` gives their full-size logits and is asked for at most ``at_once`` classes at a time.
+    The bias, float ``(K,)``, is infinite for a row that stands for no class.
     """
     if scoring == 'sigmoid':
         return lambda chunk: calibrated_scores(logits(chunk)[None], bias[chunk])[0]
@@ -182,7 +170,7 @@ def scores_of(logits: Maps, bias: Tensor, scoring: Scoring, *, at_once: int) -> 
     is_padding = torch.isinf(bias)
     parts = [
         logits(chunk).masked_fill(is_padding[chunk].view(-1, 1, 1), -torch.inf).logsumexp(dim=0)
-        for chunk in chunks(len(bias), at_once)
+        for chunk in _chunks(len(bias), at_once)
     ]
     total = torch.stack(parts).logsumexp(dim=0)  # (H, W)
     return lambda chunk: (logits(chunk) - total).exp() - bias[chunk].view(-1, 1, 1)
@@ -191,22 +179,17 @@ def scores_of(logits: Maps, bias: Tensor, scoring: Scoring, *, at_once: int) -> 
 def best_of(
     scores: Maps, size: tuple[int, int], bias: Tensor, *, at_once: int
 ) -> tuple[Tensor, Tensor]:
-    """Choose the best class of every pixel of scores that are made a few classes at a time.
+    """Choose the best class of every pixel of scores that are made ``at_once`` classes at a time.
 
-    Args:
-        scores: Gives the calibrated scores of some classes.
-        size: ``(H, W)`` of the scores.
-        bias: What was subtracted from each class's score, float ``(K,)``.
-        at_once: How many classes to ask for, at least 1.
+    The bias, float ``(K,)``, is what was subtracted from each class's score.
 
     Returns:
         Class indices, int64 ``(H, W)``, and the best class's score without the bias, float32
         ``(H, W)``. Of equal scores the first class wins.
-
     """
     best = torch.full(size, -torch.inf, device=bias.device)
     labels = torch.zeros(size, dtype=torch.int64, device=bias.device)
-    for chunk in chunks(len(bias), at_once):
+    for chunk in _chunks(len(bias), at_once):
         value, index = scores(chunk).max(dim=0)
         better = value > best
         best = torch.where(better, value, best)
@@ -214,6 +197,6 @@ def best_of(
     return labels, best + bias[labels]
 
 
-def chunks(length: int, at_once: int) -> list[slice]:
+def _chunks(length: int, at_once: int) -> list[slice]:
     """Return slices of ``at_once`` each that cover a length, the last one perhaps shorter."""
     return [slice(start, start + at_once) for start in range(0, length, at_once)]

@@ -63,7 +63,6 @@ class TrainingFreeConfig:
     scale: float = 40.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
         OPTIONS['attention'].check(self.attention)
         for name, value in (('gaussian_std', self.gaussian_std), ('scale', self.scale)):
             if not value > 0:
@@ -97,7 +96,6 @@ class TrainingFreeCLIP(nn.Module):
     """Scores are compared among the classes: they are a softmax over them."""
 
     def __init__(self, config: TrainingFreeConfig) -> None:
-        """Build the model with untrained weights."""
         super().__init__()
         vision = replace(config.vision, position_resize='bicubic_offset')
         self.config = replace(config, vision=vision)
@@ -105,15 +103,9 @@ class TrainingFreeCLIP(nn.Module):
         self.requires_grad_(False)
 
     def patch_tokens(self, images: Tensor) -> Tensor:
-        """Return what is compared with the words.
+        """Return the projected patch tokens ``(B, C, h, w)``, not normalised.
 
-        Args:
-            images: Normalised RGB, ``(B, 3, H, W)``.
-
-        Returns:
-            Projected patch tokens, ``(B, C, h, w)`` with ``h`` and ``w`` in patches, not
-            normalised.
-
+        Images are normalised RGB, ``(B, 3, H, W)``; ``h`` and ``w`` are in patches.
         """
         x, grid = self.visual.embed(images)
         *others, last = self.visual.blocks
@@ -128,15 +120,10 @@ class TrainingFreeCLIP(nn.Module):
         return patch_tokens
 
     def forward(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
-        """Predict logits, whose softmax over the classes is the score.
+        """Predict logits ``(B, K, h, w)``, whose softmax over the classes is the score.
 
-        Args:
-            images: Normalised RGB, ``(B, 3, H, W)``.
-            text_embeddings: Of the classes, as the text tower gives them, ``(K, C)``.
-
-        Returns:
-            Cosines of patches and words times ``scale``, ``(B, K, h, w)``.
-
+        They are ``scale`` times the cosines of the patches of normalised RGB ``(B, 3, H, W)`` and
+        the text embeddings ``(K, C)``.
         """
         tokens = F.normalize(self.patch_tokens(images), dim=1)
         text = F.normalize(text_embeddings, dim=-1)
@@ -151,31 +138,11 @@ def run_last_block(
     near: Tensor | None = None,
     kernels: Kernels = PYTORCH,
 ) -> Tensor:
-    """Run the last block.
+    """Return prefix and patch tokens, ``(B, P + h * w, D)``, behind CLIP's last block.
 
-    Args:
-        block: CLIP's.
-        x: Prefix and patch tokens, ``(B, P + h * w, D)``.
-        attention: How it attends.
-        near: What ``neighbourhood`` gives, ``(P + h * w, P + h * w)``; only ``naclip`` uses it.
-        kernels: The attention function and the linear layers that compute it.
-
-    Returns:
-        The tokens behind the block, ``(B, P + h * w, D)``.
-
+    ``near`` is what ``neighbourhood`` gives; only ``naclip`` uses it.
     """
-    kernels = kernels._replace(attend=_attention_function(attention, near, kernels.attend))
-    if attention in _REDUCED:
-        reduced: Tensor = block.attn(block.ln_1(x), None, kernels)
-        return reduced.to(x.dtype)
-    tokens: Tensor = block(x, None, kernels)
-    return tokens
-
-
-def _attention_function(
-    attention: Attention, near: Tensor | None, attend: AttentionFunction
-) -> AttentionFunction:
-    """Return what takes the place of the attention function."""
+    attend = kernels.attend
 
     def to_neighbours(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(key, key, value, attn_mask=near)
@@ -187,27 +154,20 @@ def _attention_function(
         'key_key': lambda query, key, value: attend(key, key, value),
         'naclip': to_neighbours,
     }
-    return functions[attention]
+    kernels = kernels._replace(attend=functions[attention])
+    if attention in _REDUCED:
+        reduced: Tensor = block.attn(block.ln_1(x), None, kernels)
+        return reduced.to(x.dtype)
+    tokens: Tensor = block(x, None, kernels)
+    return tokens
 
 
 def neighbourhood(grid: tuple[int, int], std: float, prefix: int) -> Tensor:
     """Return what is added to the attention's scores, so that patches look at those near them.
 
-    Args:
-        grid: ``(h, w)`` in patches.
-        std: Deviation of the Gaussian, in patches.
-        prefix: How many prefix tokens stand before the patch tokens, ``P``.
-
-    Returns:
-        Float32 ``(P + h * w, P + h * w)``: 1 from a patch to itself, less to others; 0 from and
-        to the prefix tokens.
-
+    Float32 ``(P + h * w, P + h * w)`` with ``P`` the prefix tokens: a Gaussian of deviation
+    ``std`` in patches, 1 from a patch to itself; 0 from and to the prefix tokens.
     """
-    rows, columns = (_falloff(length, std) for length in grid)
+    places = (torch.arange(length, dtype=torch.float32) / std for length in grid)
+    rows, columns = (torch.exp(-0.5 * (at[:, None] - at).square()) for at in places)
     return F.pad(torch.kron(rows, columns), (prefix, 0, prefix, 0))
-
-
-def _falloff(length: int, std: float) -> Tensor:
-    """Return a Gaussian of the distances on a line, ``(length, length)``, 1 at none."""
-    place = torch.arange(length, dtype=torch.float32) / std
-    return torch.exp(-0.5 * (place[:, None] - place).square())

@@ -32,8 +32,14 @@ import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.errors import ModelError
-from zegclip_core.model.blocks import Activation, Block, KeysAndValues
-from zegclip_core.model.pooling import AttentionPooling, Pooling, POOLINGS
+from zegclip_core.model.blocks import (
+    Activation,
+    AttentionPooling,
+    Block,
+    KeysAndValues,
+    Pooling,
+    POOLINGS,
+)
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -109,7 +115,6 @@ class VisionConfig:
     feature_layers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
         if self.pooling not in POOLINGS:
             raise ModelError(
                 f'Expected the pooling to be one of {", ".join(POOLINGS)}, '
@@ -133,37 +138,13 @@ class VisionConfig:
         return (self.embed_dim or self.width) * max(1, len(self.feature_layers))
 
 
-class Transformer(nn.Module):
-    """The stack of blocks, a module of its own only for CLIP's parameter names."""
-
-    def __init__(self, config: VisionConfig) -> None:
-        """Build all blocks."""
-        super().__init__()
-        self.resblocks = nn.ModuleList(
-            Block(
-                config.width,
-                heads=config.heads,
-                mlp_width=config.mlp_width,
-                activation=config.activation,
-                eps=config.norm_eps,
-                layer_scale=config.layer_scale,
-            )
-            for _ in range(config.layers)
-        )
-
-
 class VisionTransformer(nn.Module):
     """Images to patch tokens and an image embedding, with prompt tokens in every layer.
 
     Frozen weights are CLIP's; what ZegCLIP trains has ``prompt`` in its name.
-
-    Args:
-        config: The tower's shape.
-
     """
 
     def __init__(self, config: VisionConfig) -> None:
-        """Build the tower with untrained weights."""
         super().__init__()
         self.config = config
         width, patch, prefix = config.width, config.patch_size, config.num_prefix_tokens
@@ -178,7 +159,19 @@ class VisionTransformer(nn.Module):
         self.ln_pre = (
             nn.LayerNorm(width, eps=config.norm_eps) if config.pre_norm else nn.Identity()
         )
-        self.transformer = Transformer(config)
+        blocks = (
+            Block(
+                width,
+                heads=config.heads,
+                mlp_width=config.mlp_width,
+                activation=config.activation,
+                eps=config.norm_eps,
+                layer_scale=config.layer_scale,
+            )
+            for _ in range(config.layers)
+        )
+        # A module of its own only for CLIP's parameter names.
+        self.transformer = nn.ModuleDict({'resblocks': nn.ModuleList(blocks)})
         self.ln_post = nn.LayerNorm(width, eps=config.norm_eps)
         if config.pooling == 'map':
             self.pool = AttentionPooling(
@@ -223,7 +216,7 @@ class VisionTransformer(nn.Module):
     @property
     def blocks(self) -> list[Block]:
         """The transformer blocks."""
-        return cast(list[Block], list(self.transformer.resblocks))
+        return cast(list[Block], [*self.transformer['resblocks'].children()])
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
         """Return the position table ``(P + h * w, D)`` of a grid: ``P`` prefix tokens, patches."""
@@ -253,14 +246,9 @@ class VisionTransformer(nn.Module):
         return tokens, grid
 
     def head(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalise, project and pool the tokens behind a block.
+        """Normalise, project and pool the tokens ``(B, P + h * w, D)`` behind a block.
 
-        Args:
-            x: Prefix and patch tokens, ``(B, P + h * w, D)``.
-
-        Returns:
-            Patch tokens ``(B, h * w, C)`` and the image embedding ``(B, C)``.
-
+        Returns patch tokens ``(B, h * w, C)`` and the image embedding ``(B, C)``.
         """
         if self.config.prompt_norm:
             x = self.prompt_norm(x)
@@ -302,15 +290,9 @@ class VisionTransformer(nn.Module):
 def concatenated(
     features: Sequence[tuple[Tensor, Tensor]], grid: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Concatenate the features of several blocks.
+    """Concatenate what ``VisionTransformer.head`` gives for each of ``L`` blocks.
 
-    Args:
-        features: What ``VisionTransformer.head`` gives for each, ``(B, h * w, C)`` and ``(B, C)``.
-        grid: ``(h, w)`` in patches.
-
-    Returns:
-        Patch tokens ``(B, L * C, h, w)`` and image embedding ``(B, L * C)`` of ``L`` blocks.
-
+    Returns patch tokens ``(B, L * C, h, w)`` of that grid and the embedding ``(B, L * C)``.
     """
     patch_tokens, embedding = (
         parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

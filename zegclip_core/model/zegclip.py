@@ -91,13 +91,7 @@ class DetailBranch(nn.Module):
     """
 
     def __init__(self, dim: int, width: int) -> None:
-        """Build the branch.
-
-        Args:
-            dim: Width of the joint space.
-            width: Channels of the pixels' features, a multiple of 8.
-
-        """
+        """Build it for the joint space; the pixels' ``width`` channels are a multiple of 8."""
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, stride=2, padding=1),
@@ -112,15 +106,9 @@ class DetailBranch(nn.Module):
         self.out = nn.Conv2d(2 * width, dim, 1)
 
     def forward(self, patch_tokens: Tensor, images: Tensor) -> Tensor:
-        """Return fine tokens.
+        """Return tokens ``(B, C, ceil(H / 4), ceil(W / 4))`` of images ``(B, 3, H, W)``.
 
-        Args:
-            patch_tokens: Projected patch tokens, ``(B, C, h, w)``, not normalised.
-            images: Normalised RGB, ``(B, 3, H, W)``.
-
-        Returns:
-            Tokens ``(B, C, ceil(H / 4), ceil(W / 4))``, not normalised.
-
+        Neither these nor the projected patch tokens ``(B, C, h, w)`` are L2-normalised.
         """
         return self.refine(patch_tokens, self.stem(images))
 
@@ -157,17 +145,12 @@ class ZegCLIP(nn.Module):
 
     What is trained is the prompts, the decoder and, where there are any, the projections and the
     detail branch; the rest of the image tower is frozen (``trained_names`` tells which).
-
-    Args:
-        config: The model's shape.
-
     """
 
     scoring: Scoring = 'sigmoid'
     """A class's score does not depend on the other classes."""
 
     def __init__(self, config: ZegCLIPConfig) -> None:
-        """Build the model with untrained weights."""
         super().__init__()
         self.config = config
         self.visual = VisionTransformer(config.vision)
@@ -188,7 +171,7 @@ class ZegCLIP(nn.Module):
             dropout=config.decoder_dropout,
             relationship_descriptor=config.relationship_descriptor,
         )
-        self.freeze_tower()
+        self.train_tower(False)
 
     def trained_names(self) -> list[str]:
         """Return the names of the parameters that training changes."""
@@ -198,31 +181,17 @@ class ZegCLIP(nn.Module):
             if self._tower_is_trained or not name.startswith('visual.') or 'prompt' in name
         ]
 
-    def freeze_tower(self) -> None:
-        """Train all but the image tower's own weights, as a new model does."""
-        self._set_tower(trained=False)
-
-    def unfreeze_tower(self) -> None:
-        """Train the image tower's own weights as well."""
-        self._set_tower(trained=True)
-
-    def _set_tower(self, *, trained: bool) -> None:
-        """Let gradients reach only what is trained."""
+    def train_tower(self, trained: bool) -> None:
+        """Choose whether the image tower's own weights are trained; a new model's are not."""
         self._tower_is_trained = trained
         names = set(self.trained_names())
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in names)
 
     def project(self, patch_tokens: Tensor, image_embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Bring the image tower's output into the joint space.
+        """Bring the image tower's output ``(B, D, h, w)`` and ``(B, D)`` into the joint space.
 
-        Args:
-            patch_tokens: As the image tower gives them, ``(B, D, h, w)``.
-            image_embedding: As the image tower gives it, ``(B, D)``.
-
-        Returns:
-            Patch tokens ``(B, C, h, w)`` and image embedding ``(B, C)``, not normalised.
-
+        Returns patch tokens ``(B, C, h, w)`` and image embedding ``(B, C)``, not normalised.
         """
         if not self.config.projections:
             return patch_tokens, image_embedding
@@ -258,25 +227,20 @@ class ZegCLIP(nn.Module):
 
         """
         tokens, image_embedding = self.project(patch_tokens, image_embedding)
-        mask_features = F.normalize(self._mask_features(tokens, images, window), dim=1)
+        features = tokens
+        if window is not None:
+            patch = self.config.vision.patch_size
+            rows, columns = (slice(part.start * patch, part.stop * patch) for part in window)
+            features, images = tokens[:, :, window[0], window[1]], images[:, :, rows, columns]
+        if self.config.detail_width:
+            features = self.detail(features, images)
         logits: Tensor = self.decoder(
             F.normalize(tokens, dim=1),
             F.normalize(image_embedding, dim=-1),
             self.project_text(text),
-            mask_features,
+            F.normalize(features, dim=1),
         )
         return self.logit_scale(logits) if self.config.logit_scale else logits
-
-    def _mask_features(
-        self, tokens: Tensor, images: Tensor, window: tuple[slice, slice] | None
-    ) -> Tensor:
-        """Return what queries are compared with: tokens, refined by a detail branch if any."""
-        if window is not None:
-            patch = self.config.vision.patch_size
-            rows, columns = (slice(part.start * patch, part.stop * patch) for part in window)
-            tokens, images = tokens[:, :, window[0], window[1]], images[:, :, rows, columns]
-        refined: Tensor = self.detail(tokens, images) if self.config.detail_width else tokens
-        return refined
 
     def forward(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
         """Predict mask logits of normalised images; arguments and result as in ``decode``."""

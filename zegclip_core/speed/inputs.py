@@ -14,7 +14,7 @@
 """What all methods share: one set of weights, one vocabulary, the same images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 import zlib
 
@@ -24,11 +24,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.data.catalog import load_spec
+from zegclip_core.data.datasets import load_spec
 from zegclip_core.loading import build_network, build_text_tower, LoadedModel, open_checkpoint
 from zegclip_core.model.vit import VisionConfig
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
-from zegclip_core.text.encoded import EncodedVocabulary
+from zegclip_core.speed.report import Case
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.checkpoint import Checkpoint
@@ -37,8 +37,8 @@ from zegclip_core.weights.published import convert_published, read_published_fil
 
 _CONTRAST = 14.0
 """Factor of either side of the mask product; logits then spread over a few units."""
-_SEEN = 0.75
-"""Share of the classes whose scores are lowered, as in the published split of PASCAL VOC."""
+_SEEN = 15
+"""Classes of the seeded model whose scores are lowered, as in the split of PASCAL VOC."""
 _PUBLISHED_NAMES = {
     'visual.': 'backbone.',
     'decoder.relationship.q_proj.': 'decode_head.q_proj.',
@@ -50,21 +50,26 @@ Image = npt.NDArray[np.uint8]
 """RGB, uint8 ``(H, W, 3)``."""
 
 
+class Inputs(NamedTuple):
+    """What all methods are given in a case."""
+
+    images: Sequence[Image]
+    vocabulary: Vocabulary
+    embeddings: Tensor
+    """L2-normalised text embeddings of the classes, float32 ``(K, C)``."""
+    bias: Tensor
+    """What is subtracted from the score of each class, float32 ``(K,)``."""
+
+
 @dataclass(frozen=True)
 class Bundle:
-    """A model in the forms that the methods need.
-
-    Attributes:
-        name: What it is called.
-        checkpoint: Shape, settings and weights, as ``zegclip`` keeps them.
-        encoder: Encodes words.
-        published: The same weights under the published names; empty if it has no such layout.
-    """
+    """A model in the forms that the methods need."""
 
     name: str
     checkpoint: Checkpoint
     encoder: TextEncoder
     published: dict[str, Tensor]
+    """The same weights under the published names; empty if it has no such layout."""
 
     @property
     def prompts(self) -> int:
@@ -76,29 +81,20 @@ class Bundle:
         network = build_network(self.checkpoint, where=self.name)
         return LoadedModel(self.name, network, self.encoder, self.checkpoint.settings)
 
-    def encoded(self, count: int) -> EncodedVocabulary:
-        """Return an encoded vocabulary of so many classes, most of them seen in training."""
-        names = class_names(count)
-        bias = torch.zeros(count)
-        bias[: int(_SEEN * count)] = self.checkpoint.settings.seen_bias
-        embeddings = self.encoder.encode_classes([[name] for name in names])
-        vocabulary = Vocabulary.from_names(names)
-        return EncodedVocabulary(vocabulary, embeddings, bias, torch.zeros(count))
-
-
-class Inputs(NamedTuple):
-    """What all methods are given in a case: images of one size, and a vocabulary."""
-
-    images: Sequence[Image]
-    vocabulary: EncodedVocabulary
+    def inputs(self, case: Case) -> Inputs:
+        """Return seeded images, and as many classes as the case has."""
+        names, settings = class_names(case.classes), self.checkpoint.settings
+        bias = [settings.seen_bias if name in settings.seen_classes else 0.0 for name in names]
+        return Inputs(
+            seeded_images(case.height, case.width, case.batch),
+            Vocabulary.from_names(names),
+            self.encoder.encode_classes([(name,) for name in names]),
+            torch.tensor(bias),
+        )
 
 
 class SeededTower:
-    """A text tower without weights: every text gets a random unit vector of its own.
-
-    Args:
-        embed_dim: Length ``C`` of the vectors.
-    """
+    """A text tower without weights: every text gets a random unit vector of its own."""
 
     name = 'seeded'
 
@@ -120,11 +116,7 @@ def class_names(count: int) -> list[str]:
 
 
 def load_bundle(model: str) -> Bundle:
-    """Load a trained model by its name.
-
-    Raises:
-        ZegCLIPError: If there is no such model, it was not trained, or its file cannot be used.
-    """
+    """Load a trained model by its name."""
     path, checkpoint = open_checkpoint(model, 'to compare the methods')
     published: dict[str, Tensor] = {}
     if path.suffix in PUBLISHED_SUFFIXES:
@@ -137,8 +129,7 @@ def load_bundle(model: str) -> Bundle:
 def seeded_bundle(prompts: int) -> Bundle:
     """Return the published model, CLIP's ViT-B/16 at 512 pixels, with seeded random weights.
 
-    Args:
-        prompts: Prompt tokens in each layer; all other weights are the same for any number.
+    All but the prompts, so many in each layer, are the same for any number of them.
     """
     vision = VisionConfig(
         patch_size=16,
@@ -166,8 +157,9 @@ def seeded_bundle(prompts: int) -> Bundle:
         for name in sorted(shapes, key=lambda name: ('prompt_embeddings' in name, name))
     }
     checkpoint = convert_published(state)
-    encoder = TextEncoder(SeededTower(checkpoint.config.text_dim), checkpoint.settings.templates)
-    return Bundle('seeded ViT-B/16', checkpoint, encoder, state)
+    settings = replace(checkpoint.settings, seen_classes=tuple(class_names(_SEEN)))
+    encoder = TextEncoder(SeededTower(checkpoint.config.text_dim), settings.templates)
+    return Bundle('seeded ViT-B/16', replace(checkpoint, settings=settings), encoder, state)
 
 
 def _weight(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:

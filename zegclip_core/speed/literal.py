@@ -96,17 +96,12 @@ def positions_of(table: Tensor, side: int, grid: tuple[int, int]) -> Tensor:
 
 @dataclass(frozen=True)
 class LiteralModel:
-    """The published network, on normalised images.
-
-    Attributes:
-        weights: Under the published names, float32.
-        grid: Side of the position table, in patches.
-        heads: Attention heads of the image tower.
-        decoder_heads: Attention heads of the decoder.
-    """
+    """The published network, on normalised images."""
 
     weights: Weights
+    """Under the published names, float32."""
     grid: int
+    """Side of the position table, in patches."""
     heads: int
     decoder_heads: int
 
@@ -180,19 +175,15 @@ class LiteralModel:
 
 @dataclass(frozen=True)
 class LiteralPipeline:
-    """The published protocol around the network.
-
-    Attributes:
-        model: The network.
-        crop: Side of a window, and the short side of the resized image, in pixels.
-        stride: Step between windows, in pixels.
-        bias: What is subtracted from each class's score, float ``(K,)``.
-    """
+    """The published protocol around the network."""
 
     model: LiteralModel
     crop: int
+    """Side of a window, and the short side of the resized image, in pixels."""
     stride: int
+    """Step between windows, in pixels."""
     bias: Tensor
+    """What is subtracted from each class's score, float ``(K,)``."""
 
     def prepare(self, frames: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
         """Resize, normalise and stack RGB frames of one size: float32 ``(B, 3, h, w)``."""
@@ -226,13 +217,9 @@ class LiteralPipeline:
     def scores(
         self, logits: Sequence[Tensor], size: tuple[int, int], original: tuple[int, int]
     ) -> Tensor:
-        """Return the windows' averaged scores ``(B, K, H, W)``.
+        """Return the windows' averaged scores ``(B, K, H, W)`` from their mask logits.
 
-        Args:
-            logits: Mask logits of every window, ``(B, K, h, w)`` each, as from ``predict``.
-            size: ``(H, W)`` of the resized images.
-            original: ``(H, W)`` of the frames.
-
+        ``size`` is ``(H, W)`` of the resized images, ``original`` that of the frames.
         """
         batch, classes = logits[0].shape[:2]
         total = logits[0].new_zeros((batch, classes, *size))

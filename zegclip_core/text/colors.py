@@ -16,6 +16,7 @@
 from collections.abc import Iterable, Sequence
 import colorsys
 import hashlib
+from itertools import count, zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -29,19 +30,17 @@ _RINGS = ((0.85, 1.0), (0.55, 1.0), (0.9, 0.75), (0.45, 0.8), (1.0, 0.5), (0.3, 
 _GOLDEN_RATIO = 0.618034
 
 
-def _palette() -> tuple[Color, ...]:
-    """Return distinct RGB colours, ordered so that neighbours in the list differ in hue."""
-    colors = []
-    for ring, (saturation, value) in enumerate(_RINGS):
-        for step in range(_HUES):
-            hue = (step * _GOLDEN_RATIO + ring / (2 * _HUES)) % 1.0
-            red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
-            colors.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return tuple(colors)
+def _rgb(hue: float, saturation: float, value: float) -> Color:
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
-PALETTE = _palette()
-"""The colours that are handed out first; RGB, 0 to 255."""
+PALETTE = tuple(
+    _rgb(step * _GOLDEN_RATIO + ring / (2 * _HUES), saturation, value)
+    for ring, (saturation, value) in enumerate(_RINGS)
+    for step in range(_HUES)
+)
+"""The colours that are handed out first, neighbours of different hues; RGB, 0 to 255."""
 MIN_DISTANCE = 0.13
 """Two colours nearer than this in OKLab look alike when they tint a photo."""
 _GOOD_DISTANCE = 0.22
@@ -110,36 +109,24 @@ class _Taken:
         order = (np.arange(len(PALETTE)) + _digest(name) % _VIVID) % len(PALETTE)
         nearest = self._nearest[order]
         if nearest.max() < _SAME:
-            return self._unused(name)
+            for salt in count():
+                digest = _digest(f'{name}/{salt}')
+                color = (64 + digest % 192, 64 + (digest >> 8) % 192, 64 + (digest >> 16) % 192)
+                if color not in self._colors:
+                    return color
         for distance in (_GOOD_DISTANCE, MIN_DISTANCE):
             different = np.flatnonzero(nearest >= distance)
             if different.size:
                 return PALETTE[order[different[0]]]
         return PALETTE[order[nearest.argmax()]]
 
-    def _unused(self, name: str) -> Color:
-        salt = 0
-        while True:
-            digest = _digest(f'{name}/{salt}')
-            color = (64 + digest % 192, 64 + (digest >> 8) % 192, 64 + (digest >> 16) % 192)
-            if color not in self._colors:
-                return color
-            salt += 1
-
 
 def assign_colors(names: Sequence[str], chosen: Sequence[Color | None]) -> tuple[Color, ...]:
     """Give every class a colour of its own.
 
     A colour follows from the class name alone unless it looks like that of an earlier class of
-    the vocabulary; then the later one takes the next colour that looks different.
-
-    Args:
-        names: Class names, in the order of their ids.
-        chosen: For each class the colour that the user asked for, or ``None``. Chosen colours are
-            kept as they are, even if two are equal.
-
-    Returns:
-        One RGB colour a class, each component 0 to 255.
+    the vocabulary; then the later one takes the next colour that looks different. The colours
+    that the user has ``chosen`` (``None`` for none) are kept, even if two are equal.
     """
     taken = _Taken(color for color in chosen if color is not None)
     colors = []
@@ -184,17 +171,12 @@ def palette_colors(
         raise ConfigError(
             f'Expected a palette of {", ".join(PALETTE_NAMES)}, but got {palette!r}.'
         )
-    pairs = enumerate(chosen)
-    return assign_colors(names, [color or _of_place(palette, place) for place, color in pairs])
-
-
-def _of_place(palette: str, place: int) -> Color | None:
-    """Return the colour that a palette has for a place in the vocabulary, if it has one."""
+    own: Sequence[Color] = _COLOR_BLIND if palette == 'color_blind' else ()
     if palette == 'pascal_voc':
-        return _voc_color(place + 1)
-    if palette == 'color_blind' and place < len(_COLOR_BLIND):
-        return _COLOR_BLIND[place]
-    return None
+        own = [_voc_color(index) for index in range(1, len(names) + 1)]
+    return assign_colors(
+        names, [color or place for color, place in zip_longest(chosen, own[: len(names)])]
+    )
 
 
 def _voc_color(index: int) -> Color:

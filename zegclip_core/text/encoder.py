@@ -11,23 +11,33 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""From phrases to class embeddings: templates, averaging, and a cache of phrases.
-
-Text towers are in ``zegclip_core.text.towers``, templates in ``zegclip_core.text.templates``.
-"""
+"""From words to text embeddings: templates, averaging, and a cache of phrases."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from zegclip_core.devices import side_stream
 from zegclip_core.errors import VocabularyError
+from zegclip_core.text.phrases import StandardForms
 from zegclip_core.text.templates import fill_template, resolve_templates, SINGLE
 from zegclip_core.text.towers import BoundedTower, load_text_tower, MovableTower, TextTower
+from zegclip_core.text.vocabulary import competing, Vocabulary
+from zegclip_core.weights.checkpoint import ModelSettings
 
-__all__ = ['CACHE_SIZE', 'TextEncoder', 'TextTower', 'load_text_tower']
+__all__ = [
+    'CACHE_SIZE',
+    'EncodedVocabulary',
+    'TextEncoder',
+    'TextTower',
+    'encode_vocabulary',
+    'load_text_tower',
+]
 
 CACHE_SIZE = 10_000
 """How many phrases are kept; those not used for longest leave first."""
@@ -92,10 +102,7 @@ class TextEncoder:
             self._tower.to(device)
 
     def encode_classes(self, classes: Sequence[Sequence[str]]) -> Tensor:
-        """Encode classes as the normalised means over their phrases.
-
-        Args:
-            classes: For each of the ``K`` classes its phrases, at least one each.
+        """Encode ``K`` classes, each at least one phrase, as the normalised means over them.
 
         Returns:
             L2-normalised embeddings, float32 ``(K, C)`` on the CPU.
@@ -114,10 +121,7 @@ class TextEncoder:
         return functional.normalize(torch.stack([part.mean(dim=0) for part in parts]), dim=-1)
 
     def encode_phrases(self, phrases: Sequence[str]) -> Tensor:
-        """Encode phrases, each on its own.
-
-        Returns:
-            L2-normalised embeddings, float32 ``(N, C)`` on the CPU.
+        """Encode phrases, each on its own: L2-normalised, float32 ``(N, C)`` on the CPU.
 
         Raises:
             VocabularyError: If there is no phrase, or one with more tokens than the tower reads.
@@ -131,7 +135,12 @@ class TextEncoder:
             chunk = missing[start:][:_CHUNK]
             known.update(zip(chunk, self._encode_new(chunk), strict=True))
         for phrase in phrases:
-            self._keep(phrase, known[phrase])
+            if phrase not in self._cache:
+                # A copy, because a row of a larger tensor would keep the whole of it alive.
+                self._cache[phrase] = known[phrase].clone()
+            self._cache.move_to_end(phrase)
+            while len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
         return torch.stack([known[phrase] for phrase in phrases])
 
     def _encode_new(self, phrases: Sequence[str]) -> Tensor:
@@ -139,30 +148,94 @@ class TextEncoder:
         prompts = [
             fill_template(template, phrase) for phrase in phrases for template in self._templates
         ]
-        self._refuse_overlong(phrases, prompts)
-        embeddings = self._tower.encode(prompts)
+        tower = self._tower
+        if isinstance(tower, BoundedTower) and any(overlong := tower.overlong(prompts)):
+            phrase = phrases[overlong.index(True) // len(self._templates)]
+            raise VocabularyError(
+                'Expected a phrase that the model reads to its end, at most '
+                f'{tower.context_length} tokens with its sentence, but got more in '
+                f'{phrase[:40]!r}...: shorten it.'
+            )
+        embeddings = tower.encode(prompts)
         self._encoded_phrases += len(phrases)
         per_phrase = embeddings.reshape(len(phrases), len(self._templates), -1)
         return functional.normalize(per_phrase.mean(dim=1), dim=-1)
 
-    def _refuse_overlong(self, phrases: Sequence[str], prompts: Sequence[str]) -> None:
-        """Refuse a phrase whose end the tower would not read."""
-        if not isinstance(self._tower, BoundedTower):
-            return
-        for place, cut in enumerate(self._tower.overlong(prompts)):
-            if cut:
-                phrase = phrases[place // len(self._templates)]
-                raise VocabularyError(
-                    'Expected a phrase that the model reads to its end, at most '
-                    f'{self._tower.context_length} tokens with its sentence, but got more in '
-                    f'{phrase[:40]!r}...: shorten it.'
+
+@dataclass(frozen=True, eq=False)
+class EncodedVocabulary:
+    """A vocabulary with its text embeddings, and what they were encoded with.
+
+    The tensors have ``R`` rows, the classes first and then the negative words. They are on the
+    CPU, from where an engine takes them without waiting for a frame.
+
+    Attributes:
+        vocabulary: The classes.
+        embeddings: L2-normalised text embeddings, float32 ``(R, C)``.
+        bias: Calibration of each row, float32 ``(R,)``, 0 for what was not seen in training.
+        thresholds: Least score of a labelled pixel, float32 ``(R,)`` in [0, 1]; infinite for
+            negative words, which are never a label.
+        threshold: That of the classes without one of their own.
+        negatives: Words that compete with the classes: where one of them wins, a pixel is
+            unlabelled. Words that the vocabulary asks for are not among them.
+
+    Raises:
+        ValueError: If there is not one row for each class and negative word.
+    """
+
+    vocabulary: Vocabulary
+    embeddings: Tensor
+    bias: Tensor
+    thresholds: Tensor
+    threshold: float = 0.0
+    negatives: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Count the rows."""
+        expected = len(self.vocabulary) + len(self.negatives)
+        for name in ('embeddings', 'bias', 'thresholds'):
+            rows = len(getattr(self, name))
+            if rows != expected:
+                raise ValueError(
+                    f'Expected `{name}` of {expected} rows, one for each class and negative word, '
+                    f'but got {rows}.'
                 )
 
-    def _keep(self, phrase: str, embedding: Tensor) -> None:
-        """Put a phrase in the cache as the one used last."""
-        if phrase not in self._cache:
-            # A copy, because a row of a larger tensor would keep the whole of it alive.
-            self._cache[phrase] = embedding.clone()
-        self._cache.move_to_end(phrase)
-        while len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
+
+def encode_vocabulary(
+    vocabulary: Vocabulary,
+    encoder: TextEncoder,
+    settings: ModelSettings,
+    *,
+    threshold: float,
+    negatives: Sequence[str],
+    device: torch.device,
+) -> EncodedVocabulary:
+    """Encode the words of a vocabulary and those that compete with it.
+
+    Args:
+        vocabulary: The classes.
+        encoder: The text tower with its templates.
+        settings: Those of the model: which classes it was trained on, and their bias.
+        threshold: Least score of a labelled pixel, in [0, 1], for classes without their own.
+        negatives: Words that compete, less those that the vocabulary asks for.
+        device: Where the text tower computes.
+    """
+    phrases = vocabulary.encoded_phrases(settings.seen_classes)
+    forms = StandardForms(settings.seen_classes)
+    rivals = competing(negatives, vocabulary)
+    with side_stream(device):
+        embeddings = encoder.encode_classes([*phrases, *((forms.of(word),) for word in rivals)])
+    seen = set(settings.seen_classes)
+    bias = [settings.seen_bias if name in seen else 0.0 for name, *_ in phrases]
+    thresholds = [
+        threshold if entry.threshold is None else entry.threshold for entry in vocabulary.classes
+    ]
+    return EncodedVocabulary(
+        vocabulary,
+        embeddings,
+        torch.tensor([*bias, *[0.0] * len(rivals)]),
+        torch.tensor([*thresholds, *[math.inf] * len(rivals)]),
+        threshold,
+        rivals,
+    )

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a phrase is encoded as: small letters, the singular, no article, quotes or brackets.
+"""Words as users type them: lists, what a phrase may be, and the form in which it is encoded.
 
 Models are trained with the singular of a noun, without an article: ``the cars`` should find what
 ``car`` finds. LemmInflect (https://github.com/bjascob/LemmInflect, MIT) knows the singulars.
@@ -19,8 +19,11 @@ Models are trained with the singular of a noun, without an article: ``the cars``
 
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
+import json
 import re
-from unicodedata import normalize
+import unicodedata
+
+from zegclip_core.errors import shortened, VocabularyError
 
 _NUMBERS = 'two three four five six seven eight nine ten many several few both some all'
 """Before a plural that is meant as one."""
@@ -71,20 +74,6 @@ def standard_form(phrase: str) -> str:
         'cup of tea and cakes'
 
     """
-    text = _spaced(_unwrapped(phrase))
-    rest = _REST.search(text)
-    nouns = text if rest is None else text[: rest.start()]
-    singular = ''.join(_singular_noun(part) for part in _CONJUNCTION.split(nouns))
-    return singular + ('' if rest is None else rest.group())
-
-
-def _spaced(phrase: str) -> str:
-    """Return a phrase in small letters, ligatures undone, and with single spaces in place of _."""
-    return ' '.join(normalize('NFKC', phrase).lower().replace('_', ' ').split())
-
-
-def _unwrapped(phrase: str) -> str:
-    """Return a phrase without quotes or brackets around it and without a full stop."""
     text = phrase
     for _ in range(2):  # Brackets may stand inside or outside of quotes and full stop.
         text = text.strip(_QUOTES)
@@ -93,7 +82,16 @@ def _unwrapped(phrase: str) -> str:
             text = (bracketed[1] or bracketed[2] or '').strip(_QUOTES)
         # The last full stop of U.S. belongs to it.
         text = text.rstrip(_ENDS if text.find('.') in {-1, len(text) - 1} else ' ')
-    return text or phrase
+    text = _spaced(text or phrase)
+    rest = _REST.search(text)
+    nouns = text if rest is None else text[: rest.start()]
+    singular = ''.join(_singular_noun(part) for part in _CONJUNCTION.split(nouns))
+    return singular + ('' if rest is None else rest.group())
+
+
+def _spaced(phrase: str) -> str:
+    """Return a phrase in small letters, ligatures undone, and with single spaces in place of _."""
+    return ' '.join(unicodedata.normalize('NFKC', phrase).lower().replace('_', ' ').split())
 
 
 def _singular_noun(text: str) -> str:
@@ -126,9 +124,8 @@ def _singular(word: str) -> str:
 class StandardForms:
     """The forms in which phrases are encoded for a model.
 
-    Args:
-        known: Names that the model was trained with. A phrase that is one of them, but for case,
-            article and number, gets the form that the model knows.
+    A phrase that is one of the ``known`` names which the model was trained with, but for case,
+    article and number, gets the form that the model knows.
     """
 
     def __init__(self, known: Iterable[str] = ()) -> None:
@@ -185,3 +182,92 @@ def is_negated(phrase: str) -> bool:
     """
     text = _spaced(phrase).replace('\u2019', "'").translate(_NO_QUOTES)
     return _NEGATION.search(_NO_NEGATIONS.sub('', text)) is not None
+
+
+MAX_NAME = 200
+"""Longest class name or phrase, in characters."""
+
+_BYTE_ORDER_MARK = '\ufeff'
+_JOINERS = '\u200c\u200d'
+"""Of emoji, and between letters of Persian and of Indian scripts."""
+_COMMENT = re.compile(r'^[ \t]*#[ \t][^\r\n]*', re.MULTILINE)
+"""A line of a list that is for its readers alone."""
+_BULLET = re.compile(r'^[-*\u2022]\s+')
+"""Before each line of a list as Markdown and YAML have it."""
+_QUOTED_BY = {'"': '"', "'": "'", '\u201c': '\u201d'}
+
+
+def shown(value: object) -> str:
+    """Return a value as an error message shows it: quoted and short."""
+    return shortened(repr(value))
+
+
+def clean_text(text: object, what: str) -> str:
+    """Return a name or phrase with single spaces, its letters composed (NFC).
+
+    ``what`` is what it is called in an error message.
+
+    Raises:
+        VocabularyError: If it is no string, has neither letter, digit nor pictograph, is longer
+            than ``MAX_NAME``, or holds control characters, ones that nobody sees, or what is left
+            of undecodable bytes.
+    """
+    if not isinstance(text, str):
+        raise VocabularyError(f'Expected {what} to be a string, but got {shown(text)}.')
+    cleaned = ' '.join(unicodedata.normalize('NFC', text).split())
+    if not cleaned or len(cleaned) > MAX_NAME:
+        raise VocabularyError(
+            f'Expected {what} to have 1 to {MAX_NAME} characters, but got {shown(text)} '
+            f'with {len(cleaned)}.'
+        )
+    categories = {char: unicodedata.category(char) for char in cleaned if char not in _JOINERS}
+    if '\ufffd' in cleaned or {'Cc', 'Cf', 'Cs'} & set(categories.values()):
+        raise VocabularyError(f'Expected {what} to be readable UTF-8 text, but got {shown(text)}.')
+    if not any(category[0] in 'LN' or category == 'So' for category in categories.values()):
+        raise VocabularyError(
+            f'Expected {what} to have a letter or a digit, but got {shown(text)}.'
+        )
+    return cleaned
+
+
+def split_text(text: str) -> list[object]:
+    """Return the entries of a JSON list, or of a list by comma and by line; some are strings.
+
+    A line that begins with ``# `` is no part of a list.
+
+    Raises:
+        VocabularyError: If a list in JSON cannot be read, or one that is not has a semicolon
+            between its words, or a comma between quotes.
+    """
+    stripped = _COMMENT.sub('', text.lstrip(_BYTE_ORDER_MARK)).strip()
+    if stripped[:1] in {'[', '{'}:
+        try:
+            value = json.loads(stripped)
+        # Numbers of thousands of digits are a plain ValueError.
+        except (ValueError, RecursionError) as error:
+            raise VocabularyError(
+                f'Expected a vocabulary in JSON, but it cannot be read: {error}.'
+            ) from error
+        if not isinstance(value, list):
+            raise VocabularyError(f'Expected a JSON list of classes, but got {shown(value)}.')
+        return value
+    parts = (_BULLET.sub('', part.strip()) for part in re.split(r'[,\r\n]', stripped))
+    return [_unquoted(part) for part in parts if part]
+
+
+def _unquoted(part: str) -> str:
+    """Return a word of a list without the quotes around it."""
+    if ';' in part:
+        raise VocabularyError(
+            f'Expected a comma or a line break between words, but got {shown(part)} with a '
+            'semicolon.'
+        )
+    end = _QUOTED_BY.get(part[0])
+    if end is None or (end == "'" and not part.endswith(end)):
+        return part
+    if len(part) < 3 or not part.endswith(end):
+        raise VocabularyError(
+            f'Expected words without quotes, but got {shown(part)}; words with a comma are given '
+            'as JSON: ["salt, pepper"].'
+        )
+    return part[1:-1]

@@ -26,10 +26,69 @@ from torch import nn, Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from zegclip_core.errors import TowerError
-from zegclip_core.text.bert import BertEncoder, fits, NAMES
-from zegclip_core.weights.families import rename_weights
-from zegclip_core.weights.references import package_path, TowerReference
-from zegclip_core.weights.state_dicts import load_parameters
+from zegclip_core.weights.families import load_parameters, Names, rename_weights
+from zegclip_core.weights.names import package_path, TowerReference
+
+_LAYER = 'encoder.layer.*'
+BERT_NAMES: Names = {
+    'embeddings.word_embeddings.*': 'words.*',
+    'embeddings.position_embeddings.*': 'positions.*',
+    'embeddings.token_type_embeddings.*': 'types.*',
+    'embeddings.LayerNorm.*': 'norm.*',
+    tuple(
+        f'{_LAYER}.attention.self.{part}.*' for part in ('query', 'key', 'value')
+    ): 'layers.*.self_attn.in_proj_*',
+    f'{_LAYER}.attention.output.dense.*': 'layers.*.self_attn.out_proj.*',
+    f'{_LAYER}.attention.output.LayerNorm.*': 'layers.*.norm1.*',
+    f'{_LAYER}.intermediate.dense.*': 'layers.*.linear1.*',
+    f'{_LAYER}.output.dense.*': 'layers.*.linear2.*',
+    f'{_LAYER}.output.LayerNorm.*': 'layers.*.norm2.*',
+    **dict.fromkeys(('pooler.**', 'embeddings.position_ids')),
+}
+"""Of transformers' ``BertModel``, each with that of ``BertEncoder``."""
+
+
+class BertEncoder(nn.Module):
+    """BERT's encoder, of PyTorch's own layers: transformers takes seconds to import.
+
+    Reference: Devlin et al., "BERT", https://arxiv.org/abs/1810.04805.
+
+    Args:
+        config: What ``config.json`` of the model holds.
+
+    Raises:
+        KeyError: If it lacks a size.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        width, eps = int(config['hidden_size']), float(config['layer_norm_eps'])
+        self.width = width
+        self.words = nn.Embedding(int(config['vocab_size']), width)
+        self.positions = nn.Embedding(int(config['max_position_embeddings']), width)
+        self.types = nn.Embedding(int(config['type_vocab_size']), width)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width,
+                int(config['num_attention_heads']),
+                int(config['intermediate_size']),
+                dropout=0.0,
+                activation='gelu',
+                layer_norm_eps=eps,
+                batch_first=True,
+            )
+            for _ in range(int(config['num_hidden_layers']))
+        )
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return embeddings ``(B, N, C)`` of token ids ``(B, N)``; ``mask`` tells the text's."""
+        places = torch.arange(ids.shape[1], device=ids.device)
+        x: Tensor = self.norm(self.words(ids) + self.positions(places) + self.types.weight[0])
+        for layer in self.layers:
+            x = layer(x, src_key_padding_mask=~mask)
+        return x
+
 
 BATCH_SIZE = 64
 """How many texts a text tower of any kind encodes at once."""
@@ -52,31 +111,24 @@ class SentenceTower:
     """
 
     def __init__(self, folder: Path, *, name: str) -> None:
-        _check_mean_pooling(folder, name)
+        pooling = _read_json(folder / '1_Pooling' / 'config.json', name)
+        modes = [key for key, on in pooling.items() if key.startswith('pooling_mode_') and on]
+        if modes != ['pooling_mode_mean_tokens']:
+            raise TowerError(
+                f'Expected the sentence tower {name} to use pooling_mode_mean_tokens, '
+                f'but it uses {", ".join(modes) or "none"}.'
+            )
         self._model = _sentence_model(folder, name)
         self._tokenizer = _tokenizer(folder, name)
         settings = _read_json(folder / 'sentence_bert_config.json', name)
-        self._max_tokens = int(settings.get('max_seq_length') or 256)
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """The reference that names this tower."""
-        return self._name
-
-    @property
-    def embed_dim(self) -> int:
-        """Length ``C`` of an embedding."""
-        return self._model.width
-
-    @property
-    def context_length(self) -> int:
-        """Most tokens of a text, those of its ends included."""
-        return self._max_tokens
+        self.context_length = int(settings.get('max_seq_length') or 256)
+        self.embed_dim = self._model.width
+        self.name = name
 
     def overlong(self, texts: Sequence[str]) -> list[bool]:
-        """Return of each text whether it has more tokens, so that ``encode`` would cut it."""
-        return [len(ids) > self._max_tokens for ids in self._tokens(texts, self._max_tokens + 1)]
+        """Return of each text whether it has more tokens than ``encode`` takes."""
+        most = self.context_length
+        return [len(ids) > most for ids in self._tokens(texts, most + 1)]
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -86,7 +138,7 @@ class SentenceTower:
 
     def _encode_batch(self, texts: Sequence[str]) -> Tensor:
         """Return the mean of each text's token embeddings, L2-normalised."""
-        rows = [torch.tensor(ids) for ids in self._tokens(texts, self._max_tokens)]
+        rows = [torch.tensor(ids) for ids in self._tokens(texts, self.context_length)]
         device = next(self._model.parameters()).device
         ids = pad_sequence(rows, batch_first=True).to(device)
         lengths = torch.tensor([len(row) for row in rows], device=device)
@@ -107,11 +159,7 @@ class SentenceTower:
 
 
 def load_sentence_tower(reference: TowerReference) -> SentenceTower:
-    """Load the sentence tower that an installed package holds, in its folder or one just below.
-
-    Raises:
-        TowerError: If it is not there, or its files do not fit.
-    """
+    """Load the sentence tower that an installed package holds, in its folder or one just below."""
     root = package_path(reference)
     for folder in [root, *sorted(path for path in root.glob('*') if path.is_dir())]:
         if (folder / 'modules.json').is_file() and (folder / 'config.json').is_file():
@@ -120,17 +168,6 @@ def load_sentence_tower(reference: TowerReference) -> SentenceTower:
         f'Expected {reference} to hold a sentence-transformers model folder (with modules.json '
         f'and config.json), but there is none in {root}.'
     )
-
-
-def _check_mean_pooling(folder: Path, name: str) -> None:
-    """Raise unless the model takes the mean over tokens, which is all that is supported."""
-    pooling = _read_json(folder / '1_Pooling' / 'config.json', name)
-    modes = [key for key, value in pooling.items() if key.startswith('pooling_mode_') and value]
-    if modes != ['pooling_mode_mean_tokens']:
-        raise TowerError(
-            f'Expected the sentence tower {name} to use pooling_mode_mean_tokens, '
-            f'but it uses {", ".join(modes) or "none"}.'
-        )
 
 
 def _tokenizer(folder: Path, name: str) -> Tokenizer:
@@ -167,16 +204,18 @@ def _sentence_model(folder: Path, name: str) -> BertEncoder | _Transformer:
     """Build the transformer of a sentence model and load its weights strictly."""
     path, config = folder / 'model.safetensors', _read_json(folder / 'config.json', name)
     model: BertEncoder | _Transformer
+    plain = {'model_type': 'bert', 'hidden_act': 'gelu', 'position_embedding_type': 'absolute'}
+    is_bert = plain.items() <= {'position_embedding_type': 'absolute', **config}.items()
     try:
         state_dict = load_file(path)
         # The weights are overwritten: loading a tower must not move the caller's random numbers.
         with torch.random.fork_rng(devices=[]):
-            model = BertEncoder(config) if fits(config) else _Transformer(config)
+            model = BertEncoder(config) if is_bert else _Transformer(config)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().partition('\n')[0]
         raise TowerError(f'Cannot read the sentence tower {name}: {reason[:200]}') from error
     if isinstance(model, BertEncoder):
-        renamed = rename_weights(state_dict, NAMES, expected=f'{path} to hold a BERT')
+        renamed = rename_weights(state_dict, BERT_NAMES, expected=f'{path} to hold a BERT')
         load_parameters(model, renamed, str(path))
     else:
         computed = 'embeddings.position_ids'  # Older versions of transformers stored it.

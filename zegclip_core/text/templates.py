@@ -18,7 +18,6 @@
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from zegclip_core.errors import ConfigError
 from zegclip_core.options import TEMPLATES
@@ -59,26 +58,13 @@ _named: dict[str, tuple[str, ...]] = {
 }
 
 
-@lru_cache(maxsize=1)
-def imagenet_templates() -> tuple[str, ...]:
-    """Return CLIP's eighty templates for ImageNet, as open_clip carries them."""
-    # Imported here because open_clip takes seconds to import and few callers need it.
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-    return tuple(template('{}') for template in OPENAI_IMAGENET_TEMPLATES)
-
-
 def template_names() -> tuple[str, ...]:
     """Return every name that ``resolve_templates`` knows."""
     return tuple(sorted({*TEMPLATES, *_named}))
 
 
 def add_templates(name: str, templates: Sequence[str]) -> None:
-    """Make own templates known by a name.
-
-    Args:
-        name: A name that is not taken.
-        templates: One or more texts with exactly one ``{}`` each.
+    """Make own templates, texts with exactly one ``{}`` each, known by a name.
 
     Raises:
         ConfigError: If the name is taken by other templates, or a text is not allowed.
@@ -108,7 +94,10 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
     if '{}' in templates:
         return check_templates([line.strip() for line in templates.strip().splitlines()])
     if templates == 'imagenet':
-        return imagenet_templates()
+        # CLIP's eighty, from open_clip, which takes seconds to import and few callers need.
+        from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+        return tuple(template('{}') for template in OPENAI_IMAGENET_TEMPLATES)
     if templates not in _named:
         raise ConfigError(
             f'Expected templates to be one of {", ".join(template_names())} or texts with one '

@@ -28,9 +28,8 @@ from zegclip_core.errors import TowerError
 from zegclip_core.text.sentence_tower import BATCH_SIZE, load_sentence_tower
 from zegclip_core.weights.catalogue import unusable_text
 from zegclip_core.weights.clip import clip_config, CLIPWeights, load_clip_weights, NAMES
-from zegclip_core.weights.families import rename_weights
-from zegclip_core.weights.references import parse_reference, TowerReference
-from zegclip_core.weights.state_dicts import load_parameters, under
+from zegclip_core.weights.families import load_parameters, rename_weights, under
+from zegclip_core.weights.names import parse_reference, TowerReference
 
 _HEAD_WIDTH = 64  # of every CLIP that OpenAI released; their files do not tell the head count
 
@@ -77,10 +76,7 @@ class BoundedTower(Protocol):
 def load_text_tower(reference: str | TowerReference) -> TextTower:
     """Load the text tower that a reference names.
 
-    Args:
-        reference: ``open_clip:NAME/TAG``, ``open_clip:NAME/file:PATH`` or
-            ``package:MODULE[/PATH]``. Only the first may be downloaded, and only if this machine
-            does not have it yet.
+    Only ``open_clip:NAME/TAG`` may be downloaded, if this machine does not have it yet.
 
     Raises:
         TowerError: If the tower is not known, cannot be had, or its files do not fit.
@@ -99,11 +95,7 @@ def load_text_tower(reference: str | TowerReference) -> TextTower:
 
 
 def check_text_tower(reference: TowerReference) -> None:
-    """Refuse a model of open_clip whose text tower is of another kind, before any download.
-
-    Raises:
-        TowerError: If it is not supported, or there is no such model.
-    """
+    """Raise TowerError before any download unless a CLIP's text tower is a plain transformer."""
     reason = unusable_text(clip_config(reference))
     if reason:
         raise TowerError(
@@ -116,11 +108,6 @@ class OpenCLIPTextTower:
     """The text tower of a CLIP model, built from open_clip's classes.
 
     Reference: Radford et al., "CLIP", https://arxiv.org/abs/2103.00020, section 2.4.
-
-    Args:
-        model: open_clip's text transformer with its weights.
-        tokenizer: open_clip's tokenizer for it.
-        name: The reference that names this tower.
 
     Raises:
         TowerError: If the tokenizer knows more tokens than the model.
@@ -136,38 +123,23 @@ class OpenCLIPTextTower:
         self._model = model.float().eval().requires_grad_(False)
         self._mask: Tensor = model.attn_mask  # type: ignore[assignment]
         self._tokenizer = tokenizer
-        self._name = name
-        self._context_length = int(model.context_length)  # type: ignore[arg-type]
-        self._embed_dim = int(model.output_dim)  # type: ignore[arg-type]
-
-    @property
-    def name(self) -> str:
-        """The reference that names this tower."""
-        return self._name
-
-    @property
-    def embed_dim(self) -> int:
-        """Length ``C`` of an embedding."""
-        return self._embed_dim
-
-    @property
-    def context_length(self) -> int:
-        """Most tokens of a text, those of its ends included."""
-        return self._context_length
+        self.name = name
+        self.context_length = int(model.context_length)  # type: ignore[arg-type]
+        self.embed_dim = int(model.output_dim)  # type: ignore[arg-type]
 
     def overlong(self, texts: Sequence[str]) -> list[bool]:
         """Return of each text whether it has more tokens, so that ``encode`` would cut it."""
-        longer = self._tokenizer(list(texts), context_length=self._context_length + 1)
+        longer = self._tokenizer(list(texts), context_length=self.context_length + 1)
         # The end token, which has the greatest id, stands where no text that fits has it.
         ends: list[int] = longer.argmax(dim=1).tolist()
-        return [end >= self._context_length for end in ends]
+        return [end >= self.context_length for end in ends]
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return token ids, int64 ``(N, L)`` with ``L`` the context length.
 
         A text that is too long is cut; its last token is the end token nevertheless.
         """
-        tokens: Tensor = self._tokenizer(list(texts), context_length=self._context_length)
+        tokens: Tensor = self._tokenizer(list(texts), context_length=self.context_length)
         return tokens
 
     @torch.no_grad()
@@ -195,11 +167,7 @@ class OpenCLIPTextTower:
 
     @classmethod
     def from_weights(cls, weights: CLIPWeights) -> 'OpenCLIPTextTower':
-        """Build the text tower of CLIP weights.
-
-        Raises:
-            TowerError: If the weights do not fit the model.
-        """
+        """Build the text tower of CLIP weights; raises TowerError where they do not fit."""
         import open_clip  # takes seconds, and the bundled model never needs it
 
         model = _text_transformer(weights.config, weights.quick_gelu)
@@ -232,7 +200,24 @@ class OpenCLIPTextTower:
 
         renamed = rename_weights(state_dict, NAMES, expected=f'{name} to hold a CLIP text tower')
         tensors = under('text.', renamed)
-        config = _inferred_config(tensors, heads, name)
+        first = 'transformer.resblocks.0.mlp.c_fc.weight'
+        needed = ('token_embedding.weight', 'positional_embedding', 'text_projection', first)
+        missing = [key for key in needed if key not in tensors]
+        if missing:
+            raise TowerError(
+                f'Expected {name} to hold a CLIP text tower, but {missing[0]} is missing.'
+            )
+        vocabulary, width = tensors['token_embedding.weight'].shape
+        blocks = {key.split('.')[2] for key in tensors if key.startswith('transformer.resblocks.')}
+        sizes = {
+            'context_length': tensors['positional_embedding'].shape[0],
+            'vocab_size': vocabulary,
+            'width': width,
+            'heads': max(width // _HEAD_WIDTH, 1) if heads is None else heads,
+            'layers': len(blocks),
+            'mlp_ratio': tensors[first].shape[0] / width,
+        }
+        config = {'embed_dim': tensors['text_projection'].shape[-1], 'text_cfg': sizes}
         model = _text_transformer(config, quick_gelu)
         load_parameters(model, tensors, name)
         return cls(model, open_clip.SimpleTokenizer(), name=name)
@@ -251,31 +236,3 @@ def _text_transformer(config: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         model: nn.Module = TextTransformer(**sizes, act_layer=QuickGELU if quick_gelu else nn.GELU)
     return model
-
-
-def _inferred_config(
-    tensors: Mapping[str, Tensor], heads: int | None, name: str
-) -> dict[str, Any]:
-    """Return the configuration of a text tower that fits its weights."""
-    first = 'transformer.resblocks.0.mlp.c_fc.weight'
-    needed = ('token_embedding.weight', 'positional_embedding', 'text_projection', first)
-    missing = [key for key in needed if key not in tensors]
-    if missing:
-        raise TowerError(
-            f'Expected {name} to hold a CLIP text tower, but {missing[0]} is missing.'
-        )
-    vocabulary, width = tensors['token_embedding.weight'].shape
-    layers = {key.split('.')[2] for key in tensors if key.startswith('transformer.resblocks.')}
-    if heads is None:
-        heads = max(width // _HEAD_WIDTH, 1)
-    return {
-        'embed_dim': tensors['text_projection'].shape[-1],
-        'text_cfg': {
-            'context_length': tensors['positional_embedding'].shape[0],
-            'vocab_size': vocabulary,
-            'width': width,
-            'heads': heads,
-            'layers': len(layers),
-            'mlp_ratio': tensors[first].shape[0] / width,
-        },
-    }

@@ -25,8 +25,14 @@ import numpy.typing as npt
 from zegclip_core.errors import VocabularyError
 from zegclip_core.options import MAX_CLASSES
 from zegclip_core.text.colors import assign_colors, Color, palette_colors
-from zegclip_core.text.parsing import check_typed, clean_text, shown, split_text
-from zegclip_core.text.phrases import StandardForms
+from zegclip_core.text.phrases import (
+    clean_text,
+    is_negated,
+    shown,
+    split_text,
+    standard_form,
+    StandardForms,
+)
 
 MAX_TEXT = 65_536
 """Longest vocabulary text, in characters."""
@@ -80,21 +86,17 @@ class VocabularyClass:
         object.__setattr__(self, 'phrases', tuple(phrases))
         if self.color is not None:
             object.__setattr__(self, 'color', _clean_color(self.color, name))
-        if self.threshold is not None:
-            self._check_threshold()
+        value = self.threshold
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and 0.0 <= value <= 1.0):
+            raise VocabularyError(
+                f'Expected the threshold of class {name!r} to be a number in [0, 1], '
+                f'but got {shown(value)}.'
+            )
         if not isinstance(self.exact, bool):
             raise VocabularyError(
                 f'Expected "exact" of class {name!r} to be true or false, '
                 f'but got {shown(self.exact)}.'
-            )
-
-    def _check_threshold(self) -> None:
-        value = self.threshold
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0.0 <= float(value or 0.0) <= 1.0:
-            raise VocabularyError(
-                f'Expected the threshold of class {self.name!r} to be a number in [0, 1], '
-                f'but got {shown(value)}.'
             )
 
     @property
@@ -111,16 +113,12 @@ class VocabularyClass:
                 says what is not there.
         """
         if isinstance(value, str):
-            return cls._from_mapping({'name': value})
+            value = {'name': value}
         if not isinstance(value, Mapping):
             raise VocabularyError(
                 'Expected each class to be a string or an object with the keys '
                 f'{", ".join(_ALLOWED_KEYS)}, but got {shown(value)}.'
             )
-        return cls._from_mapping(value)
-
-    @classmethod
-    def _from_mapping(cls, value: Mapping[str, Any]) -> 'VocabularyClass':
         unknown = sorted(set(value) - set(_ALLOWED_KEYS))
         if unknown or 'name' not in value:
             fault = f'the unknown key {unknown[0]!r}' if unknown else 'no "name"'
@@ -135,8 +133,12 @@ class VocabularyClass:
             threshold=value.get('threshold'),
             exact=value.get('exact', False),
         )
-        if not made.exact:
-            check_typed(made.all_phrases)
+        for phrase in () if made.exact else filter(is_negated, made.all_phrases):
+            raise VocabularyError(
+                f'Expected words for what is there, but got {shown(phrase)}: models overlook the '
+                'negation. Name what it is to be told from as a class of its own, or give '
+                '{"name": ..., "exact": true} to have the words taken as they stand.'
+            )
         return made
 
 
@@ -191,12 +193,8 @@ class Vocabulary:
         what ``car`` finds. Where a form would belong to two classes (``person, people``), the
         user tells them apart, and its words stay as they are.
 
-        Args:
-            known: Names that a model was trained with. Words that are one of them, but for case,
-                article and number, are taken in the form that the model knows.
-
-        Returns:
-            For each class its phrases, each once, the name first.
+        Words that are one of the ``known`` names of a trained model, but for case, article and
+        number, are taken in the form that the model knows.
         """
         forms = StandardForms(known)
         rows = [
@@ -221,11 +219,7 @@ class Vocabulary:
         return Vocabulary(tuple(replace(entry, color=color) for entry, color in pairs))
 
     def index(self, name: str) -> int:
-        """Return the id of a class.
-
-        Raises:
-            VocabularyError: If no class has this name.
-        """
+        """Return the id of a class, or raise a ``VocabularyError`` if there is none."""
         if name not in self.names:
             raise VocabularyError(
                 f'Expected one of the classes {", ".join(self.names)}, but got {name!r}.'
@@ -234,20 +228,12 @@ class Vocabulary:
 
     @classmethod
     def from_names(cls, names: Iterable[str]) -> 'Vocabulary':
-        """Build a vocabulary from names alone, which are encoded as they stand.
-
-        Raises:
-            VocabularyError: If the names cannot be used.
-        """
+        """Build a vocabulary from names alone, which are encoded as they stand."""
         return cls(tuple(VocabularyClass(name) for name in names))
 
     @classmethod
     def from_words(cls, words: Iterable[str]) -> 'Vocabulary':
-        """Build a vocabulary from words that a user typed, as ``parse`` does.
-
-        Raises:
-            VocabularyError: If the words cannot be used.
-        """
+        """Build a vocabulary from words that a user typed, as ``parse`` does."""
         return cls(tuple(map(VocabularyClass.from_json, words)))
 
     @classmethod
@@ -292,3 +278,65 @@ class Vocabulary:
             reason = error.strerror if isinstance(error, OSError) else error
             raise VocabularyError(f'Cannot read the vocabulary file {path}: {reason}.') from error
         return cls.parse(text)
+
+
+NONE = 'none'
+"""What a user writes for no negative words, which compete with those of a vocabulary."""
+
+
+def parse_negatives(text: str) -> tuple[str, ...]:
+    """Read negative words: a list by comma or by line, a JSON list of words, or ``none``.
+
+    Raises:
+        VocabularyError: If it is empty, or a word cannot be used.
+
+    Example:
+        >>> parse_negatives('wall, floor')
+        ('wall', 'floor')
+        >>> parse_negatives('none')
+        ()
+
+    """
+    if text.strip().lower() == NONE:
+        return ()
+    words = split_text(text)
+    if not words:
+        raise VocabularyError(
+            f'Expected negative words such as "wall, floor", or {NONE}, but got {text!r}.'
+        )
+    return clean_negatives(words)
+
+
+def clean_negatives(words: Iterable[object]) -> tuple[str, ...]:
+    """Return words with single spaces, each once; case, article and plural do not count.
+
+    Raises:
+        VocabularyError: If one cannot be used, or there are more than ``MAX_CLASSES``.
+    """
+    if isinstance(words, str):
+        raise VocabularyError(f'Expected a list of negative words, but got {words!r}.')
+    cleaned: dict[str, str] = {}
+    for word in (clean_text(word, 'a negative word') for word in words):
+        if is_negated(word):
+            raise VocabularyError(
+                'Expected a negative word to name what is there, as "wall" does, '
+                f'but got {word!r}.'
+            )
+        cleaned.setdefault(standard_form(word), word)
+    if len(cleaned) > MAX_CLASSES:
+        raise VocabularyError(
+            f'Expected at most {MAX_CLASSES} negative words, but got {len(cleaned)}.'
+        )
+    return tuple(cleaned.values())
+
+
+def competing(negatives: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return the negative words that a vocabulary does not ask for, by name or by phrase.
+
+    Case, article and plural do not count.
+    """
+    words = tuple(negatives)
+    if not words:
+        return ()
+    asked = {standard_form(phrase) for entry in vocabulary.classes for phrase in entry.all_phrases}
+    return tuple(word for word in words if standard_form(word) not in asked)

@@ -69,42 +69,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class RunCheckpoints(Checkpoint):
     """Writes ``last.ckpt`` after each validation and at the end, and keeps those of some steps.
 
-    After, not before: a resumed run does not validate again what the checkpoint has done.
-
-    Args:
-        folder: Where to.
-        every: Steps between checkpoints where there is no validation.
-        validates: Whether there is.
-        keep: Steps whose checkpoints are kept as ``step=N.ckpt``.
-
+    After, not before: a resumed run does not validate again what the checkpoint has done. Where
+    ``every`` is 0 there are validations to go by, else it is the steps between checkpoints.
     """
 
-    def __init__(self, folder: Path, *, every: int, validates: bool, keep: Sequence[int]) -> None:
-        self._folder = folder
-        self._every = every
-        self._validates = validates
-        self._keep = set(keep)
-        self._kept: set[int] = set()
+    def __init__(self, folder: Path, *, every: int, keep: Sequence[int]) -> None:
+        self._folder, self._every, self._keep = folder, every, set(keep)
         self._last = 0
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Write what is due after a step, once all its batches are done."""
         step = trainer.global_step
-        if step in self._keep - self._kept:
-            self._kept.add(step)
+        if step in self._keep:
+            self._keep.remove(step)
             trainer.save_checkpoint(self._folder / f'step={step}.ckpt')
-        if not self._validates and step % self._every == 0:
-            self._save_last(trainer)
+        if self._every and step % self._every == 0:
+            self.on_train_end(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Write the checkpoint with the figures of its own step."""
-        self._save_last(trainer)
+        """Write the last checkpoint, with the figures of its own step."""
+        self.on_train_end(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Write the checkpoint of the last step."""
-        self._save_last(trainer)
-
-    def _save_last(self, trainer: lightning.Trainer) -> None:
         """Write the last checkpoint, unless it is there."""
         if trainer.global_step > self._last:
             self._last = trainer.global_step
@@ -112,11 +98,7 @@ class RunCheckpoints(Checkpoint):
 
 
 def read_run_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of a run, with ``weights_only=True``.
-
-    Raises:
-        CheckpointError: If it is missing or damaged.
-    """
+    """Read a checkpoint of a run, with ``weights_only=True``."""
     if not path.is_file():
         raise CheckpointError(f'Expected a checkpoint of a run, but there is no file at {path}.')
     try:
@@ -154,12 +136,13 @@ def git_commit() -> str:
         ('ls-files', source.name),
         ('describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'),
     )
-    answers = []
-    for command in commands:
-        git = ['git', '-C', str(source.parent), *command]
-        try:
-            done = subprocess.run(git, capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return ''  # git is not installed, or this is no repository
-        answers.append(done.stdout.strip())
+    try:
+        answers = [
+            subprocess.check_output(
+                ('git', '-C', str(source.parent), *command), text=True, stderr=subprocess.DEVNULL
+            ).strip()
+            for command in commands
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return ''  # git is not installed, or this is no repository
     return answers[-1] if all(answers) else ''

@@ -11,17 +11,14 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training configurations: what can be set, what is allowed, and what it is if it is not set.
-
-Those that come with the package are found by name, wherever it is installed.
-"""
+"""Training configurations: what can be set, what is allowed, and what it is if it is not set."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator, PositiveFloat
-from zegclip_core.data.catalog import FOLDER
+from zegclip_core.data.datasets import FOLDER
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.errors import ConfigError
 from zegclip_core.settings import (
@@ -69,16 +66,20 @@ class ModelConfig(Settings):
     alike."""
 
 
-class SourceConfig(Settings):
-    """One dataset to train on."""
+class DatasetConfig(Settings):
+    """A part of a dataset."""
 
     root: str
-    """Its folder."""
     split: str
-    """Which part of it."""
+    """Which part of the dataset."""
     dataset: str = FOLDER
     """What lies there: ``folder`` (``images/``, ``labels/`` and ``classes.txt``) or a dataset of
-    ``zegclip_core.data.catalog``, by name or file."""
+    ``zegclip_core.data.datasets``, by name or file."""
+
+
+class SourceConfig(DatasetConfig):
+    """One dataset to train on."""
+
     words: str = ''
     """YAML file of further phrases and overlaps for each class; empty for none."""
     wording: Literal['varied', 'name'] = 'varied'
@@ -108,15 +109,9 @@ class SourceConfig(Settings):
         return value
 
 
-class ValidationConfig(Settings):
+class ValidationConfig(DatasetConfig):
     """One dataset to validate on."""
 
-    root: str
-    """Its folder."""
-    split: str
-    """Which part of it."""
-    dataset: str = FOLDER
-    """What lies there: ``folder`` or a dataset of ``zegclip_core.data.catalog``."""
     hold_out: int = 0
     """Only every n-th image is used; 0 uses all."""
     absent_words: int = -1
@@ -128,7 +123,6 @@ class ScheduleConfig(Settings):
     """How long and how fast to train; one step is one change of the weights."""
 
     steps: Positive
-    """Number of steps."""
     stop: Count = 0
     """Steps after which to end all the same, the rates being those of a whole run; 0 for the
     whole run."""
@@ -286,11 +280,10 @@ class TrainConfig(Settings):
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a training configuration.
+    """Read a training configuration, and change it.
 
     Args:
-        path: YAML file; ``base`` in it names another one, relative to it, whose settings hold
-            where it has none of its own.
+        path: YAML file; where it has no settings, those of the file that its ``base`` names hold.
         overrides: ``key=value`` texts, the key with dots (``schedule.steps=100``,
             ``train.0.root=/data``), the value in YAML.
 
@@ -308,9 +301,6 @@ def recipe_folder() -> Path:
 
     In a source checkout, also one that is installed in place, it lies beside the package;
     otherwise in ``share`` of a folder above it, where pip and colcon put it.
-
-    Raises:
-        ConfigError: If there is none.
     """
     beside = _PACKAGE.parent / 'config' / 'train'
     for folder in (beside, *(parent / _SHARED for parent in _PACKAGE.parents)):
@@ -330,18 +320,10 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a training configuration.
-
-    Args:
-        name: Name of one that comes with the package, or path of a YAML file.
+    """Return the file of a training configuration that comes with the package, or a YAML file.
 
     Raises:
         ConfigError: If there is none of that name.
-
-    Example:
-        >>> find_recipe('voc12-inductive').name
-        'voc12-inductive.yaml'
-
     """
     if name.endswith(('.yaml', '.yml')):
         return Path(name).expanduser()

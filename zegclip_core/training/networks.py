@@ -11,12 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The model that a run trains, built on a frozen tower, and its optimiser.
+"""The model that a run trains, built on a frozen tower, and its optimiser."""
 
-It starts from the tower alone or from what another run has learnt.
-"""
-
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,16 +37,7 @@ _WARMUP_START = 1e-6
 
 
 def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLIP:
-    """Build an untrained model on a frozen tower.
-
-    Args:
-        config: The run.
-        tower: The frozen tower.
-        text_dim: Width of the text embeddings.
-
-    Raises:
-        ConfigError: If settings do not fit the tower.
-    """
+    """Build an untrained model on a frozen tower, for text embeddings of some width."""
     model = config.model
     patch, layers = tower.config.patch_size, tower.config.layers
     if any(side < patch or side % patch for side in config.views.size):
@@ -63,7 +51,18 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
             f'{config.towers.image} has {layers} layers, but got {list(model.feature_layers)}.'
         )
     if model.published:
-        tower = _published_tower(tower, config.views.size)
+        # As ZegCLIP's release sets it up for images of a size.
+        grid = (config.views.size[0] // patch, config.views.size[1] // patch)
+        tower = resized_positions(tower, grid, 'bilinear')
+        published = replace(
+            tower.config,
+            class_embedding_twice=True,
+            prompt_norm=True,
+            position_resize='bilinear',
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+        )
+        tower = replace(tower, config=published)
     vision = replace(
         tower.config, prompt_tokens=model.prompt_tokens, feature_layers=model.feature_layers
     )
@@ -71,16 +70,7 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
         ZegCLIPConfig(
             vision=vision,
             text_dim=text_dim,
-            dim=model.dim,
-            decoder_layers=model.decoder_layers,
-            decoder_heads=model.decoder_heads,
-            decoder_mlp_dim=model.decoder_mlp_dim,
-            decoder_dropout=model.decoder_dropout,
-            relationship_descriptor=model.relationship_descriptor,
-            projections=model.projections,
-            projection_dropout=model.projection_dropout,
-            detail_width=model.detail_width,
-            logit_scale=model.logit_scale,
+            **model.model_dump(include={field.name for field in fields(ZegCLIPConfig)}),
         )
     )
     weights = {key: value.float() for key, value in tower.state_dict.items()}
@@ -94,36 +84,15 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
         for layer in network.decoder.layers[1:]:
             layer.load_state_dict({key: state[key] for key in layer.state_dict()}, strict=True)
     if model.tower == 'finetuned':
-        network.unfreeze_tower()
+        network.train_tower(True)
     return network
 
 
-def _published_tower(tower: ImageTower, size: tuple[int, int]) -> ImageTower:
-    """Return a CLIP tower as ZegCLIP's release sets it up for images of a size."""
-    patch = tower.config.patch_size
-    tower = resized_positions(tower, (size[0] // patch, size[1] // patch), 'bilinear')
-    vision = replace(
-        tower.config,
-        class_embedding_twice=True,
-        prompt_norm=True,
-        position_resize='bilinear',
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-    )
-    return replace(tower, config=vision)
-
-
 def initialize_from(network: ZegCLIP, model: str) -> None:
-    """Start from what another model has learnt.
+    """Start from what another model has learnt, which must have the same shape.
 
-    Args:
-        network: The model to train.
-        model: Name of a bundled model, path of a ``.safetensors`` file, or path of a checkpoint
-            of a run (``.ckpt``).
-
-    Raises:
-        ModelError: If there is no such model.
-        CheckpointError: If its shape is another.
+    That is the name of a bundled model, or the path of a ``.safetensors`` file or of a checkpoint
+    of a run (``.ckpt``).
     """
     if model.endswith('.ckpt'):
         path = Path(model)
@@ -141,10 +110,6 @@ def make_optimizer(network: ZegCLIP, config: TrainConfig) -> torch.optim.AdamW:
 
     All weights have one decay: in the release the rules that spare norms never act. A fine-tuned
     tower's own weights are a group with a learning rate of their own.
-
-    Args:
-        network: The model; what is frozen in it is left out.
-        config: The run.
     """
     schedule = config.schedule
     own: list[nn.Parameter] = []
@@ -160,7 +125,12 @@ def make_optimizer(network: ZegCLIP, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, schedule: ScheduleConfig) -> LRScheduler:
-    """Return the course of the learning rate, one change a step."""
+    """Return the course of the learning rate, one change a step.
+
+    ``poly`` is published: a power of 0.9 of what is left, down to the smallest rate; during the
+    warm-up that is multiplied by a factor which rises from 1e-6 to 1 (the hooks ``poly`` and
+    ``linear`` of mmcv).
+    """
     if schedule.decay == 'one_cycle':
         return OneCycleLR(
             optimizer,
@@ -168,25 +138,12 @@ def make_scheduler(optimizer: torch.optim.Optimizer, schedule: ScheduleConfig) -
             total_steps=schedule.steps + 1,
             pct_start=schedule.warmup_steps / schedule.steps,
         )
-    return LambdaLR(
-        optimizer,
-        [partial(poly_factor, schedule, group['lr']) for group in optimizer.param_groups],
-    )
 
+    def poly(base: float, step: int) -> float:
+        left = float((1.0 - min(step / schedule.steps, 1.0)) ** _POWER)
+        rate = (base - schedule.min_learning_rate) * left + schedule.min_learning_rate
+        if step < schedule.warmup_steps:
+            rate *= 1.0 - (1.0 - step / schedule.warmup_steps) * (1.0 - _WARMUP_START)
+        return rate / base
 
-def poly_factor(schedule: ScheduleConfig, base: float, step: int) -> float:
-    """Return the published learning rate of a step, as a share of its largest value.
-
-    A power of 0.9 of what is left, down to the smallest rate; during the warm-up that is
-    multiplied by a factor which rises from 1e-6 to 1 (the hooks ``poly`` and ``linear`` of mmcv).
-
-    Args:
-        schedule: Steps, warm-up and smallest rate.
-        base: The largest rate.
-        step: Steps that are done.
-    """
-    left = float((1.0 - min(step / schedule.steps, 1.0)) ** _POWER)
-    rate = (base - schedule.min_learning_rate) * left + schedule.min_learning_rate
-    if step < schedule.warmup_steps:
-        rate *= 1.0 - (1.0 - step / schedule.warmup_steps) * (1.0 - _WARMUP_START)
-    return rate / base
+    return LambdaLR(optimizer, [partial(poly, group['lr']) for group in optimizer.param_groups])

@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 import torch
 from zegclip_core.images.sheets import Comparison, comparison_sheet
-from zegclip_core.training.task import SegmentationTask, ValidationSet
+from zegclip_core.training.batches import ValidationSet
+from zegclip_core.training.task import SegmentationTask
 
 ROWS = 4
 """Images of each validation set on a sheet."""

@@ -25,11 +25,18 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQ
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 import torch
 from torch import Tensor
-from zegclip_core.data.catalog import open_dataset, unseen_of
-from zegclip_core.data.folder import Pictures
+from zegclip_core.data.datasets import open_dataset, unseen_of
+from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import split_indices
 from zegclip_core.errors import ConfigError, TrainingError, ZegCLIPError
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
+from zegclip_core.training.batches import (
+    FeatureStore,
+    LiveViews,
+    TrainingData,
+    ValidationSet,
+    ViewSource,
+)
 from zegclip_core.training.checkpoints import (
     AtomicCheckpointIO,
     BEST,
@@ -38,14 +45,17 @@ from zegclip_core.training.checkpoints import (
     RunCheckpoints,
     trained_weights,
 )
-from zegclip_core.training.config import SourceConfig, TrainConfig, ValidationConfig
-from zegclip_core.training.loaders import TrainingData
+from zegclip_core.training.config import TrainConfig
 from zegclip_core.training.networks import initialize_from, new_network
 from zegclip_core.training.pictures import ValidationPictures
-from zegclip_core.training.queries import QueryMaker
-from zegclip_core.training.task import SCORE, SegmentationTask, ValidationSet
-from zegclip_core.training.text_embeddings import ClassSet, ClassWords, PhraseTable, read_words
-from zegclip_core.training.view_sources import FeatureStore, LiveViews, ViewSource
+from zegclip_core.training.queries import (
+    ClassSet,
+    ClassWords,
+    PhraseTable,
+    QueryMaker,
+    read_words,
+)
+from zegclip_core.training.task import SCORE, SegmentationTask
 from zegclip_core.weights.checkpoint import Checkpoint, ModelSettings, save_checkpoint
 from zegclip_core.weights.image_towers import load_image_tower
 
@@ -55,13 +65,8 @@ logger = logging.getLogger(__name__)
 class Run:
     """A training run.
 
-    Args:
-        config: What to train.
-
     Raises:
-        TowerError: If a frozen tower cannot be found.
-        DataError: If a dataset does not lie as expected.
-        ConfigError: If a words file cannot be used, or an unseen class is not known.
+        ZegCLIPError: If a frozen tower, a dataset, a words file or an unseen class is not there.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -70,9 +75,21 @@ class Run:
         if config.schedule.threads:
             torch.set_num_threads(config.schedule.threads)
         # Wrong data are found before towers are loaded, which takes seconds.
-        self._training = [(entry, _open(entry)) for entry in config.train]
-        self._validated = [(entry, _open(entry)) for entry in config.validation]
-        self._check_unseen()
+        sets = (*config.train, *config.validation)
+        datasets = [open_dataset(entry.root, entry.dataset, entry.split) for entry in sets]
+        unknown = [
+            unseen_of(entry.dataset, config.unseen, dataset.classes).unknown
+            for entry, dataset in zip(sets, datasets, strict=True)
+        ]
+        wrong = [name for name in config.unseen if all(name in part for part in unknown)]
+        if wrong:
+            known = dict.fromkeys(name for dataset in datasets for name in dataset.classes)
+            raise ConfigError(
+                'Expected unseen to hold names of classes, or of splits, of the datasets '
+                f'({", ".join(list(known)[:12])}, ...), but got {wrong[0]!r}.'
+            )
+        count = len(config.train)
+        self._datasets, self._validated = datasets[:count], datasets[count:]
         lightning.seed_everything(config.seed, verbose=False)
         tower = load_image_tower(config.towers.image)
         self._encoder = TextEncoder(load_text_tower(config.towers.text), config.towers.templates)
@@ -81,34 +98,22 @@ class Run:
             initialize_from(self.network, config.initialize_from)
         self._store: FeatureStore | None = None
         if config.keep_features and not config.tower_changes:
-            self._store = self._feature_store()
-
-    def _check_unseen(self) -> None:
-        """Refuse an unseen class, or a split of them, that no dataset knows."""
-        unseen = self.config.unseen
-        opened = [(entry.dataset, dataset.classes) for entry, dataset in self._training]
-        opened += [(entry.dataset, dataset.classes) for entry, dataset in self._validated]
-        unknown = [unseen_of(name, unseen, classes).unknown for name, classes in opened]
-        wrong = [wanted for wanted in unseen if all(wanted in part for part in unknown)]
-        if wrong:
-            known = dict.fromkeys(name for _, classes in opened for name in classes)
-            raise ConfigError(
-                'Expected unseen to hold names of classes, or of splits, of the datasets '
-                f'({", ".join(list(known)[:12])}, ...), but got {wrong[0]!r}.'
-            )
-
-    def _feature_store(self) -> FeatureStore:
-        """Return the store of the frozen tower's features, computed in the run's precision."""
-        tower = type(self.network.visual)(self.network.config.vision).eval()
-        tower.load_state_dict(self.network.visual.state_dict())
-        half = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        tower = tower.to(device, half.get(self.config.precision, torch.float32))
-        folder = Path(self.config.output) / 'features'
-        return FeatureStore(folder, tower, self.config.towers.image, self.config.views)
+            # Features are computed in the run's precision.
+            frozen = type(self.network.visual)(self.network.config.vision).eval()
+            frozen.load_state_dict(self.network.visual.state_dict())
+            half = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}
+            device = 'cuda' if torch.cuda.is_available() else 'cpu'
+            frozen = frozen.to(device, half.get(config.precision, torch.float32))
+            folder = Path(config.output) / 'features'
+            self._store = FeatureStore(folder, frozen, config.towers.image, config.views)
 
     def _views(
-        self, dataset: Pictures, indices: Sequence[int], count: int, *, whole: bool = False
+        self,
+        dataset: SegmentationDataset,
+        indices: Sequence[int],
+        count: int,
+        *,
+        whole: bool = False,
     ) -> ViewSource:
         """Return views of some images: so many of each if they are kept, or whole images only."""
         config = self.config
@@ -118,49 +123,46 @@ class Run:
         seed = None if whole else config.seed
         return LiveViews(dataset, indices, config.views, seed, multiple=patch)
 
-    def _validation_set(self, entry: ValidationConfig, dataset: Pictures) -> ValidationSet:
-        indices = split_indices(len(dataset), entry.hold_out, held_out=True)
-        words = [ClassWords(name) for name in dataset.classes]
-        unseen = unseen_of(entry.dataset, self.config.unseen, dataset.classes).classes
-        return ValidationSet(
-            config=entry,
-            title=dataset.title,
-            views=self._views(dataset, indices, 1, whole=True),
-            classes=dataset.classes,
-            table=PhraseTable(words, self._encoder, varied=False),
-            seen=tuple(name for name in dataset.classes if name not in unseen),
-        )
-
-    def _class_set(self, source: SourceConfig, dataset: Pictures) -> ClassSet:
-        """Return the words of a training set, and which of its classes are unseen."""
-        words = read_words(source.words, dataset.classes)
-        table = PhraseTable(words, self._encoder, varied=source.wording == 'varied')
-        unseen = unseen_of(source.dataset, self.config.unseen, dataset.classes).classes
-        return ClassSet(words, table, frozenset(map(dataset.classes.index, unseen)))
-
-    def _makers(
-        self, views: Sequence[ViewSource], classes: Sequence[ClassSet]
-    ) -> list[QueryMaker]:
-        makers = []
-        for index, source in enumerate(self.config.train):
+    def _training_sets(self) -> tuple[list[ClassSet], list[ViewSource], list[QueryMaker]]:
+        """Return classes, views and what chooses the words of each training set."""
+        config, classes, views, makers = self.config, [], [], []
+        for source, dataset in zip(config.train, self._datasets, strict=True):
+            words = read_words(source.words, dataset.classes)
+            table = PhraseTable(words, self._encoder, varied=source.wording == 'varied')
+            unseen = unseen_of(source.dataset, config.unseen, dataset.classes).classes
+            classes.append(ClassSet(words, table, frozenset(map(dataset.classes.index, unseen))))
+            indices = split_indices(len(dataset), source.hold_out, held_out=False)
+            views.append(self._views(dataset, indices, source.views))
+        transductive = config.setting == 'transductive'
+        for index, source in enumerate(config.train):
             count = len(classes[index].words)
             # Counting reads every mask, which takes long for a large dataset.
             counts = views[index].pixel_counts(count) if source.balance else torch.ones(count)
             others = [entry for k, entry in enumerate(classes) if k != index]
-            transductive = self.config.setting == 'transductive'
             makers.append(
                 QueryMaker(source, classes[index], others, counts, transductive=transductive)
             )
-        return makers
+        return classes, views, makers
+
+    def _validation_sets(self) -> list[ValidationSet]:
+        sets = []
+        for entry, dataset in zip(self.config.validation, self._validated, strict=True):
+            indices = split_indices(len(dataset), entry.hold_out, held_out=True)
+            words = [ClassWords(name) for name in dataset.classes]
+            unseen = unseen_of(entry.dataset, self.config.unseen, dataset.classes).classes
+            validation = ValidationSet(
+                config=entry,
+                title=dataset.title,
+                views=self._views(dataset, indices, 1, whole=True),
+                classes=dataset.classes,
+                table=PhraseTable(words, self._encoder, varied=False),
+                seen=tuple(name for name in dataset.classes if name not in unseen),
+            )
+            sets.append(validation)
+        return sets
 
     def train(self, *, resume: bool = False) -> Path:
-        """Train, and write the model.
-
-        Args:
-            resume: Go on from the last checkpoint, if there is one.
-
-        Returns:
-            The model's file.
+        """Train, from the last checkpoint with ``resume``, and return the model's file.
 
         Raises:
             ConfigError: If there is a run of this name and it is not to go on.
@@ -173,19 +175,19 @@ class Run:
                 f'Expected a run that was not begun, but {last} is there: go on with --resume, '
                 f'choose another name, or remove {self.folder}.'
             )
-        classes = [self._class_set(source, dataset) for source, dataset in self._training]
-        views = [
-            self._views(
-                dataset,
-                split_indices(len(dataset), source.hold_out, held_out=False),
-                source.views,
-            )
-            for source, dataset in self._training
-        ]
-        validation = [self._validation_set(entry, dataset) for entry, dataset in self._validated]
-        task = SegmentationTask(self.network, config, self._makers(views, classes), validation)
+        classes, views, makers = self._training_sets()
+        validation = self._validation_sets()
+        task = SegmentationTask(self.network, config, makers, validation)
         start = last if last.is_file() else None
-        done = 0 if start is None else _steps_done(task, start)
+        done = 0
+        if start is not None:
+            checkpoint = read_run_checkpoint(start)
+            done = int(checkpoint['global_step'])
+            before = checkpoint.get('zegclip', {}).get('config', {})
+            now = task.provenance['config']
+            changed = [key for key in now if now[key] != before.get(key)]
+            if changed:
+                logger.warning('Going on with other settings under %s.', ', '.join(changed))
         trainer = _make_trainer(config, self.folder, validation, done=done)
         _fit(trainer, task, TrainingData(views, validation, config), start)
         path = self.folder / f'{config.name}.safetensors'
@@ -227,22 +229,6 @@ class Run:
         checkpoint = Checkpoint(self.network.config, settings, kept)
         save_checkpoint(checkpoint, path, dtype=torch.float16)
         logger.info('Wrote %s.', path)
-
-
-def _open(entry: SourceConfig | ValidationConfig) -> Pictures:
-    """Open the dataset that a part of the configuration names."""
-    return open_dataset(entry.root, entry.dataset, entry.split)
-
-
-def _steps_done(task: SegmentationTask, path: Path) -> int:
-    """Return the steps of a checkpoint, and say which settings differ from those it had."""
-    checkpoint = read_run_checkpoint(path)
-    before = checkpoint.get('zegclip', {}).get('config', {})
-    now = task.provenance['config']
-    changed = [key for key in now if now[key] != before.get(key)]
-    if changed:
-        logger.warning('Going on with other settings under %s.', ', '.join(changed))
-    return int(checkpoint['global_step'])
 
 
 class StepBar(TQDMProgressBar):
@@ -295,7 +281,7 @@ def _make_trainer(
 def _callbacks(
     config: TrainConfig, folder: Path, validation: Sequence[ValidationSet]
 ) -> list[lightning.Callback]:
-    every = min(config.schedule.validate_every, config.schedule.end)
+    schedule = config.schedule
     callbacks: list[lightning.Callback] = [
         StepBar(refresh_rate=10),
         LearningRateMonitor(),
@@ -311,11 +297,10 @@ def _callbacks(
                 enable_version_counter=False,
             )
         )
-    validates = bool(validation) and config.schedule.validate_every <= config.schedule.end
-    keep = config.schedule.keep
+    validates = bool(validation) and schedule.validate_every <= schedule.end
+    every = 0 if validates else min(schedule.validate_every, schedule.end)
     # Behind the best one, whose score the last checkpoint is to know.
-    callbacks.append(RunCheckpoints(folder, every=every, validates=validates, keep=keep))
-    return callbacks
+    return [*callbacks, RunCheckpoints(folder, every=every, keep=schedule.keep)]
 
 
 def _fit(
@@ -331,21 +316,20 @@ def _fit(
     except SystemExit as error:
         # Lightning turns Ctrl+C into an exit with code 1.
         raise KeyboardInterrupt from error
-    except OSError as error:
-        raise TrainingError(_ending(trainer, f'a file cannot be used: {error}')) from error
-    except RuntimeError as error:
-        if not re.search('DataLoader worker .*(killed by signal|exited unexpectedly)', str(error)):
+    except (OSError, RuntimeError, ZegCLIPError) as error:
+        died = 'DataLoader worker .*(killed by signal|exited unexpectedly)'
+        if isinstance(error, ConnectionError) or re.search(died, str(error)):
+            reason = 'a process that reads pictures has died (out of memory?)'
+        elif isinstance(error, OSError):
+            reason = f'a file cannot be used: {error}'
+        elif isinstance(error, RuntimeError):
             raise
-        reason = 'a process that reads pictures has died (out of memory?)'
-        raise TrainingError(_ending(trainer, reason)) from error
-    except ZegCLIPError as error:
-        # Of a process that reads images comes a traceback, whose last line is the error.
-        *_, line = str(error).strip().splitlines()
-        raise TrainingError(_ending(trainer, line)) from error
-
-
-def _ending(trainer: lightning.Trainer, reason: str) -> str:
-    """Say why a run has ended and what is left of it."""
-    last = Path(trainer.default_root_dir) / LAST
-    left = f'{last} is whole: go on with --resume' if last.is_file() else 'no checkpoint was made'
-    return f'Training ended at step {trainer.global_step}, as {reason}; {left}.'
+        else:
+            # Of a process that reads images comes a traceback, whose last line is the error.
+            *_, reason = str(error).strip().splitlines()
+        last = Path(trainer.default_root_dir) / LAST
+        there = last.is_file()
+        left = f'{last} is whole: go on with --resume' if there else 'no checkpoint was made'
+        raise TrainingError(
+            f'Training ended at step {trainer.global_step}, as {reason}; {left}.'
+        ) from error

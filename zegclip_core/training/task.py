@@ -14,7 +14,6 @@
 """One training step, one validation, and which weights they change."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import lightning
@@ -22,22 +21,22 @@ import numpy as np
 import torch
 from torch import Tensor
 import torch.nn.functional as F
+from torchvision.transforms.v2.functional import normalize
 from zegclip_core.data.views import asked_classes
 from zegclip_core.model.losses import (
     count_present_classes,
     NonExclusiveLoss,
     pseudo_labels,
 )
-from zegclip_core.model.metrics import ConfusionMatrix, SegmentationMetrics
+from zegclip_core.model.metrics import ConfusionMatrix
 from zegclip_core.model.scoring import resize_maps
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.options import UNLABELLED
+from zegclip_core.training.batches import Batch, ValidationSet
 from zegclip_core.training.checkpoints import NETWORK, provenance
-from zegclip_core.training.config import TrainConfig, ValidationConfig
+from zegclip_core.training.config import TrainConfig
 from zegclip_core.training.networks import make_optimizer, make_scheduler
 from zegclip_core.training.queries import Query, QueryMaker
-from zegclip_core.training.text_embeddings import PhraseTable
-from zegclip_core.training.view_sources import Batch, normalize, ViewSource
 from zegclip_core.weights.checkpoint import check_keys
 
 _HIDDEN = -1e4
@@ -47,37 +46,8 @@ SCORE = 'val/score'
 all of the classes are seen."""
 
 
-@dataclass(frozen=True)
-class ValidationSet:
-    """Whole images to validate on, with the names of their classes.
-
-    Attributes:
-        config: Which set it is.
-        title: Its name in figures and files.
-        views: The images.
-        classes: Names of its classes.
-        table: Their text embeddings.
-        seen: Names of those that training sees.
-    """
-
-    config: ValidationConfig
-    title: str
-    views: ViewSource
-    classes: tuple[str, ...]
-    table: PhraseTable
-    seen: tuple[str, ...]
-
-
 class SegmentationTask(lightning.LightningModule):
-    """Trains a model and scores it.
-
-    Args:
-        network: The model.
-        config: The run.
-        makers: For each training set, what chooses its words.
-        validation: What to validate on.
-
-    """
+    """Trains a model and scores it; each training set has a maker that chooses its words."""
 
     def __init__(
         self,
@@ -103,7 +73,8 @@ class SegmentationTask(lightning.LightningModule):
     ) -> Tensor:
         """Return mask logits of a batch, from kept features if it has them."""
         vision = self.network.config.vision
-        images = normalize(batch.images, vision.mean, vision.std)
+        pixels = batch.images.movedim(-1, 1).float()
+        images = normalize(pixels, list(vision.mean), list(vision.std))
         if batch.patch_tokens is None or batch.image_embedding is None:
             tokens, embedding = self.network.visual(images)
         else:
@@ -116,36 +87,29 @@ class SegmentationTask(lightning.LightningModule):
         # Dropout draws from torch's own source, which a resumed run would find elsewhere.
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
         query = self._makers[batch.source].make(batch.labels, generator)
-        window = self._window(batch, generator)
+        patch = self.network.config.vision.patch_size
+        window, labels = None, batch.labels
+        if self.config.loss.window:
+            parts = []
+            for side, length in zip(labels.shape[1:], self.config.loss.window, strict=True):
+                room = max(side // patch - length, 0)
+                start = int(torch.randint(room + 1, (), generator=generator))
+                parts.append(slice(start, min(start + length, side // patch)))
+            window = parts[0], parts[1]
+            rows, columns = (slice(part.start * patch, part.stop * patch) for part in window)
+            labels = labels[:, rows, columns]
         noise = torch.randn(query.text.shape, generator=generator) * self.config.loss.text_noise
         text = F.normalize(query.text + noise, dim=-1).to(self.device)
         logits = self._logits(batch, text, window).float()
-        labels = batch.labels
-        if window is not None:
-            patch = self.network.config.vision.patch_size
-            rows, columns = (slice(part.start * patch, part.stop * patch) for part in window)
-            labels = labels[:, rows, columns]
         stride = self.config.loss.stride
         labels = labels[:, ::stride, ::stride].long()
         logits = resize_maps(logits, (labels.shape[1], labels.shape[2]))
-        parts, divisor = self._losses(logits, labels, query)
-        shown = {f'train/{k}': v.detach() / divisor.clamp(min=1.0) for k, v in parts.items()}
+        sums, divisor = self._losses(logits, labels, query)
+        shown = {f'train/{k}': v.detach() / divisor.clamp(min=1.0) for k, v in sums.items()}
         self.log_dict(shown, prog_bar=True, batch_size=len(labels))
         self._divisor += float(divisor)
         # Lightning divides by the number of accumulated batches.
-        return torch.stack(list(parts.values())).sum() * self.config.schedule.accumulate
-
-    def _window(self, batch: Batch, generator: torch.Generator) -> tuple[slice, slice] | None:
-        """Return a random window of patches, if the loss looks at one."""
-        if not self.config.loss.window:
-            return None
-        patch = self.network.config.vision.patch_size
-        parts = []
-        for side, length in zip(batch.labels.shape[1:], self.config.loss.window, strict=True):
-            room = max(side // patch - length, 0)
-            start = int(torch.randint(room + 1, (), generator=generator))
-            parts.append(slice(start, min(start + length, side // patch)))
-        return parts[0], parts[1]
+        return torch.stack(list(sums.values())).sum() * self.config.schedule.accumulate
 
     def _losses(
         self, logits: Tensor, labels: Tensor, query: Query
@@ -153,16 +117,14 @@ class SegmentationTask(lightning.LightningModule):
         """Return the parts of the loss as sums, by name, and what they are to be divided by."""
         targets = query.index.to(labels.device)[labels]
         if query.guessed:
-            targets = pseudo_labels(targets, logits, query.not_guessed)
+            others = [k for k in range(len(query.text)) if k not in query.guessed]
+            targets = pseudo_labels(targets, logits, others)
         valid = query.valid.to(labels.device)[:, labels].movedim(0, 1)
         weights = query.weights.to(labels.device)
         config = self.config.loss
-        exclusive = not (config.mask_weight or config.dice_weight)
         known = (targets != UNLABELLED).sum().float()
-        parts = {}
-        if exclusive:
-            divisor = known
-        else:
+        parts, divisor = {}, known
+        if config.mask_weight or config.dice_weight:
             divisor = count_present_classes(targets)
             nel = self._loss(logits, targets, valid=valid, class_weights=weights, normalizer=1.0)
             parts = {'focal': nel.mask, 'dice': nel.dice}
@@ -217,7 +179,13 @@ class SegmentationTask(lightning.LightningModule):
             counts = torch.from_numpy(matrix.matrix).to(self.device)
             total = self.trainer.strategy.reduce(counts, reduce_op='sum').cpu().numpy()
             metrics = ConfusionMatrix.from_counts(total).compute(entry.classes, seen=entry.seen)
-            figures = _figures(metrics)
+            figures = {'miou': metrics.miou, 'pixel_accuracy': metrics.pixel_accuracy}
+            if not all(metrics.is_seen.values()):
+                figures['miou_seen'] = metrics.miou_seen
+                figures['miou_unseen'] = metrics.miou_unseen
+                figures['hiou'] = metrics.hiou
+            # What does not exist, such as the mIoU of classes that no image has, is left out.
+            figures = {name: value for name, value in figures.items() if not np.isnan(value)}
             scores.append(figures.get('hiou', figures.get('miou', 0.0)))
             named = {f'val/{entry.title}/{name}': value for name, value in figures.items()}
             self.log_dict(named, prog_bar=True)
@@ -261,15 +229,3 @@ class SegmentationTask(lightning.LightningModule):
         found = checkpoint['state_dict']
         check_keys('The checkpoint', {key: state[key] for key in trained}, found)
         checkpoint['state_dict'] = {**state, **found}
-
-
-def _figures(metrics: SegmentationMetrics) -> dict[str, float]:
-    """Return what is logged of a validation set; figures that do not exist are left out."""
-    figures = {'miou': metrics.miou, 'pixel_accuracy': metrics.pixel_accuracy}
-    if not all(metrics.is_seen.values()):
-        figures |= {
-            'miou_seen': metrics.miou_seen,
-            'miou_unseen': metrics.miou_unseen,
-            'hiou': metrics.hiou,
-        }
-    return {name: value for name, value in figures.items() if not np.isnan(value)}

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Which of open_clip's models can be used without training, read without importing torch."""
+"""The CLIPs of open_clip and the model hub that they come from; never imports torch."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,59 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from zegclip_core.weights.hub import cached_hub_file, hub_url
+REACH_TIMEOUT = 3.0
+"""How long to try to reach the model hub before a download is given up, in seconds."""
+_REVISION = 'main'
+
+
+def cached_hub_file(repository: str, names: list[str]) -> Path | None:
+    """Return the first of a hub repository's files that lies in the local cache, if any."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(repository, name) for name in names)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def cache_root() -> Path:
+    """Return where the hub's client keeps what it downloads."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def cache_folder(repository: str) -> Path:
+    """Return the folder in which ``cached_hub_file`` finds a file that was put there by hand."""
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(cache_root(), repo_folder_name(repo_id=repository, repo_type='model'))
+    downloaded = folder / 'refs' / _REVISION
+    revision = downloaded.read_text('utf-8').strip() if downloaded.is_file() else _REVISION
+    return folder / 'snapshots' / revision
+
+
+def hub_url(repository: str, name: str) -> str:
+    """Return the address of a file of a hub repository."""
+    from huggingface_hub import hf_hub_url
+
+    return str(hf_hub_url(repository, name))
+
+
+def hub_is_reachable() -> bool:
+    """Return whether a download from the model hub can be tried.
+
+    The hub's client retries for half a minute without a network; this asks once, through the
+    same proxies and certificates, and gives up after ``REACH_TIMEOUT``.
+    """
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=REACH_TIMEOUT)
+    except Exception:  # Of the client's HTTP library, which its versions change.
+        return False
+    return True
+
 
 _BOTH = {'width', 'layers', 'mlp_ratio', 'ls_init_value'}
 _PLAIN_VISION = _BOTH | {'image_size', 'head_width', 'patch_size', 'patch_dropout'}
@@ -39,11 +91,8 @@ _FLOAT32 = 4
 class CLIPEntry:
     """A CLIP that can be used without training.
 
-    Attributes:
-        name: Under which it is used, ``NAME/TAG``.
-        parameters: How many parameters it has.
-        url: Address of its weights.
-        path: Where they lie on this machine; ``None`` if they would be downloaded.
+    Its name is ``NAME/TAG``; the path is that of its weights on this machine, ``None`` if they
+    would be downloaded.
     """
 
     name: str

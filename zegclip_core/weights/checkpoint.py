@@ -13,7 +13,7 @@
 # limitations under the License.
 """Checkpoints: what was trained and what is needed to use it, in one safetensors file.
 
-The frozen towers are named by reference (``weights.references``) or lie in the file as well.
+The frozen towers are named by reference (``weights.names``) or lie in the file as well.
 Reading is strict: a file that does not fit its model to the last key is refused.
 """
 
@@ -92,12 +92,7 @@ class Checkpoint:
 def save_checkpoint(
     checkpoint: Checkpoint, path: str | Path, *, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a checkpoint; the file appears whole or not at all.
-
-    Args:
-        checkpoint: What to write.
-        path: Where to.
-        dtype: Floating-point type that weights are stored in.
+    """Write a checkpoint, its weights as ``dtype``; the file appears whole or not at all.
 
     Raises:
         CheckpointError: If the file cannot be written.
@@ -116,10 +111,7 @@ def change_settings(
 ) -> None:
     """Write a checkpoint with other settings; its weights stay as they are, to the bit.
 
-    Args:
-        source: The checkpoint.
-        target: Where to; it may be the same file.
-        **changes: Settings by name.
+    Source and target may be one file.
 
     Raises:
         CheckpointError: If the source cannot be used, or the target cannot be written.
@@ -172,11 +164,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file to read it.
-
-    Raises:
-        CheckpointError: If it is missing or damaged.
-    """
+    """Open a safetensors file to read it; raises CheckpointError if it is missing or damaged."""
     if not path.is_file():
         raise CheckpointError(f'Expected a checkpoint, but there is no file at {path}.')
     try:
@@ -191,12 +179,7 @@ def _opened(path: Path) -> Iterator[Any]:
 def read_metadata(
     path: Path, metadata: Mapping[str, str], keys: list[str]
 ) -> tuple[ZegCLIPConfig, ModelSettings]:
-    """Return shape and settings out of a file's header.
-
-    Args:
-        path: What the file is called in an error message.
-        metadata: What ``checkpoint_metadata`` returned when it was written.
-        keys: Names of what else is in the file, likewise.
+    """Return shape and settings out of a file's header; ``keys`` name what else it holds.
 
     Raises:
         CheckpointError: If the file is foreign, of another version, or damaged.

@@ -26,11 +26,24 @@ from safetensors.torch import load_file
 import torch
 from torch import Tensor
 from zegclip_core.errors import TowerError
-from zegclip_core.weights.catalogue import hub_files, unusable
-from zegclip_core.weights.families import Names, rename_weights, square_grid, TowerFamily
-from zegclip_core.weights.hub import cache_folder, cached_hub_file, hub_is_reachable, hub_url
-from zegclip_core.weights.references import TowerReference
-from zegclip_core.weights.state_dicts import first_line, reading, tensors_in
+from zegclip_core.weights.catalogue import (
+    cache_folder,
+    cached_hub_file,
+    hub_files,
+    hub_is_reachable,
+    hub_url,
+    unusable,
+)
+from zegclip_core.weights.families import (
+    first_line,
+    Names,
+    reading,
+    rename_weights,
+    square_grid,
+    tensors_in,
+    TowerFamily,
+)
+from zegclip_core.weights.names import TowerReference
 
 logger = logging.getLogger(__name__)
 
@@ -62,11 +75,6 @@ _ALIKE, _SHOWN = 5, 8
 
 class MissingWeightsError(TowerError):
     """The weights of a tag are not on this machine and cannot be had; says what to do.
-
-    Args:
-        reference: Names them.
-        tag_config: What open_clip knows about the tag.
-        reason: Why not, as it follows ``The weights of ...`` in the message.
 
     Attributes:
         local_name: Model name, ``NAME@FILE``, of the file that is to be fetched.
@@ -124,10 +132,18 @@ def load_clip_weights(reference: TowerReference) -> CLIPWeights:
         state_dict, is_openai = read_clip_file(source)
         known = config
     else:
-        known = _tag_config(reference)
-        source = _tagged_file(reference, known)
+        source, known = _tagged_file(reference)
         state_dict, is_openai = read_clip_file(source)[0], False
-    _check_patch_layer(state_dict, config, reference, str(source))
+    vision, given = config['vision_cfg'], state_dict.get('visual.conv1.weight')
+    # Of what is no plain ViT, whoever needs one says so.
+    if given is not None and 'patch_size' in vision and 'timm_model_name' not in vision:
+        patch = int(vision['patch_size'])
+        expected = (int(vision.get('width', given.shape[0])), 3, patch, patch)
+        if tuple(given.shape) != expected:
+            raise TowerError(
+                f'Expected {source} to hold the weights of {reference.name}, with '
+                f'visual.conv1.weight of shape {expected}, but it has shape {tuple(given.shape)}.'
+            )
     quick_gelu = is_openai or bool(known.get('quick_gelu', False))
     logger.info('Read %s (%s).', source, 'QuickGELU' if quick_gelu else 'GELU')
     said = {key: known[key] for key in ('mean', 'std') if key in known}  # of pixels in [0, 1]
@@ -170,7 +186,18 @@ def read_clip_file(path: Path) -> tuple[dict[str, Tensor], bool]:
     if not path.is_file():
         raise TowerError(f'Expected a file with CLIP weights, but there is none at {path}.')
     with reading(f'CLIP weights from {path}', TowerError):
-        loaded, is_jit = _read_any(path)
+        is_jit = False
+        if path.suffix != '.safetensors' and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                is_jit = any(name.endswith('/constants.pkl') for name in archive.namelist())
+        if path.suffix == '.safetensors':
+            loaded: object = load_file(path)
+        elif is_jit:
+            # torch.load refuses these; of what they hold only the parameters are used.
+            load_archive: Any = torch.jit.load  # not annotated in every version of torch
+            loaded = load_archive(str(path), map_location='cpu').state_dict()
+        else:
+            loaded = torch.load(path, map_location='cpu', weights_only=True)
     tensors = tensors_in(loaded)
     weights = rename_weights(tensors, NAMES, expected=f'{path} to hold CLIP weights')
     if 'text.token_embedding.weight' not in weights and 'visual.conv1.weight' not in weights:
@@ -182,42 +209,8 @@ def read_clip_file(path: Path) -> tuple[dict[str, Tensor], bool]:
     return weights, is_jit or any(key in tensors for key in _OPENAI_MARKS)
 
 
-def _read_any(path: Path) -> tuple[object, bool]:
-    """Return what a file holds, and whether it is a JIT archive."""
-    if path.suffix == '.safetensors':
-        return load_file(path), False
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            is_jit = any(name.endswith('/constants.pkl') for name in archive.namelist())
-        if is_jit:
-            # torch.load refuses these; of what they hold only the parameters are used.
-            load_archive: Any = torch.jit.load  # not annotated in every version of torch
-            return load_archive(str(path), map_location='cpu').state_dict(), True
-    return torch.load(path, map_location='cpu', weights_only=True), False
-
-
-def _check_patch_layer(
-    state_dict: Mapping[str, Tensor],
-    config: Mapping[str, Any],
-    reference: TowerReference,
-    source: str,
-) -> None:
-    """Refuse weights of a ViT whose first layer is not that of the model that was named."""
-    vision = config['vision_cfg']
-    given = state_dict.get('visual.conv1.weight')
-    if given is None or 'patch_size' not in vision or 'timm_model_name' in vision:
-        return  # No plain ViT; whoever needs one says so.
-    patch = int(vision['patch_size'])
-    expected = (int(vision.get('width', given.shape[0])), 3, patch, patch)
-    if tuple(given.shape) != expected:
-        raise TowerError(
-            f'Expected {source} to hold the weights of {reference.name}, with '
-            f'visual.conv1.weight of shape {expected}, but it has shape {tuple(given.shape)}.'
-        )
-
-
-def _tag_config(reference: TowerReference) -> dict[str, Any]:
-    """Return what open_clip knows about a tag."""
+def _tagged_file(reference: TowerReference) -> tuple[Path, dict[str, Any]]:
+    """Return the file of a tag's weights, downloaded if need be, and what open_clip knows."""
     import open_clip
 
     tag_config = open_clip.get_pretrained_cfg(reference.name, reference.tag or '')
@@ -227,22 +220,15 @@ def _tag_config(reference: TowerReference) -> dict[str, Any]:
             f'Expected a tag of {reference.name}: {", ".join(tags) or "it has none"}; '
             f'but got {reference.tag!r}.'
         )
-    return dict(tag_config)
-
-
-def _tagged_file(reference: TowerReference, tag_config: dict[str, Any]) -> Path:
-    """Return the file of a tag's weights, downloading it if this machine lacks it."""
-    import open_clip
-
     cached = cached_hub_file(*hub_files(tag_config))
     if cached is not None:
-        return cached
+        return cached, dict(tag_config)
     if not hub_is_reachable():
         reason = 'are not on this machine and the model hub cannot be reached'
         raise MissingWeightsError(reference, tag_config, reason)
     logger.info('Downloading the weights of %s, once.', reference)
     try:
-        return Path(open_clip.download_pretrained(tag_config))
+        return Path(open_clip.download_pretrained(tag_config)), dict(tag_config)
     except (OSError, RuntimeError, ValueError) as error:
         reason = f'cannot be downloaded ({first_line(error)})'
         raise MissingWeightsError(reference, tag_config, reason) from error

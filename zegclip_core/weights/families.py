@@ -11,17 +11,21 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Families of weights: each has one table of names, and says what its files do not tell."""
+"""Weights: families with a table of names each, and state dicts read without running code."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 import math
+import pickle
 import re
 from typing import Any, NamedTuple
+import zipfile
 
+from safetensors import SafetensorError
 import torch
-from torch import Tensor
-from zegclip_core.errors import TowerError
+from torch import nn, Tensor
+from zegclip_core.errors import TowerError, ZegCLIPError
 
 Names = Mapping[str | tuple[str, ...], str | None]
 """A family's names of weights, each with ours; of several that fit, the first counts.
@@ -55,11 +59,7 @@ class TowerFamily:
 
 
 def square_grid(patches: int) -> tuple[int, int]:
-    """Return the grid of a family that is pre-trained on square images.
-
-    Raises:
-        TowerError: If so many patches make no square.
-    """
+    """Return the grid of a family that is pre-trained on square images."""
     side = math.isqrt(patches)
     if side * side != patches:
         raise TowerError(f'Expected a position table of a square grid, but got {patches} patches.')
@@ -133,3 +133,85 @@ def _rules(names: Names) -> list[_Rule]:
             pattern = re.escape(old).replace(r'\*\*', '(.+)').replace(r'\*', '([^.]+)')
             rules.append(_Rule(re.compile(pattern), target, place, len(olds)))
     return rules
+
+
+_UNREADABLE = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    SafetensorError,
+)
+"""What torch and safetensors raise for files that are cut off or of another kind."""
+
+
+@contextmanager
+def reading(what: str, error: type[ZegCLIPError]) -> Iterator[None]:
+    """Turn what libraries raise for a damaged file into one line, ``Cannot read WHAT: ...``."""
+    try:
+        yield
+    except _UNREADABLE as fault:
+        raise error(
+            f'Cannot read {what}: it is cut off or of another kind ({first_line(fault)}).'
+        ) from fault
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error of a library says, short enough for one line."""
+    if isinstance(error, pickle.UnpicklingError | KeyError):
+        return 'not a file of tensors alone'  # torch's own text advises to load it unsafely
+    if isinstance(error, EOFError):
+        return 'it ends too early'
+    lines = str(error).strip().splitlines() or ['no reason given']
+    return f'{type(error).__name__}: {lines[0][:160]}'
+
+
+def tensors_in(loaded: object) -> dict[str, Tensor]:
+    """Return the tensors of what a file held, below ``state_dict`` or not; empty if none.
+
+    A prefix ``module.``, as ``DataParallel`` leaves it, is taken off.
+    """
+    if isinstance(loaded, Mapping) and isinstance(loaded.get('state_dict'), Mapping):
+        loaded = loaded['state_dict']
+    if not isinstance(loaded, Mapping):
+        return {}
+    return {
+        str(key).removeprefix('module.'): value
+        for key, value in loaded.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def load_parameters(module: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+    """Load all parameters of a module strictly, converted to the module's dtypes.
+
+    ``source`` is what an error message calls the place that they come from.
+
+    Raises:
+        TowerError: If a key is missing, unexpected or of another shape.
+    """
+    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in state_dict.items()}
+    faults = [f'{key} is missing' for key in expected if key not in given]
+    faults += [f'{key} is unexpected' for key in given if key not in expected]
+    faults += [
+        f'{key} has shape {given[key]} instead of {shape}'
+        for key, shape in expected.items()
+        if given.get(key, shape) != shape
+    ]
+    if faults:
+        more = f' and {len(faults) - 3} more' if len(faults) > 3 else ''
+        raise TowerError(
+            f'Expected {source} to hold the {len(expected)} parameters of '
+            f'{type(module).__name__}, but {"; ".join(faults[:3])}{more}.'
+        )
+    module.load_state_dict(dict(state_dict))

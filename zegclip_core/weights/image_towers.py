@@ -11,24 +11,204 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Frozen image towers by reference: weights of a known family, and the shape read off them."""
+"""Frozen image towers by reference: weights of a known family, and the shape read off them.
+
+They come from open_clip, from timm, or from ONNX files of DINOv2 in transformers' naming.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+import hashlib
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from zegclip_core.errors import TowerError
-from zegclip_core.model.vit import PositionResize, resize_positions, VisionConfig
-from zegclip_core.weights.catalogue import unusable_image
+from zegclip_core.model.vit import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    PositionResize,
+    resize_positions,
+    VisionConfig,
+)
+from zegclip_core.weights.catalogue import (
+    cached_hub_file,
+    hub_is_reachable,
+    hub_url,
+    unusable_image,
+)
 from zegclip_core.weights.clip import CLIP, clip_config, CLIPWeights, load_clip_weights
-from zegclip_core.weights.families import rename_weights, TowerFamily
-from zegclip_core.weights.onnx import DINOV2, read_onnx_vit
-from zegclip_core.weights.references import package_path, parse_reference, TowerReference
-from zegclip_core.weights.state_dicts import under
-from zegclip_core.weights.timm_towers import load_timm_weights, TIMM
+from zegclip_core.weights.families import rename_weights, square_grid, TowerFamily, under
+from zegclip_core.weights.names import package_path, parse_reference, TowerReference
+
+_OURS = 'transformer.resblocks.*'
+TIMM = TowerFamily(
+    kind='a ViT of the plain, CLIP or DINOv2 kind with a class token',
+    mark='patch_embed.proj.weight',
+    names={
+        'cls_token': 'class_embedding',
+        'pos_embed': 'positional_embedding',
+        'patch_embed.proj.*': 'conv1.*',
+        'norm_pre.*': 'ln_pre.*',
+        'norm.*': 'ln_post.*',
+        'blocks.*.norm1.*': f'{_OURS}.ln_1.*',
+        'blocks.*.norm2.*': f'{_OURS}.ln_2.*',
+        'blocks.*.attn.qkv.*': f'{_OURS}.attn.in_proj_*',
+        'blocks.*.attn.proj.*': f'{_OURS}.attn.out_proj.*',
+        'blocks.*.mlp.fc1.*': f'{_OURS}.mlp.c_fc.*',
+        'blocks.*.mlp.fc2.*': f'{_OURS}.mlp.c_proj.*',
+        'blocks.*.ls1.gamma': f'{_OURS}.ls_1.gamma',
+        'blocks.*.ls2.gamma': f'{_OURS}.ls_2.gamma',
+        'head.**': None,
+    },
+    needed=('class_embedding', 'ln_post.weight'),
+    grid=square_grid,
+    facts={'head_width': 64, 'norm_eps': 1e-6, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD},
+)
+
+
+def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Load a timm model's parameters, and the ``VisionConfig`` fields that they do not tell.
+
+    Raises:
+        TowerError: If there is no such model or file, or its weights cannot be had.
+    """
+    import timm  # takes seconds, and a model of another kind never needs it
+
+    if not timm.is_model(reference.name.split('.')[0]):
+        near = ', '.join(timm.list_models(f'*{reference.name[:8]}*')[:5])
+        raise TowerError(
+            f'Expected a model name of timm{f", such as {near}" if near else ""}, '
+            f'but got {reference.name!r}.'
+        )
+    path = None if reference.path is None else Path(reference.path).expanduser()
+    if path is not None and not path.is_file():
+        raise TowerError(f'Expected a file with timm weights, but there is none at {path}.')
+    try:
+        if path is None:
+            _check_download(timm.get_pretrained_cfg(reference.name), reference)
+        model: Any = timm.create_model(
+            reference.name, pretrained=path is None, checkpoint_path=path or '', num_classes=0
+        ).eval()
+    except TowerError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition('\n')[0][:200]
+        raise TowerError(
+            f'Cannot load {reference}: {reason}. Without a network, fetch the weights elsewhere '
+            f'and name them as timm:{reference.name}/file:PATH.'
+        ) from error
+    return model.state_dict(), {
+        'mean': tuple(255.0 * value for value in model.pretrained_cfg['mean']),
+        'std': tuple(255.0 * value for value in model.pretrained_cfg['std']),
+        'norm_eps': model.norm.eps,
+        'heads': model.blocks[0].attn.num_heads,
+        'grid': tuple(model.patch_embed.grid_size),
+    }
+
+
+def _check_download(pretrained: object, reference: TowerReference) -> None:
+    """Refuse a model that is neither on this machine nor can be fetched, before any retries."""
+    repository = str(getattr(pretrained, 'hf_hub_id', None) or '')
+    names = ['model.safetensors', 'pytorch_model.bin']
+    if cached_hub_file(repository, names) is None and not hub_is_reachable():
+        raise TowerError(
+            f'The weights of {reference} are not on this machine and the model hub cannot be '
+            f'reached. Fetch {hub_url(repository, names[0])} where there is a network, and name '
+            f'it as timm:{reference.name}/file:PATH.'
+        )
+
+
+KNOWN_FILES = {
+    'vit_s_focus.onnx': '198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355'
+}
+"""SHA-256 of the files that bundled models were trained on."""
+_PREFIX = 'backbone.'
+_BLOCK = 'encoder.layer.*'
+DINOV2 = TowerFamily(
+    kind='a DINOv2-style ViT',
+    mark='embeddings.cls_token',
+    names={
+        'embeddings.cls_token': 'class_embedding',
+        'embeddings.position_embeddings': 'positional_embedding',
+        'embeddings.mask_token': None,
+        'embeddings.patch_embeddings.projection.*': 'conv1.*',
+        'layernorm.*': 'ln_post.*',
+        f'{_BLOCK}.norm1.*': f'{_OURS}.ln_1.*',
+        f'{_BLOCK}.norm2.*': f'{_OURS}.ln_2.*',
+        tuple(
+            f'{_BLOCK}.attention.attention.{part}.*' for part in ('query', 'key', 'value')
+        ): f'{_OURS}.attn.in_proj_*',
+        f'{_BLOCK}.attention.output.dense.*': f'{_OURS}.attn.out_proj.*',
+        f'{_BLOCK}.mlp.fc1.*': f'{_OURS}.mlp.c_fc.*',
+        f'{_BLOCK}.mlp.fc2.*': f'{_OURS}.mlp.c_proj.*',
+        f'{_BLOCK}.layer_scale1.lambda1': f'{_OURS}.ls_1.gamma',
+        f'{_BLOCK}.layer_scale2.lambda1': f'{_OURS}.ls_2.gamma',
+    },
+    needed=('class_embedding', 'ln_post.weight'),
+    grid=square_grid,
+    facts={'head_width': 64, 'norm_eps': 1e-6, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD},
+)
+
+
+def read_onnx_vit(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a DINOv2-style ViT, float32 under transformers' names.
+
+    In the ONNX export, biases have these names below ``backbone.``. The graph serves to tell
+    which nameless matrix belongs to which layer. A file that is known by name must also have the
+    known content.
+
+    Raises:
+        TowerError: If the file is not the known one, or the package onnx is not installed.
+    """
+    expected = KNOWN_FILES.get(path.name)
+    if expected is not None:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != expected:
+            raise TowerError(
+                f'Expected {path} to have the SHA-256 {expected[:16]}..., but got {found[:16]}...:'
+                ' it is another version of the package than the model was trained with.'
+            )
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise TowerError(
+            f'Reading {path} needs the Python package onnx (pip install onnx).'
+        ) from error
+    graph = onnx.load(str(path)).graph
+    arrays = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
+    return {
+        key.removeprefix(_PREFIX): torch.from_numpy(np.array(value, dtype=np.float32))
+        for key, value in _named(graph, arrays).items()
+        if key.startswith(_PREFIX)
+    }
+
+
+def _named(graph: Any, arrays: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - a GraphProto
+    """Return all weights by name; a matrix gets the name of the bias that is added behind it."""
+    named = dict(arrays)
+    producers = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        biases = [name for name in node.input if name in arrays and name.endswith('.bias')]
+        if node.op_type != 'Add' or not biases:
+            continue
+        other = next(name for name in node.input if name not in biases)
+        product = producers.get(other)
+        if product is not None and product.op_type == 'MatMul' and product.input[1] in arrays:
+            named[biases[0].removesuffix('bias') + 'weight'] = arrays[product.input[1]].T
+    # The class token's row and the patches' rows of the position table are apart and nameless.
+    tables = [
+        array for key, array in arrays.items() if array.ndim == 3 and not key.startswith(_PREFIX)
+    ]
+    if len(tables) == 2:
+        tables.sort(key=lambda array: array.shape[1])
+        named[f'{_PREFIX}embeddings.position_embeddings'] = np.concatenate(tables, axis=1)
+    return named
+
 
 FAMILIES: tuple[TowerFamily, ...] = (CLIP, TIMM, DINOV2)
 """Those that image towers can be of."""
@@ -39,19 +219,14 @@ _NEEDED = ('conv1.weight', 'positional_embedding', f'{_BLOCKS}0.mlp.c_fc.weight'
 
 @dataclass(frozen=True)
 class ImageTower:
-    """Weights of a frozen image tower.
-
-    Attributes:
-        config: Their shape, without prompts.
-        state_dict: Parameters under the names of ``VisionTransformer``.
-    """
+    """A frozen image tower: its shape without prompts, and ``VisionTransformer``'s parameters."""
 
     config: VisionConfig
     state_dict: dict[str, Tensor]
 
 
 def load_image_tower(reference: str) -> ImageTower:
-    """Load the image tower that a reference names (``zegclip_core.weights.references``).
+    """Load the image tower that a reference names (``zegclip_core.weights.names``).
 
     Raises:
         TowerError: If it cannot be found or read, or is of a kind that this project cannot use.
@@ -67,11 +242,7 @@ def load_image_tower(reference: str) -> ImageTower:
 
 
 def check_image_tower(reference: TowerReference) -> None:
-    """Refuse a model of open_clip whose image tower is no plain ViT, before any download.
-
-    Raises:
-        TowerError: If it is none, or there is no such model.
-    """
+    """Raise TowerError before any download unless a CLIP's image tower is a plain ViT."""
     reason = unusable_image(clip_config(reference))
     if reason:
         raise TowerError(
@@ -81,11 +252,7 @@ def check_image_tower(reference: TowerReference) -> None:
 
 
 def clip_image_tower(weights: CLIPWeights) -> ImageTower:
-    """Take the image tower out of weights of open_clip.
-
-    Raises:
-        TowerError: If they hold no tower of a known family.
-    """
+    """Take the image tower, which must be of a known family, out of weights of open_clip."""
     vision = weights.config.get('vision_cfg') or {}
     facts: dict[str, Any] = dict(weights.pixels)
     if 'head_width' in vision:

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The names of models: one grammar for Python, the command line and the node.
+"""The names of models and of frozen towers: one grammar for Python, the command line and the node.
 
 ========================  ====================================================================
 ``everyday-s``            a model that comes with the package
@@ -24,17 +24,134 @@
 
 A name is read by its form and never by what lies on the disk, so that it means the same on every
 machine. A path whose file name holds an ``@`` begins with ``./`` or is absolute.
+
+References to frozen towers are the short strings that checkpoints and users name them by:
+
+=================================  ===========================================================
+``open_clip:NAME/TAG``             a model of open_clip and the tag of its weights
+``open_clip:NAME/file:PATH``       the same model with weights from a local file
+``timm:NAME``                      a timm model with its own weights (``NAME`` may end in a tag)
+``timm:NAME/file:PATH``            the same model with weights from a local file
+``package:MODULE``                 a model folder inside an installed Python package
+``package:MODULE/PATH``            a file or folder inside an installed Python package
+=================================  ===========================================================
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+import importlib.util
 import os
 from pathlib import Path
 import re
+from typing import Literal
 
-from zegclip_core.errors import ModelError
-from zegclip_core.weights.references import clip_model_name, TowerReference
+from zegclip_core.errors import ModelError, TowerError
+
+Kind = Literal['open_clip', 'timm', 'package']
+
+GRAMMAR = (
+    'open_clip:NAME/TAG, open_clip:NAME/file:PATH, timm:NAME, timm:NAME/file:PATH, '
+    'package:MODULE or package:MODULE/PATH'
+)
+_FILE = '/file:'
+
+
+@dataclass(frozen=True)
+class TowerReference:
+    """A parsed reference to a frozen tower.
+
+    The name is that of a model or of a package, the path that of a weights file or one inside the
+    package; only weights of open_clip have a tag.
+    """
+
+    kind: Kind
+    name: str
+    tag: str | None = None
+    path: str | None = None
+
+    def __str__(self) -> str:
+        """Return the string that parses to this reference."""
+        if self.kind == 'package':
+            return f'package:{self.name}' + (f'/{self.path}' if self.path else '')
+        if self.path is not None:
+            return f'{self.kind}:{self.name}{_FILE}{self.path}'
+        return f'{self.kind}:{self.name}' + (f'/{self.tag}' if self.tag else '')
+
+
+def clip_model_name(name: str) -> str:
+    """Return open_clip's name of a model: OpenAI writes ViT-B/16, open_clip ViT-B-16."""
+    return name.replace('/', '-')
+
+
+def parse_reference(text: str) -> TowerReference:
+    """Read a reference.
+
+    Raises:
+        TowerError: If the text does not follow the grammar.
+
+    Example:
+        >>> parse_reference('open_clip:ViT-B-16/openai')
+        TowerReference(kind='open_clip', name='ViT-B-16', tag='openai', path=None)
+
+    """
+    kind, colon, rest = text.strip().partition(':')
+    if not colon or not rest:
+        raise _no_reference(text)
+    if kind == 'package':
+        name, _, path = rest.partition('/')
+        # A dotted name would be imported in part by the look-up, and a path must stay inside.
+        if not name.isidentifier() or '..' in Path(path).parts or Path(path).is_absolute():
+            raise _no_reference(text)
+        return TowerReference('package', name, path=path or None)
+    name, is_file, path = rest.partition(_FILE)
+    if is_file and not (name and path):
+        raise _no_reference(text)
+    if kind == 'timm':
+        return TowerReference('timm', name, path=path or None)
+    if kind == 'open_clip':
+        if is_file:
+            return TowerReference('open_clip', clip_model_name(name), path=path)
+        name, _, tag = rest.rpartition('/')
+        if not name or not tag:
+            raise _no_reference(text)
+        return TowerReference('open_clip', clip_model_name(name), tag=tag)
+    raise _no_reference(text)
+
+
+def package_path(reference: TowerReference) -> Path:
+    """Return where a file or folder of an installed package lies, without importing the package.
+
+    Raises:
+        TowerError: If the reference names no package, the package is not installed, or holds no
+            such path.
+    """
+    if reference.kind != 'package':
+        raise TowerError(f'Expected a tower named package:MODULE/PATH, but got {reference}.')
+    try:
+        spec = importlib.util.find_spec(reference.name)
+    except ValueError:
+        spec = None
+    folders = spec.submodule_search_locations if spec is not None else None
+    if not folders:
+        raise TowerError(
+            f'The Python package {reference.name!r} of the tower {reference} is not installed '
+            f'(install it with: pip install {reference.name.replace("_", "-")}).'
+        )
+    path = Path(folders[0], reference.path or '')
+    if not path.exists():
+        raise TowerError(
+            f'Expected the Python package {reference.name!r} of the tower {reference} to hold '
+            f'{reference.path!r}, but it does not: another version of it may be needed.'
+        )
+    return path
+
+
+def _no_reference(text: str) -> TowerError:
+    """Return the error of a text that is no reference."""
+    shown = text if len(text) <= 120 else f'{text[:117]}...'
+    return TowerError(f'Expected a tower to be named {GRAMMAR}, but got {shown!r}.')
+
 
 DEFAULT_MODEL = 'everyday-s'
 SUFFIX = '.safetensors'
@@ -91,10 +208,7 @@ class ModelName:
         return self.clip if self.file is None else None
 
     def checkpoint_file(self, purpose: str = '') -> Path:
-        """Return the file of a trained model.
-
-        Args:
-            purpose: What it is needed for, such as ``to export``.
+        """Return the file of a trained model; ``purpose`` says what for, such as ``to export``.
 
         Raises:
             ModelError: If the name is that of CLIP without training or of an exported model.
@@ -160,27 +274,22 @@ def _trained_file(name: str) -> Path | None:
 
 
 def _refusal(text: str) -> ModelError:
-    """Return the error of a text that names no model."""
+    """Return the error of a text that names no model, and what to write if it nearly does."""
+    from zegclip_core.weights.catalogue import tags_of
+
+    name, hint = text.strip(), ''
+    known = clip_model_name(name.rstrip('/@').replace(*_LARGER))
+    tags, suffix = tags_of(known), Path(name).suffix
+    if tags:
+        hint = f' Add a tag, such as {known}/{tags[0]}.'
+    elif name.startswith('open_clip:'):
+        hint = ' That is the form of a tower: leave out open_clip:, and write @ for /file:.'
+    elif suffix.lower() in SUFFIXES and suffix not in SUFFIXES:
+        hint = f' Endings are in small letters: {suffix.lower()}.'
+    elif suffix.lower() in _OTHER_SUFFIXES and '@' not in name:
+        hint = f' CLIP weights in a {suffix} file are used as NAME@FILE.'
     shown = text if len(text) <= 120 else f'{text[:117]}...'
     return ModelError(
         f'Expected a model to be one of {", ".join(bundled_models())}, {FORMS}, but got {shown!r}.'
-        f'{_hint(text.strip())}'
+        f'{hint}'
     )
-
-
-def _hint(name: str) -> str:
-    """Return what to write in place of a name that was nearly right, as a further sentence."""
-    from zegclip_core.weights.catalogue import tags_of
-
-    known = clip_model_name(name.rstrip('/@').replace(*_LARGER))
-    tags = tags_of(known)
-    if tags:
-        return f' Add a tag, such as {known}/{tags[0]}.'
-    if name.startswith('open_clip:'):
-        return ' That is the form of a tower: leave out open_clip:, and write @ for /file:.'
-    suffix = Path(name).suffix
-    if suffix.lower() in SUFFIXES and suffix not in SUFFIXES:
-        return f' Endings are in small letters: {suffix.lower()}.'
-    if suffix.lower() in _OTHER_SUFFIXES and '@' not in name:
-        return f' CLIP weights in a {suffix} file are used as NAME@FILE.'
-    return ''

@@ -20,7 +20,6 @@ Reference: https://github.com/ZiqinZhou66/ZegCLIP (MIT), commit 9ba4bb5.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,9 +28,8 @@ from zegclip_core.errors import CheckpointError, TowerError
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
 from zegclip_core.model.zegclip import ZegCLIPConfig
 from zegclip_core.weights.checkpoint import Checkpoint, ModelSettings
-from zegclip_core.weights.families import Names, rename_weights
+from zegclip_core.weights.families import Names, reading, rename_weights, tensors_in, under
 from zegclip_core.weights.image_towers import image_tower
-from zegclip_core.weights.state_dicts import reading, tensors_in, under
 
 SEEN_BIAS = 0.1
 """What the release subtracts from the scores of seen classes when it tests inductive models."""
@@ -77,10 +75,7 @@ def read_published_file(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_published(path: str | Path) -> Checkpoint:
-    """Read a published checkpoint as one of ours that holds its own towers.
-
-    Args:
-        path: The ``.pth`` file.
+    """Read a published ``.pth`` file as a checkpoint of ours that holds its own towers.
 
     Raises:
         CheckpointError: If the file cannot be read or does not match the published layout.
@@ -144,15 +139,3 @@ def convert_published(
         stride=round(side * 426 / 512),  # The release moves its 512 pixel window by 426.
     )
     return Checkpoint(config, settings, {key: value.float() for key, value in state.items()})
-
-
-def drop_towers(checkpoint: Checkpoint, trained: list[str]) -> Checkpoint:
-    """Return the checkpoint without its frozen towers.
-
-    Args:
-        checkpoint: One that holds its own towers.
-        trained: Names of the parameters to keep.
-
-    """
-    kept = {key: checkpoint.state_dict[key] for key in trained}
-    return replace(checkpoint, state_dict=kept)

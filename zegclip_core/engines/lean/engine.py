@@ -26,16 +26,15 @@ from zegclip_core.engines.contract import (
     PostprocessStep,
     Prediction,
     run_steps,
-    Windows,
 )
-from zegclip_core.engines.lean.candidates import best_rows, label_candidates
 from zegclip_core.engines.lean.graphs import GraphCache, Recordable
-from zegclip_core.engines.lean.model import lean_model
-from zegclip_core.engines.lean.pixels import CENTRE, resized
+from zegclip_core.engines.lean.model import LeanModel, LeanTrainingFree, LeanZegCLIP
+from zegclip_core.engines.lean.pixels import CENTRE, resized, Uploads
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
-from zegclip_core.engines.lean.staging import Uploads
 from zegclip_core.engines.lean.vocabulary import (
+    best_rows,
     bucket_of,
+    label_candidates,
     LeanVocabulary,
     padded,
     penalties_of,
@@ -50,10 +49,11 @@ from zegclip_core.model.scoring import (
     Maps,
     resize_maps,
     scores_of,
-    Scoring,
     whole_logits,
+    Windows,
 )
-from zegclip_core.text.encoded import EncodedVocabulary
+from zegclip_core.model.training_free import TrainingFreeCLIP
+from zegclip_core.text.encoder import EncodedVocabulary
 from zegclip_core.text.vocabulary import Vocabulary
 
 WINDOW_VALUES = 2**23
@@ -80,7 +80,7 @@ class LeanEngine:
             Steps see the logits of all rows, and the candidates are chosen after them.
 
     Raises:
-        ModelError: If ``candidates`` is negative, or not 0 where there are windows.
+        ModelError: If ``candidates`` is not 0 where there are windows.
     """
 
     steps: Sequence[PostprocessStep] = ()
@@ -95,10 +95,6 @@ class LeanEngine:
         candidates: int = 0,
     ) -> None:
         """Compute what depends on the model alone."""
-        if candidates < 0:
-            raise ModelError(
-                f'Expected the candidates to be 0, for all classes, or more, but got {candidates}.'
-            )
         if candidates and windows is not None:
             raise ModelError(
                 'Expected the candidates to be 0 with sliding windows, each of which would have '
@@ -108,7 +104,9 @@ class LeanEngine:
         self.device, self.dtype = device, dtype
         self.windows = windows
         self._scoring = network.scoring
-        self.model = lean_model(network, dtype=dtype, device=device)
+        is_clip = isinstance(network, TrainingFreeCLIP)
+        kind: type[LeanModel] = LeanTrainingFree if is_clip else LeanZegCLIP
+        self.model = kind(network, dtype=dtype, device=device)
         on_cuda = device.type == 'cuda'
         self._uploads = Uploads(device) if on_cuda else None
         self._graphs = GraphCache(device) if on_cuda else None
@@ -155,7 +153,7 @@ class LeanEngine:
         *,
         mask_logits: bool = False,
     ) -> Prediction:
-        """Label every pixel of images of one size; arguments and result as in ``Engine.run``."""
+        """Label every pixel of images of one size."""
         if not isinstance(vocabulary, LeanVocabulary):
             raise TypeError(
                 f'Expected a vocabulary that this engine prepared, but got {vocabulary!r}.'
@@ -166,13 +164,17 @@ class LeanEngine:
                 pixels = self._uploads(pixels)
             if self.steps:
                 images = self._images(pixels, size)
-                (every,) = self._replay('logits', self._logits, images, vocabulary)
+                (every,) = self._replay(
+                    'logits',
+                    lambda *read: (self.model.logits(*read).float(),),
+                    images,
+                    vocabulary,
+                )
                 vocabulary = vocabulary.unpadded()
                 every = every[:, : len(vocabulary.bias)]
                 every = run_steps(self.steps, every, vocabulary, images + CENTRE)
-                rows = None
-                if self._prunes(vocabulary):
-                    rows = best_rows(every, vocabulary, self.candidates)
+                prunes = self._prunes(vocabulary)
+                rows = best_rows(every, vocabulary, self.candidates) if prunes else None
                 found = self._label(every, rows, vocabulary, sizes, mask_logits)
             else:
                 frame = partial(self._label_pixels, sizes=sizes, mask_logits=mask_logits)
@@ -210,10 +212,6 @@ class LeanEngine:
         images = resized(pixels, size)
         return images if self.windows is None else cut_windows(images, self.windows.corners(size))
 
-    def _logits(self, images: Tensor, vocabulary: LeanVocabulary) -> tuple[Tensor]:
-        """Return mask logits, float32 ``(B, R, h, w)``, of resized images or windows."""
-        return (self.model.logits(images, vocabulary).float(),)
-
     def _prunes(self, vocabulary: LeanVocabulary) -> bool:
         """Return whether only candidates are brought to full size."""
         return 0 < self.candidates < len(vocabulary.bias)
@@ -239,26 +237,45 @@ class LeanEngine:
         sizes: Sizes,
         mask_logits: bool,
     ) -> tuple[Tensor, ...]:
-        """Return labels, scores and, if asked, the mask logits of whole images.
+        """Return labels, scores and, if asked, the mask logits, float32, of whole images.
 
-        Args:
-            logits: Mask logits of images or windows, float ``(B, R, h, w)``.
-            rows: The candidates of each image, int64 ``(B, C)``; ``None`` for all rows.
-            vocabulary: The words of the rows.
-            sizes: Working size, and ``(H, W)`` of labels and scores.
-            mask_logits: Whether to return the mask logits, float32.
+        The given logits, float ``(B, R, h, w)``, are those of images or windows; ``rows``, int64
+        ``(B, C)``, the candidates of each image if not all rows are.
         """
         size, output_size = sizes
         if self.windows is not None:
             corners = self.windows.corners(size)
             logits = logits.unflatten(0, (len(corners), -1)).float()  # (N, B, R, h, w)
-            found = label_windows(logits, corners, size, vocabulary, output_size, self._scoring)
+            found = self._label_windows(logits, corners, sizes, vocabulary)
             logits = whole_logits(logits, corners, size) if mask_logits else logits
         elif rows is not None:
             found = label_candidates(logits, rows, output_size, vocabulary, self._postprocess)
         else:
             found = self._postprocess(logits, output_size, vocabulary)
         return (*found, logits.float()) if mask_logits else found
+
+    def _label_windows(
+        self, logits: Tensor, corners: Corners, sizes: Sizes, vocabulary: EngineVocabulary
+    ) -> tuple[Tensor, Tensor]:
+        """Label every pixel by the average of the windows ``(N, B, R, h, w)`` it lies in."""
+        (size, output_size), scoring = sizes, self._scoring
+        largest = max(size[0] * size[1], output_size[0] * output_size[1])
+        at_once = max(WINDOW_VALUES // largest, 1)
+
+        def best(image: Tensor) -> tuple[Tensor, Tensor]:
+            """Label an image of windows ``(N, 1, R, h, w)``."""
+
+            def average(chunk: slice) -> Tensor:
+                bias = vocabulary.bias[chunk] if scoring == 'sigmoid' else None
+                maps = average_windows(image[:, :, chunk], corners, size, bias)
+                return resize_maps(maps, output_size)[0]  # (k, H, W)
+
+            scores: Maps = average
+            if scoring == 'softmax':
+                scores = scores_of(average, vocabulary.bias, scoring, at_once=at_once)
+            return best_of(scores, output_size, vocabulary.bias, at_once=at_once)
+
+        return with_unlabelled([best(image) for image in logits.split(1, dim=1)], vocabulary)
 
     def _postprocess(
         self, logits: Tensor, size: tuple[int, int], vocabulary: LeanVocabulary
@@ -274,46 +291,6 @@ class LeanEngine:
 
             return label_logits_in_one_kernel(logits, size, vocabulary, self._scoring)
         return label_maps(logits, size, vocabulary, scoring=self._scoring)
-
-
-def label_windows(
-    logits: Tensor,
-    corners: Corners,
-    size: tuple[int, int],
-    vocabulary: EngineVocabulary,
-    output_size: tuple[int, int],
-    scoring: Scoring,
-) -> tuple[Tensor, Tensor]:
-    """Label every pixel by the average of the windows that it lies in.
-
-    Args:
-        logits: Mask logits of the windows, float ``(N, B, R, h, w)``.
-        corners: Where the ``N`` windows lie.
-        size: ``(H, W)`` of the image that they were cut from.
-        vocabulary: The words of the rows.
-        output_size: ``(H, W)`` of labels and scores.
-        scoring: How logits become scores.
-
-    Returns:
-        Labels, uint8 or uint16 ``(B, H, W)``, and scores, float32 ``(B, H, W)``.
-    """
-    largest = max(size[0] * size[1], output_size[0] * output_size[1])
-    at_once = max(WINDOW_VALUES // largest, 1)
-
-    def best(image: Tensor) -> tuple[Tensor, Tensor]:
-        """Label an image of windows ``(N, 1, R, h, w)``."""
-
-        def average(chunk: slice) -> Tensor:
-            bias = vocabulary.bias[chunk] if scoring == 'sigmoid' else None
-            maps = average_windows(image[:, :, chunk], corners, size, bias)
-            return resize_maps(maps, output_size)[0]  # (k, H, W)
-
-        scores: Maps = average
-        if scoring == 'softmax':
-            scores = scores_of(average, vocabulary.bias, scoring, at_once=at_once)
-        return best_of(scores, output_size, vocabulary.bias, at_once=at_once)
-
-    return with_unlabelled([best(image) for image in logits.split(1, dim=1)], vocabulary)
 
 
 def _kernel_runs(device: torch.device) -> bool:

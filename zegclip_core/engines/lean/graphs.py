@@ -37,50 +37,31 @@ Recordable = Callable[[Tensor, LeanVocabulary], tuple[Tensor, ...]]
 
 @dataclass
 class _Recorded:
-    """A graph with the places that it reads and writes.
-
-    Attributes:
-        graph: The graph.
-        images: Where it reads images.
-        vocabulary: Where it reads a vocabulary.
-        found: Where it writes its results.
-        loaded: The vocabulary that was copied to ``vocabulary`` last.
-        keeps: Further tensors that it reads, which must stay where they are.
-    """
+    """A graph with the places where it reads images and a vocabulary and writes what it found."""
 
     graph: torch.cuda.CUDAGraph
     images: Tensor
     vocabulary: LeanVocabulary
     found: tuple[Tensor, ...]
-    loaded: LeanVocabulary
-    keeps: list[Tensor]
+    loaded: LeanVocabulary  # What was copied to ``vocabulary`` last.
+    keeps: list[Tensor]  # Further tensors that it reads, which must stay where they are.
 
 
 class GraphCache:
-    """Runs functions of images and a vocabulary as graphs.
+    """Runs functions of images and a vocabulary as graphs, on a CUDA device."""
 
-    Args:
-        device: A CUDA device.
-        limit: How many graphs to keep, at least 1.
-    """
-
-    def __init__(self, device: torch.device, limit: int = KEPT_GRAPHS) -> None:
+    def __init__(self, device: torch.device) -> None:
         """Start without a graph."""
         self.device = device
-        self.limit = limit
         # PyTorch's own for recording is of the device that was current when it was first used.
         self._stream = torch.cuda.Stream(device)
-        self._graphs: OrderedDict[Hashable, _Recorded] = OrderedDict()
+        self.recorded: OrderedDict[Hashable, _Recorded] = OrderedDict()
         self._pool: Any = None  # PyTorch names no type for it.
-
-    def __len__(self) -> int:
-        """Return how many graphs there are."""
-        return len(self._graphs)
 
     def clear(self) -> None:
         """Let go of all graphs and of their memory."""
         torch.cuda.synchronize(self.device)  # One may still be running.
-        self._graphs.clear()
+        self.recorded.clear()
         self._pool = None
 
     def run(
@@ -100,13 +81,30 @@ class GraphCache:
             vocabulary: On the device.
             constants: Gives, after a run, further tensors that the frame reads.
         """
-        if key not in self._graphs:
-            while len(self._graphs) >= self.limit:
+        if key not in self.recorded:
+            while len(self.recorded) >= KEPT_GRAPHS:
                 torch.cuda.synchronize(self.device)
-                self._graphs.popitem(last=False)
-            self._graphs[key] = self._record(frame, images, vocabulary, constants)
-        self._graphs.move_to_end(key)
-        recorded = self._graphs[key]
+                self.recorded.popitem(last=False)
+            if not self.recorded:  # A pool ends with its last graph.
+                self._pool = torch.cuda.graph_pool_handle()
+            own_images, own_vocabulary = images.clone(), vocabulary.with_tensors(torch.clone)
+            self._stream.wait_stream(torch.cuda.current_stream(self.device))
+            with torch.cuda.stream(self._stream):
+                for _ in range(_WARM_UPS):
+                    frame(own_images, own_vocabulary)
+            torch.cuda.current_stream(self.device).wait_stream(self._stream)
+            graph = torch.cuda.CUDAGraph()
+            # Another thread may be encoding words meanwhile, which is not for this graph.
+            recording = torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode='thread_local'
+            )
+            with recording:
+                found = frame(own_images, own_vocabulary)
+            self.recorded[key] = _Recorded(
+                graph, own_images, own_vocabulary, found, vocabulary, constants()
+            )
+        self.recorded.move_to_end(key)
+        recorded = self.recorded[key]
         recorded.images.copy_(images)
         if recorded.loaded is not vocabulary:
             places = recorded.vocabulary.tensors()
@@ -115,28 +113,3 @@ class GraphCache:
             recorded.loaded = vocabulary
         recorded.graph.replay()
         return tuple(tensor.clone() for tensor in recorded.found)
-
-    def _record(
-        self,
-        frame: Recordable,
-        images: Tensor,
-        vocabulary: LeanVocabulary,
-        constants: Callable[[], list[Tensor]],
-    ) -> _Recorded:
-        """Record a frame; what was held for it before may be in the way no more."""
-        if not self._graphs:  # A pool ends with its last graph.
-            self._pool = torch.cuda.graph_pool_handle()
-        own_images, own_vocabulary = images.clone(), vocabulary.with_tensors(torch.clone)
-        self._stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self._stream):
-            for _ in range(_WARM_UPS):
-                frame(own_images, own_vocabulary)
-        torch.cuda.current_stream(self.device).wait_stream(self._stream)
-        graph = torch.cuda.CUDAGraph()
-        # Another thread may be encoding words meanwhile, which is none of this graph's business.
-        recording = torch.cuda.graph(
-            graph, pool=self._pool, stream=self._stream, capture_error_mode='thread_local'
-        )
-        with recording:
-            found = frame(own_images, own_vocabulary)
-        return _Recorded(graph, own_images, own_vocabulary, found, vocabulary, constants())

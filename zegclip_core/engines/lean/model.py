@@ -16,21 +16,22 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.engines.contract import Network
-from zegclip_core.engines.lean.candidates import best_rows, take_rows
-from zegclip_core.engines.lean.kernels import fold_quick_gelu, kernels_for
 from zegclip_core.engines.lean.last_block import LastBlock
 from zegclip_core.engines.lean.pixels import FoldedConvolution, PatchProjection
 from zegclip_core.engines.lean.tower import LeanTower
-from zegclip_core.engines.lean.vocabulary import LeanVocabulary
+from zegclip_core.engines.lean.vocabulary import best_rows, LeanVocabulary, take_rows
+from zegclip_core.model.blocks import Kernels, PYTORCH, QUICK_GELU, QuickGELU
 from zegclip_core.model.training_free import TrainingFreeCLIP
+from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
 
+ROWS = 256
+"""Queries at a time; more do not fit into a core's cache, fewer make small products."""
 _RESIDUAL_STREAM = (
     *('visual.*ln_*', 'visual.prompt_norm.*', 'visual.*.gamma', 'visual.*_embedding'),
     'logit_scale.*',  # Rounded, its exponential would be off by a percent.
@@ -45,6 +46,68 @@ def cast(network: Network, dtype: torch.dtype, float32: Sequence[str]) -> None:
     for name, parameter in network.named_parameters():
         stays = any(fnmatchcase(name, pattern) for pattern in float32)
         parameter.data = parameter.data.to(torch.float32 if stays else dtype)
+
+
+def fold_quick_gelu(visual: VisionTransformer) -> None:
+    """Fold QuickGELU's factor into the weights around it, which leaves one kernel of three.
+
+    ``x * sigmoid(a x)`` is ``silu(a x) / a``: ``a`` goes into the layer before, ``1 / a`` into
+    the layer behind. A tower that is folded already, or has another activation, stays as it is.
+    """
+    for block in visual.blocks:
+        mlp = block.mlp
+        if isinstance(mlp.act, QuickGELU):
+            mlp.act = nn.SiLU(inplace=True)
+            for parameter in mlp.c_fc.parameters():
+                parameter.data = parameter.data * QUICK_GELU
+            mlp.c_proj.weight.data = mlp.c_proj.weight.data / QUICK_GELU
+
+
+def kernels_for(device: torch.device, dtype: torch.dtype) -> Kernels:
+    """Return what computes the blocks fastest on a device, in a floating-point type."""
+    if device.type == 'cpu' and dtype == torch.bfloat16:
+        return Kernels(attend=attend_in_bfloat16)
+    # PyTorch's own convolutions, without oneDNN, are slow.
+    has_onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    if device.type == 'cpu' and dtype == torch.float32 and has_onednn:
+        return Kernels(linear=convolve)
+    return PYTORCH
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return a linear layer ``(B, N, O)`` of tokens ``(B, N, I)`` as a convolution of one pixel.
+
+    PyTorch gives products in float32 to MKL and convolutions to oneDNN, which is a sixth faster
+    at them on processors of AMD. The layout is the same, so that nothing is copied.
+    """
+    pixels = x.unsqueeze(1).permute(0, 3, 1, 2)  # (B, I, 1, N) in channels-last memory
+    out = F.conv2d(pixels, weight[:, :, None, None], bias)  # (B, O, 1, N)
+    return out.permute(0, 2, 3, 1).squeeze(1)
+
+
+def attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return softmax attention ``(B, heads, N, D / heads)`` as products in bfloat16.
+
+    On a CPU, PyTorch's fused kernel takes as long in bfloat16 as in float32; this takes about two
+    thirds of it. The scores before the softmax are rounded to bfloat16 on the way.
+
+    Args:
+        query: ``(B, heads, N, D / heads)``.
+        key: ``(B, heads, M, D / heads)``.
+        value: ``(B, heads, M, D / heads)``.
+    """
+    # Contiguous copies: the products would copy strided parts once for every few rows.
+    queries, keys, values = (
+        part.contiguous().flatten(0, 1) for part in (query * query.shape[-1] ** -0.5, key, value)
+    )
+    keys = keys.transpose(1, 2)  # (B * heads, D / heads, M)
+    mixed = torch.empty_like(queries)
+    for start in range(0, queries.shape[1], ROWS):
+        rows = slice(start, start + ROWS)
+        weights = torch.bmm(queries[:, rows], keys).softmax(dim=-1)  # (B * heads, ROWS, M)
+        mixed[:, rows] = torch.bmm(weights, values)
+    out: Tensor = mixed.unflatten(0, query.shape[:2])
+    return out
 
 
 class LeanModel(ABC):
@@ -62,17 +125,18 @@ class LeanModel(ABC):
         device: Where it runs.
     """
 
+    network: Network
+
     def __init__(self, network: Network, *, dtype: torch.dtype, device: torch.device) -> None:
         """Fold, compute the constants, then cast the model."""
-        network.to(device).eval()
-        self.dtype = dtype
+        self.network, self.dtype = network.to(device).eval(), dtype
         vision = network.config.vision
         first = [network.visual.conv1]
         if isinstance(network, ZegCLIP) and network.config.detail_width:
             first.append(network.detail.first)
         fold_quick_gelu(network.visual)
         with torch.no_grad():
-            patches, *stem = (
+            patches, *self._stem = (
                 FoldedConvolution(layer, mean=vision.mean, std=vision.std, dtype=dtype)
                 for layer in first
             )
@@ -88,7 +152,6 @@ class LeanModel(ABC):
         if isinstance(network, TrainingFreeCLIP):
             last = LastBlock(network.visual.blocks[-1], network.config, kernels)
         self.tower = LeanTower(network.visual, projection, prompts, kernels, last)
-        self._stem = stem
 
     @abstractmethod
     def queries(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,17 +167,8 @@ class LeanModel(ABC):
 
     @abstractmethod
     def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
-        """Return mask logits.
+        """Return mask logits, float ``(B, R, h, w)``, of ``resized`` images ``(B, 3, H, W)``."""
 
-        Args:
-            images: What ``resized`` gives, float32 ``(B, 3, H, W)``.
-            vocabulary: The words, ``R`` rows.
-
-        Returns:
-            Mask logits, float ``(B, R, h, w)``.
-        """
-
-    @abstractmethod
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
     ) -> tuple[Tensor, Tensor]:
@@ -130,32 +184,15 @@ class LeanModel(ABC):
             Their logits ``(B, C, h, w)``, equal to those that ``logits`` gives, or those of all
             rows ``(B, R, h, w)``; and which rows they are, int64 ``(B, C)``, ascending.
         """
-
-
-class _Features(NamedTuple):
-    """What the mask logits of images are made of.
-
-    Attributes:
-        images: What the first convolutions take, ``(B, 3, H, W)``.
-        tokens: Patch tokens in the joint space, ``(B, C, h, w)``.
-        normal: These, L2-normalised.
-        queries: Decoded class queries, ``(B, R, C)``.
-    """
-
-    images: Tensor
-    tokens: Tensor
-    normal: Tensor
-    queries: Tensor
+        logits = self.logits(images, vocabulary)
+        rows = best_rows(logits, vocabulary, count)
+        return logits if complete else take_rows(logits, rows), rows
 
 
 class LeanZegCLIP(LeanModel):
-    """``ZegCLIP``; arguments as of ``LeanModel``."""
+    """``ZegCLIP``."""
 
-    def __init__(self, network: ZegCLIP, *, dtype: torch.dtype, device: torch.device) -> None:
-        """Keep the decoder as well."""
-        super().__init__(network, dtype=dtype, device=device)
-        self.network = network
-        self._joint = network.decoder.relationship.q_proj.weight.dtype
+    network: ZegCLIP
 
     def queries(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised text embeddings in the joint space and the constant of the queries."""
@@ -164,25 +201,29 @@ class LeanZegCLIP(LeanModel):
 
     def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
         """Return mask logits ``(B, R, h, w)``."""
-        features = self._features(images, vocabulary)
-        return self._mask_logits(features.queries, self._mask_features(features))
+        images = images.to(self.dtype)
+        queries, tokens, normal = self._decode(images, vocabulary)
+        return self._mask_logits(queries, self._mask_features(images, tokens, normal))
 
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Return the logits of the best classes, which alone are compared with fine features."""
-        features = self._features(images, vocabulary)
-        logits = self._mask_logits(features.queries, features.normal)
-        rows = best_rows(logits, vocabulary, count)
-        queries = features.queries
-        if self.network.config.detail_width:
-            queries = queries if complete else take_rows(queries, rows)
-            return self._mask_logits(queries, self._mask_features(features)), rows
-        return logits if complete else take_rows(logits, rows), rows
-
-    def _features(self, images: Tensor, vocabulary: LeanVocabulary) -> _Features:
-        """Run the model up to the decoded queries."""
+        if not self.network.config.detail_width:
+            return super().best_logits(images, vocabulary, count, complete=complete)
         images = images.to(self.dtype)
+        queries, tokens, normal = self._decode(images, vocabulary)
+        rows = best_rows(self._mask_logits(queries, normal), vocabulary, count)
+        queries = queries if complete else take_rows(queries, rows)
+        return self._mask_logits(queries, self._mask_features(images, tokens, normal)), rows
+
+    @property
+    def _joint(self) -> torch.dtype:
+        """Type of the joint space and the decoder."""
+        return self.network.decoder.relationship.q_proj.weight.dtype
+
+    def _decode(self, images: Tensor, vocabulary: LeanVocabulary) -> tuple[Tensor, Tensor, Tensor]:
+        """Return decoded queries ``(B, R, C)``, patch tokens ``(B, C, h, w)``, these normal."""
         tokens, embedding = self.network.project(
             *(part.to(self._joint) for part in self.tower(images))
         )
@@ -190,32 +231,27 @@ class LeanZegCLIP(LeanModel):
         queries = decoder.relationship.queries(
             vocabulary.text, vocabulary.queries, F.normalize(embedding, dim=-1)
         )
-        return _Features(images, tokens, normal, decoder.decode_queries(queries, normal))
+        return decoder.decode_queries(queries, normal), tokens, normal
 
     def _mask_logits(self, queries: Tensor, mask_features: Tensor) -> Tensor:
         """Return mask logits of queries ``(B, R, C)`` on features ``(B, C, h, w)``."""
         logits = self.network.decoder.mask_logits(queries, mask_features)
         return self.network.logit_scale(logits) if self.network.config.logit_scale else logits
 
-    def _mask_features(self, features: _Features) -> Tensor:
+    def _mask_features(self, images: Tensor, tokens: Tensor, normal: Tensor) -> Tensor:
         """Return the normalised features that queries are compared with."""
         if not self.network.config.detail_width:
-            return features.normal
+            return normal
         detail, (stem,) = self.network.detail, self._stem
-        pixels = detail.stem[1:](stem(features.images))  # (B, W, H / 4, W / 4)
-        fine = detail.refine(features.tokens.to(self.dtype), pixels)
+        pixels = detail.stem[1:](stem(images))  # (B, W, H / 4, W / 4)
+        fine = detail.refine(tokens.to(self.dtype), pixels)
         return F.normalize(fine.to(self._joint), dim=1)
 
 
 class LeanTrainingFree(LeanModel):
-    """``TrainingFreeCLIP``, its cosines made of float32; arguments as of ``LeanModel``."""
+    """``TrainingFreeCLIP``, its cosines made of float32."""
 
-    def __init__(
-        self, network: TrainingFreeCLIP, *, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        """Keep the factor of the cosines."""
-        super().__init__(network, dtype=dtype, device=device)
-        self.network = network
+    network: TrainingFreeCLIP
 
     def queries(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised text embeddings, and those times the factor."""
@@ -228,18 +264,3 @@ class LeanTrainingFree(LeanModel):
         normal = F.normalize(tokens.float(), dim=1)  # (B, C, h, w)
         logits: Tensor = (vocabulary.queries @ normal.flatten(2)).unflatten(2, normal.shape[2:])
         return logits
-
-    def best_logits(
-        self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Return the logits of the best classes."""
-        logits = self.logits(images, vocabulary)
-        rows = best_rows(logits, vocabulary, count)
-        return logits if complete else take_rows(logits, rows), rows
-
-
-def lean_model(network: Network, *, dtype: torch.dtype, device: torch.device) -> LeanModel:
-    """Return a network as the lean engine runs it; arguments as of ``LeanModel``."""
-    if isinstance(network, TrainingFreeCLIP):
-        return LeanTrainingFree(network, dtype=dtype, device=device)
-    return LeanZegCLIP(network, dtype=dtype, device=device)

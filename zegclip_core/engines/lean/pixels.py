@@ -11,10 +11,16 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Resizing of pixels, and first convolutions with the normalisation folded into their weights."""
+"""Pixels on their way to the model, and what it says on its way back.
+
+Copies between the host and a CUDA device go through pinned memory. The normalisation of pixels is
+folded into the weights of the first convolutions.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
@@ -25,15 +31,7 @@ CENTRE = 128.0
 
 
 def resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return RGB pixels less ``CENTRE``, at another size.
-
-    Args:
-        pixels: Uint8 ``(B, H, W, 3)``.
-        size: ``(h, w)``.
-
-    Returns:
-        Float32 ``(B, 3, h, w)``.
-    """
+    """Return RGB pixels uint8 ``(B, H, W, 3)`` less ``CENTRE``, as float32 ``(B, 3, *size)``."""
     centred = torch.sub(pixels, CENTRE).permute(0, 3, 1, 2)  # One pass: cast and subtraction.
     if tuple(centred.shape[2:]) == tuple(size):
         return centred
@@ -88,10 +86,7 @@ class FoldedConvolution:
 class PatchProjection:
     """The patch convolution as one matrix product, whose result needs no transposition.
 
-    Args:
-        config: The image tower's shape.
-        weight: The convolution's weight, ``(D, 3, P, P)``.
-        bias: The convolution's bias, ``(D,)``, or ``None``.
+    The convolution's weight is ``(D, 3, P, P)``, its bias ``(D,)`` or ``None``.
     """
 
     def __init__(self, config: VisionConfig, weight: Tensor, bias: Tensor | None) -> None:
@@ -109,3 +104,55 @@ class PatchProjection:
         patches = whole.unflatten(3, (columns, side)).unflatten(2, (rows, side))
         flat = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
         return F.linear(flat, self.weight, self.bias), (rows, columns)
+
+
+class Uploads:
+    """Copies frames to a CUDA device on a stream of its own.
+
+    Two buffers take turns, so that one is filled while the other is still on its way.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        """Start without buffers; the first frame makes them."""
+        self.device = device
+        self._stream = torch.cuda.Stream(device)
+        self._buffers: list[Tensor | None] = [None, None]
+        self._events = [torch.cuda.Event(), torch.cuda.Event()]
+        self._turn = 0
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return frames on the device; the current stream waits for them, the host does not."""
+        if pixels.device.type == 'cuda':
+            return pixels
+        self._turn = 1 - self._turn
+        done, buffer = self._events[self._turn], self._buffers[self._turn]
+        done.synchronize()  # The buffer's last copy; over long ago but for a backlog.
+        if buffer is None or len(buffer) < pixels.numel():
+            buffer = torch.empty(pixels.numel(), dtype=torch.uint8, pin_memory=True)
+            self._buffers[self._turn] = buffer
+        place = buffer[: pixels.numel()].view(pixels.shape)
+        place.copy_(pixels)
+        current = torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(self._stream):
+            there = place.to(self.device, non_blocking=True)
+            done.record(self._stream)
+        current.wait_event(done)
+        there.record_stream(current)
+        return there
+
+    def clear(self) -> None:
+        """Let go of the buffers."""
+        self._stream.synchronize()
+        self._buffers = [None, None]
+
+
+def to_host(*tensors: Tensor) -> list[npt.NDArray[Any]]:
+    """Return tensors as arrays, all copied from a CUDA device before the host waits once."""
+    if all(tensor.device.type == 'cpu' for tensor in tensors):
+        return [tensor.numpy() for tensor in tensors]
+    places = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
+    for place, tensor in zip(places, tensors, strict=True):
+        place.copy_(tensor, non_blocking=True)
+    torch.cuda.current_stream(tensors[0].device).synchronize()
+    # Copies, as pinned memory is scarce and nobody knows how long the arrays are kept.
+    return [place.numpy().copy() for place in places]

@@ -50,13 +50,9 @@ AT_ONCE = 1 << 19
 
 @lru_cache(maxsize=32)
 def mixed_values(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return which values ``torch.nn.functional.interpolate`` mixes along one axis.
+    """Return which of ``source`` values ``torch.nn.functional.interpolate`` mixes along one axis.
 
     That is bilinear, with the outer edges of the first and the last value kept in place.
-
-    Args:
-        source: Number of values.
-        target: Number of pixels.
 
     Returns:
         Of each pixel the two neighbouring values that it mixes, int64 ``(target,)`` each, and
@@ -141,19 +137,10 @@ def label_logits(
 
 
 class TiledImage:
-    """Mask logits of one image that is labelled tile by tile.
-
-    Args:
-        maps: Mask logits, float32 ``(R, h, w)``.
-        size: ``(H, W)`` of the labels.
-        vocabulary: The words of the rows.
-        scoring: How logits become scores.
+    """Mask logits of one image, float32 ``(R, h, w)``, that is labelled tile by tile.
 
     Attributes:
         can_win: Which rows can win somewhere in which cell of four values, bool ``(R, h, w)``.
-
-    Raises:
-        ValueError: If classes of a softmax differ in their bias.
     """
 
     def __init__(
@@ -190,16 +177,13 @@ class TiledImage:
         rows: Tensor,
         columns: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return labels and scores of a tile of ``(H, W)`` pixels that mixes ``(h, w)`` values.
+        """Return labels, int64, and scores, float32, of a tile of ``(H, W)`` pixels.
 
         Args:
             place: Its rows and columns in the image, in pixels.
-            cells: First and last row, first and last column of the values that it mixes.
+            cells: First and last row, first and last column of the ``(h, w)`` values it mixes.
             rows: Upsampling of the rows, float32 ``(H, h)``.
             columns: Upsampling of the columns, float32 ``(w, W)``.
-
-        Returns:
-            Labels, int64 ``(H, W)``, and scores, float32 ``(H, W)``.
         """
         (top, bottom), (left, right) = cells
         down, across = slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
@@ -249,7 +233,7 @@ def _of_neighbours(values: Tensor, axis: int, pick: Callable[[Tensor, Tensor], T
 
 @lru_cache(maxsize=32)
 def _runs(source: int, target: int) -> tuple[Tensor, ...]:
-    """Return the runs of pixels along which the share grows by the same step.
+    """Return the runs of pixels along which the share of the second value grows evenly.
 
     Returns:
         Of each run its two values ``(n,)``, the share of its first pixel ``(n, 1)`` and the step
@@ -266,15 +250,9 @@ def _runs(source: int, target: int) -> tuple[Tensor, ...]:
 
 
 def sum_of_exponentials(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the sum over all classes of the exponentials of upsampled maps.
+    """Return the sum over classes of exponentials of upsampled maps, float32 ``(H, W)``.
 
-    Args:
-        maps: Float32 ``(K, h, w)``, in ``[-SAFE_SPREAD, 0]``.
-        size: ``(H, W)``.
-
-    Returns:
-        Float32 ``(H, W)``.
-
+    The maps, float32 ``(K, h, w)``, lie in ``[-SAFE_SPREAD, 0]``.
     """
     above, below, share = mixed_values(maps.shape[1], size[0])
     left, right, start, step, run, places = _runs(maps.shape[2], size[1])

@@ -97,13 +97,10 @@ def _label_kernel(  # type: ignore[no-untyped-def]
 def label_logits_in_one_kernel(
     logits: Tensor, size: tuple[int, int], vocabulary: LeanVocabulary, scoring: Scoring = 'sigmoid'
 ) -> tuple[Tensor, Tensor]:
-    """Choose the class of every pixel on a CUDA device.
+    """Choose the class of every pixel of mask logits, float ``(B, R, h, w)``, on a CUDA device.
 
-    Args:
-        logits: Mask logits, float ``(B, R, h, w)``.
-        size: ``(H, W)`` to bring them to.
-        vocabulary: The words of the rows; the infinite penalty of padding keeps it from winning.
-        scoring: How logits become scores; a softmax only of classes that have one bias.
+    The infinite penalty of a vocabulary's padding keeps it from winning. A softmax is only for
+    classes that have one bias.
 
     Returns:
         Labels, uint8 or uint16 ``(B, H, W)`` with thresholds applied, and the best class's score

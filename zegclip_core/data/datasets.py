@@ -29,8 +29,8 @@ from zegclip_core.data.folder import (
     LabelTable,
     MaskDataset,
     Pair,
-    Pictures,
     read_lines,
+    SegmentationDataset,
 )
 from zegclip_core.data.shapes import ShapesDataset, UNSEEN
 from zegclip_core.errors import ConfigError, DataError
@@ -72,11 +72,7 @@ class ImageSource(Settings):
         return value
 
     def pairs(self, title: str, folder: Path) -> list[Pair]:
-        """Return the files of a dataset with some title.
-
-        Raises:
-            DataError: If the list of names or a folder is missing, or no image is found.
-        """
+        """Return the files of a dataset with some title, for error messages."""
         for pattern, what in ((self.images, 'pictures'), (self.masks, 'masks')):
             if not (folder / pattern).parent.is_dir():
                 raise DataError(
@@ -107,7 +103,6 @@ class Part(Settings):
     """Images to train on, or to validate on."""
 
     sources: tuple[ImageSource, ...] = Field(min_length=1)
-    """Where they lie."""
     pictures: tuple[int, ...] = ()
     """How many there may be; empty for any number."""
 
@@ -122,9 +117,7 @@ class DatasetSpec(Settings):
     below: tuple[str, ...] = ()
     """Folders that may lie between the one that users name and the data."""
     masks: MaskValues
-    """What mask values stand for."""
     parts: dict[str, Part]
-    """Its parts by name."""
     classes: tuple[str, ...]
     """Class names, in the order of the published models."""
     unseen: dict[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -150,28 +143,18 @@ class DatasetSpec(Settings):
         return label_table(len(self.classes), self.masks.first, self.masks.ignored)
 
     def seen(self, split: str) -> tuple[str, ...]:
-        """Return the classes that training may see, in their order.
-
-        Raises:
-            DataError: If there is no such split.
-        """
+        """Return the classes that training may see with a split of them, in their order."""
         unseen = _choose(self.unseen, split, f'a seen/unseen split of {self.name}')
         return tuple(name for name in self.classes if name not in unseen)
 
     def part(self, name: str) -> Part:
-        """Return a part.
-
-        Raises:
-            DataError: If there is none of that name.
-        """
+        """Return a part, or say which there are."""
         return _choose(self.parts, name, f'a part of {self.name}')
 
     def pairs(self, root: Path, part: str) -> list[Pair]:
         """Return the files that a part should have; whether they are there is not asked.
 
-        Args:
-            root: Folder of the dataset, or one above it.
-            part: Name of the part.
+        ``root`` is the folder of the dataset, or one above it.
 
         Raises:
             DataError: If a list of names or a folder of images or masks is missing.
@@ -198,13 +181,7 @@ class Unseen(NamedTuple):
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Return the names of the datasets that come with the package.
-
-    Example:
-        >>> dataset_names()
-        ('coco_stuff164k', 'context59', 'context60', 'voc12')
-
-    """
+    """Return the names of the published datasets, such as ``voc12``."""
     return tuple(sorted(path.stem for path in _SPLITS.glob('*.yaml')))
 
 
@@ -214,10 +191,7 @@ def known_names() -> tuple[str, ...]:
 
 
 def load_spec(name: str) -> DatasetSpec:
-    """Read the description of a dataset.
-
-    Args:
-        name: Name of one that comes with the package, or path of a YAML file.
+    """Read the description of a dataset that comes with the package, or of a YAML file.
 
     Raises:
         DataError: If there is none of that name, or the file does not describe a dataset.
@@ -238,13 +212,8 @@ def load_spec(name: str) -> DatasetSpec:
         raise DataError(f'Cannot use the dataset {path}: {error}') from error
 
 
-def open_dataset(root: str | Path, name: str, split: str) -> Pictures:
-    """Open a part of a dataset.
-
-    Args:
-        root: Its folder; ``shapes`` needs none.
-        name: A name of ``known_names()`` or the path of a YAML file.
-        split: The part, such as ``val``.
+def open_dataset(root: str | Path, name: str, split: str) -> SegmentationDataset:
+    """Open a part of a dataset, such as ``val``; ``shapes`` needs no folder.
 
     Raises:
         DataError: If it is not known, or its files do not lie as expected.
@@ -261,13 +230,7 @@ def open_dataset(root: str | Path, name: str, split: str) -> Pictures:
 def unseen_of(name: str, entries: Sequence[str], classes: Sequence[str]) -> Unseen:
     """Return the classes of a dataset that are unseen.
 
-    Args:
-        name: A name of ``known_names()`` or the path of a YAML file.
-        entries: Names of classes, and of seen/unseen splits, of this and of other datasets.
-        classes: The dataset's classes.
-
-    Raises:
-        DataError: If the dataset is not known.
+    ``entries`` are names of classes, and of seen/unseen splits, of this and of other datasets.
     """
     splits: Mapping[str, Sequence[str]] = {}
     if name != FOLDER:

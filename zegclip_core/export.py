@@ -13,11 +13,16 @@
 # limitations under the License.
 """Writing a model as an ONNX file that says what it is, so that it can be used without this code.
 
+The graph takes pixels and words and gives labels and scores, for one size of images. What does not
+depend on its inputs is computed once: keys and values of the prompt tokens and the position table
+of the grid.
+
 Reference: https://docs.pytorch.org/docs/stable/onnx_export.html, the exporter on top of
 ``torch.export``.
 """
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 import os
 from pathlib import Path
 import shutil
@@ -26,13 +31,14 @@ from typing import Any
 import warnings
 
 import torch
-from zegclip_core.engines.choice import require
-from zegclip_core.engines.onnx import INPUTS, OUTPUTS
+from torch import nn, Tensor
+from zegclip_core.engines.onnx import INPUTS, OUTPUTS, require
 from zegclip_core.errors import ModelError
-from zegclip_core.export.graph import ExportedGraph
-from zegclip_core.images.working_size import working_size
+from zegclip_core.images.checks import working_size
 from zegclip_core.loading import build_network, build_text_tower, open_checkpoint
-from zegclip_core.model.zegclip import ZegCLIPConfig
+from zegclip_core.model.blocks import Kernels, KeysAndValues, PromptedAttention
+from zegclip_core.model.scoring import calibrated_scores, resize_maps
+from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.options import MAX_CLASSES
 from zegclip_core.weights.checkpoint import (
     Checkpoint,
@@ -58,15 +64,78 @@ MAX_SIDE = 4096
 _TRACED_CLASSES = 3  # Any number that no other size of a model could be mistaken for.
 
 
+class FixedPrompts(nn.Module):
+    """Attention whose prompt tokens are known: their keys and values are constants."""
+
+    def __init__(self, attention: PromptedAttention, constants: KeysAndValues) -> None:
+        """Keep both."""
+        super().__init__()
+        self.attention = attention
+        self.key, self.value = (nn.Parameter(part.clone(), False) for part in constants)
+
+    def forward(self, x: Tensor, prompts: None, kernels: Kernels) -> Tensor:
+        """Attend from image tokens ``(1, N, D)`` to image tokens and prompts."""
+        out: Tensor = self.attention(x, (self.key, self.value), kernels)
+        return out
+
+
+class ExportedGraph(nn.Module):
+    """A model with the normalisation before it and the postprocessing behind it.
+
+    Args:
+        network: The model, float32 on the CPU; it is copied.
+        size: ``(H, W)`` of image, labels and scores, in whole patches.
+    """
+
+    def __init__(self, network: ZegCLIP, size: tuple[int, int]) -> None:
+        """Put constants in the place of what is the same for every image of this size."""
+        super().__init__()
+        self.network = copy.deepcopy(network).eval()
+        self.size = size
+        vision, visual = network.config.vision, self.network.visual
+        self.mean, self.std = (
+            nn.Parameter(torch.tensor(values).view(1, 3, 1, 1), False)
+            for values in (vision.mean, vision.std)
+        )
+        grid = (size[0] // vision.patch_size, size[1] // vision.patch_size)
+        with torch.no_grad():
+            constants, table = visual.prompt_keys_and_values(), visual.positions(grid)
+            for block, prompts in zip(visual.blocks, constants, strict=True):
+                if prompts is not None:
+                    block.add_module('attn', FixedPrompts(block.attn, prompts))
+            visual.positional_embedding = nn.Parameter(table, False)
+        visual.config = replace(visual.config, grid=grid, prompt_tokens=0)
+
+    def forward(
+        self, image: Tensor, text: Tensor, bias: Tensor, thresholds: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Label every pixel.
+
+        Args:
+            image: RGB, uint8 ``(1, H, W, 3)``.
+            text: L2-normalised text embeddings of the classes, float32 ``(K, C)``.
+            bias: What is subtracted from each class's score before the best is chosen, ``(K,)``.
+            thresholds: Least score of a labelled pixel, ``(K,)``.
+
+        Returns:
+            Labels, int32 ``(1, H, W)``, -1 where no class reaches its threshold; the best class's
+            score without its bias, float32 ``(1, H, W)``; and the mask logits before they are
+            upsampled, float32 ``(1, K, h, w)``.
+        """
+        # A cast first: TensorRT takes bytes as an input and computes nothing else with them.
+        pixels = image.float().permute(0, 3, 1, 2)
+        logits = self.network((pixels - self.mean) / self.std, text)
+        # (1, K, H, W) to (1, H, W)
+        best, labels = calibrated_scores(resize_maps(logits, self.size), bias).max(dim=1)
+        flat = labels.flatten()
+        scores = best + bias.index_select(0, flat).view(best.shape)
+        least = thresholds.index_select(0, flat).view(best.shape)
+        return torch.where(scores >= least, labels, -1).int(), scores, logits
+
+
 @dataclass(frozen=True)
 class Export:
-    """What was written.
-
-    Attributes:
-        files: The model first, then what belongs to it.
-        size: ``(H, W)`` of the image that it takes, in pixels.
-        text_dim: Length of a text embedding.
-    """
+    """What was written: the model and what belongs to it, for images of ``(H, W)`` pixels."""
 
     files: tuple[Path, ...]
     size: tuple[int, int]
@@ -91,18 +160,6 @@ def export_onnx(
         TowerError: If one of its towers cannot be found.
     """
     path = Path(path)
-    _check(path, opset)
-    source, checkpoint = open_checkpoint(model, 'to export')
-    size = _size(size, checkpoint)
-    network = build_network(checkpoint, where=str(source))
-    build_text_tower(checkpoint, where=str(source))  # Without it the file would be of no use.
-    program = _translate(ExportedGraph(network, size), checkpoint.config, opset)
-    program.model.metadata_props.update(_metadata(checkpoint, model, path, size))
-    return Export(_write(program, checkpoint, path), size, checkpoint.config.text_dim)
-
-
-def _check(path: Path, opset: int) -> None:
-    """Refuse what can be refused before anything is loaded."""
     if path.suffix != ONNX_SUFFIX:
         raise ModelError(f'Expected a file NAME{ONNX_SUFFIX} to write to, but got {str(path)!r}.')
     if not OPSET <= opset <= NEWEST_OPSET:
@@ -115,6 +172,23 @@ def _check(path: Path, opset: int) -> None:
             f'Expected PyTorch {".".join(map(str, LEAST_TORCH))} or newer to export a model, '
             f'but got {torch.__version__}.'
         )
+    source, checkpoint = open_checkpoint(model, 'to export')
+    size = _size(size, checkpoint)
+    network = build_network(checkpoint, where=str(source))
+    build_text_tower(checkpoint, where=str(source))  # Without it the file would be of no use.
+    program = _translate(ExportedGraph(network, size), opset)
+    text_tower, text_dim = checkpoint.settings.text_tower, checkpoint.config.text_dim
+    program.model.metadata_props.update(
+        {
+            **checkpoint_metadata(checkpoint),
+            'model': Path(model).stem,
+            'size': f'{size[0]}x{size[1]}',
+            'text_dim': str(text_dim),
+            'text_tower': text_tower,
+            'text_tower_file': '' if text_tower else path.stem + TEXT_SUFFIX,
+        }
+    )
+    return Export(_write(program, checkpoint, path), size, text_dim)
 
 
 def _size(size: tuple[int, int] | None, checkpoint: Checkpoint) -> tuple[int, int]:
@@ -137,16 +211,12 @@ def _size(size: tuple[int, int] | None, checkpoint: Checkpoint) -> tuple[int, in
     return size
 
 
-def _translate(graph: ExportedGraph, config: ZegCLIPConfig, opset: int) -> Any:  # noqa: ANN401
-    """Return the graph as an ``ONNXProgram`` with any number of classes.
-
-    Raises:
-        ModelError: If the exporter cannot write this operator set.
-    """
+def _translate(graph: ExportedGraph, opset: int) -> Any:  # noqa: ANN401
+    """Return the graph as an ``ONNXProgram`` with any number of classes."""
     classes = torch.export.Dim('classes', min=1, max=MAX_CLASSES)
     example = (
         torch.zeros((1, *graph.size, 3), dtype=torch.uint8),
-        torch.zeros(_TRACED_CLASSES, config.text_dim),
+        torch.zeros(_TRACED_CLASSES, graph.network.config.text_dim),
         torch.zeros(_TRACED_CLASSES),
         torch.zeros(_TRACED_CLASSES),
     )
@@ -162,12 +232,8 @@ def _translate(graph: ExportedGraph, config: ZegCLIPConfig, opset: int) -> Any: 
             dynamo=True,
             verbose=False,
         )
-    _check_program(program.model, opset)
-    return program
-
-
-def _check_program(model: Any, opset: int) -> None:  # noqa: ANN401 - onnx_ir.Model
-    """Refuse what the exporter made if it is not what it was asked for, which it does not say."""
+    # The exporter does not say when it made something else than it was asked for.
+    model = program.model
     if model.opset_imports[''] != opset:
         raise ModelError(
             f'Expected PyTorch {torch.__version__} to write operator set {opset}, but it wrote '
@@ -179,21 +245,7 @@ def _check_program(model: Any, opset: int) -> None:  # noqa: ANN401 - onnx_ir.Mo
             f'Expected PyTorch {torch.__version__} to leave the number of classes open, but it '
             f'fixed that of {fixed[0]}.'
         )
-
-
-def _metadata(
-    checkpoint: Checkpoint, model: str, path: Path, size: tuple[int, int]
-) -> dict[str, str]:
-    """Return what the file says about itself: the header of a checkpoint, and what is fixed."""
-    has_tower = bool(checkpoint.settings.text_tower)
-    return {
-        **checkpoint_metadata(checkpoint),
-        'model': Path(model).stem,
-        'size': f'{size[0]}x{size[1]}',
-        'text_dim': str(checkpoint.config.text_dim),
-        'text_tower': checkpoint.settings.text_tower,
-        'text_tower_file': '' if has_tower else path.stem + TEXT_SUFFIX,
-    }
+    return program
 
 
 def _write(program: Any, checkpoint: Checkpoint, path: Path) -> tuple[Path, ...]:  # noqa: ANN401
@@ -205,7 +257,10 @@ def _write(program: Any, checkpoint: Checkpoint, path: Path) -> tuple[Path, ...]
         folder = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
         program.save(folder / path.name, external_data=weights > LARGEST_FILE)
         if not checkpoint.settings.text_tower:
-            _save_text_tower(checkpoint, folder / (path.stem + TEXT_SUFFIX))
+            state = checkpoint.state_dict
+            tower = {key: state[key] for key in state if key.startswith(TEXT_PREFIX)}
+            beside = folder / (path.stem + TEXT_SUFFIX)
+            save_checkpoint(replace(checkpoint, state_dict=tower), beside)
         names = sorted(
             (part.name for part in folder.iterdir()), key=lambda name: name == path.name
         )
@@ -217,9 +272,3 @@ def _write(program: Any, checkpoint: Checkpoint, path: Path) -> tuple[Path, ...]
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
     return tuple(path.parent / name for name in reversed(names))
-
-
-def _save_text_tower(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the text tower that lies in a checkpoint."""
-    tower = {k: v for k, v in checkpoint.state_dict.items() if k.startswith(TEXT_PREFIX)}
-    save_checkpoint(Checkpoint(checkpoint.config, checkpoint.settings, tower), path)

@@ -11,28 +11,39 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Exporting, and using what was exported: choices, and what is refused in one line."""
+"""Exporting, and using what was exported: choices, refusals in one line, and the page is true."""
 
 from collections.abc import Callable
 import importlib.util
 from pathlib import Path
+import re
+import shlex
 from typing import Any
 
+from exported_models import export
 from made_vocabularies import seeded_vocabulary
 import onnx
 from onnx import helper, TensorProto
 import pytest
-from zegclip_core.cli.main import main
-from zegclip_core.engines import choice
-from zegclip_core.engines.choice import pick_backend
-from zegclip_core.engines.onnx import OnnxEngine
-from zegclip_core.engines.providers import pick_providers, tensorrt_shapes
+from zegclip_core.cli.main import build_parser, main
+from zegclip_core.engines import onnx as onnx_engine
+from zegclip_core.engines.onnx import (
+    INPUTS,
+    OnnxEngine,
+    OUTPUTS,
+    pick_backend,
+    pick_providers,
+    place_of,
+    tensorrt_shapes,
+)
 from zegclip_core.errors import CheckpointError, ModelError
-from zegclip_core.export.onnx_file import export_onnx
+from zegclip_core.export import export_onnx, NEWEST_OPSET, OPSET
 from zegclip_core.segmenter import Segmenter
 
 CUDA = ['TensorrtExecutionProvider', 'CUDAExecutionProvider', 'CPUExecutionProvider']
 CPU = ['AzureExecutionProvider', 'CPUExecutionProvider']
+PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'export.md'
+TEXT = PAGE.read_text(encoding='utf-8')
 
 
 def without(package: str) -> Callable[..., Any]:
@@ -75,7 +86,7 @@ def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) ->
         ('onnxruntime', lambda: pick_backend('auto', 'a.onnx')),
         ('onnxscript', lambda: export_onnx('everyday-s', 'a.onnx')),
     ):
-        monkeypatch.setattr(choice, 'find_spec', without(package))
+        monkeypatch.setattr(onnx_engine, 'find_spec', without(package))
         with pytest.raises(ModelError, match=rf"{package}.*pip install 'zegclip-ros\[onnx\]'"):
             use()
     assert pick_backend('auto', 'everyday-s') == 'torch'
@@ -181,3 +192,79 @@ def test_more_classes_than_tensorrt_was_built_for_are_refused() -> None:
     assert engine.prepare(seeded_vocabulary(2, 8)).classes == 2
     with pytest.raises(ModelError, match='at most 2 classes on TensorRT, but got 3'):
         engine.prepare(seeded_vocabulary(3, 8))
+
+
+@pytest.mark.parametrize(
+    ('providers', 'place'),
+    [
+        (['CPUExecutionProvider'], 'cpu'),
+        (['CUDAExecutionProvider', 'CPUExecutionProvider'], 'cuda:1'),
+        (['TensorrtExecutionProvider', 'CUDAExecutionProvider'], 'tensorrt'),
+    ],
+)
+def test_where_an_exported_model_runs_is_told(providers: list[str], place: str) -> None:
+    class Session:
+        """Stands for a session of onnxruntime."""
+
+        def get_providers(self) -> list[str]:
+            return providers
+
+        def get_provider_options(self) -> dict[str, dict[str, str]]:
+            return {name: {'device_id': '1'} for name in providers}
+
+    assert place_of(Session()) == place
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf'^```{language}\n(.*?)^```', TEXT, re.DOTALL | re.MULTILINE)
+
+
+def test_the_commands_are_known() -> None:
+    text = ''.join(blocks('sh')).replace('\\\n', '')
+    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
+    commands = [line[1:] for line in lines if line and line[0] == '.venv/bin/zegclip']
+    assert {command[0] for command in commands} == {'export', 'segment'}
+    for command in commands:
+        build_parser().parse_args(command)
+
+
+def test_every_option_is_described() -> None:
+    names = set(vars(build_parser().parse_args(['export', '--out', 'x']))) - {'command', 'run'}
+    assert [name for name in names if f'| `--{name}` |' not in TEXT] == []
+    assert f'| `{OPSET}` | ONNX operator set, {OPSET} to {NEWEST_OPSET}.' in TEXT
+
+
+def test_inputs_and_outputs_are_those_of_the_graph() -> None:
+    tables = TEXT.split('## The file')[1].split('## From Python')[0]
+    assert tuple(re.findall(r'^\| `(\w+)` \|', tables, re.MULTILINE)) == (*INPUTS, *OUTPUTS)
+
+
+def test_the_options_for_tensorrt_are_those_that_the_node_gives() -> None:
+    found: dict[str, object] = {}
+    (source,) = (block for block in blocks('python') if 'trt_' in block)
+    exec(source.partition('providers =')[0], found)
+    path = Path('everyday.onnx')
+    ((_, ours), *_) = pick_providers('tensorrt', 'auto', ['TensorrtExecutionProvider'], path)
+    options = found['options']
+    assert isinstance(options, dict)
+    assert {key: str(value) for key, value in options.items()} == ours | tensorrt_shapes(384)
+    for key, value in tensorrt_shapes(384).items():
+        assert f'--{key.split("_")[2]}Shapes={value}' in TEXT
+
+
+def test_links_lead_somewhere() -> None:
+    for link in re.findall(r'\]\(([^)#\s]+)', TEXT):
+        assert link.startswith('https://') or (PAGE.parent / link).exists(), link
+
+
+@pytest.mark.slow
+def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = export('published', tmp_path)
+    made.file.rename(tmp_path / 'everyday.onnx')
+    beside = made.file.with_suffix('.text.safetensors')
+    beside.rename(tmp_path / beside.name)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    exec(blocks('python')[0], found)
+    for name in ('labels', 'scores'):
+        assert found[name].shape == (1, *made.size)  # type: ignore[attr-defined]

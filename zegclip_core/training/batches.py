@@ -1,0 +1,347 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What training reads: views, drawn anew or kept with their features, their order and loaders."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+import hashlib
+from itertools import count, islice
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock
+import lightning
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info, IterableDataset
+from torchvision.transforms.v2.functional import normalize
+from tqdm import tqdm
+from zegclip_core.data.folder import SegmentationDataset
+from zegclip_core.data.views import random_view, view_seed, ViewConfig, whole_view
+from zegclip_core.model.vit import VisionTransformer
+from zegclip_core.training.config import TrainConfig, ValidationConfig
+from zegclip_core.training.queries import PhraseTable
+
+
+class Batch(NamedTuple):
+    """Views of one dataset, and what the frozen tower makes of them if that is kept."""
+
+    source: int
+    """Index of the dataset."""
+    images: Tensor
+    """RGB, uint8 ``(B, H, W, 3)``."""
+    labels: Tensor
+    """Class indices, uint8 ``(B, H, W)``."""
+    patch_tokens: Tensor | None = None
+    """float16 ``(B, D, h, w)``."""
+    image_embedding: Tensor | None = None
+    """float16 ``(B, D)``."""
+    position: int = 0
+    """Number of the batch in the run, over all processes; seeds what is random in it."""
+
+
+@dataclass(frozen=True)
+class LiveViews:
+    """Views drawn anew each time, for towers whose output changes while training."""
+
+    dataset: SegmentationDataset
+    indices: Sequence[int]
+    """Which of its images."""
+    config: ViewConfig
+    seed: int | None
+    """Seed of the views; ``None`` gives each image once, whole."""
+    multiple: int = 1
+    """What the sides of whole images are multiples of, where they keep their shape."""
+
+    def __len__(self) -> int:
+        """Return the number of images, which is that of the views of a round."""
+        return len(self.indices)
+
+    def batch(self, source: int, indices: Sequence[int]) -> Batch:
+        """Return some of the views; each round has others."""
+        views = []
+        for number in indices:
+            turn, index = divmod(number, len(self.indices))
+            sample = self.dataset[self.indices[index]]
+            if self.seed is None:
+                views.append(whole_view(sample, self.config, multiple=self.multiple))
+            else:
+                seed = view_seed(self.seed, sample.name, turn)
+                views.append(random_view(sample, self.config, seed))
+        images, labels = zip(*views, strict=True)
+        return Batch(source, torch.stack(images), torch.stack(labels))
+
+    def pixel_counts(self, classes: int) -> Tensor:
+        """Return how many labelled pixels each class has, float ``(classes,)``."""
+        counts = np.zeros(256, dtype=np.int64)
+        for index in self.indices:
+            counts += np.bincount(self.dataset[index].labels.ravel(), minlength=256)
+        return torch.from_numpy(counts[:classes]).float()
+
+
+@dataclass(frozen=True)
+class KeptViews:
+    """Views with the frozen tower's output, of which each round has the same ones."""
+
+    arrays: dict[str, npt.NDArray[Any]]
+    """``images``, RGB uint8 ``(N, H, W, 3)``; ``labels``, uint8 ``(N, H, W)``; ``patch_tokens``,
+    float16 ``(N, D, h, w)``; ``image_embeddings``, float16 ``(N, D)``."""
+
+    def __len__(self) -> int:
+        """Return the number of views."""
+        return len(self.arrays['labels'])
+
+    def batch(self, source: int, indices: Sequence[int]) -> Batch:
+        """Return some of the views; each round has the same ones."""
+        chosen = [index % len(self) for index in indices]
+        images, labels, tokens, embeddings = (
+            torch.from_numpy(np.array(self.arrays[name][chosen]))
+            for name in ('images', 'labels', 'patch_tokens', 'image_embeddings')
+        )
+        return Batch(source, images, labels, tokens, embeddings)
+
+    def pixel_counts(self, classes: int) -> Tensor:
+        """Return how many labelled pixels each class has, float ``(classes,)``."""
+        counts = np.bincount(self.arrays['labels'].ravel(), minlength=256)
+        return torch.from_numpy(counts[:classes]).float()
+
+
+ViewSource = LiveViews | KeptViews
+"""A dataset's views by their numbers, which go on after a round of ``len`` of them."""
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Whole images to validate on, with the names of their classes."""
+
+    config: ValidationConfig
+    title: str
+    """Its name in figures and files."""
+    views: ViewSource
+    classes: tuple[str, ...]
+    table: PhraseTable
+    """Text embeddings of the classes."""
+    seen: tuple[str, ...]
+    """Names of the classes that training sees."""
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Computes the features of views with a frozen tower, and keeps them on disk."""
+
+    folder: Path
+    tower: VisionTransformer
+    """On its device, in evaluation mode."""
+    tower_name: str
+    """Part of the key that tells stored features apart."""
+    config: ViewConfig
+
+    def views(
+        self, dataset: SegmentationDataset, indices: Sequence[int], *, count: int, seed: int
+    ) -> KeptViews:
+        """Return ``count`` views of each of some images: the whole one, then random ones.
+
+        Those that are on disk are not computed again.
+        """
+        parts = [
+            self.tower_name,
+            self.config.model_dump(),
+            asdict(self.tower.config),
+            str(self.tower.conv1.weight.dtype),
+            dataset.key,
+            [dataset.name(index) for index in indices],
+            count,
+            seed,
+        ]
+        folder = self.folder / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        # Of several processes one computes, and the others find it done.
+        with FileLock(folder / 'lock'):
+            arrays = self._computed(folder, dataset, indices, count, seed)
+        free = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_AVPHYS_PAGES')
+        if sum(array.nbytes for array in arrays.values()) <= free / 2:
+            arrays = {name: np.array(array) for name, array in arrays.items()}
+        return KeptViews(arrays)
+
+    @torch.inference_mode()
+    def _computed(
+        self,
+        folder: Path,
+        dataset: SegmentationDataset,
+        indices: Sequence[int],
+        count: int,
+        seed: int,
+    ) -> dict[str, Any]:
+        """Return the memory-mapped arrays of a set of views, all of them computed."""
+        mean, std = list(self.tower.config.mean), list(self.tower.config.std)
+        weight, arrays = self.tower.conv1.weight, self._open(folder, len(indices) * count)
+        progress = folder / 'progress.json'
+        done = json.loads(progress.read_text())['done'] if progress.is_file() else 0
+        jobs = [(index, view) for view in range(count) for index in indices]
+        bar = tqdm(jobs[done:], f'features of {dataset.title}', len(jobs), initial=done)
+        for position, (index, view) in enumerate(bar, start=done):
+            sample = dataset[index]
+            if view == 0:
+                image, labels = whole_view(sample, self.config)
+            else:
+                chosen = view_seed(seed, sample.name, view)
+                image, labels = random_view(sample, self.config, chosen)
+            pixels = image.to(weight.device).movedim(-1, 0)[None].float()  # (1, 3, H, W)
+            tokens, embedding = self.tower(normalize(pixels, mean, std).to(weight.dtype))
+            arrays['images'][position] = image.numpy()
+            arrays['labels'][position] = labels.numpy()
+            arrays['patch_tokens'][position] = tokens[0].float().cpu().numpy()
+            arrays['image_embeddings'][position] = embedding[0].float().cpu().numpy()
+            progress.write_text(json.dumps({'done': position + 1}))
+        for array in arrays.values():
+            array.flush()
+        return arrays
+
+    def _open(self, folder: Path, count: int) -> dict[str, Any]:
+        """Open the arrays of a set of views, making them if they are not there."""
+        height, width = self.config.size
+        patch, dim = self.tower.config.patch_size, self.tower.config.output_dim
+        shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+            'images': ((count, height, width, 3), np.uint8),
+            'labels': ((count, height, width), np.uint8),
+            'patch_tokens': ((count, dim, height // patch, width // patch), np.float16),
+            'image_embeddings': ((count, dim), np.float16),
+        }
+        arrays = {}
+        for name, (shape, dtype) in shapes.items():
+            path = folder / f'{name}.npy'
+            mode = 'r+' if path.is_file() else 'w+'
+            arrays[name] = np.lib.format.open_memmap(path, mode, dtype, shape)
+        return arrays
+
+
+class BatchStream(IterableDataset[Batch]):
+    """Batches of several datasets, without end.
+
+    The views of a step are drawn for all processes and accumulated batches together, so that how
+    they are shared out does not change which they are. ``step`` is the number of steps that a
+    resumed run has done, ``rank`` the number of this process of ``world``.
+    """
+
+    def __init__(
+        self, views: Sequence[ViewSource], config: TrainConfig, *, step: int, rank: int, world: int
+    ) -> None:
+        self._views = views
+        self._config = config
+        self._step, self._rank, self._world = step, rank, world
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield batches; of several reading processes each yields its share, in turn."""
+        worker = get_worker_info()
+        first, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        size = self._config.schedule.batch_size
+        parts = self._config.schedule.accumulate * self._world
+        steps = batch_order(
+            [len(views) for views in self._views],
+            [source.share for source in self._config.train],
+            batch_size=size * parts,
+            seed=self._config.seed,
+            start=self._step,
+        )
+        firsts = range(self._rank * size, parts * size, self._world * size)
+        batches = (
+            (step * parts + begin // size, source, indices[begin:][:size])
+            for step, (source, indices) in enumerate(steps, start=self._step)
+            for begin in firsts
+        )
+        for position, source, indices in islice(batches, first, None, workers):
+            yield self._views[source].batch(source, indices)._replace(position=position)
+
+
+class TrainingData(lightning.LightningDataModule):
+    """Loaders of a run, made when the trainer knows its processes and the step to go on from."""
+
+    def __init__(
+        self, views: Sequence[ViewSource], validation: Sequence[ValidationSet], config: TrainConfig
+    ) -> None:
+        super().__init__()
+        self._views = views
+        self._validation = validation
+        self._config = config
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return the loader of training batches."""
+        rank, world, step = self._place()
+        return self._loader(
+            BatchStream(self._views, self._config, step=step, rank=rank, world=world)
+        )
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        """Return a loader of whole images for each set."""
+        rank, world, _ = self._place()
+        loaders = []
+        for entry in self._validation:
+            images: Any = [[index] for index in range(rank, len(entry.views), world)]
+            loaders.append(self._loader(images, partial(entry.views.batch, 0)))
+        return loaders
+
+    def _place(self) -> tuple[int, int, int]:
+        """Return the number of this process, that of all processes, and the steps done."""
+        if self.trainer is None:
+            raise RuntimeError('Expected a trainer to ask for the batches, but there is none.')
+        return self.trainer.global_rank, self.trainer.world_size, self.trainer.global_step
+
+    def _loader(
+        self, dataset: Dataset[Any], draw: Callable[[Any], Batch] | None = None
+    ) -> DataLoader[Batch]:
+        """Return the loader of a dataset of batches, or of what batches are drawn by."""
+        workers = self._config.schedule.workers
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=draw,
+            persistent_workers=workers > 0,
+        )
+
+
+def batch_order(
+    sizes: Sequence[int],
+    shares: Sequence[float],
+    *,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield, without end, the index of a dataset and the numbers of the views of a batch.
+
+    Every dataset is gone through in random order, round after round of its ``sizes``, so that a
+    number is ``round * size + index``; the same seed gives the same order. How often a dataset
+    gives a batch is in proportion to its share. A resumed run skips the first ``start`` batches.
+    """
+
+    def rounds(size: int, source: int) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(seed * 1009 + source + 1)
+        for begin in count(0, size):
+            for index in torch.randperm(size, generator=generator).tolist():
+                yield begin + index
+
+    generator = torch.Generator().manual_seed(seed)
+    queues = [rounds(size, source) for source, size in enumerate(sizes)]
+    weights = torch.tensor(shares)
+    for step in count():
+        source = int(torch.multinomial(weights, 1, generator=generator))
+        batch = list(islice(queues[source], batch_size))
+        if step >= start:
+            yield source, batch
