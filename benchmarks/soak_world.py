@@ -85,6 +85,15 @@ class World:
         self._steps_left: list[str] = []
         self._listeners: dict[str, Any] = {}
         self._clock_offset = 1_700_000_000.0 - time.monotonic()
+        # Nothing huge, which would raise the memory once for good; nothing that changes the words.
+        self._hostile_images = [image for image in made_images() if len(image.data) < 10_000]
+        self._hostile_requests = [
+            one.content
+            for one in made_requests()
+            if one.service == 'set_parameters'
+            and len(text := repr(one.content)) < 20_000
+            and 'class_names' not in text
+        ]
         self._connect()
 
     def _connect(self) -> None:
@@ -324,16 +333,9 @@ class World:
 
     def _send_hostile(self) -> list[Awaited]:
         if self._camera is not None:
-            images = [image for image in made_images() if len(image.data) < 10_000]
-            self._camera.publish(self._chance.choice(images))
+            self._camera.publish(self._chance.choice(self._hostile_images))
             self.counts['hostile images'] += 1
-        # Not those that change the words, or take seconds because they are huge.
-        requests = [
-            one.content
-            for one in made_requests()
-            if one.service == 'set_parameters' and 'class_names' not in repr(one.content)[:300]
-        ]
-        future = self._set.call_async(self._chance.choice(requests))
+        future = self._set.call_async(self._chance.choice(self._hostile_requests))
         self.counts['hostile requests'] += 1
         return [(future.done, 'the answer to a hostile request')]
 

@@ -95,6 +95,7 @@ class StandInSegmenter:
         if not cost >= 0.0:
             raise ValueError(f'Expected a cost of at least 0 s, but got {cost}.')
         self._cost = cost
+        self._scores: npt.NDArray[np.float32] = np.ones((0, 0), np.float32)
 
     def warm_up(self) -> None:
         """Do nothing: there is nothing to warm up."""
@@ -116,7 +117,9 @@ class StandInSegmenter:
         # More than 254 classes need wide ids; no red value reaches them.
         labels = np.remainder(image[:, :, 0], min(classes, 255), dtype=np.uint8)
         wide = labels if classes < 255 else labels.astype(np.uint16)
-        answer = Segmentation(wide, np.ones(labels.shape, np.float32), vocabulary.vocabulary)
+        if self._scores.shape != labels.shape:
+            self._scores = np.ones(labels.shape, np.float32)
+        answer = Segmentation(wide, self._scores, vocabulary.vocabulary)
         time.sleep(max(0.0, due - time.monotonic()))
         return answer
 
@@ -146,9 +149,9 @@ class ObservedNode(SegmentationNode):
     def _observed(self, segmenter: Any) -> Any:  # noqa: ANN401 - whatever the node takes
         segment = segmenter.segment
 
-        def observed(image: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        def observed(image: npt.NDArray[np.uint8], words: Any) -> Segmentation:  # noqa: ANN401
             began = time.time_ns()
-            answer = segment(image, *arguments, **options)
+            answer: Segmentation = segment(image, words)
             ended = time.time_ns()
             self._event_log.add('segmented', number=read_number(image), began=began, ended=ended)
             return answer

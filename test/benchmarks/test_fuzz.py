@@ -310,10 +310,9 @@ def running_node(transport: str, logs: Path) -> Iterator[tuple[Campaign, Process
 
 
 def draw_rounds(transport: str, play: Callable[..., None]) -> None:
-    """Have hypothesis draw rounds of hostile messages, and play them.
-
-    Nothing is replayed or shrunk: a node that went wrong has changed.
-    """
+    """Have hypothesis draw rounds of hostile messages, and play them."""
+    # Nothing is replayed or shrunk: a node that went wrong has changed.
+    rounds = st.tuples(images(transport), WORDS, REQUESTS)
 
     @settings(
         max_examples=ROUNDS,
@@ -322,7 +321,7 @@ def draw_rounds(transport: str, play: Callable[..., None]) -> None:
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.tuples(images(transport), WORDS, REQUESTS))
+    @given(rounds)
     def drawn(one: tuple[Any, bytes, HostileRequest]) -> None:
         play(*one)
 
