@@ -20,7 +20,7 @@ so that help texts and ROS parameters are there at once.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from numbers import Real
+from numbers import Integral, Real
 import os
 from typing import Any, get_args, Literal
 
@@ -114,6 +114,8 @@ class Option:
         """
         if value is None and self.default is None:
             return
+        if isinstance(self.default, str) and not self.choices and not isinstance(value, str):
+            raise ModelError(f'Expected the {self.title} to be a word, but got {value!r}.')
         if self.choices and not self.open_ended and value not in self.choices:
             article = 'an' if self.name[0] in 'aeiou' else 'a'
             raise ModelError(
@@ -122,9 +124,12 @@ class Option:
         if self.bounds is None:
             return
         low, high = self.bounds
-        if not (isinstance(value, Real) and low <= float(value) <= high):
+        whole = isinstance(low, int)
+        is_number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+        if not (is_number and low <= float(value) <= high):
+            kind = 'an integer ' if whole and not is_number else ''
             raise ModelError(
-                f'Expected the {self.title} to be in [{low:g}, {high:g}], but got {value}.'
+                f'Expected the {self.title} to be {kind}in [{low:g}, {high:g}], but got {value}.'
             )
 
 

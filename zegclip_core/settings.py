@@ -138,10 +138,14 @@ def read_yaml(
         raise kind(f'Cannot read the {what} {path}: {reason}.') from error
 
 
-def read_values(path: Path) -> dict[str, Any]:
+def read_values(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read the settings of a YAML file, on top of those of the file that its ``base`` names.
 
     Mappings are merged key by key; anything else replaces what the base has.
+
+    Args:
+        path: The file.
+        above: The files that build on it, resolved.
 
     Raises:
         ConfigError: If a file cannot be read or holds no settings.
@@ -152,9 +156,10 @@ def read_values(path: Path) -> dict[str, Any]:
     base = values.pop(_BASE, None)
     if base is None:
         return values
-    if not isinstance(base, str) or (path.parent / base).resolve() == path.resolve():
+    above = (*above, path.resolve())
+    if not isinstance(base, str) or (path.parent / base).resolve() in above:
         raise ConfigError(f'Expected {_BASE} in {path} to name another file, but got {base!r}.')
-    return _merged(read_values(path.parent / base), values)
+    return _merged(read_values(path.parent / base, above), values)
 
 
 def _merged(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -330,7 +330,7 @@ def test_the_command_writes_the_sheet_and_prints_the_figures(
         (['--classes', 'not a cat'], "got 'not a cat'"),
         (['--classes', 'cat', '--out', 'sheet.jpg'], 'ends in .png'),
         (['--classes', 'cat', '--model', 'nothing'], "got 'nothing'"),
-        (['--classes', 'cat', '--model', 'none.onnx'], 'the engine plain'),
+        (['--classes', 'cat', '--model', 'none.onnx'], 'a model that PyTorch runs'),
         (['--classes', 'cat', '--threshold', '2'], '[0, 1]'),
     ],
 )

@@ -163,7 +163,14 @@ def test_the_names_of_the_options_are_those_of_what_they_stand_for() -> None:
         ({'threads': 257}, 'Expected the threads to be in [1, 256], but got 257.'),
         ({'candidates': -1}, 'Expected the candidates to be in [0, 1024], but got -1.'),
         ({'candidates': 2, 'engine': 'plain'}, 'Expected no candidates with the plain engine'),
-        ({'device': None, 'precision': None}, 'Expected a precision of auto'),
+        ({'precision': None}, 'Expected a precision of auto'),
+        ({'device': None}, 'Expected the device to be a word, but got None.'),
+        (
+            {'candidates': 2.5},
+            'Expected the candidates to be an integer in [0, 1024], but got 2.5.',
+        ),
+        ({'candidates': True}, 'Expected the candidates to be an integer in [0, 1024]'),
+        ({'threshold': True}, 'Expected the threshold to be in [0, 1], but got True.'),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:

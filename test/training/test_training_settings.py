@@ -164,6 +164,13 @@ def test_a_configuration_builds_on_another(tmp_path: Path) -> None:
         load_config(tmp_path / 'round.yaml')
 
 
+def test_files_that_build_on_each_other_are_refused(tmp_path: Path) -> None:
+    (tmp_path / 'one.yaml').write_text('base: two.yaml')
+    (tmp_path / 'two.yaml').write_text('base: one.yaml')
+    with pytest.raises(ConfigError, match='another file'):
+        load_config(tmp_path / 'one.yaml', ())
+
+
 @pytest.mark.parametrize(
     ('settings', 'named'),
     [

@@ -61,8 +61,9 @@ def run(args: argparse.Namespace) -> int:
         ZegCLIPError: If the photo, the words or the model cannot be used.
     """
     from zegclip_core.cli._outputs import check_output, write_png
-    from zegclip_core.errors import ConfigError
+    from zegclip_core.errors import ConfigError, ModelError
     from zegclip_core.images.media import read_image
+    from zegclip_core.weights.names import parse_model
 
     vocabulary = read_words(args)
     photo = Path(args.photo).expanduser()
@@ -71,6 +72,10 @@ def run(args: argparse.Namespace) -> int:
     out = cast(Path, check_output('--out', name, '.png'))
     if out.exists() and out.samefile(photo):
         raise ConfigError(f'Expected --out to be another file than the photo, but got {name!r}.')
+    if parse_model(args.model).is_exported:
+        raise ModelError(
+            f'Expected a model that PyTorch runs, but got {args.model!r}, an exported one.'
+        )
     segmenter = load_segmenter(args, engine='plain')
     from zegclip_core.explanation import explain, explanation_sheet
 

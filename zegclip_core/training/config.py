@@ -313,7 +313,7 @@ def recipe_folder() -> Path:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Return the names of the training configurations, such as ``ablation/camvid-1``."""
+    """Return the names of the training configurations, such as ``ablation/camvid``."""
     folder = recipe_folder()
     paths = sorted(folder.rglob('*.yaml'))
     return tuple(path.relative_to(folder).with_suffix('').as_posix() for path in paths)
