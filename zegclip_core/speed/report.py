@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tabulate import tabulate
 from zegclip_core.errors import ConfigError
 
 METHODS = ('literal', 'plain', 'lean_fp32', 'lean', 'two_stage')
@@ -152,6 +151,8 @@ class Report:
 
 def table_text(rows: list[Cells], style: str) -> str:
     """Return a table in a style of tabulate."""
+    from tabulate import tabulate  # Each command imports this module for the names of its options.
+
     return tabulate(rows, 'keys', style, floatfmt='.2f', missingval='-', stralign='right')
 
 
