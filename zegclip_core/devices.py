@@ -24,11 +24,6 @@ DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 """Floating-point types by the precisions of ``zegclip_core.options`` but for ``auto``."""
 
 
-def precision_name(dtype: torch.dtype) -> str:
-    """Return the name of a floating-point type, such as ``bf16``."""
-    return next(name for name, known in DTYPES.items() if known == dtype)
-
-
 def pick_device(device: str) -> torch.device:
     """Return the device that a user named.
 

@@ -29,7 +29,7 @@ from zegclip_core.engines.contract import EngineVocabulary
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import ModelError
 from zegclip_core.images.checks import check_image, RgbImage, working_size
-from zegclip_core.images.drawing import draw_legend, draw_overlay, shortened, text_width
+from zegclip_core.images.drawing import cut_to_width, draw_legend, draw_overlay, text_width
 from zegclip_core.images.sheets import draw_panels, Panel, sheet_width, TEXT, WIDTH
 from zegclip_core.model.scoring import resize_maps, scores_of, Scoring
 from zegclip_core.segmentation import label_type, LabelArray, Segmentation, unlabelled_id
@@ -351,5 +351,5 @@ def _pair_panel(
         image[explanation.contested(one.winner, one.loser)] = colors[one.winner]
         names = f'{explanation.names[one.winner]} from {explanation.names[one.loser]}'
         figures = f': {one.share:.1%}, by {one.margin:.2f}'
-        lines.append(shortened(names, TEXT, WIDTH - text_width(figures, TEXT)) + figures)
+        lines.append(cut_to_width(names, TEXT, WIDTH - text_width(figures, TEXT)) + figures)
     return Panel(image, tuple(lines))

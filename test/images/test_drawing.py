@@ -155,6 +155,6 @@ def test_the_two_fonts_write_a_name_where_it_is_asked_for(
 
 @given(st.text(max_size=40), st.integers(40, 400))
 def test_shortened_text_fits(text: str, width: int) -> None:
-    short = drawing.shortened(text, 16, width)
+    short = drawing.cut_to_width(text, 16, width)
     assert drawing.text_width(short, 16) <= width
     assert short == text or short.endswith('...')

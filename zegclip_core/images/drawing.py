@@ -202,7 +202,7 @@ class _Entry:
         cv2.rectangle(legend, *box, (160, 160, 160), thickness=1)
         words, baseline = left + round(1.6 * size), top + round(0.85 * size)
         room = right - words - text_width(f'  {self.share}', size)
-        write_text(legend, shortened(self.name, size, room), words, baseline, size)
+        write_text(legend, cut_to_width(self.name, size, room), words, baseline, size)
         write_text(legend, self.share, right - text_width(self.share, size), baseline, size)
 
 
@@ -240,7 +240,7 @@ def write_text(image: RgbImage, text: str, left: int, baseline: int, height: int
     image[:] = np.asarray(canvas)
 
 
-def shortened(text: str, height: int, width: int) -> str:
+def cut_to_width(text: str, height: int, width: int) -> str:
     """Return a text cut so that it is at most ``width`` pixels wide, with dots where it is cut."""
     if text_width(text, height) <= width:
         return text

@@ -24,9 +24,9 @@ import numpy.typing as npt
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import (
     BACKGROUND,
+    cut_to_width,
     draw_legend,
     draw_overlay,
-    shortened,
     write_text,
 )
 from zegclip_core.options import UNLABELLED
@@ -103,7 +103,7 @@ def draw_panels(panels: Sequence[Panel], *, columns: int = 3, title: str = '') -
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     sheet = np.ascontiguousarray(pixels[..., :3])
-    write_text(sheet, shortened(title, TEXT + 2, width - 2 * GAP), GAP, 26, TEXT + 2)
+    write_text(sheet, cut_to_width(title, TEXT + 2, width - 2 * GAP), GAP, 26, TEXT + 2)
     for panel, (left, top, *_) in zip(panels, places, strict=True):
         _write_caption(sheet, panel, left, top)
     return sheet
@@ -126,7 +126,7 @@ def _write_caption(sheet: RgbImage, panel: Panel, left: int, bottom: int) -> Non
             top = baseline - 12
             sheet[top:, left:][:TEXT, :TEXT] = panel.color
         room = WIDTH - indent
-        write_text(sheet, shortened(text, TEXT, room), left + indent, baseline, TEXT)
+        write_text(sheet, cut_to_width(text, TEXT, room), left + indent, baseline, TEXT)
 
 
 @dataclass(frozen=True)
