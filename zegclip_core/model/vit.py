@@ -36,9 +36,11 @@ from zegclip_core.model.blocks import (
     Activation,
     AttentionPooling,
     Block,
+    Kernels,
     KeysAndValues,
     Pooling,
     POOLINGS,
+    PYTORCH,
 )
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -265,12 +267,13 @@ class VisionTransformer(nn.Module):
         """Bring ``(..., D)`` into the joint space, ``(..., C)``, if the tower has one."""
         return x.to(self.proj.dtype) @ self.proj if self.config.embed_dim else x
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, kernels: Kernels = PYTORCH) -> tuple[Tensor, Tensor]:
         """Encode images.
 
         Args:
             images: Normalised RGB, ``(B, 3, H, W)``; what is left over at the right and at the
                 bottom of whole patches is not seen.
+            kernels: What computes the blocks.
 
         Returns:
             Patch tokens ``(B, C, h, w)`` with ``h`` and ``w`` in patches, and the image embedding
@@ -281,7 +284,7 @@ class VisionTransformer(nn.Module):
         prompts = self._prompts(images.shape[0])
         features = []
         for index, block in enumerate(self.blocks):
-            x = block(x, block.prompt_keys_and_values(prompts[index]))
+            x = block(x, block.prompt_keys_and_values(prompts[index]), kernels)
             if index in self.config.wanted_layers:
                 features.append(self.head(x))
         return concatenated(features, grid)

@@ -24,6 +24,7 @@ import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.model.decoder import MaskDecoder
+from zegclip_core.model.projections import PatchProjection, Projection
 from zegclip_core.model.scoring import Scoring
 from zegclip_core.model.vit import VisionConfig, VisionTransformer
 
@@ -50,6 +51,8 @@ class ZegCLIPConfig:
         detail_width: Channels of the detail branch; 0 for none.
         logit_scale: Whether mask logits have a learnt factor and offset, as in SigLIP
             (https://arxiv.org/abs/2303.15343); a new decoder learns many times faster with it.
+        text_hidden: Hidden width of the text projection; 0 for a linear one.
+        image_blocks: Transformer blocks behind the linear projection of the patch tokens.
 
     """
 
@@ -65,22 +68,8 @@ class ZegCLIPConfig:
     projection_dropout: float = 0.0
     detail_width: int = 0
     logit_scale: bool = False
-
-
-class Projection(nn.Module):
-    """A LayerNorm and a linear map into the joint space."""
-
-    def __init__(self, in_dim: int, dim: int, dropout: float = 0.0) -> None:
-        """Build both; ``dropout`` acts on the normalised features while training."""
-        super().__init__()
-        self.norm = nn.LayerNorm(in_dim)
-        self.drop = nn.Dropout(dropout)
-        self.linear = nn.Linear(in_dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(..., in_dim)`` to ``(..., dim)``."""
-        out: Tensor = self.linear(self.drop(self.norm(x)))
-        return out
+    text_hidden: int = 0
+    image_blocks: int = 0
 
 
 class DetailBranch(nn.Module):
@@ -156,9 +145,9 @@ class ZegCLIP(nn.Module):
         self.visual = VisionTransformer(config.vision)
         if config.projections:
             width, drop = config.vision.output_dim, config.projection_dropout
-            self.image_projection = Projection(width, config.dim, drop)
+            self.image_projection = PatchProjection(width, config.dim, drop, config.image_blocks)
             self.global_projection = Projection(width, config.dim, drop)
-            self.text_projection = Projection(config.text_dim, config.dim)
+            self.text_projection = Projection(config.text_dim, config.dim, 0.0, config.text_hidden)
         if config.detail_width:
             self.detail = DetailBranch(config.dim, config.detail_width)
         if config.logit_scale:
