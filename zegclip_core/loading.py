@@ -312,9 +312,10 @@ def build_network(checkpoint: Checkpoint, *, where: str) -> ZegCLIP | AlignedTow
         weights = {**_frozen_weights(checkpoint, where), **weights}
     network: ZegCLIP | AlignedTowers
     if isinstance(checkpoint.config, AlignmentConfig):
-        with torch.device('meta'):  # For the names and shapes of the updates.
+        with torch.device('meta'):  # The weights are overwritten: none are made up.
             check_keys(where, AlignedTowers(checkpoint.config).state_dict(), weights)
-        network = AlignedTowers(replace(checkpoint.config, rank=0))
+            network = AlignedTowers(replace(checkpoint.config, rank=0))
+        network.to_empty(device='cpu')
     else:
         network = ZegCLIP(checkpoint.config)
     weights = _merged(weights, where)

@@ -142,9 +142,16 @@ class AlignedTowers(nn.Module):
         Both are L2-normalised.
         """
         if self.config.projections:
-            patch_tokens = self.image_projection(patch_tokens.movedim(1, -1)).movedim(-1, 1)
             image_embedding = self.global_projection(image_embedding)
-        return F.normalize(patch_tokens, dim=1), F.normalize(image_embedding, dim=-1)
+        patches = self.project_patches(patch_tokens)
+        return F.normalize(patches, dim=1), F.normalize(image_embedding, dim=-1)
+
+    def project_patches(self, patch_tokens: Tensor) -> Tensor:
+        """Bring patch tokens alone into the joint space: ``(B, C, h, w)``, not normalised."""
+        if not self.config.projections:
+            return patch_tokens
+        tokens: Tensor = self.image_projection(patch_tokens.movedim(1, -1)).movedim(-1, 1)
+        return tokens
 
     def project_text(self, text_embeddings: Tensor) -> Tensor:
         """Bring text embeddings ``(K, D)`` into the joint space: ``(K, C)``, L2-normalised."""

@@ -28,7 +28,7 @@ from zegclip_core.engines.contract import (
     run_steps,
 )
 from zegclip_core.engines.lean.graphs import GraphCache, Recordable
-from zegclip_core.engines.lean.model import LeanModel, LeanTrainingFree, LeanZegCLIP
+from zegclip_core.engines.lean.model import lean_form
 from zegclip_core.engines.lean.pixels import CENTRE, resized, Uploads
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
 from zegclip_core.engines.lean.vocabulary import (
@@ -52,7 +52,6 @@ from zegclip_core.model.scoring import (
     whole_logits,
     Windows,
 )
-from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.text.encoder import EncodedVocabulary
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -104,9 +103,7 @@ class LeanEngine:
         self.device, self.dtype = device, dtype
         self.windows = windows
         self._scoring = network.scoring
-        is_clip = isinstance(network, TrainingFreeCLIP)
-        kind: type[LeanModel] = LeanTrainingFree if is_clip else LeanZegCLIP
-        self.model = kind(network, dtype=dtype, device=device)
+        self.model = lean_form(network, dtype=dtype, device=device)
         on_cuda = device.type == 'cuda'
         self._uploads = Uploads(device) if on_cuda else None
         self._graphs = GraphCache(device) if on_cuda else None

@@ -25,6 +25,7 @@ from zegclip_core.engines.lean.last_block import LastBlock
 from zegclip_core.engines.lean.pixels import FoldedConvolution, PatchProjection
 from zegclip_core.engines.lean.tower import LeanTower
 from zegclip_core.engines.lean.vocabulary import best_rows, LeanVocabulary, take_rows
+from zegclip_core.model.alignment import AlignedTowers
 from zegclip_core.model.blocks import Kernels, PYTORCH, QUICK_GELU, QuickGELU
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.model.vit import VisionTransformer
@@ -34,9 +35,9 @@ ROWS = 256
 """Queries at a time; more do not fit into a core's cache, fewer make small products."""
 _RESIDUAL_STREAM = (
     *('visual.*ln_*', 'visual.prompt_norm.*', 'visual.*.gamma', 'visual.*_embedding'),
-    'logit_scale.*',  # Rounded, its exponential would be off by a percent.
+    *('logit_scale.*', 'log_scale'),  # Rounded, its exponential would be off by a percent.
 )
-"""Parameters that act on the tokens between the blocks, and two numbers."""
+"""Parameters that act on the tokens between the blocks, and factors and offset of the logits."""
 _DECODER = ('visual.proj', 'visual.pool.*', 'decoder.*', '*_projection.*')
 """Parameters of the joint space and the decoder: few operations, but on a GPU not for free."""
 
@@ -261,6 +262,48 @@ class LeanTrainingFree(LeanModel):
     def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
         """Return logits ``(B, R, h, w)``, cosines times the factor."""
         tokens, _ = self.tower(images.to(self.dtype))
-        normal = F.normalize(tokens.float(), dim=1)  # (B, C, h, w)
-        logits: Tensor = (vocabulary.queries @ normal.flatten(2)).unflatten(2, normal.shape[2:])
-        return logits
+        return scaled_cosines(tokens, vocabulary.queries)
+
+
+class LeanAligned(LeanModel):
+    """``AlignedTowers``, their cosines made of float32."""
+
+    network: AlignedTowers
+
+    def queries(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return normalised text embeddings in the joint space, and those times the factor."""
+        text = self.network.project_text(embeddings.to(self._joint)).float()
+        return text, self.network.scale * text
+
+    def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
+        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+        tokens, _ = self.tower(images.to(self.dtype))
+        patches = self.network.project_patches(tokens.to(self._joint))
+        return scaled_cosines(patches, vocabulary.queries)
+
+    @property
+    def _joint(self) -> torch.dtype:
+        """Type of the projections; float32 where there are none."""
+        if not self.network.config.projections:
+            return torch.float32
+        return self.network.text_projection.linear.weight.dtype
+
+
+def scaled_cosines(patches: Tensor, queries: Tensor) -> Tensor:
+    """Return logits ``(B, R, h, w)`` of patches ``(B, C, h, w)`` and scaled words ``(R, C)``.
+
+    The patches are normalised here, in float32.
+    """
+    normal = F.normalize(patches.float(), dim=1)
+    logits: Tensor = (queries @ normal.flatten(2)).unflatten(2, normal.shape[2:])
+    return logits
+
+
+def lean_form(network: Network, *, dtype: torch.dtype, device: torch.device) -> LeanModel:
+    """Return the lean model of a network; arguments as in ``LeanModel``."""
+    kind: type[LeanModel] = LeanZegCLIP
+    if isinstance(network, TrainingFreeCLIP):
+        kind = LeanTrainingFree
+    elif isinstance(network, AlignedTowers):
+        kind = LeanAligned
+    return kind(network, dtype=dtype, device=device)
