@@ -51,6 +51,12 @@ class LowRank(nn.Module):
         return F.linear(F.linear(x, self.down), self.up)
 
 
+def _update_of(weight: Tensor, rank: int) -> LowRank:
+    """Return a new update of a matrix ``(O, I)``."""
+    rows, columns = weight.shape
+    return LowRank(rows, columns, rank)
+
+
 class LowRankUpdates(nn.Module):
     """Updates of the attention and feed-forward matrices of a tower's last blocks.
 
@@ -65,8 +71,7 @@ class LowRankUpdates(nn.Module):
         chosen = list(enumerate(visual.blocks))[-blocks:] if blocks else []
         for index, block in chosen:
             updates = {
-                name: LowRank(*block.get_parameter(path).shape, rank)
-                for name, path in _LAYERS.items()
+                name: _update_of(block.get_parameter(path), rank) for name, path in _LAYERS.items()
             }
             self.add_module(str(index), nn.ModuleDict(updates))
 

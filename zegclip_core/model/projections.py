@@ -56,7 +56,7 @@ class PatchProjection(Projection):
     def __init__(self, in_dim: int, dim: int, dropout: float = 0.0, blocks: int = 0) -> None:
         """Build it; with blocks, ``HEAD_WIDTH`` divides ``dim``."""
         super().__init__(in_dim, dim, dropout)
-        self.blocks = nn.ModuleList(
+        new = [
             Block(
                 dim,
                 heads=max(dim // HEAD_WIDTH, 1),
@@ -66,12 +66,13 @@ class PatchProjection(Projection):
                 layer_scale=False,
             )
             for _ in range(blocks)
-        )
-        for block in self.blocks:
+        ]
+        for block in new:
             # A new block adds nothing: what the linear map has learnt is where it starts.
             for layer in (block.attn.out_proj, block.mlp.c_proj):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
+        self.blocks = nn.ModuleList(new)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, h, w, in_dim)`` to ``(B, h, w, dim)``."""
