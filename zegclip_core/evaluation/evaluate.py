@@ -179,9 +179,9 @@ class _Asking:
         if self._last is None or self._last[0] != asked:
             words = Vocabulary((*(self._words[k] for k in asked), *self._distractors))
             # By what a distractor is encoded as: `the Dogs` is the class dog of the training.
-            forms = words.encoded_phrases(self._known)[len(asked) :]
             own = [self._bias[k] for k in asked]
-            own += [self._known.get(form, 0.0) for form, *_ in forms]
+            forms, first = words.encoded_phrases(self._known), len(asked)
+            own += [self._known.get(form, 0.0) for form, *_ in forms[first:]]
             plain = self._segmenter.encode(words)
             bias = plain.bias.clone()  # That of negative words stays as it is.
             bias[: len(own)] = bias.new_tensor(own)
@@ -218,7 +218,8 @@ class _Tally:
         ids[: len(asked)] = asked
         labels = ids[found.labels]
         counts = np.bincount(found.labels.ravel(), minlength=ids.size)
-        self._painted += counts[len(asked) :][: len(self._painted)]
+        first, end = len(asked), len(asked) + len(self._painted)
+        self._painted += counts[first:end]
         self._pixels += labels.size
         image = ConfusionMatrix(self._confusion.num_classes)
         image.update(labels, truth)
