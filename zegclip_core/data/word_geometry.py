@@ -13,8 +13,8 @@
 # limitations under the License.
 """Text embeddings of many names by another model: how near words are to each other.
 
-They teach similarity, not places: the other model's space need not be that of any tower here. Detic
-publishes such files for the names of LVIS, Objects365 and Open Images, made by CLIP
+They teach similarity, not places: the other model's space need not be that of any tower here.
+Detic publishes such files for the names of LVIS, Objects365 and Open Images, made by CLIP
 (https://github.com/facebookresearch/Detic, Apache-2.0).
 """
 
@@ -24,6 +24,7 @@ import json
 import logging
 from pathlib import Path
 import re
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,8 +73,8 @@ def read_word_geometry(
     their ``X``; files of unknown names are left out with a warning in the log.
 
     Names are brought to standard form, without what stands in brackets: ``crab_(animal)`` is
-    ``crab``; ``Barrel/bucket`` is a barrel with a synonym. Where a name occurs more than once, also
-    within a file, its embedding is the mean of all, normalised, and its definition the first.
+    ``crab``; ``Barrel/bucket`` is a barrel with a synonym. Where a name occurs more than once,
+    also within a file, its embedding is the mean of all, normalised, and its definition the first.
 
     Raises:
         DataError: If there is no such folder or no usable file in it, or a file cannot be read,
@@ -134,7 +135,7 @@ def _entries(path: Path, names: Sequence[object]) -> list[_Entry]:
 
 def _entry(path: Path, value: object, embedding: npt.NDArray[np.float32]) -> _Entry:
     """Return an entry by a name, or by an object with synonyms and definition."""
-    fields = value if isinstance(value, dict) else {'name': value}
+    fields: dict[str, Any] = value if isinstance(value, dict) else {'name': value}
     written = [fields.get('name'), *(fields.get('synonyms') or ())]
     words = [form for text in written if isinstance(text, str) for form in _forms(text)]
     if not isinstance(written[0], str) or not words:

@@ -50,8 +50,8 @@ class Withheld:
     def is_withheld(self, name: str) -> bool:
         """Return whether a name as a whole is one of the words.
 
-        What stands in brackets after it, as in ``train_(railroad_vehicle)``, is left out. Of a name
-        that lists several by slash or comma, each is compared: ``Monitor/TV``.
+        What stands in brackets after it, as in ``train_(railroad_vehicle)``, is left out. Of a
+        name that lists several by slash or comma, each is compared: ``Monitor/TV``.
         """
         parts = _ALTERNATIVES.split(_BRACKETED_END.sub('', name))
         return any(_joined(part) in self._names for part in parts)
