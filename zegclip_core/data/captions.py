@@ -31,14 +31,12 @@ _BEFORE_SUFFIX = re.compile(r'[^0-9A-Za-z]')
 
 
 @dataclass(frozen=True)
-class CaptionedImages:
-    """Images in ``root/images/``, each with the sentences that people wrote about it."""
+class ImageFiles:
+    """Images in ``root/images/``."""
 
     root: Path
     names: tuple[str, ...]
     """File names, sorted."""
-    sentences: tuple[tuple[str, ...], ...]
-    """Of each image, at least one."""
 
     @property
     def title(self) -> str:
@@ -46,10 +44,9 @@ class CaptionedImages:
         return self.root.resolve().name
 
     @property
-    def key(self) -> str:
-        """What tells the images and sentences from others, for caches."""
-        paths = (self.root / 'images' / name for name in self.names)
-        return files_key(paths, str(self.root.resolve()), self.sentences)
+    def paths(self) -> tuple[Path, ...]:
+        """Where the files lie."""
+        return tuple(self.root / 'images' / name for name in self.names)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -65,37 +62,29 @@ class CaptionedImages:
 
 
 @dataclass(frozen=True)
-class NamedImages:
-    """Images in ``root/images/``, each with the name of the one thing that it shows."""
+class CaptionedImages(ImageFiles):
+    """Images, each with the sentences that people wrote about it."""
 
-    root: Path
-    names: tuple[str, ...]
-    """File names, sorted."""
+    sentences: tuple[tuple[str, ...], ...]
+    """Of each image, at least one."""
+
+    @property
+    def key(self) -> str:
+        """What tells the images and sentences from others, for caches."""
+        return files_key(self.paths, str(self.root.resolve()), self.sentences)
+
+
+@dataclass(frozen=True)
+class NamedImages(ImageFiles):
+    """Images, each with the name of the one thing that it shows."""
+
     words: tuple[str, ...]
     """What each image shows, such as ``great white shark``."""
 
     @property
-    def title(self) -> str:
-        """The folder's own name."""
-        return self.root.resolve().name
-
-    @property
     def key(self) -> str:
-        """What tells the images from others, for caches."""
-        paths = (self.root / 'images' / name for name in self.names)
-        return files_key(paths, str(self.root.resolve()), self.words)
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.names)
-
-    def image(self, index: int) -> npt.NDArray[np.uint8]:
-        """Read an image, RGB ``(H, W, 3)``.
-
-        Raises:
-            ImageError: If it cannot be read.
-        """
-        return read_image(self.root / 'images' / self.names[index])
+        """What tells the images and names from others, for caches."""
+        return files_key(self.paths, str(self.root.resolve()), self.words)
 
 
 def open_captions(root: str | Path) -> CaptionedImages:

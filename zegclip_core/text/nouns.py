@@ -20,7 +20,8 @@ plain that a few rules decide where it leaves a choice.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import pairwise
 import re
 
 from zegclip_core.text.phrases import standard_form
@@ -75,7 +76,8 @@ _FUNCTION_WORDS = (
         'once overhead indoors outdoors upside downhill uphill well close left right each '
         'ready able full lots s t get gets getting got go goes went gone viz hard fast '
         'straight ever never often perhaps maybe instead rather onstage whatever let lets '
-        'opposite plus up-close mid-air midair airborne aloft alongside downwards upwards'
+        'opposite plus up-close mid-air midair upside-down airborne aloft alongside downwards '
+        'upwards'
     )
     | _BEFORE_PARTICIPLES
     | _BEFORE_BASE
@@ -97,49 +99,50 @@ _VERBS_IN_S = _set(
 )
 """Of nouns and verbs in -s those that are rather verbs behind a noun."""
 _NOUNS_IN_ING = _set(
-    'building swing railing clothing ring string ceiling wing wedding painting awning '
-    'crossing thing morning evening spring pudding icing earring sling stocking dwelling '
-    'topping dressing lighting siding flooring paneling fencing bedding seating parking '
-    'landing drawing king piercing marking covering netting outcropping scaffolding'
+    'building swing railing clothing ring string ceiling wing wedding painting awning thing '
+    'morning evening spring pudding icing earring sling stocking dwelling topping dressing '
+    'lighting siding flooring paneling fencing bedding king piercing outcropping scaffolding'
 )
 _ADJECTIVES = _set(
-    'white black red brown blue green yellow grey gray pink purple orange tan beige gold '
-    'golden silver maroon teal turquoise navy blond blonde brunette dark light bright young '
-    'old little small big large tall short long high low wide deep hot cold wet dry elderly '
-    'male female asian african american german french chinese japanese indian british '
+    'fallen dead white black red brown blue green yellow grey gray pink purple orange tan '
+    'beige gold golden silver maroon teal turquoise navy blond blonde brunette dark bright '
+    'young old little small big large tall short long high low wide deep hot cold wet dry '
+    'elderly male female asian african american german french chinese japanese indian british '
     'european canadian mexican english oriental colored coloured colorful round square flat '
     'plain wild public empty full open closed clear clean dirty rough smooth soft hard heavy '
-    'main good nice cute pretty fancy adult teen teenage middle-aged aged bald shirtless '
-    'bearded outdoor indoor upper lower inner outer front back rear hind side middle top '
-    'bottom left right central plastic wooden metal concrete rural urban professional giant '
-    'huge tiny double multicolored multi-colored inflatable military matching lush fake '
-    'medium warm sharp vintage protective mobile homeless aerial pedestrian human natural '
-    'musical modern commercial antique classic newborn vertical horizontal portable pregnant '
-    'miniature casual extreme ancient plush overweight special nude western local senior '
-    'grand overcast'
+    'main good nice cute pretty fancy teenage middle-aged aged bald shirtless bearded outdoor '
+    'indoor upper lower inner outer front back rear hind side middle top bottom left right '
+    'central plastic wooden metal concrete rural urban professional giant huge tiny double '
+    'multicolored multi-colored inflatable military matching lush fake medium warm sharp '
+    'vintage protective mobile homeless aerial pedestrian natural musical modern commercial '
+    'antique classic newborn vertical horizontal portable pregnant miniature casual extreme '
+    'ancient plush overweight special nude western local senior grand overcast'
 )
 """Words that describe a head but are none, though a dictionary has some of them as nouns."""
 _NO_THINGS = _set(
-    'set group couple pair front top side way background foreground picture photo photograph '
-    'image view bunch lot number kind type sort variety piece part body row line edge middle '
-    'center centre end bottom corner back rear day time night distance air area place scene '
-    'shot direction position height length size shape color colour style bit spot amount '
-    'collection series arrangement assortment selection display crowd team pile stack cluster '
-    'bunches close-up closeup close up game sport match activity event action trick jump leap '
-    'ride run walk look turn fall race play fun dance show competition performance practice '
-    'motion movement midst case item object thing stuff something use care attention form '
-    'base rest one two others shade sunlight sun-light left right inside outside half other '
-    'total moment morning evening afternoon noon summer winter spring autumn dusk dawn sunset '
-    'today work job conversation talk fight break interest help order attempt effort '
-    'camera-shot level point surrounding location setting lead chance nap meal trip past '
-    'course process world reflection pose name speed while mid midair mid-air'
+    'hold say hit wait pick take cut let make go catch fetch lecture phrase life embrace '
+    'breath balance snack-time soccer tennis hockey golf rugby polo badminton lacrosse '
+    'cricket gymnastics wrestling halloween christmas league derby set group couple pair '
+    'front top side way background foreground picture photo photograph image view bunch lot '
+    'number kind type sort variety piece part body row line edge middle center centre end '
+    'bottom corner back rear day time night distance air area place scene shot direction '
+    'position height length size shape color colour style bit spot amount collection series '
+    'arrangement assortment selection display crowd team pile stack cluster bunches close-up '
+    'closeup close up game sport match activity event action trick jump leap ride run walk '
+    'look turn fall race play fun dance show competition performance practice motion movement '
+    'midst case item object thing stuff something use care attention form base rest one two '
+    'others shade sunlight sun-light left right inside outside half other total moment '
+    'morning evening afternoon noon summer winter spring autumn dusk dawn sunset today work '
+    'job conversation talk fight break interest help order attempt effort camera-shot level '
+    'point surrounding location setting lead chance nap meal trip past course process world '
+    'reflection pose name speed while mid midair mid-air'
 )
 """Nouns that name no thing that has a place in a picture."""
 _COMPOUNDS = frozenset(
     phrase.replace('_', ' ')
     for phrase in _set(
         'hot_dog teddy_bear ice_cream entry_way hello_kitty bean_bag ping_pong tank_top '
-        'merry_go pony_tail monkey_bar flip_flop stuffed_animal horse_back cell_phone '
+        'pony_tail monkey_bar flip_flop stuffed_animal horse_back cell_phone '
         'mountain_side drive_way walk_way hall_way side_walk water_way base_ball foot_ball '
         'basket_ball skate_board snow_board surf_board cross_walk jungle_gym see_saw '
         'high_chair t_shirt'
@@ -148,6 +151,11 @@ _COMPOUNDS = frozenset(
 """Two words for one thing, whose second word alone would name another thing or none."""
 
 
+_COLOURS = _set('red blue green yellow white black brown grey gray pink purple orange')
+_UNKNOWN_NOUNS = _set('bar frosting log pan ref remote sailboard')
+"""Of which LemmInflect knows only another class."""
+_CANS = _set('trash garbage soda beer tin paint spray rubbish coke recycling')
+"""Before a can that is a thing."""
 _ONE_IN_S = _set('sports clothes sunglasses goods christmas tennis')
 """Words in -s behind which a compound goes on: ``sports car``."""
 _OUTSIDE = _FUNCTION_WORDS | _DETERMINERS
@@ -176,12 +184,14 @@ def _runs(tokens: Sequence[str]) -> Iterator[list[str]]:
     """Yield the runs of words that may be phrases; the last word of each may be its head."""
     run: list[str] = []
     opener = '.'  # What stands before the run.
-    for word, following in zip(tokens, [*tokens[1:], '.'], strict=True):
-        if _is_outside(word) or not _belongs(word, run, opener, not _is_outside(following)):
+    for word, following in pairwise([*tokens, '.']):
+        is_can = word in ('can', 'cans') and bool(run) and run[-1] in _CANS
+        goes_on = not _is_outside(following)
+        if is_can or (not _is_outside(word) and _belongs(word, run, opener, goes_on)):
+            run.append(word)
+        else:
             yield run
             run, opener = [], word
-        else:
-            run.append(word)
     yield run
 
 
@@ -199,7 +209,7 @@ def _belongs(word: str, run: Sequence[str], opener: str, goes_on: bool) -> bool:
         starts &= bool(run) or opener not in _BEFORE_PARTICIPLES
         return goes_on and starts and not behind_head
     if word in _ADJECTIVES or not classes & {'NOUN', 'VERB', 'ADV'}:
-        return not (behind_head and classes)
+        return not (behind_head and classes) or list(run) == ['light']
     if 'NOUN' not in classes:
         return 'ADJ' in classes and not behind_head
     return 'VERB' not in classes or not _is_verb(word, run, opener)
@@ -208,11 +218,23 @@ def _belongs(word: str, run: Sequence[str], opener: str, goes_on: bool) -> bool:
 def _is_verb(word: str, run: Sequence[str], opener: str) -> bool:
     """Return whether a word that can be a noun or a verb is a verb here."""
     if not run:
-        before_base = opener in _BEFORE_BASE and not word.endswith('s')
-        return before_base or (word in _VERBS_IN_S and opener not in _BEFORE_NOUNS)
-    if not _is_head(run[-1]) or not _is_plural(word):
+        is_common = (word in _VERBS_IN_S or word in _base_verbs()) and opener not in _BEFORE_NOUNS
+        return is_common or (opener in _BEFORE_BASE and not word.endswith('s'))
+    if opener == 'in' and _COLOURS.issuperset(run):  # Man in red holds.
+        return word in _VERBS_IN_S
+    if not _is_head(run[-1]):
         return False
+    if not _is_plural(word):
+        return opener == 'and' and word in _base_verbs()  # Man and woman stand.
     return word in _VERBS_IN_S or opener in _SINGULAR_DETERMINERS
+
+
+@cache
+def _base_verbs() -> frozenset[str]:
+    """Return the base forms of ``_VERBS_IN_S``."""
+    from lemminflect import getLemma  # Reads its tables, which start-up does not need.
+
+    return frozenset(getLemma(verb, 'VERB')[0] for verb in _VERBS_IN_S)
 
 
 def _phrases(run: Sequence[str]) -> tuple[str, ...]:
@@ -237,7 +259,7 @@ def _is_outside(word: str) -> bool:
 
 @lru_cache(maxsize=_CACHED)
 def _is_participle(word: str) -> bool:
-    """Return whether a word is a verb in -ing, -ed or another past form, and no common noun."""
+    """Return whether a word is a verb in -ing or -ed, and no common noun."""
     if word in _NOUNS_IN_ING or word in _ADJECTIVES:
         return False
     if word.endswith('ing') and len(word) > 4:
@@ -257,8 +279,14 @@ def _is_head(word: str) -> bool:
 
 @lru_cache(maxsize=_CACHED)
 def _is_plural(word: str) -> bool:
-    """Return whether a word is the plural of a noun, or a verb in -s."""
-    return standard_form(word) != word
+    """Return whether a word is the plural of a noun, or a verb in -s.
+
+    ``shorts`` is one, though its standard form is the same.
+    """
+    from lemminflect import getLemma
+
+    singular = getLemma(word, 'NOUN', lemmatize_oov=False) if word.endswith('s') else ()
+    return standard_form(word) != word or word not in (*singular, word)[:1]
 
 
 @lru_cache(maxsize=_CACHED)
@@ -266,4 +294,6 @@ def _classes(word: str) -> frozenset[str]:
     """Return what a word can be: ``NOUN``, ``VERB``, ``ADJ``, ``ADV``; nothing if not known."""
     from lemminflect import getAllLemmas  # Reads its tables, which start-up does not need.
 
-    return frozenset(getAllLemmas(word.rpartition('-')[2]))
+    last = word.rpartition('-')[2]
+    unknown = {'NOUN'} if standard_form(last) in _UNKNOWN_NOUNS else set()
+    return frozenset(getAllLemmas(last)) | unknown
