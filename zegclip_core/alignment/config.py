@@ -13,26 +13,16 @@
 # limitations under the License.
 """Configurations of ``zegclip align`` and ``zegclip adapt``."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator, PositiveFloat
 from zegclip_core.data.views import ViewConfig
-from zegclip_core.settings import (
-    Count,
-    Factor,
-    override,
-    Positive,
-    read_values,
-    Settings,
-    validated,
-)
+from zegclip_core.settings import Count, Factor, Positive, Settings
 from zegclip_core.training.config import (
-    ValidationConfig,
     ScheduleConfig,
     SourceConfig,
     TowersConfig,
+    ValidationConfig,
 )
 
 

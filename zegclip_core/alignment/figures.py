@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 import torch.nn.functional as F
 from zegclip_core.data.views import present_classes

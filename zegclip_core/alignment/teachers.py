@@ -249,7 +249,9 @@ class GeometryTeacher:
     ) -> None:
         self._config = config
         rows = [
-            k for k, words in enumerate(geometry.words) if not any(map(withheld.is_withheld, words))
+            k
+            for k, words in enumerate(geometry.words)
+            if not any(map(withheld.is_withheld, words))
         ]
         self._teacher = torch.from_numpy(geometry.embeddings)[rows]
         # A definition that mentions a withheld word would teach it.
