@@ -176,7 +176,8 @@ def export_onnx(
     size = _size(size, checkpoint)
     network = build_network(checkpoint, where=str(source))
     build_text_tower(checkpoint, where=str(source))  # Without it the file would be of no use.
-    program = _translate(ExportedGraph(network, size), opset)
+    graph = ExportedGraph(network, size)  # type: ignore[arg-type] # It has a decoder.
+    program = _translate(graph, opset)
     text_tower, text_dim = checkpoint.settings.text_tower, checkpoint.config.text_dim
     program.model.metadata_props.update(
         {

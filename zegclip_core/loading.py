@@ -21,7 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from zegclip_core.errors import CheckpointError, ModelError, TowerError
+from zegclip_core.model.alignment import AlignedTowers, AlignmentConfig
+from zegclip_core.model.low_rank import merge, PREFIX
 from zegclip_core.model.training_free import TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.options import Attention, OPTIONS
@@ -60,6 +63,7 @@ __all__ = [
     'LoadedModel',
     'build_network',
     'build_text_tower',
+    'check_decoder',
     'load_model',
     'model_path',
     'open_checkpoint',
@@ -82,6 +86,7 @@ _SET_BY_CHECKPOINT = {
 }
 """What of an image tower's configuration is the checkpoint's to say, not the frozen weights'."""
 _TOWERS = ('image_tower', 'text_tower')
+_VISUAL = 'visual.'
 _ACTIVATION = '-quickgelu'
 """End of the names of models that differ from others by their activation alone."""
 
@@ -116,12 +121,12 @@ class LoadedModel:
     """
 
     name: str
-    network: ZegCLIP | TrainingFreeCLIP
+    network: ZegCLIP | TrainingFreeCLIP | AlignedTowers
     text_encoder: TextEncoder
     settings: ModelSettings
 
     @property
-    def config(self) -> ZegCLIPConfig | TrainingFreeConfig:
+    def config(self) -> ZegCLIPConfig | TrainingFreeConfig | AlignmentConfig:
         """The network's shape."""
         return self.network.config
 
@@ -172,19 +177,35 @@ def load_model(
 def open_checkpoint(model: str, purpose: str = '') -> tuple[Path, Checkpoint]:
     """Return the file of a trained model and what it holds, without the towers that it names.
 
-    ``purpose`` is what it is needed for, such as ``to export``.
+    ``purpose`` is what a decoder is needed for, such as ``to export``; without one, aligned towers
+    will do.
 
     Raises:
-        ModelError: If there is no such model, or it is none that was trained.
+        ModelError: If there is no such model, or it is none that was trained, or has no decoder
+            though there is a purpose.
         CheckpointError: If its file cannot be read, or names no such towers as the model's name.
     """
     name = parse_model(model)
     path = name.checkpoint_file(purpose)
     checkpoint = load_checkpoint(path) if path.suffix == SUFFIX else load_published(path)
+    if purpose:
+        check_decoder(checkpoint, model, purpose)
     if name.clip is not None:
         settings = with_local_towers(checkpoint.settings, name.clip, where=str(path))
         checkpoint = replace(checkpoint, settings=settings)
     return path, checkpoint
+
+
+def check_decoder(checkpoint: Checkpoint, model: str, purpose: str) -> None:
+    """Refuse a model without a decoder; ``purpose`` is what it is needed for.
+
+    Raises:
+        ModelError: If the model of that name has none.
+    """
+    if not isinstance(checkpoint.config, ZegCLIPConfig):
+        raise ModelError(
+            f'Expected a model with a decoder {purpose}, but got {model!r}, aligned towers.'
+        )
 
 
 def model_path(model: str, purpose: str = '') -> Path:
@@ -277,31 +298,60 @@ def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | Non
     return LoadedModel(name.text, network.eval(), encoder, settings)
 
 
-def build_network(checkpoint: Checkpoint, *, where: str) -> ZegCLIP:
+def build_network(checkpoint: Checkpoint, *, where: str) -> ZegCLIP | AlignedTowers:
     """Build a model and fill in its weights strictly; frozen ones are loaded by reference.
+
+    Low-rank updates become part of the image tower's weights.
 
     Raises:
         CheckpointError: If a weight is missing, unexpected or of another shape.
         TowerError: If the image tower cannot be found.
     """
-    network = ZegCLIP(checkpoint.config)
     weights = {k: v for k, v in checkpoint.state_dict.items() if not k.startswith(TEXT_PREFIX)}
     if checkpoint.settings.image_tower:
-        name, wanted = checkpoint.settings.image_tower, checkpoint.config.vision
-        tower = load_image_tower(name)
-        for key, value in vars(wanted).items():
-            found = getattr(tower.config, key)
-            if key not in _SET_BY_CHECKPOINT and value != found:
-                raise TowerError(
-                    f'{where} expects an image tower with {key} {value!r}, '
-                    f'but {name} has {found!r}.'
-                )
-        tower = resized_positions(tower, wanted.grid, wanted.position_resize)
-        frozen = {f'visual.{key}': value.float() for key, value in tower.state_dict.items()}
-        weights = {**frozen, **weights}
+        weights = {**_frozen_weights(checkpoint, where), **weights}
+    network: ZegCLIP | AlignedTowers
+    if isinstance(checkpoint.config, AlignmentConfig):
+        with torch.device('meta'):  # For the names and shapes of the updates.
+            check_keys(where, AlignedTowers(checkpoint.config).state_dict(), weights)
+        network = AlignedTowers(replace(checkpoint.config, rank=0))
+    else:
+        network = ZegCLIP(checkpoint.config)
+    weights = _merged(weights, where)
     check_keys(where, network.state_dict(), weights)
     network.load_state_dict(weights, strict=True)
     return network.eval()
+
+
+def _frozen_weights(checkpoint: Checkpoint, where: str) -> dict[str, Tensor]:
+    """Return the weights of the image tower that a checkpoint names, as a model names them."""
+    name, wanted = checkpoint.settings.image_tower, checkpoint.config.vision
+    tower = load_image_tower(name)
+    for key, value in vars(wanted).items():
+        found = getattr(tower.config, key)
+        if key not in _SET_BY_CHECKPOINT and value != found:
+            raise TowerError(
+                f'{where} expects an image tower with {key} {value!r}, but {name} has {found!r}.'
+            )
+    tower = resized_positions(tower, wanted.grid, wanted.position_resize)
+    return {f'{_VISUAL}{key}': value.float() for key, value in tower.state_dict.items()}
+
+
+def _merged(weights: dict[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Return a model's weights with low-rank updates merged into those of its image tower.
+
+    Raises:
+        CheckpointError: If they do not fit.
+    """
+    tower, updates = (
+        {key.removeprefix(start): value for key, value in weights.items() if key.startswith(start)}
+        for start in (_VISUAL, PREFIX)
+    )
+    try:
+        merged = {f'{_VISUAL}{key}': value for key, value in merge(tower, updates).items()}
+    except ValueError as error:
+        raise CheckpointError(f'{where} does not match its model: {error}.') from error
+    return {k: v for k, v in weights.items() if not k.startswith(PREFIX)} | merged
 
 
 def build_text_tower(checkpoint: Checkpoint, *, where: str) -> TextTower:

@@ -64,14 +64,14 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.cli._outputs import check_output, warn, write_json
     from zegclip_core.errors import ConfigError
     from zegclip_core.evaluation import reproduction
-    from zegclip_core.weights.names import parse_model
+    from zegclip_core.loading import open_checkpoint
 
     row = reproduction.load_row(args.row)
-    if args.checkpoint:
-        parse_model(args.checkpoint).checkpoint_file('to reproduce a row')
     out = check_output('--json', args.json)
     if args.checkpoint and args.settings:
         raise ConfigError('Expected no settings of training with --checkpoint, but got some.')
+    if args.checkpoint:
+        open_checkpoint(args.checkpoint, 'to reproduce a row')
     dataset = reproduction.open_checked(args.data, row.dataset, row.part, warn)
     model = args.checkpoint
     if not model:

@@ -23,12 +23,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
+from zegclip_core.model.alignment import AlignedTowers
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.text.encoder import EncodedVocabulary
 from zegclip_core.text.vocabulary import Vocabulary
 
-Network = ZegCLIP | TrainingFreeCLIP
+Network = ZegCLIP | TrainingFreeCLIP | AlignedTowers
 """What an engine runs."""
 
 

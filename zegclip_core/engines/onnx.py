@@ -36,10 +36,14 @@ from zegclip_core.engines.contract import (
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
 from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.loading import build_text_tower, with_local_towers
-from zegclip_core.model.zegclip import ZegCLIPConfig
 from zegclip_core.options import MAX_CLASSES, OPTIONS
 from zegclip_core.text.encoder import EncodedVocabulary, load_text_tower, TextEncoder
-from zegclip_core.weights.checkpoint import load_checkpoint, ModelSettings, read_metadata
+from zegclip_core.weights.checkpoint import (
+    load_checkpoint,
+    ModelConfig,
+    ModelSettings,
+    read_metadata,
+)
 from zegclip_core.weights.names import ONNX_SUFFIX, parse_model
 
 INPUTS = ('image', 'text', 'bias', 'thresholds')
@@ -102,7 +106,7 @@ class ExportedModel:
     """
 
     name: str
-    config: ZegCLIPConfig
+    config: ModelConfig
     settings: ModelSettings
     text_encoder: TextEncoder
     engine: 'OnnxEngine'

@@ -34,6 +34,7 @@ _LAYERS = {
     'c_proj': 'mlp.c_proj.weight',
 }
 """The matrices of a block that are updated, by the names of their updates."""
+_PARTS = ('up', 'down')
 
 
 class LowRank(nn.Module):
@@ -100,16 +101,31 @@ def merge(tower: Mapping[str, Tensor], updates: Mapping[str, Tensor]) -> dict[st
         updates: Under the names of ``LowRankUpdates``, without ``PREFIX``.
 
     Raises:
-        KeyError: If the tower has no weight that an update is for, or half of an update is
-            missing.
-        RuntimeError: If an update is of another shape.
+        ValueError: If the tower has no weight that an update is for, half of an update is
+            missing, or it is of another shape.
     """
     merged = dict(tower)
-    for key in updates:
-        name, _, part = key.rpartition('.')
-        if part == 'down':
-            index, _, layer = name.partition('.')
-            path = f'transformer.resblocks.{index}.{_LAYERS[layer]}'
-            product = updates[f'{name}.up'].float() @ updates[key].float()
-            merged[path] = merged[path].float() + product
+    for name in sorted({key.rpartition('.')[0] or key for key in updates}):
+        index, _, layer = name.partition('.')
+        path = f'transformer.resblocks.{index}.{_LAYERS.get(layer, "")}'
+        if path not in tower:
+            raise ValueError(f'there is no weight for the update {name}')
+        merged[path] = tower[path].float() + _product(name, updates, tower[path].shape)
+    odd = sorted(key for key in updates if key.rpartition('.')[2] not in _PARTS)
+    if odd:
+        raise ValueError(f'there is no such part of an update as {odd[0]}')
     return merged
+
+
+def _product(name: str, updates: Mapping[str, Tensor], shape: torch.Size) -> Tensor:
+    """Return what an update adds to a matrix of a shape, float32."""
+    missing = [part for part in _PARTS if f'{name}.{part}' not in updates]
+    if missing:
+        raise ValueError(f'the update {name} has no {missing[0]}')
+    up, down = (updates[f'{name}.{part}'].float() for part in _PARTS)
+    if (*up.shape, *down.shape) != (shape[0], down.shape[0], down.shape[0], shape[1]):
+        raise ValueError(
+            f'the update {name} of a matrix {tuple(shape)} is a product of {tuple(up.shape)} and '
+            f'{tuple(down.shape)}'
+        )
+    return up @ down

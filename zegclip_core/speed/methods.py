@@ -118,7 +118,8 @@ class Literal(Method):
         super().__init__(weights.values())
         config, settings = bundle.checkpoint.config, bundle.checkpoint.settings
         vision = config.vision
-        model = LiteralModel(weights, vision.grid[0], vision.heads, config.decoder_heads)
+        heads = config.decoder_heads  # type: ignore[union-attr] # Published ones have a decoder.
+        model = LiteralModel(weights, vision.grid[0], vision.heads, heads)
         bias = torch.zeros(0, device=device)
         self._pipeline = LiteralPipeline(model, settings.crop, settings.stride, bias)
 

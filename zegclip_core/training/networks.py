@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from zegclip_core.errors import ConfigError
-from zegclip_core.loading import model_path
+from zegclip_core.loading import check_decoder, model_path
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.training.checkpoints import read_run_checkpoint, trained_weights
@@ -99,7 +99,9 @@ def initialize_from(network: ZegCLIP, model: str) -> None:
         weights = trained_weights(read_run_checkpoint(path))
     else:
         path = model_path(model, 'to start from')
-        weights = load_checkpoint(path).state_dict
+        checkpoint = load_checkpoint(path)
+        check_decoder(checkpoint, model, 'to start from')
+        weights = checkpoint.state_dict
     state = network.state_dict()
     check_keys(path, {name: state[name] for name in network.trained_names()}, weights)
     network.load_state_dict({**state, **weights}, strict=True)

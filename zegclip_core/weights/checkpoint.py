@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 from zegclip_core import __version__
 from zegclip_core.errors import CheckpointError
+from zegclip_core.model.alignment import AlignmentConfig
 from zegclip_core.model.vit import VisionConfig
 from zegclip_core.model.zegclip import ZegCLIPConfig
 
@@ -38,6 +39,11 @@ FORMAT = 'zegclip'
 FORMAT_VERSION = 1
 TEXT_PREFIX = 'text_encoder.'
 """Where a text tower's parameters lie in a self-contained file."""
+
+ModelConfig = ZegCLIPConfig | AlignmentConfig
+"""Shape of a model of which there are files."""
+_KINDS: dict[str, type[ModelConfig]] = {'zegclip': ZegCLIPConfig, 'alignment': AlignmentConfig}
+"""What a file's header says under ``kind``; files from before there were several say nothing."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +85,14 @@ class Checkpoint:
     Attributes:
         config: The shape.
         settings: What is needed beside the weights.
-        state_dict: Parameters of ``ZegCLIP``, float32: what was trained and, in a self-contained
-            file, also the frozen rest (``visual.*``) and a text tower (``text_encoder.*``).
+        state_dict: Parameters of ``ZegCLIP`` or ``AlignedTowers``, float32: what was trained and,
+            in a self-contained file, also the frozen rest (``visual.*``) and a text tower
+            (``text_encoder.*``). Low-rank updates of the image tower may be among them
+            (``low_rank.*``).
 
     """
 
-    config: ZegCLIPConfig
+    config: ModelConfig
     settings: ModelSettings
     state_dict: dict[str, Tensor]
 
@@ -140,8 +148,10 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
 
 def checkpoint_metadata(checkpoint: Checkpoint) -> dict[str, str]:
     """Return a checkpoint's shape and settings as the strings of a file's header."""
+    kind = next(name for name, each in _KINDS.items() if isinstance(checkpoint.config, each))
     return {
         'format': FORMAT,
+        'kind': kind,
         'format_version': str(FORMAT_VERSION),
         'zegclip_version': __version__,
         'config': json.dumps(asdict(checkpoint.config)),
@@ -178,11 +188,11 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def read_metadata(
     path: Path, metadata: Mapping[str, str], keys: list[str]
-) -> tuple[ZegCLIPConfig, ModelSettings]:
+) -> tuple[ModelConfig, ModelSettings]:
     """Return shape and settings out of a file's header; ``keys`` name what else it holds.
 
     Raises:
-        CheckpointError: If the file is foreign, of another version, or damaged.
+        CheckpointError: If the file is foreign, of another version or kind, or damaged.
     """
     if metadata.get('format') != FORMAT:
         raise CheckpointError(
@@ -195,8 +205,13 @@ def read_metadata(
             f'Expected {path} to have format version {FORMAT_VERSION}, but it has {version!r} '
             f'(written by version {metadata.get("zegclip_version")}).'
         )
+    kind = metadata.get('kind', 'zegclip')
+    if kind not in _KINDS:
+        raise CheckpointError(
+            f'Expected {path} to hold a model of the kind {" or ".join(_KINDS)}, but got {kind!r}.'
+        )
     try:
-        config = _from_json(ZegCLIPConfig, json.loads(metadata['config']))
+        config: ModelConfig = _from_json(_KINDS[kind], json.loads(metadata['config']))
         settings = _from_json(ModelSettings, json.loads(metadata['settings']))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f'The metadata of {path} is damaged: {error}.') from error
