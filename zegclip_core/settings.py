@@ -162,6 +162,24 @@ def read_values(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _merged(read_values(path.parent / base, above), values)
 
 
+def read_settings(model: type[_Model], path: str | Path, overrides: Sequence[str] = ()) -> _Model:
+    """Read settings of a model from a file, and change them.
+
+    Args:
+        model: What they are settings of.
+        path: YAML file; where it has no settings, those of the file that its ``base`` names hold.
+        overrides: ``key=value`` texts, the key with dots (``schedule.steps=100``,
+            ``train.0.root=/data``), the value in YAML.
+
+    Raises:
+        ConfigError: If the file cannot be read, a key is not known, or a value not allowed.
+    """
+    values = read_values(Path(path))
+    for text in overrides:
+        override(values, text)
+    return validated(model, values)
+
+
 def _merged(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings on top of others."""
     merged = dict(base)

@@ -42,6 +42,8 @@ SHARED = (
     'launch/multi_camera.launch.py',
     'config/zegclip.yaml',
     'config/sros2/zegclip.policy.xml',
+    'config/words/voc.yaml',
+    'config/words/voc-other.txt',
 )
 LEFT_OUT = shutil.ignore_patterns(
     '.git',

@@ -39,6 +39,8 @@ FIGURES = (
     ('hiou', 'hIoU'),
 )
 """The figures of a set, by their keys in JSON, and what papers call them."""
+PAINTED = 'painted by absent words'
+"""What the share of the pixels that words get which no picture shows is called in a table."""
 
 
 def check_output(option: str, name: str | None, suffix: str = '') -> Path | None:
@@ -109,6 +111,9 @@ def scores_table(result: Evaluation) -> str:
         for name, value in metrics.iou.items()
     ]
     rows += [(title, getattr(metrics, key)) for key, title in FIGURES]
+    if result.painted:
+        rows.append((PAINTED, result.painted_together))
+        rows += [(f'{PAINTED}: {name}', share) for name, share in result.painted.items()]
     cells = [(name, '-' if math.isnan(value) else f'{value:.3f}') for name, value in rows]
     table = tabulate(cells, tablefmt='plain', colalign=('left', 'right'), disable_numparse=True)
     pictures = 'picture' if result.images == 1 else 'pictures'

@@ -52,6 +52,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         metavar='N',
         help='ask for the classes in a picture and N others (default: for all)',
     )
+    parser.add_argument(
+        '--distractors',
+        metavar='WORDS',
+        help='also ask for these words, which no picture shows, and tell what share of all '
+        'pixels they paint: "sofa, umbrella", or JSON',
+    )
     words = parser.add_mutually_exclusive_group()
     words.add_argument(
         '--rename', default='', metavar='WORDS', help='other words: "car=automobile, ..."'
@@ -122,9 +128,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace, dataset: SegmentationDataset) -> Evaluation:
     """Score the model; what can be refused without it is refused before it is loaded."""
-    from zegclip_core.evaluation.choices import choose_seen, chosen_words
+    from zegclip_core.evaluation.choices import choose_seen, chosen_distractors, chosen_words
 
     words = chosen_words(dataset.classes, args.rename, args.classes_file)
+    distractors = chosen_distractors(dataset.classes, words, args.distractors)
     chosen = {'seen': args.seen, 'unseen': args.unseen}
     choose_seen(args.dataset, dataset.classes, **chosen)
     segmenter = load_segmenter(args)
@@ -136,13 +143,16 @@ def _evaluate(args: argparse.Namespace, dataset: SegmentationDataset) -> Evaluat
     bias = None
     if any(chosen.values()) or args.seen_bias is not None:
         amount = settings.seen_bias if args.seen_bias is None else args.seen_bias
-        bias = dict.fromkeys(seen, amount)
+        # Distractors may be classes that the model saw in another dataset.
+        further = (name for name in settings.seen_classes if name not in dataset.classes)
+        bias = dict.fromkeys((*seen, *further), amount)
     return evaluate(
         segmenter,
         dataset,
         split_indices(len(dataset), args.hold_out, held_out=True),
         words=words,
         absent=args.absent,
+        distractors=distractors,
         seen=seen,
         bias=bias,
         worst=_WORST if args.worst else 0,

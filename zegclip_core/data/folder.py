@@ -123,10 +123,7 @@ class MaskDataset:
     def key(self) -> str:
         """Where the files lie, when they changed, and how masks are read."""
         paths = [path for pair in self.pairs for path in (pair.image, pair.mask)]
-        stats = [(path, path.stat()) for path in paths]
-        files = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
-        parts = [str(self.root.resolve()), self.classes, self.table.tolist(), files]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return files_key(paths, str(self.root.resolve()), self.classes, self.table.tolist())
 
     def name(self, index: int) -> str:
         """Return the file name of an image without its ending."""
@@ -206,6 +203,16 @@ def read_sample(pair: Pair, table: LabelTable) -> Sample:
             f'or {unlabelled}, but got {odd[0]}.'
         )
     return Sample(image, table[values].astype(np.uint8), pair.image.stem)
+
+
+def files_key(paths: Iterable[Path], *parts: object) -> str:
+    """Return what tells files, by place, size and time of change, and ``parts`` from others.
+
+    ``parts`` must be of what JSON knows.
+    """
+    stats = [(path, path.stat()) for path in paths]
+    files = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    return hashlib.sha256(json.dumps([*parts, files]).encode()).hexdigest()
 
 
 def missing_files(paths: Iterable[Path]) -> list[Path]:

@@ -17,8 +17,11 @@ The published augmentation follows the rules of mmsegmentation 0.24 (Resize, Ran
 RandomFlip, PhotoMetricDistortion, Pad) and mmcv 1.4 (imrescale), on torchvision's transforms v2.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 import hashlib
 import json
+import math
 from typing import Literal
 
 import numpy as np
@@ -236,6 +239,29 @@ def view_seed(seed: int, name: str, view: int) -> int:
 def split_indices(count: int, every: int, *, held_out: bool) -> list[int]:
     """Return the images that are held out of training, every n-th, or the others; for 0 all."""
     return [index for index in range(count) if not every or (index % every == 0) == held_out]
+
+
+def repeated(indices: Sequence[int], shown: Sequence[Sequence[int]], below: float) -> list[int]:
+    """Return images, those with rare classes several times.
+
+    Reference: Gupta et al., "LVIS", https://arxiv.org/abs/1908.03195: a class that a share ``f``
+    of the images shows has the factor ``max(1, sqrt(below / f))``, an image the largest of its
+    classes' factors, here rounded.
+
+    Args:
+        indices: The images.
+        shown: The classes that each of them shows.
+        below: Share of the images from which on a class is not rare.
+    """
+    counts = Counter(label for labels in shown for label in labels)
+    factors = {
+        label: max(1.0, math.sqrt(below * len(indices) / count)) for label, count in counts.items()
+    }
+    return [
+        index
+        for index, labels in zip(indices, shown, strict=True)
+        for _ in range(round(max((factors[label] for label in labels), default=1.0)))
+    ]
 
 
 def asked_classes(labels: Tensor | npt.NDArray[np.uint8], count: int, absent: int) -> list[int]:

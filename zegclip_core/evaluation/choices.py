@@ -19,7 +19,8 @@ from pathlib import Path
 
 from zegclip_core.data.datasets import unseen_of
 from zegclip_core.errors import DataError
-from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_core.text.phrases import standard_form
+from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
 
 ALL = 'all'
 """Stands for every class of a dataset."""
@@ -64,6 +65,36 @@ def chosen_words(
             for entry, name in zip(words.classes, classes, strict=True)
         )
     )
+
+
+def chosen_distractors(
+    classes: Sequence[str], words: Vocabulary, text: str | None
+) -> tuple[VocabularyClass, ...]:
+    """Return words that no picture shows, to be asked for beside the classes of a dataset.
+
+    Args:
+        classes: The dataset's classes.
+        words: What is asked for in their place, one entry for each.
+        text: The distractors as ``Vocabulary.parse`` takes them; ``None`` for none.
+
+    Raises:
+        DataError: If one is a class of the dataset or a word for one, by name or by phrase; case,
+            article and plural do not count.
+        VocabularyError: If they cannot be used, or are too many beside the classes.
+    """
+    if text is None:
+        return ()
+    distractors = Vocabulary.parse(text).classes
+    asked = (*classes, *(phrase for entry in words.classes for phrase in entry.all_phrases))
+    taken = {standard_form(word): word for word in asked}
+    for phrase in (phrase for entry in distractors for phrase in entry.all_phrases):
+        if standard_form(phrase) in taken:
+            raise DataError(
+                'Expected distractors that no picture shows, but got '
+                f'{phrase!r}, and {taken[standard_form(phrase)]!r} is among the classes.'
+            )
+    Vocabulary((*words.classes, *distractors))  # Refuses too many before a model is loaded.
+    return distractors
 
 
 def choose_seen(

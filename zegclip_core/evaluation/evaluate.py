@@ -14,7 +14,8 @@
 """Score a segmenter on images with masks, exactly as it labels images in use."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+import math
 import time
 from typing import Any
 
@@ -27,7 +28,7 @@ from zegclip_core.model.metrics import ConfusionMatrix, SegmentationMetrics
 from zegclip_core.options import UNLABELLED
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
-from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
 
 LOW_SCORE = 0.05
 """A best score below this says that the model finds none of the words in a pixel."""
@@ -71,6 +72,8 @@ class Evaluation:
         low_scores: Share of the counted pixels whose best score is below ``LOW_SCORE``; nan if no
             pixel was counted.
         worst: The images with the least mean IoU, the worst first, as many as were asked for.
+        painted: Of each distractor, by name, the share of all pixels of the images that got it,
+            those that the masks leave unlabelled included; nan if there was no image.
     """
 
     metrics: SegmentationMetrics
@@ -79,14 +82,24 @@ class Evaluation:
     confusion: ConfusionMatrix
     low_scores: float
     worst: tuple[ImageScore, ...] = ()
+    painted: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def painted_together(self) -> float:
+        """Share of all pixels that any of the distractors got; 0 without distractors."""
+        return math.fsum(self.painted.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures for a JSON file."""
-        return {
+        """Return the figures for a JSON file, those of distractors if there were any."""
+        figures = {
             **self.metrics.to_dict(),
             'images': self.images,
             'seconds': round(self.seconds, 3),
         }
+        if self.painted:
+            shares = {'together': self.painted_together, 'words': dict(self.painted)}
+            figures['painted_by_absent_words'] = shares
+        return figures
 
 
 def evaluate(
@@ -96,6 +109,7 @@ def evaluate(
     *,
     words: Vocabulary | None = None,
     absent: int = -1,
+    distractors: Sequence[VocabularyClass] = (),
     seen: Sequence[str] | None = None,
     bias: Mapping[str, float] | None = None,
     worst: int = 0,
@@ -108,17 +122,24 @@ def evaluate(
         indices: Which of them.
         words: What to ask for, one entry for each class of the dataset; ``None`` for its names.
         absent: Classes to ask for beside those in an image; -1 asks for all.
+        distractors: Words that no image shows, asked for beside the classes of every image.
         seen: Names of the classes that training saw; ``None`` for all.
         bias: What is subtracted from the scores of classes, by the dataset's name of the class
-            whatever it is asked for as; ``None`` takes the model's.
+            whatever it is asked for as, and of distractors, by their own names; ``None`` takes
+            the model's.
         worst: How many of the worst images to return.
 
     Returns:
-        The scores; a pixel left unlabelled counts as wrong, one unlabelled in the mask not at all.
+        The scores; a pixel left unlabelled, or labelled as a distractor, counts as wrong, one
+        unlabelled in the mask not at all.
+
+    Raises:
+        VocabularyError: If a distractor has the name of a class that is asked for, or all are too
+            many.
 
     """
-    asking = _Asking(segmenter, dataset.classes, words, bias)
-    tally = _Tally(len(dataset.classes), worst)
+    asking = _Asking(segmenter, dataset.classes, words, distractors, bias)
+    tally = _Tally(len(dataset.classes), [entry.name for entry in distractors], worst)
     chosen = list(indices)
     for index in tqdm(chosen, desc=f'evaluating on {dataset.title}'):
         sample = dataset[index]
@@ -128,20 +149,19 @@ def evaluate(
         start = time.perf_counter()
         found = segmenter.segment(sample.image, encoded)
         tally.seconds += time.perf_counter() - start
-        ids = np.full(256, UNLABELLED, dtype=np.uint8)
-        ids[: len(asked)] = asked
-        tally.add(index, found, ids[found.labels], sample.labels)
+        tally.add(index, found, asked, sample.labels)
     return tally.result(dataset.classes, seen, len(chosen))
 
 
 class _Asking:
-    """Encodes the words for some of the classes, with the bias of each class."""
+    """Encodes the words for some of the classes and the distractors, with the bias of each."""
 
     def __init__(
         self,
         segmenter: Segmenter,
         classes: Sequence[str],
         words: Vocabulary | None,
+        distractors: Sequence[VocabularyClass],
         bias: Mapping[str, float] | None,
     ) -> None:
         settings = segmenter.settings
@@ -149,14 +169,22 @@ class _Asking:
             bias = dict.fromkeys(settings.seen_classes, settings.seen_bias)
         self._segmenter = segmenter
         self._words = (words or Vocabulary.from_names(classes)).classes
+        self._distractors = tuple(distractors)
         self._bias = [bias.get(name, 0.0) for name in classes]
+        self._known = bias
         self._last: tuple[list[int], EncodedVocabulary] | None = None
 
     def encoded(self, asked: list[int]) -> EncodedVocabulary:
-        """Return the words of some classes, encoded."""
+        """Return the words of some classes, encoded, and behind them the distractors."""
         if self._last is None or self._last[0] != asked:
-            plain = self._segmenter.encode(Vocabulary(tuple(self._words[k] for k in asked)))
-            bias = plain.bias.new_tensor([self._bias[k] for k in asked])
+            words = Vocabulary((*(self._words[k] for k in asked), *self._distractors))
+            # By what a distractor is encoded as: `the Dogs` is the class dog of the training.
+            own = [self._bias[k] for k in asked]
+            forms, first = words.encoded_phrases(self._known), len(asked)
+            own += [self._known.get(form, 0.0) for form, *_ in forms[first:]]
+            plain = self._segmenter.encode(words)
+            bias = plain.bias.clone()  # That of negative words stays as it is.
+            bias[: len(own)] = bias.new_tensor(own)
             self._last = asked, replace(plain, bias=bias)
         return self._last[1]
 
@@ -164,9 +192,12 @@ class _Asking:
 class _Tally:
     """Counts pixels over the whole set."""
 
-    def __init__(self, classes: int, worst: int) -> None:
+    def __init__(self, classes: int, distractors: Sequence[str], worst: int) -> None:
         self.seconds = 0.0
         self._confusion = ConfusionMatrix(classes)
+        self._distractors = distractors
+        self._painted = np.zeros(len(distractors), dtype=np.int64)
+        self._pixels = 0
         self._low = 0
         self._keep = worst
         self._worst: list[ImageScore] = []
@@ -175,10 +206,21 @@ class _Tally:
         self,
         index: int,
         found: Segmentation,
-        labels: npt.NDArray[np.uint8],
+        asked: Sequence[int],
         truth: npt.NDArray[np.uint8],
     ) -> None:
-        """Count one image; one whose mask labels no pixel cannot be among the worst."""
+        """Count one image that was asked for some classes and behind them the distractors.
+
+        One whose mask labels no pixel cannot be among the worst.
+        """
+        # One entry for each value that labels may have: distractors are no class of the dataset.
+        ids = np.full(np.iinfo(found.labels.dtype).max + 1, UNLABELLED, dtype=np.uint8)
+        ids[: len(asked)] = asked
+        labels = ids[found.labels]
+        counts = np.bincount(found.labels.ravel(), minlength=ids.size)
+        first, end = len(asked), len(asked) + len(self._painted)
+        self._painted += counts[first:end]
+        self._pixels += labels.size
         image = ConfusionMatrix(self._confusion.num_classes)
         image.update(labels, truth)
         self._confusion.merge(image)
@@ -202,6 +244,10 @@ class _Tally:
             confusion=self._confusion,
             low_scores=self._low / counted if counted else float('nan'),
             worst=tuple(self._worst),
+            painted={
+                name: int(count) / self._pixels if self._pixels else math.nan
+                for name, count in zip(self._distractors, self._painted, strict=True)
+            },
         )
 
 
@@ -225,8 +271,11 @@ def _named_symptoms(result: Evaluation, shares: npt.NDArray[np.float64]) -> Iter
     """Yield what is on nearly all pixels but should not be."""
     unlabelled, low = float(shares[:, -1].sum()), result.low_scores
     if unlabelled >= NEARLY_ALL:
+        what, rivals = 'no label', ''
+        if result.painted:
+            what, rivals = 'no class', '--distractors, which are none, '
         yield (
-            f'{unlabelled:.1%} of the pixels got no label: check --threshold, below which a '
+            f'{unlabelled:.1%} of the pixels got {what}: check {rivals}--threshold, below which a '
             f'pixel stays unlabelled, --negatives, whose pixels do, {_WORDS}, and {_WEIGHTS}.'
         )
     if low >= NEARLY_ALL:

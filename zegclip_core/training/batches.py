@@ -33,7 +33,14 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info, IterableDatas
 from torchvision.transforms.v2.functional import normalize
 from tqdm import tqdm
 from zegclip_core.data.folder import SegmentationDataset
-from zegclip_core.data.views import random_view, view_seed, ViewConfig, whole_view
+from zegclip_core.data.views import (
+    present_classes,
+    random_view,
+    repeated,
+    view_seed,
+    ViewConfig,
+    whole_view,
+)
 from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.training.config import TrainConfig, ValidationConfig
 from zegclip_core.training.queries import PhraseTable
@@ -62,7 +69,7 @@ class LiveViews:
 
     dataset: SegmentationDataset
     indices: Sequence[int]
-    """Which of its images."""
+    """Which of its images; one that is there several times is drawn as often, each time anew."""
     config: ViewConfig
     seed: int | None
     """Seed of the views; ``None`` gives each image once, whole."""
@@ -82,8 +89,9 @@ class LiveViews:
             if self.seed is None:
                 views.append(whole_view(sample, self.config, multiple=self.multiple))
             else:
-                seed = view_seed(self.seed, sample.name, turn)
-                views.append(random_view(sample, self.config, seed))
+                copies = self.indices[:index].count(self.indices[index])
+                name = f'{sample.name} {copies}' if copies else sample.name
+                views.append(random_view(sample, self.config, view_seed(self.seed, name, turn)))
         images, labels = zip(*views, strict=True)
         return Batch(source, torch.stack(images), torch.stack(labels))
 
@@ -120,6 +128,17 @@ class KeptViews:
         """Return how many labelled pixels each class has, float ``(classes,)``."""
         counts = np.bincount(self.arrays['labels'].ravel(), minlength=256)
         return torch.from_numpy(counts[:classes]).float()
+
+
+def more_of_rare(dataset: SegmentationDataset, indices: Sequence[int], below: float) -> list[int]:
+    """Return images, those with rare classes several times; ``below`` as in ``repeated``.
+
+    With 0 each is there once, and no mask is read.
+    """
+    if not below:
+        return list(indices)
+    shown = [present_classes(torch.from_numpy(dataset[index].labels)) for index in indices]
+    return repeated(indices, shown, below)
 
 
 ViewSource = LiveViews | KeptViews

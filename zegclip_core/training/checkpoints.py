@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from zegclip_core import __version__
 from zegclip_core.errors import CheckpointError
-from zegclip_core.training.config import TrainConfig
+from zegclip_core.settings import Settings
 
 LAST = 'last.ckpt'
 BEST = 'best.ckpt'
@@ -115,7 +115,7 @@ def trained_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {key.removeprefix(NETWORK): value for key, value in checkpoint['state_dict'].items()}
 
 
-def provenance(config: TrainConfig) -> dict[str, Any]:
+def provenance(config: Settings) -> dict[str, Any]:
     """Return where a model comes from: configuration, commit of the sources, versions."""
     return {
         'config': config.model_dump(by_alias=True),

@@ -21,18 +21,12 @@ from pydantic import Field, field_validator, model_validator, PositiveFloat
 from zegclip_core.data.datasets import FOLDER
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.errors import ConfigError
-from zegclip_core.settings import (
-    Count,
-    Factor,
-    override,
-    Positive,
-    read_values,
-    Settings,
-    validated,
-)
+from zegclip_core.settings import Count, Factor, Positive, read_settings, Settings
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_SHARED = Path('share') / 'zegclip_ros' / 'config' / 'train'
+_SHARED = Path('share') / 'zegclip_ros' / 'config'
+TRAIN, ALIGN = 'train', 'align'
+"""Kinds of configurations: those of ``zegclip train``, and of ``zegclip align`` and ``adapt``."""
 
 
 class TowersConfig(Settings):
@@ -98,6 +92,9 @@ class SourceConfig(DatasetConfig):
     """How many classes of the other datasets are asked for beside."""
     balance: Factor = 0.0
     """Exponent that evens out rare and frequent classes; 0 for none, 1 for all."""
+    repeat_below: float = Field(default=0.0, ge=0, le=1)
+    """Images are drawn more often for classes that fewer than this share of the images show, as
+    in LVIS (repeat factor sampling, https://arxiv.org/abs/1908.03195); 0 draws all alike."""
     hold_out: Count = 0
     """Every n-th image is left out; 0 leaves none out."""
 
@@ -280,56 +277,44 @@ class TrainConfig(Settings):
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a training configuration, and change it.
-
-    Args:
-        path: YAML file; where it has no settings, those of the file that its ``base`` names hold.
-        overrides: ``key=value`` texts, the key with dots (``schedule.steps=100``,
-            ``train.0.root=/data``), the value in YAML.
-
-    Raises:
-        ConfigError: If the file cannot be read, a key is not known, or a value not allowed.
-    """
-    values = read_values(Path(path))
-    for text in overrides:
-        override(values, text)
-    return validated(TrainConfig, values)
+    """Read a training configuration, and change it, as ``read_settings`` does."""
+    return read_settings(TrainConfig, path, overrides)
 
 
-def recipe_folder() -> Path:
-    """Return the folder of the training configurations.
+def recipe_folder(kind: str = TRAIN) -> Path:
+    """Return the folder of the configurations of a kind, ``train`` or ``align``.
 
     In a source checkout, also one that is installed in place, it lies beside the package;
     otherwise in ``share`` of a folder above it, where pip and colcon put it.
     """
-    beside = _PACKAGE.parent / 'config' / 'train'
-    for folder in (beside, *(parent / _SHARED for parent in _PACKAGE.parents)):
+    beside = _PACKAGE.parent / 'config' / kind
+    for folder in (beside, *(parent / _SHARED / kind for parent in _PACKAGE.parents)):
         if folder.is_dir():
             return folder
     raise ConfigError(
-        f'Expected training configurations in {beside}, or as {_SHARED} above it, '
+        f'Expected configurations in {beside}, or as {_SHARED / kind} above it, '
         f'but there are none: is the package installed as a whole?'
     )
 
 
-def recipe_names() -> tuple[str, ...]:
-    """Return the names of the training configurations, such as ``ablation/camvid``."""
-    folder = recipe_folder()
+def recipe_names(kind: str = TRAIN) -> tuple[str, ...]:
+    """Return the names of the configurations of a kind, such as ``ablation/camvid``."""
+    folder = recipe_folder(kind)
     paths = sorted(folder.rglob('*.yaml'))
     return tuple(path.relative_to(folder).with_suffix('').as_posix() for path in paths)
 
 
-def find_recipe(name: str) -> Path:
-    """Return the file of a training configuration that comes with the package, or a YAML file.
+def find_recipe(name: str, kind: str = TRAIN) -> Path:
+    """Return the file of a configuration that comes with the package, or a YAML file.
 
     Raises:
         ConfigError: If there is none of that name.
     """
     if name.endswith(('.yaml', '.yml')):
         return Path(name).expanduser()
-    if name not in recipe_names():
+    known = recipe_names(kind)
+    if name not in known:
         raise ConfigError(
-            f'Expected a training configuration of {", ".join(recipe_names())}, or a YAML file, '
-            f'but got {name!r}.'
+            f'Expected a configuration of {", ".join(known)}, or a YAML file, but got {name!r}.'
         )
-    return recipe_folder() / f'{name}.yaml'
+    return recipe_folder(kind) / f'{name}.yaml'

@@ -16,29 +16,26 @@
 from collections.abc import Sequence
 import logging
 from pathlib import Path
-import re
 from typing import Any
-import warnings
 
 import lightning
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.callbacks import ModelCheckpoint
 import torch
 from torch import Tensor
 from zegclip_core.data.datasets import open_dataset, unseen_of
 from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import split_indices
-from zegclip_core.errors import ConfigError, TrainingError, ZegCLIPError
+from zegclip_core.errors import ConfigError
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
 from zegclip_core.training.batches import (
     FeatureStore,
     LiveViews,
+    more_of_rare,
     TrainingData,
     ValidationSet,
     ViewSource,
 )
 from zegclip_core.training.checkpoints import (
-    AtomicCheckpointIO,
     BEST,
     LAST,
     read_run_checkpoint,
@@ -56,6 +53,7 @@ from zegclip_core.training.queries import (
     read_words,
 )
 from zegclip_core.training.task import SCORE, SegmentationTask
+from zegclip_core.training.trainer import fit, make_trainer, steps_done
 from zegclip_core.weights.checkpoint import Checkpoint, ModelSettings, save_checkpoint
 from zegclip_core.weights.image_towers import load_image_tower
 
@@ -132,6 +130,7 @@ class Run:
             unseen = unseen_of(source.dataset, config.unseen, dataset.classes).classes
             classes.append(ClassSet(words, table, frozenset(map(dataset.classes.index, unseen))))
             indices = split_indices(len(dataset), source.hold_out, held_out=False)
+            indices = more_of_rare(dataset, indices, source.repeat_below)
             views.append(self._views(dataset, indices, source.views))
         transductive = config.setting == 'transductive'
         for index, source in enumerate(config.train):
@@ -170,26 +169,23 @@ class Run:
         """
         config = self.config
         last = self.folder / LAST
-        if last.is_file() and not resume:
-            raise ConfigError(
-                f'Expected a run that was not begun, but {last} is there: go on with --resume, '
-                f'choose another name, or remove {self.folder}.'
-            )
+        done = steps_done(last, config.model_dump(by_alias=True), resume=resume)
         classes, views, makers = self._training_sets()
         validation = self._validation_sets()
         task = SegmentationTask(self.network, config, makers, validation)
-        start = last if last.is_file() else None
-        done = 0
-        if start is not None:
-            checkpoint = read_run_checkpoint(start)
-            done = int(checkpoint['global_step'])
-            before = checkpoint.get('zegclip', {}).get('config', {})
-            now = task.provenance['config']
-            changed = [key for key in now if now[key] != before.get(key)]
-            if changed:
-                logger.warning('Going on with other settings under %s.', ', '.join(changed))
-        trainer = _make_trainer(config, self.folder, validation, done=done)
-        _fit(trainer, task, TrainingData(views, validation, config), start)
+        trainer = make_trainer(
+            self.folder,
+            config.schedule,
+            _callbacks(config, self.folder, validation),
+            precision=config.precision,
+            devices=config.devices,
+            nodes=config.nodes,
+            done=done,
+            # Without the descriptor the image embedding is not used, and its projection gets no
+            # gradient.
+            unused=not config.model.relationship_descriptor,
+        )
+        fit(trainer, task, TrainingData(views, validation, config), last if done else None)
         path = self.folder / f'{config.name}.safetensors'
         if trainer.is_global_zero:
             self._export(path, classes, self.network.state_dict(), task.record())
@@ -231,60 +227,11 @@ class Run:
         logger.info('Wrote %s.', path)
 
 
-class StepBar(TQDMProgressBar):
-    """A progress bar that does not speak of epochs, of which there are none."""
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Begin the bar."""
-        super().on_train_epoch_start(trainer, *_)
-        self.train_progress_bar.set_description('training')
-
-
-def _make_trainer(
-    config: TrainConfig, folder: Path, validation: Sequence[ValidationSet], *, done: int
-) -> lightning.Trainer:
-    """Return the trainer of a run, of which some steps are done; its logs go beside theirs."""
-    part = f'from-{done}' if done else ''
-    # Its advice is not about this run.
-    logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
-    schedule = config.schedule
-    gpus = torch.cuda.device_count()
-    several = (config.devices or gpus) * config.nodes > 1
-    # Without the descriptor the image embedding is not used, and its projection gets no gradient.
-    unused = several and not config.model.relationship_descriptor
-    return lightning.Trainer(
-        max_steps=schedule.end,
-        precision=config.precision,
-        accumulate_grad_batches=schedule.accumulate,
-        gradient_clip_val=schedule.clip or None,
-        accelerator='auto',
-        devices=config.devices or max(gpus, 1),
-        num_nodes=config.nodes,
-        strategy='ddp_find_unused_parameters_true' if unused else 'auto',
-        plugins=[AtomicCheckpointIO()],
-        use_distributed_sampler=False,
-        default_root_dir=folder,
-        logger=[
-            CSVLogger(folder, name='logs', version=part),
-            TensorBoardLogger(folder, name='logs', version=part),
-        ],
-        callbacks=_callbacks(config, folder, validation),
-        # Lightning counts batches here, not steps.
-        val_check_interval=schedule.validate_every * schedule.accumulate,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        log_every_n_steps=10,
-    )
-
-
 def _callbacks(
     config: TrainConfig, folder: Path, validation: Sequence[ValidationSet]
 ) -> list[lightning.Callback]:
     schedule = config.schedule
     callbacks: list[lightning.Callback] = [
-        StepBar(refresh_rate=10),
-        LearningRateMonitor(),
         ValidationPictures(folder / 'pictures', validation),
     ]
     if validation:
@@ -301,35 +248,3 @@ def _callbacks(
     every = 0 if validates else min(schedule.validate_every, schedule.end)
     # Behind the best one, whose score the last checkpoint is to know.
     return [*callbacks, RunCheckpoints(folder, every=every, keep=schedule.keep)]
-
-
-def _fit(
-    trainer: lightning.Trainer, task: SegmentationTask, data: TrainingData, start: Path | None
-) -> None:
-    """Train, from a checkpoint if there is one, and say in one line what ends it early."""
-    try:
-        with warnings.catch_warnings():
-            # That there are files from before is no news, nor what Lightning does inside.
-            warnings.filterwarnings('ignore', message='.*exists and is not empty.*')
-            warnings.filterwarnings('ignore', module=r'lightning\.pytorch\.utilities\._pytree')
-            trainer.fit(task, data, ckpt_path=start, weights_only=True)
-    except SystemExit as error:
-        # Lightning turns Ctrl+C into an exit with code 1.
-        raise KeyboardInterrupt from error
-    except (OSError, RuntimeError, ZegCLIPError) as error:
-        died = 'DataLoader worker .*(killed by signal|exited unexpectedly)'
-        if isinstance(error, ConnectionError) or re.search(died, str(error)):
-            reason = 'a process that reads pictures has died (out of memory?)'
-        elif isinstance(error, OSError):
-            reason = f'a file cannot be used: {error}'
-        elif isinstance(error, RuntimeError):
-            raise
-        else:
-            # Of a process that reads images comes a traceback, whose last line is the error.
-            *_, reason = str(error).strip().splitlines()
-        last = Path(trainer.default_root_dir) / LAST
-        there = last.is_file()
-        left = f'{last} is whole: go on with --resume' if there else 'no checkpoint was made'
-        raise TrainingError(
-            f'Training ended at step {trainer.global_step}, as {reason}; {left}.'
-        ) from error

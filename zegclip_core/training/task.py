@@ -16,7 +16,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,11 +32,10 @@ from zegclip_core.model.scoring import resize_maps
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.options import UNLABELLED
 from zegclip_core.training.batches import Batch, ValidationSet
-from zegclip_core.training.checkpoints import NETWORK, provenance
 from zegclip_core.training.config import TrainConfig
+from zegclip_core.training.module import TrainedPart
 from zegclip_core.training.networks import make_optimizer, make_scheduler
 from zegclip_core.training.queries import Query, QueryMaker
-from zegclip_core.weights.checkpoint import check_keys
 
 _HIDDEN = -1e4
 """Logit of a word that does not count in a pixel, for the cross-entropy."""
@@ -46,8 +44,10 @@ SCORE = 'val/score'
 all of the classes are seen."""
 
 
-class SegmentationTask(lightning.LightningModule):
+class SegmentationTask(TrainedPart):
     """Trains a model and scores it; each training set has a maker that chooses its words."""
+
+    network: ZegCLIP
 
     def __init__(
         self,
@@ -56,17 +56,13 @@ class SegmentationTask(lightning.LightningModule):
         makers: Sequence[QueryMaker],
         validation: Sequence[ValidationSet],
     ) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network, config)
         self.config = config
         self._makers = makers
         self._validation = validation
         self._loss = NonExclusiveLoss(config.loss.mask_weight, config.loss.dice_weight)
         self._divisor = 0.0
         self._matrices: list[ConfusionMatrix] = []
-        self._validated = 0
-        # Once: checkpoints tell of the sources that were loaded, not of those at their own time.
-        self.provenance = provenance(config)
 
     def _logits(
         self, batch: Batch, text: Tensor, window: tuple[slice, slice] | None = None
@@ -189,43 +185,11 @@ class SegmentationTask(lightning.LightningModule):
             scores.append(figures.get('hiou', figures.get('miou', 0.0)))
             named = {f'val/{entry.title}/{name}': value for name, value in figures.items()}
             self.log_dict(named, prog_bar=True)
-        self._validated = self.global_step
+        self.validated = self.global_step
         if scores:
             self.log(SCORE, float(np.mean(scores)))
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of unions
         """Return AdamW and the learning rate's course."""
         optimizer = make_optimizer(self.network, self.config)
-        return {
-            'optimizer': optimizer,
-            'lr_scheduler': {
-                'scheduler': make_scheduler(optimizer, self.config.schedule),
-                'interval': 'step',
-            },
-        }
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is trained only, and say where it comes from."""
-        trained = {NETWORK + name for name in self.network.trained_names()}
-        state = checkpoint['state_dict']
-        checkpoint['state_dict'] = {key: state[key] for key in state if key in trained}
-        checkpoint['zegclip'] = self.record()
-
-    def record(self) -> dict[str, Any]:
-        """Return what is stored beside the weights: how they were made, and their figures."""
-        metrics = self.trainer.callback_metrics
-        figures = {k: round(float(v), 4) for k, v in metrics.items() if k.startswith('val/')}
-        return {
-            **self.provenance,
-            'steps': self.trainer.global_step,
-            'validation': figures,
-            'validation_step': self._validated,
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put back the frozen weights, which checkpoints lack, so that the rest loads strictly."""
-        state = self.state_dict()
-        trained = {NETWORK + name for name in self.network.trained_names()}
-        found = checkpoint['state_dict']
-        check_keys('The checkpoint', {key: state[key] for key in trained}, found)
-        checkpoint['state_dict'] = {**state, **found}
+        return self.with_course(optimizer, make_scheduler(optimizer, self.config.schedule))

@@ -1,0 +1,176 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Configurations of ``zegclip align`` and ``zegclip adapt``."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator, PositiveFloat
+from zegclip_core.data.views import ViewConfig
+from zegclip_core.settings import Count, Factor, Positive, Settings
+from zegclip_core.training.config import (
+    ScheduleConfig,
+    SourceConfig,
+    TowersConfig,
+    ValidationConfig,
+)
+
+
+class SpaceConfig(Settings):
+    """The joint space and what leads to it; the fields are those of ``AlignmentConfig``."""
+
+    dim: Positive = 256
+    projections: bool = True
+    text_hidden: Count = 512
+    image_blocks: int = Field(default=0, ge=0, le=2)
+    feature_layers: tuple[int, ...] = ()
+    """Blocks of the image tower, from 0, whose tokens are projected; empty for the last alone."""
+    rank: Positive = 8
+    """Rank of the image tower's updates; ``zegclip align`` has none."""
+    adapted_blocks: Positive = 8
+    """How many of the last blocks ``zegclip adapt`` updates."""
+    adaptation_rate: Factor = 1.0
+    """Factor of the learning rate for the updates."""
+
+
+class MasksConfig(Settings):
+    """Regions against words: masks of labelled datasets."""
+
+    weight: Factor = 1.0
+    """Factor of this part of the loss; 0 leaves it out."""
+    batch_size: Positive = 8
+    """Views in a step, all of one dataset."""
+    sources: tuple[SourceConfig, ...] = ()
+    stride: Positive = 2
+    """The loss looks at every n-th row and column of pixels."""
+
+
+class SentencesConfig(Settings):
+    """Sentences against images, and the nouns in them."""
+
+    weight: Factor = 1.0
+    """Factor of the contrast of sentences and images."""
+    noun_weight: Factor = 0.5
+    """Factor of the contrast of nouns and noun phrases with images."""
+    nouns: Positive = 2
+    """Nouns that are drawn for each image."""
+    least_often: Positive = 5
+    """How often a noun must occur in all sentences to be used."""
+    batch_size: Positive = 64
+    root: str = ''
+    """Folder with ``captions.tsv`` and ``images/``; empty for none."""
+    size: tuple[Positive, Positive] = (196, 196)
+    """``(H, W)`` that images are brought to [px]."""
+    scale: tuple[float, float] = (0.6, 1.0)
+    """Smallest and largest share of the image's area that a view shows, where views are drawn
+    anew; kept features are of whole images."""
+    validate_on: Count = 500
+    """How many images, spread evenly, are held out to measure retrieval on."""
+    without: tuple[ValidationConfig, ...] = ()
+    """Datasets whose images are left out, by file names; of those with ``hold_out`` only the
+    images that are held out."""
+    of_withheld: Literal['keep', 'remove'] = 'keep'
+    """What becomes of sentences that mention a withheld word."""
+
+
+class NamesConfig(Settings):
+    """Photos with a name each."""
+
+    weight: Factor = 0.5
+    batch_size: Positive = 32
+    root: str = ''
+    """Folder with ``images/``, the name in the file's name; empty for none."""
+    size: tuple[Positive, Positive] = (196, 196)
+
+
+class GeometryConfig(Settings):
+    """How near words are to each other in a space that has seen images."""
+
+    weight: Factor = 1.0
+    batch_size: Positive = 512
+    root: str = ''
+    """Folder with text embeddings and their names; empty for none."""
+    temperature: PositiveFloat = 0.1
+    """Of the softmax over the other words."""
+
+
+class SynonymsConfig(Settings):
+    """Words that mean the same, and what they mean."""
+
+    weight: Factor = 0.5
+    batch_size: Positive = 256
+    root: str = ''
+    """WordNet's folder, with ``data.noun``; empty for none."""
+
+
+class AlignConfig(Settings):
+    """A whole alignment, or an adaptation."""
+
+    name: str
+    """What the run and its file are called."""
+    towers: TowersConfig
+    views: ViewConfig
+    """Views of images with masks."""
+    schedule: ScheduleConfig
+    space: SpaceConfig = SpaceConfig()
+    masks: MasksConfig = MasksConfig()
+    sentences: SentencesConfig = SentencesConfig()
+    names: NamesConfig = NamesConfig()
+    geometry: GeometryConfig = GeometryConfig()
+    synonyms: SynonymsConfig = SynonymsConfig()
+    validation: tuple[ValidationConfig, ...] = Field(default=(), alias='validate')
+    """Datasets whose regions are named."""
+    withheld: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Words that nothing may teach, each with its synonyms."""
+    initialize_from: str = ''
+    """An alignment's file to start from; empty for none."""
+    seed: int = 0
+    output: str = 'runs'
+    """Folder for runs and kept features."""
+    precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true'
+    short_side: Positive = 336
+    """Short side that images are brought to where the result is used by itself [px]."""
+
+    @field_validator('name')
+    @classmethod
+    def _is_one_name(cls, value: str) -> str:
+        if not value.strip(' .') or '/' in value:
+            raise ValueError('a name without /, such as mine')
+        return value
+
+    @model_validator(mode='after')
+    def _fits_together(self) -> 'AlignConfig':
+        if self.schedule.accumulate > 1:
+            raise ValueError(
+                'Expected schedule.accumulate to be 1, as each part of a step is compared with '
+                f'all others, but got {self.schedule.accumulate}.'
+            )
+        if not self.teachers:
+            raise ValueError(
+                'Expected a teacher: masks.sources, or a root under sentences, names, geometry or '
+                'synonyms, with a weight above 0, but there is none.'
+            )
+        return self
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The names of the teachers that are switched on."""
+        sentences = self.sentences
+        active = {
+            'masks': self.masks.weight and self.masks.sources,
+            'sentences': sentences.root and (sentences.weight or sentences.noun_weight),
+            'names': self.names.weight and self.names.root,
+            'geometry': self.geometry.weight and self.geometry.root,
+            'synonyms': self.synonyms.weight and self.synonyms.root,
+        }
+        return tuple(name for name, on in active.items() if on)

@@ -1,0 +1,81 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Words that a model must not learn with: names of classes that are measured as unseen."""
+
+from collections.abc import Mapping, Sequence
+import re
+
+from zegclip_core.text.phrases import standard_form
+
+_WORD = re.compile(r"[^\W_]+(?:['\u2019](?!s\b)[^\W_]+)*")
+"""A word of a sentence; the parts of one with hyphens are words, and a genitive's s is none."""
+_BRACKETED_END = re.compile(r'[\s_]*\([^()]*\)\s*$')
+_ALTERNATIVES = re.compile(r'[/,]')
+_SPELT_APART = 2
+"""By how many words more than a name has it may be written: ``t. v. monitor``."""
+
+
+class Withheld:
+    """Names that are kept from training, each class with other words for it.
+
+    Case, article, number, underscores and hyphens make no difference, nor whether a name is
+    written as one word: ``tvmonitor`` is also ``TV monitors``.
+
+    Example:
+        >>> withheld = Withheld({'sofa': ['couch'], 'train': []})
+        >>> withheld.is_withheld('the couches'), withheld.is_withheld('trainer')
+        (True, False)
+        >>> withheld.mentions('A cat sleeps on a couch .')
+        True
+
+    """
+
+    def __init__(self, groups: Mapping[str, Sequence[str]]) -> None:
+        self.groups = {name: tuple(others) for name, others in groups.items()}
+        names = [name for key, others in self.groups.items() for name in (key, *others)]
+        self._names = frozenset(_joined(name) for name in names) - {''}
+        self._longest = max((len(_words(name)) for name in names), default=0) + _SPELT_APART
+
+    def is_withheld(self, name: str) -> bool:
+        """Return whether a name as a whole is one of the words.
+
+        What stands in brackets after it, as in ``train_(railroad_vehicle)``, is left out. Of a
+        name that lists several by slash or comma, each is compared: ``Monitor/TV``.
+        """
+        parts = _ALTERNATIVES.split(_BRACKETED_END.sub('', name))
+        return any(_joined(part) in self._names for part in parts)
+
+    def mentions(self, sentence: str) -> bool:
+        """Return whether one of the words stands in a sentence, in the singular or plural.
+
+        Only whole words count, but they may be part of a longer name: ``sofa bed``.
+        """
+        words = _words(sentence)
+        for start in range(len(words)):
+            joined = ''
+            for word in words[start : start + self._longest]:
+                joined += word
+                if joined in self._names:
+                    return True
+        return False
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a text, each in the singular and in small letters."""
+    return [standard_form(word) for word in _WORD.findall(text.replace('_', ' '))]
+
+
+def _joined(name: str) -> str:
+    """Return a name as it is compared: without article and number, in one word."""
+    return ''.join(_words(standard_form(name)))
