@@ -147,13 +147,14 @@ class StepStream(IterableDataset[Step]):
         views: tuple[int, list[int]] | None,
         numbers: Mapping[str, tuple[int, list[int]]],
     ) -> Step:
-        step = Step(position)
+        regions = None
         if views is not None:
             source, chosen = views
-            step = step._replace(masks=self._masks[source].views.batch(source, chosen))
-        for name, (_, chosen) in numbers.items():
-            step = step._replace(**{name: self._pictures[name].numbered(chosen)})
-        return step
+            regions = self._masks[source].views.batch(source, chosen)
+        shown = {
+            name: self._pictures[name].numbered(chosen) for name, (_, chosen) in numbers.items()
+        }
+        return Step(position, regions, shown.get('sentences'), shown.get('names'))
 
 
 class AlignmentData(lightning.LightningDataModule):

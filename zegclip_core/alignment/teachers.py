@@ -287,7 +287,10 @@ def _told(definition: str, withheld: Withheld) -> tuple[str, ...]:
 
 
 class SynonymTeacher:
-    """Words that mean the same, and definitions of them, lie at one place."""
+    """Words that mean the same lie at one place, and so does what they mean.
+
+    Meanings with a single word, which has nothing to be told apart from, are left out.
+    """
 
     def __init__(
         self,
@@ -302,7 +305,8 @@ class SynonymTeacher:
         kept = [
             entry
             for entry in synsets
-            if not any(map(withheld.is_withheld, entry.words))
+            if len(entry.words) > 1
+            and not any(map(withheld.is_withheld, entry.words))
             and not withheld.mentions(entry.definition)
         ]
         words = list(dict.fromkeys(word for entry in kept for word in entry.words))
@@ -310,18 +314,17 @@ class SynonymTeacher:
         number: Mapping[str, int] = {word: k for k, word in enumerate(words)}
         self._words = [[number[word] for word in entry.words] for entry in kept]
         self._first_definition = len(words)
-        self._embeddings = torch.cat(
-            [store.phrases(words), store.sentences([entry.definition for entry in kept])]
-        )
+        # As they are: with all templates, tens of thousands of words would take long.
+        self._embeddings = store.sentences(self.texts)
 
     def losses(self, towers: AlignedTowers, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the contrast of two wordings of each of some meanings."""
         pairs = []
         for entry in draw(len(self._words), self._batch_size, generator):
-            words, definition = self._words[entry], self._first_definition + entry
-            one, other = (words * 2)[:2] if len(words) < 2 else _two(words, generator)
-            if one == other or torch.rand((), generator=generator) < _DEFINITION:
-                other = definition
+            words = self._words[entry]
+            one, other = (words[k] for k in draw(len(words), 2, generator))
+            if torch.rand((), generator=generator) < _DEFINITION:
+                other = self._first_definition + entry
             pairs.append((one, other))
         device = towers.log_scale.device
         one_side, other_side = (
@@ -331,8 +334,3 @@ class SynonymTeacher:
         same = torch.eye(len(pairs), dtype=torch.bool, device=device)
         loss = contrastive_loss(one_side @ other_side.T, same, towers.scale)
         return {'synonyms': self._weight * loss}
-
-
-def _two(words: Sequence[int], generator: torch.Generator) -> tuple[int, int]:
-    first, second = draw(len(words), 2, generator)
-    return words[first], words[second]

@@ -19,6 +19,8 @@ self-attention and ``norm1`` of every layer, and all of the last layer but its q
 projections (only that layer's attention logits are the prediction).
 """
 
+from typing import cast
+
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
@@ -177,6 +179,30 @@ class MaskDecoder(nn.Module):
         last = nn.ModuleDict({'multihead_attn': MaskAttention(dim, heads)})
         self.layers = nn.ModuleList([*full, last])
 
+    @torch.no_grad()
+    def start_with_cosines(self) -> None:
+        """Make the mask logits of a new decoder those of aligned towers.
+
+        They become ``sqrt(C)`` times the cosine of text embedding and patch token, the text less
+        its mean over the channels, times the last layer's own factor. So words that training
+        will not ask for start where the alignment has them.
+        """
+        for name, parameter in self.named_parameters():
+            # What a layer adds to the queries, and how the last one changes them.
+            if any(part in name for part in ('.proj.', 'linear2.', 'q_proj.')):
+                parameter.zero_()
+        dim = self.relationship.q_proj.out_features
+        self.relationship.q_proj.weight[:, -dim:].fill_diagonal_(1.0)
+        compare = self.compare
+        for layer in (compare.q, compare.k):
+            layer.weight.zero_().fill_diagonal_(1.0)
+            layer.bias.zero_()
+
+    @property
+    def compare(self) -> MaskAttention:
+        """The last layer, which compares queries with features."""
+        return cast(MaskAttention, self.layers[-1].get_submodule('multihead_attn'))
+
     def forward(
         self,
         patch_tokens: Tensor,
@@ -232,7 +258,6 @@ class MaskDecoder(nn.Module):
 
         Returns mask logits before the sigmoid, ``(B, K, H, W)``.
         """
-        compare = self.layers[-1].get_submodule('multihead_attn')
-        logits: Tensor = compare(queries, mask_features.flatten(2).transpose(1, 2))
+        logits: Tensor = self.compare(queries, mask_features.flatten(2).transpose(1, 2))
         out: Tensor = logits.unflatten(2, mask_features.shape[2:])
         return out

@@ -30,6 +30,8 @@ from zegclip_core.model.vit import VisionConfig, VisionTransformer
 
 _INITIAL_SCALE = 200.0
 _INITIAL_BIAS = -2.0
+_LIKELY = 0.3
+"""Cosine of patch and word from which on aligned towers say that it is there."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,22 @@ class ZegCLIP(nn.Module):
         names = set(self.trained_names())
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in names)
+
+    @torch.no_grad()
+    def start_aligned(self, scale: float) -> None:
+        """Make a new model's mask logits those of the aligned towers that its weights are of.
+
+        ``scale`` is the factor of their cosines. The decoder and the detail branch add nothing
+        yet. A word becomes likely where its cosine is above ``_LIKELY``.
+        """
+        self.decoder.start_with_cosines()
+        if self.config.detail_width:
+            for parameter in self.detail.out.parameters():
+                parameter.zero_()
+        if self.config.logit_scale:
+            factor = math.sqrt(self.config.dim) * self.decoder.compare.scale
+            self.logit_scale.log_scale.fill_(math.log(scale / factor))
+            self.logit_scale.bias.fill_(-_LIKELY * scale)
 
     def project(self, patch_tokens: Tensor, image_embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Bring the image tower's output ``(B, D, h, w)`` and ``(B, D)`` into the joint space.

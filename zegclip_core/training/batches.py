@@ -160,6 +160,11 @@ class ValidationSet:
     """Names of the classes that training sees."""
 
 
+def file_hash(path: Path) -> str:
+    """Return what tells a tower with the updates of a file from others."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 @dataclass(frozen=True)
 class FeatureStore:
     """Computes the features of views with a frozen tower, and keeps them on disk."""

@@ -53,7 +53,15 @@ class ModelConfig(Settings):
     """Whether the image tower's own weights are trained as well; prompts are either way."""
     projections: bool = True
     projection_dropout: float = Field(default=0.0, ge=0, lt=1)
+    text_hidden: Count = 0
+    image_blocks: Count = 0
     logit_scale: bool = True
+    alignment: str = ''
+    """File of aligned towers (``zegclip align``) to start from; empty for none. Width and shape
+    of the projections, ``feature_layers`` and the tower's updates are the file's then."""
+    alignment_rate: Factor = 1.0
+    """Factor of the learning rate for the projections of an alignment; 0 keeps them as they
+    are."""
     published: bool = False
     """Train a CLIP tower exactly as ZegCLIP's release does: class embedding twice, trained norm
     before ``ln_post``, ImageNet's mean and std, bilinear positions, decoder layers that start

@@ -19,17 +19,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import nn, Tensor
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from zegclip_core.errors import ConfigError
 from zegclip_core.loading import check_decoder, model_path
+from zegclip_core.model.alignment import AlignmentConfig
+from zegclip_core.model.low_rank import merge, PREFIX
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.training.checkpoints import read_run_checkpoint, trained_weights
 from zegclip_core.training.config import ScheduleConfig, TrainConfig
-from zegclip_core.weights.checkpoint import check_keys, load_checkpoint
+from zegclip_core.weights.checkpoint import check_keys, Checkpoint, load_checkpoint
 from zegclip_core.weights.image_towers import ImageTower, resized_positions
 
+_GIVEN = ('dim', 'projections', 'text_hidden', 'image_blocks')
+"""What of a model's shape an alignment gives."""
 _POWER = 0.9
 """Exponent of the published decay."""
 _WARMUP_START = 1e-6
@@ -88,11 +92,75 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
     return network
 
 
+def load_alignment(config: TrainConfig) -> Checkpoint | None:
+    """Return the aligned towers that a run starts from, if any.
+
+    Raises:
+        ConfigError: If the file holds something else, or other towers than the run's.
+        CheckpointError: If it cannot be read.
+    """
+    if not config.model.alignment:
+        return None
+    found = load_checkpoint(Path(config.model.alignment))
+    if not isinstance(found.config, AlignmentConfig):
+        raise ConfigError(
+            f'Expected model.alignment to be a file of zegclip align or adapt, but '
+            f'{config.model.alignment} holds a model with a decoder.'
+        )
+    for kind in ('image', 'text'):
+        wanted, has = getattr(config.towers, kind), getattr(found.settings, f'{kind}_tower')
+        if wanted != has:
+            raise ConfigError(
+                f'Expected towers.{kind} to be that of {config.model.alignment}, {has}, but got '
+                f'{wanted}.'
+            )
+    return found
+
+
+def with_shape_of(config: TrainConfig, alignment: Checkpoint | None) -> TrainConfig:
+    """Return the configuration with the shape that aligned towers give a model."""
+    if alignment is None:
+        return config
+    shape = alignment.config
+    known = {field: getattr(shape, field) for field in _GIVEN}
+    known['feature_layers'] = shape.vision.feature_layers
+    return config.model_copy(update={'model': config.model.model_copy(update=known)})
+
+
+def start_aligned(network: ZegCLIP, alignment: Checkpoint, rate: float) -> dict[str, Tensor]:
+    """Start from aligned towers: their projections, and the image tower with its updates.
+
+    With a ``rate`` of 0 the projections are not trained.
+
+    Returns:
+        The updates, under their own names, which the image tower has in it now.
+    """
+    weights = dict(alignment.state_dict)
+    scale = float(weights.pop('log_scale').exp())
+    updates = {name: weights.pop(name) for name in list(weights) if name.startswith(PREFIX)}
+    own = {name.removeprefix(PREFIX): value for name, value in updates.items()}
+    network.visual.load_state_dict(
+        {**network.visual.state_dict(), **merge(_without_prompts(network), own)}
+    )
+    network.load_state_dict({**network.state_dict(), **weights}, strict=True)
+    network.start_aligned(scale)
+    for name, parameter in network.named_parameters():
+        if name in weights and not rate:
+            parameter.requires_grad_(False)
+    return updates
+
+
+def _without_prompts(network: ZegCLIP) -> dict[str, Tensor]:
+    state = network.visual.state_dict()
+    return {name: value for name, value in state.items() if 'prompt' not in name}
+
+
 def initialize_from(network: ZegCLIP, model: str) -> None:
     """Start from what another model has learnt, which must have the same shape.
 
     That is the name of a bundled model, or the path of a ``.safetensors`` file or of a checkpoint
-    of a run (``.ckpt``).
+    of a run (``.ckpt``). Where the other model's image tower was adapted, this one's is to be
+    already, by the same alignment.
     """
     if model.endswith('.ckpt'):
         path = Path(model)
@@ -102,6 +170,7 @@ def initialize_from(network: ZegCLIP, model: str) -> None:
         checkpoint = load_checkpoint(path)
         check_decoder(checkpoint, model, 'to start from')
         weights = checkpoint.state_dict
+    weights = {name: value for name, value in weights.items() if not name.startswith(PREFIX)}
     state = network.state_dict()
     check_keys(path, {name: state[name] for name in network.trained_names()}, weights)
     network.load_state_dict({**state, **weights}, strict=True)
@@ -111,18 +180,21 @@ def make_optimizer(network: ZegCLIP, config: TrainConfig) -> torch.optim.AdamW:
     """Return AdamW over what is trained.
 
     All weights have one decay: in the release the rules that spare norms never act. A fine-tuned
-    tower's own weights are a group with a learning rate of their own.
+    tower's own weights, and an alignment's projections, are groups with rates of their own.
     """
     schedule = config.schedule
     own: list[nn.Parameter] = []
     tower: list[nn.Parameter] = []
+    aligned: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             in_tower = name.startswith('visual.') and 'prompt' not in name
-            (tower if in_tower else own).append(parameter)
-    groups: list[dict[str, Any]] = [{'params': own, 'lr': schedule.learning_rate}]
-    if tower:
-        groups.append({'params': tower, 'lr': schedule.learning_rate * schedule.tower_rate})
+            is_aligned = bool(config.model.alignment) and '_projection.' in name
+            (tower if in_tower else aligned if is_aligned else own).append(parameter)
+    rates = ((own, 1.0), (tower, schedule.tower_rate), (aligned, config.model.alignment_rate))
+    groups: list[dict[str, Any]] = [
+        {'params': part, 'lr': schedule.learning_rate * rate} for part, rate in rates if part
+    ]
     return torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
 
 

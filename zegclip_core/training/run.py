@@ -29,6 +29,7 @@ from zegclip_core.errors import ConfigError
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
 from zegclip_core.training.batches import (
     FeatureStore,
+    file_hash,
     LiveViews,
     more_of_rare,
     TrainingData,
@@ -43,7 +44,13 @@ from zegclip_core.training.checkpoints import (
     trained_weights,
 )
 from zegclip_core.training.config import TrainConfig
-from zegclip_core.training.networks import initialize_from, new_network
+from zegclip_core.training.networks import (
+    initialize_from,
+    load_alignment,
+    new_network,
+    start_aligned,
+    with_shape_of,
+)
 from zegclip_core.training.pictures import ValidationPictures
 from zegclip_core.training.queries import (
     ClassSet,
@@ -89,9 +96,16 @@ class Run:
         count = len(config.train)
         self._datasets, self._validated = datasets[:count], datasets[count:]
         lightning.seed_everything(config.seed, verbose=False)
+        alignment = load_alignment(config)
+        self.config = config = with_shape_of(config, alignment)
         tower = load_image_tower(config.towers.image)
         self._encoder = TextEncoder(load_text_tower(config.towers.text), config.towers.templates)
         self.network = new_network(config, tower, self._encoder.embed_dim)
+        self._updates: dict[str, Tensor] = {}
+        tower_name = config.towers.image
+        if alignment is not None:
+            self._updates = start_aligned(self.network, alignment, config.model.alignment_rate)
+            tower_name += f' {file_hash(Path(config.model.alignment))}'
         if config.initialize_from:
             initialize_from(self.network, config.initialize_from)
         self._store: FeatureStore | None = None
@@ -103,7 +117,7 @@ class Run:
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
             frozen = frozen.to(device, half.get(config.precision, torch.float32))
             folder = Path(config.output) / 'features'
-            self._store = FeatureStore(folder, frozen, config.towers.image, config.views)
+            self._store = FeatureStore(folder, frozen, tower_name, config.views)
 
     def _views(
         self,
@@ -222,6 +236,8 @@ class Run:
             training=training,
         )
         kept = {name: weights[name] for name in self.network.trained_names()}
+        if config.model.tower == 'frozen':
+            kept |= self._updates
         checkpoint = Checkpoint(self.network.config, settings, kept)
         save_checkpoint(checkpoint, path, dtype=torch.float16)
         logger.info('Wrote %s.', path)

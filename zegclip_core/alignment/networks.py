@@ -1,0 +1,73 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The towers that a run aligns, built on a frozen image tower."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+from zegclip_core.alignment.config import AlignConfig
+from zegclip_core.errors import ConfigError, ModelError
+from zegclip_core.model.alignment import AlignedTowers, AlignmentConfig
+from zegclip_core.model.low_rank import PREFIX
+from zegclip_core.weights.checkpoint import check_keys, load_checkpoint
+from zegclip_core.weights.image_towers import ImageTower
+
+
+def new_towers(
+    config: AlignConfig, tower: ImageTower, text_dim: int, *, updates: bool
+) -> AlignedTowers:
+    """Build untrained projections, and updates to adapt with, on a frozen image tower.
+
+    Raises:
+        ConfigError: If the space does not fit the towers.
+    """
+    space = config.space
+    vision = replace(tower.config, feature_layers=space.feature_layers)
+    if any(not 0 <= index < vision.layers for index in space.feature_layers):
+        raise ConfigError(
+            f'Expected space.feature_layers to be in [0, {vision.layers - 1}], as '
+            f'{config.towers.image} has {vision.layers} layers, but got '
+            f'{list(space.feature_layers)}.'
+        )
+    known = {field.name for field in fields(AlignmentConfig)} - {'rank'}
+    values = space.model_dump(include=known)
+    try:
+        shape = AlignmentConfig(
+            vision=vision, text_dim=text_dim, rank=space.rank if updates else 0, **values
+        )
+    except ModelError as error:
+        raise ConfigError(f'Cannot use the configuration: {error}') from error
+    towers = AlignedTowers(shape)
+    weights = {key: value.float() for key, value in tower.state_dict.items()}
+    towers.visual.load_state_dict(weights, strict=True)
+    return towers
+
+
+def start_from(towers: AlignedTowers, path: Path) -> None:
+    """Start from what another alignment has learnt; updates that it lacks start at nothing.
+
+    Raises:
+        CheckpointError: If it has another shape, or updates that are not to be trained.
+    """
+    weights = load_checkpoint(path).state_dict
+    state = towers.state_dict()
+    own = {name: state[name] for name in towers.trained_names()}
+    new = {} if any(map(is_update, weights)) else {k: v for k, v in own.items() if is_update(k)}
+    check_keys(path, own, {**new, **weights})
+    towers.load_state_dict({**state, **new, **weights}, strict=True)
+
+
+def is_update(name: str) -> bool:
+    """Return whether a weight is part of a low-rank update."""
+    return name.startswith(PREFIX)
