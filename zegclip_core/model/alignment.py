@@ -41,6 +41,11 @@ _LARGEST_SCALE = 100.0
 """Of the factor of the cosines, as in CLIP."""
 
 
+def cosine_scale(log_scale: Tensor) -> Tensor:
+    """Return the factor of the cosines by the parameter that is trained."""
+    return log_scale.exp().clamp(max=_LARGEST_SCALE)
+
+
 @dataclass(frozen=True)
 class AlignmentConfig:
     """What shapes aligned towers.
@@ -119,7 +124,7 @@ class AlignedTowers(nn.Module):
     @property
     def scale(self) -> Tensor:
         """The factor of the cosines."""
-        return self.log_scale.exp().clamp(max=_LARGEST_SCALE)
+        return cosine_scale(self.log_scale)
 
     def trained_names(self) -> list[str]:
         """Return the names of the parameters that training changes: all but the tower's own."""

@@ -19,6 +19,7 @@ self-attention and ``norm1`` of every layer, and all of the last layer but its q
 projections (only that layer's attention logits are the prediction).
 """
 
+import math
 from typing import cast
 
 import torch
@@ -180,12 +181,17 @@ class MaskDecoder(nn.Module):
         self.layers = nn.ModuleList([*full, last])
 
     @torch.no_grad()
-    def start_with_cosines(self) -> None:
-        """Make the mask logits of a new decoder those of aligned towers.
+    def start_with_cosines(self) -> float:
+        """Make the mask logits of a new decoder cosines of text embedding and patch token.
 
-        They become ``sqrt(C)`` times the cosine of text embedding and patch token, the text less
-        its mean over the channels, times the last layer's own factor. So words that training
-        will not ask for start where the alignment has them.
+        So words that training will not ask for start where aligned towers have them. The layers
+        before the last add nothing to the queries, but their norms act: they take from a text
+        embedding its mean over the channels and bring it to the length ``sqrt(C)``, less a share
+        of about ``C * 5e-6``. With the last layer alone the text embedding stays as it is.
+
+        Returns:
+            The factor of the cosines: the last layer's own, times ``sqrt(C)`` where there are
+            others before it.
         """
         for name, parameter in self.named_parameters():
             # What a layer adds to the queries, and how the last one changes them.
@@ -197,6 +203,8 @@ class MaskDecoder(nn.Module):
         for layer in (compare.q, compare.k):
             layer.weight.zero_().fill_diagonal_(1.0)
             layer.bias.zero_()
+        length = math.sqrt(dim) if len(self.layers) > 1 else 1.0
+        return length * compare.scale
 
     @property
     def compare(self) -> MaskAttention:

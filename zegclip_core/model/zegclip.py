@@ -183,15 +183,16 @@ class ZegCLIP(nn.Module):
     def start_aligned(self, scale: float) -> None:
         """Make a new model's mask logits those of the aligned towers that its weights are of.
 
-        ``scale`` is the factor of their cosines. The decoder and the detail branch add nothing
-        yet. A word becomes likely where its cosine is above ``_LIKELY``.
+        They are ``scale``, the factor of the towers' cosines, times the cosine of word and patch
+        less ``_LIKELY``, from which on a word becomes likely; the cosines are those that
+        ``MaskDecoder.start_with_cosines`` tells. The decoder and the detail branch add nothing
+        yet. Without ``logit_scale`` factor and offset are the decoder's.
         """
-        self.decoder.start_with_cosines()
+        factor = self.decoder.start_with_cosines()
         if self.config.detail_width:
             for parameter in self.detail.out.parameters():
                 parameter.zero_()
         if self.config.logit_scale:
-            factor = math.sqrt(self.config.dim) * self.decoder.compare.scale
             self.logit_scale.log_scale.fill_(math.log(scale / factor))
             self.logit_scale.bias.fill_(-_LIKELY * scale)
 

@@ -23,7 +23,7 @@ from torch import nn, Tensor
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from zegclip_core.errors import ConfigError
 from zegclip_core.loading import check_decoder, model_path
-from zegclip_core.model.alignment import AlignmentConfig
+from zegclip_core.model.alignment import AlignmentConfig, cosine_scale
 from zegclip_core.model.low_rank import merge, PREFIX
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
@@ -96,7 +96,8 @@ def load_alignment(config: TrainConfig) -> Checkpoint | None:
     """Return the aligned towers that a run starts from, if any.
 
     Raises:
-        ConfigError: If the file holds something else, or other towers than the run's.
+        ConfigError: If the file holds something else, other towers than the run's, or a width
+            that the heads of the decoder do not divide.
         CheckpointError: If it cannot be read.
     """
     if not config.model.alignment:
@@ -114,6 +115,11 @@ def load_alignment(config: TrainConfig) -> Checkpoint | None:
                 f'Expected towers.{kind} to be that of {config.model.alignment}, {has}, but got '
                 f'{wanted}.'
             )
+    if found.config.dim % config.model.decoder_heads:
+        raise ConfigError(
+            f'Expected model.decoder_heads to divide the width of {config.model.alignment}, '
+            f'{found.config.dim}, but got {config.model.decoder_heads}.'
+        )
     return found
 
 
@@ -136,7 +142,7 @@ def start_aligned(network: ZegCLIP, alignment: Checkpoint, rate: float) -> dict[
         The updates, under their own names, which the image tower has in it now.
     """
     weights = dict(alignment.state_dict)
-    scale = float(weights.pop('log_scale').exp())
+    scale = float(cosine_scale(weights.pop('log_scale').float()))
     updates = {name: weights.pop(name) for name in list(weights) if name.startswith(PREFIX)}
     own = {name.removeprefix(PREFIX): value for name, value in updates.items()}
     network.visual.load_state_dict(
@@ -218,6 +224,6 @@ def make_scheduler(optimizer: torch.optim.Optimizer, schedule: ScheduleConfig) -
         rate = (base - schedule.min_learning_rate) * left + schedule.min_learning_rate
         if step < schedule.warmup_steps:
             rate *= 1.0 - (1.0 - step / schedule.warmup_steps) * (1.0 - _WARMUP_START)
-        return rate / base
+        return rate / base if base else 0.0
 
     return LambdaLR(optimizer, [partial(poly, group['lr']) for group in optimizer.param_groups])
