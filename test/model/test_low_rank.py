@@ -16,7 +16,7 @@
 from aligned_towers import aligned_towers, VISION
 import pytest
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 from zegclip_core.model.alignment import AlignedTowers, AlignmentConfig
 from zegclip_core.model.low_rank import LowRankUpdates, merge
 from zegclip_core.model.vit import VisionTransformer
@@ -57,9 +57,7 @@ def test_only_the_last_blocks_have_updates() -> None:
     updates = LowRankUpdates(visual, 2, 9)
     assert [name for name, _ in updates.named_children()] == ['0', '1', '2']
     assert not list(LowRankUpdates(visual, 2, 0).parameters())
-    for index, block in enumerate(visual.blocks):
-        fed = [m for m in (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj)]
-        assert all(isinstance(layer, nn.Linear) for layer in fed)
+    for index in range(3):
         shapes = {tuple(value.shape) for value in updates.get_submodule(str(index)).parameters()}
         assert {(48, 2), (144, 2), (96, 2), (2, 48), (2, 96)} == shapes
 

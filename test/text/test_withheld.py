@@ -78,10 +78,35 @@ def test_other_sentences_mention_none(sentence: str) -> None:
     assert not WITHHELD.mentions(sentence)
 
 
+@pytest.mark.parametrize(
+    ('sentence', 'nouns', 'kept'),
+    [
+        ('a big potted plant by a tree', ['big potted plant', 'plant', 'tree'], ['tree']),
+        ('a screen door', ['screen door', 'door'], ['screen door', 'door']),
+        ('two leather couches', ['leather couch', 'couch'], []),
+        ('loaves of bread', ['loaf', 'bread'], []),
+        ('a flat-screen', ['flat-screen'], []),
+        ('a plant', ['plant'], ['plant']),
+        (
+            'a trainer at a train station',
+            ['trainer', 'train station'],
+            ['trainer', 'train station'],
+        ),
+        ('T.V. monitors', ['monitor'], []),
+    ],
+)
+def test_nouns_of_what_a_sentence_mentions_are_left_out(
+    sentence: str, nouns: list[str], kept: list[str]
+) -> None:
+    """The head of a withheld phrase alone as well, a longer name with another head not."""
+    assert WITHHELD.without_mentioned(nouns, sentence) == kept
+
+
 def test_nothing_is_withheld_by_no_groups() -> None:
     """As for a training without unseen classes."""
     empty = Withheld({})
     assert not empty.is_withheld('sofa')
     assert not empty.is_withheld('')
     assert not empty.mentions('a sofa')
+    assert empty.without_mentioned(['sofa'], 'a sofa') == ['sofa']
     assert not Withheld({'sofa': ['', ' ']}).is_withheld(' ')

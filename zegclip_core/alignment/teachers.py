@@ -129,19 +129,18 @@ class SentenceTeacher:
 
     def _find_nouns(self, withheld: Withheld) -> tuple[list[str], list[list[int]]]:
         """Return nouns that occur often enough, and which of them each image has."""
+        nouns_of = [
+            withheld.without_mentioned(noun_phrases(sentence), sentence)
+            for sentence in self.sentences
+        ]
         per_image = [
-            sorted({noun for k in rows for noun in noun_phrases(self.sentences[k])})
-            for rows in self._of_image
+            sorted({noun for k in rows for noun in nouns_of[k]}) for rows in self._of_image
         ]
         counts: dict[str, int] = {}
         for nouns in per_image:
             for noun in nouns:
                 counts[noun] = counts.get(noun, 0) + 1
-        often = sorted(
-            noun
-            for noun, count in counts.items()
-            if count >= self._config.least_often and not withheld.is_withheld(noun)
-        )
+        often = sorted(n for n, count in counts.items() if count >= self._config.least_often)
         number = {noun: k for k, noun in enumerate(often)}
         return often, [[number[n] for n in nouns if n in number] for nouns in per_image]
 

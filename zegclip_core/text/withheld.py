@@ -13,7 +13,7 @@
 # limitations under the License.
 """Words that a model must not learn with: names of classes that are measured as unseen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import re
 
 from zegclip_core.text.phrases import standard_form
@@ -61,14 +61,34 @@ class Withheld:
 
         Only whole words count, but they may be part of a longer name: ``sofa bed``.
         """
-        words = _words(sentence)
+        return bool(self._mentioned(sentence))
+
+    def without_mentioned(self, nouns: Iterable[str], sentence: str) -> list[str]:
+        """Return the nouns of a sentence but for those of what it mentions.
+
+        Left out is a noun whose last word is part of a withheld word that stands in the sentence:
+        of ``a big potted plant`` also ``plant``, but not ``screen door`` for ``screen``.
+
+        Example:
+            >>> withheld = Withheld({'potted plant': [], 'sofa': []})
+            >>> nouns = ['potted plant', 'plant', 'red sofa', 'cat']
+            >>> withheld.without_mentioned(nouns, 'A potted plant, a red sofa and a cat')
+            ['cat']
+
+        """
+        mentioned = self._mentioned(sentence)
+        return [noun for noun in nouns if mentioned.isdisjoint(_words(noun)[-1:])]
+
+    def _mentioned(self, sentence: str) -> frozenset[str]:
+        """Return the words of a sentence that are part of a withheld word in it."""
+        words, found = (_words(sentence) if self._names else []), set()
         for start in range(len(words)):
             joined = ''
-            for word in words[start:][: self._longest]:
+            for count, word in enumerate(words[start:][: self._longest], start=1):
                 joined += word
                 if joined in self._names:
-                    return True
-        return False
+                    found.update(words[start:][:count])
+        return frozenset(found)
 
 
 def _words(text: str) -> list[str]:
