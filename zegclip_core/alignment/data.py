@@ -22,6 +22,7 @@ from zegclip_core.data.captions import CaptionedImages, open_captions, without
 from zegclip_core.data.datasets import open_dataset
 from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import split_indices
+from zegclip_core.errors import DataError
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.withheld import Withheld
 from zegclip_core.training.config import SourceConfig, ValidationConfig
@@ -70,7 +71,8 @@ def caption_sets(config: SentencesConfig, withheld: Withheld) -> CaptionSets:
     """Open captioned images, less those that are held out elsewhere, and part them.
 
     Raises:
-        DataError: If they, or the datasets whose images are left out, do not lie as expected.
+        DataError: If they, or the datasets whose images are left out, do not lie as expected, or
+            none is left to be taught.
     """
     others = labelled_sets(config.without, held_out=True)
     stems = [name for entry in others for name in entry.names]
@@ -82,7 +84,21 @@ def caption_sets(config: SentencesConfig, withheld: Withheld) -> CaptionSets:
     ]
     every = max(len(known) // config.validate_on, 2) if config.validate_on else 0
     apart = set(known[::every][: config.validate_on] if every else [])
-    return CaptionSets(captions, [k for k in known if k not in apart], sorted(apart))
+    taught = [k for k in known if k not in apart]
+    check_some(taught, f'a picture of {config.root}')
+    return CaptionSets(captions, taught, sorted(apart))
+
+
+def check_some(left: Sequence[object], what: str) -> None:
+    """Refuse a teacher that has nothing to teach.
+
+    Raises:
+        DataError: If nothing is left.
+    """
+    if not left:
+        raise DataError(
+            f'Expected {what} that is neither withheld nor held out, but there is none.'
+        )
 
 
 def taught_classes(
@@ -91,7 +107,12 @@ def taught_classes(
     withheld: Withheld,
     encoder: TextEncoder,
 ) -> ClassSet:
-    """Return a dataset's classes; those withheld are unseen, withheld phrases are left out."""
+    """Return a dataset's classes; those withheld are unseen, withheld phrases are left out.
+
+    Raises:
+        ConfigError: If the words file does not fit.
+        DataError: If all classes are withheld.
+    """
     words = tuple(
         replace(
             entry,
@@ -100,5 +121,6 @@ def taught_classes(
         for entry in read_words(source.words, dataset.classes)
     )
     unseen = frozenset(k for k, entry in enumerate(words) if withheld.is_withheld(entry.name))
+    check_some(range(len(unseen), len(words)), f'a class of {source.root}')
     table = PhraseTable(words, encoder, varied=source.wording == 'varied')
     return ClassSet(words, table, unseen)

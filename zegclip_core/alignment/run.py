@@ -20,12 +20,13 @@ from pathlib import Path
 import lightning
 import torch
 from zegclip_core.alignment.config import AlignConfig
-from zegclip_core.alignment.data import caption_sets, labelled_sets, taught_classes
+from zegclip_core.alignment.data import caption_sets, check_some, labelled_sets, taught_classes
 from zegclip_core.alignment.networks import is_update, new_towers, start_from
 from zegclip_core.alignment.steps import AlignmentData, Pictures, PictureSource, StepStream
 from zegclip_core.alignment.task import AlignmentTask, Examination, RegionSet, Teachers
 from zegclip_core.alignment.teachers import (
     GeometryTeacher,
+    kept_sentences,
     MaskTeacher,
     NameTeacher,
     SentenceTeacher,
@@ -188,6 +189,7 @@ class AlignmentRun:
             return None
         images = open_named_images(config.root)
         taught = [k for k, word in enumerate(images.words) if not self.withheld.is_withheld(word)]
+        check_some(taught, f'a picture of {config.root}')
         teacher = NameTeacher(images, taught, self._texts, config.weight)
         views = ViewConfig(size=config.size, ratio=_RATIO)
         shown = self._views(Pictures(images), taught, views, 1)
@@ -197,27 +199,34 @@ class AlignmentRun:
         config = self.config.geometry
         if 'geometry' not in self.config.teachers:
             return None
-        return GeometryTeacher(read_word_geometry(config.root), self._texts, self.withheld, config)
+        geometry = read_word_geometry(config.root)
+        teacher = GeometryTeacher(geometry, self._texts, self.withheld, config)
+        check_some(teacher.texts, f'a word of {config.root}')
+        return teacher
 
     def _synonym_teacher(self) -> SynonymTeacher | None:
         config = self.config.synonyms
         if 'synonyms' not in self.config.teachers:
             return None
         synsets = read_synsets(config.root)
-        return SynonymTeacher(
+        teacher = SynonymTeacher(
             synsets,
             self._texts,
             self.withheld,
             weight=config.weight,
             batch_size=config.batch_size,
         )
+        check_some(teacher.texts, f'a word with synonyms of {config.root}')
+        return teacher
 
     def examination(self) -> tuple[Examination, list[PictureSource]]:
         """Return what the figures are measured on, and the images of each part."""
         config, sources, sentences = self.config, [], None
         if self._captions is not None and self._captions.held_out:
             captions, held_out = self._captions.captions, self._captions.held_out
-            sentences = self._texts.sentences([captions.sentences[k][0] for k in held_out])
+            of_withheld = config.sentences.of_withheld
+            first = [kept_sentences(captions, k, self.withheld, of_withheld)[0] for k in held_out]
+            sentences = self._texts.sentences(first)
             views = ViewConfig(size=config.sentences.size)
             sources.append(PictureSource(self._whole(Pictures(captions), held_out, views), 1))
         words: dict[str, int] = {}
@@ -229,7 +238,7 @@ class AlignmentRun:
             whole = self._whole(entry.dataset, entry.indices, config.views)
             sources.append(PictureSource(whole, 1))
         withheld = frozenset(k for word, k in words.items() if self.withheld.is_withheld(word))
-        embeddings = self._texts.phrases(list(words)) if words else torch.zeros(0)
+        embeddings = self._texts.phrases(list(words))
         return Examination(sentences, regions, embeddings, withheld), sources
 
     def train(self, *, resume: bool = False) -> Path:

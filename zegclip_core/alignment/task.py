@@ -126,7 +126,9 @@ class AlignmentTask(TrainedPart):
             parts |= teachers.synonyms.losses(self.network, generator)
         shown = {f'train/{name}': value.detach() for name, value in parts.items()}
         self.log_dict(shown, prog_bar=True, batch_size=1)
-        return torch.stack([value.float() for value in parts.values()]).sum()
+        # A step may hold nothing to be taught, such as images without nouns.
+        nothing = 0.0 * self.network.log_scale
+        return nothing + sum(value.float() for value in parts.values())
 
     def on_validation_epoch_start(self) -> None:
         """Project the words, and begin to count."""

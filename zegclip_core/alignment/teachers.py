@@ -120,7 +120,7 @@ class SentenceTeacher:
             self._of_image.append(range(start, len(self.sentences)))
         self._embeddings = store.sentences(self.sentences)
         self.nouns, self._nouns_of_image = self._find_nouns(withheld)
-        self._noun_embeddings = store.phrases(self.nouns) if self.nouns else torch.zeros(0)
+        self._noun_embeddings = store.phrases(self.nouns)
 
     @property
     def texts(self) -> tuple[str, ...]:

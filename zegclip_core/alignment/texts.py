@@ -59,6 +59,8 @@ class TextStore:
         return torch.from_numpy(np.load(path).astype(np.float32))
 
     def _encoded(self, texts: Sequence[str], kind: str) -> Tensor:
+        if not texts:
+            return torch.zeros(0, self.encoder.embed_dim)
         starts = tqdm(range(0, len(texts), _CHUNK), f'text embeddings of {kind}')
         chunks = (texts[start:][:_CHUNK] for start in starts)
         if kind == 'phrases':

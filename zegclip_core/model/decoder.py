@@ -204,7 +204,8 @@ class MaskDecoder(nn.Module):
             layer.weight.zero_().fill_diagonal_(1.0)
             layer.bias.zero_()
         length = math.sqrt(dim) if len(self.layers) > 1 else 1.0
-        return length * compare.scale
+        factor: float = length * compare.scale
+        return factor
 
     @property
     def compare(self) -> MaskAttention:

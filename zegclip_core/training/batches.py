@@ -89,8 +89,7 @@ class LiveViews:
             if self.seed is None:
                 views.append(whole_view(sample, self.config, multiple=self.multiple))
             else:
-                copies = self.indices[:index].count(self.indices[index])
-                name = f'{sample.name} {copies}' if copies else sample.name
+                name = _copy_name(sample.name, self.indices, index)
                 views.append(random_view(sample, self.config, view_seed(self.seed, name, turn)))
         images, labels = zip(*views, strict=True)
         return Batch(source, torch.stack(images), torch.stack(labels))
@@ -128,6 +127,12 @@ class KeptViews:
         """Return how many labelled pixels each class has, float ``(classes,)``."""
         counts = np.bincount(self.arrays['labels'].ravel(), minlength=256)
         return torch.from_numpy(counts[:classes]).float()
+
+
+def _copy_name(name: str, indices: Sequence[int], place: int) -> str:
+    """Return what the views of an image are drawn by; each of several copies has its own."""
+    copies = indices[:place].count(indices[place])
+    return f'{name} {copies}' if copies else name
 
 
 def more_of_rare(dataset: SegmentationDataset, indices: Sequence[int], below: float) -> list[int]:
@@ -217,14 +222,14 @@ class FeatureStore:
         weight, arrays = self.tower.conv1.weight, self._open(folder, len(indices) * count)
         progress = folder / 'progress.json'
         done = json.loads(progress.read_text())['done'] if progress.is_file() else 0
-        jobs = [(index, view) for view in range(count) for index in indices]
+        jobs = [(place, view) for view in range(count) for place in range(len(indices))]
         bar = tqdm(jobs[done:], f'features of {dataset.title}', len(jobs), initial=done)
-        for position, (index, view) in enumerate(bar, start=done):
-            sample = dataset[index]
+        for position, (place, view) in enumerate(bar, start=done):
+            sample = dataset[indices[place]]
             if view == 0:
                 image, labels = whole_view(sample, self.config)
             else:
-                chosen = view_seed(seed, sample.name, view)
+                chosen = view_seed(seed, _copy_name(sample.name, indices, place), view)
                 image, labels = random_view(sample, self.config, chosen)
             pixels = image.to(weight.device).movedim(-1, 0)[None].float()  # (1, 3, H, W)
             tokens, embedding = self.tower(normalize(pixels, mean, std).to(weight.dtype))

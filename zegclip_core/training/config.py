@@ -159,6 +159,15 @@ class ScheduleConfig(Settings):
     threads: Count = 0
     """CPU threads; 0 for torch's own choice."""
 
+    @model_validator(mode='after')
+    def _ends_in_time(self) -> 'ScheduleConfig':
+        if self.stop > self.steps:
+            raise ValueError(
+                f'Expected schedule.stop to be at most schedule.steps, {self.steps}, but got '
+                f'{self.stop}.'
+            )
+        return self
+
     @property
     def end(self) -> int:
         """Number of steps that are done in the end."""
@@ -258,16 +267,11 @@ class TrainConfig(Settings):
 
     @model_validator(mode='after')
     def _fits_together(self) -> 'TrainConfig':
-        model, loss, schedule = self.model, self.loss, self.schedule
+        model, loss = self.model, self.loss
         if model.dim % model.decoder_heads:
             raise ValueError(
                 f'Expected model.decoder_heads to divide model.dim, {model.dim}, but got '
                 f'{model.decoder_heads}.'
-            )
-        if schedule.stop > schedule.steps:
-            raise ValueError(
-                f'Expected schedule.stop to be at most schedule.steps, {schedule.steps}, but got '
-                f'{schedule.stop}.'
             )
         if self.views.pipeline == 'published' and self.keep_features and not self.tower_changes:
             raise ValueError(
