@@ -97,3 +97,11 @@ def runs(squares: Path, clip: str, tmp_path: Path) -> 'Runs':
     from training_helpers import Runs
 
     return Runs(squares, clip, tmp_path)
+
+
+@pytest.fixture(scope='session')
+def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write small folders of all that an alignment learns from."""
+    from teacher_folders import write_teachers
+
+    return write_teachers(tmp_path_factory.mktemp('teachers'))
