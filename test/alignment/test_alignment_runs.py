@@ -21,11 +21,14 @@ from teacher_folders import align_config, align_settings, Alignments
 from tiny_models import noise
 import torch
 from torch import nn, Tensor
+from torchvision.transforms.v2.functional import normalize
 from training_helpers import run_arguments, Runs
 from zegclip_core.alignment.run import AlignmentRun
-from zegclip_core.alignment.steps import Step
+from zegclip_core.alignment.steps import Pictures, Step
 from zegclip_core.alignment.task import AlignmentTask
-from zegclip_core.cli.main import INTERRUPTED, main, USER_ERROR
+from zegclip_core.cli.main import INTERRUPTED, USER_ERROR
+from zegclip_core.data.captions import open_captions
+from zegclip_core.data.views import ViewConfig, whole_view
 from zegclip_core.loading import load_model
 from zegclip_core.model.alignment import AlignedTowers
 from zegclip_core.model.zegclip import ZegCLIP
@@ -108,6 +111,32 @@ def test_aligned_again_an_adapted_tower_stays(made: Alignments) -> None:
     assert before.keys() == after.keys()
     for name, value in before.items():
         assert torch.equal(value, after[name]) == name.startswith('low_rank.'), name
+
+
+def test_kept_features_are_those_of_the_adapted_tower(made: Alignments) -> None:
+    settings = align_settings(made.teachers, made.clip, made.out)
+    start = {'initialize_from': str(made.file('adapted'))}
+    run = AlignmentRun(align_config({**settings, **start}))
+    _, stream = run.teachers()
+    step = next(iter(stream))
+    assert step.sentences is not None
+    batch, vision = step.sentences.batch, run.towers.config.vision
+    pixels = normalize(batch.images.movedim(-1, 1).float(), list(vision.mean), list(vision.std))
+    with torch.no_grad():
+        expected, frozen = run.towers.encode_image(pixels), run.towers.visual(pixels)
+    assert batch.patch_tokens is not None
+    torch.testing.assert_close(batch.patch_tokens.float(), expected[0], rtol=2e-3, atol=5e-3)
+    assert (expected[0] - frozen[0]).abs().max() > 0.02
+    # Each image is the one that its number says.
+    captions = open_captions(made.teachers / 'captions')
+    stems = {path.stem for path in made.teachers.glob('masks/images/train/*.png')}
+    held = sorted(stems)[::3]
+    names = [name for name in captions.names if Path(name).stem[5:] not in held]
+    taught = [name for k, name in enumerate(names) if k not in (0, 5)]
+    for image, index in zip(batch.images, step.sentences.indices, strict=True):
+        sample = Pictures(captions)[captions.names.index(taught[index])]
+        whole, _ = whole_view(sample, ViewConfig(size=(32, 32)))
+        assert torch.equal(image, whole)
 
 
 @pytest.mark.parametrize('name', ['aligned', 'adapted', 'again'])
@@ -331,73 +360,3 @@ def test_a_training_refuses_what_does_not_fit_in_one_line(
     ):
         assert trained.train('name=other', *TRAINED, *settings) == USER_ERROR
         assert message in last_line(capsys)
-
-
-OFF = (
-    'masks.weight=0',
-    'sentences.root=""',
-    'names.root=""',
-    'geometry.root=""',
-    'synonyms.root=""',
-)
-
-
-@pytest.mark.parametrize(
-    ('settings', 'message'),
-    [
-        (('space.dims=3',), "in space, but got 'dims' (did you mean dim?)"),
-        (OFF, 'Expected a teacher: masks.sources'),
-        (('schedule.accumulate=2',), 'Expected schedule.accumulate to be 1'),
-        (
-            ('schedule.stop=9',),
-            'Expected schedule.stop to be at most schedule.steps, 8, but got 9',
-        ),
-        (('sentences.root=absent',), 'absent'),
-        (('names.root=absent',), 'absent'),
-        (('geometry.root=absent',), 'absent'),
-        (('synonyms.root=absent',), 'Expected WordNet as absent/data.noun'),
-        (('masks.sources.0.root=absent',), 'absent'),
-        (('sentences.without.0.root=absent',), 'absent'),
-        (('validate.0.root=absent',), 'absent'),
-        (('towers.image=nothing',), 'nothing'),
-        (('initialize_from=absent.safetensors',), 'absent.safetensors'),
-        (('space.feature_layers=[2]',), 'space.feature_layers to be in [0, 1]'),
-        (('space.projections=false',), 'share a space of width 32'),
-        (('name=a/b',), 'a name without /'),
-        (('withheld=[sofa]',), 'Expected withheld to be'),
-    ],
-)
-def test_what_is_wrong_is_one_line(
-    alignments: Alignments,
-    capsys: pytest.CaptureFixture[str],
-    settings: tuple[str, ...],
-    message: str,
-) -> None:
-    assert alignments.run('align', *settings) == USER_ERROR
-    assert message in last_line(capsys)
-
-
-@pytest.mark.parametrize(
-    ('settings', 'message'),
-    [
-        (('space.adapted_blocks=3',), 'Expected to adapt 1 to 2 of the last blocks, but got 3'),
-        (('initialize_from=ADAPTED', 'space.rank=3'), 'does not match'),
-        (('initialize_from=ADAPTED', 'space.dim=64'), 'does not match'),
-        (('name=adapted',), 'go on with --resume'),
-    ],
-)
-def test_what_is_wrong_with_an_adaptation_is_one_line(
-    made: Alignments,
-    capsys: pytest.CaptureFixture[str],
-    settings: tuple[str, ...],
-    message: str,
-) -> None:
-    file = str(made.file('adapted'))
-    given = ('name=wrong', *(text.replace('ADAPTED', file) for text in settings))
-    assert made.run('adapt', *given) == USER_ERROR
-    assert message in last_line(capsys)
-
-
-def test_a_configuration_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(['align', '--config', 'nothing']) == USER_ERROR
-    assert 'everyday-s' in last_line(capsys)

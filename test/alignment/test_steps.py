@@ -25,11 +25,12 @@ from torch.utils.data import DataLoader
 from zegclip_core.alignment.steps import Pictures, PictureSource, Step, StepStream
 from zegclip_core.data.captions import open_captions
 from zegclip_core.data.datasets import open_dataset
-from zegclip_core.data.views import ViewConfig
+from zegclip_core.data.views import random_view, view_seed, ViewConfig
 from zegclip_core.options import UNLABELLED
 from zegclip_core.training.batches import LiveViews
 
 VIEWS = ViewConfig(size=(8, 8))
+TAUGHT = [2, 3, 5, 7, 11]
 CLASSES = {'cup': (200, 30, 30), 'cat': (30, 160, 30)}
 
 
@@ -42,7 +43,7 @@ def stream(teachers: Path, tmp_path_factory: pytest.TempPathFactory) -> StepStre
         dataset = open_dataset(str(write_masks(root / name, CLASSES, count)), 'folder', 'train')
         masks.append(PictureSource(LiveViews(dataset, range(count), VIEWS, seed=1), 2))
     captions = Pictures(open_captions(teachers / 'captions'))
-    shown = PictureSource(LiveViews(captions, [2, 3, 5, 7, 11], VIEWS, seed=1), 2)
+    shown = PictureSource(LiveViews(captions, TAUGHT, VIEWS, seed=1), 2)
     return StepStream(masks, [0.5, 0.5], {'sentences': shown}, seed=3)
 
 
@@ -75,6 +76,19 @@ def test_a_resumed_stream_goes_on_where_it_stopped(stream: StepStream) -> None:
     assert_same(steps(stream, 5, start=4), whole[4:])
     assert [step.position for step in whole] == list(range(9))
     assert {step.masks.source for step in whole if step.masks} == {0, 1}
+
+
+def test_views_are_of_the_images_that_their_numbers_say(
+    stream: StepStream, teachers: Path
+) -> None:
+    pictures = Pictures(open_captions(teachers / 'captions'))
+    for step in steps(stream, 2):
+        assert step.sentences is not None
+        views = step.sentences.batch.images
+        for view, index in zip(views, step.sentences.indices, strict=True):
+            sample = pictures[TAUGHT[index]]
+            expected, _ = random_view(sample, VIEWS, view_seed(1, sample.name, 0))
+            assert torch.equal(view, expected)
 
 
 def test_rounds_show_each_image_once_in_another_view(stream: StepStream) -> None:
