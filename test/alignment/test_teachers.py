@@ -68,6 +68,18 @@ class Words:
         return F.normalize(torch.stack(rows), dim=-1)
 
 
+class Recorded(AlignedTowers):
+    """Towers that keep what they are asked for."""
+
+    def __init__(self, config: AlignmentConfig) -> None:
+        super().__init__(config)
+        self.asked: list[Tensor] = []
+
+    def project_text(self, text_embeddings: Tensor) -> Tensor:
+        self.asked.append(text_embeddings)
+        return super().project_text(text_embeddings)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> TextStore:
     return TextStore(tmp_path / 'texts', TextEncoder(Words(), ['{}', 'a photo of a {}']))
@@ -225,23 +237,16 @@ def test_geometry_goes_by_names_synonyms_and_definitions(store: TextStore) -> No
     config = GeometryConfig(batch_size=3, weight=2.0)
     teacher = GeometryTeacher(geometry, store, NOTHING, config)
     assert teacher.texts == ('cup', 'mug', 'to drink', 'cat', 'tree', 'a plant', 'car', 'auto')
-    asked: list[Tensor] = []
-
-    class Recorded(AlignedTowers):
-        def project_text(self, text_embeddings: Tensor) -> Tensor:
-            asked.append(text_embeddings)
-            return super().project_text(text_embeddings)
-
     towers = Recorded(TOWERS.config)
     for seed in range(60):
         assert teacher.losses(towers, generator(seed))['geometry'] > 0
     table = store.phrases(teacher.texts)
-    drawn = torch.cdist(torch.cat(asked), table).argmin(dim=1)
+    drawn = torch.cdist(torch.cat(towers.asked), table).argmin(dim=1)
     counts = torch.bincount(drawn, minlength=8)
     assert (counts > 0).all()
     # Half the time a word goes by its name, else by any of its texts: of the cup 2 in 3.
     assert counts[0] / counts[:3].sum() == pytest.approx(2 / 3, abs=0.15)
-    assert all(len(rows) == 3 for rows in asked)
+    assert all(len(rows) == 3 for rows in towers.asked)
 
 
 def test_synonyms_are_pairs_of_one_meaning(store: TextStore) -> None:
@@ -253,18 +258,11 @@ def test_synonyms_are_pairs_of_one_meaning(store: TextStore) -> None:
     teacher = SynonymTeacher(synsets, store, NOTHING, weight=0.5, batch_size=9)
     assert teacher.texts == ('cup', 'mug', 'car', 'auto', 'machine', 'to drink', 'it drives')
     groups = ({0, 1, 5}, {2, 3, 4, 6})
-    asked: list[Tensor] = []
-
-    class Recorded(AlignedTowers):
-        def project_text(self, text_embeddings: Tensor) -> Tensor:
-            asked.append(text_embeddings)
-            return super().project_text(text_embeddings)
-
     towers = Recorded(TOWERS.config)
     for seed in range(60):
         teacher.losses(towers, generator(seed))
     table = store.sentences(teacher.texts)
-    pairs = torch.cdist(torch.cat(asked), table).argmin(dim=1).unflatten(0, (-1, 2, 2))
+    pairs = torch.cdist(torch.cat(towers.asked), table).argmin(dim=1).unflatten(0, (-1, 2, 2))
     for one_side, other_side in pairs.tolist():
         for one, other in zip(one_side, other_side, strict=True):
             assert one != other
