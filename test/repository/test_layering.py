@@ -55,6 +55,7 @@ MAY_IMPORT = {
     'speed': 'data devices engines errors images loading model options segmenter text weights',
     'data': 'errors images model options settings text',
     'training': 'data devices errors images loading model options settings text weights',
+    'alignment': 'data errors loading model options settings text training weights',
     'evaluation': 'data errors images loading model options segmentation segmenter text training',
 }
 """By folder of the core, or file at its root, those that it may import; the cli may import all."""

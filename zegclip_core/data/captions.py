@@ -146,7 +146,8 @@ def without(captions: CaptionedImages, stems: Iterable[str]) -> CaptionedImages:
 def _ends(name: str) -> list[str]:
     """Return a file's stem and each end of it that follows a character such as ``_``."""
     stem = Path(name).stem
-    return [stem, *(stem[match.end() :] for match in _BEFORE_SUFFIX.finditer(stem))]
+    starts = [match.end() for match in _BEFORE_SUFFIX.finditer(stem)]
+    return [stem, *(stem[start:] for start in starts)]
 
 
 def open_named_images(root: str | Path) -> NamedImages:

@@ -64,7 +64,7 @@ class Withheld:
         words = _words(sentence)
         for start in range(len(words)):
             joined = ''
-            for word in words[start : start + self._longest]:
+            for word in words[start:][: self._longest]:
                 joined += word
                 if joined in self._names:
                     return True
