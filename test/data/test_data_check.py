@@ -13,11 +13,13 @@
 # limitations under the License.
 """``zegclip data check``: every kind of fault is found, named once, and told by the exit code."""
 
+import ast
 from pathlib import Path
 import re
 import shlex
 import subprocess
 import sys
+from typing import Any
 
 from commands import answer_of, refused
 import numpy as np
@@ -256,6 +258,27 @@ def test_checking_needs_no_torch(plain: Path) -> None:
     subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
 
 
+def test_the_example_of_captions_and_words_is_true(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, name in (('DATA/images', 'coco_785.jpg'), ('OTHER/images/val', '785.jpg')):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new('RGB', (8, 8)).save(tmp_path / folder / name)
+    Image.new('RGB', (8, 8)).save(tmp_path / 'DATA/images/cat.jpg')
+    lines = 'coco_785.jpg\tA dog .\ncat.jpg\tA cat .\n'
+    (tmp_path / 'DATA/captions.tsv').write_text(lines, encoding='utf-8')
+    text = PAGE.read_text('utf-8')
+    code, _ = re.findall(r'^```python\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, Any] = {}
+    exec(compile(code, 'datasets.md', 'exec'), made)
+    assert made['captions'].names == ('cat.jpg',)
+    told = re.findall(r'^((?:noun_phrases|unseen\.).*?)  # (.*)$', code, re.MULTILINE)
+    assert len(told) == 2
+    for expression, value in told:
+        assert eval(expression, made) == ast.literal_eval(value)
+
+
 def test_the_page_on_datasets_is_true(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -269,7 +292,7 @@ def test_the_page_on_datasets_is_true(
         assert all(f'`{split}`' in text for split in spec.unseen)
     for layout in (voc, coco):
         layout(tmp_path / 'DATA')
-    (code,) = re.findall(r'^```python\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
+    _, code = re.findall(r'^```python\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     exec(compile(code, 'datasets.md', 'exec'), {})
     assert 'tvmonitor' in capsys.readouterr().out

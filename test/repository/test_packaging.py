@@ -42,8 +42,11 @@ SHARED = (
     'launch/multi_camera.launch.py',
     'config/zegclip.yaml',
     'config/sros2/zegclip.policy.xml',
-    'config/words/voc.yaml',
-    'config/words/voc-other.txt',
+    *(
+        path.relative_to(ROOT).as_posix()
+        for kind in ('align', 'train', 'words')
+        for path in sorted((ROOT / 'config' / kind).rglob('*.*'))
+    ),
 )
 LEFT_OUT = shutil.ignore_patterns(
     '.git',

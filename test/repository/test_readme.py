@@ -35,14 +35,17 @@ import cv2
 from PIL import Image
 import pytest
 from skimage import data
+from zegclip_core.alignment.config import AlignConfig
 from zegclip_core.cli.main import build_parser
 from zegclip_core.messages import outputs
-from zegclip_core.training.config import find_recipe, load_config
+from zegclip_core.settings import read_settings
+from zegclip_core.training.config import ALIGN, find_recipe, load_config
 from zegclip_ros.runtime.child_processes import reserved_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     'README.md',
+    'docs/alignment.md',
     'docs/bags.md',
     'docs/candidates.md',
     'docs/install.md',
@@ -160,7 +163,10 @@ def labels_a_bag(command: str, folder: Path) -> None:
 def is_understood(command: str, folder: Path) -> None:
     """Check a command that takes hours: its arguments and settings are known."""
     arguments = build_parser().parse_args(shlex.split(command)[1:])
-    if getattr(arguments, 'config', None):
+    if arguments.command in (ALIGN, 'adapt'):
+        path = find_recipe(arguments.config, ALIGN)
+        assert read_settings(AlignConfig, path, arguments.settings).teachers
+    elif getattr(arguments, 'config', None):
         assert load_config(find_recipe(arguments.config), arguments.settings).train
 
 
@@ -221,7 +227,7 @@ CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'(PYTHON=\S+ )?make \w+': is_target_of_make,
     r'zegclip segment (?!.*--model runs/).*': segments,
     r'zegclip segment .*--model runs/.*': is_understood,
-    r'zegclip (train|evaluate|calibrate|convert|data) .*': is_understood,
+    r'zegclip (align|adapt|train|evaluate|calibrate|convert|data) .*': is_understood,
     r'zegclip explain .*': explains,
     r'zegclip benchmark .*': measures,
     r'zegclip label-bag .*': labels_a_bag,

@@ -51,7 +51,7 @@ from zegclip_core.training.batches import (
 )
 from zegclip_core.training.checkpoints import LAST, RunCheckpoints
 from zegclip_core.training.queries import QueryMaker
-from zegclip_core.training.trainer import fit, make_trainer, steps_done
+from zegclip_core.training.trainer import fit, make_trainer, steps_done, write_image_names
 from zegclip_core.weights.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -127,6 +127,24 @@ class AlignmentRun:
         frozen.load_state_dict(weights)
         frozen = frozen.to(device, half.get(self.config.precision, torch.float32))
         return FeatureStore(Path(self.config.output) / 'features', frozen, name, views)
+
+    def image_names(self) -> dict[str, list[str]]:
+        """Return the names of the images that are trained on, by their dataset's folder."""
+        config, names = self.config, dict[str, list[str]]()
+        if self._taught:
+            for source, entry in zip(config.masks.sources, self._taught, strict=True):
+                names.setdefault(source.root, []).extend(entry.names)
+        if self._captions is not None:
+            captions = self._captions.captions
+            names[config.sentences.root] = [captions.names[k] for k in self._captions.taught]
+        if 'names' in config.teachers:
+            images = open_named_images(config.names.root)
+            names[config.names.root] = [
+                name
+                for name, word in zip(images.names, images.words, strict=True)
+                if not self.withheld.is_withheld(word)
+            ]
+        return names
 
     def teachers(self) -> tuple[Teachers, StepStream]:
         """Return the teachers that are switched on, and the images that they look at.
@@ -252,6 +270,7 @@ class AlignmentRun:
         done = steps_done(last, config.model_dump(by_alias=True), resume=resume)
         teachers, stream = self.teachers()
         examination, measured = self.examination()
+        write_image_names(self.folder, self.image_names())
         task = AlignmentTask(self.towers, config, teachers, examination)
         schedule = config.schedule
         validates = bool(measured) and schedule.validate_every <= schedule.end

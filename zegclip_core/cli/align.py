@@ -21,34 +21,38 @@ import sys
 from typing import Any
 
 _ALIGN = """\
-Bring an image tower and a text tower that were not trained together into one space. Both stay as
-they are; what is trained projects their output. Teachers are masks, sentences with images, named
-photos, and how near words are to each other. The result is a small file that is a model by
-itself, and what a training can start from (model.alignment).
+Bring an image tower and a text tower that were not trained together into one space, where patches
+of an image can be compared with words. Both towers stay as they are: what learns is a projection
+of what each puts out. It learns from any of these: images with masks, with sentences or with a
+name, another model's similarities of words, and synonyms. The file that is written,
+OUTPUT/NAME/NAME.safetensors, is a model for --model of other commands, and zegclip train can start
+from it (model.alignment).
 """
 _ADAPT = """\
-Go on with an alignment and adapt the image tower with it: low-rank updates of its last blocks are
-trained beside the projections. They lie in the same file and cost nothing in use.
+Do what zegclip align does, and adapt the image tower to words as well: updates of low rank for its
+last blocks learn beside the projections. They lie in the same file, and an image costs no more
+with them. It starts afresh, or with initialize_from=FILE from what zegclip align has written.
 """
 _MORE = """\
 The configuration is a YAML file; any setting can be changed on the command line, as in
-schedule.steps=100. Checkpoints, logs and the file lie in OUTPUT/NAME, kept features in
-OUTPUT/features.
+schedule.steps=100 or sentences.root=/data/captions. Checkpoints and logs lie in OUTPUT/NAME, what
+frozen towers put out in OUTPUT/features (output and name are settings).
 """
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add these commands to the parser of ``zegclip``."""
     for name, what, text in (
-        ('align', 'bring two towers into one space', _ALIGN),
-        ('adapt', 'adapt an image tower to words', _ADAPT),
+        ('align', 'bring an image tower and a text tower into one space', _ALIGN),
+        ('adapt', 'the same, and adapt the image tower to words', _ADAPT),
     ):
+        example = 'everyday-s' if name == 'align' else 'everyday-s-adapt'
         parser = subparsers.add_parser(name, help=what, description=text + _MORE)
         parser.add_argument(
             '--config',
             required=True,
             metavar='NAME',
-            help='a configuration of the package, such as everyday-s, or a YAML file',
+            help=f'a configuration of the package, such as {example}, or a YAML file',
         )
         parser.add_argument(
             '--resume', action='store_true', help='go on from the last checkpoint, if there is one'

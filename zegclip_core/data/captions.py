@@ -27,7 +27,7 @@ from zegclip_core.images.media import read_image
 _PHOTO_SUFFIXES = frozenset({'.jpeg', '.jpg', '.png'})
 _NAMED_FILE = re.compile(r'(?:n\d+_)?(.+)')
 """The name in a file's stem, after an id of WordNet if there is one."""
-_SIGN = re.compile(r'[^0-9A-Za-z]')
+_BEFORE_SUFFIX = re.compile(r'[^0-9A-Za-z]')
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def without(captions: CaptionedImages, stems: Iterable[str]) -> CaptionedImages:
 def _ends(name: str) -> list[str]:
     """Return a file's stem and each end of it that follows a character such as ``_``."""
     stem = Path(name).stem
-    starts = [match.end() for match in _SIGN.finditer(stem)]
-    return [stem[start:] for start in (0, *starts)]
+    starts = [match.end() for match in _BEFORE_SUFFIX.finditer(stem)]
+    return [stem, *(stem[start:] for start in starts)]
 
 
 def open_named_images(root: str | Path) -> NamedImages:

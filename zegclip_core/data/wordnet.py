@@ -77,10 +77,12 @@ def _synsets(path: Path, first: dict[str, str]) -> Iterator[Synset]:
     for fields in _lines(path):
         if int(fields[1]) not in _VISIBLE:
             continue
-        found = fields[4::2][: int(fields[3], 16)]
+        count = int(fields[3], 16)
+        found = fields[4::2][:count]
         # What has a capital letter is a name or Latin.
         words = [word for word in found if word.islower() and first.get(word) == fields[0]]
         if words:
-            start = fields.index('|') + 1
-            definition = ' '.join(fields[start:]).partition(';')[0].strip()
+            mark = fields.index('|')
+            gloss = ' '.join(fields[mark:]).removeprefix('| ')
+            definition = gloss.partition(';')[0].strip()
             yield Synset(tuple(word.replace('_', ' ') for word in words), definition)

@@ -60,7 +60,7 @@ from zegclip_core.training.queries import (
     read_words,
 )
 from zegclip_core.training.task import SCORE, SegmentationTask
-from zegclip_core.training.trainer import fit, make_trainer, steps_done
+from zegclip_core.training.trainer import fit, make_trainer, steps_done, write_image_names
 from zegclip_core.weights.checkpoint import Checkpoint, ModelSettings, save_checkpoint
 from zegclip_core.weights.image_towers import load_image_tower
 
@@ -135,6 +135,14 @@ class Run:
         seed = None if whole else config.seed
         return LiveViews(dataset, indices, config.views, seed, multiple=patch)
 
+    def image_names(self) -> dict[str, list[str]]:
+        """Return the names of the images that are trained on, by their dataset's folder."""
+        names: dict[str, list[str]] = {}
+        for source, dataset in zip(self.config.train, self._datasets, strict=True):
+            indices = split_indices(len(dataset), source.hold_out, held_out=False)
+            names.setdefault(source.root, []).extend(map(dataset.name, indices))
+        return names
+
     def _training_sets(self) -> tuple[list[ClassSet], list[ViewSource], list[QueryMaker]]:
         """Return classes, views and what chooses the words of each training set."""
         config, classes, views, makers = self.config, [], [], []
@@ -186,6 +194,7 @@ class Run:
         done = steps_done(last, config.model_dump(by_alias=True), resume=resume)
         classes, views, makers = self._training_sets()
         validation = self._validation_sets()
+        write_image_names(self.folder, self.image_names())
         task = SegmentationTask(self.network, config, makers, validation)
         trainer = make_trainer(
             self.folder,

@@ -13,7 +13,7 @@
 # limitations under the License.
 """Lightning's trainer as runs of any kind use it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import logging
 from pathlib import Path
 import re
@@ -29,6 +29,9 @@ from zegclip_core.training.checkpoints import AtomicCheckpointIO, LAST, read_run
 from zegclip_core.training.config import ScheduleConfig
 
 logger = logging.getLogger(__name__)
+
+IMAGES = 'images.txt'
+"""File of a run that names what it was trained on."""
 
 
 def steps_done(last: Path, settings: dict[str, Any], *, resume: bool) -> int:
@@ -52,6 +55,16 @@ def steps_done(last: Path, settings: dict[str, Any], *, resume: bool) -> int:
     if changed:
         logger.warning('Going on with other settings under %s.', ', '.join(changed))
     return int(checkpoint['global_step'])
+
+
+def write_image_names(folder: Path, names: Mapping[str, Sequence[str]]) -> None:
+    """Write the images that a run trains on to ``images.txt``, ``ROOT/NAME`` a line, sorted.
+
+    ``names`` are the images' names by the folder of their dataset.
+    """
+    lines = sorted(f'{root}/{name}\n' for root, part in names.items() for name in set(part))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / IMAGES).write_text(''.join(lines), 'utf-8')
 
 
 class StepBar(TQDMProgressBar):
