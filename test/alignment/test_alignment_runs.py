@@ -95,6 +95,18 @@ def test_an_alignment_moves_projections_and_says_how(made: Alignments) -> None:
     assert all(0 <= value <= 1 for value in figures.values())
 
 
+def test_a_run_names_the_images_that_it_trains_on(made: Alignments) -> None:
+    lines = (made.out / 'aligned' / 'images.txt').read_text().splitlines()
+    root = made.teachers
+    photos = [Path(line).stem for line in lines if line.startswith(f'{root}/captions/')]
+    # Held out are 0 and 3 with masks, and two of the others to measure retrieval on.
+    assert photos == [f'coco_{k:012}' for k in range(12) if k not in (0, 3, 1, 7)]
+    masks = [f'{root}/masks/{k:012}' for k in (1, 2, 4, 5)]
+    assert [line for line in lines if line.startswith(f'{root}/masks/')] == masks
+    named = [line.partition('_')[2] for line in lines if line.startswith(f'{root}/names/')]
+    assert named == ['cup.png', 'trainer.png', 'screen_door.png', 'cat.png']
+
+
 def test_an_adaptation_trains_updates_and_goes_on_with_projections(made: Alignments) -> None:
     before, after = made.weights('aligned'), made.weights('adapted')
     new = updates(after)
