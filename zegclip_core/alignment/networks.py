@@ -30,9 +30,10 @@ def new_towers(
     """Build untrained projections, and updates to adapt with, on a frozen image tower.
 
     Raises:
-        ConfigError: If the space does not fit the towers.
+        ConfigError: If the space, or the size of views, does not fit the towers.
     """
     space = config.space
+    _check_sizes(config, tower.config.patch_size)
     vision = replace(tower.config, feature_layers=space.feature_layers)
     if any(not 0 <= index < vision.layers for index in space.feature_layers):
         raise ConfigError(
@@ -52,6 +53,22 @@ def new_towers(
     weights = {key: value.float() for key, value in tower.state_dict.items()}
     towers.visual.load_state_dict(weights, strict=True)
     return towers
+
+
+def _check_sizes(config: AlignConfig, patch: int) -> None:
+    """Refuse views whose patches would not lie on their masks, and those without a patch."""
+    if any(side % patch for side in config.views.size):
+        raise ConfigError(
+            f'Expected views.size to be multiples of {patch}, the side of a patch of '
+            f'{config.towers.image}, but got {list(config.views.size)}.'
+        )
+    for name in {'sentences', 'names'}.intersection(config.teachers):
+        size = getattr(config, name).size
+        if min(size) < patch:
+            raise ConfigError(
+                f'Expected {name}.size to be at least {patch}, the side of a patch of '
+                f'{config.towers.image}, but got {list(size)}.'
+            )
 
 
 def start_from(towers: AlignedTowers, path: Path) -> None:
