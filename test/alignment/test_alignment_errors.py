@@ -114,6 +114,8 @@ def test_what_is_wrong_is_one_line(
         (('space.adapted_blocks=3',), 'Expected to adapt 1 to 2 of the last blocks, but got 3'),
         (('initialize_from=ADAPTED', 'space.rank=3'), 'does not match'),
         (('initialize_from=ADAPTED', 'space.dim=64'), 'does not match'),
+        (('initialize_from=ADAPTED', 'towers.text=package:other'), 'towers.text to be that of'),
+        (('initialize_from=ADAPTED', 'towers.image=timm:other'), 'towers.image to be that of'),
         (('name=adapted',), 'go on with --resume'),
     ],
 )

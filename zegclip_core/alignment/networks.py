@@ -13,14 +13,15 @@
 # limitations under the License.
 """The towers that a run aligns, built on a frozen image tower."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
-from pathlib import Path
 
+from torch import Tensor
 from zegclip_core.alignment.config import AlignConfig
 from zegclip_core.errors import ConfigError, ModelError
 from zegclip_core.model.alignment import AlignedTowers, AlignmentConfig
 from zegclip_core.model.low_rank import PREFIX
-from zegclip_core.weights.checkpoint import check_keys, load_checkpoint
+from zegclip_core.weights.checkpoint import check_keys
 from zegclip_core.weights.image_towers import ImageTower
 
 
@@ -71,13 +72,12 @@ def _check_sizes(config: AlignConfig, patch: int) -> None:
             )
 
 
-def start_from(towers: AlignedTowers, path: Path) -> None:
-    """Start from what another alignment has learnt; updates that it lacks start at nothing.
+def start_from(towers: AlignedTowers, weights: Mapping[str, Tensor], path: str) -> None:
+    """Start from the weights of another alignment; updates that it lacks start at nothing.
 
     Raises:
         CheckpointError: If it has another shape, or updates that are not to be trained.
     """
-    weights = load_checkpoint(path).state_dict
     state = towers.state_dict()
     own = {name: state[name] for name in towers.trained_names()}
     new = {} if any(map(is_update, weights)) else {k: v for k, v in own.items() if is_update(k)}
