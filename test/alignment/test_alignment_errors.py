@@ -88,6 +88,13 @@ OFF = (
         (('space.feature_layers=[2]',), 'space.feature_layers to be in [0, 1]'),
         (('space.projections=false',), 'share a space of width 32'),
         (('name=a/b',), 'a name without /'),
+        (
+            ('sentences.scale=[0.5,2]',),
+            'sentences.scale to be two rising numbers above 0, at most',
+        ),
+        (('views.size=[4,32]',), 'Expected views.size to be multiples of 8'),
+        (('views.size=[36,32]',), 'Expected views.size to be multiples of 8'),
+        (('names.size=[32,4]',), 'Expected names.size to be at least 8'),
         (('withheld=[sofa]',), 'Expected withheld to be'),
     ],
 )
@@ -107,6 +114,8 @@ def test_what_is_wrong_is_one_line(
         (('space.adapted_blocks=3',), 'Expected to adapt 1 to 2 of the last blocks, but got 3'),
         (('initialize_from=ADAPTED', 'space.rank=3'), 'does not match'),
         (('initialize_from=ADAPTED', 'space.dim=64'), 'does not match'),
+        (('initialize_from=ADAPTED', 'towers.text=package:other'), 'towers.text to be that of'),
+        (('initialize_from=ADAPTED', 'towers.image=timm:other'), 'towers.image to be that of'),
         (('name=adapted',), 'go on with --resume'),
     ],
 )

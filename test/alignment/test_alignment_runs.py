@@ -232,6 +232,10 @@ def test_towers_of_one_clip_need_no_projections(alignments: Alignments) -> None:
     assert runs.train(*TRAINED, f'model.alignment={alignments.file()}', 'validate=[]') == 0
     config = load_checkpoint(runs.model()).config
     assert (config.projections, config.dim) == (False, 64)
+    one, other = (load_model(path).network for path in (alignments.file(), runs.model()))
+    expected, found = one.visual.state_dict(), other.visual.state_dict()
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]), name
 
 
 TRAINED = (
@@ -251,29 +255,34 @@ def loaded_run(runs: Runs, *settings: str) -> Run:
     return Run(load_config(path, [*TRAINED, *settings]))
 
 
+def trained_network(runs: Runs, *settings: str) -> ZegCLIP:
+    """Train, and return the network as it was in the end."""
+    networks: list[ZegCLIP] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SegmentationTask, 'on_train_end', lambda task: networks.append(task.network))
+        assert runs.train(*TRAINED, *settings) == 0
+    return networks[0].cpu().eval()
+
+
+@pytest.mark.parametrize('setting', ['model.tower=finetuned', 'model.prompt_tokens=2'])
+def test_a_training_that_changes_the_tower_starts_from_its_updates(
+    made: Alignments, trained: Runs, setting: str
+) -> None:
+    alignment = f'model.alignment={made.file("adapted")}'
+    network = trained_network(trained, alignment, setting, 'validate=[]')
+    own = load_checkpoint(trained.model()).state_dict
+    # A tower that is in the file has its updates in it.
+    assert bool(updates(own)) == (setting == 'model.prompt_tokens=2')
+    loaded = load_model(trained.model()).network
+    torch.testing.assert_close(logits(loaded), logits(network), rtol=0, atol=0.1)
+
+
 def test_a_training_starts_from_aligned_towers(made: Alignments, trained: Runs) -> None:
     """Updates act from the first step, are in the model's file, and are merged where it loads."""
     alignment = f'model.alignment={made.file("again")}'
-    networks: list[ZegCLIP] = []
-    record = SegmentationTask.on_train_end
-
-    def kept(task: SegmentationTask) -> None:
-        networks.append(task.network)
-        record(task)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SegmentationTask, 'on_train_end', kept)
-        assert (
-            trained.train(
-                *TRAINED,
-                alignment,
-                'model.alignment_rate=0',
-                'model.dim=100',
-                'model.text_hidden=3',
-            )
-            == 0
-        )
-    network, source = networks[0], made.weights('again')
+    shape = ('model.alignment_rate=0', 'model.dim=100', 'model.text_hidden=3')
+    network = trained_network(trained, alignment, *shape)
+    source = made.weights('again')
     checkpoint = load_checkpoint(trained.model())
     assert (checkpoint.config.dim, checkpoint.config.text_hidden) == (32, 16)
     own = checkpoint.state_dict
@@ -284,7 +293,7 @@ def test_a_training_starts_from_aligned_towers(made: Alignments, trained: Runs) 
     for name in projections:
         assert torch.equal(own[name], source[name].float()), name
     loaded = load_model(trained.model())
-    found, expected = logits(loaded.network), logits(network.cpu())
+    found, expected = logits(loaded.network), logits(network)
     # The file has 16 bits.
     torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
     # Without the updates it would be another model.

@@ -82,6 +82,13 @@ class SentencesConfig(Settings):
     of_withheld: Literal['keep', 'remove'] = 'keep'
     """What becomes of sentences that mention a withheld word."""
 
+    @field_validator('scale')
+    @classmethod
+    def _rises(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1] <= 1:
+            raise ValueError('two rising numbers above 0, at most 1')
+        return value
+
 
 class NamesConfig(Settings):
     """Photos with a name each."""

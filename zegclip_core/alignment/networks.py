@@ -13,14 +13,15 @@
 # limitations under the License.
 """The towers that a run aligns, built on a frozen image tower."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
-from pathlib import Path
 
+from torch import Tensor
 from zegclip_core.alignment.config import AlignConfig
 from zegclip_core.errors import ConfigError, ModelError
 from zegclip_core.model.alignment import AlignedTowers, AlignmentConfig
 from zegclip_core.model.low_rank import PREFIX
-from zegclip_core.weights.checkpoint import check_keys, load_checkpoint
+from zegclip_core.weights.checkpoint import check_keys
 from zegclip_core.weights.image_towers import ImageTower
 
 
@@ -30,9 +31,10 @@ def new_towers(
     """Build untrained projections, and updates to adapt with, on a frozen image tower.
 
     Raises:
-        ConfigError: If the space does not fit the towers.
+        ConfigError: If the space, or the size of views, does not fit the towers.
     """
     space = config.space
+    _check_sizes(config, tower.config.patch_size)
     vision = replace(tower.config, feature_layers=space.feature_layers)
     if any(not 0 <= index < vision.layers for index in space.feature_layers):
         raise ConfigError(
@@ -54,13 +56,28 @@ def new_towers(
     return towers
 
 
-def start_from(towers: AlignedTowers, path: Path) -> None:
-    """Start from what another alignment has learnt; updates that it lacks start at nothing.
+def _check_sizes(config: AlignConfig, patch: int) -> None:
+    """Refuse views whose patches would not lie on their masks, and those without a patch."""
+    if any(side % patch for side in config.views.size):
+        raise ConfigError(
+            f'Expected views.size to be multiples of {patch}, the side of a patch of '
+            f'{config.towers.image}, but got {list(config.views.size)}.'
+        )
+    for name in {'sentences', 'names'}.intersection(config.teachers):
+        size = getattr(config, name).size
+        if min(size) < patch:
+            raise ConfigError(
+                f'Expected {name}.size to be at least {patch}, the side of a patch of '
+                f'{config.towers.image}, but got {list(size)}.'
+            )
+
+
+def start_from(towers: AlignedTowers, weights: Mapping[str, Tensor], path: str) -> None:
+    """Start from the weights of another alignment; updates that it lacks start at nothing.
 
     Raises:
         CheckpointError: If it has another shape, or updates that are not to be trained.
     """
-    weights = load_checkpoint(path).state_dict
     state = towers.state_dict()
     own = {name: state[name] for name in towers.trained_names()}
     new = {} if any(map(is_update, weights)) else {k: v for k, v in own.items() if is_update(k)}

@@ -50,11 +50,11 @@ from zegclip_core.training.batches import (
     ViewSource,
 )
 from zegclip_core.training.checkpoints import LAST, RunCheckpoints
+from zegclip_core.training.networks import read_alignment
 from zegclip_core.training.queries import QueryMaker
 from zegclip_core.training.trainer import fit, make_trainer, steps_done, write_image_names
 from zegclip_core.weights.checkpoint import (
     Checkpoint,
-    load_checkpoint,
     ModelSettings,
     save_checkpoint,
 )
@@ -87,14 +87,17 @@ class AlignmentRun:
             caption_sets(config.sentences, self.withheld) if 'sentences' in on else None
         )
         lightning.seed_everything(config.seed, verbose=False)
+        start = config.initialize_from
+        weights = (
+            read_alignment(start, config.towers, 'initialize_from').state_dict if start else {}
+        )
         tower = load_image_tower(config.towers.image)
         self._encoder = TextEncoder(load_text_tower(config.towers.text), config.towers.templates)
-        start = Path(config.initialize_from) if config.initialize_from else None
         # Aligned anew, an adapted tower stays as it is.
-        adapted = start is not None and any(map(is_update, load_checkpoint(start).state_dict))
+        adapted = any(map(is_update, weights))
         self.towers = new_towers(config, tower, self._encoder.embed_dim, updates=adapt or adapted)
-        if start is not None:
-            start_from(self.towers, start)
+        if start:
+            start_from(self.towers, weights, start)
         if adapted and not adapt:
             self.towers.low_rank.requires_grad_(False)
         self._texts = TextStore(Path(config.output) / 'features', self._encoder)

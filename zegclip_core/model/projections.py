@@ -54,12 +54,14 @@ class PatchProjection(Projection):
     """
 
     def __init__(self, in_dim: int, dim: int, dropout: float = 0.0, blocks: int = 0) -> None:
-        """Build it; with blocks, ``HEAD_WIDTH`` divides ``dim``."""
+        """Build it; heads of the blocks are ``HEAD_WIDTH`` wide, or wider to divide ``dim``."""
         super().__init__(in_dim, dim, dropout)
+        most = max(dim // HEAD_WIDTH, 1)
+        heads = next(count for count in range(most, 0, -1) if dim % count == 0)
         new = [
             Block(
                 dim,
-                heads=max(dim // HEAD_WIDTH, 1),
+                heads=heads,
                 mlp_width=_MLP_RATIO * dim,
                 activation='gelu',
                 eps=_EPS,

@@ -28,7 +28,7 @@ from zegclip_core.model.low_rank import merge, PREFIX
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.training.checkpoints import read_run_checkpoint, trained_weights
-from zegclip_core.training.config import ScheduleConfig, TrainConfig
+from zegclip_core.training.config import ScheduleConfig, TowersConfig, TrainConfig
 from zegclip_core.weights.checkpoint import check_keys, Checkpoint, load_checkpoint
 from zegclip_core.weights.image_towers import ImageTower, resized_positions
 
@@ -92,29 +92,38 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
     return network
 
 
+def read_alignment(path: str, towers: TowersConfig, key: str) -> Checkpoint:
+    """Return aligned towers from a file; ``key`` is the setting that names it, for messages.
+
+    Raises:
+        ConfigError: If the file holds something else, or other towers than those given.
+        CheckpointError: If it cannot be read.
+    """
+    found = load_checkpoint(Path(path))
+    if not isinstance(found.config, AlignmentConfig):
+        raise ConfigError(
+            f'Expected {key} to be a file of zegclip align or adapt, but {path} holds a model '
+            'with a decoder.'
+        )
+    for kind in ('image', 'text'):
+        wanted, has = getattr(towers, kind), getattr(found.settings, f'{kind}_tower')
+        if wanted != has:
+            raise ConfigError(
+                f'Expected towers.{kind} to be that of {path}, {has}, but got {wanted}.'
+            )
+    return found
+
+
 def load_alignment(config: TrainConfig) -> Checkpoint | None:
     """Return the aligned towers that a run starts from, if any.
 
     Raises:
-        ConfigError: If the file holds something else, other towers than the run's, or a width
-            that the heads of the decoder do not divide.
-        CheckpointError: If it cannot be read.
+        ConfigError: As ``read_alignment``, or if the heads of the decoder do not divide the width.
+        CheckpointError: If the file cannot be read.
     """
     if not config.model.alignment:
         return None
-    found = load_checkpoint(Path(config.model.alignment))
-    if not isinstance(found.config, AlignmentConfig):
-        raise ConfigError(
-            f'Expected model.alignment to be a file of zegclip align or adapt, but '
-            f'{config.model.alignment} holds a model with a decoder.'
-        )
-    for kind in ('image', 'text'):
-        wanted, has = getattr(config.towers, kind), getattr(found.settings, f'{kind}_tower')
-        if wanted != has:
-            raise ConfigError(
-                f'Expected towers.{kind} to be that of {config.model.alignment}, {has}, but got '
-                f'{wanted}.'
-            )
+    found = read_alignment(config.model.alignment, config.towers, 'model.alignment')
     if found.config.dim % config.model.decoder_heads:
         raise ConfigError(
             f'Expected model.decoder_heads to divide the width of {config.model.alignment}, '
