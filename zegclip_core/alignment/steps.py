@@ -46,7 +46,7 @@ class Pictures:
     @property
     def key(self) -> str:
         """What tells the images from others, for caches."""
-        return str(self._source.root.resolve())
+        return str(self._source.key)
 
     def name(self, index: int) -> str:
         """Return an image's file name."""
