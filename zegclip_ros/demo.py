@@ -29,7 +29,7 @@ from typing import Any
 from tabulate import tabulate
 from zegclip_ros.runtime.child_processes import interruptible, Processes, reserved_domain
 
-FIRST_WORDS = ('person', 'cat', 'dining table', 'bowl', 'car')
+FIRST_WORDS = ('person', 'cat', 'cup', 'table', 'helmet', 'car')
 """What the node begins with; there is no car in the photos."""
 NEXT_WORDS = (
     '[{"name": "human", "phrases": ["woman", "face"], "color": "#ff8800"}, '

@@ -13,7 +13,7 @@
 # limitations under the License.
 """The shipped model never saw the images that it is measured on.
 
-``test/data/everyday-s-images.txt.gz`` names what it was trained on: the ``images.txt`` of the two
+``test/data/everyday-s-images.txt.gz`` names what it was trained on: the ``images.txt`` of the
 runs in its card. ``test/data/held_out_images.txt`` names what it is measured on.
 """
 
@@ -26,7 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / 'test' / 'data'
 TRAINED = gzip.decompress((DATA / 'everyday-s-images.txt.gz').read_bytes()).decode().splitlines()
 HELD_OUT = (DATA / 'held_out_images.txt').read_text('utf-8').splitlines()
-RECIPES = ('align/everyday-s', 'align/everyday-s-adapt', 'train/everyday-s')
+RECIPES = (
+    *('align/everyday-s', 'align/everyday-s-adapt'),
+    *('train/everyday-s', 'train/everyday-s-larger'),
+)
 
 
 def _photo(path: str) -> str:
