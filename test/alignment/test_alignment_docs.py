@@ -119,5 +119,5 @@ def test_links_to_sections_lead_somewhere() -> None:
 
 
 def test_places_for_measured_figures_are_marked() -> None:
-    for name in ('teachers', 'adaptation', 'figures'):
+    for name in ('adaptation', 'figures'):
         assert PAGE.index(f'<!-- {name}:begin -->') < PAGE.index(f'<!-- {name}:end -->')

@@ -243,7 +243,7 @@ def test_the_commands_of_page_and_card_are_known() -> None:
     blocks = re.findall(r'^```(?:sh)?\n(.*?)^```', PAGE + CARD, re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.replace('\\\n', ' ').splitlines()]
     commands = [shlex.split(line)[1:] for line in lines]
-    assert sum(command[0] == 'calibrate' for command in commands) == 4
+    assert sum(command[0] == 'calibrate' for command in commands) == 5
     for command in commands:
         build_parser().parse_args(command)
 
