@@ -323,6 +323,31 @@ def test_a_training_from_aligned_towers_is_resumed(made: Alignments, trained: Ru
     trained.assert_same('whole', 'parts')
 
 
+def test_a_training_takes_over_the_adapted_tower_of_a_model(
+    made: Alignments, trained: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alignment = f'model.alignment={made.file("adapted")}'
+    first = trained_network(trained, alignment, 'validate=[]')
+    model = tmp_path / 'first.safetensors'
+    model.write_bytes(trained.model().read_bytes())
+    source = updates(load_checkpoint(model).state_dict)
+    start, shape = f'initialize_from={model}', ('model.dim=32', 'model.text_hidden=16')
+    for settings in (shape, (alignment,)):
+        second = loaded_run(trained, start, *settings)
+        assert torch.equal(second.network.visual(images())[0], first.visual(images())[0])
+        assert second._updates.keys() == source.keys()
+    assert trained.train(*TRAINED, start, *shape, 'name=next', 'validate=[]') == 0
+    found = updates(load_checkpoint(trained.model('next')).state_dict)
+    assert all(torch.equal(found[name], value) for name, value in source.items())
+    adapted = load_checkpoint(made.file('adapted'))
+    state = {name: value + name.endswith('.up') for name, value in adapted.state_dict.items()}
+    other = tmp_path / 'other.safetensors'
+    save_checkpoint(replace(adapted, state_dict=state), other, dtype=torch.float16)
+    capsys.readouterr()
+    assert trained.train(*TRAINED, start, f'model.alignment={other}', 'name=third') == 2
+    assert 'was adapted by, but it is another' in capsys.readouterr().err
+
+
 def test_projections_learn_at_a_rate_of_their_own(made: Alignments, trained: Runs) -> None:
     alignment = f'model.alignment={made.file("aligned")}'
     assert trained.train(*TRAINED, alignment, 'validate=[]', 'keep_features=false') == 0

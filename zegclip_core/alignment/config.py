@@ -162,6 +162,11 @@ class AlignConfig(Settings):
                 'Expected schedule.accumulate to be 1, as each part of a step is compared with '
                 f'all others, but got {self.schedule.accumulate}.'
             )
+        if self.views.pipeline == 'published':
+            raise ValueError(
+                'Expected views.pipeline to be resized_crop, whose views have one size, but got '
+                'published.'
+            )
         if not self.teachers:
             raise ValueError(
                 'Expected a teacher: masks.sources, or a root under sentences, names, geometry or '

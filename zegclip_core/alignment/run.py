@@ -44,10 +44,10 @@ from zegclip_core.text.encoder import load_text_tower, TextEncoder
 from zegclip_core.text.withheld import Withheld
 from zegclip_core.training.batches import (
     FeatureStore,
-    file_hash,
     LiveViews,
     more_of_rare,
     ViewSource,
+    weights_hash,
 )
 from zegclip_core.training.checkpoints import LAST, RunCheckpoints
 from zegclip_core.training.networks import read_alignment
@@ -126,7 +126,7 @@ class AlignmentRun:
         weights, name = self.towers.visual.state_dict(), self.config.towers.image
         if self.towers.config.rank:
             weights = merge(weights, self.towers.low_rank.state_dict())
-            name += f' {file_hash(Path(self.config.initialize_from))}'
+            name += weights_hash(self.towers.low_rank.state_dict())
         frozen.load_state_dict(weights)
         frozen = frozen.to(device, half.get(self.config.precision, torch.float32))
         return FeatureStore(Path(self.config.output) / 'features', frozen, name, views)
@@ -139,14 +139,16 @@ class AlignmentRun:
                 names.setdefault(source.root, []).extend(entry.names)
         if self._captions is not None:
             captions = self._captions.captions
-            names[config.sentences.root] = [captions.names[k] for k in self._captions.taught]
+            taught = (captions.names[k] for k in self._captions.taught)
+            names.setdefault(config.sentences.root, []).extend(taught)
         if 'names' in config.teachers:
             images = open_named_images(config.names.root)
-            names[config.names.root] = [
+            taught_names = (
                 name
                 for name, word in zip(images.names, images.words, strict=True)
                 if not self.withheld.is_withheld(word)
-            ]
+            )
+            names.setdefault(config.names.root, []).extend(taught_names)
         return names
 
     def teachers(self) -> tuple[Teachers, StepStream]:

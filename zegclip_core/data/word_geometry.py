@@ -150,7 +150,9 @@ def _forms(text: str) -> list[str]:
     """Return the names of one entry's text in standard form."""
     parts = [part.replace('_', ' ').split() for part in _SEPARATORS.split(text)]
     parts = [part for part in parts if part]
-    if '/' in text and len(parts[0]) == 1 < len(parts[-1]):  # Cutting/chopping board.
+    if (
+        '/' in text and len(parts) > 1 and len(parts[0]) == 1 < len(parts[-1])
+    ):  # Cutting/chopping board.
         parts[0].append(parts[-1][-1])
     return [standard_form(' '.join(part)) for part in parts]
 

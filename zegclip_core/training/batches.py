@@ -13,7 +13,7 @@
 # limitations under the License.
 """What training reads: views, drawn anew or kept with their features, their order and loaders."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 import hashlib
@@ -165,9 +165,14 @@ class ValidationSet:
     """Names of the classes that training sees."""
 
 
-def file_hash(path: Path) -> str:
-    """Return what tells a tower with the updates of a file from others."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """Return what tells a tower with some updates from others; of none nothing."""
+    if not weights:
+        return ''
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        found.update(name.encode() + weights[name].detach().cpu().numpy().tobytes())
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -268,7 +268,8 @@ class TrainConfig(Settings):
     @model_validator(mode='after')
     def _fits_together(self) -> 'TrainConfig':
         model, loss = self.model, self.loss
-        if model.dim % model.decoder_heads:
+        # Of a model on aligned towers, the width is that of their file.
+        if not model.alignment and model.dim % model.decoder_heads:
             raise ValueError(
                 f'Expected model.decoder_heads to divide model.dim, {model.dim}, but got '
                 f'{model.decoder_heads}.'

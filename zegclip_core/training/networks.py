@@ -13,6 +13,7 @@
 # limitations under the License.
 """The model that a run trains, built on a frozen tower, and its optimiser."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -153,10 +154,7 @@ def start_aligned(network: ZegCLIP, alignment: Checkpoint, rate: float) -> dict[
     weights = dict(alignment.state_dict)
     scale = float(cosine_scale(weights.pop('log_scale').float()))
     updates = {name: weights.pop(name) for name in list(weights) if name.startswith(PREFIX)}
-    own = {name.removeprefix(PREFIX): value for name, value in updates.items()}
-    network.visual.load_state_dict(
-        {**network.visual.state_dict(), **merge(_without_prompts(network), own)}
-    )
+    _merge_updates(network, updates)
     network.load_state_dict({**network.state_dict(), **weights}, strict=True)
     network.start_aligned(scale)
     for name, parameter in network.named_parameters():
@@ -165,17 +163,31 @@ def start_aligned(network: ZegCLIP, alignment: Checkpoint, rate: float) -> dict[
     return updates
 
 
-def _without_prompts(network: ZegCLIP) -> dict[str, Tensor]:
+def _merge_updates(network: ZegCLIP, updates: Mapping[str, Tensor]) -> None:
+    """Add updates, under their own names, to the image tower."""
+    own = {name.removeprefix(PREFIX): value for name, value in updates.items()}
     state = network.visual.state_dict()
-    return {name: value for name, value in state.items() if 'prompt' not in name}
+    tower = {name: value for name, value in state.items() if 'prompt' not in name}
+    network.visual.load_state_dict({**state, **merge(tower, own)})
 
 
-def initialize_from(network: ZegCLIP, model: str) -> None:
+def initialize_from(
+    network: ZegCLIP, model: str, updates: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
     """Start from what another model has learnt, which must have the same shape.
 
-    That is the name of a bundled model, or the path of a ``.safetensors`` file or of a checkpoint
-    of a run (``.ckpt``). Where the other model's image tower was adapted, this one's is to be
-    already, by the same alignment.
+    Args:
+        network: The new model.
+        model: The name of a bundled model, or the path of a ``.safetensors`` file or of a
+            checkpoint of a run (``.ckpt``), which holds no updates.
+        updates: Those that the image tower has by now, from ``start_aligned``.
+
+    Returns:
+        The updates that it has then: where there were none, those of the other model.
+
+    Raises:
+        ConfigError: If the tower has other updates than the other model's.
+        CheckpointError: If the other model has another shape.
     """
     if model.endswith('.ckpt'):
         path = Path(model)
@@ -185,10 +197,22 @@ def initialize_from(network: ZegCLIP, model: str) -> None:
         checkpoint = load_checkpoint(path)
         check_decoder(checkpoint, model, 'to start from')
         weights = checkpoint.state_dict
-    weights = {name: value for name, value in weights.items() if not name.startswith(PREFIX)}
+    found = {name: weights.pop(name) for name in list(weights) if name.startswith(PREFIX)}
     state = network.state_dict()
     check_keys(path, {name: state[name] for name in network.trained_names()}, weights)
     network.load_state_dict({**state, **weights}, strict=True)
+    if not found:
+        return updates
+    if not updates:
+        _merge_updates(network, found)
+    elif found.keys() != updates.keys() or any(
+        not torch.equal(value, updates[name]) for name, value in found.items()
+    ):
+        raise ConfigError(
+            f'Expected model.alignment to be the file that the image tower of {path} was adapted '
+            'by, but it is another; leave it out to take that tower over.'
+        )
+    return found
 
 
 def make_optimizer(network: ZegCLIP, config: TrainConfig) -> torch.optim.AdamW:

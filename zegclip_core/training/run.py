@@ -13,7 +13,7 @@
 # limitations under the License.
 """A training run from its configuration to the exported model, with Lightning's trainer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import logging
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,12 @@ from zegclip_core.errors import ConfigError
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
 from zegclip_core.training.batches import (
     FeatureStore,
-    file_hash,
     LiveViews,
     more_of_rare,
     TrainingData,
     ValidationSet,
     ViewSource,
+    weights_hash,
 )
 from zegclip_core.training.checkpoints import (
     BEST,
@@ -101,13 +101,13 @@ class Run:
         tower = load_image_tower(config.towers.image)
         self._encoder = TextEncoder(load_text_tower(config.towers.text), config.towers.templates)
         self.network = new_network(config, tower, self._encoder.embed_dim)
-        self._updates: dict[str, Tensor] = {}
-        tower_name = config.towers.image
+        self._updates: Mapping[str, Tensor] = {}
         if alignment is not None:
             self._updates = start_aligned(self.network, alignment, config.model.alignment_rate)
-            tower_name += f' {file_hash(Path(config.model.alignment))}'
         if config.initialize_from:
-            initialize_from(self.network, config.initialize_from)
+            start = config.initialize_from
+            self._updates = initialize_from(self.network, start, self._updates)
+        tower_name = config.towers.image + weights_hash(self._updates)
         self._store: FeatureStore | None = None
         if config.keep_features and not config.tower_changes:
             # Features are computed in the run's precision.
