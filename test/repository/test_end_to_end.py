@@ -189,7 +189,8 @@ def test_new_words_show_in_the_very_next_labels(watcher: Watcher) -> None:
     spin_until(lambda: watcher.state['version'] == 2 and watcher.state['stamp'], watcher)
     assert [entry['name'] for entry in watcher.state['classes']] == ['espresso', 'astronaut']
     since = (watcher.state['stamp']['sec'], watcher.state['stamp']['nanosec'])
-    spin_until(lambda: since in by_stamp(watcher.labels), watcher)
+    # On a busy machine an image may be lost, also the first one with the new words.
+    spin_until(lambda: any(stamp >= since for stamp in by_stamp(watcher.labels)), watcher)
     later = [labels for stamp, labels in by_stamp(watcher.labels).items() if stamp >= since]
     for labels in later:
         assert set(np.unique(image_to_labels(labels))) <= {0, 1, 255}
