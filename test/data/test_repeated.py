@@ -23,7 +23,8 @@ import torch
 from zegclip_core.data.folder import FolderDataset
 from zegclip_core.data.views import repeated, ViewConfig
 from zegclip_core.model.vit import VisionConfig, VisionTransformer
-from zegclip_core.training.batches import FeatureStore, LiveViews, more_of_rare
+from zegclip_core.training.batches import LiveViews, more_of_rare
+from zegclip_core.training.features import FeatureStore
 
 VIEWS = ViewConfig(size=(16, 16))
 COLORS = {'a': (200, 0, 0), 'b': (0, 200, 0)}

@@ -19,6 +19,7 @@ from pydantic import Field, field_validator, model_validator, PositiveFloat
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.settings import Count, Factor, Positive, Settings
 from zegclip_core.training.config import (
+    RunName,
     ScheduleConfig,
     SourceConfig,
     TowersConfig,
@@ -123,7 +124,7 @@ class SynonymsConfig(Settings):
 class AlignConfig(Settings):
     """A whole alignment, or an adaptation."""
 
-    name: str
+    name: RunName
     """What the run and its file are called."""
     towers: TowersConfig
     views: ViewConfig
@@ -147,13 +148,6 @@ class AlignConfig(Settings):
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true'
     short_side: Positive = 336
     """Short side that images are brought to where the result is used by itself [px]."""
-
-    @field_validator('name')
-    @classmethod
-    def _is_one_name(cls, value: str) -> str:
-        if not value.strip(' .') or '/' in value:
-            raise ValueError('a name without /, such as mine')
-        return value
 
     @model_validator(mode='after')
     def _fits_together(self) -> 'AlignConfig':

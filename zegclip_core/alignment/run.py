@@ -14,6 +14,7 @@
 """An alignment or an adaptation, from its configuration to the file, with Lightning's trainer."""
 
 from collections.abc import Sequence
+from functools import cached_property
 import logging
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from zegclip_core.alignment.teachers import (
     SynonymTeacher,
 )
 from zegclip_core.alignment.texts import TextStore
-from zegclip_core.data.captions import open_named_images
+from zegclip_core.data.captions import NamedImages, open_named_images
 from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.data.word_geometry import read_word_geometry
@@ -43,15 +44,14 @@ from zegclip_core.model.low_rank import merge
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
 from zegclip_core.text.withheld import Withheld
 from zegclip_core.training.batches import (
-    FeatureStore,
     LiveViews,
     more_of_rare,
+    query_makers,
     ViewSource,
-    weights_hash,
 )
 from zegclip_core.training.checkpoints import LAST, RunCheckpoints
+from zegclip_core.training.features import feature_store, FeatureStore, weights_hash
 from zegclip_core.training.networks import read_alignment
-from zegclip_core.training.queries import QueryMaker
 from zegclip_core.training.trainer import fit, make_trainer, steps_done, write_image_names
 from zegclip_core.weights.checkpoint import (
     Checkpoint,
@@ -120,16 +120,27 @@ class AlignmentRun:
 
     def _store(self, views: ViewConfig) -> FeatureStore:
         """Return what computes and keeps the frozen tower's output, in the run's precision."""
-        half = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        frozen = type(self.towers.visual)(self.towers.config.vision).eval()
         weights, name = self.towers.visual.state_dict(), self.config.towers.image
         if self.towers.config.rank:
             weights = merge(weights, self.towers.low_rank.state_dict())
             name += weights_hash(self.towers.low_rank.state_dict())
-        frozen.load_state_dict(weights)
-        frozen = frozen.to(device, half.get(self.config.precision, torch.float32))
-        return FeatureStore(Path(self.config.output) / 'features', frozen, name, views)
+        return feature_store(
+            self.towers.visual,
+            weights,
+            name=name,
+            output=self.config.output,
+            views=views,
+            precision=self.config.precision,
+        )
+
+    @cached_property
+    def _named(self) -> tuple[NamedImages, list[int]]:
+        """The named photos, and which of them are taught."""
+        root = self.config.names.root
+        images = open_named_images(root)
+        taught = [k for k, word in enumerate(images.words) if not self.withheld.is_withheld(word)]
+        check_some(taught, f'a picture of {root}')
+        return images, taught
 
     def image_names(self) -> dict[str, list[str]]:
         """Return the names of the images that are trained on, by their dataset's folder."""
@@ -142,13 +153,8 @@ class AlignmentRun:
             taught = (captions.names[k] for k in self._captions.taught)
             names.setdefault(config.sentences.root, []).extend(taught)
         if 'names' in config.teachers:
-            images = open_named_images(config.names.root)
-            taught_names = (
-                name
-                for name, word in zip(images.names, images.words, strict=True)
-                if not self.withheld.is_withheld(word)
-            )
-            names.setdefault(config.names.root, []).extend(taught_names)
+            images, named = self._named
+            names.setdefault(config.names.root, []).extend(images.names[k] for k in named)
         return names
 
     def teachers(self) -> tuple[Teachers, StepStream]:
@@ -182,16 +188,12 @@ class AlignmentRun:
             taught_classes(source, entry.dataset, self.withheld, self._encoder)
             for source, entry in pairs
         ]
-        sources, makers = [], []
-        for number, (source, entry) in enumerate(pairs):
+        sources = []
+        for source, entry in pairs:
             indices = more_of_rare(entry.dataset, entry.indices, source.repeat_below)
             views = self._views(entry.dataset, indices, self.config.views, source.views)
             sources.append(PictureSource(views, config.batch_size))
-            own = classes[number]
-            count = len(own.words)
-            counts = views.pixel_counts(count) if source.balance else torch.ones(count)
-            others = [other for k, other in enumerate(classes) if k != number]
-            makers.append(QueryMaker(source, own, others, counts))
+        makers = query_makers(config.sources, classes, [entry.views for entry in sources])
         return MaskTeacher(makers, config.stride), sources
 
     def _sentence_teacher(self) -> tuple[SentenceTeacher, PictureSource] | None:
@@ -210,9 +212,7 @@ class AlignmentRun:
         config = self.config.names
         if 'names' not in self.config.teachers:
             return None
-        images = open_named_images(config.root)
-        taught = [k for k, word in enumerate(images.words) if not self.withheld.is_withheld(word)]
-        check_some(taught, f'a picture of {config.root}')
+        images, taught = self._named
         teacher = NameTeacher(images, taught, self._texts, config.weight)
         views = ViewConfig(size=config.size, ratio=_RATIO)
         shown = self._views(Pictures(images), taught, views, 1)

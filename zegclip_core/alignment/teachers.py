@@ -26,14 +26,13 @@ from zegclip_core.data.word_geometry import WordGeometry
 from zegclip_core.data.wordnet import Synset
 from zegclip_core.model.alignment import AlignedTowers
 from zegclip_core.model.contrast import contrastive_loss, pooled_similarity, relational_loss
+from zegclip_core.model.losses import word_cross_entropy
 from zegclip_core.model.scoring import resize_maps
 from zegclip_core.options import UNLABELLED
 from zegclip_core.text.nouns import noun_phrases
 from zegclip_core.text.withheld import Withheld
 from zegclip_core.training.queries import QueryMaker
 
-_HIDDEN = -1e4
-"""Logit of a word that does not count in a pixel."""
 _DEFINITION = 0.3
 """How often a meaning is told by its definition in place of a word."""
 _NOUN_TEMPERATURE = 0.03
@@ -83,13 +82,7 @@ class MaskTeacher:
         logits = resize_maps(logits, (labels.shape[1], labels.shape[2]))
         valid = query.valid.to(device)[:, labels].movedim(0, 1)
         targets = query.index.to(device)[labels]
-        values = F.cross_entropy(
-            logits.masked_fill(~valid, _HIDDEN),
-            targets,
-            weight=query.weights.to(device),
-            ignore_index=UNLABELLED,
-            reduction='sum',
-        )
+        values = word_cross_entropy(logits, targets, valid, query.weights.to(device))
         return {'masks': values / (targets != UNLABELLED).sum().clamp(min=1)}
 
 

@@ -26,12 +26,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
+import torch.nn.functional as F
 from zegclip_core.options import UNLABELLED
 
 IGNORED = UNLABELLED
 """Label of a pixel whose class is not known or not among the classes."""
 UNSEEN = -1
 """Label of a pixel that is known to be of an unseen class, but not of which."""
+_HIDDEN = -1e4
+"""Logit of a word that does not count in a pixel, for the cross-entropy."""
 
 
 class LossParts(NamedTuple):
@@ -174,6 +177,23 @@ class NonExclusiveLoss:
             mask=self.mask_weight * mask_parts.sum() / divisor,
             dice=self.dice_weight * dice_parts.sum() / divisor,
         )
+
+
+def word_cross_entropy(
+    mask_logits: Tensor, targets: Tensor, valid: Tensor, class_weights: Tensor
+) -> Tensor:
+    """Return the softmax cross-entropy over the words that count in each pixel, summed.
+
+    Args:
+        mask_logits: ``(B, K, H, W)``.
+        targets: Class indices below ``K`` or ``IGNORED``, int64 ``(B, H, W)``.
+        valid: Which pairs of class and pixel count, bool ``(B, K, H, W)``.
+        class_weights: Factor of each class, float ``(K,)``.
+    """
+    hidden = mask_logits.masked_fill(~valid, _HIDDEN)
+    return F.cross_entropy(
+        hidden, targets, weight=class_weights, ignore_index=IGNORED, reduction='sum'
+    )
 
 
 def pseudo_labels(labels: Tensor, mask_logits: Tensor, seen: Sequence[int]) -> Tensor:

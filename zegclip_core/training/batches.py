@@ -13,25 +13,18 @@
 # limitations under the License.
 """What training reads: views, drawn anew or kept with their features, their order and loaders."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-import hashlib
 from itertools import count, islice
-import json
-import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock
 import lightning
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info, IterableDataset
-from torchvision.transforms.v2.functional import normalize
-from tqdm import tqdm
 from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import (
     present_classes,
@@ -41,9 +34,8 @@ from zegclip_core.data.views import (
     ViewConfig,
     whole_view,
 )
-from zegclip_core.model.vit import VisionTransformer
-from zegclip_core.training.config import TrainConfig, ValidationConfig
-from zegclip_core.training.queries import PhraseTable
+from zegclip_core.training.config import SourceConfig, TrainConfig, ValidationConfig
+from zegclip_core.training.queries import ClassSet, PhraseTable, QueryMaker
 
 
 class Batch(NamedTuple):
@@ -89,7 +81,7 @@ class LiveViews:
             if self.seed is None:
                 views.append(whole_view(sample, self.config, multiple=self.multiple))
             else:
-                name = _copy_name(sample.name, self.indices, index)
+                name = copy_name(sample.name, self.indices, index)
                 views.append(random_view(sample, self.config, view_seed(self.seed, name, turn)))
         images, labels = zip(*views, strict=True)
         return Batch(source, torch.stack(images), torch.stack(labels))
@@ -129,7 +121,7 @@ class KeptViews:
         return torch.from_numpy(counts[:classes]).float()
 
 
-def _copy_name(name: str, indices: Sequence[int], place: int) -> str:
+def copy_name(name: str, indices: Sequence[int], place: int) -> str:
     """Return what the views of an image are drawn by; each of several copies has its own."""
     copies = indices[:place].count(indices[place])
     return f'{name} {copies}' if copies else name
@@ -165,104 +157,22 @@ class ValidationSet:
     """Names of the classes that training sees."""
 
 
-def weights_hash(weights: Mapping[str, Tensor]) -> str:
-    """Return what tells a tower with some updates from others; of none nothing."""
-    if not weights:
-        return ''
-    found = hashlib.sha256()
-    for name in sorted(weights):
-        found.update(name.encode() + weights[name].detach().cpu().numpy().tobytes())
-    return found.hexdigest()
-
-
-@dataclass(frozen=True)
-class FeatureStore:
-    """Computes the features of views with a frozen tower, and keeps them on disk."""
-
-    folder: Path
-    tower: VisionTransformer
-    """On its device, in evaluation mode."""
-    tower_name: str
-    """Part of the key that tells stored features apart."""
-    config: ViewConfig
-
-    def views(
-        self, dataset: SegmentationDataset, indices: Sequence[int], *, count: int, seed: int
-    ) -> KeptViews:
-        """Return ``count`` views of each of some images: the whole one, then random ones.
-
-        Those that are on disk are not computed again.
-        """
-        parts = [
-            self.tower_name,
-            self.config.model_dump(),
-            asdict(self.tower.config),
-            str(self.tower.conv1.weight.dtype),
-            dataset.key,
-            [dataset.name(index) for index in indices],
-            count,
-            seed,
-        ]
-        folder = self.folder / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-        folder.mkdir(parents=True, exist_ok=True)
-        # Of several processes one computes, and the others find it done.
-        with FileLock(folder / 'lock'):
-            arrays = self._computed(folder, dataset, indices, count, seed)
-        free = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_AVPHYS_PAGES')
-        if sum(array.nbytes for array in arrays.values()) <= free / 2:
-            arrays = {name: np.array(array) for name, array in arrays.items()}
-        return KeptViews(arrays)
-
-    @torch.inference_mode()
-    def _computed(
-        self,
-        folder: Path,
-        dataset: SegmentationDataset,
-        indices: Sequence[int],
-        count: int,
-        seed: int,
-    ) -> dict[str, Any]:
-        """Return the memory-mapped arrays of a set of views, all of them computed."""
-        mean, std = list(self.tower.config.mean), list(self.tower.config.std)
-        weight, arrays = self.tower.conv1.weight, self._open(folder, len(indices) * count)
-        progress = folder / 'progress.json'
-        done = json.loads(progress.read_text())['done'] if progress.is_file() else 0
-        jobs = [(place, view) for view in range(count) for place in range(len(indices))]
-        bar = tqdm(jobs[done:], f'features of {dataset.title}', len(jobs), initial=done)
-        for position, (place, view) in enumerate(bar, start=done):
-            sample = dataset[indices[place]]
-            if view == 0:
-                image, labels = whole_view(sample, self.config)
-            else:
-                chosen = view_seed(seed, _copy_name(sample.name, indices, place), view)
-                image, labels = random_view(sample, self.config, chosen)
-            pixels = image.to(weight.device).movedim(-1, 0)[None].float()  # (1, 3, H, W)
-            tokens, embedding = self.tower(normalize(pixels, mean, std).to(weight.dtype))
-            arrays['images'][position] = image.numpy()
-            arrays['labels'][position] = labels.numpy()
-            arrays['patch_tokens'][position] = tokens[0].float().cpu().numpy()
-            arrays['image_embeddings'][position] = embedding[0].float().cpu().numpy()
-            progress.write_text(json.dumps({'done': position + 1}))
-        for array in arrays.values():
-            array.flush()
-        return arrays
-
-    def _open(self, folder: Path, count: int) -> dict[str, Any]:
-        """Open the arrays of a set of views, making them if they are not there."""
-        height, width = self.config.size
-        patch, dim = self.tower.config.patch_size, self.tower.config.output_dim
-        shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-            'images': ((count, height, width, 3), np.uint8),
-            'labels': ((count, height, width), np.uint8),
-            'patch_tokens': ((count, dim, height // patch, width // patch), np.float16),
-            'image_embeddings': ((count, dim), np.float16),
-        }
-        arrays = {}
-        for name, (shape, dtype) in shapes.items():
-            path = folder / f'{name}.npy'
-            mode = 'r+' if path.is_file() else 'w+'
-            arrays[name] = np.lib.format.open_memmap(path, mode, dtype, shape)
-        return arrays
+def query_makers(
+    sources: Sequence[SourceConfig],
+    classes: Sequence[ClassSet],
+    views: Sequence[ViewSource],
+    *,
+    transductive: bool = False,
+) -> list[QueryMaker]:
+    """Return what chooses the words for the batches of each of some datasets."""
+    makers = []
+    for index, (source, own) in enumerate(zip(sources, classes, strict=True)):
+        count = len(own.words)
+        # Counting reads every mask, which takes long for a large dataset.
+        counts = views[index].pixel_counts(count) if source.balance else torch.ones(count)
+        others = [entry for k, entry in enumerate(classes) if k != index]
+        makers.append(QueryMaker(source, own, others, counts, transductive=transductive))
+    return makers
 
 
 class BatchStream(IterableDataset[Batch]):

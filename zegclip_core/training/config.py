@@ -15,9 +15,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator, PositiveFloat
+from pydantic import AfterValidator, Field, field_validator, model_validator, PositiveFloat
 from zegclip_core.data.datasets import FOLDER
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.errors import ConfigError
@@ -27,6 +27,16 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _SHARED = Path('share') / 'zegclip_ros' / 'config'
 TRAIN, ALIGN = 'train', 'align'
 """Kinds of configurations: those of ``zegclip train``, and of ``zegclip align`` and ``adapt``."""
+
+
+def _is_one_name(value: str) -> str:
+    if not value.strip(' .') or '/' in value:
+        raise ValueError('a name without /, such as mine')
+    return value
+
+
+RunName = Annotated[str, AfterValidator(_is_one_name)]
+"""What a run is called, as are a folder and the files in it."""
 
 
 class TowersConfig(Settings):
@@ -219,7 +229,7 @@ class SettingsConfig(Settings):
 class TrainConfig(Settings):
     """A whole training run."""
 
-    name: str
+    name: RunName
     """What the run and its model are called, as are a folder and the files in it."""
     towers: TowersConfig
     views: ViewConfig
@@ -257,13 +267,6 @@ class TrainConfig(Settings):
     def tower_changes(self) -> bool:
         """Whether training changes what the image tower puts out."""
         return self.model.prompt_tokens > 0 or self.model.tower == 'finetuned'
-
-    @field_validator('name')
-    @classmethod
-    def _is_one_name(cls, value: str) -> str:
-        if not value.strip(' .') or '/' in value:
-            raise ValueError('a name without /, such as mine')
-        return value
 
     @model_validator(mode='after')
     def _fits_together(self) -> 'TrainConfig':

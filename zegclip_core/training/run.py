@@ -28,13 +28,12 @@ from zegclip_core.data.views import split_indices
 from zegclip_core.errors import ConfigError
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
 from zegclip_core.training.batches import (
-    FeatureStore,
     LiveViews,
     more_of_rare,
+    query_makers,
     TrainingData,
     ValidationSet,
     ViewSource,
-    weights_hash,
 )
 from zegclip_core.training.checkpoints import (
     BEST,
@@ -44,6 +43,7 @@ from zegclip_core.training.checkpoints import (
     trained_weights,
 )
 from zegclip_core.training.config import TrainConfig
+from zegclip_core.training.features import feature_store, FeatureStore, weights_hash
 from zegclip_core.training.networks import (
     initialize_from,
     load_alignment,
@@ -110,14 +110,15 @@ class Run:
         tower_name = config.towers.image + weights_hash(self._updates)
         self._store: FeatureStore | None = None
         if config.keep_features and not config.tower_changes:
-            # Features are computed in the run's precision.
-            frozen = type(self.network.visual)(self.network.config.vision).eval()
-            frozen.load_state_dict(self.network.visual.state_dict())
-            half = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}
-            device = 'cuda' if torch.cuda.is_available() else 'cpu'
-            frozen = frozen.to(device, half.get(config.precision, torch.float32))
-            folder = Path(config.output) / 'features'
-            self._store = FeatureStore(folder, frozen, tower_name, config.views)
+            visual = self.network.visual
+            self._store = feature_store(
+                visual,
+                visual.state_dict(),
+                name=tower_name,
+                output=config.output,
+                views=config.views,
+                precision=config.precision,
+            )
 
     def _views(
         self,
@@ -145,7 +146,7 @@ class Run:
 
     def _training_sets(self) -> tuple[list[ClassSet], list[ViewSource], list[QueryMaker]]:
         """Return classes, views and what chooses the words of each training set."""
-        config, classes, views, makers = self.config, [], [], []
+        config, classes, views = self.config, list[ClassSet](), list[ViewSource]()
         for source, dataset in zip(config.train, self._datasets, strict=True):
             words = read_words(source.words, dataset.classes)
             table = PhraseTable(words, self._encoder, varied=source.wording == 'varied')
@@ -154,15 +155,9 @@ class Run:
             indices = split_indices(len(dataset), source.hold_out, held_out=False)
             indices = more_of_rare(dataset, indices, source.repeat_below)
             views.append(self._views(dataset, indices, source.views))
-        transductive = config.setting == 'transductive'
-        for index, source in enumerate(config.train):
-            count = len(classes[index].words)
-            # Counting reads every mask, which takes long for a large dataset.
-            counts = views[index].pixel_counts(count) if source.balance else torch.ones(count)
-            others = [entry for k, entry in enumerate(classes) if k != index]
-            makers.append(
-                QueryMaker(source, classes[index], others, counts, transductive=transductive)
-            )
+        makers = query_makers(
+            config.train, classes, views, transductive=config.setting == 'transductive'
+        )
         return classes, views, makers
 
     def _validation_sets(self) -> list[ValidationSet]:

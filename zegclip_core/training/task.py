@@ -26,6 +26,7 @@ from zegclip_core.model.losses import (
     count_present_classes,
     NonExclusiveLoss,
     pseudo_labels,
+    word_cross_entropy,
 )
 from zegclip_core.model.metrics import ConfusionMatrix
 from zegclip_core.model.scoring import resize_maps
@@ -37,8 +38,6 @@ from zegclip_core.training.module import TrainedPart
 from zegclip_core.training.networks import make_optimizer, make_scheduler
 from zegclip_core.training.queries import Query, QueryMaker
 
-_HIDDEN = -1e4
-"""Logit of a word that does not count in a pixel, for the cross-entropy."""
 SCORE = 'val/score'
 """What the best checkpoint has most of: the mean over validation sets of hIoU, or of mIoU where
 all of the classes are seen."""
@@ -125,10 +124,7 @@ class SegmentationTask(TrainedPart):
             nel = self._loss(logits, targets, valid=valid, class_weights=weights, normalizer=1.0)
             parts = {'focal': nel.mask, 'dice': nel.dice}
         if config.cross_entropy_weight:
-            hidden = logits.masked_fill(~valid, _HIDDEN)
-            values = F.cross_entropy(
-                hidden, targets, weight=weights, ignore_index=UNLABELLED, reduction='sum'
-            )
+            values = word_cross_entropy(logits, targets, valid, weights)
             parts['cross_entropy'] = (
                 config.cross_entropy_weight * values / known.clamp(min=1.0) * divisor
             )
