@@ -11,12 +11,16 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Trains and scores the five steps of the paper's Figure 1, and transductive training.
+"""Trains and scores the five steps of the paper's Figure 1, and the settings around them.
 
-Run it with ``make ablation`` or ``python -m benchmarks.ablation --set camvid``. Every run is a
-``zegclip train`` followed by one ``zegclip evaluate`` per dataset and seen bias. Finished commands
-are not run again, so that an interrupted ablation continues where it stopped. A new dataset is one
-configuration in ``config/train/ablation`` and one entry in ``SETS``.
+Run it with ``make ablation`` or ``python -m benchmarks.ablation``. Every run is a
+``zegclip train`` of ``config/train/voc12-small-inductive.yaml`` with other settings, and one
+labelling of PASCAL VOC's ``val``. What is finished is not run again, so that an interrupted
+ablation continues where it stopped.
+
+The seen bias of a step is chosen by a run of its own, which sees twelve of the fifteen seen
+classes: the other three (``HELD_OUT``), which the alignment never saw either, stand for unseen
+ones. It is the bias with the best hIoU on training pictures that this run was not shown.
 """
 
 import argparse
@@ -25,24 +29,27 @@ import hashlib
 import json
 from pathlib import Path
 import shlex
-import statistics
 import subprocess
 import sys
-import textwrap
+import time
 from typing import Any, NamedTuple
 
-from benchmarks.reports import write_docs, write_json
-from tabulate import tabulate
+from benchmarks.ablation_report import summary
+from benchmarks.seen_bias import Sweep, sweep
 import yaml
+from zegclip_core.data.datasets import load_spec, open_dataset
+from zegclip_core.data.views import split_indices
+from zegclip_core.training.config import find_recipe
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = ROOT / 'config' / 'train' / 'ablation'
-PAGE = ROOT / 'docs' / 'results.md'
-BIASES = (0.1, 0.0)
-"""Subtracted from the scores of seen classes: what the release subtracts, and nothing."""
-METRICS = {'miou_seen': 'seen', 'miou_unseen': 'unseen', 'hiou': 'hIoU', 'pixel_accuracy': 'pAcc'}
+CONFIG = 'voc12-small-inductive'
+"""Step (5), from which all others differ."""
+DATASET, PART = 'voc12', 'val'
 INTERRUPTED = 130
 """Exit code of ``zegclip`` after Ctrl-C."""
+HELD_OUT = ('boat', 'chair', 'motorbike')
+"""The fourth of every five seen classes."""
+EVERY = 10
+"""Every so manieth training picture is what a bias is chosen on."""
 
 _SOFTMAX = (
     *('loss.mask_weight=0.0', 'loss.dice_weight=0.0', 'loss.cross_entropy_weight=1.0'),
@@ -58,40 +65,59 @@ STEPS = {
     '5': ('(5) + relationship descriptor', ()),
     'transductive': (
         'transductive, from (5) at half-way',
-        ('setting=transductive', 'schedule.keep=[]', 'settings.seen_bias=0.0'),
+        ('setting=transductive', 'schedule.keep=[]'),
+    ),
+    'fully': (
+        'fully supervised',
+        ('setting=fully_supervised', 'unseen=[]', 'schedule.keep=[]'),
     ),
 }
-"""Title of each step, and the settings in which it differs from the configuration, step (5)."""
-
-_CAMVID = '--data data/camvid --split val --unseen pavement,fence,car'
-_COCO = (
-    '--data data/coco128 --split train --hold-out 5 --absent 5 --unseen car,bicycle,cat,dog,'
-    'elephant,giraffe,"sports ball",fork,bowl,broccoli,cake'
-)
-
-
-class Scored(NamedTuple):
-    """What a set of models is trained and scored on.
-
-    Attributes:
-        steps: Training steps of (1) to (5); transductive training takes half as many.
-        warmup: How many of them warm up the learning rate.
-        evaluations: Options of ``zegclip evaluate`` by the dataset's name.
-    """
-
-    steps: int
-    warmup: int
-    evaluations: dict[str, str]
-
-
-SETS = {
-    'camvid': Scored(200, 20, {'camvid': _CAMVID}),
-    'joint': Scored(4000, 200, {'camvid': _CAMVID, 'coco128': _COCO}),
+"""Title of each step, and the settings in which it differs from the configuration."""
+TOWERS = {
+    'adapted': ('the tower adapted by sentences and seen masks', ()),
+    'removed': (
+        'the same, sentences that mention a withheld word removed',
+        ('model.alignment=runs/voc12-small-removed-adapt/voc12-small-removed-adapt.safetensors',),
+    ),
+    'frozen': (
+        'towers aligned, none adapted',
+        ('model.alignment=runs/voc12-small/voc12-small.safetensors',),
+    ),
+    'apart': (
+        'towers neither aligned nor adapted',
+        (
+            *("model.alignment=''", 'model.dim=256', 'model.text_hidden=512'),
+            'model.feature_layers=[2,5,8,11]',
+        ),
+    ),
 }
+"""What the steps start from, and the settings that say so."""
 
 
 class StepError(RuntimeError):
     """A command failed; the message says which."""
+
+
+class Run(NamedTuple):
+    """A model to train.
+
+    Attributes:
+        towers: What it starts from, of ``TOWERS``.
+        step: Which of ``STEPS``.
+        seed: Of the new weights, the order of the pictures and their views.
+        choice: Whether the bias is chosen by it.
+    """
+
+    towers: str
+    step: str
+    seed: int
+    choice: bool = False
+
+    @property
+    def title(self) -> str:
+        """What it is, in a line."""
+        what = 'to choose the bias by' if self.choice else f'seed {self.seed}'
+        return f'{TOWERS[self.towers][0]}: {STEPS[self.step][0]}, {what}'
 
 
 def call(command: Sequence[str]) -> None:
@@ -119,127 +145,74 @@ def settings_in(path: Path) -> list[Any]:
     return [values, *(settings_in(path.parent / values['base']) if 'base' in values else [])]
 
 
-def run_folder(options: argparse.Namespace, step: str, seed: int) -> tuple[Path, list[str]]:
+def run_folder(options: argparse.Namespace, run: Run) -> tuple[Path, list[str]]:
     """Return the folder of a run and the settings that it is trained with.
 
     The folder's name ends with a digest of all settings, so that nothing from another
     configuration is taken for finished.
     """
-    scored = SETS[options.set]
+    content = settings_in(find_recipe(CONFIG))
     given = dict(entry.partition('=')[::2] for entry in options.settings)
-    length = given.get('schedule.steps', '')
-    half = max((int(length) if length.isdigit() else scored.steps) // 2, 1)
-    keep = [] if step == 'transductive' else [f'schedule.keep=[{half}]']
-    settings = [*keep, *options.settings, *STEPS[step][1], f'seed={seed}']
-    if step == 'transductive':
-        half_way = run_folder(options, '5', seed)[0] / f'step={half}.ckpt'
-        settings += [f'schedule.steps={half}', f'schedule.warmup={scored.warmup // 2}']
-        settings += [f'initialize_from={half_way}']
-    content = json.dumps([settings_in(CONFIGS / f'{options.set}.yaml'), settings], sort_keys=True)
-    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-    return options.out / f'{options.set}-{step}-seed{seed}-{digest}', settings
+    steps = int(given.get('schedule.steps', content[0]['schedule']['steps']))
+    settings = [f'schedule.keep=[{max(steps // 2, 1)}]', *options.settings]
+    settings += [*TOWERS[run.towers][1], *STEPS[run.step][1], f'seed={run.seed}']
+    if run.choice:
+        unseen = ','.join((*content[0]['unseen'], *HELD_OUT))
+        settings += [f'unseen=[{unseen}]', f'train.0.hold_out={EVERY}']
+    if run.step == 'transductive':
+        half_way = run_folder(options, run._replace(step='5'))[0] / f'step={steps // 2}.ckpt'
+        settings += [f'schedule.steps={steps // 2}', f'initialize_from={half_way}']
+    text = json.dumps([content, settings], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    which = 'choice' if run.choice else f'seed{run.seed}'
+    return options.out / f'{run.towers}-{run.step}-{which}-{digest}', settings
 
 
-def finish(options: argparse.Namespace, step: str, seed: int) -> dict[str, Any]:
-    """Train and score one model, as far as that is not done yet; return its commands and figures.
+def finish(options: argparse.Namespace, run: Run) -> dict[str, Any]:
+    """Train and score one model, as far as that is not done yet; return what is told of it.
 
     Raises:
         StepError: If a command fails.
     """
-    folder, settings = run_folder(options, step, seed)
-    model = folder / f'{folder.name}.safetensors'
-    train = ['zegclip', 'train', '--config', f'ablation/{options.set}', '--resume']
-    train += [*settings, f'name={folder.name}', f'output={options.out}']
+    folder, settings = run_folder(options, run)
+    model, minutes = folder / f'{folder.name}.safetensors', folder / 'minutes.txt'
+    command = ['zegclip', 'train', '--config', CONFIG, '--resume', *settings]
+    command += [f'name={folder.name}', f'output={options.out}', 'validate=[]']
     if not model.is_file():
-        call(train)
-    run: dict[str, Any] = {'step': step, 'seed': seed, 'commands': [shlex.join(train)]}
-    run['scores'] = {}
-    for data, evaluation in SETS[options.set].evaluations.items():
-        for bias in BIASES:
-            output = folder / f'{data}-bias{bias:g}.json'
-            command = ['zegclip', 'evaluate', '--model', str(model), *shlex.split(evaluation)]
-            command += ['--seen-bias', str(bias), '--threshold', '0', '--json', str(output)]
-            # Scores of an earlier model do not count.
-            if not output.is_file() or output.stat().st_mtime < model.stat().st_mtime:
-                call(command)
-            run['commands'].append(shlex.join(command))
-            run['scores'].setdefault(data, {})[f'{bias:g}'] = json.loads(output.read_text('utf-8'))
-    return run
+        start = time.monotonic()
+        call(command)
+        minutes.write_text(f'{(time.monotonic() - start) / 60:.1f}\n', encoding='utf-8')
+    counts = folder / f'{PART}.npz'
+    # Counts of an earlier model do not count.
+    if not counts.is_file() or counts.stat().st_mtime < model.stat().st_mtime:
+        _count(options, run, model).save(counts)
+    return {
+        **{'run': run, 'command': shlex.join(command), 'counts': Sweep.load(counts)},
+        'minutes': float(minutes.read_text('utf-8')) if minutes.is_file() else None,
+    }
 
 
-def values_of(
-    runs: Sequence[dict[str, Any]], step: str, data: str, bias: float, metric: str
-) -> list[float]:
-    """Return a metric of all seeds of a step in percent, without those where it is undefined."""
-    scores = [run['scores'][data][f'{bias:g}'][metric] for run in runs if run['step'] == step]
-    return [100 * score for score in scores if score is not None]
+def _count(options: argparse.Namespace, run: Run, model: Path) -> Sweep:
+    """Label what a model is scored on, or what its bias is chosen on."""
+    spec = load_spec(DATASET)
+    unseen = spec.unseen['zegclip']
+    seen = [name for name in spec.classes if name not in unseen]
+    if not run.choice:
+        dataset = open_dataset(options.data, DATASET, PART)
+        return sweep(model, dataset, range(len(dataset)), spec.classes, seen)
+    dataset = open_dataset(options.data, DATASET, 'train_aug')
+    indices = split_indices(len(dataset), EVERY, held_out=True)
+    return sweep(model, dataset, indices, seen, [name for name in seen if name not in HELD_OUT])
 
 
-def mean_and_spread(values: Sequence[float]) -> str:
-    """Return the mean and, of two or more values, their sample standard deviation."""
-    if not values:
-        return '-'
-    spread = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
-    return f'{statistics.fmean(values):.1f}{spread}'
-
-
-def table_of(runs: Sequence[dict[str, Any]], data: str) -> str:
-    """Return the table of one dataset: a line for each step, each scored with both biases."""
-    columns = [(bias, metric) for bias in BIASES for metric in METRICS]
-    head = ['model', 'seeds', *(f'{METRICS[metric]}, bias {bias:g}' for bias, metric in columns)]
-    rows = []
-    for step in dict.fromkeys(run['step'] for run in runs):
-        seeds = ', '.join(str(run['seed']) for run in runs if run['step'] == step)
-        cells = [mean_and_spread(values_of(runs, step, data, *column)) for column in columns]
-        rows.append([STEPS[step][0], seeds, *cells])
-    return str(tabulate(rows, head, tablefmt='github', disable_numparse=True))
-
-
-def draw(runs: Sequence[dict[str, Any]], data: str, path: Path) -> None:
-    """Write a bar chart like the paper's Figure 1: a panel for each bias, a dot for each seed."""
-    from matplotlib.figure import Figure  # takes a second
-
-    steps = list(dict.fromkeys(run['step'] for run in runs))
-    figure = Figure(figsize=(9.5, 7.5), layout='constrained')
-    panels = figure.subplots(len(BIASES), 1, sharey=True)
-    # Okabe and Ito's colours, which colour-blind people can tell apart.
-    bars = list(zip(list(METRICS)[:3], ('#0072B2', '#E69F00', '#009E73'), strict=True))
-    for axes, bias in zip(panels, BIASES, strict=True):
-        for index, (metric, color) in enumerate(bars):
-            places = [place + 0.27 * (index - 1) for place in range(len(steps))]
-            found = [values_of(runs, step, data, bias, metric) for step in steps]
-            means = [statistics.fmean(values or [0.0]) for values in found]
-            spreads = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in found]
-            drawn = axes.bar(
-                places, means, 0.27, yerr=spreads, capsize=3, color=color, label=METRICS[metric]
-            )
-            axes.bar_label(drawn, fmt='%.1f', padding=2, fontsize='small')
-            for place, values in zip(places, found, strict=True):
-                axes.plot([place + 0.07] * len(values), values, 'ko', markersize=2.5, alpha=0.6)
-        axes.set_xticks(range(len(steps)), [textwrap.fill(STEPS[step][0], 15) for step in steps])
-        axes.set_ylabel('mIoU [%]')
-        axes.set_title(f'{data}, {bias:g} subtracted from the scores of seen classes', loc='left')
-        axes.spines[['top', 'right']].set_visible(False)
-    panels[0].set_ylim(bottom=0.0)
-    panels[0].legend(frameon=False, ncols=3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-
-
-def summary(options: argparse.Namespace, runs: Sequence[dict[str, Any]]) -> None:
-    """Print and write the tables and charts of finished runs, into the docs if asked for."""
-    write_json(options.out / f'{options.set}.json', runs)
-    images = PAGE.parent / 'images' if options.write_docs else options.out
-    parts = []
-    for data in SETS[options.set].evaluations:
-        name = '-'.join(dict.fromkeys(('results', options.set, data))) + '.png'
-        draw(runs, data, images / name)
-        table = table_of(runs, data)
-        print(f'\n## {data}\n\n{table}')
-        caption = f'![Seen, unseen and harmonic mean IoU on {data}](images/{name})'
-        parts.append(f'On `{data}`, in %:\n\n{table}\n\n{caption}')
-    if options.write_docs:
-        write_docs(options.set, '\n\n'.join(parts), PAGE)
+def planned(options: argparse.Namespace) -> list[Run]:
+    """Return the runs in their order: seed by seed, then those that biases are chosen by."""
+    steps = sorted({*options.steps_of_figure, *options.also})
+    if 'transductive' in steps and '5' not in steps:
+        steps.insert(0, '5')
+    runs = [Run(options.towers, step, seed) for seed in options.seeds for step in steps]
+    chosen = [step for step in steps if step != 'fully']
+    return [*runs, *(Run(options.towers, step, 0, choice=True) for step in chosen)]
 
 
 def steps_in(text: str) -> list[str]:
@@ -264,7 +237,8 @@ def build_parser() -> argparse.ArgumentParser:
         description='Train and score the steps of the Figure 1 of ZegCLIP, for several seeds.',
     )
     add = parser.add_argument
-    add('--set', choices=SETS, default='camvid', help='data to train on (default: %(default)s)')
+    add('--data', default='data/voc2012', help='PASCAL VOC (default: %(default)s)')
+    add('--towers', choices=TOWERS, default='adapted', help='start (default: %(default)s)')
     add(
         '--seeds',
         type=lambda text: [int(part) for part in text.split(',')],
@@ -278,7 +252,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='STEPS',
         help='which of them (default: all five)',
     )
-    add('--also', choices=('transductive',), help='also this one, and step 5, its start')
+    also = ('transductive', 'fully')
+    add('--also', choices=also, action='append', default=[], help='also this; may be repeated')
     add('--out', type=Path, default=Path('runs/ablation'), help='folder (default: %(default)s)')
     add('--write-docs', action='store_true', help='put tables and charts into docs/results.md')
     add('settings', nargs='*', metavar='KEY=VALUE', help='settings to change in every run')
@@ -288,21 +263,20 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the ablation; return 0 if every run was finished."""
     options = build_parser().parse_intermixed_args(arguments)
-    steps = sorted({*options.steps_of_figure, *(('5', options.also) if options.also else ())})
-    runs, failures = [], []
+    results, failures = [], []
     try:
-        for seed in options.seeds:
-            for step in steps:
-                print(f'{options.set}, {STEPS[step][0]}, seed {seed}', flush=True)
-                try:
-                    runs.append(finish(options, step, seed))
-                except StepError as error:  # The other runs may work all the same.
-                    failures.append(f'{STEPS[step][0]}, seed {seed}: {error}')
+        for run in planned(options):
+            print(run.title, flush=True)
+            try:
+                results.append(finish(options, run))
+            except StepError as error:  # The other runs may work all the same.
+                failures.append(f'{run.title}: {error}')
     except KeyboardInterrupt:
         print('Interrupted; the same command goes on from here.', file=sys.stderr)
         return INTERRUPTED
-    if runs:
-        summary(options, runs)
+    if results:
+        titles = {step: title for step, (title, _) in STEPS.items()}
+        summary(results, titles, options.towers, options.out, write=options.write_docs)
     for failure in failures:
         print(failure, file=sys.stderr)
     return 1 if failures else 0

@@ -11,56 +11,75 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The ablation runs what is missing, resumes, and reports the mean and spread over seeds."""
+"""``benchmarks.ablation``: which runs, from what they go on, and what is told of them."""
 
 from collections.abc import Sequence
 import json
 from pathlib import Path
-import shutil
+import shlex
 
-from benchmarks import ablation
-from benchmarks.ablation import mean_and_spread, StepError
+from benchmarks import ablation, ablation_report
+from benchmarks.ablation import StepError
+from benchmarks.ablation_report import mean_and_spread
+from benchmarks.seen_bias import BIASES, Sweep
+import numpy as np
 from PIL import Image
 import pytest
+from zegclip_core.data.datasets import load_spec
+
+CLASSES = load_spec('voc12').classes
+UNSEEN = load_spec('voc12').unseen['zegclip']
 
 
 class Program:
-    """Stands for ``zegclip``: writes what train and evaluate write, and fails where told."""
+    """Stands for ``zegclip train`` and for labelling images; fails where it is told to."""
 
     def __init__(self) -> None:
         self.fails: tuple[str, ...] = ()
         self.commands: list[str] = []
+        self.swept: list[tuple[str, tuple[str, ...], tuple[str, ...], int]] = []
 
-    def __call__(self, command: Sequence[str]) -> None:
+    def call(self, command: Sequence[str]) -> None:
         text = ' '.join(command)
         self.commands.append(text)
         if any(part in text for part in self.fails):
             raise StepError('the disk is full')
-        if command[1] == 'train':
-            settings = dict(entry.split('=', 1) for entry in command if '=' in entry)
-            folder = Path(settings['output']) / settings['name']
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f'{settings["name"]}.safetensors').touch()
-            return
-        options = dict(zip(command[2::2], command[3::2], strict=True))
-        seed = int(options['--model'].split('-seed')[1][0])
-        figures = {'miou_seen': 0.6 + 0.1 * float(options['--seen-bias']), 'hiou': None}
-        figures |= {'miou_unseen': 0.3 + 0.1 * seed, 'pixel_accuracy': 0.8}
-        Path(options['--json']).write_text(json.dumps(figures), encoding='utf-8')
+        settings = dict(entry.split('=', 1) for entry in command if '=' in entry)
+        folder = Path(settings['output']) / settings['name']
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f'{settings["name"]}.safetensors').touch()
+
+    def sweep(
+        self,
+        model: Path,
+        dataset: object,
+        indices: Sequence[int],
+        classes: Sequence[str],
+        seen: Sequence[str],
+    ) -> Sweep:
+        self.swept.append((model.parent.name, tuple(classes), tuple(seen), len(indices)))
+        count = len(classes)
+        counts = np.zeros((4, len(BIASES), count, count + 1), np.int32)
+        counts[..., range(count), range(count)] = 10
+        # Unseen pixels are taken for the first class below a bias of 2 on the logits.
+        for place, bias in enumerate(BIASES):
+            if bias.on == 'scores' or bias.amount < 2:
+                for row in (k for k, name in enumerate(classes) if name not in seen):
+                    counts[:, place, row, row], counts[:, place, row, 0] = 2, 8
+        return Sweep(tuple(classes), tuple(seen), counts)
 
     def trained(self) -> list[str]:
-        """Return set, step and seed of the models that were trained, in order."""
-        names = [text.split('name=')[1] for text in self.commands if ' train ' in text]
-        return [name.rsplit('-', 1)[0] for name in names]
+        """Return towers, step and seed of the models that were trained, in order."""
+        return [text.split('name=')[1].split()[0].rsplit('-', 1)[0] for text in self.commands]
 
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     made = Program()
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(ablation.CONFIGS, tmp_path / 'configs')
-    monkeypatch.setattr(ablation, 'CONFIGS', tmp_path / 'configs')
-    monkeypatch.setattr(ablation, 'call', made)
+    monkeypatch.setattr(ablation, 'call', made.call)
+    monkeypatch.setattr(ablation, 'sweep', made.sweep)
+    monkeypatch.setattr(ablation, 'open_dataset', lambda *_: range(40))
     return made
 
 
@@ -75,59 +94,70 @@ def test_mean_and_spread_are_those_of_the_textbook() -> None:
     assert mean_and_spread([]) == '-'
 
 
-def test_every_model_is_scored_with_both_biases_and_finished_ones_are_not_run_again(
-    program: Program,
-) -> None:
+def test_every_seed_and_then_the_choices_and_nothing_twice(program: Program) -> None:
     assert start('--steps-of-figure', '2,1', '--seeds', '0,3') == 0
-    assert program.trained() == [f'camvid-{step}-seed{seed}' for seed in (0, 3) for step in (1, 2)]
-    scored = [text for text in program.commands if ' evaluate ' in text]
-    for text, bias in zip(scored, [0.1, 0.0] * 4, strict=True):
-        assert f'--unseen pavement,fence,car --seen-bias {bias} --threshold 0' in text
+    names = [f'adapted-{step}-seed{seed}' for seed in (0, 3) for step in (1, 2)]
+    assert program.trained() == [*names, 'adapted-1-choice', 'adapted-2-choice']
     program.commands.clear()
+    program.swept.clear()
     assert start('--steps-of-figure', '1,2', '--seeds', '0') == 0
-    assert program.commands == []
-    assert [run['step'] for run in json.loads(Path('out/camvid.json').read_text())] == ['1', '2']
+    assert program.commands == program.swept == []
+    told = json.loads(Path('out/adapted.json').read_text())
+    assert [(one['run']['step'], one['run']['choice']) for one in told] == [
+        *(('1', False), ('2', False)),
+        *(('1', True), ('2', True)),
+    ]
 
 
-@pytest.mark.parametrize('change', ['setting', 'base', 'model', 'comment'])
-def test_another_configuration_is_another_run(program: Program, change: str) -> None:
-    options = ['--set', 'joint', '--steps-of-figure', '1', '--seeds', '0']
+def test_a_bias_is_chosen_without_the_unseen_classes(program: Program) -> None:
+    assert start('--steps-of-figure', '5', '--seeds', '0') == 0
+    (_, classes, seen, images), (_, asked, taught, held_out) = program.swept
+    assert (classes, images) == (CLASSES, 40)
+    assert set(classes) - set(seen) == set(UNSEEN)
+    assert set(asked) == set(seen)
+    assert set(asked) - set(taught) == set(ablation.HELD_OUT) == {'boat', 'chair', 'motorbike'}
+    assert held_out == 4  # Every tenth, which that run is not shown.
+    settings = shlex.split(program.commands[1])
+    assert f'unseen=[zegclip,{",".join(ablation.HELD_OUT)}]' in settings
+    assert 'train.0.hold_out=10' in settings
+
+
+@pytest.mark.parametrize('change', ['setting', 'towers', 'model'])
+def test_another_setting_is_another_run(program: Program, change: str) -> None:
+    options = ['--steps-of-figure', '1', '--seeds', '0']
     start(*options)
     program.commands.clear()
-    base = ablation.CONFIGS / 'camvid.yaml'
+    program.swept.clear()
     if change == 'setting':
         options.append('schedule.batch_size=9')
-    elif change == 'base':
-        base.write_text(base.read_text().replace('dim: 256', 'dim: 128'))
-    elif change == 'comment':
-        base.write_text(base.read_text() + '# a comment\n')
+    elif change == 'towers':
+        options += ['--towers', 'frozen']
     else:
-        next(Path('out').glob('*/*.safetensors')).unlink()
+        next(Path('out').glob('*seed0*/*.safetensors')).unlink()
     assert start(*options) == 0
-    # Scored on two datasets, each twice; another model's scores do not count.
-    assert len(program.commands) == (0 if change == 'comment' else 5)
+    # Counts of an earlier model do not count.
+    assert len(program.commands) == len(program.swept) == (1 if change == 'model' else 2)
 
 
 def test_a_failed_run_is_told_and_the_others_go_on(
     program: Program, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    program.fails = ('name=camvid-2', '--seen-bias 0.0 --threshold 0 --json out/camvid-3')
-    assert start('--steps-of-figure', '1,2,3,4', '--seeds', '0') == 1
+    program.fails = ('name=adapted-2-seed',)
+    assert start('--steps-of-figure', '1,2,3', '--seeds', '0') == 1
     assert '(2) fine-tuned tower, seed 0: the disk is full' in capsys.readouterr().err
-    assert [run['step'] for run in json.loads(Path('out/camvid.json').read_text())] == ['1', '4']
     program.fails = ()
     program.commands.clear()
-    assert start('--steps-of-figure', '1,2,3,4', '--seeds', '0') == 0
-    assert program.trained() == ['camvid-2-seed0']
-    assert len(program.commands) == 4  # What was scored of (3) before is kept.
+    assert start('--steps-of-figure', '1,2,3', '--seeds', '0') == 0
+    assert program.trained() == ['adapted-2-seed0']
 
 
 def test_the_transductive_run_starts_from_the_inductive_one_of_its_seed(program: Program) -> None:
-    assert start('--steps-of-figure', '1', '--also', 'transductive', 'schedule.steps=50') == 0
-    names = ['camvid-1', 'camvid-5', 'camvid-transductive']
-    assert program.trained() == [f'{name}-seed{seed}' for seed in range(3) for name in names]
-    trained = [text for text in program.commands if ' train ' in text]
-    for inductive, transductive in zip(trained[1::3], trained[2::3], strict=True):
+    options = ('--steps-of-figure', '5', '--also', 'transductive', 'schedule.steps=50')
+    assert start(*options) == 0
+    kinds = ('seed0', 'seed1', 'seed2', 'choice')
+    names = [f'adapted-{step}-{kind}' for kind in kinds for step in (5, 'transductive')]
+    assert program.trained() == names
+    for inductive, transductive in zip(program.commands[::2], program.commands[1::2], strict=True):
         name = inductive.split('name=')[1].split()[0]
         assert 'schedule.keep=[25]' in inductive
         assert f'initialize_from=out/{name}/step=25.ckpt' in transductive
@@ -145,18 +175,24 @@ def test_only_what_is_between_the_markers_changes(
 ) -> None:
     page = tmp_path / 'docs' / 'results.md'
     page.parent.mkdir()
-    rest = '\n\n<!-- joint:begin -->\nB\n<!-- joint:end -->\nC\n'
-    page.write_text(f'# A\n<!-- camvid:begin -->\nold\n<!-- camvid:end -->{rest}')
-    monkeypatch.setattr(ablation, 'PAGE', page)
+    rest = '\n\n<!-- frozen:begin -->\nB\n<!-- frozen:end -->\nC\n'
+    page.write_text(f'# A\n<!-- adapted:begin -->\nold\n<!-- adapted:end -->{rest}')
+    monkeypatch.setattr(ablation_report, 'PAGE', page)
     start('--steps-of-figure', '1,5', '--seeds', '0,1', '--write-docs')
-    head, written = page.read_text(encoding='utf-8').split('<!-- camvid:begin -->\n')
-    table, tail = written.split('\n<!-- camvid:end -->')
+    head, written = page.read_text(encoding='utf-8').split('<!-- adapted:begin -->\n')
+    table, tail = written.split('\n<!-- adapted:end -->')
     assert (head, tail) == ('# A\n', rest)
-    (row,) = [line for line in table.splitlines() if '(1) frozen tower' in line]
-    cells = [cell.strip() for cell in row.strip('|').split('|')]
-    assert cells[1:6] == ['0, 1', '61.0 ± 0.0', '35.0 ± 7.1', '-', '80.0 ± 0.0']
-    assert '(images/results-camvid.png)' in table
-    with Image.open(page.parent / 'images' / 'results-camvid.png') as chart:
+    first, second = (line for line in table.splitlines() if '(1) frozen tower' in line)
+    cells = [cell.strip() for cell in first.strip('|').split('|')]
+    # Unseen: 2 of 10; the first of 15 seen ones has 10 of 10 + 5 * 8 pixels at first.
+    seen = 100 * (14 + 10 / 50) / 15
+    half = 2 * seen * 20 / (seen + 20)
+    plain = f'{seen:.1f} ± 0.0 / 20.0 ± 0.0 / {half:.1f} ± 0.0'
+    assert (cells[1], cells[3], cells[4], cells[5]) == ('0, 1', plain, plain, f'0: {plain}')
+    assert cells[6] == '2: 100.0 ± 0.0 / 100.0 ± 0.0 / 100.0 ± 0.0'
+    assert second.count('100.0 to 100.0') == 3
+    assert '(images/results-adapted.png)' in table
+    with Image.open(page.parent / 'images' / 'results-adapted.png') as chart:
         assert chart.width > 500
 
 

@@ -40,6 +40,7 @@ from zegclip_core.training.run import Run
 from zegclip_core.weights.image_towers import ImageTower
 
 CONFIGS = Path(__file__).parents[2] / 'config' / 'train'
+UNALIGNED = ("model.alignment=''", 'views.size=[64,64]')
 
 
 def _network(config_file: str, *settings: str) -> ZegCLIP:
@@ -106,7 +107,7 @@ def test_the_published_model_starts_as_the_release_does() -> None:
 
 
 def test_the_five_steps_differ_in_what_the_paper_changes() -> None:
-    path = CONFIGS / 'ablation' / 'camvid.yaml'
+    path = CONFIGS / 'voc12-small-inductive.yaml'
     configs = [load_config(path, STEPS[step][1]) for step in ('1', '2', '3', '4', '5')]
     found = [
         (
@@ -138,13 +139,13 @@ def test_the_five_steps_differ_in_what_the_paper_changes() -> None:
 )
 def test_settings_that_do_not_fit_the_tower_are_named(setting: str, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        _network('ablation/camvid.yaml', setting)
+        _network('voc12-small-inductive.yaml', *UNALIGNED, setting)
 
 
 def test_a_fine_tuned_tower_is_trained_at_its_own_rate() -> None:
-    settings = (*STEPS['2'][1], 'model.dim=32', 'model.decoder_heads=4')
-    config = load_config(CONFIGS / 'ablation' / 'camvid.yaml', settings)
-    network = _network('ablation/camvid.yaml', *settings)
+    settings = (*STEPS['2'][1], *UNALIGNED, 'model.dim=32', 'model.decoder_heads=4')
+    config = load_config(CONFIGS / 'voc12-small-inductive.yaml', settings)
+    network = _network('voc12-small-inductive.yaml', *settings)
     own, tower = make_optimizer(network, config).param_groups
     assert (own['lr'], tower['lr']) == (5e-4, pytest.approx(2e-5))
     frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
@@ -258,10 +259,7 @@ def test_a_missing_or_broken_configuration_is_one_line(tmp_path: Path) -> None:
 def test_a_source_checkout_has_the_configurations_beside_the_package() -> None:
     assert recipe_folder() == CONFIGS
     assert find_recipe('folder') == CONFIGS / 'folder.yaml'
-    path = find_recipe('ablation/camvid')
-    assert path == CONFIGS / 'ablation/camvid.yaml'
-    assert path.is_file()
-    assert {'folder', 'ablation/camvid', 'voc12-inductive'} <= set(recipe_names())
+    assert {'folder', 'voc12-small-inductive', 'voc12-inductive'} <= set(recipe_names())
     assert find_recipe('mine.yaml') == Path('mine.yaml')
     assert find_recipe('here/mine.yml') == Path('here/mine.yml')
 
@@ -289,10 +287,10 @@ def test_an_installed_package_has_them_in_share(
     with pytest.raises(ConfigError, match='is the package installed as a whole'):
         find_recipe('folder')
     shared = tmp_path / 'env/share/zegclip_ros/config/train'
-    (shared / 'ablation').mkdir(parents=True)
-    for name in ('folder', 'ablation/camvid'):
+    (shared / 'mine').mkdir(parents=True)
+    for name in ('folder', 'mine/street'):
         (shared / f'{name}.yaml').touch()
-    assert recipe_names() == ('ablation/camvid', 'folder')
+    assert recipe_names() == ('folder', 'mine/street')
     assert find_recipe('folder') == shared / 'folder.yaml'
 
 

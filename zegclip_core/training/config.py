@@ -314,7 +314,7 @@ def recipe_folder(kind: str = TRAIN) -> Path:
 
 
 def recipe_names(kind: str = TRAIN) -> tuple[str, ...]:
-    """Return the names of the configurations of a kind, such as ``ablation/camvid``."""
+    """Return the names of the configurations of a kind, such as ``voc12-inductive``."""
     folder = recipe_folder(kind)
     paths = sorted(folder.rglob('*.yaml'))
     return tuple(path.relative_to(folder).with_suffix('').as_posix() for path in paths)

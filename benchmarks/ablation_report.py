@@ -1,0 +1,174 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Tables and charts of ``benchmarks.ablation``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+import statistics
+import textwrap
+from typing import Any
+
+from benchmarks.reports import write_docs, write_json
+from benchmarks.seen_bias import Bias, NONE, PUBLISHED, Sweep
+from tabulate import tabulate
+
+PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'results.md'
+METRICS = {'miou_seen': 'seen', 'miou_unseen': 'unseen', 'hiou': 'hIoU'}
+
+Results = Sequence[Mapping[str, Any]]
+"""What ``benchmarks.ablation.finish`` returns of each run."""
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Return the mean and, of two or more values, their sample standard deviation."""
+    if not values:
+        return '-'
+    spread = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
+    return f'{statistics.fmean(values):.1f}{spread}'
+
+
+class Step:
+    """All runs of one step.
+
+    Attributes:
+        models: Counts on the validation pictures, one for each seed.
+        choice: Counts on those that the bias is chosen on; ``None`` if there are none.
+    """
+
+    def __init__(self, results: Results, name: str) -> None:
+        own = [result for result in results if result['run'].step == name]
+        self.seeds = [result['run'].seed for result in own if not result['run'].choice]
+        self.models: list[Sweep] = [result['counts'] for result in own if not result['run'].choice]
+        choices = [result['counts'] for result in own if result['run'].choice]
+        self.choice: Sweep | None = choices[0] if choices else None
+        timed = [result['minutes'] for result in own if not result['run'].choice]
+        self.minutes = [value for value in timed if value is not None]
+
+    def chosen(self, on: str) -> Bias | None:
+        """Return the bias on scores or logits that was chosen."""
+        return self.choice.best(on) if self.choice else None
+
+    def values(self, bias: Bias, metric: str) -> list[float]:
+        """Return a metric of each seed in percent."""
+        return [100 * getattr(model.metrics(bias), metric) for model in self.models]
+
+    def cell(self, bias: Bias | None) -> str:
+        """Return seen, unseen and harmonic mean at a bias."""
+        if bias is None:
+            return '-'
+        return ' / '.join(mean_and_spread(self.values(bias, metric)) for metric in METRICS)
+
+    def chosen_cell(self, on: str) -> str:
+        """Return the same at the chosen bias, which stands before it."""
+        bias = self.chosen(on)
+        return f'{bias.amount:g}: {self.cell(bias)}' if bias else '-'
+
+
+def steps_of(results: Results) -> dict[str, Step]:
+    """Return the steps with a scored model, in the order of their names."""
+    names = sorted({result['run'].step for result in results if not result['run'].choice})
+    return {name: Step(results, name) for name in names}
+
+
+def table_of(steps: Mapping[str, Step], titles: Mapping[str, str]) -> str:
+    """Return a table with a line for each step: seen / unseen / hIoU at several biases."""
+    head = ['seen / unseen / hIoU', 'seeds', 'minutes each', 'no bias', 'published bias 0.1']
+    head += ['chosen on scores', 'chosen on logits']
+    rows = [
+        [
+            *(titles[name], ', '.join(map(str, step.seeds)), mean_and_spread(step.minutes)),
+            *(step.cell(bias) for bias in (NONE, PUBLISHED)),
+            *(step.chosen_cell(on) for on in ('scores', 'logits')),
+        ]
+        for name, step in steps.items()
+    ]
+    return str(tabulate(rows, head, tablefmt='github', disable_numparse=True))
+
+
+def classes_table(steps: Mapping[str, Step], titles: Mapping[str, str]) -> str:
+    """Return the IoU of each unseen class, and how sure the figures of the first seed are."""
+    first = next(iter(steps.values())).models[0]
+    unseen = [name for name in first.classes if name not in first.seen]
+    rows = []
+    for name, step in steps.items():
+        bias = step.chosen('logits') or NONE
+        found = [[100 * model.metrics(bias).iou[word] for model in step.models] for word in unseen]
+        intervals = step.models[0].intervals(bias)
+        cells = [f'{100 * low:.1f} to {100 * high:.1f}' for low, high in intervals.values()]
+        rows.append([titles[name], *map(mean_and_spread, found), *cells])
+    head = ['', *unseen, *(f'{metric}, 95 % of pictures' for metric in METRICS.values())]
+    return str(tabulate(rows, head, tablefmt='github', disable_numparse=True))
+
+
+def draw(steps: Mapping[str, Step], titles: Mapping[str, str], path: Path) -> None:
+    """Write a bar chart like the paper's Figure 1: without and with bias, a dot for each seed."""
+    from matplotlib.figure import Figure  # takes a second
+
+    figure = Figure(figsize=(9.5, 7.5), layout='constrained')
+    panels = figure.subplots(2, 1, sharey=True)
+    panels[0].set_title('no bias', loc='left')
+    panels[1].set_title('bias on the logits of seen classes, chosen on held-out ones', loc='left')
+    for axes, biased in zip(panels, (False, True), strict=True):
+        _bars(axes, [(step, step.chosen('logits') if biased else NONE) for step in steps.values()])
+        names = [textwrap.fill(titles[name], 15) for name in steps]
+        axes.set_xticks(range(len(steps)), names)
+        axes.set_ylabel('mIoU [%]')
+        axes.spines[['top', 'right']].set_visible(False)
+    panels[0].set_ylim(bottom=0.0)
+    panels[0].legend(frameon=False, ncols=3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def _bars(axes: Any, steps: Sequence[tuple[Step, Bias | None]]) -> None:  # noqa: ANN401
+    """Draw three bars for each step."""
+    # Okabe and Ito's colours, which colour-blind people can tell apart.
+    for index, (metric, color) in enumerate(
+        zip(METRICS, ('#0072B2', '#E69F00', '#009E73'), strict=True)
+    ):
+        places = [place + 0.27 * (index - 1) for place in range(len(steps))]
+        found = [step.values(bias, metric) if bias else [0.0] for step, bias in steps]
+        spreads = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in found]
+        means = list(map(statistics.fmean, found))
+        drawn = axes.bar(
+            places, means, 0.27, yerr=spreads, capsize=3, color=color, label=METRICS[metric]
+        )
+        axes.bar_label(drawn, fmt='%.1f', padding=2, fontsize='small')
+        for place, values in zip(places, found, strict=True):
+            axes.plot([place + 0.07] * len(values), values, 'ko', markersize=2.5, alpha=0.6)
+
+
+def summary(
+    results: Results, titles: Mapping[str, str], towers: str, out: Path, *, write: bool
+) -> None:
+    """Print and write tables and chart of finished runs, into the docs if asked for."""
+    steps = steps_of(results)
+    if not steps:
+        return
+    name = f'results-{towers}.png'
+    draw(steps, titles, (PAGE.parent / 'images' if write else out) / name)
+    table = f'{table_of(steps, titles)}\n\n{classes_table(steps, titles)}'
+    print(f'\n{table}')
+    told = [
+        {
+            **{'run': result['run']._asdict(), 'command': result['command']},
+            'minutes': result['minutes'],
+            'no_bias': result['counts'].metrics(NONE).to_dict(),
+        }
+        for result in results
+    ]
+    write_json(out / f'{towers}.json', told)
+    if write:
+        chart = f'![Seen, unseen and harmonic mean IoU](images/{name})'
+        write_docs(towers, f'{table}\n\n{chart}', PAGE)
