@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 import pytest
 from test_evaluation import slow_figures
+from tiny_datasets import SIZES, write_voc
 from tiny_models import published_state
 import torch
 import torch.nn.functional as F
-from training_helpers import write_clip
 from zegclip_core.cli.main import main
 from zegclip_core.data.datasets import load_spec
 from zegclip_core.evaluation.reproduction import half_way, load_row, published_rows, row_configs
@@ -50,30 +50,6 @@ PUBLISHED = {
     'context-transductive': (None, None, None, None),
 }
 FIGURES = ('pixel_accuracy', 'miou_seen', 'miou_unseen', 'hiou')
-SIZES = {'2009_1': (37, 50), '2009_2': (64, 41), '2009_3': (32, 32)}
-"""Height and width of the pictures, of which no side fits the patches of the model."""
-
-
-def write_voc(root: Path) -> Path:
-    """Lay out a VOC 2012 of three pictures in each list, as its authors and mmsegmentation do."""
-    base, rng = root / 'VOCdevkit' / 'VOC2012', np.random.default_rng(2)
-    for part, masks in (
-        ('train', 'SegmentationClass'),
-        ('aug', 'SegmentationClassAug'),
-        ('val', 'SegmentationClass'),
-    ):
-        names = base / 'ImageSets/Segmentation' / f'{part}.txt'
-        for folder in (names.parent, base / masks, base / 'JPEGImages'):
-            folder.mkdir(parents=True, exist_ok=True)
-        names.write_text(''.join(f'{part}{name}\n' for name in SIZES))
-        for name, (height, width) in SIZES.items():
-            image = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3)).astype(np.uint8)
-            picture = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-            picture.save(base / f'JPEGImages/{part}{name}.jpg')
-            blocks = rng.choice([0, 1, 5, 16, 20, 255], (8, 8)).astype(np.uint8)
-            labels = np.kron(blocks, np.ones((8, 8), np.uint8))[:height, :width]
-            Image.fromarray(labels).save(base / masks / f'{part}{name}.png')
-    return root
 
 
 @pytest.fixture(scope='module')
@@ -282,42 +258,3 @@ def test_a_row_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(['reproduce', '--data', '.'])
     assert 'required: ROW (' in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_row_runs_from_data_to_figures(
-    tmp_path: Path, voc: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clip = write_clip(tmp_path)
-    out = tmp_path / 'runs'
-    settings = [
-        f'towers.image={clip}',
-        f'towers.text={clip}',
-        f'output={out}',
-        'model.dim=64',
-        'model.decoder_heads=1',
-        'model.decoder_mlp_dim=32',
-        'model.decoder_layers=2',
-        'model.prompt_tokens=2',
-        'views.size=[32, 32]',
-        'schedule.steps=2',
-        'schedule.batch_size=2',
-        'schedule.workers=0',
-        'schedule.warmup=0',
-        'schedule.validate_every=2',
-        'settings.short_side=32',
-    ]
-    found = reproduced(tmp_path, 'voc12-transductive', '--data', voc, *settings)
-    assert found['images'] == 3
-    assert 0.0 <= found['pixel_accuracy'] <= 1.0
-    assert (out / 'voc12-inductive/step=2.ckpt').is_file()
-    model = out / 'voc12-transductive/voc12-transductive.safetensors'
-    shown = capsys.readouterr()
-    assert 'train_aug has 6 pictures, but the published one 10582' in shown.err
-    # The model by itself gives the same figures, and a second call trains no more.
-    before = model.stat().st_mtime_ns
-    again = reproduced(tmp_path, 'voc12-transductive', '--data', voc, '--checkpoint', model)
-    assert again['iou'] == found['iou']
-    assert model.stat().st_mtime_ns == before
-    resumed = reproduced(tmp_path, 'voc12-transductive', '--data', voc, *settings)
-    assert resumed['iou'] == found['iou']

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from zegclip_core.evaluation.reproduction import PublishedRow
 
 _DESCRIPTION = """\
-Run a row of a published table, or a step of the paper's Figure 1, end to end: check the data, train
-by the configuration of the same name (a transductive row first trains the inductive one; a step
-changes some settings of voc12-inductive), score by the published protocol, and print the figures
-beside the published ones. With --checkpoint nothing is trained. A training that was stopped goes
-on when the command is given again.
+Run a row of a published table, or a step of the paper's Figure 1, end to end: check the data,
+train by the configuration of the same name (a transductive row first trains the inductive one; a
+step changes some settings of voc12-inductive), score by the published protocol, and print the
+figures beside the published ones. With --checkpoint nothing is trained. A training that was
+stopped goes on when the command is given again.
 """
 _FIGURES = ('pixel_accuracy', 'miou_seen', 'miou_unseen', 'hiou')
 
