@@ -168,7 +168,7 @@ def test_a_row_without_verified_figures_says_so(
     assert table[2].split() == ['pAcc', 'not', 'verified', ours, '-']
 
 
-def test_the_published_figures_are_those_of_the_readme() -> None:
+def test_the_published_figures_are_those_of_readme_and_paper() -> None:
     assert tuple(published_rows()) == tuple(PUBLISHED)
     for name, figures in PUBLISHED.items():
         published = load_row(name).published
@@ -192,6 +192,17 @@ def test_a_row_is_trained_as_it_is_scored(name: str) -> None:
     assert config.settings.threshold == 0.0
     assert list(config.unseen) == ([] if name.endswith('fully') else [row.unseen])
     assert bool(row.first) == (config.setting == 'transductive')
+
+
+@pytest.mark.parametrize('name', [name for name in PUBLISHED if 'step' in name])
+def test_a_step_changes_model_and_loss_alone(name: str) -> None:
+    (step,), (whole,) = row_configs(name, '/data'), row_configs('voc12-inductive', '/data')
+    model = {'prompt_tokens', 'relationship_descriptor', 'tower'}
+    assert step.model.model_dump(exclude=model) == whole.model.model_dump(exclude=model)
+    changed = {'name': True, 'model': True, 'loss': True, 'schedule': {'tower_rate'}}
+    assert step.model_dump(exclude=changed) == whole.model_dump(exclude=changed)
+    weights = {'mask_weight', 'dice_weight', 'cross_entropy_weight'}
+    assert step.loss.model_dump(exclude=weights) == whole.loss.model_dump(exclude=weights)
 
 
 @pytest.mark.parametrize('name', [name for name in PUBLISHED if name.endswith('transductive')])
