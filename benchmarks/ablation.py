@@ -39,6 +39,7 @@ from benchmarks.seen_bias import Sweep, sweep
 import yaml
 from zegclip_core.data.datasets import load_spec, open_dataset
 from zegclip_core.data.views import split_indices
+from zegclip_core.evaluation.reproduction import load_row
 from zegclip_core.training.config import find_recipe
 
 CONFIG = 'voc12-small-inductive'
@@ -51,17 +52,11 @@ HELD_OUT = ('boat', 'chair', 'motorbike')
 EVERY = 10
 """Every so manieth training picture is what a bias is chosen on."""
 
-_SOFTMAX = (
-    *('loss.mask_weight=0.0', 'loss.dice_weight=0.0', 'loss.cross_entropy_weight=1.0'),
-    'model.relationship_descriptor=false',
-)
-# 0.04 of the decoder's learning rate, 2e-5: at the full rate the tower is spoilt.
-_FINE_TUNED = ('model.prompt_tokens=0', 'model.tower=finetuned', 'schedule.tower_rate=0.04')
 STEPS = {
-    '1': ('(1) frozen tower', (*_SOFTMAX, 'model.prompt_tokens=0')),
-    '2': ('(2) fine-tuned tower', (*_SOFTMAX, *_FINE_TUNED)),
-    '3': ('(3) + deep prompts', _SOFTMAX),
-    '4': ('(4) + non-exclusive loss', ('model.relationship_descriptor=false',)),
+    '1': ('(1) frozen tower', load_row('voc12-step1').settings),
+    '2': ('(2) fine-tuned tower', load_row('voc12-step2').settings),
+    '3': ('(3) + deep prompts', load_row('voc12-step3').settings),
+    '4': ('(4) + non-exclusive loss', load_row('voc12-step4').settings),
     '5': ('(5) + relationship descriptor', ()),
     'transductive': (
         'transductive, from (5) at half-way',

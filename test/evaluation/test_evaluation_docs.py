@@ -20,7 +20,7 @@ import shlex
 import numpy as np
 from PIL import Image
 import pytest
-from test_reproduce import write_voc
+from tiny_datasets import write_voc
 from tiny_models import write_published
 from zegclip_core.cli.main import build_parser, main
 from zegclip_core.data.datasets import open_dataset
@@ -73,7 +73,7 @@ def test_the_commands_run() -> None:
 
 def test_the_commands_that_train_have_settings_that_are_known() -> None:
     found = [build_parser().parse_args(command) for command in commands() if trains(command)]
-    assert len(found) == 2
+    assert len(found) == 3
     for args in found:
         assert args.settings
         assert row_configs(args.row, args.data, args.settings)

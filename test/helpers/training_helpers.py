@@ -23,11 +23,26 @@ import open_clip
 from safetensors.torch import load_file
 from tiny_models import GRID, PATCH, published_state, WIDTH
 import torch
+from torch import Tensor
 from zegclip_core.cli.main import main
 from zegclip_core.training.checkpoints import read_run_checkpoint, trained_weights
 from zegclip_core.weights.checkpoint import load_checkpoint
 
 COLORS = {'red square': (200, 30, 30), 'blue square': (30, 30, 200)}
+
+CLIP = {
+    'embed_dim': WIDTH,
+    'quick_gelu': True,
+    'vision_cfg': {'image_size': GRID * PATCH, 'layers': 2, 'width': WIDTH, 'patch_size': PATCH},
+    'text_cfg': {
+        'context_length': 77,
+        'vocab_size': 49408,
+        'width': WIDTH,
+        'heads': 1,
+        'layers': 2,
+    },
+}
+"""The small CLIP as open_clip configures it."""
 
 LIVE = (
     'keep_features=false',
@@ -61,34 +76,22 @@ def write_squares(root: Path) -> Path:
     return root
 
 
-def write_clip(folder: Path) -> str:
-    """Write a small CLIP in OpenAI's layout, make it known, and return its reference."""
-    config = {
-        'embed_dim': WIDTH,
-        'quick_gelu': True,
-        'vision_cfg': {
-            'image_size': GRID * PATCH,
-            'layers': 2,
-            'width': WIDTH,
-            'patch_size': PATCH,
-        },
-        'text_cfg': {
-            'context_length': 77,
-            'vocab_size': 49408,
-            'width': WIDTH,
-            'heads': 1,
-            'layers': 2,
-        },
-    }
-    (folder / 'training-clip.json').write_text(json.dumps(config))
-    open_clip.add_model_config(folder / 'training-clip.json')
+def clip_state() -> dict[str, Tensor]:
+    """Return the seeded weights of a small CLIP under OpenAI's names."""
     state = {}
     for key, value in published_state().items():
         if key.startswith('backbone.') and 'prompt' not in key:
             state[key.replace('backbone.', 'visual.')] = value
         elif key.startswith('text_encoder.'):
             state[key.removeprefix('text_encoder.')] = value
-    torch.save(state, folder / 'clip.pt')
+    return state
+
+
+def write_clip(folder: Path) -> str:
+    """Write a small CLIP in OpenAI's layout, make it known, and return its reference."""
+    (folder / 'training-clip.json').write_text(json.dumps(CLIP))
+    open_clip.add_model_config(folder / 'training-clip.json')
+    torch.save(clip_state(), folder / 'clip.pt')
     return f'open_clip:training-clip/file:{folder / "clip.pt"}'
 
 

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from zegclip_core.evaluation.reproduction import PublishedRow
 
 _DESCRIPTION = """\
-Run a row of a published table end to end: check the data, train by the configuration of the same
-name (a transductive row first trains the inductive one), score by the published protocol, and
-print the figures beside the published ones. With --checkpoint nothing is trained. A training that
-was stopped goes on when the command is given again.
+Run a row of a published table, or a step of the paper's Figure 1, end to end: check the data,
+train by the configuration of the same name (a transductive row first trains the inductive one; a
+step changes some settings of voc12-inductive), score by the published protocol, and print the
+figures beside the published ones. With --checkpoint nothing is trained. A training that was
+stopped goes on when the command is given again.
 """
 _FIGURES = ('pixel_accuracy', 'miou_seen', 'miou_unseen', 'hiou')
 
@@ -44,7 +45,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         'row',
         metavar='ROW',
-        help='voc12-, coco- or context-, and inductive, transductive or (not context) fully',
+        help='voc12-, coco- or context-, and inductive, transductive or (not context) fully; or '
+        'voc12-step1 to voc12-step4 of Figure 1, whose step (5) is voc12-inductive',
     )
     parser.add_argument(
         'settings', nargs='*', default=[], metavar='KEY=VALUE', help='settings of training'
@@ -91,10 +93,8 @@ def run(args: argparse.Namespace) -> int:
     for line in find_symptoms(result):
         warn(line)
     if out:
-        published = {
-            key: round(row.published[key] / 100.0, 4) if row.published else None
-            for key in _FIGURES
-        }
+        known = {key: round(value / 100.0, 4) for key, value in row.published.items()}
+        published = {key: known.get(key) for key in _FIGURES}
         write_json(out, {'row': args.row, 'published': published, **result.to_dict()})
     return 0
 
@@ -108,7 +108,7 @@ def _table(row: PublishedRow, result: Evaluation) -> str:
     for key, title in FIGURES:
         if key not in _FIGURES:
             continue
-        published = (row.published or {}).get(key)
+        published = row.published.get(key)
         ours = 100.0 * getattr(result.metrics, key)
         own = '-' if math.isnan(ours) else f'{ours:.1f}'
         known = published is not None and not math.isnan(ours)

@@ -20,7 +20,7 @@ import is imported where it is needed, after everything that can be refused with
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 import json
 from pathlib import Path
@@ -51,7 +51,9 @@ class PublishedRow:
         templates: Template set of the words.
         seen_bias: What is subtracted from the scores of seen classes before the best is chosen.
         first: Row of the run whose half-way checkpoint the training starts from; empty for none.
-        published: The figures in percent, by their keys in JSON; ``None`` if none was verified.
+        recipe: Configuration of the training; empty for that of the row's name.
+        settings: ``key=value`` texts in which the training differs from its configuration.
+        published: The figures in percent, by their keys in JSON, as far as they were verified.
         source: Where the figures stand.
     """
 
@@ -62,7 +64,9 @@ class PublishedRow:
     templates: str
     seen_bias: float
     first: str = ''
-    published: Mapping[str, float] | None = None
+    recipe: str = ''
+    settings: Sequence[str] = ()
+    published: Mapping[str, float] = field(default_factory=dict)
     source: str = ''
 
 
@@ -144,13 +148,14 @@ def score_row(row: PublishedRow, segmenter: Segmenter, dataset: SegmentationData
 def row_configs(name: str, data: str | Path, settings: Sequence[str] = ()) -> list[TrainConfig]:
     """Return the training runs of a row, in their order.
 
-    A transductive run starts from the half-way checkpoint of the inductive one, whose length and
-    place follow from its own.
+    The last one has the row's name, so that no row goes on with the run of another. A transductive
+    run starts from the half-way checkpoint of the inductive one, whose length and place follow
+    from its own.
 
     Args:
         name: Name of the row.
         data: Folder of its dataset.
-        settings: ``key=value`` texts that hold for all of its runs.
+        settings: ``key=value`` texts that hold for all of its runs, over those of the row.
 
     Raises:
         ConfigError: If a setting is not known or not allowed.
@@ -159,14 +164,15 @@ def row_configs(name: str, data: str | Path, settings: Sequence[str] = ()) -> li
 
     row, root = load_row(name), json.dumps(str(Path(data).expanduser()))
     changes = [f'train.0.root={root}', f'validate.0.root={root}', *settings]
-    config = load_config(find_recipe(name), changes)
+    recipe, own = find_recipe(row.recipe or name), [f'name={name}', *row.settings, *changes]
+    config = load_config(recipe, own)
     if not row.first:
         return [config]
     half = config.schedule.steps
     length = [f'schedule.steps={2 * half}', f'schedule.keep=[{half}]', f'schedule.stop={half}']
     first = load_config(find_recipe(row.first), [*changes, *length, f'name={row.first}'])
     start = f'initialize_from={json.dumps(str(half_way(first)))}'
-    return [first, load_config(find_recipe(name), [*changes, start])]
+    return [first, load_config(recipe, [*own, start])]
 
 
 def half_way(config: TrainConfig) -> Path:

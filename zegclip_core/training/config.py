@@ -73,9 +73,9 @@ class ModelConfig(Settings):
     """Factor of the learning rate for the projections of an alignment; 0 keeps them as they
     are."""
     published: bool = False
-    """Train a CLIP tower exactly as ZegCLIP's release does: class embedding twice, trained norm
-    before ``ln_post``, ImageNet's mean and std, bilinear positions, decoder layers that start
-    alike."""
+    """Train a CLIP tower exactly as ZegCLIP's release does: class embedding twice, with prompts a
+    trained norm before ``ln_post``, ImageNet's mean and std, bilinear positions, decoder layers
+    that start alike."""
 
 
 class DatasetConfig(Settings):

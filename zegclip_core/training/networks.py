@@ -62,7 +62,8 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
         published = replace(
             tower.config,
             class_embedding_twice=True,
-            prompt_norm=True,
+            # Its tower without prompts has none, and what is frozen must not change.
+            prompt_norm=model.prompt_tokens > 0,
             position_resize='bilinear',
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
