@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from zegclip_core.errors import ConfigError
 from zegclip_core.model.losses import UNSEEN
 from zegclip_core.options import UNLABELLED
@@ -50,7 +51,7 @@ class _Words:
         rows = [
             torch.randn(8, generator=torch.Generator().manual_seed(sum(t.encode()))) for t in texts
         ]
-        return torch.nn.functional.normalize(torch.stack(rows), dim=-1)
+        return F.normalize(torch.stack(rows), dim=-1)
 
 
 ENCODER = TextEncoder(_Words(), ['{}', 'a photo of a {}'])
@@ -144,6 +145,20 @@ def test_a_class_goes_by_its_name_half_the_time() -> None:
     same = [torch.equal(table.sample([0], generator), name) for _ in range(200)]
     # One in nine of the other draws is the averaged name as well.
     assert 0.4 < np.mean(same) < 0.7
+
+
+def test_further_templates_are_drawn_but_are_not_the_name() -> None:
+    words = [ClassWords('cat', ('kitten',))]
+    table = PhraseTable(words, ENCODER, further=('an old {}',))
+    assert torch.equal(table.canonical([0]), PhraseTable(words, ENCODER).canonical([0]))
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.cat([table.sample([0], generator) for _ in range(200)])
+    old = F.normalize(ENCODER.tower.encode(['an old cat', 'an old kitten']), dim=-1)
+    for embedding in old:
+        assert (drawn == embedding).all(dim=1).any()
+    plain = PhraseTable(words, ENCODER)
+    drawn = torch.cat([plain.sample([0], generator) for _ in range(200)])
+    assert not (drawn == old[0]).all(dim=1).any()
 
 
 def test_inductive_training_is_told_nothing_of_unseen_classes() -> None:

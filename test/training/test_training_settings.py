@@ -203,6 +203,7 @@ def test_files_that_build_on_each_other_are_refused(tmp_path: Path) -> None:
         (['loss.window=[4]'], r'loss.window to be two numbers .* but got \[4\]'),
         (['loss.dice_weight=-1'], 'loss.dice_weight to be at least 0, but got -1'),
         (['train.0.share=0'], 'train.0.share to be above 0'),
+        (['train.0.further_templates=[old]'], 'exactly one {}, but got .old'),
         (['train.0.hold_out=1'], 'train.0.hold_out to be 0 or at least 2'),
         (['model.decoder_heads=5'], 'model.decoder_heads to divide'),
         (['model.detail_width=6'], 'model.detail_width to be a multiple of 8'),

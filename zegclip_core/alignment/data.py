@@ -122,5 +122,10 @@ def taught_classes(
     )
     unseen = frozenset(k for k, entry in enumerate(words) if withheld.is_withheld(entry.name))
     check_some(range(len(unseen), len(words)), f'a class of {source.root}')
-    table = PhraseTable(words, encoder, varied=source.wording == 'varied')
+    table = PhraseTable(
+        words,
+        encoder,
+        varied=source.wording == 'varied',
+        further=source.further_templates,
+    )
     return ClassSet(words, table, unseen)

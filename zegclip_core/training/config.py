@@ -22,6 +22,7 @@ from zegclip_core.data.datasets import FOLDER
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.errors import ConfigError
 from zegclip_core.settings import Count, Factor, Positive, read_settings, Settings
+from zegclip_core.text.templates import check_templates
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SHARED = Path('share') / 'zegclip_ros' / 'config'
@@ -97,6 +98,9 @@ class SourceConfig(DatasetConfig):
     wording: Literal['varied', 'name'] = 'varied'
     """Whether a class goes by its ``name`` in all templates, averaged (published), or is
     ``varied``: half the time by one of its phrases in one template."""
+    further_templates: tuple[str, ...] = ()
+    """Templates that ``varied`` words are put into beside those of the towers, such as ``an old
+    {}``, so that a word with something said of it stays the same thing."""
     views: Positive = 8
     """Views of each image when features are kept on disk."""
     share: PositiveFloat = 1.0
@@ -115,6 +119,14 @@ class SourceConfig(DatasetConfig):
     in LVIS (repeat factor sampling, https://arxiv.org/abs/1908.03195); 0 draws all alike."""
     hold_out: Count = 0
     """Every n-th image is left out; 0 leaves none out."""
+
+    @field_validator('further_templates')
+    @classmethod
+    def _has_places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return check_templates(value) if value else value
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator('hold_out')
     @classmethod

@@ -86,10 +86,16 @@ class PhraseTable:
     """Text embeddings of every phrase of a dataset, with each of the templates and averaged.
 
     If not ``varied``, ``sample`` draws no phrases and templates: classes go by their names.
+    ``further`` are templates, such as ``an old {}``, that only ``sample`` puts phrases into.
     """
 
     def __init__(
-        self, words: Sequence[ClassWords], encoder: TextEncoder, *, varied: bool = True
+        self,
+        words: Sequence[ClassWords],
+        encoder: TextEncoder,
+        *,
+        varied: bool = True,
+        further: Sequence[str] = (),
     ) -> None:
         self._variants = []  # Of each class the phrases, averaged and in each template, (N, C).
         for entry in words if varied else ():
@@ -97,7 +103,7 @@ class PhraseTable:
             prompts = [
                 fill_template(template, phrase)
                 for phrase in phrases
-                for template in encoder.templates
+                for template in (*encoder.templates, *further)
             ]
             averaged = encoder.encode_phrases(phrases)
             single = F.normalize(encoder.tower.encode(prompts), dim=-1)

@@ -149,7 +149,12 @@ class Run:
         config, classes, views = self.config, list[ClassSet](), list[ViewSource]()
         for source, dataset in zip(config.train, self._datasets, strict=True):
             words = read_words(source.words, dataset.classes)
-            table = PhraseTable(words, self._encoder, varied=source.wording == 'varied')
+            table = PhraseTable(
+                words,
+                self._encoder,
+                varied=source.wording == 'varied',
+                further=source.further_templates,
+            )
             unseen = unseen_of(source.dataset, config.unseen, dataset.classes).classes
             classes.append(ClassSet(words, table, frozenset(map(dataset.classes.index, unseen))))
             indices = split_indices(len(dataset), source.hold_out, held_out=False)
