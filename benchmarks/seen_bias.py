@@ -114,8 +114,8 @@ class Sweep:
     def load(cls, path: Path) -> 'Sweep':
         """Read a file of ``save``."""
         with np.load(path) as found:
-            names = (tuple(map(str, found[key])) for key in ('classes', 'seen'))
-            return cls(*names, counts=found['counts'])
+            classes, seen = (tuple(map(str, found[key])) for key in ('classes', 'seen'))
+            return cls(classes, seen, found['counts'])
 
 
 class _Keep:
@@ -158,7 +158,7 @@ def sweep(
         sample = dataset[index]
         segmenter.segment(sample.image, words)
         truth = ids[sample.labels]
-        logits = resize_maps(keep.logits.float(), truth.shape)[0].cpu()
+        logits = resize_maps(keep.logits.float(), (truth.shape[0], truth.shape[1]))[0].cpu()
         counts.append(_counts(logits, truth, is_seen))
     return Sweep(tuple(classes), tuple(seen), np.stack(counts).astype(np.int32))
 
