@@ -20,6 +20,7 @@ import resource
 import shutil
 import signal
 
+from commands import last_line
 import cv2
 import numpy as np
 from PIL import Image
@@ -59,10 +60,6 @@ def stop_at(patch: pytest.MonkeyPatch, step: int, action: Callable[[], object]) 
 
 def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
-
-
-def last_line(capsys: pytest.CaptureFixture[str]) -> str:
-    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 @pytest.fixture
@@ -190,8 +187,10 @@ def test_an_interrupted_run_can_go_on(
     assert 'interrupted' in capsys.readouterr().err
     assert runs.last_step() == 12
     assert not runs.model().exists()
-    assert runs.train(*settings, 'schedule.clip=5.0', '--resume') == 0
-    assert 'other settings under schedule' in caplog.text
+    assert runs.train(*settings, 'schedule.clip=5.0', '--resume') == USER_ERROR
+    assert 'but got schedule.clip=5.0 (it was 0.0)' in last_line(capsys)
+    assert runs.train(*settings, 'schedule.workers=1', '--resume') == 0
+    assert 'Going on with schedule.workers=1 (it was 0)' in caplog.text
     assert runs.last_step() == 24
     # What was logged before is still there.
     logs = runs.out / 'squares' / 'logs'

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import cached_property
 import logging
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -39,6 +40,7 @@ from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.data.word_geometry import read_word_geometry
 from zegclip_core.data.wordnet import read_synsets
+from zegclip_core.errors import ConfigError
 from zegclip_core.loading import NEGATIVES
 from zegclip_core.model.low_rank import merge
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
@@ -49,11 +51,13 @@ from zegclip_core.training.batches import (
     query_makers,
     ViewSource,
 )
-from zegclip_core.training.checkpoints import LAST, RunCheckpoints
+from zegclip_core.training.checkpoints import LAST, RunCheckpoints, trained_weights
 from zegclip_core.training.features import feature_store, FeatureStore, weights_hash
 from zegclip_core.training.networks import read_alignment
-from zegclip_core.training.trainer import fit, make_trainer, steps_done, write_image_names
+from zegclip_core.training.resuming import begun
+from zegclip_core.training.trainer import fit, make_trainer, write_image_names
 from zegclip_core.weights.checkpoint import (
+    check_keys,
     Checkpoint,
     ModelSettings,
     save_checkpoint,
@@ -62,6 +66,8 @@ from zegclip_core.weights.image_towers import load_image_tower
 
 logger = logging.getLogger(__name__)
 
+_COMMAND = 'command'
+"""Key of the command, in a run's record."""
 _RATIO = (0.8, 1.25)
 """Width by height of what a view of a whole photo shows."""
 
@@ -272,11 +278,14 @@ class AlignmentRun:
             TrainingError: If training ends early; checkpoints that are finished stay.
         """
         config, last = self.config, self.folder / LAST
-        done = steps_done(last, config.model_dump(by_alias=True), resume=resume)
+        checkpoint = begun(last, config, resume=resume)
+        if checkpoint is not None:
+            self._go_on(checkpoint, last)
         teachers, stream = self.teachers()
         examination, measured = self.examination()
         write_image_names(self.folder, self.image_names())
         task = AlignmentTask(self.towers, config, teachers, examination)
+        task.provenance[_COMMAND] = self.command
         schedule = config.schedule
         validates = bool(measured) and schedule.validate_every <= schedule.end
         every = 0 if validates else min(schedule.validate_every, schedule.end)
@@ -285,17 +294,36 @@ class AlignmentRun:
             schedule,
             [RunCheckpoints(self.folder, every=every, keep=schedule.keep)],
             precision=config.precision,
-            done=done,
+            done=checkpoint['global_step'] if checkpoint else 0,
             # Not every teacher looks at all projections in every step.
             unused=True,
         )
         data = AlignmentData(stream, measured, schedule.workers)
-        fit(trainer, task, data, last if done else None)
+        fit(trainer, task, data, last if checkpoint else None)
         path = self.folder / f'{config.name}.safetensors'
         if trainer.is_global_zero:
             save_checkpoint(self._checkpoint(task), path, dtype=torch.float16)
             logger.info('Wrote %s.', path)
         return path
+
+    @property
+    def command(self) -> str:
+        """Which of the two commands this is."""
+        return 'adapt' if self.adapt else 'align'
+
+    def _go_on(self, checkpoint: dict[str, Any], last: Path) -> None:
+        """Take over what was trained, before features are computed with its updates.
+
+        What ``initialize_from`` holds by now has no effect then.
+        """
+        command = checkpoint['zegclip'].get(_COMMAND, self.command)
+        if command != self.command:
+            raise ConfigError(
+                f'Expected zegclip {command}, which {last} is of, but got zegclip {self.command}.'
+            )
+        state, weights = self.towers.state_dict(), trained_weights(checkpoint)
+        check_keys(last, {name: state[name] for name in self.towers.trained_names()}, weights)
+        self.towers.load_state_dict({**state, **weights})
 
     def _checkpoint(self, task: AlignmentTask) -> Checkpoint:
         """Return what was trained, with all that says how."""
