@@ -63,6 +63,26 @@ OFF = (
         (OFF, 'Expected a teacher: masks.sources'),
         (('schedule.accumulate=2',), 'Expected schedule.accumulate to be 1'),
         (
+            ('schedule.batch_size=16',),
+            'Expected a batch_size of each teacher in place of schedule.batch_size, but got 16.',
+        ),
+        (
+            ('schedule.tower_rate=1.0',),
+            'Expected space.adaptation_rate in place of schedule.tower_rate, but got 1.0.',
+        ),
+        (
+            ('validate=[{root: a, split: train, absent_words: 2}]',),
+            "keys root, split, dataset, hold_out in validate.0, but got 'absent_words'",
+        ),
+        (
+            ('sentences.without=[{root: a, split: train, absent_words: 2}]',),
+            "in sentences.without.0, but got 'absent_words'",
+        ),
+        (
+            ('masks.sources.1.unlabelled=none_of_these',),
+            "unlabelled to be 'unknown', but got 'none_of_these'",
+        ),
+        (
             ('schedule.stop=9',),
             'Expected schedule.stop to be at most schedule.steps, 8, but got 9',
         ),

@@ -294,6 +294,8 @@ class AlignmentRun:
             schedule,
             [RunCheckpoints(self.folder, every=every, keep=schedule.keep)],
             precision=config.precision,
+            devices=config.devices,
+            nodes=config.nodes,
             done=checkpoint['global_step'] if checkpoint else 0,
             # Not every teacher looks at all projections in every step.
             unused=True,

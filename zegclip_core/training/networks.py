@@ -29,7 +29,7 @@ from zegclip_core.model.low_rank import merge, PREFIX
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.training.checkpoints import read_run_checkpoint, trained_weights
-from zegclip_core.training.config import ScheduleConfig, TowersConfig, TrainConfig
+from zegclip_core.training.config import CourseConfig, TowersConfig, TrainConfig
 from zegclip_core.weights.checkpoint import check_keys, Checkpoint, load_checkpoint
 from zegclip_core.weights.image_towers import ImageTower, resized_positions
 
@@ -237,7 +237,7 @@ def make_optimizer(network: ZegCLIP, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
 
 
-def make_scheduler(optimizer: torch.optim.Optimizer, schedule: ScheduleConfig) -> LRScheduler:
+def make_scheduler(optimizer: torch.optim.Optimizer, schedule: CourseConfig) -> LRScheduler:
     """Return the course of the learning rate, one change a step.
 
     ``poly`` is published: a power of 0.9 of what is left, down to the smallest rate; during the

@@ -26,7 +26,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 import torch
 from zegclip_core.errors import TrainingError, ZegCLIPError
 from zegclip_core.training.checkpoints import AtomicCheckpointIO, LAST
-from zegclip_core.training.config import ScheduleConfig
+from zegclip_core.training.config import CourseConfig
 
 IMAGES = 'images.txt'
 """File of a run that names what it was trained on."""
@@ -53,7 +53,7 @@ class StepBar(TQDMProgressBar):
 
 def make_trainer(
     folder: Path,
-    schedule: ScheduleConfig,
+    schedule: CourseConfig,
     callbacks: Sequence[lightning.Callback],
     *,
     precision: Any,  # noqa: ANN401 - Lightning's own literal
