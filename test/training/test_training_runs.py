@@ -106,6 +106,13 @@ def test_a_run_can_start_from_another_model(
     runs.assert_same('squares', 'second')
     assert runs.train(*common, 'name=third', start, 'model.detail_width=16') == USER_ERROR
     assert runs.train(*common, 'name=third', 'initialize_from=none') == USER_ERROR
+    # So must be what its weights do not show.
+    for setting in ('model.decoder_heads=2', 'model.feature_layers=[0]'):
+        key = setting.partition('=')[0]
+        for file in (runs.model(), runs.out / 'second' / 'last.ckpt'):
+            given = (setting, f'initialize_from={file}')
+            assert runs.train(*common, 'name=third', *given) == USER_ERROR
+            assert f'Expected {key} to be that of {file}, ' in last_line(capsys)
     # Of a checkpoint as well the shape must be the same.
     start = f'initialize_from={runs.out / "second" / "last.ckpt"}'
     assert runs.train(*common, 'name=third', 'model.prompt_tokens=2', start) == USER_ERROR
@@ -268,7 +275,12 @@ def test_a_checkpoint_is_replaced_as_a_whole(
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
     (tmp_path / 'cut.ckpt').write_bytes(b'PK')
-    for name, expected in (('none', 'no file'), ('cut', 'whole checkpoint')):
+    torch.save({'state_dict': {}}, tmp_path / 'foreign.ckpt')
+    for name, expected in (
+        ('none', 'no file'),
+        ('cut', 'whole checkpoint'),
+        ('foreign', 'not written by zegclip'),
+    ):
         with pytest.raises(CheckpointError, match=expected):
             read_run_checkpoint(tmp_path / f'{name}.ckpt')
 

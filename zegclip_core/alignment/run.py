@@ -51,7 +51,7 @@ from zegclip_core.training.batches import (
     query_makers,
     ViewSource,
 )
-from zegclip_core.training.checkpoints import LAST, RunCheckpoints, trained_weights
+from zegclip_core.training.checkpoints import LAST, RECORD, RunCheckpoints, trained_weights
 from zegclip_core.training.features import feature_store, FeatureStore, weights_hash
 from zegclip_core.training.networks import read_alignment
 from zegclip_core.training.resuming import begun
@@ -93,17 +93,15 @@ class AlignmentRun:
             caption_sets(config.sentences, self.withheld) if 'sentences' in on else None
         )
         lightning.seed_everything(config.seed, verbose=False)
-        start = config.initialize_from
-        weights = (
-            read_alignment(start, config.towers, 'initialize_from').state_dict if start else {}
-        )
+        path = config.initialize_from
+        start = read_alignment(path, config.towers, 'initialize_from') if path else None
         tower = load_image_tower(config.towers.image)
         self._encoder = TextEncoder(load_text_tower(config.towers.text), config.towers.templates)
         # Aligned anew, an adapted tower stays as it is.
-        adapted = any(map(is_update, weights))
+        adapted = start is not None and any(map(is_update, start.state_dict))
         self.towers = new_towers(config, tower, self._encoder.embed_dim, updates=adapt or adapted)
-        if start:
-            start_from(self.towers, weights, start)
+        if start is not None:
+            start_from(self.towers, start, path)
         if adapted and not adapt:
             self.towers.low_rank.requires_grad_(False)
         self._texts = TextStore(Path(config.output) / 'features', self._encoder)
@@ -318,7 +316,7 @@ class AlignmentRun:
 
         What ``initialize_from`` holds by now has no effect then.
         """
-        command = checkpoint['zegclip'].get(_COMMAND, self.command)
+        command = checkpoint[RECORD].get(_COMMAND, self.command)
         if command != self.command:
             raise ConfigError(
                 f'Expected zegclip {command}, which {last} is of, but got zegclip {self.command}.'

@@ -36,6 +36,8 @@ LAST = 'last.ckpt'
 BEST = 'best.ckpt'
 NETWORK = 'network.'
 """What the names of the network's weights begin with in a checkpoint of a run."""
+RECORD = 'zegclip'
+"""Where such a checkpoint says how it was made."""
 _PACKAGES = ('torch', 'torchvision', 'lightning', 'open_clip_torch', 'timm', 'numpy')
 
 
@@ -107,6 +109,10 @@ def read_run_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f'Expected {path} to be a whole checkpoint of a run, but it cannot be read.'
         ) from error
+    if not isinstance(checkpoint, dict) or RECORD not in checkpoint:
+        raise CheckpointError(
+            f'Expected {path} to be a checkpoint of a run, but it was not written by zegclip.'
+        )
     return checkpoint
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from zegclip_core.errors import ConfigError, shortened
 from zegclip_core.settings import Settings
-from zegclip_core.training.checkpoints import read_run_checkpoint
+from zegclip_core.training.checkpoints import read_run_checkpoint, RECORD
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def begun(last: Path, config: Settings, *, resume: bool) -> dict[str, Any] | Non
             f'choose another name, or remove {last.parent}.'
         )
     checkpoint = read_run_checkpoint(last)
-    before = checkpoint.get('zegclip', {}).get('config', {})
+    before = checkpoint[RECORD]['config']
     changed = list(_differences(config, before))
     wrong = [entry for entry in changed if not _may_change(*entry)]
     if wrong:

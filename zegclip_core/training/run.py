@@ -39,6 +39,7 @@ from zegclip_core.training.checkpoints import (
     BEST,
     LAST,
     read_run_checkpoint,
+    RECORD,
     RunCheckpoints,
     trained_weights,
 )
@@ -191,7 +192,7 @@ class Run:
         config, last = self.config, self.folder / LAST
         checkpoint = begun(last, config, resume=resume)
         if checkpoint is not None:
-            self._check_updates(checkpoint['zegclip'])
+            self._check_updates(checkpoint[RECORD])
         classes, views, makers = self._training_sets()
         validation = self._validation_sets()
         write_image_names(self.folder, self.image_names())
@@ -218,7 +219,7 @@ class Run:
             # There is none without a validation to tell it.
             if best.name == BEST and best.is_file():
                 found = read_run_checkpoint(best)
-                weights, record = trained_weights(found), found['zegclip']
+                weights, record = trained_weights(found), found[RECORD]
                 self._export(path.with_stem(f'{path.stem}-best'), classes, weights, record)
         return path
 
