@@ -88,7 +88,8 @@ class SentencesConfig(Settings):
     """Datasets whose images are left out, by file names; of those with ``hold_out`` only the
     images that are held out."""
     of_withheld: Literal['keep', 'remove'] = 'keep'
-    """What becomes of sentences that mention a withheld word."""
+    """What becomes of sentences that mention a withheld word: with ``keep`` they teach it as a
+    part of them, and only ``remove`` makes it a word that training has not seen."""
 
     @field_validator('scale')
     @classmethod
@@ -153,7 +154,8 @@ class AlignConfig(Settings):
     validation: tuple[HeldOutConfig, ...] = Field(default=(), alias='validate')
     """Datasets whose regions are named."""
     withheld: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Words that nothing may teach, each with its synonyms."""
+    """Words, each with its synonyms, that no mask, noun, name, geometry or synonym teaches; of
+    sentences that mention one, ``sentences.of_withheld`` decides."""
     initialize_from: str = ''
     """An alignment's file to start from; empty for none."""
     seed: int = 0

@@ -66,7 +66,7 @@ class Examination:
             first loader; ``None`` if there is none.
         regions: Labelled datasets, of the other loaders.
         words: Text embeddings of all words that regions are named by, ``(K, D)``.
-        withheld: Which of the words nothing may teach, by index.
+        withheld: Which of the words are withheld, by index.
     """
 
     sentences: Tensor | None
