@@ -21,12 +21,14 @@ from tiny_models import noise
 import torch
 from torchvision.transforms.v2.functional import normalize
 from training_helpers import ALIGNED, Runs
+from zegclip_core.alignment import run as alignment_run
 from zegclip_core.alignment.run import AlignmentRun
 from zegclip_core.alignment.steps import Pictures
 from zegclip_core.data.captions import open_captions
 from zegclip_core.data.views import ViewConfig, whole_view
 from zegclip_core.loading import load_model
 from zegclip_core.model.alignment import AlignedTowers
+from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.checkpoint import load_checkpoint
@@ -106,6 +108,22 @@ def test_kept_features_are_those_of_the_adapted_tower(made: Alignments) -> None:
         sample = Pictures(captions)[captions.names.index(taught[index])]
         whole, _ = whole_view(sample, ViewConfig(size=(32, 32)))
         assert torch.equal(image, whole)
+
+
+def test_all_features_of_a_run_are_computed_by_one_copy_of_the_tower(
+    made: Alignments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies, copy = [], alignment_run.frozen_tower
+
+    def counted(*arguments: object) -> VisionTransformer:
+        copies.append(copy(*arguments))
+        return copies[-1]
+
+    monkeypatch.setattr(alignment_run, 'frozen_tower', counted)
+    run = AlignmentRun(align_config(align_settings(made.teachers, made.clip, made.out)))
+    run.teachers()
+    run.examination()
+    assert len(copies) == 1
 
 
 @pytest.mark.parametrize('name', ['aligned', 'adapted', 'again'])

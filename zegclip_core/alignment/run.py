@@ -43,6 +43,7 @@ from zegclip_core.data.wordnet import read_synsets
 from zegclip_core.errors import ConfigError
 from zegclip_core.loading import NEGATIVES
 from zegclip_core.model.low_rank import merge
+from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
 from zegclip_core.text.withheld import Withheld
 from zegclip_core.training.batches import (
@@ -52,7 +53,7 @@ from zegclip_core.training.batches import (
     ViewSource,
 )
 from zegclip_core.training.checkpoints import LAST, RECORD, RunCheckpoints, trained_weights
-from zegclip_core.training.features import feature_store, FeatureStore, weights_hash
+from zegclip_core.training.features import FeatureStore, frozen_tower, weights_hash
 from zegclip_core.training.networks import read_alignment
 from zegclip_core.training.resuming import begun
 from zegclip_core.training.trainer import fit, make_trainer, write_image_names
@@ -104,7 +105,8 @@ class AlignmentRun:
             start_from(self.towers, start, path)
         if adapted and not adapt:
             self.towers.low_rank.requires_grad_(False)
-        self._texts = TextStore(Path(config.output) / 'features', self._encoder)
+        self._features = Path(config.output) / 'features'
+        self._texts = TextStore(self._features, self._encoder)
 
     def _views(
         self, dataset: SegmentationDataset, indices: Sequence[int], views: ViewConfig, count: int
@@ -124,18 +126,18 @@ class AlignmentRun:
 
     def _store(self, views: ViewConfig) -> FeatureStore:
         """Return what computes and keeps the frozen tower's output, in the run's precision."""
-        weights, name = self.towers.visual.state_dict(), self.config.towers.image
+        name = self.config.towers.image
+        if self.towers.config.rank:
+            name += weights_hash(self.towers.low_rank.state_dict())
+        return FeatureStore(self._features, self._frozen, name, views)
+
+    @cached_property
+    def _frozen(self) -> VisionTransformer:
+        """The frozen tower, its updates merged: one copy for all datasets."""
+        weights = self.towers.visual.state_dict()
         if self.towers.config.rank:
             weights = merge(weights, self.towers.low_rank.state_dict())
-            name += weights_hash(self.towers.low_rank.state_dict())
-        return feature_store(
-            self.towers.visual,
-            weights,
-            name=name,
-            output=self.config.output,
-            views=views,
-            precision=self.config.precision,
-        )
+        return frozen_tower(self.towers.visual, weights, self.config.precision)
 
     @cached_property
     def _named(self) -> tuple[NamedImages, list[int]]:

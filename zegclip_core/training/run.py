@@ -44,7 +44,7 @@ from zegclip_core.training.checkpoints import (
     trained_weights,
 )
 from zegclip_core.training.config import TrainConfig
-from zegclip_core.training.features import feature_store, FeatureStore, weights_hash
+from zegclip_core.training.features import FeatureStore, frozen_tower, weights_hash
 from zegclip_core.training.networks import (
     initialize_from,
     load_alignment,
@@ -116,14 +116,9 @@ class Run:
         self._store: FeatureStore | None = None
         if config.keep_features and not config.tower_changes:
             visual = self.network.visual
-            self._store = feature_store(
-                visual,
-                visual.state_dict(),
-                name=tower_name,
-                output=config.output,
-                views=config.views,
-                precision=config.precision,
-            )
+            frozen = frozen_tower(visual, visual.state_dict(), config.precision)
+            folder = Path(config.output) / 'features'
+            self._store = FeatureStore(folder, frozen, tower_name, config.views)
 
     def _views(
         self,
