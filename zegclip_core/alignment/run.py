@@ -286,13 +286,10 @@ class AlignmentRun:
         write_image_names(self.folder, self.image_names())
         task = AlignmentTask(self.towers, config, teachers, examination)
         task.provenance[_COMMAND] = self.command
-        schedule = config.schedule
-        validates = bool(measured) and schedule.validate_every <= schedule.end
-        every = 0 if validates else min(schedule.validate_every, schedule.end)
         trainer = make_trainer(
             self.folder,
-            schedule,
-            [RunCheckpoints(self.folder, every=every, keep=schedule.keep)],
+            config.schedule,
+            [RunCheckpoints(self.folder, config.schedule, measured=bool(measured))],
             precision=config.precision,
             devices=config.devices,
             nodes=config.nodes,
@@ -300,7 +297,7 @@ class AlignmentRun:
             # Not every teacher looks at all projections in every step.
             unused=True,
         )
-        data = AlignmentData(stream, measured, schedule.workers)
+        data = AlignmentData(stream, measured, config.schedule.workers)
         fit(trainer, task, data, last if checkpoint else None)
         path = self.folder / f'{config.name}.safetensors'
         if trainer.is_global_zero:

@@ -34,7 +34,7 @@ from zegclip_core.model.alignment import AlignedTowers
 from zegclip_core.model.low_rank import PREFIX
 from zegclip_core.training.batches import Batch
 from zegclip_core.training.module import TrainedPart
-from zegclip_core.training.networks import make_scheduler
+from zegclip_core.training.networks import adamw, make_scheduler
 
 
 @dataclass(frozen=True)
@@ -169,11 +169,5 @@ class AlignmentTask(TrainedPart):
             if parameter.requires_grad:
                 rate = factor if name.startswith(PREFIX) else 1.0
                 groups.setdefault(rate, []).append(parameter)
-        optimizer = torch.optim.AdamW(
-            [
-                {'params': part, 'lr': schedule.learning_rate * rate}
-                for rate, part in groups.items()
-            ],
-            weight_decay=schedule.weight_decay,
-        )
+        optimizer = adamw(groups.items(), schedule)
         return self.with_course(optimizer, make_scheduler(optimizer, schedule))

@@ -13,7 +13,7 @@
 # limitations under the License.
 """The model that a run trains, built on a frozen tower, and its optimiser."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -252,11 +252,18 @@ def make_optimizer(network: ZegCLIP, config: TrainConfig) -> torch.optim.AdamW:
             in_tower = name.startswith('visual.') and 'prompt' not in name
             is_aligned = bool(config.model.alignment) and '_projection.' in name
             (tower if in_tower else aligned if is_aligned else own).append(parameter)
-    rates = ((own, 1.0), (tower, schedule.tower_rate), (aligned, config.model.alignment_rate))
-    groups: list[dict[str, Any]] = [
-        {'params': part, 'lr': schedule.learning_rate * rate} for part, rate in rates if part
-    ]
-    return torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
+    rates = ((1.0, own), (schedule.tower_rate, tower), (config.model.alignment_rate, aligned))
+    return adamw(rates, schedule)
+
+
+def adamw(
+    groups: Iterable[tuple[float, list[nn.Parameter]]], schedule: CourseConfig
+) -> torch.optim.AdamW:
+    """Return AdamW over groups of weights, each with its factor of the learning rate."""
+    return torch.optim.AdamW(
+        [{'params': part, 'lr': schedule.learning_rate * rate} for rate, part in groups if part],
+        weight_decay=schedule.weight_decay,
+    )
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, schedule: CourseConfig) -> LRScheduler:

@@ -263,7 +263,6 @@ class Run:
 def _callbacks(
     config: TrainConfig, folder: Path, validation: Sequence[ValidationSet]
 ) -> list[lightning.Callback]:
-    schedule = config.schedule
     callbacks: list[lightning.Callback] = [
         ValidationPictures(folder / 'pictures', validation),
     ]
@@ -277,7 +276,5 @@ def _callbacks(
                 enable_version_counter=False,
             )
         )
-    validates = bool(validation) and schedule.validate_every <= schedule.end
-    every = 0 if validates else min(schedule.validate_every, schedule.end)
     # Behind the best one, whose score the last checkpoint is to know.
-    return [*callbacks, RunCheckpoints(folder, every=every, keep=schedule.keep)]
+    return [*callbacks, RunCheckpoints(folder, config.schedule, measured=bool(validation))]
