@@ -23,6 +23,7 @@ import pytest
 from zegclip_core.options import wait_without_spinning
 
 if TYPE_CHECKING:
+    from teacher_folders import Alignments
     from training_helpers import Runs
 
 # The nodes that tests start share the cores with the tests.
@@ -105,3 +106,24 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from teacher_folders import write_teachers
 
     return write_teachers(tmp_path_factory.mktemp('teachers'))
+
+
+@pytest.fixture
+def alignments(teachers: Path, clip: str, tmp_path: Path) -> 'Alignments':
+    """Return what aligns the small CLIP's towers, none of whose runs is done."""
+    from teacher_folders import Alignments
+
+    return Alignments(teachers, clip, tmp_path)
+
+
+@pytest.fixture(scope='module')
+def made(teachers: Path, clip: str, tmp_path_factory: pytest.TempPathFactory) -> 'Alignments':
+    """Return runs of which ``aligned``, ``adapted`` and ``again`` are done, each from the last."""
+    from teacher_folders import Alignments
+
+    runs = Alignments(teachers, clip, tmp_path_factory.mktemp('alignments'))
+    assert runs.run('align', 'name=aligned') == 0
+    assert runs.run('adapt', 'name=adapted', f'initialize_from={runs.file("aligned")}') == 0
+    short = ('schedule.steps=4', 'schedule.validate_every=4')
+    assert runs.run('align', 'name=again', f'initialize_from={runs.file("adapted")}', *short) == 0
+    return runs

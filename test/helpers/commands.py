@@ -37,3 +37,10 @@ def refused(answer: Answer) -> str:
     (line,) = err.splitlines()
     assert line.startswith('zegclip: error: ')
     return line
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the last line of what went to stderr, which must hold no traceback."""
+    error = capsys.readouterr().err
+    assert 'Traceback' not in error
+    return error.strip().splitlines()[-1]

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Small folders of all that an alignment learns from, with words to withhold, and its runs."""
 
+from collections.abc import Mapping
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from safetensors.torch import load_file
+import torch
+from torch import Tensor
 import yaml
 from zegclip_core.alignment.config import AlignConfig
 from zegclip_core.cli.main import main
@@ -208,3 +211,15 @@ class Alignments:
     def weights(self, name: str = 'mine') -> dict[str, Any]:
         """Return the tensors in the file of a run."""
         return load_file(self.file(name))
+
+    def assert_same(self, one: str, other: str) -> None:
+        """Compare the files of two runs bit for bit."""
+        first, second = self.weights(one), self.weights(other)
+        assert first.keys() == second.keys()
+        for name, value in first.items():
+            assert torch.equal(value, second[name]), name
+
+
+def updates(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return those of a file's weights that are updates of the image tower."""
+    return {name: value for name, value in weights.items() if name.startswith('low_rank.')}

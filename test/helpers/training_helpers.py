@@ -56,6 +56,12 @@ LIVE = (
 )
 """What makes a step depend on its views alone, however they are shared out."""
 
+ALIGNED = (
+    *('schedule.steps=3', 'schedule.validate_every=3', 'views.size=[32,32]', 'loss.window=[]'),
+    *('model.detail_width=0', 'model.decoder_heads=4'),
+)
+"""A short training that may start from aligned towers."""
+
 
 def write_squares(root: Path) -> Path:
     """Write pictures of coloured halves."""

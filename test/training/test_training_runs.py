@@ -20,6 +20,7 @@ import resource
 import shutil
 import signal
 
+from commands import last_line
 import cv2
 import numpy as np
 from PIL import Image
@@ -59,10 +60,6 @@ def stop_at(patch: pytest.MonkeyPatch, step: int, action: Callable[[], object]) 
 
 def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
-
-
-def last_line(capsys: pytest.CaptureFixture[str]) -> str:
-    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 @pytest.fixture
@@ -109,6 +106,13 @@ def test_a_run_can_start_from_another_model(
     runs.assert_same('squares', 'second')
     assert runs.train(*common, 'name=third', start, 'model.detail_width=16') == USER_ERROR
     assert runs.train(*common, 'name=third', 'initialize_from=none') == USER_ERROR
+    # So must be what its weights do not show.
+    for setting in ('model.decoder_heads=2', 'model.feature_layers=[0]'):
+        key = setting.partition('=')[0]
+        for file in (runs.model(), runs.out / 'second' / 'last.ckpt'):
+            given = (setting, f'initialize_from={file}')
+            assert runs.train(*common, 'name=third', *given) == USER_ERROR
+            assert f'Expected {key} to be that of {file}, ' in last_line(capsys)
     # Of a checkpoint as well the shape must be the same.
     start = f'initialize_from={runs.out / "second" / "last.ckpt"}'
     assert runs.train(*common, 'name=third', 'model.prompt_tokens=2', start) == USER_ERROR
@@ -190,8 +194,10 @@ def test_an_interrupted_run_can_go_on(
     assert 'interrupted' in capsys.readouterr().err
     assert runs.last_step() == 12
     assert not runs.model().exists()
-    assert runs.train(*settings, 'schedule.clip=5.0', '--resume') == 0
-    assert 'other settings under schedule' in caplog.text
+    assert runs.train(*settings, 'schedule.clip=5.0', '--resume') == USER_ERROR
+    assert 'but got schedule.clip=5.0 (it was 0.0)' in last_line(capsys)
+    assert runs.train(*settings, 'schedule.workers=1', '--resume') == 0
+    assert 'Going on with schedule.workers=1 (it was 0)' in caplog.text
     assert runs.last_step() == 24
     # What was logged before is still there.
     logs = runs.out / 'squares' / 'logs'
@@ -269,7 +275,12 @@ def test_a_checkpoint_is_replaced_as_a_whole(
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
     (tmp_path / 'cut.ckpt').write_bytes(b'PK')
-    for name, expected in (('none', 'no file'), ('cut', 'whole checkpoint')):
+    torch.save({'state_dict': {}}, tmp_path / 'foreign.ckpt')
+    for name, expected in (
+        ('none', 'no file'),
+        ('cut', 'whole checkpoint'),
+        ('foreign', 'not written by zegclip'),
+    ):
         with pytest.raises(CheckpointError, match=expected):
             read_run_checkpoint(tmp_path / f'{name}.ckpt')
 

@@ -19,11 +19,11 @@ from pydantic import Field, field_validator, model_validator, PositiveFloat
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.settings import Count, Factor, Positive, Settings
 from zegclip_core.training.config import (
+    CourseConfig,
+    HeldOutConfig,
     RunName,
-    ScheduleConfig,
     SourceConfig,
     TowersConfig,
-    ValidationConfig,
 )
 
 
@@ -44,6 +44,13 @@ class SpaceConfig(Settings):
     """Factor of the learning rate for the updates."""
 
 
+class MaskSourceConfig(SourceConfig):
+    """One dataset with masks."""
+
+    unlabelled: Literal['unknown'] = 'unknown'
+    """The loss looks at labelled pixels alone."""
+
+
 class MasksConfig(Settings):
     """Regions against words: masks of labelled datasets."""
 
@@ -51,7 +58,7 @@ class MasksConfig(Settings):
     """Factor of this part of the loss; 0 leaves it out."""
     batch_size: Positive = 8
     """Views in a step, all of one dataset."""
-    sources: tuple[SourceConfig, ...] = ()
+    sources: tuple[MaskSourceConfig, ...] = ()
     stride: Positive = 2
     """The loss looks at every n-th row and column of pixels."""
 
@@ -77,11 +84,12 @@ class SentencesConfig(Settings):
     anew; kept features are of whole images."""
     validate_on: Count = 500
     """How many images, spread evenly, are held out to measure retrieval on."""
-    without: tuple[ValidationConfig, ...] = ()
+    without: tuple[HeldOutConfig, ...] = ()
     """Datasets whose images are left out, by file names; of those with ``hold_out`` only the
     images that are held out."""
     of_withheld: Literal['keep', 'remove'] = 'keep'
-    """What becomes of sentences that mention a withheld word."""
+    """What becomes of sentences that mention a withheld word: with ``keep`` they teach it as a
+    part of them, and only ``remove`` makes it a word that training has not seen."""
 
     @field_validator('scale')
     @classmethod
@@ -121,6 +129,13 @@ class SynonymsConfig(Settings):
     """WordNet's folder, with ``data.noun``; empty for none."""
 
 
+_ELSEWHERE = {
+    'batch_size': 'a batch_size of each teacher',
+    'tower_rate': 'space.adaptation_rate',
+}
+"""What a training has under ``schedule``, and what stands here in its place."""
+
+
 class AlignConfig(Settings):
     """A whole alignment, or an adaptation."""
 
@@ -129,17 +144,18 @@ class AlignConfig(Settings):
     towers: TowersConfig
     views: ViewConfig
     """Views of images with masks."""
-    schedule: ScheduleConfig
+    schedule: CourseConfig
     space: SpaceConfig = SpaceConfig()
     masks: MasksConfig = MasksConfig()
     sentences: SentencesConfig = SentencesConfig()
     names: NamesConfig = NamesConfig()
     geometry: GeometryConfig = GeometryConfig()
     synonyms: SynonymsConfig = SynonymsConfig()
-    validation: tuple[ValidationConfig, ...] = Field(default=(), alias='validate')
+    validation: tuple[HeldOutConfig, ...] = Field(default=(), alias='validate')
     """Datasets whose regions are named."""
     withheld: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Words that nothing may teach, each with its synonyms."""
+    """Words, each with its synonyms, that no mask, noun, name, geometry or synonym teaches; of
+    sentences that mention one, ``sentences.of_withheld`` decides."""
     initialize_from: str = ''
     """An alignment's file to start from; empty for none."""
     seed: int = 0
@@ -148,6 +164,22 @@ class AlignConfig(Settings):
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true'
     short_side: Positive = 336
     """Short side that images are brought to where the result is used by itself [px]."""
+    devices: Count = 0
+    """Processes on each node, one a GPU; 0 takes all GPUs, or one process without. Each has
+    batches of its own, of the sizes above, and contrasts what is in them."""
+    nodes: Positive = 1
+    """Number of machines."""
+
+    @field_validator('schedule', mode='before')
+    @classmethod
+    def _is_of_an_alignment(cls, value: object) -> object:
+        given = value if isinstance(value, dict) else {}
+        for key, instead in _ELSEWHERE.items():
+            if key in given:
+                raise ValueError(
+                    f'Expected {instead} in place of schedule.{key}, but got {given[key]!r}.'
+                )
+        return value
 
     @model_validator(mode='after')
     def _fits_together(self) -> 'AlignConfig':

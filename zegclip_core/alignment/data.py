@@ -25,7 +25,7 @@ from zegclip_core.data.views import split_indices
 from zegclip_core.errors import DataError
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.withheld import Withheld
-from zegclip_core.training.config import SourceConfig, ValidationConfig
+from zegclip_core.training.config import HeldOutConfig, SourceConfig
 from zegclip_core.training.queries import ClassSet, PhraseTable, read_words
 
 
@@ -43,7 +43,7 @@ class LabelledSet:
 
 
 def labelled_sets(
-    entries: Sequence[SourceConfig | ValidationConfig], *, held_out: bool = False
+    entries: Sequence[SourceConfig | HeldOutConfig], *, held_out: bool = False
 ) -> list[LabelledSet]:
     """Open datasets; of those with ``hold_out`` take the held-out images, or the others.
 

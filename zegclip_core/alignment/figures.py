@@ -66,7 +66,7 @@ class Naming:
     Attributes:
         classes: Indices of the dataset's classes in ``text``.
         text: Embeddings of all words, projected, float ``(K, C)``.
-        withheld: Which of the words nothing has taught, by index.
+        withheld: Which of the words are withheld, by index.
         names: The dataset's class names.
     """
 

@@ -13,16 +13,17 @@
 # limitations under the License.
 """The towers that a run aligns, built on a frozen image tower."""
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
+from typing import Any
 
-from torch import Tensor
 from zegclip_core.alignment.config import AlignConfig
 from zegclip_core.errors import ConfigError, ModelError
 from zegclip_core.model.alignment import AlignedTowers, AlignmentConfig
 from zegclip_core.model.low_rank import PREFIX
-from zegclip_core.weights.checkpoint import check_keys
+from zegclip_core.weights.checkpoint import check_keys, Checkpoint, ModelConfig
 from zegclip_core.weights.image_towers import ImageTower
+
+_SHAPE = ('dim', 'projections', 'text_hidden', 'image_blocks', 'rank', 'adapted_blocks')
 
 
 def new_towers(
@@ -72,17 +73,40 @@ def _check_sizes(config: AlignConfig, patch: int) -> None:
             )
 
 
-def start_from(towers: AlignedTowers, weights: Mapping[str, Tensor], path: str) -> None:
+def start_from(towers: AlignedTowers, start: Checkpoint, path: str) -> None:
     """Start from the weights of another alignment; updates that it lacks start at nothing.
 
     Raises:
-        CheckpointError: If it has another shape, or updates that are not to be trained.
+        ConfigError: If the space of the other one has another shape.
+        CheckpointError: If it lacks weights, or has updates that are not to be trained.
     """
-    state = towers.state_dict()
+    _check_shape(towers.config, start.config, path)
+    state, weights = towers.state_dict(), start.state_dict
     own = {name: state[name] for name in towers.trained_names()}
     new = {} if any(map(is_update, weights)) else {k: v for k, v in own.items() if is_update(k)}
     check_keys(path, own, {**new, **weights})
     towers.load_state_dict({**state, **new, **weights}, strict=True)
+
+
+def _check_shape(config: ModelConfig, other: ModelConfig, path: str) -> None:
+    """Refuse a space of another shape than a file's, also where its weights would fit."""
+    own, theirs = _space(config), _space(other)
+    # Updates may be new, whatever their shape.
+    names = own if own['rank'] and theirs['rank'] else own.keys() - {'rank', 'adapted_blocks'}
+    wrong = [name for name in own if name in names and own[name] != theirs[name]]
+    if wrong:
+        name = wrong[0]
+        raise ConfigError(
+            f'Expected space.{name} to be that of {path}, {theirs[name]}, but got {own[name]}.'
+        )
+
+
+def _space(config: ModelConfig) -> dict[str, Any]:
+    """Return what of a shape stands under ``space``."""
+    return {
+        **{name: getattr(config, name) for name in _SHAPE},
+        'feature_layers': list(config.vision.feature_layers),
+    }
 
 
 def is_update(name: str) -> bool:

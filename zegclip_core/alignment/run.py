@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import cached_property
 import logging
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -39,8 +40,10 @@ from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.data.word_geometry import read_word_geometry
 from zegclip_core.data.wordnet import read_synsets
+from zegclip_core.errors import ConfigError
 from zegclip_core.loading import NEGATIVES
 from zegclip_core.model.low_rank import merge
+from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
 from zegclip_core.text.withheld import Withheld
 from zegclip_core.training.batches import (
@@ -49,11 +52,13 @@ from zegclip_core.training.batches import (
     query_makers,
     ViewSource,
 )
-from zegclip_core.training.checkpoints import LAST, RunCheckpoints
-from zegclip_core.training.features import feature_store, FeatureStore, weights_hash
+from zegclip_core.training.checkpoints import LAST, RECORD, RunCheckpoints, trained_weights
+from zegclip_core.training.features import FeatureStore, frozen_tower, weights_hash
 from zegclip_core.training.networks import read_alignment
-from zegclip_core.training.trainer import fit, make_trainer, steps_done, write_image_names
+from zegclip_core.training.resuming import begun
+from zegclip_core.training.trainer import fit, make_trainer, write_image_names
 from zegclip_core.weights.checkpoint import (
+    check_keys,
     Checkpoint,
     ModelSettings,
     save_checkpoint,
@@ -62,6 +67,8 @@ from zegclip_core.weights.image_towers import load_image_tower
 
 logger = logging.getLogger(__name__)
 
+_COMMAND = 'command'
+"""Key of the command, in a run's record."""
 _RATIO = (0.8, 1.25)
 """Width by height of what a view of a whole photo shows."""
 
@@ -87,20 +94,19 @@ class AlignmentRun:
             caption_sets(config.sentences, self.withheld) if 'sentences' in on else None
         )
         lightning.seed_everything(config.seed, verbose=False)
-        start = config.initialize_from
-        weights = (
-            read_alignment(start, config.towers, 'initialize_from').state_dict if start else {}
-        )
+        path = config.initialize_from
+        start = read_alignment(path, config.towers, 'initialize_from') if path else None
         tower = load_image_tower(config.towers.image)
         self._encoder = TextEncoder(load_text_tower(config.towers.text), config.towers.templates)
         # Aligned anew, an adapted tower stays as it is.
-        adapted = any(map(is_update, weights))
+        adapted = start is not None and any(map(is_update, start.state_dict))
         self.towers = new_towers(config, tower, self._encoder.embed_dim, updates=adapt or adapted)
-        if start:
-            start_from(self.towers, weights, start)
+        if start is not None:
+            start_from(self.towers, start, path)
         if adapted and not adapt:
             self.towers.low_rank.requires_grad_(False)
-        self._texts = TextStore(Path(config.output) / 'features', self._encoder)
+        self._features = Path(config.output) / 'features'
+        self._texts = TextStore(self._features, self._encoder)
 
     def _views(
         self, dataset: SegmentationDataset, indices: Sequence[int], views: ViewConfig, count: int
@@ -120,18 +126,18 @@ class AlignmentRun:
 
     def _store(self, views: ViewConfig) -> FeatureStore:
         """Return what computes and keeps the frozen tower's output, in the run's precision."""
-        weights, name = self.towers.visual.state_dict(), self.config.towers.image
+        name = self.config.towers.image
+        if self.towers.config.rank:
+            name += weights_hash(self.towers.low_rank.state_dict())
+        return FeatureStore(self._features, self._frozen, name, views)
+
+    @cached_property
+    def _frozen(self) -> VisionTransformer:
+        """The frozen tower, its updates merged: one copy for all datasets."""
+        weights = self.towers.visual.state_dict()
         if self.towers.config.rank:
             weights = merge(weights, self.towers.low_rank.state_dict())
-            name += weights_hash(self.towers.low_rank.state_dict())
-        return feature_store(
-            self.towers.visual,
-            weights,
-            name=name,
-            output=self.config.output,
-            views=views,
-            precision=self.config.precision,
-        )
+        return frozen_tower(self.towers.visual, weights, self.config.precision)
 
     @cached_property
     def _named(self) -> tuple[NamedImages, list[int]]:
@@ -272,30 +278,51 @@ class AlignmentRun:
             TrainingError: If training ends early; checkpoints that are finished stay.
         """
         config, last = self.config, self.folder / LAST
-        done = steps_done(last, config.model_dump(by_alias=True), resume=resume)
+        checkpoint = begun(last, config, resume=resume)
+        if checkpoint is not None:
+            self._go_on(checkpoint, last)
         teachers, stream = self.teachers()
         examination, measured = self.examination()
         write_image_names(self.folder, self.image_names())
         task = AlignmentTask(self.towers, config, teachers, examination)
-        schedule = config.schedule
-        validates = bool(measured) and schedule.validate_every <= schedule.end
-        every = 0 if validates else min(schedule.validate_every, schedule.end)
+        task.provenance[_COMMAND] = self.command
         trainer = make_trainer(
             self.folder,
-            schedule,
-            [RunCheckpoints(self.folder, every=every, keep=schedule.keep)],
+            config.schedule,
+            [RunCheckpoints(self.folder, config.schedule, measured=bool(measured))],
             precision=config.precision,
-            done=done,
+            devices=config.devices,
+            nodes=config.nodes,
+            done=checkpoint['global_step'] if checkpoint else 0,
             # Not every teacher looks at all projections in every step.
             unused=True,
         )
-        data = AlignmentData(stream, measured, schedule.workers)
-        fit(trainer, task, data, last if done else None)
+        data = AlignmentData(stream, measured, config.schedule.workers)
+        fit(trainer, task, data, last if checkpoint else None)
         path = self.folder / f'{config.name}.safetensors'
         if trainer.is_global_zero:
             save_checkpoint(self._checkpoint(task), path, dtype=torch.float16)
             logger.info('Wrote %s.', path)
         return path
+
+    @property
+    def command(self) -> str:
+        """Which of the two commands this is."""
+        return 'adapt' if self.adapt else 'align'
+
+    def _go_on(self, checkpoint: dict[str, Any], last: Path) -> None:
+        """Take over what was trained, before features are computed with its updates.
+
+        What ``initialize_from`` holds by now has no effect then.
+        """
+        command = checkpoint[RECORD].get(_COMMAND, self.command)
+        if command != self.command:
+            raise ConfigError(
+                f'Expected zegclip {command}, which {last} is of, but got zegclip {self.command}.'
+            )
+        state, weights = self.towers.state_dict(), trained_weights(checkpoint)
+        check_keys(last, {name: state[name] for name in self.towers.trained_names()}, weights)
+        self.towers.load_state_dict({**state, **weights})
 
     def _checkpoint(self, task: AlignmentTask) -> Checkpoint:
         """Return what was trained, with all that says how."""

@@ -123,7 +123,8 @@ class StepStream(IterableDataset[Step]):
             numbers = {name: next(order) for name, order in orders.items()}
             views = next(masks) if masks is not None else None
             if (position - self._start) % workers == first:
-                yield self._step(position, views, numbers)
+                # Each process draws words and sentences of its own.
+                yield self._step(position * self._world + self._rank, views, numbers)
             position += 1
 
     def _order(

@@ -34,7 +34,7 @@ from zegclip_core.model.alignment import AlignedTowers
 from zegclip_core.model.low_rank import PREFIX
 from zegclip_core.training.batches import Batch
 from zegclip_core.training.module import TrainedPart
-from zegclip_core.training.networks import make_scheduler
+from zegclip_core.training.networks import adamw, make_scheduler
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Examination:
             first loader; ``None`` if there is none.
         regions: Labelled datasets, of the other loaders.
         words: Text embeddings of all words that regions are named by, ``(K, D)``.
-        withheld: Which of the words nothing may teach, by index.
+        withheld: Which of the words are withheld, by index.
     """
 
     sentences: Tensor | None
@@ -169,11 +169,5 @@ class AlignmentTask(TrainedPart):
             if parameter.requires_grad:
                 rate = factor if name.startswith(PREFIX) else 1.0
                 groups.setdefault(rate, []).append(parameter)
-        optimizer = torch.optim.AdamW(
-            [
-                {'params': part, 'lr': schedule.learning_rate * rate}
-                for rate, part in groups.items()
-            ],
-            weight_decay=schedule.weight_decay,
-        )
+        optimizer = adamw(groups.items(), schedule)
         return self.with_course(optimizer, make_scheduler(optimizer, schedule))

@@ -92,7 +92,8 @@ class SentenceTeacher:
     Args:
         captions: The images with their sentences; ``indices`` are those that are taught.
         store: Encodes texts.
-        withheld: Words that nothing may teach: no noun is one of them.
+        withheld: No noun is one of these words; sentences that mention one are left out only if
+            ``config.of_withheld`` says so.
         config: How often nouns must occur, how many are drawn, and the parts' factors.
     """
 
@@ -194,7 +195,7 @@ class SentenceTeacher:
 def kept_sentences(
     captions: CaptionedImages, index: int, withheld: Withheld, of_withheld: str
 ) -> list[str]:
-    """Return the sentences of an image that may be taught."""
+    """Return the sentences of an image that are taught: all, or those without withheld words."""
     sentences = captions.sentences[index]
     if of_withheld == 'keep':
         return list(sentences)

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-import sys
 from typing import Any
+
+from zegclip_core.cli._runs import add_run_parser, say_written
 
 _ALIGN = """\
 Bring an image tower and a text tower that were not trained together into one space, where patches
@@ -47,18 +48,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         ('adapt', 'the same, and adapt the image tower to words', _ADAPT),
     ):
         example = 'everyday-s' if name == 'align' else 'everyday-s-adapt'
-        parser = subparsers.add_parser(name, help=what, description=text + _MORE)
-        parser.add_argument(
-            '--config',
-            required=True,
-            metavar='NAME',
-            help=f'a configuration of the package, such as {example}, or a YAML file',
-        )
-        parser.add_argument(
-            '--resume', action='store_true', help='go on from the last checkpoint, if there is one'
-        )
-        parser.add_argument('settings', nargs='*', metavar='KEY=VALUE', help='settings to change')
-        parser.set_defaults(run=partial(run, adapt=name == 'adapt'))
+        done = partial(run, adapt=name == 'adapt')
+        add_run_parser(subparsers, name, done, what=what, text=text + _MORE, example=example)
 
 
 def run(args: argparse.Namespace, *, adapt: bool) -> int:
@@ -68,10 +59,7 @@ def run(args: argparse.Namespace, *, adapt: bool) -> int:
     from zegclip_core.training.config import ALIGN, find_recipe
 
     config = read_settings(AlignConfig, find_recipe(args.config, ALIGN), args.settings)
-    from lightning.pytorch.utilities import rank_zero_only  # takes seconds; a wrong key should not
-    from zegclip_core.alignment.run import AlignmentRun
+    from zegclip_core.alignment.run import AlignmentRun  # takes seconds; a wrong key should not
 
-    path = AlignmentRun(config, adapt=adapt).train(resume=args.resume)
-    if getattr(rank_zero_only, 'rank', 0) == 0:
-        sys.stdout.write(f'Wrote {path}\n')
+    say_written(AlignmentRun(config, adapt=adapt).train(resume=args.resume))
     return 0

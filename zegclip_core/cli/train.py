@@ -16,8 +16,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
+
+from zegclip_core.cli._runs import add_run_parser, say_written
 
 _DESCRIPTION = """\
 Train a model. The configuration is a YAML file; any setting can be changed on the command line,
@@ -28,18 +29,14 @@ exported model lie in OUTPUT/NAME, the frozen tower's features in OUTPUT/feature
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add this command to the parser of ``zegclip``."""
-    parser = subparsers.add_parser('train', help='train a model', description=_DESCRIPTION)
-    parser.add_argument(
-        '--config',
-        required=True,
-        metavar='NAME',
-        help='a configuration of the package, such as folder or voc12-inductive, or a YAML file',
+    add_run_parser(
+        subparsers,
+        'train',
+        run,
+        what='train a model',
+        text=_DESCRIPTION,
+        example='folder or voc12-inductive',
     )
-    parser.add_argument(
-        '--resume', action='store_true', help='go on from the last checkpoint, if there is one'
-    )
-    parser.add_argument('settings', nargs='*', metavar='KEY=VALUE', help='settings to change')
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,10 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.training.config import find_recipe, load_config
 
     config = load_config(find_recipe(args.config), args.settings)
-    from lightning.pytorch.utilities import rank_zero_only  # takes seconds; a wrong key should not
-    from zegclip_core.training.run import Run
+    from zegclip_core.training.run import Run  # takes seconds; a wrong key should not
 
-    path = Run(config).train(resume=args.resume)
-    if getattr(rank_zero_only, 'rank', 0) == 0:
-        sys.stdout.write(f'Wrote {path}\n')
+    say_written(Run(config).train(resume=args.resume))
     return 0

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Words that a model must not learn with: names of classes that are measured as unseen."""
+"""Words that are withheld in training: names of classes that are measured as unseen."""
 
 from collections.abc import Iterable, Mapping, Sequence
 import re

@@ -13,7 +13,6 @@
 # limitations under the License.
 """Checkpoints of a run: what is written when, what is read of them, and where a run comes from."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 import os
@@ -31,11 +30,14 @@ from torch import Tensor
 from zegclip_core import __version__
 from zegclip_core.errors import CheckpointError
 from zegclip_core.settings import Settings
+from zegclip_core.training.config import CourseConfig
 
 LAST = 'last.ckpt'
 BEST = 'best.ckpt'
 NETWORK = 'network.'
 """What the names of the network's weights begin with in a checkpoint of a run."""
+RECORD = 'zegclip'
+"""Where such a checkpoint says how it was made."""
 _PACKAGES = ('torch', 'torchvision', 'lightning', 'open_clip_torch', 'timm', 'numpy')
 
 
@@ -70,12 +72,13 @@ class RunCheckpoints(Checkpoint):
     """Writes ``last.ckpt`` after each validation and at the end, and keeps those of some steps.
 
     After, not before: a resumed run does not validate again what the checkpoint has done. Where
-    ``every`` is 0 there are validations to go by, else it is the steps between checkpoints.
+    nothing is ``measured``, or only after the end, a checkpoint is written as often all the same.
     """
 
-    def __init__(self, folder: Path, *, every: int, keep: Sequence[int]) -> None:
-        self._folder, self._every, self._keep = folder, every, set(keep)
-        self._last = 0
+    def __init__(self, folder: Path, schedule: CourseConfig, *, measured: bool) -> None:
+        validates = measured and schedule.validate_every <= schedule.end
+        self._every = 0 if validates else min(schedule.validate_every, schedule.end)
+        self._folder, self._keep, self._last = folder, set(schedule.keep), 0
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Write what is due after a step, once all its batches are done."""
@@ -107,6 +110,10 @@ def read_run_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f'Expected {path} to be a whole checkpoint of a run, but it cannot be read.'
         ) from error
+    if not isinstance(checkpoint, dict) or RECORD not in checkpoint:
+        raise CheckpointError(
+            f'Expected {path} to be a checkpoint of a run, but it was not written by zegclip.'
+        )
     return checkpoint
 
 

@@ -136,32 +136,33 @@ class SourceConfig(DatasetConfig):
         return value
 
 
-class ValidationConfig(DatasetConfig):
-    """One dataset to validate on."""
+class HeldOutConfig(DatasetConfig):
+    """One dataset to measure on."""
 
     hold_out: int = 0
     """Only every n-th image is used; 0 uses all."""
+
+
+class ValidationConfig(HeldOutConfig):
+    """One dataset to validate on."""
+
     absent_words: int = -1
     """How many classes that are not in an image are asked for beside those that are; -1 asks
     for all classes."""
 
 
-class ScheduleConfig(Settings):
+class CourseConfig(Settings):
     """How long and how fast to train; one step is one change of the weights."""
 
     steps: Positive
     stop: Count = 0
     """Steps after which to end all the same, the rates being those of a whole run; 0 for the
     whole run."""
-    batch_size: Positive = 16
-    """Views that one process takes at once."""
     accumulate: Positive = 1
     """Batches whose gradients make one step. The loss is divided by what all of them hold, over
     all processes, so that 4 batches of 4 equal one of 16."""
     learning_rate: Factor = 2e-4
     """The largest one."""
-    tower_rate: Factor = 1.0
-    """Factor of the learning rate for a fine-tuned tower's own weights."""
     weight_decay: Factor = 0.01
     """Of all weights, norms and biases included, as published."""
     decay: Literal['one_cycle', 'poly'] = 'one_cycle'
@@ -182,7 +183,7 @@ class ScheduleConfig(Settings):
     """CPU threads; 0 for torch's own choice."""
 
     @model_validator(mode='after')
-    def _ends_in_time(self) -> 'ScheduleConfig':
+    def _ends_in_time(self) -> 'CourseConfig':
         if self.stop > self.steps:
             raise ValueError(
                 f'Expected schedule.stop to be at most schedule.steps, {self.steps}, but got '
@@ -199,6 +200,15 @@ class ScheduleConfig(Settings):
     def warmup_steps(self) -> int:
         """Number of steps of the warm-up."""
         return round(self.warmup * self.steps if self.warmup < 1 else self.warmup)
+
+
+class ScheduleConfig(CourseConfig):
+    """The course of a training."""
+
+    batch_size: Positive = 16
+    """Views that one process takes at once."""
+    tower_rate: Factor = 1.0
+    """Factor of the learning rate for a fine-tuned tower's own weights."""
 
 
 class LossConfig(Settings):

@@ -48,11 +48,13 @@ class FeatureStore:
     """Computes the features of views with a frozen tower, and keeps them on disk."""
 
     folder: Path
+    """Where they are kept."""
     tower: VisionTransformer
     """On its device, in evaluation mode."""
     tower_name: str
     """Part of the key that tells stored features apart."""
     config: ViewConfig
+    """How views are drawn."""
 
     def views(
         self, dataset: SegmentationDataset, indices: Sequence[int], *, count: int, seed: int
@@ -133,28 +135,18 @@ class FeatureStore:
         return arrays
 
 
-def feature_store(
-    visual: VisionTransformer,
-    weights: Mapping[str, Tensor],
-    *,
-    name: str,
-    output: str,
-    views: ViewConfig,
-    precision: str,
-) -> FeatureStore:
-    """Return the store of a frozen tower's features, computed in a run's precision.
+def frozen_tower(
+    visual: VisionTransformer, weights: Mapping[str, Tensor], precision: str
+) -> VisionTransformer:
+    """Return a copy of a tower to compute features with, on the device that there is.
 
     Args:
         visual: The tower; it stays as it is.
-        weights: What it is to have in the store.
-        name: What tells it from other towers.
-        output: Folder of runs and kept features.
-        views: How views are drawn.
-        precision: Lightning's name of the run's floating-point types.
+        weights: What the copy is to have.
+        precision: Lightning's name of the run's floating-point types, which it computes in.
     """
     half = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     frozen = type(visual)(visual.config).eval()
     frozen.load_state_dict(weights)
-    frozen = frozen.to(device, half.get(precision, torch.float32))
-    return FeatureStore(Path(output) / 'features', frozen, name, views)
+    return frozen.to(device, half.get(precision, torch.float32))

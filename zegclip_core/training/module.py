@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from zegclip_core.model.alignment import AlignedTowers
 from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.settings import Settings
-from zegclip_core.training.checkpoints import NETWORK, provenance
+from zegclip_core.training.checkpoints import NETWORK, provenance, RECORD
 from zegclip_core.weights.checkpoint import check_keys
 
 
@@ -51,7 +51,7 @@ class TrainedPart(lightning.LightningModule):
         """Keep what is trained only, and say where it comes from."""
         trained, state = self._trained(), checkpoint['state_dict']
         checkpoint['state_dict'] = {key: state[key] for key in state if key in trained}
-        checkpoint['zegclip'] = self.record()
+        checkpoint[RECORD] = self.record()
 
     def record(self) -> dict[str, Any]:
         """Return what is stored beside the weights: how they were made, and their figures."""

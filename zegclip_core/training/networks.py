@@ -13,7 +13,7 @@
 # limitations under the License.
 """The model that a run trains, built on a frozen tower, and its optimiser."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -28,9 +28,9 @@ from zegclip_core.model.alignment import AlignmentConfig, cosine_scale
 from zegclip_core.model.low_rank import merge, PREFIX
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
-from zegclip_core.training.checkpoints import read_run_checkpoint, trained_weights
-from zegclip_core.training.config import ScheduleConfig, TowersConfig, TrainConfig
-from zegclip_core.weights.checkpoint import check_keys, Checkpoint, load_checkpoint
+from zegclip_core.training.checkpoints import read_run_checkpoint, RECORD, trained_weights
+from zegclip_core.training.config import CourseConfig, TowersConfig, TrainConfig
+from zegclip_core.weights.checkpoint import check_keys, Checkpoint, load_checkpoint, ModelConfig
 from zegclip_core.weights.image_towers import ImageTower, resized_positions
 
 _GIVEN = ('dim', 'projections', 'text_hidden', 'image_blocks')
@@ -187,17 +187,20 @@ def initialize_from(
         The updates that it has then: where there were none, those of the other model.
 
     Raises:
-        ConfigError: If the tower has other updates than the other model's.
-        CheckpointError: If the other model has another shape.
+        ConfigError: If the tower has other updates than the other model's, or the other model has
+            another shape that its weights do not show.
+        CheckpointError: If its weights have another shape.
     """
     if model.endswith('.ckpt'):
         path = Path(model)
-        weights = trained_weights(read_run_checkpoint(path))
+        run = read_run_checkpoint(path)
+        weights, shape = trained_weights(run), run[RECORD]['config']['model']
     else:
         path = model_path(model, 'to start from')
         checkpoint = load_checkpoint(path)
         check_decoder(checkpoint, model, 'to start from')
-        weights = checkpoint.state_dict
+        weights, shape = checkpoint.state_dict, _unweighted(checkpoint.config)
+    _check_unweighted(network, shape, path)
     found = {name: weights.pop(name) for name in list(weights) if name.startswith(PREFIX)}
     state = network.state_dict()
     check_keys(path, {name: state[name] for name in network.trained_names()}, weights)
@@ -216,6 +219,25 @@ def initialize_from(
     return found
 
 
+def _unweighted(config: ModelConfig) -> dict[str, Any]:
+    """Return what of a model's shape its weights do not show, as ``model`` has it."""
+    return {
+        'feature_layers': config.vision.feature_layers,
+        'decoder_heads': getattr(config, 'decoder_heads', 0),
+        'published': config.vision.class_embedding_twice,
+    }
+
+
+def _check_unweighted(network: ZegCLIP, theirs: Mapping[str, Any], path: Path) -> None:
+    """Refuse to start from weights that would compute something else in the new model."""
+    for name, value in _unweighted(network.config).items():
+        if value != theirs[name]:
+            shown = [list(v) if isinstance(v, tuple) else v for v in (theirs[name], value)]
+            raise ConfigError(
+                f'Expected model.{name} to be that of {path}, {shown[0]}, but got {shown[1]}.'
+            )
+
+
 def make_optimizer(network: ZegCLIP, config: TrainConfig) -> torch.optim.AdamW:
     """Return AdamW over what is trained.
 
@@ -231,14 +253,21 @@ def make_optimizer(network: ZegCLIP, config: TrainConfig) -> torch.optim.AdamW:
             in_tower = name.startswith('visual.') and 'prompt' not in name
             is_aligned = bool(config.model.alignment) and '_projection.' in name
             (tower if in_tower else aligned if is_aligned else own).append(parameter)
-    rates = ((own, 1.0), (tower, schedule.tower_rate), (aligned, config.model.alignment_rate))
-    groups: list[dict[str, Any]] = [
-        {'params': part, 'lr': schedule.learning_rate * rate} for part, rate in rates if part
-    ]
-    return torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
+    rates = ((1.0, own), (schedule.tower_rate, tower), (config.model.alignment_rate, aligned))
+    return adamw(rates, schedule)
 
 
-def make_scheduler(optimizer: torch.optim.Optimizer, schedule: ScheduleConfig) -> LRScheduler:
+def adamw(
+    groups: Iterable[tuple[float, list[nn.Parameter]]], schedule: CourseConfig
+) -> torch.optim.AdamW:
+    """Return AdamW over groups of weights, each with its factor of the learning rate."""
+    return torch.optim.AdamW(
+        [{'params': part, 'lr': schedule.learning_rate * rate} for rate, part in groups if part],
+        weight_decay=schedule.weight_decay,
+    )
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, schedule: CourseConfig) -> LRScheduler:
     """Return the course of the learning rate, one change a step.
 
     ``poly`` is published: a power of 0.9 of what is left, down to the smallest rate; during the

@@ -39,11 +39,12 @@ from zegclip_core.training.checkpoints import (
     BEST,
     LAST,
     read_run_checkpoint,
+    RECORD,
     RunCheckpoints,
     trained_weights,
 )
 from zegclip_core.training.config import TrainConfig
-from zegclip_core.training.features import feature_store, FeatureStore, weights_hash
+from zegclip_core.training.features import FeatureStore, frozen_tower, weights_hash
 from zegclip_core.training.networks import (
     initialize_from,
     load_alignment,
@@ -59,12 +60,16 @@ from zegclip_core.training.queries import (
     QueryMaker,
     read_words,
 )
+from zegclip_core.training.resuming import begun
 from zegclip_core.training.task import SCORE, SegmentationTask
-from zegclip_core.training.trainer import fit, make_trainer, steps_done, write_image_names
+from zegclip_core.training.trainer import fit, make_trainer, write_image_names
 from zegclip_core.weights.checkpoint import Checkpoint, ModelSettings, save_checkpoint
 from zegclip_core.weights.image_towers import load_image_tower
 
 logger = logging.getLogger(__name__)
+
+_UPDATES = 'updates'
+"""Key of what tells the image tower's updates from others, in a run's record."""
 
 
 class Run:
@@ -111,14 +116,9 @@ class Run:
         self._store: FeatureStore | None = None
         if config.keep_features and not config.tower_changes:
             visual = self.network.visual
-            self._store = feature_store(
-                visual,
-                visual.state_dict(),
-                name=tower_name,
-                output=config.output,
-                views=config.views,
-                precision=config.precision,
-            )
+            frozen = frozen_tower(visual, visual.state_dict(), config.precision)
+            folder = Path(config.output) / 'features'
+            self._store = FeatureStore(folder, frozen, tower_name, config.views)
 
     def _views(
         self,
@@ -189,13 +189,15 @@ class Run:
             ConfigError: If there is a run of this name and it is not to go on.
             TrainingError: If training ends early; checkpoints that are finished stay.
         """
-        config = self.config
-        last = self.folder / LAST
-        done = steps_done(last, config.model_dump(by_alias=True), resume=resume)
+        config, last = self.config, self.folder / LAST
+        checkpoint = begun(last, config, resume=resume)
+        if checkpoint is not None:
+            self._check_updates(checkpoint[RECORD])
         classes, views, makers = self._training_sets()
         validation = self._validation_sets()
         write_image_names(self.folder, self.image_names())
         task = SegmentationTask(self.network, config, makers, validation)
+        task.provenance[_UPDATES] = weights_hash(self._updates)
         trainer = make_trainer(
             self.folder,
             config.schedule,
@@ -203,22 +205,33 @@ class Run:
             precision=config.precision,
             devices=config.devices,
             nodes=config.nodes,
-            done=done,
+            done=checkpoint['global_step'] if checkpoint else 0,
             # Without the descriptor the image embedding is not used, and its projection gets no
             # gradient.
             unused=not config.model.relationship_descriptor,
         )
-        fit(trainer, task, TrainingData(views, validation, config), last if done else None)
+        data = TrainingData(views, validation, config)
+        fit(trainer, task, data, last if checkpoint else None)
         path = self.folder / f'{config.name}.safetensors'
         if trainer.is_global_zero:
             self._export(path, classes, self.network.state_dict(), task.record())
             best = Path(getattr(trainer.checkpoint_callback, 'best_model_path', ''))
             # There is none without a validation to tell it.
             if best.name == BEST and best.is_file():
-                checkpoint = read_run_checkpoint(best)
-                weights, record = trained_weights(checkpoint), checkpoint['zegclip']
+                found = read_run_checkpoint(best)
+                weights, record = trained_weights(found), found[RECORD]
                 self._export(path.with_stem(f'{path.stem}-best'), classes, weights, record)
         return path
+
+    def _check_updates(self, record: Mapping[str, Any]) -> None:
+        """Refuse another image tower than the run began with; its checkpoints do not hold it."""
+        config, own = self.config, weights_hash(self._updates)
+        if record.get(_UPDATES, own) != own:
+            named = config.model.alignment or config.initialize_from
+            raise ConfigError(
+                f'Expected {named} to hold the updates of the image tower that this run began '
+                'with, but it was written anew since: put it back, or choose another name.'
+            )
 
     def _export(
         self,
@@ -255,7 +268,6 @@ class Run:
 def _callbacks(
     config: TrainConfig, folder: Path, validation: Sequence[ValidationSet]
 ) -> list[lightning.Callback]:
-    schedule = config.schedule
     callbacks: list[lightning.Callback] = [
         ValidationPictures(folder / 'pictures', validation),
     ]
@@ -269,7 +281,5 @@ def _callbacks(
                 enable_version_counter=False,
             )
         )
-    validates = bool(validation) and schedule.validate_every <= schedule.end
-    every = 0 if validates else min(schedule.validate_every, schedule.end)
     # Behind the best one, whose score the last checkpoint is to know.
-    return [*callbacks, RunCheckpoints(folder, every=every, keep=schedule.keep)]
+    return [*callbacks, RunCheckpoints(folder, config.schedule, measured=bool(validation))]

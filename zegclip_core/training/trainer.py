@@ -24,37 +24,12 @@ import lightning
 from lightning.pytorch.callbacks import LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 import torch
-from zegclip_core.errors import ConfigError, TrainingError, ZegCLIPError
-from zegclip_core.training.checkpoints import AtomicCheckpointIO, LAST, read_run_checkpoint
-from zegclip_core.training.config import ScheduleConfig
-
-logger = logging.getLogger(__name__)
+from zegclip_core.errors import TrainingError, ZegCLIPError
+from zegclip_core.training.checkpoints import AtomicCheckpointIO, LAST
+from zegclip_core.training.config import CourseConfig
 
 IMAGES = 'images.txt'
 """File of a run that names what it was trained on."""
-
-
-def steps_done(last: Path, settings: dict[str, Any], *, resume: bool) -> int:
-    """Return the steps that a run has done, by its last checkpoint; 0 if it was not begun.
-
-    ``settings`` are those that it is to go on with; others than before are told.
-
-    Raises:
-        ConfigError: If there is a run of this name and it is not to go on.
-    """
-    if not last.is_file():
-        return 0
-    if not resume:
-        raise ConfigError(
-            f'Expected a run that was not begun, but {last} is there: go on with --resume, '
-            f'choose another name, or remove {last.parent}.'
-        )
-    checkpoint = read_run_checkpoint(last)
-    before = checkpoint.get('zegclip', {}).get('config', {})
-    changed = [key for key in settings if settings[key] != before.get(key)]
-    if changed:
-        logger.warning('Going on with other settings under %s.', ', '.join(changed))
-    return int(checkpoint['global_step'])
 
 
 def write_image_names(folder: Path, names: Mapping[str, Sequence[str]]) -> None:
@@ -78,7 +53,7 @@ class StepBar(TQDMProgressBar):
 
 def make_trainer(
     folder: Path,
-    schedule: ScheduleConfig,
+    schedule: CourseConfig,
     callbacks: Sequence[lightning.Callback],
     *,
     precision: Any,  # noqa: ANN401 - Lightning's own literal

@@ -1,0 +1,263 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Hostile messages for a node, and the state that it should be in after each."""
+
+from array import array
+from collections import Counter
+from collections.abc import Callable
+import json
+import time
+from typing import Any, ClassVar
+
+from benchmarks.hostile_messages import (
+    expected_names,
+    in_cdr,
+)
+from benchmarks.hostile_requests import (
+    HostileRequest,
+    TYPES,
+    verdict,
+)
+import cv2
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import State
+import numpy as np
+from rcl_interfaces.srv import GetParameters
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import parameter_value_to_python
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header, String
+from zegclip_ros.nodes.segmentation import REQUESTED_ANEW
+from zegclip_ros.runtime.child_processes import Processes
+
+DEADLINE = 30.0
+"""Seconds within which every answer has to come, also on a busy machine."""
+FIRST_STAMP = 1_000_000_000
+LARGE = 200_000
+"""Bytes of an image that takes so long that the next one may overtake it."""
+SIZE = (4, 6)
+
+
+def good_frame(red: int, stamp: int, transport: str) -> Image | CompressedImage:
+    """Return a small image of one colour; PNG changes no colour."""
+    header = Header(frame_id='camera')
+    header.stamp.sec = stamp
+    pixels = np.full((*SIZE, 3), (red, 0, 0), np.uint8)
+    if transport == 'compressed':
+        content = cv2.imencode('.png', pixels[:, :, ::-1])[1].tobytes()
+        form = 'rgb8; png compressed bgr8'
+        return CompressedImage(header=header, format=form, data=array('B', content))
+    height, width = SIZE
+    image = Image(header=header, height=height, width=width, encoding='rgb8', step=3 * width)
+    image.data = array('B', pixels.tobytes())
+    return image
+
+
+class Campaign:
+    """Sends messages to the node, and knows the state that it should be in.
+
+    Attributes:
+        counts: Messages sent, by kind.
+    """
+
+    _camera_topics: ClassVar = {
+        'raw': (Image, 'image'),
+        'compressed': (CompressedImage, 'image/compressed'),
+    }
+
+    def __init__(self, probe: Node, transport: str, processes: Processes) -> None:
+        self.counts: Counter[str] = Counter()
+        self._probe, self._transport, self._processes = probe, transport, processes
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(probe)
+        self._states: list[dict[str, Any]] = []
+        self._labels: list[Image] = []
+        self._numbers: dict[str, int] = {}
+        self._clients: dict[str, Any] = {}
+        self._frame = self._images_sent = 0
+        reliable = QoSProfile(depth=10)
+        latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._camera = probe.create_publisher(*self._camera_topics[transport], reliable)
+        self._words = probe.create_publisher(String, 'vocabulary', reliable)
+        listen = probe.create_subscription
+        listen(String, 'zegclip/active_vocabulary', self._on_state, latched)
+        listen(Image, 'zegclip/label_image', self._labels.append, reliable)
+        listen(DiagnosticArray, '/diagnostics', self._on_diagnostics, reliable)
+
+    def _on_state(self, message: String) -> None:
+        self._states.append(json.loads(message.data))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.endswith('segmentation'):
+                rows = ((row.key, row.value) for row in status.values)
+                self._numbers = {key: int(value) for key, value in rows if value.isdigit()}
+
+    def until(self, condition: Callable[[], object], what: str, message: object = None) -> None:
+        """Let messages flow until a condition holds, or fail."""
+        end = time.monotonic() + DEADLINE
+        while not condition():
+            codes = self._processes.exit_codes()
+            assert not codes, f'the node ended ({codes}): {what}; {message!r:.1000}'
+            assert time.monotonic() < end, f'{what} after {message!r:.1000}'
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def begin(self) -> None:
+        """Wait for the node, give it good words and see what it is set to."""
+        self.until(lambda: self._words.get_subscription_count(), 'the node does not hear words')
+        self.until(lambda: self._camera.get_subscription_count(), 'the node does not see images')
+        self.until(
+            lambda: self._states and self._states[-1]['version'] > 0, 'there are no first words'
+        )
+        self._requested = self._states[-1]['requested']
+        self.send_words(b'person, cat, traffic light')
+        self._values = self._read_values()
+        self.until(lambda: self._numbers, 'there are no diagnostics')
+        self.send_good_frame()
+
+    def play(self, image: Any, words: bytes, request: HostileRequest) -> None:  # noqa: ANN401
+        """Send three hostile messages and await their answers, then check a good frame.
+
+        The node keeps the newest image only, so that two of them must not follow one another
+        closely: what is answered between them gives it the time, except for large ones.
+        """
+        self._camera.publish(image)
+        if isinstance(image, bytes):
+            self.counts['bytes that are no message'] += 1
+        else:
+            self.counts['images'] += 1
+            self._images_sent += 1
+            if len(image.data) > LARGE:
+                self._camera.wait_for_all_acked(Duration(seconds=DEADLINE))
+        self.send_words(words)
+        self.send_request(request)
+        self.send_good_frame()
+
+    def send_words(self, content: bytes) -> None:
+        """Send words and check that they are taken or refused as they should be."""
+        names = expected_names(content)
+        seen = len(self._states)
+        self.counts['vocabulary messages'] += 1
+        self._words.publish(in_cdr(content))
+        if names is not None:
+            self._accepted(names, 1, content)
+            return
+        self.until(
+            lambda: any(
+                state['error'] and state['requested'] == self._requested
+                for state in self._states[seen:]
+            ),
+            'the refusal of words is not announced',
+            content,
+        )
+
+    def _accepted(self, names: tuple[str, ...], times: int, message: object) -> None:
+        """Wait until words are in use."""
+        self._requested, self._names = self._requested + times, names
+        self.until(
+            lambda: self._states[-1]['version'] >= self._requested,
+            f'words with the number {self._requested} do not come into use',
+            message,
+        )
+        self._check_state(message)
+
+    def _check_state(self, message: object) -> None:
+        state = self._states[-1]
+        found = (state['requested'], state['version'], [one['name'] for one in state['classes']])
+        assert found == (self._requested, self._requested, list(self._names)), repr(message)[:1000]
+
+    def send_good_frame(self) -> None:
+        """Send a frame that can be labelled and check its labels."""
+        self._frame += 1
+        stamp, red = FIRST_STAMP + self._frame, self._frame % min(len(self._names), 255)
+        self._labels.clear()
+        self.counts['good frames'] += 1
+        self._images_sent += 1
+        self._camera.publish(good_frame(red, stamp, self._transport))
+        self.until(
+            lambda: any(label.header.stamp.sec == stamp for label in self._labels),
+            'a good frame is not labelled',
+        )
+        (label,) = [label for label in self._labels if label.header.stamp.sec == stamp]
+        kind = np.uint8 if label.encoding == 'mono8' else np.uint16
+        assert (label.height, label.width) == SIZE
+        assert np.all(np.frombuffer(label.data, kind) == red), f'wrong labels of {self._frame}'
+        self._check_state(f'after frame {self._frame}')
+
+    def call(self, service: str, kind: Any, request: Any) -> Any:  # noqa: ANN401 - ROS services
+        """Call a service of the node and return its answer."""
+        if service not in self._clients:
+            self._clients[service] = self._probe.create_client(kind, f'zegclip/{service}')
+        client = self._clients[service]
+        self.until(client.service_is_ready, f'there is no service {service}')
+        future = client.call_async(request)
+        self.until(future.done, f'{service} does not answer', request)
+        return future.result()
+
+    def send_request(self, request: HostileRequest) -> None:
+        """Call a service with a hostile request and check what comes of it."""
+        self.counts['service requests'] += 1
+        answer = self.call(*request)
+        if request.service == 'set_parameters':
+            given = request.content.parameters
+            assert len(answer.results) == len(given)
+            pairs = list(zip(given, answer.results, strict=True))
+            for one, result in pairs:
+                self._check_result(one, result, verdict(one))
+            self._take_over([one for one, result in pairs if result.successful], request)
+        elif request.service == 'set_parameters_atomically':
+            given = request.content.parameters
+            verdicts = [verdict(one) for one in given]
+            wanted = False if False in verdicts else (None if None in verdicts else True)
+            self._check_result(given, answer.result, wanted)
+            self._take_over(list(given) if answer.result.successful else [], request)
+        elif request.service == 'change_state':
+            assert not answer.success, f'a transition that does not exist: {request.content}'
+        elif request.service == 'get_state':
+            assert answer.current_state.id == State.PRIMARY_STATE_ACTIVE
+
+    @staticmethod
+    def _check_result(one: object, result: Any, wanted: bool | None) -> None:  # noqa: ANN401
+        said = f'{one!r:.500}: {result.successful}, {result.reason:.100}'
+        assert wanted is None or result.successful is wanted, said
+        assert result.successful or result.reason.strip(), said
+
+    def _take_over(self, taken: list[Any], request: HostileRequest) -> None:
+        """Follow the parameters that were accepted; check what the node says about all."""
+        values = [(one.name, parameter_value_to_python(one.value)) for one in taken]
+        words = [value for name, value in values if name == 'class_names']
+        # Another palette, for one, means other colours: the same words are requested once more.
+        asked = len([name for name, _ in values if name in {'class_names', *REQUESTED_ANEW}])
+        if words and expected_names(words[-1]) is None:  # None, or blank ones: either is right.
+            self._names = tuple(one['name'] for one in self._states[-1]['classes'])
+        elif asked:
+            names = expected_names(words[-1]) if words else self._names
+            self._accepted(names or (), asked, request.content)
+        self._values.update({name: value for name, value in values if name in self._values})
+        assert self._read_values() == self._values, f'{request.content!r:.1000}'
+
+    def _read_values(self) -> dict[str, Any]:
+        """Return the node's parameters except the words, which other inputs change as well."""
+        names = sorted(set(TYPES) - {'class_names', 'use_sim_time'})
+        answer = self.call('get_parameters', GetParameters, GetParameters.Request(names=names))
+        return dict(zip(names, map(parameter_value_to_python, answer.values), strict=True))
+
+    def images_refused(self) -> int:
+        """Check that the images arrived, but for few; return how many were refused."""
+        least = self._images_sent - self._images_sent // 50  # A newer one may overtake another.
+        self.until(lambda: self._numbers['frames in'] >= least, 'images got lost')
+        return self._numbers['dropped: bad image']
