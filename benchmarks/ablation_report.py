@@ -25,6 +25,8 @@ from tabulate import tabulate
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'results.md'
 METRICS = {'miou_seen': 'seen', 'miou_unseen': 'unseen', 'hiou': 'hIoU'}
+SOFTMAX = ('1', '2', '3')
+"""Steps whose loss is a softmax: the scores of several classes may be near 1 together."""
 
 Results = Sequence[Mapping[str, Any]]
 """What ``benchmarks.ablation.finish`` returns of each run."""
@@ -48,6 +50,7 @@ class Step:
 
     def __init__(self, results: Results, name: str) -> None:
         own = [result for result in results if result['run'].step == name]
+        self._fits = 'logits' if name in SOFTMAX else 'scores'
         self.seeds = [result['run'].seed for result in own if not result['run'].choice]
         self.models: list[Sweep] = [result['counts'] for result in own if not result['run'].choice]
         choices = [result['counts'] for result in own if result['run'].choice]
@@ -55,9 +58,9 @@ class Step:
         timed = [result['minutes'] for result in own if not result['run'].choice]
         self.minutes = [value for value in timed if value is not None]
 
-    def chosen(self, on: str) -> Bias | None:
-        """Return the bias on scores or logits that was chosen."""
-        return self.choice.best(on) if self.choice else None
+    def chosen(self, on: str = '') -> Bias | None:
+        """Return the bias that was chosen on scores or logits, or on what fits the loss."""
+        return self.choice.best(on or self._fits) if self.choice else None
 
     def values(self, bias: Bias, metric: str) -> list[float]:
         """Return a metric of each seed in percent."""
@@ -102,7 +105,7 @@ def classes_table(steps: Mapping[str, Step], titles: Mapping[str, str]) -> str:
     unseen = [name for name in first.classes if name not in first.seen]
     rows = []
     for name, step in steps.items():
-        bias = step.chosen('logits') or NONE
+        bias = step.chosen() or NONE
         found = [[100 * model.metrics(bias).iou[word] for model in step.models] for word in unseen]
         intervals = step.models[0].intervals(bias)
         cells = [f'{100 * low:.1f} to {100 * high:.1f}' for low, high in intervals.values()]
@@ -118,9 +121,9 @@ def draw(steps: Mapping[str, Step], titles: Mapping[str, str], path: Path) -> No
     figure = Figure(figsize=(9.5, 7.5), layout='constrained')
     panels = figure.subplots(2, 1, sharey=True)
     panels[0].set_title('no bias', loc='left')
-    panels[1].set_title('bias on the logits of seen classes, chosen on held-out ones', loc='left')
+    panels[1].set_title('a bias against seen classes, chosen on held-out ones', loc='left')
     for axes, biased in zip(panels, (False, True), strict=True):
-        _bars(axes, [(step, step.chosen('logits') if biased else NONE) for step in steps.values()])
+        _bars(axes, [(step, step.chosen() if biased else NONE) for step in steps.values()])
         names = [textwrap.fill(titles[name], 15) for name in steps]
         axes.set_xticks(range(len(steps)), names)
         axes.set_ylabel('mIoU [%]')

@@ -40,7 +40,7 @@ from zegclip_core.options import UNLABELLED
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'alignment.md'
 SETS = {
-    'VOC': ('data/voc2012', 'voc12', 'train', 'val'),
+    'VOC': ('data/voc2012', 'voc12', 'train_aug', 'val'),
     'CamVid': ('data/camvid', 'folder', 'train', 'val'),
 }
 SIZE = (224, 294)

@@ -29,7 +29,7 @@ from zegclip_core.segmenter import Segmenter
 def by_argmax(
     logits: torch.Tensor, truth: np.ndarray, seen: torch.Tensor, bias: Bias
 ) -> np.ndarray:
-    """The plain way: subtract, take the best, count."""
+    """Count in the plain way: subtract, and take the best."""
     values = logits if bias.on == 'logits' else logits.sigmoid()
     best = (values - bias.amount * seen.float()[:, None, None]).argmax(0)
     matrix = ConfusionMatrix(len(logits))
