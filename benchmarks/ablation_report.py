@@ -126,30 +126,38 @@ def draw(steps: Mapping[str, Step], titles: Mapping[str, str], path: Path) -> No
         _bars(axes, [(step, step.chosen() if biased else NONE) for step in steps.values()])
         names = [textwrap.fill(titles[name], 15) for name in steps]
         axes.set_xticks(range(len(steps)), names)
+        axes.set_xlim(-0.6, len(steps) - 0.4)
         axes.set_ylabel('mIoU [%]')
         axes.spines[['top', 'right']].set_visible(False)
     panels[0].set_ylim(bottom=0.0)
-    panels[0].legend(frameon=False, ncols=3)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc='outside upper right', ncols=3, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
 def _bars(axes: Any, steps: Sequence[tuple[Step, Bias | None]]) -> None:  # noqa: ANN401
-    """Draw three bars for each step."""
+    """Draw three bars for each step that has a bias."""
     # Okabe and Ito's colours, which colour-blind people can tell apart.
     for index, (metric, color) in enumerate(
         zip(METRICS, ('#0072B2', '#E69F00', '#009E73'), strict=True)
     ):
-        places = [place + 0.27 * (index - 1) for place in range(len(steps))]
-        found = [step.values(bias, metric) if bias else [0.0] for step, bias in steps]
-        spreads = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in found]
-        means = list(map(statistics.fmean, found))
+        found = {
+            place + 0.27 * (index - 1): step.values(bias, metric)
+            for place, (step, bias) in enumerate(steps)
+            if bias
+        }
+        spreads = [statistics.stdev(some) if len(some) > 1 else 0.0 for some in found.values()]
+        means = list(map(statistics.fmean, found.values()))
         drawn = axes.bar(
-            places, means, 0.27, yerr=spreads, capsize=3, color=color, label=METRICS[metric]
+            list(found), means, 0.27, yerr=spreads, capsize=3, color=color, label=METRICS[metric]
         )
         axes.bar_label(drawn, fmt='%.1f', padding=2, fontsize='small')
-        for place, values in zip(places, found, strict=True):
+        for place, values in found.items():
             axes.plot([place + 0.07] * len(values), values, 'ko', markersize=2.5, alpha=0.6)
+    for place, (_, bias) in enumerate(steps):
+        if not bias:
+            axes.text(place, 1.0, 'not run', ha='center', color='grey')
 
 
 def summary(
