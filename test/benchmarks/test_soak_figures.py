@@ -16,6 +16,7 @@
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ablation import TOWERS
 from benchmarks.reports import replace_between
 from benchmarks.soak import differences, draw, faults_of, in_markdown, MEMORY, Trend, trend
 import cv2
@@ -137,7 +138,8 @@ def test_a_page_takes_new_figures_between_its_markers_only() -> None:
     [
         ('reliability', ('fuzz', 'soak')),
         ('performance', ('latency', 'stages', 'words', 'slow', 'model')),
-        ('results', ('camvid', 'joint')),
+        ('results', tuple(TOWERS)),
+        ('alignment', ('probe',)),
     ],
 )
 def test_the_pages_have_a_place_for_every_table(page: str, names: tuple[str, ...]) -> None:
