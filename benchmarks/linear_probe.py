@@ -24,15 +24,16 @@ from pathlib import Path
 import sys
 
 from benchmarks.reports import report
-import cv2
 import numpy as np
 from tabulate import tabulate
 import torch
 from torch import Tensor
 import torch.nn.functional as F
+from torchvision.transforms.v2.functional import normalize
 from tqdm import tqdm
 from zegclip_core.data.datasets import open_dataset
 from zegclip_core.data.folder import Sample
+from zegclip_core.data.views import ViewConfig, whole_view
 from zegclip_core.loading import load_model
 from zegclip_core.model.metrics import ConfusionMatrix
 from zegclip_core.model.vit import VisionTransformer
@@ -55,18 +56,12 @@ def patches_of(visual: VisionTransformer, sample: Sample) -> tuple[Tensor, Tenso
     Patches whose middle is unlabelled are left out: float32 ``(N, D)`` and int64 ``(N,)``.
     """
     config = visual.config
-    image = cv2.resize(sample.image, SIZE[::-1], interpolation=cv2.INTER_AREA)
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (config.mean, config.std))
+    image, mask = whole_view(sample, ViewConfig(size=SIZE))
+    pixels = normalize(image.movedim(-1, 0)[None].float(), list(config.mean), list(config.std))
     with torch.inference_mode():
-        tokens = visual((pixels - mean) / std)[0][0].flatten(1).T
-    rows, columns = (side // config.patch_size for side in SIZE)
-    height, width = sample.labels.shape
-    middle = np.ix_(
-        ((np.arange(rows) + 0.5) * height / rows).astype(int),
-        ((np.arange(columns) + 0.5) * width / columns).astype(int),
-    )
-    labels = torch.from_numpy(sample.labels[middle].astype(np.int64)).flatten()
+        tokens = visual(pixels)[0][0].flatten(1).T
+    middle = slice(config.patch_size // 2, None, config.patch_size)
+    labels = mask[middle, middle].flatten().long()
     known = labels != UNLABELLED
     return tokens[known].clone(), labels[known]
 

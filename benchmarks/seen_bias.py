@@ -29,8 +29,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from tqdm import tqdm
+from zegclip_core.cli._outputs import replacing
 from zegclip_core.data.folder import SegmentationDataset
-from zegclip_core.engines.contract import EngineVocabulary
 from zegclip_core.model.metrics import ConfusionMatrix, SegmentationMetrics
 from zegclip_core.model.scoring import resize_maps
 from zegclip_core.options import SegmenterOptions, UNLABELLED
@@ -106,9 +106,8 @@ class Sweep:
 
     def save(self, path: Path) -> None:
         """Write it to a file, which is whole or not there."""
-        partial = path.with_suffix('.partial.npz')
-        np.savez_compressed(partial, classes=self.classes, seen=self.seen, counts=self.counts)
-        partial.replace(path)
+        with replacing(path) as partial:
+            np.savez_compressed(partial, classes=self.classes, seen=self.seen, counts=self.counts)
 
     @classmethod
     def load(cls, path: Path) -> 'Sweep':
@@ -116,18 +115,6 @@ class Sweep:
         with np.load(path) as found:
             classes, seen = (tuple(map(str, found[key])) for key in ('classes', 'seen'))
             return cls(classes, seen, found['counts'])
-
-
-class _Keep:
-    """A step that changes nothing and keeps the mask logits."""
-
-    logits: Tensor
-
-    def __call__(
-        self, mask_logits: Tensor, vocabulary: EngineVocabulary, images: Tensor
-    ) -> Tensor:
-        self.logits = mask_logits
-        return mask_logits
 
 
 def sweep(
@@ -146,9 +133,7 @@ def sweep(
         classes: What is asked for, and whose pixels count.
         seen: Those of them whose scores are lowered.
     """
-    keep = _Keep()
-    options = SegmenterOptions(threshold=0.0, negatives=())
-    segmenter = Segmenter.load(model, options, steps=[keep])
+    segmenter = Segmenter.load(model, SegmenterOptions(threshold=0.0, negatives=()))
     words = segmenter.encode(Vocabulary.from_names(classes))
     ids = np.full(256, UNLABELLED, np.uint8)
     ids[[dataset.classes.index(name) for name in classes]] = np.arange(len(classes))
@@ -156,9 +141,9 @@ def sweep(
     counts = []
     for index in tqdm(list(indices), desc=f'sweeping biases on {dataset.title}'):
         sample = dataset[index]
-        segmenter.segment(sample.image, words)
+        found = segmenter.segment(sample.image, words, mask_logits=True).mask_logits
         truth = ids[sample.labels]
-        logits = resize_maps(keep.logits.float(), (truth.shape[0], truth.shape[1]))[0].cpu()
+        logits = resize_maps(torch.from_numpy(found)[None], (truth.shape[0], truth.shape[1]))[0]
         counts.append(_counts(logits, truth, is_seen))
     return Sweep(tuple(classes), tuple(seen), np.stack(counts).astype(np.int32))
 

@@ -26,7 +26,7 @@ from zegclip_core.errors import DataError
 from zegclip_core.text.encoder import TextEncoder
 from zegclip_core.text.withheld import Withheld
 from zegclip_core.training.config import HeldOutConfig, SourceConfig
-from zegclip_core.training.queries import ClassSet, PhraseTable, read_words
+from zegclip_core.training.queries import ClassSet, phrase_table, read_words
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,5 @@ def taught_classes(
     )
     unseen = frozenset(k for k, entry in enumerate(words) if withheld.is_withheld(entry.name))
     check_some(range(len(unseen), len(words)), f'a class of {source.root}')
-    table = PhraseTable(
-        words,
-        encoder,
-        varied=source.wording == 'varied',
-        further=source.further_templates,
-    )
+    table = phrase_table(source, words, encoder)
     return ClassSet(words, table, unseen)

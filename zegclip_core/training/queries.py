@@ -132,6 +132,14 @@ class PhraseTable:
         return torch.stack(rows)
 
 
+def phrase_table(
+    source: SourceConfig, words: Sequence[ClassWords], encoder: TextEncoder
+) -> PhraseTable:
+    """Return the embeddings that the words of a training set are drawn from."""
+    varied = source.wording == 'varied'
+    return PhraseTable(words, encoder, varied=varied, further=source.further_templates)
+
+
 @dataclass(frozen=True)
 class ClassSet:
     """The classes of one training set, and which of them training must not see."""

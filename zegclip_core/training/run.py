@@ -56,6 +56,7 @@ from zegclip_core.training.pictures import ValidationPictures
 from zegclip_core.training.queries import (
     ClassSet,
     ClassWords,
+    phrase_table,
     PhraseTable,
     QueryMaker,
     read_words,
@@ -149,12 +150,7 @@ class Run:
         config, classes, views = self.config, list[ClassSet](), list[ViewSource]()
         for source, dataset in zip(config.train, self._datasets, strict=True):
             words = read_words(source.words, dataset.classes)
-            table = PhraseTable(
-                words,
-                self._encoder,
-                varied=source.wording == 'varied',
-                further=source.further_templates,
-            )
+            table = phrase_table(source, words, self._encoder)
             unseen = unseen_of(source.dataset, config.unseen, dataset.classes).classes
             classes.append(ClassSet(words, table, frozenset(map(dataset.classes.index, unseen))))
             indices = split_indices(len(dataset), source.hold_out, held_out=False)
