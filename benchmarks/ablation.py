@@ -39,6 +39,7 @@ from benchmarks.seen_bias import Sweep, sweep
 import yaml
 from zegclip_core.data.datasets import load_spec, open_dataset
 from zegclip_core.data.views import split_indices
+from zegclip_core.errors import ZegCLIPError
 from zegclip_core.evaluation.reproduction import load_row
 from zegclip_core.training.config import find_recipe
 
@@ -114,6 +115,11 @@ class Run(NamedTuple):
         what = 'to choose the bias by' if self.choice else f'seed {self.seed}'
         return f'{TOWERS[self.towers][0]}: {STEPS[self.step][0]}, {what}'
 
+    @property
+    def has_softmax(self) -> bool:
+        """Whether the loss is a softmax: the scores of several classes may be near 1 together."""
+        return 'loss.cross_entropy_weight=1.0' in STEPS[self.step][1]
+
 
 def call(command: Sequence[str]) -> None:
     """Run a ``zegclip`` command.
@@ -148,15 +154,17 @@ def run_folder(options: argparse.Namespace, run: Run) -> tuple[Path, list[str]]:
     """
     content = settings_in(find_recipe(CONFIG))
     given = dict(entry.partition('=')[::2] for entry in options.settings)
-    steps = int(given.get('schedule.steps', content[0]['schedule']['steps']))
-    settings = [f'schedule.keep=[{max(steps // 2, 1)}]', *options.settings]
+    length = given.get('schedule.steps', '')
+    steps = int(length) if length.isdigit() else content[0]['schedule']['steps']
+    half = max(steps // 2, 1)
+    settings = [f'schedule.keep=[{half}]', *options.settings]
     settings += [*TOWERS[run.towers][1], *STEPS[run.step][1], f'seed={run.seed}']
     if run.choice:
         unseen = ','.join((*content[0]['unseen'], *HELD_OUT))
         settings += [f'unseen=[{unseen}]', f'train.0.hold_out={EVERY}']
     if run.step == 'transductive':
-        half_way = run_folder(options, run._replace(step='5'))[0] / f'step={steps // 2}.ckpt'
-        settings += [f'schedule.steps={steps // 2}', f'initialize_from={half_way}']
+        half_way = run_folder(options, run._replace(step='5'))[0] / f'step={half}.ckpt'
+        settings += [f'schedule.steps={half}', f'initialize_from={half_way}']
     text = json.dumps([content, settings], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     which = 'choice' if run.choice else f'seed{run.seed}'
@@ -168,6 +176,7 @@ def finish(options: argparse.Namespace, run: Run) -> dict[str, Any]:
 
     Raises:
         StepError: If a command fails.
+        ZegCLIPError: If what it is scored on cannot be read.
     """
     folder, settings = run_folder(options, run)
     model, minutes = folder / f'{folder.name}.safetensors', folder / 'minutes.txt'
@@ -264,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(run.title, flush=True)
             try:
                 results.append(finish(options, run))
-            except StepError as error:  # The other runs may work all the same.
+            except (StepError, ZegCLIPError) as error:  # The other runs may work all the same.
                 failures.append(f'{run.title}: {error}')
     except KeyboardInterrupt:
         print('Interrupted; the same command goes on from here.', file=sys.stderr)

@@ -25,8 +25,6 @@ from tabulate import tabulate
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'results.md'
 METRICS = {'miou_seen': 'seen', 'miou_unseen': 'unseen', 'hiou': 'hIoU'}
-SOFTMAX = ('1', '2', '3')
-"""Steps whose loss is a softmax: the scores of several classes may be near 1 together."""
 
 Results = Sequence[Mapping[str, Any]]
 """What ``benchmarks.ablation.finish`` returns of each run."""
@@ -50,13 +48,13 @@ class Step:
 
     def __init__(self, results: Results, name: str) -> None:
         own = [result for result in results if result['run'].step == name]
-        self._fits = 'logits' if name in SOFTMAX else 'scores'
-        self.seeds = [result['run'].seed for result in own if not result['run'].choice]
-        self.models: list[Sweep] = [result['counts'] for result in own if not result['run'].choice]
+        scored = [result for result in own if not result['run'].choice]
         choices = [result['counts'] for result in own if result['run'].choice]
+        self._fits = 'logits' if own[0]['run'].has_softmax else 'scores'
+        self.seeds = [result['run'].seed for result in scored]
+        self.models: list[Sweep] = [result['counts'] for result in scored]
+        self.minutes = [result['minutes'] for result in scored if result['minutes'] is not None]
         self.choice: Sweep | None = choices[0] if choices else None
-        timed = [result['minutes'] for result in own if not result['run'].choice]
-        self.minutes = [value for value in timed if value is not None]
 
     def chosen(self, on: str = '') -> Bias | None:
         """Return the bias that was chosen on scores or logits, or on what fits the loss."""
@@ -108,7 +106,10 @@ def classes_table(steps: Mapping[str, Step], titles: Mapping[str, str]) -> str:
         bias = step.chosen() or NONE
         found = [[100 * model.metrics(bias).iou[word] for model in step.models] for word in unseen]
         intervals = step.models[0].intervals(bias)
-        cells = [f'{100 * low:.1f} to {100 * high:.1f}' for low, high in intervals.values()]
+        cells = [
+            f'{100 * low:.1f} to {100 * high:.1f}'
+            for low, high in (intervals[metric] for metric in METRICS)
+        ]
         rows.append([titles[name], *map(mean_and_spread, found), *cells])
     head = ['', *unseen, *(f'{metric}, 95 % of pictures' for metric in METRICS.values())]
     return str(tabulate(rows, head, tablefmt='github', disable_numparse=True))

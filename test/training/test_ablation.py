@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 import pytest
 from zegclip_core.data.datasets import load_spec
+from zegclip_core.errors import DataError
 
 CLASSES = load_spec('voc12').classes
 UNSEEN = load_spec('voc12').unseen['zegclip']
@@ -162,6 +163,32 @@ def test_the_transductive_run_starts_from_the_inductive_one_of_its_seed(program:
         assert 'schedule.keep=[25]' in inductive
         assert f'initialize_from=out/{name}/step=25.ckpt' in transductive
         assert transductive.index('schedule.steps=25') > transductive.index('schedule.steps=50')
+
+
+@pytest.mark.parametrize(('length', 'half'), [('1', '1'), ('abc', '100')])
+def test_any_length_has_a_half_or_is_left_to_the_training(
+    program: Program, length: str, half: str
+) -> None:
+    options = ('--steps-of-figure', '5', '--also', 'transductive', '--seeds', '0')
+    assert start(*options, f'schedule.steps={length}') == 0
+    inductive, transductive = program.commands[:2]
+    assert f'schedule.keep=[{half}]' in inductive
+    assert f'schedule.steps={length}' in inductive
+    assert f'/step={half}.ckpt' in transductive
+
+
+def test_data_that_cannot_be_read_are_told_and_the_others_go_on(
+    program: Program, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise DataError('Expected a folder data/voc2012, but there is none.')
+
+    monkeypatch.setattr(ablation, 'open_dataset', refuse)
+    assert start('--steps-of-figure', '1,4', '--seeds', '0') == 1
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 4
+    assert all('Expected a folder data/voc2012' in line for line in told)
+    assert len(program.commands) == 4
 
 
 def test_wrong_steps_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
