@@ -11,17 +11,128 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Devices and precisions: what can be asked for, and what ``auto`` means here."""
+"""Devices and precisions: what can be asked for, what ``auto`` means, what errors mean."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+import logging
+from pathlib import Path
 
 import torch
-from zegclip_core.errors import ModelError
+from torch import Tensor
+from zegclip_core.errors import DeviceLostError, DeviceMemoryError, ModelError, ZegCLIPError
 from zegclip_core.options import OPTIONS
+
+logger = logging.getLogger(__name__)
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 """Floating-point types by the precisions of ``zegclip_core.options`` but for ``auto``."""
+
+
+_NO_MEMORY = (
+    'out of memory',  # PyTorch, CUDA itself, the instantiation of a graph, Triton
+    "can't allocate memory",  # PyTorch on a CPU
+    'CUBLAS_STATUS_ALLOC_FAILED',
+    'CUBLAS_STATUS_NOT_INITIALIZED',  # What cuBLAS says where its handle finds no room.
+    'CUDNN_STATUS_ALLOC_FAILED',
+    'CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED',
+    'CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED',
+    *('Failed to allocate memory', 'Available memory of'),  # onnxruntime
+)
+"""What errors for lack of memory say that are no ``torch.OutOfMemoryError``."""
+_OF_DEVICE = ('CUDA error', 'CUDA failure', 'Triton Error [CUDA]', 'CUDNN_STATUS_EXECUTION_FAILED')
+"""What errors of the device say, where they have no class of their own."""
+_PASSING = (
+    'no kernel image',
+    'invalid argument',
+    'invalid configuration argument',
+    'invalid device function',
+    'invalid resource handle',
+    'operation not supported',
+    'captur',  # Of a stream that is being recorded.
+    *('CUBLAS_STATUS_NOT_SUPPORTED', 'CUBLAS_STATUS_INVALID_VALUE'),
+)
+"""What those say after which CUDA can still be used; any other stays until the process ends."""
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Return whether an error says that a device, or the host, has too little free memory."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return any(mark in str(error) for mark in _NO_MEMORY)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Return whether an error says that the device is of no more use to this process."""
+    text = str(error)
+    # A class of its own has come with PyTorch 2.8.
+    of_device = isinstance(error, getattr(torch, 'AcceleratorError', ()))
+    of_device = of_device or any(mark in text for mark in _OF_DEVICE)
+    passes = is_memory_error(error) or any(mark in text for mark in _PASSING)
+    return of_device and not passes
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the part of an error's text that says what is wrong, without a full stop."""
+    first = str(error).strip().partition('\n')[0].partition('. ')[0]
+    return first.rstrip('.') or type(error).__name__
+
+
+def raise_device_error(error: Exception, device: object, needed: str) -> None:
+    """Raise what an error says of a device as an error of this package; return if nothing.
+
+    Args:
+        error: The error.
+        device: What the device is called.
+        needed: What the memory was needed for.
+
+    Raises:
+        DeviceLostError: If the device is of no more use to this process.
+        DeviceMemoryError: If it has too little free memory.
+    """
+    if isinstance(error, ZegCLIPError):
+        return
+    if is_device_lost(error):
+        raise DeviceLostError(
+            f'Expected the device {device} to answer, but it failed, and only a new process can '
+            f'use it: {reason_of(error)}.'
+        ) from error
+    if is_memory_error(error):
+        raise DeviceMemoryError(
+            f'Expected enough free memory on {device} for {needed}, but got: {reason_of(error)}.'
+        ) from error
+
+
+class PinnedMemory:
+    """Memory of the host that a CUDA device copies from and to fast, as long as there is any."""
+
+    def __init__(self) -> None:
+        """Begin with trust in it."""
+        self._works = True
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Return a tensor of the host, pinned unless that has failed once."""
+        if self._works:
+            try:
+                return torch.empty(shape, dtype=dtype, pin_memory=True)
+            except RuntimeError as error:  # A device that is lost says so at the copy.
+                self._works = False
+                logger.warning(
+                    'Frames take longer than they need to, as the host cannot pin memory for '
+                    'their copies: %s.',
+                    reason_of(error),
+                )
+        return torch.empty(shape, dtype=dtype)
+
+
+PINNED = PinnedMemory()
+"""The process's."""
+
+
+def has_nvidia_gpu() -> bool:
+    """Return whether this machine has a GPU of NVIDIA's, if only one that torch cannot use."""
+    return torch.cuda.is_available() or any(Path('/proc/driver/nvidia/gpus').glob('*'))
 
 
 def pick_device(device: str) -> torch.device:

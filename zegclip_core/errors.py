@@ -34,6 +34,10 @@ class DeviceMemoryError(ZegCLIPError, RuntimeError):
     """The device that the model runs on has too little free memory."""
 
 
+class DeviceLostError(ZegCLIPError, RuntimeError):
+    """The device that the model runs on failed so that only a new process can use it again."""
+
+
 class TowerError(ZegCLIPError, ValueError):
     """A frozen image or text tower cannot be found or does not fit."""
 

@@ -26,7 +26,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
-from zegclip_core.devices import pick_device, pick_precision, use_threads
+from zegclip_core.devices import (
+    is_memory_error,
+    pick_device,
+    pick_precision,
+    raise_device_error,
+    reason_of,
+    use_threads,
+)
 from zegclip_core.engines.contract import Engine, EngineVocabulary, PostprocessStep
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.pixels import to_host
@@ -153,6 +160,8 @@ class Segmenter:
             TowerError: If one of its frozen towers cannot be found.
             ConfigError: If there are no such templates.
             VocabularyError: If a negative word cannot be used.
+            DeviceMemoryError: If the device has too little free memory for the model.
+            DeviceLostError: If the device is of no more use to this process.
 
         Example:
             >>> Segmenter.load(device='cpu', short_side=252).options.short_side
@@ -169,7 +178,11 @@ class Segmenter:
         # Refused here if they are not there, before what may take minutes.
         pick_precision(options.precision, pick_device(options.device))
         loaded = load_model(model, attention=options.attention, templates=options.templates)
-        return cls(loaded, options, steps=steps)
+        try:
+            return cls(loaded, options, steps=steps)
+        except Exception as error:
+            raise_device_error(error, options.device, f'the model {model}')
+            raise
 
     def encode(
         self,
@@ -190,17 +203,23 @@ class Segmenter:
         Raises:
             ModelError: If the threshold is out of its range.
             VocabularyError: If a word cannot be used.
+            DeviceMemoryError: If the device has too little free memory for so many words.
+            DeviceLostError: If the device is of no more use to this process.
         """
         OPTIONS['threshold'].check(threshold)
-        encoded = encode_vocabulary(
-            vocabulary,
-            self.text_encoder,
-            self.settings,
-            threshold=self.threshold if threshold is None else threshold,
-            negatives=self.negatives if negatives is None else clean_negatives(negatives),
-            device=self.device,
-        )
-        self._prepare(encoded)  # Here, and not with the first frame that needs it.
+        try:
+            encoded = encode_vocabulary(
+                vocabulary,
+                self.text_encoder,
+                self.settings,
+                threshold=self.threshold if threshold is None else threshold,
+                negatives=self.negatives if negatives is None else clean_negatives(negatives),
+                device=self.device,
+            )
+            self._prepare(encoded)  # Here, and not with the first frame that needs it.
+        except Exception as error:
+            raise_device_error(error, self.runs_on, f'{len(vocabulary)} classes')
+            raise
         return encoded
 
     def _prepare(self, encoded: EncodedVocabulary) -> EngineVocabulary:
@@ -232,6 +251,7 @@ class Segmenter:
             VocabularyError: If the words cannot be encoded.
             DeviceMemoryError: If the device has too little free memory for it; what the attempt
                 took is free again, and the next image gets a new chance.
+            DeviceLostError: If the device is of no more use to this process.
         """
         return self.segment_batch([image], vocabulary, mask_logits=mask_logits)[0]
 
@@ -255,6 +275,7 @@ class Segmenter:
             VocabularyError: If the words cannot be encoded.
             DeviceMemoryError: If the device has too little free memory for them; what the attempt
                 took is free again, and the next images get a new chance.
+            DeviceLostError: If the device is of no more use to this process.
         """
         check_batch(images)
         if isinstance(vocabulary, Vocabulary):
@@ -263,13 +284,16 @@ class Segmenter:
             vocabulary = self._last
         try:
             return self._segment(images, vocabulary, mask_logits)
-        except torch.OutOfMemoryError as error:
-            reason = str(error).partition('\n')[0].partition('. ')[0]
+        except Exception as error:
+            if not is_memory_error(error):
+                raise_device_error(error, self.runs_on, 'an image')
+                raise
+            reason = reason_of(error)
         # Past the handler, whose error holds the tensors of the attempt.
         self.release_memory()
         height, width = images[0].shape[:2]
         raise DeviceMemoryError(
-            f'Expected enough free memory on {self.device} for an image of {width}x{height} '
+            f'Expected enough free memory on {self.runs_on} for an image of {width}x{height} '
             f'pixels at a short side of {self.short_side}, but got: {reason}.'
         )
 
@@ -306,11 +330,19 @@ class Segmenter:
         ]
 
     def release_memory(self) -> None:
-        """Give the device's memory that no tensor uses back to it; the model stays."""
-        if hasattr(self, 'engine'):
-            self.engine.release_memory()
-        if self.device.type == 'cuda':
-            torch.cuda.empty_cache()
+        """Give the device's memory that no tensor uses back to it; the model stays.
+
+        Raises:
+            DeviceLostError: If the device is of no more use to this process.
+        """
+        try:
+            if hasattr(self, 'engine'):
+                self.engine.release_memory()
+            if self.device.type == 'cuda':
+                torch.cuda.empty_cache()
+        except Exception as error:
+            raise_device_error(error, self.runs_on, 'nothing')
+            raise
 
     def close(self) -> None:
         """Let go of the model and its memory; nothing but this may be called afterwards."""

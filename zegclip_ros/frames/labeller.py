@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from zegclip_core.errors import DeviceMemoryError, ImageError, VocabularyError
+from zegclip_core.errors import (
+    DeviceLostError,
+    DeviceMemoryError,
+    ImageError,
+    VocabularyError,
+)
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.messages.topic_names import MAX_CAMERAS
 from zegclip_core.segmentation import Segmentation
@@ -131,6 +136,8 @@ class Labeller:
         try:
             encoded, fault = self._encode(segmenter, request.vocabulary, threshold, negatives)
         except Exception as error:
+            if isinstance(error, DeviceLostError):
+                self._node.lose_device(error)
             if self.segmenter is segmenter:  # Else the model was unloaded: the words wait.
                 self._state.give_up(request, error)
                 self._monitor.reject('vocabulary', error)
@@ -274,6 +281,9 @@ class Labeller:
             self._monitor.drop_bad_images(error, *cameras)
         except DeviceMemoryError as error:
             self._monitor.drop_for_memory(error, *cameras)
+        except DeviceLostError as error:
+            self._monitor.drop('fault', *cameras)
+            self._node.lose_device(error)
         except Exception as error:
             self._monitor.drop('fault', *cameras)
             self.failed(error)

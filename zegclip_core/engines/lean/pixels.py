@@ -24,6 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
+from zegclip_core.devices import PINNED
 from zegclip_core.model.vit import VisionConfig
 
 CENTRE = 128.0
@@ -128,7 +129,7 @@ class Uploads:
         done, buffer = self._events[self._turn], self._buffers[self._turn]
         done.synchronize()  # The buffer's last copy; over long ago but for a backlog.
         if buffer is None or len(buffer) < pixels.numel():
-            buffer = torch.empty(pixels.numel(), dtype=torch.uint8, pin_memory=True)
+            buffer = PINNED.empty((pixels.numel(),), torch.uint8)
             self._buffers[self._turn] = buffer
         place = buffer[: pixels.numel()].view(pixels.shape)
         place.copy_(pixels)
@@ -150,7 +151,7 @@ def to_host(*tensors: Tensor) -> list[npt.NDArray[Any]]:
     """Return tensors as arrays, all copied from a CUDA device before the host waits once."""
     if all(tensor.device.type == 'cpu' for tensor in tensors):
         return [tensor.numpy() for tensor in tensors]
-    places = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
+    places = [PINNED.empty(tensor.shape, tensor.dtype) for tensor in tensors]
     for place, tensor in zip(places, tensors, strict=True):
         place.copy_(tensor, non_blocking=True)
     torch.cuda.current_stream(tensors[0].device).synchronize()
