@@ -229,8 +229,31 @@ class Segmenter:
         return self._prepared[encoded]
 
     def warm_up(self) -> None:
-        """Segment an empty image of camera size, so that the first real one is not slow."""
+        """Segment an empty image of camera size, which loads and compiles what runs the model."""
         self.segment(np.zeros((480, 640, 3), np.uint8), Vocabulary.from_names(['object']))
+
+    def prepare_frames(
+        self, vocabulary: EncodedVocabulary, size: tuple[int, int], batch: int = 1
+    ) -> None:
+        """Make the next frames of a size as fast with new words as they are later on.
+
+        Only graphs on CUDA need it. With steps it does nothing, as they would take empty images
+        for frames.
+
+        Args:
+            vocabulary: The words.
+            size: ``(H, W)`` of the frames.
+            batch: How many are labelled at once.
+
+        Raises:
+            DeviceMemoryError: As ``segment_batch``.
+            DeviceLostError: If the device is of no more use to this process.
+        """
+        if not isinstance(self.engine, LeanEngine) or self.engine.steps:
+            return
+        blank = np.zeros((*size, 3), np.uint8)
+        for _ in range(self.engine.slow_frames):
+            self.segment_batch([blank] * batch, vocabulary)
 
     def segment(
         self,

@@ -43,7 +43,12 @@ class SegmenterLike(Protocol):
         """The negative words that ``encode`` takes unless it is given others."""
 
     def warm_up(self) -> None:
-        """Run once, so that the first frame is no slower than the others."""
+        """Run once, which loads and compiles what runs the model."""
+
+    def prepare_frames(
+        self, vocabulary: 'EncodedVocabulary', size: tuple[int, int], batch: int = 1
+    ) -> None:
+        """Make the next frames of a size ``(H, W)`` as fast with new words as later ones."""
 
     def encode(
         self,

@@ -42,7 +42,8 @@ class FakeSegmenter:
     Events: ``loading`` and ``going`` let the model finish loading and frames pass; ``busy`` and
     ``busy_loading`` are set once it is held up. ``fault``, ``load_fault`` and ``encode_fault`` are
     raised by the next frames, by warming up and by encoding. ``settings`` are threshold and
-    negatives of each of ``encoded``; ``room`` is how many images its memory holds at once.
+    negatives of each of ``encoded``; ``room`` is how many images its memory holds at once;
+    ``prepared`` are the words, size and number of frames that it was told to prepare for.
     """
 
     runs_on = 'fake'
@@ -61,11 +62,14 @@ class FakeSegmenter:
         self.sizes: list[tuple[int, int]] = []
         self.batches: list[int] = []
         self.threads: set[str] = set()
+        self.prepared: list[tuple[tuple[str, ...], tuple[int, int], int]] = []
         self.released = 0
         self.closed = 0
         self.fault: BaseException | None = None
         self.load_fault: BaseException | None = None
         self.encode_fault: Exception | None = None
+        self.release_fault: Exception | None = None
+        self.prepare_fault: Exception | None = None
         self.room = 32
         self.on_batch: Callable[[int], object] = lambda number: None
 
@@ -78,6 +82,8 @@ class FakeSegmenter:
 
     def release_memory(self) -> None:
         self.threads.add(threading.current_thread().name)
+        if self.release_fault is not None:
+            raise self.release_fault
         self.released += 1
 
     def close(self) -> None:
@@ -105,6 +111,14 @@ class FakeSegmenter:
         if self.encode_fault is not None:
             raise self.encode_fault
         return encoded
+
+    def prepare_frames(
+        self, vocabulary: FakeEncoded, size: tuple[int, int], batch: int = 1
+    ) -> None:
+        self.threads.add(threading.current_thread().name)
+        if self.prepare_fault is not None:
+            raise self.prepare_fault
+        self.prepared.append((vocabulary.vocabulary.names, size, batch))
 
     def segment(self, image: RgbImage, vocabulary: FakeEncoded) -> Segmentation:
         return self._segment([image], vocabulary)[0]

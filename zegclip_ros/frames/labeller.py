@@ -69,8 +69,8 @@ Batch: TypeAlias = Mapping[str, Arrival | Frame]
 class Labeller:
     """Holds the model while it is loaded, encodes words and labels frames.
 
-    ``encode_pending`` may run in one thread while ``label`` runs in another; no other two methods
-    may run at once.
+    ``encode_pending`` may run in one thread while ``label`` or ``prepare_frames`` runs in another;
+    no other two methods may run at once.
 
     Attributes:
         segmenter: The model; ``None`` unless it is loaded.
@@ -98,6 +98,8 @@ class Labeller:
         self.segmenter: SegmenterLike | None = None
         self._negatives: tuple[str, ...] = ()
         self._current: tuple[AcceptedRequest, EncodedVocabulary] | None = None
+        self._prepared: EncodedVocabulary | None = None
+        self._last_seen: tuple[tuple[int, int], int] | None = None  # Size, and how many at once.
         self._largest_batch = MAX_CAMERAS
 
     def load(self) -> None:
@@ -110,7 +112,7 @@ class Labeller:
     def unload(self) -> None:
         """Release the model and its memory."""
         segmenter, self.segmenter = self.segmenter, None
-        self._current = None
+        self._current = self._prepared = None
         if segmenter is not None:
             segmenter.close()
 
@@ -176,6 +178,22 @@ class Labeller:
             text = f'Cannot use the negatives, so that those before stay: {error}'
             return encoded, VocabularyError(text)
 
+    def prepare_frames(self) -> None:
+        """Have the model prepare for new words and frames like the last ones, between frames.
+
+        What fails here for a reason that lasts, fails with the next frame, which tells it.
+        """
+        segmenter, current, seen = self.segmenter, self._current, self._last_seen
+        if segmenter is None or current is None or seen is None or current[1] is self._prepared:
+            return
+        self._prepared = current[1]
+        try:
+            segmenter.prepare_frames(current[1], *seen)
+        except DeviceLostError as error:
+            self._node.lose_device(error)
+        except Exception as error:
+            self.failed(error)
+
     def label(self, batch: Batch) -> Batch | None:
         """Label frames of one size at once and publish what somebody listens to.
 
@@ -238,6 +256,7 @@ class Labeller:
                 )
                 return False
             seconds = time.perf_counter() - began
+            self._last_seen, self._prepared = (images[0].shape[:2], len(images)), encoded
             for frame, segmentation in zip(frames, found, strict=True):
                 with self._drop_on_error(frame.camera):
                     self._publish(frame, segmentation, request, encoded, seconds)

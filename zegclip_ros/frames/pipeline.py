@@ -85,7 +85,7 @@ class Pipeline:
         self._frames: Worker[Batch] = Worker(
             'frame_worker', self.labeller.label, *on_errors, self._merge
         )
-        self._words: Worker[bool] = Worker('word_worker', self.labeller.encode_pending, *on_errors)
+        self._words: Worker[bool] = Worker('word_worker', self._encode, *on_errors)
 
     def load(self, wait: Wait) -> None:
         """Load the model, run it once, and encode the words that wait."""
@@ -130,6 +130,11 @@ class Pipeline:
         end = time.monotonic() + timeout
         words = self._words.stop(timeout)
         return self._frames.stop(max(0.0, end - time.monotonic())) and words
+
+    def _encode(self, _: bool) -> None:
+        """Encode the words that wait, and prepare for frames with them in the frames' thread."""
+        self.labeller.encode_pending()
+        self._frames.run(self.labeller.prepare_frames)
 
     def _thread_died(self, error: BaseException) -> None:
         """Have the node go to error processing."""

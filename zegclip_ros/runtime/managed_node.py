@@ -216,6 +216,8 @@ class ManagedNode(LifecycleNodeMixin, RunnableNode):
         try:
             work()
         except Exception as error:
+            if isinstance(error, DeviceLostError):
+                self.lose_device(error)
             if not self.ended.is_set():
                 expected = isinstance(error, ZegCLIPError)
                 text = str(error) if expected else f'{type(error).__name__}: {error}'
@@ -223,8 +225,6 @@ class ManagedNode(LifecycleNodeMixin, RunnableNode):
                 trace = '' if expected else f'\n{traceback.format_exc().rstrip()}'
                 self.get_logger().error(f'{self.fault}{trace}')
                 self.on_fault(self.fault)
-            if isinstance(error, DeviceLostError):
-                self.lose_device(error)
             return TransitionCallbackReturn.FAILURE
         self.get_logger().info(f'Done: {what}.')
         return TransitionCallbackReturn.SUCCESS
