@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A device that only a new process can use ends the node, with its reason; new words are prepared."""
+"""A lost device ends the node with its reason; new words are prepared for the next frames."""
 
 from collections.abc import Callable, Iterator
 import threading

@@ -19,7 +19,13 @@ import logging
 
 import torch
 from torch import Tensor
-from zegclip_core.devices import device_guard, side_stream
+from zegclip_core.devices import (
+    device_guard,
+    is_device_lost,
+    is_memory_error,
+    reason_of,
+    side_stream,
+)
 from zegclip_core.engines.contract import (
     EngineVocabulary,
     Network,
@@ -27,7 +33,8 @@ from zegclip_core.engines.contract import (
     Prediction,
     run_steps,
 )
-from zegclip_core.engines.lean.graphs import GraphCache, Recordable
+from zegclip_core.engines.lean.attention import CudnnTrial, shapes_of
+from zegclip_core.engines.lean.graphs import GraphCache, padded_count, RECORD_AT, Recordable
 from zegclip_core.engines.lean.model import lean_form
 from zegclip_core.engines.lean.pixels import CENTRE, resized, Uploads
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
@@ -52,6 +59,7 @@ from zegclip_core.model.scoring import (
     whole_logits,
     Windows,
 )
+from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.text.encoder import EncodedVocabulary
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -107,8 +115,16 @@ class LeanEngine:
         on_cuda = device.type == 'cuda'
         self._uploads = Uploads(device) if on_cuda else None
         self._graphs = GraphCache(device) if on_cuda else None
-        self._has_kernel = on_cuda and _kernel_runs(device)
+        self._cudnn = CudnnTrial(dtype, device) if on_cuda else None
+        self._has_kernel = on_cuda
         self._latest: LeanVocabulary | None = None
+        if self._has_kernel and windows is None:
+            self._try_kernel()
+
+    @property
+    def slow_frames(self) -> int:
+        """How many frames of a new size or with new words are slower than those that follow."""
+        return RECORD_AT if self._graphs is not None and self._graphs.works else 0
 
     def prepare(self, encoded: EncodedVocabulary) -> LeanVocabulary:
         """Compute what depends on the words alone.
@@ -159,6 +175,7 @@ class LeanEngine:
         with device_guard(self.device):
             if self._uploads is not None:
                 pixels = self._uploads(pixels)
+            self._try_attention(len(pixels), size, len(vocabulary.bias))
             if self.steps:
                 images = self._images(pixels, size)
                 (every,) = self._replay(
@@ -166,6 +183,8 @@ class LeanEngine:
                     lambda *read: (self.model.logits(*read).float(),),
                     images,
                     vocabulary,
+                    # Of windows there are always as many, for most cameras.
+                    pads=self.windows is None,
                 )
                 vocabulary = vocabulary.unpadded()
                 every = every[:, : len(vocabulary.bias)]
@@ -192,17 +211,43 @@ class LeanEngine:
         self.model.tower.forget_grids()
 
     def _replay(
-        self, key: Hashable, frame: Recordable, images: Tensor, vocabulary: LeanVocabulary
+        self,
+        key: Hashable,
+        frame: Recordable,
+        images: Tensor,
+        vocabulary: LeanVocabulary,
+        *,
+        pads: bool = True,
     ) -> tuple[Tensor, ...]:
-        """Call a function of images and a vocabulary, on CUDA as a graph."""
+        """Call a function of images and a vocabulary, on CUDA as a graph if it was seen often."""
         if self._graphs is None:
             return frame(images, vocabulary)
         if vocabulary is not self._latest:
             for tensor in vocabulary.tensors():  # They were made on another stream.
                 tensor.record_stream(torch.cuda.current_stream(self.device))
             self._latest = vocabulary
-        key = (key, tuple(images.shape), vocabulary.shape_key, self.candidates)
-        return self._graphs.run(key, frame, images, vocabulary, self.model.tower.tables)
+        key = (key, vocabulary.shape_key, self.candidates)
+        run = partial(self._graphs.run, key, frame, images, vocabulary, self.model.tower.tables)
+        try:
+            return run(pads=pads)
+        except Exception as error:
+            if self._cudnn is None or not self._cudnn.gives_up(error):
+                raise
+        return run(pads=pads)
+
+    def _try_attention(self, count: int, size: tuple[int, int], rows: int) -> None:
+        """Have cuDNN's attention tried at the shapes of so many images, with and without graph."""
+        if self._cudnn is None:
+            return
+        windows = 1
+        if self.windows is not None:
+            corners = self.windows.corners(size)
+            (down, across), *_ = corners
+            size, windows = (down.stop - down.start, across.stop - across.start), len(corners)
+        patch = self.model.network.config.vision.patch_size
+        grid = size[0] // patch, size[1] // patch
+        for images in {count, padded_count(count)}:
+            self._cudnn(*shapes_of(self.model.network, images * windows, grid, rows))
 
     def _images(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
         """Return what the model takes: resized images, or their windows."""
@@ -283,30 +328,35 @@ class LeanEngine:
         if ordered and self.device.type == 'cpu':
             return label_logits(logits, size, vocabulary, self._scoring)
         if ordered and self._has_kernel:
-            # Triton is not everywhere that torch is, and only CUDA needs it.
-            from zegclip_core.engines.lean.postprocess_cuda import label_logits_in_one_kernel
+            try:
+                # Triton is not everywhere that torch is, and only CUDA needs it.
+                from zegclip_core.engines.lean.postprocess_cuda import label_logits_in_one_kernel
 
-            return label_logits_in_one_kernel(logits, size, vocabulary, self._scoring)
+                return label_logits_in_one_kernel(logits, size, vocabulary, self._scoring)
+            # It is missing, or finds no compiler, or no headers of Python, or too few registers:
+            # each its own kind of error.
+            except Exception as error:
+                self._go_without_kernel(error)
         return label_maps(logits, size, vocabulary, scoring=self._scoring)
 
+    def _try_kernel(self) -> None:
+        """Compile the kernel's variants that frames use, so that it fails here if it does."""
+        words = Vocabulary.from_names(['object', 'other'])
+        one = torch.ones(2, device=self.device)
+        kind = self.dtype if isinstance(self.model.network, ZegCLIP) else torch.float32
+        with device_guard(self.device):
+            for calibrated in (False, True) if self._scoring == 'sigmoid' else (False,):
+                vocabulary = LeanVocabulary(words, (), one, one, one, one, one, one, calibrated)
+                logits = torch.zeros((1, 2, 3, 5), dtype=kind, device=self.device)
+                self._postprocess(logits, (7, 11), vocabulary)
 
-def _kernel_runs(device: torch.device) -> bool:
-    """Return whether the postprocessing can be one kernel there; if not, the log says why."""
-    one = torch.ones(1, device=device)
-    words = Vocabulary.from_names(['object'])
-    vocabulary = LeanVocabulary(words, (), one, one, one, one, one, one, False)
-    try:
-        from zegclip_core.engines.lean.postprocess_cuda import label_logits_in_one_kernel
-
-        with device_guard(device):
-            label_logits_in_one_kernel(one.view(1, 1, 1, 1), (1, 1), vocabulary, 'sigmoid')
-    # It is missing, or finds no compiler, or no headers of Python: each its own kind of error.
-    except Exception as error:
-        reason = str(error).strip().partition('\n')[0] or type(error).__name__
+    def _go_without_kernel(self, error: Exception) -> None:
+        """Label without the kernel from now on, unless the error is of the device."""
+        if is_memory_error(error) or is_device_lost(error):
+            raise error
+        self._has_kernel = False
         logger.warning(
-            'Frames take longer than they need to, as Triton cannot compile here (it needs a '
-            "C compiler and Python's headers, such as gcc and python3-dev): %s",
-            reason,
+            'Frames take longer than they need to, as the kernel for labels fails here (Triton '
+            "needs a C compiler and Python's headers, such as gcc and python3-dev): %s.",
+            reason_of(error),
         )
-        return False
-    return True

@@ -21,7 +21,7 @@ does. Where recording fails, everything runs without graphs from then on.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -174,7 +174,7 @@ class GraphCache:
         vocabulary: LeanVocabulary,
         constants: Callable[[], list[Tensor]],
     ) -> tuple[Tensor, ...]:
-        """Record a frame of so many images, if that works; return what it gives without a graph."""
+        """Record a frame of so many images if that works; return what it gives without."""
         own_images = images.new_zeros((room, *images.shape[1:]))
         own_images[: len(images)] = images
         own_vocabulary = vocabulary.with_tensors(torch.clone)
@@ -184,9 +184,8 @@ class GraphCache:
             for _ in range(_WARM_UPS):
                 eager = frame(own_images, own_vocabulary)
         current.wait_stream(self._stream)
-        for tensor in (*eager, own_images, *own_vocabulary.tensors()):
+        for tensor in eager:
             tensor.record_stream(current)
-            tensor.record_stream(self._stream)
         captured = self._capture(key, partial(frame, own_images, own_vocabulary))
         if captured is not None:
             graph, found, grown = captured
@@ -244,7 +243,7 @@ class GraphCache:
         )
 
 
-def end_allocation(device: torch.device, pool: Sequence[int]) -> None:
+def end_allocation(device: torch.device, pool: tuple[int, int]) -> None:
     """Tell PyTorch's allocator that nothing is recorded into a pool any more."""
     index = torch.cuda.current_device() if device.index is None else device.index
     # Under another name before PyTorch 2.8.

@@ -27,7 +27,12 @@ BLOCK = 256
 
 
 # Triton reads annotations as code of the kernel, so that only what it knows may stand there.
-@triton.jit  # type: ignore[untyped-decorator]
+_INTEGERS = ('classes', 'rows', 'columns', 'height', 'width', 'unlabelled')
+
+
+# Compiled once for all sizes, and not anew in the middle of frames: Triton would have variants of
+# its own for an integer that is 1 or a multiple of 16.
+@triton.jit(do_not_specialize=_INTEGERS)  # type: ignore[untyped-decorator]
 def _label_kernel(  # type: ignore[no-untyped-def]
     logits,  # noqa: ANN001
     penalties,  # noqa: ANN001
