@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 import torch.nn.functional as F
+from zegclip_core.devices import has_nvidia_gpu
 from zegclip_core.engines.contract import (
     EngineVocabulary,
     PostprocessStep,
@@ -251,6 +252,11 @@ def _open_session(path: Path, device: str, precision: str) -> Any:  # noqa: ANN4
             f'use {", ".join(found)}: a library that it needs may be missing.'
         )
     logger.info('Running %s by onnxruntime: %s.', path, ', '.join(found))
+    if device == 'auto' and found[0] == 'CPUExecutionProvider' and has_nvidia_gpu():
+        reason = 'onnxruntime-gpu is not installed in place of onnxruntime'
+        if wanted != found[0]:
+            reason = f'{wanted} could not be used: a library that it needs may be missing'
+        logger.warning('%s runs on the CPU although there is a GPU: %s.', path, reason)
     return session
 
 
