@@ -101,6 +101,22 @@ def test_literal_and_plain_label_seeded_weights_alike(published: Bundle) -> None
     assert len(np.unique(literal)) > 3  # The weights let a signal pass.
 
 
+@pytest.mark.parametrize('name', ['literal', 'two_stage'])
+def test_words_are_copied_once_for_each_case(tiny: str, name: str) -> None:
+    bundle = load_bundle(tiny)
+    method = build_method(name, bundle, CPU)
+    first, second = (bundle.inputs(Case(48, 48, classes)) for classes in (5, 3))
+    kept = method.words(first, CPU)
+    assert method.words(first, CPU)[0] is kept[0]
+    assert method.words(first, CPU)[1] is kept[1]
+    for inputs in (first, second):  # And they are those of the case, not of the last one.
+        labels = method.label(inputs)
+        assert np.array_equal(labels, build_method(name, bundle, CPU).label(inputs))
+        assert torch.equal(method.words(inputs, CPU)[0], inputs.embeddings)
+    method.release()
+    assert method._words is None
+
+
 @pytest.mark.parametrize(
     'device', [CPU, pytest.param(torch.device('cuda'), marks=pytest.mark.gpu)], ids=str
 )

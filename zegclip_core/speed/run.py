@@ -219,25 +219,34 @@ def measure_case(
 
 
 def timed(device: torch.device, work: Callable[[], T]) -> tuple[T, float]:
-    """Do a piece of work; return its result, and its seconds until the device was idle again."""
-    synchronize = torch.cuda.synchronize if device.type == 'cuda' else lambda _: None
-    synchronize(device)
-    began = time.perf_counter()
-    result = work()
-    synchronize(device)
-    return result, time.perf_counter() - began
+    """Do a piece of work; return its result, and its seconds until the device was idle again.
+
+    On CUDA they are the device's own, between events around the work.
+    """
+    if device.type != 'cuda':
+        began = time.perf_counter()
+        return work(), time.perf_counter() - began
+    torch.cuda.synchronize(device)
+    with torch.cuda.device(device):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        result = work()
+        end.record()
+    torch.cuda.synchronize(device)
+    return result, 1e-3 * start.elapsed_time(end)
 
 
 def peak_growth(device: torch.device, work: Callable[[], T]) -> tuple[T, int]:
     """Do a piece of work; return its result, and by how many bytes memory in use grew at most.
 
-    On CUDA it is what PyTorch's allocator notes; on a CPU this process's resident memory,
-    looked at every millisecond.
+    On CUDA it is what PyTorch's allocator takes from the device, with the pools of graphs; on a
+    CPU this process's resident memory, looked at every millisecond.
     """
     if device.type == 'cuda':
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        return work(), torch.cuda.max_memory_allocated(device) - before
+        before = torch.cuda.memory_reserved(device)
+        return work(), torch.cuda.max_memory_reserved(device) - before
     process = psutil.Process()
     before = peak = process.memory_info().rss
     with ThreadPoolExecutor(1) as thread:

@@ -181,6 +181,9 @@ class CourseConfig(Settings):
     """Processes that draw views; 0 draws them in the training process."""
     threads: Count = 0
     """CPU threads; 0 for torch's own choice."""
+    float32_products: Literal['highest', 'high', 'medium'] = 'high'
+    """Precision of float32 matrix products on a GPU: ``highest`` is float32 itself, ``high``
+    TensorFloat-32, several times as fast, ``medium`` bfloat16."""
 
     @model_validator(mode='after')
     def _ends_in_time(self) -> 'CourseConfig':

@@ -207,7 +207,7 @@ class Run:
             unused=not config.model.relationship_descriptor,
         )
         data = TrainingData(views, validation, config)
-        fit(trainer, task, data, last if checkpoint else None)
+        fit(trainer, task, data, last if checkpoint else None, config.schedule)
         path = self.folder / f'{config.name}.safetensors'
         if trainer.is_global_zero:
             self._export(path, classes, self.network.state_dict(), task.record())
