@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend
 import torch.nn.functional as F
 from zegclip_core.devices import PinnedMemory
 from zegclip_core.engines.lean import attention, pixels
-from zegclip_core.engines.lean.attention import CudnnTrial, Shape, shapes_of
+from zegclip_core.engines.lean.attention import CudnnTrial, seeded_parts, Shape, shapes_of
 from zegclip_core.engines.lean.engine import LeanEngine
 
 SIZE = (28, 42)
@@ -175,7 +175,12 @@ def test_the_shapes_are_those_that_the_model_has(monkeypatch: pytest.MonkeyPatch
         def note(query: Tensor, key: Tensor, value: Tensor, **further: Any) -> Tensor:  # noqa: ANN401
             attn_mask = further.get('attn_mask')
             batch, heads, queries, dim = query.shape
-            shape = Shape(batch, heads, queries, key.shape[2], dim, attn_mask is not None)
+            fused = query.stride(2) == 3 * heads * dim
+            shape = Shape(batch, heads, queries, key.shape[2], dim, attn_mask is not None, fused)
+            drawn, _ = seeded_parts(shape, query.dtype, query.device)
+            assert [part.stride() for part in drawn] == [
+                one.stride() for one in (query, key, value)
+            ]
             seen.add(shape)  # noqa: B023 - called at once
             return ATTEND(query, key, value, attn_mask=attn_mask)
 

@@ -55,6 +55,8 @@ class Shape(NamedTuple):
     dim: int
     masked: bool = False
     """Whether something is added to the scores, ``(N, M)`` of the products' type."""
+    fused: bool = True
+    """Whether one product made all three, so that they lie beside one another in memory."""
 
 
 def shapes_of(network: Network, images: int, grid: tuple[int, int], rows: int) -> list[Shape]:
@@ -65,7 +67,8 @@ def shapes_of(network: Network, images: int, grid: tuple[int, int], rows: int) -
     shapes = [Shape(images, heads, tokens, tokens + vision.prompt_tokens, dim)]
     if isinstance(network, ZegCLIP):
         decoder = network.config.decoder_heads
-        shapes.append(Shape(images, decoder, rows, places, network.config.dim // decoder))
+        dim = network.config.dim // decoder
+        shapes.append(Shape(images, decoder, rows, places, dim, fused=False))
     elif isinstance(network, TrainingFreeCLIP) and network.config.attention == 'naclip':
         shapes.append(Shape(images, heads, tokens, tokens, dim, masked=True))
     return shapes
@@ -174,20 +177,21 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 def seeded_parts(
     shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor | None]:
-    """Return query, key and value as the tower has them in memory, and a mask if there is one.
+    """Return query, key and value as the model has them in memory, and a mask if there is one.
 
     The heads lie beside one another in each token, as a linear layer leaves them; with prompts,
     keys and values are contiguous, as a concatenation leaves them.
     """
     generator = torch.Generator(device).manual_seed(0)
+    parts = 3 if shape.fused else 1
 
     def heads(tokens: int) -> Tensor:
-        size = (shape.batch, tokens, shape.heads, shape.dim)
+        size = (shape.batch, tokens, parts, shape.heads, shape.dim)
         drawn = torch.randn(size, generator=generator, device=device)
-        return drawn.to(dtype).transpose(1, 2)
+        return drawn.to(dtype)[:, :, 0].transpose(1, 2)
 
     query, key, value = heads(shape.queries), heads(shape.keys), heads(shape.keys)
-    if shape.keys != shape.queries:
+    if shape.fused and shape.keys != shape.queries:
         key, value = key.contiguous(), value.contiguous()
     mask = None
     if shape.masked:
