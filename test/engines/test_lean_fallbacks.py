@@ -45,17 +45,19 @@ class Attention:
     """PyTorch's attention where cuDNN's can be wrong, slow, or refuse."""
 
     def __init__(self) -> None:
-        self.cudnn = False
+        self.cudnn = True
         self.fault: Exception | None = None
         self.error = 0.0
         self.seconds = {True: 1.0, False: 1.0}
         self.calls: list[tuple[bool, Any, Any]] = []
 
     @contextmanager
-    def kernels(self, backends: object) -> Iterator[None]:
-        self.cudnn = backends == SDPBackend.CUDNN_ATTENTION
-        yield
+    def kernels(self, backends: list[SDPBackend]) -> Iterator[None]:
+        assert SDPBackend.MATH in backends  # Another thread may need what no other kernel can.
+        assert SDPBackend.CUDNN_ATTENTION not in backends
         self.cudnn = False
+        yield
+        self.cudnn = True
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, **further: Any) -> Tensor:  # noqa: ANN401
         attn_mask = further.get('attn_mask')

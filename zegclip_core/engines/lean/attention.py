@@ -127,11 +127,12 @@ class CudnnTrial:
         def attend() -> Tensor:
             return F.scaled_dot_product_attention(*parts, attn_mask=mask)
 
+        # The choice is the process's: never cuDNN alone, as it cannot do all that words need,
+        # which another thread may be encoding.
         with sdpa_kernel(OTHERS):
             expected, usual = attend(), seconds_of(attend, self._device)
         try:
-            with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-                found, seconds = attend(), seconds_of(attend, self._device)
+            found, seconds = attend(), seconds_of(attend, self._device)
         except Exception as error:
             if is_memory_error(error) or is_device_lost(error):
                 raise
