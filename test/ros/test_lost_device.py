@@ -19,6 +19,7 @@ import threading
 from fake_segmenter import DEADLINE, FakeSegmenter
 import pytest
 from rcl_interfaces.msg import Log
+from rclpy.lifecycle import TransitionCallbackReturn
 from ros_helpers import Rig, running_rig, solid
 from zegclip_core.errors import DeviceLostError, DeviceMemoryError
 from zegclip_ros.nodes.segmentation import SegmentationNode
@@ -106,6 +107,16 @@ def test_new_words_are_prepared_for_frames_like_the_last_ones(rig: Rig) -> None:
     assert rig.segmenter.prepared == [(('dog', 'cow'), (4, 6), 1)]
     assert rig.segmenter.threads == {'frame_worker', 'word_worker'}
     rig.until_labelled(rig.labels)
+
+
+def test_an_inactive_node_prepares_when_it_is_activated(rig: Rig) -> None:
+    assert rig.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    rig.say('dog, cow')
+    rig.until_active('dog', 'cow')
+    assert rig.segmenter.prepared == []
+    assert rig.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    rig.until(lambda: rig.segmenter.prepared, 'the preparation')
+    assert rig.segmenter.prepared == [(('dog', 'cow'), (4, 6), 1)]
 
 
 def test_words_that_cannot_be_prepared_are_used_all_the_same(rig: Rig) -> None:

@@ -98,7 +98,6 @@ class Labeller:
         self.segmenter: SegmenterLike | None = None
         self._negatives: tuple[str, ...] = ()
         self._current: tuple[AcceptedRequest, EncodedVocabulary] | None = None
-        self._prepared: EncodedVocabulary | None = None
         self._last_seen: tuple[tuple[int, int], int] | None = None  # Size, and how many at once.
         self._largest_batch = MAX_CAMERAS
 
@@ -112,7 +111,7 @@ class Labeller:
     def unload(self) -> None:
         """Release the model and its memory."""
         segmenter, self.segmenter = self.segmenter, None
-        self._current = self._prepared = None
+        self._current = None
         if segmenter is not None:
             segmenter.close()
 
@@ -122,15 +121,18 @@ class Labeller:
         if self.segmenter is not None:
             self.segmenter.release_memory()
 
-    def encode_pending(self, _: object = None) -> None:
+    def encode_pending(self) -> bool:
         """Encode the words that wait and label frames with them from now on: all or none.
 
         Negative words that the model cannot take do not keep it from other words: those that it
         took last stay.
+
+        Returns:
+            Whether frames are labelled with other words from now on.
         """
         request, segmenter = self._state.take(), self.segmenter
         if request is None or segmenter is None:
-            return
+            return False
         options = NodeParameters.read(self._node).options
         threshold, negatives = options.threshold, options.negatives
         if negatives is None:
@@ -144,9 +146,9 @@ class Labeller:
                 self._state.give_up(request, error)
                 self._monitor.reject('vocabulary', error)
                 self._words_left()
-            return
+            return False
         if self.segmenter is not segmenter:
-            return  # The model was unloaded meanwhile: the words wait for the next one.
+            return False  # The model was unloaded meanwhile: the words wait for the next one.
         if fault is None:
             self._negatives = negatives
         else:
@@ -158,6 +160,7 @@ class Labeller:
         for outputs in self._outputs.values():
             outputs.publish_names(request.vocabulary, encoded.threshold, header)
         self._words_left()
+        return True
 
     def _encode(
         self,
@@ -184,9 +187,8 @@ class Labeller:
         What fails here for a reason that lasts, fails with the next frame, which tells it.
         """
         segmenter, current, seen = self.segmenter, self._current, self._last_seen
-        if segmenter is None or current is None or seen is None or current[1] is self._prepared:
+        if segmenter is None or current is None or seen is None:
             return
-        self._prepared = current[1]
         try:
             segmenter.prepare_frames(current[1], *seen)
         except DeviceLostError as error:
@@ -256,7 +258,7 @@ class Labeller:
                 )
                 return False
             seconds = time.perf_counter() - began
-            self._last_seen, self._prepared = (images[0].shape[:2], len(images)), encoded
+            self._last_seen = images[0].shape[:2], len(images)
             for frame, segmentation in zip(frames, found, strict=True):
                 with self._drop_on_error(frame.camera):
                     self._publish(frame, segmentation, request, encoded, seconds)

@@ -97,7 +97,8 @@ class Pipeline:
         self.encode_words()  # Some may have come since.
 
     def start(self) -> None:
-        """Label frames from now on."""
+        """Label frames from now on, those like the last ones as fast as before."""
+        self._frames.run(self.labeller.prepare_frames)
         self._frames.resume()
 
     def stop(self, wait: Wait) -> None:
@@ -132,9 +133,12 @@ class Pipeline:
         return self._frames.stop(max(0.0, end - time.monotonic())) and words
 
     def _encode(self, _: bool) -> None:
-        """Encode the words that wait, and prepare for frames with them in the frames' thread."""
-        self.labeller.encode_pending()
-        self._frames.run(self.labeller.prepare_frames)
+        """Encode the words that wait, and prepare for frames with them in the frames' thread.
+
+        Not while the node is inactive, when it holds no memory that only frames need.
+        """
+        if self.labeller.encode_pending() and self._node.state == 'active':
+            self._frames.run(self.labeller.prepare_frames)
 
     def _thread_died(self, error: BaseException) -> None:
         """Have the node go to error processing."""
