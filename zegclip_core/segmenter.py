@@ -120,13 +120,15 @@ class Segmenter:
             windows = Windows(self.settings.crop, self.settings.stride)
         if self.options.engine == 'plain':
             return PlainEngine(loaded.network.to(self.device, self.dtype).eval(), windows=windows)
-        return LeanEngine(
+        lean = LeanEngine(
             loaded.network,
             dtype=self.dtype,
             device=self.device,
             windows=windows,
             candidates=self.options.candidates,
         )
+        self.network = lean.model.network  # Else the weights as they were loaded would stay, too.
+        return lean
 
     @classmethod
     def load(

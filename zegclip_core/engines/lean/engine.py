@@ -69,7 +69,7 @@ class LeanEngine:
     On CUDA all of it is one recorded graph; with steps, all up to the mask logits is one.
 
     Args:
-        network: The model; it is moved to ``device`` and ``dtype``.
+        network: The model; it stays as it is.
         dtype: Floating-point type of the model's products.
         device: Where it runs.
         windows: Sliding windows; ``None`` for the whole image.

@@ -14,21 +14,19 @@
 """A model without what is the same for every image, or for every image of a vocabulary."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 import torch.nn.functional as F
 from zegclip_core.engines.contract import Network
+from zegclip_core.engines.lean.folding import cast, fold_layer_scale, fold_quick_gelu, own_copy
 from zegclip_core.engines.lean.last_block import LastBlock
 from zegclip_core.engines.lean.pixels import FoldedConvolution, PatchProjection
 from zegclip_core.engines.lean.tower import LeanTower
 from zegclip_core.engines.lean.vocabulary import best_rows, LeanVocabulary, take_rows
 from zegclip_core.model.alignment import AlignedTowers
-from zegclip_core.model.blocks import Kernels, PYTORCH, QUICK_GELU, QuickGELU
+from zegclip_core.model.blocks import Kernels, PYTORCH
 from zegclip_core.model.training_free import TrainingFreeCLIP
-from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
 
 ROWS = 256
@@ -40,28 +38,6 @@ _RESIDUAL_STREAM = (
 """Parameters that act on the tokens between the blocks, and factors and offset of the logits."""
 _DECODER = ('visual.proj', 'visual.pool.*', 'decoder.*', '*_projection.*')
 """Parameters of the joint space and the decoder: few operations, but on a GPU not for free."""
-
-
-def cast(network: Network, dtype: torch.dtype, float32: Sequence[str]) -> None:
-    """Bring a model's parameters to a type, those whose names match a pattern to float32."""
-    for name, parameter in network.named_parameters():
-        stays = any(fnmatchcase(name, pattern) for pattern in float32)
-        parameter.data = parameter.data.to(torch.float32 if stays else dtype)
-
-
-def fold_quick_gelu(visual: VisionTransformer) -> None:
-    """Fold QuickGELU's factor into the weights around it, which leaves one kernel of three.
-
-    ``x * sigmoid(a x)`` is ``silu(a x) / a``: ``a`` goes into the layer before, ``1 / a`` into
-    the layer behind. A tower that is folded already, or has another activation, stays as it is.
-    """
-    for block in visual.blocks:
-        mlp = block.mlp
-        if isinstance(mlp.act, QuickGELU):
-            mlp.act = nn.SiLU(inplace=True)
-            for parameter in mlp.c_fc.parameters():
-                parameter.data = parameter.data * QUICK_GELU
-            mlp.c_proj.weight.data = mlp.c_proj.weight.data / QUICK_GELU
 
 
 def kernels_for(device: torch.device, dtype: torch.dtype) -> Kernels:
@@ -121,21 +97,29 @@ class LeanModel(ABC):
     keeps labels nearer to those in float32.
 
     Args:
-        network: The model; it is moved to ``device`` and ``dtype``.
+        network: The model; it stays as it is.
         dtype: Floating-point type of the products.
         device: Where it runs.
+
+    Attributes:
+        network: A copy of the model, on ``device`` and in ``dtype``, with factors folded in.
     """
 
     network: Network
 
     def __init__(self, network: Network, *, dtype: torch.dtype, device: torch.device) -> None:
         """Fold, compute the constants, then cast the model."""
-        self.network, self.dtype = network.to(device).eval(), dtype
+        self.network = network = own_copy(network, device)
+        self.dtype = dtype
         vision = network.config.vision
         first = [network.visual.conv1]
         if isinstance(network, ZegCLIP) and network.config.detail_width:
             first.append(network.detail.first)
         fold_quick_gelu(network.visual)
+        # The last block of a training-free model does without its factors, as do its users.
+        kept = int(isinstance(network, TrainingFreeCLIP))
+        for block in network.visual.blocks[: len(network.visual.blocks) - kept]:
+            fold_layer_scale(block)
         with torch.no_grad():
             patches, *self._stem = (
                 FoldedConvolution(layer, mean=vision.mean, std=vision.std, dtype=dtype)
