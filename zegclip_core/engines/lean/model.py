@@ -22,6 +22,7 @@ from zegclip_core.engines.contract import Network
 from zegclip_core.engines.lean.folding import cast, fold_layer_scale, fold_quick_gelu, own_copy
 from zegclip_core.engines.lean.last_block import LastBlock
 from zegclip_core.engines.lean.pixels import FoldedConvolution, PatchProjection
+from zegclip_core.engines.lean.rows import RowKernels
 from zegclip_core.engines.lean.tower import LeanTower
 from zegclip_core.engines.lean.vocabulary import best_rows, LeanVocabulary, take_rows
 from zegclip_core.model.alignment import AlignedTowers
@@ -90,11 +91,11 @@ def attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class LeanModel(ABC):
     """Pixels and words to mask logits.
 
-    Keys and values of the prompts, the normalisation of the pixels and QuickGELU's factor do not
-    depend on the image: they are computed once, or folded into weights, in the precision that
-    the network comes in. Where the products are of a narrower type, the tokens that every block
-    adds to, and their norms, stay in float32; on a CPU, so does the decoder. This takes time and
-    keeps labels nearer to those in float32.
+    The normalised prompts, the normalisation of the pixels, QuickGELU's factor and those of
+    LayerScale do not depend on the image: they are computed once, or folded into weights, in the
+    precision that the network comes in. Where the products are of a narrower type, the tokens
+    that every block adds to, and their norms, stay in float32; on a CPU, so does the decoder. This
+    takes time and keeps labels nearer to those in float32.
 
     Args:
         network: The model; it stays as it is.
@@ -103,6 +104,7 @@ class LeanModel(ABC):
 
     Attributes:
         network: A copy of the model, on ``device`` and in ``dtype``, with factors folded in.
+        rows: What computes the norms; it may be changed between two frames.
     """
 
     network: Network
@@ -126,8 +128,8 @@ class LeanModel(ABC):
                 for layer in first
             )
             prompts = [
-                None if pair is None else (pair[0].to(dtype), pair[1].to(dtype))
-                for pair in network.visual.prompt_keys_and_values()
+                None if part is None else part.to(dtype)
+                for part in network.visual.normalised_prompts()
             ]
         on_cpu = device.type == 'cpu'
         cast(network, dtype, (*_RESIDUAL_STREAM, *_DECODER) if on_cpu else _RESIDUAL_STREAM)
@@ -136,7 +138,21 @@ class LeanModel(ABC):
         last = None
         if isinstance(network, TrainingFreeCLIP):
             last = LastBlock(network.visual.blocks[-1], network.config, kernels)
-        self.tower = LeanTower(network.visual, projection, prompts, kernels, last)
+        self.rows = RowKernels()
+        self.tower = LeanTower(
+            network.visual,
+            projection,
+            prompts,
+            self._joint,
+            kernels=kernels,
+            rows=self.rows,
+            last=last,
+        )
+
+    @property
+    @abstractmethod
+    def _joint(self) -> torch.dtype:
+        """Floating-point type of the joint space and what works in it."""
 
     @abstractmethod
     def queries(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
@@ -237,6 +253,7 @@ class LeanTrainingFree(LeanModel):
     """``TrainingFreeCLIP``, its cosines made of float32."""
 
     network: TrainingFreeCLIP
+    _joint = torch.float32
 
     def queries(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised text embeddings, and those times the factor."""
