@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 from zegclip_core.engines.contract import Network
+from zegclip_core.engines.lean.decoder import LeanDecoder, LeanDetail
 from zegclip_core.engines.lean.folding import cast, fold_layer_scale, fold_quick_gelu, own_copy
 from zegclip_core.engines.lean.last_block import LastBlock
 from zegclip_core.engines.lean.pixels import FoldedConvolution, PatchProjection
@@ -195,6 +196,17 @@ class LeanZegCLIP(LeanModel):
 
     network: ZegCLIP
 
+    def __init__(self, network: ZegCLIP, *, dtype: torch.dtype, device: torch.device) -> None:
+        """Join weights of the decoder as well."""
+        super().__init__(network, dtype=dtype, device=device)
+        own, config = self.network, network.config
+        scale = network.logit_scale if config.logit_scale else None
+        self.decoder = LeanDecoder(own.decoder, network.decoder, scale, self.rows)
+        self.detail: LeanDetail | None = None
+        if config.detail_width:
+            (stem,) = self._stem
+            self.detail = LeanDetail(own.detail, stem, kernels_for(device, dtype).linear)
+
     def queries(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised text embeddings in the joint space and the constant of the queries."""
         text = self.network.project_text(embeddings.to(self._joint))
@@ -204,19 +216,20 @@ class LeanZegCLIP(LeanModel):
         """Return mask logits ``(B, R, h, w)``."""
         images = images.to(self.dtype)
         queries, tokens, normal = self._decode(images, vocabulary)
-        return self._mask_logits(queries, self._mask_features(images, tokens, normal))
+        return self._mask_logits(queries, images, tokens, normal)
 
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Return the logits of the best classes, which alone are compared with fine features."""
-        if not self.network.config.detail_width:
+        if self.detail is None:
             return super().best_logits(images, vocabulary, count, complete=complete)
         images = images.to(self.dtype)
         queries, tokens, normal = self._decode(images, vocabulary)
-        rows = best_rows(self._mask_logits(queries, normal), vocabulary, count)
+        coarse = self.decoder.mask_logits(queries, normal).unflatten(2, tokens.shape[2:])
+        rows = best_rows(coarse, vocabulary, count)
         queries = queries if complete else take_rows(queries, rows)
-        return self._mask_logits(queries, self._mask_features(images, tokens, normal)), rows
+        return self._mask_logits(queries, images, tokens, normal), rows
 
     @property
     def _joint(self) -> torch.dtype:
@@ -224,29 +237,31 @@ class LeanZegCLIP(LeanModel):
         return self.network.decoder.relationship.q_proj.weight.dtype
 
     def _decode(self, images: Tensor, vocabulary: LeanVocabulary) -> tuple[Tensor, Tensor, Tensor]:
-        """Return decoded queries ``(B, R, C)``, patch tokens ``(B, C, h, w)``, these normal."""
+        """Return decoded queries ``(B, R, C)``, patch tokens ``(B, C, h, w)``, these normal.
+
+        The normalised ones are rows ``(B, h * w, C)``.
+        """
         tokens, embedding = self.network.project(
             *(part.to(self._joint) for part in self.tower(images))
         )
-        decoder, normal = self.network.decoder, F.normalize(tokens, dim=1)
-        queries = decoder.relationship.queries(
-            vocabulary.text, vocabulary.queries, F.normalize(embedding, dim=-1)
+        normal = self.rows.unit(tokens.flatten(2).transpose(1, 2), self._joint)
+        queries = self.network.decoder.relationship.queries(
+            vocabulary.text,
+            vocabulary.queries,
+            self.rows.unit(embedding[:, None], self._joint)[:, 0],
         )
-        return decoder.decode_queries(queries, normal), tokens, normal
+        return self.decoder.decode(queries, normal), tokens, normal
 
-    def _mask_logits(self, queries: Tensor, mask_features: Tensor) -> Tensor:
-        """Return mask logits of queries ``(B, R, C)`` on features ``(B, C, h, w)``."""
-        logits = self.network.decoder.mask_logits(queries, mask_features)
-        return self.network.logit_scale(logits) if self.network.config.logit_scale else logits
-
-    def _mask_features(self, images: Tensor, tokens: Tensor, normal: Tensor) -> Tensor:
-        """Return the normalised features that queries are compared with."""
-        if not self.network.config.detail_width:
-            return normal
-        detail, (stem,) = self.network.detail, self._stem
-        pixels = detail.stem[1:](stem(images))  # (B, W, H / 4, W / 4)
-        fine = detail.refine(tokens.to(self.dtype), pixels)
-        return F.normalize(fine.to(self._joint), dim=1)
+    def _mask_logits(
+        self, queries: Tensor, images: Tensor, tokens: Tensor, normal: Tensor
+    ) -> Tensor:
+        """Return mask logits ``(B, R, h, w)`` of queries ``(B, R, C)``, on the finest features."""
+        size: tuple[int, ...] = tokens.shape[2:]
+        if self.detail is not None:
+            fine, size = self.detail(tokens.to(self.dtype), images)
+            normal = self.rows.unit(fine, self._joint)
+        logits: Tensor = self.decoder.mask_logits(queries, normal).unflatten(2, size)
+        return logits
 
 
 class LeanTrainingFree(LeanModel):
