@@ -146,7 +146,7 @@ def test_the_norm_compiles_for_a_gpu_without_one(
 ) -> None:
     names = ('width', 'adds', 'keeps', 'block')
     types = {
-        **{name: f'*{half}' for name in ('branch', 'extra', 'out')},
+        **dict.fromkeys(('branch', 'extra', 'out'), f'*{half}'),
         **dict.fromkeys(('tokens', 'weight', 'bias'), '*fp32'),
         **{'count': 'i32', 'epsilon': 'fp32'},
         **dict.fromkeys(names, 'constexpr'),

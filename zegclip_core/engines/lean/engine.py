@@ -108,6 +108,7 @@ class LeanEngine:
         self._uploads = Uploads(device) if on_cuda else None
         self._graphs = GraphCache(device) if on_cuda else None
         self._has_kernel = on_cuda and _kernel_runs(device)
+        self.model.rows.fused = self._has_kernel
         self._latest: LeanVocabulary | None = None
 
     def prepare(self, encoded: EncodedVocabulary) -> LeanVocabulary:
@@ -120,13 +121,14 @@ class LeanEngine:
                 part.to(self.device)
                 for part in (encoded.embeddings, encoded.bias, encoded.thresholds)
             )
-            rows = len(bias)
+            rows, used = len(bias), None
             # Padded so that one graph serves all vocabularies of a bucket. Not with windows:
             # their average mixes scores, where the infinite bias of the padding would spread.
             if self._graphs is not None and self.windows is None:
                 embeddings, bias, thresholds = padded(
                     embeddings, bias, thresholds, bucket_of(rows)
                 )
+                used = torch.tensor([rows], dtype=torch.int32, device=self.device)
             vocabulary = LeanVocabulary(
                 encoded.vocabulary,
                 encoded.negatives,
@@ -135,6 +137,7 @@ class LeanEngine:
                 thresholds,
                 *self.model.queries(embeddings),
                 *penalties_of(bias, rows),
+                used,
             )
             if self.device.type == 'cuda':
                 torch.cuda.current_stream(self.device).synchronize()
