@@ -240,6 +240,22 @@ def test_factors_of_branches_are_folded_but_for_a_training_free_last_block() -> 
         assert not any(isinstance(block.ls_1, LayerScale) for block in folded)
 
 
+@torch.inference_mode()
+def test_prompts_are_few_rows_or_many_keys_and_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = published()
+    few, many = (network.config.vision.prompt_tokens - less for less in (0, 1))
+    images, found = resized(frames(2, 50, 90), size_of(network)), []
+    for limit, kind in ((few, Tensor), (many, tuple)):
+        monkeypatch.setattr(lean_model, 'FEW_PROMPTS', limit)
+        made = lean_model.prompts_of(network.visual, CPU, torch.float32)
+        assert all(isinstance(part, kind) for part in made)
+        engine = lean(network)
+        found.append(engine.model.logits(images, words(engine, network, 6)))
+    torch.testing.assert_close(*found, **CLOSE)
+    made = lean_model.prompts_of(network.visual, torch.device('cuda'), torch.float32)
+    assert all(isinstance(part, Tensor) for part in made)
+
+
 def test_a_frame_of_the_working_size_is_not_resampled() -> None:
     pixels = frames(1, 28, 42)
     expected = pixels.permute(0, 3, 1, 2).float() - 128

@@ -158,17 +158,18 @@ def test_a_tower_follows_the_formula_in_plain_and_lean_form(
         images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(2))
         expected = literally(tower, images)
         projection = PatchProjection(tower.config, tower.conv1.weight, tower.conv1.bias)
-        lean = LeanTower(
-            tower,
-            projection,
-            tower.normalised_prompts(),
-            torch.float32,
-            kernels=PYTORCH,
-            rows=RowKernels(),
-        )
-        for run in (tower, lean):
-            for found, by_hand in zip(run(images), expected, strict=True):
-                torch.testing.assert_close(found, by_hand, **CLOSE)
+        for prompts_made in (tower.normalised_prompts(), tower.prompt_keys_and_values()):
+            lean = LeanTower(
+                tower,
+                projection,
+                prompts_made,
+                torch.float32,
+                kernels=PYTORCH,
+                rows=RowKernels(),
+            )
+            for run in (tower, lean):
+                for found, by_hand in zip(run(images), expected, strict=True):
+                    torch.testing.assert_close(found, by_hand, **CLOSE)
 
 
 @torch.inference_mode()

@@ -13,25 +13,35 @@
 # limitations under the License.
 """A block of the image tower, on tokens that were normalised before."""
 
+import torch
 from torch import Tensor
-from zegclip_core.model.blocks import Block, Kernels
+from zegclip_core.model.blocks import Block, Kernels, KeysAndValues
+
+Prompts = Tensor | KeysAndValues | None
+"""A layer's prompts: normalised, ``(T, D)``, or their keys and values; ``None`` for none."""
 
 
 class LeanBlock:
     """The branches of a block; what they are added to, and the norms, are the tower's.
 
-    Prompts are rows behind the tokens. The one product that makes queries, keys and values of
-    all rows leaves keys and values of tokens and prompts in one place: to keep the prompts' from
-    frame to frame, copies of all the others would have to be made beside them.
+    Normalised prompts are rows behind the tokens: the one product that makes queries, keys and
+    values of all rows leaves those of tokens and prompts in one place. Keys and values of
+    prompts cost no product, but those of all tokens are copied to stand beside them.
 
     Args:
         block: The block, on its device and in its floating-point type.
+        prompts: Its prompts, in the type of the products.
         kernels: What computes it.
+
+    Attributes:
+        extra: Rows ``(T, D)`` that ``attend`` expects behind the normalised tokens, if any.
     """
 
-    def __init__(self, block: Block, kernels: Kernels) -> None:
+    def __init__(self, block: Block, prompts: Prompts, kernels: Kernels) -> None:
         """Keep the parts."""
         self._attention, self._mlp = block.attn, block.mlp
+        self.extra = prompts if isinstance(prompts, Tensor) else None
+        self._constants = None if isinstance(prompts, Tensor) else prompts
         self._kernels = kernels
 
     def attend(self, rows: Tensor, tokens: int) -> Tensor:
@@ -45,6 +55,11 @@ class LeanBlock:
         projected = linear(rows, attention.in_proj_weight, attention.in_proj_bias)
         parts = projected.unflatten(-1, (3, attention.heads, -1))  # (B, N + T, 3, heads, d)
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        if self._constants is not None:
+            key, value = (
+                torch.cat([part, constant.expand(len(part), -1, -1, -1)], dim=2)
+                for part, constant in zip((key, value), self._constants, strict=True)
+            )
         mixed = attend(query[:, :, :tokens], key, value).transpose(1, 2).flatten(2)
         return linear(mixed, attention.out_proj.weight, attention.out_proj.bias)
 

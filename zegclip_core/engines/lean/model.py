@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 from zegclip_core.engines.contract import Network
+from zegclip_core.engines.lean.block import Prompts
 from zegclip_core.engines.lean.decoder import LeanDecoder, LeanDetail
 from zegclip_core.engines.lean.folding import cast, fold_layer_scale, fold_quick_gelu, own_copy
 from zegclip_core.engines.lean.last_block import LastBlock
@@ -29,10 +30,13 @@ from zegclip_core.engines.lean.vocabulary import best_rows, LeanVocabulary, take
 from zegclip_core.model.alignment import AlignedTowers
 from zegclip_core.model.blocks import Kernels, PYTORCH
 from zegclip_core.model.training_free import TrainingFreeCLIP
+from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
 
 ROWS = 256
 """Queries at a time; more do not fit into a core's cache, fewer make small products."""
+FEW_PROMPTS = 32
+"""Prompts of a layer up to which a CPU projects them anew sooner than it copies the tokens."""
 _RESIDUAL_STREAM = (
     *('visual.*ln_*', 'visual.prompt_norm.*', 'visual.*.gamma', 'visual.*_embedding'),
     *('logit_scale.*', 'log_scale'),  # Rounded, its exponential would be off by a percent.
@@ -64,6 +68,18 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out.permute(0, 2, 3, 1).squeeze(1)
 
 
+def prompts_of(
+    visual: VisionTransformer, device: torch.device, dtype: torch.dtype
+) -> list[Prompts]:
+    """Return every layer's prompts, in a type, in the form that takes least time on a device."""
+    if device.type == 'cpu' and visual.config.prompt_tokens > FEW_PROMPTS:
+        return [
+            None if pair is None else (pair[0].to(dtype), pair[1].to(dtype))
+            for pair in visual.prompt_keys_and_values()
+        ]
+    return [None if part is None else part.to(dtype) for part in visual.normalised_prompts()]
+
+
 def attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return softmax attention ``(B, heads, N, D / heads)`` as products in bfloat16.
 
@@ -92,7 +108,7 @@ def attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class LeanModel(ABC):
     """Pixels and words to mask logits.
 
-    The normalised prompts, the normalisation of the pixels, QuickGELU's factor and those of
+    The prompts of the layers, the normalisation of the pixels, QuickGELU's factor and those of
     LayerScale do not depend on the image: they are computed once, or folded into weights, in the
     precision that the network comes in. Where the products are of a narrower type, the tokens
     that every block adds to, and their norms, stay in float32; on a CPU, so does the decoder. This
@@ -128,10 +144,7 @@ class LeanModel(ABC):
                 FoldedConvolution(layer, mean=vision.mean, std=vision.std, dtype=dtype)
                 for layer in first
             )
-            prompts = [
-                None if part is None else part.to(dtype)
-                for part in network.visual.normalised_prompts()
-            ]
+            prompts = prompts_of(network.visual, device, dtype)
         on_cpu = device.type == 'cpu'
         cast(network, dtype, (*_RESIDUAL_STREAM, *_DECODER) if on_cpu else _RESIDUAL_STREAM)
         projection = PatchProjection(vision, patches.weight, patches.bias)

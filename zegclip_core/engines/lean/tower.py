@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from zegclip_core.engines.lean.block import LeanBlock
+from zegclip_core.engines.lean.block import LeanBlock, Prompts
 from zegclip_core.engines.lean.grids import Grid, GridTables
 from zegclip_core.engines.lean.last_block import LastBlock
 from zegclip_core.engines.lean.pixels import PatchProjection
@@ -34,7 +34,7 @@ class LeanTower:
     Args:
         visual: The tower, on its device and in its floating-point type.
         projection: Its patch convolution.
-        prompts: Normalised prompt tokens of every layer, ``(T, D)`` in the type of the products.
+        prompts: Those of every layer, in the type of the products.
         dtype: Floating-point type of what it returns, unless it has a projection of its own.
         kernels: What computes its blocks.
         rows: What computes its norms.
@@ -45,7 +45,7 @@ class LeanTower:
         self,
         visual: VisionTransformer,
         projection: PatchProjection,
-        prompts: Sequence[Tensor | None],
+        prompts: Sequence[Prompts],
         dtype: torch.dtype,
         *,
         kernels: Kernels,
@@ -55,9 +55,11 @@ class LeanTower:
         """Keep the parts."""
         self.visual = visual
         self.projection = projection
-        self.prompts = prompts
         self._dtype = visual.proj.dtype if visual.config.embed_dim else dtype
-        self._blocks = [LeanBlock(block, kernels) for block in visual.blocks]
+        self._blocks = [
+            LeanBlock(block, own, kernels)
+            for block, own in zip(visual.blocks, prompts, strict=True)
+        ]
         self._rows = rows
         self._last = last
         self._positions = GridTables(self._make_positions)
@@ -83,7 +85,7 @@ class LeanTower:
         """Add a branch to the tokens ``(B, N, D)``, then a block's first; return its second."""
         block, lean = self.visual.blocks[index], self._blocks[index]
         dtype = block.attn.in_proj_weight.dtype
-        rows = self._rows.norm(x, block.ln_1, dtype, branch=branch, extra=self.prompts[index])
+        rows = self._rows.norm(x, block.ln_1, dtype, branch=branch, extra=lean.extra)
         branch = lean.attend(rows, x.shape[1])
         return lean.feed_forward(self._rows.norm(x, block.ln_2, dtype, branch=branch))
 
