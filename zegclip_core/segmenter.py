@@ -28,8 +28,8 @@ import numpy.typing as npt
 import torch
 from zegclip_core.devices import pick_device, pick_precision, use_threads
 from zegclip_core.engines.contract import Engine, EngineVocabulary, PostprocessStep
+from zegclip_core.engines.lean.downloads import Downloads
 from zegclip_core.engines.lean.engine import LeanEngine
-from zegclip_core.engines.lean.pixels import to_host
 from zegclip_core.engines.onnx import ExportedModel, load_exported, pick_backend
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import DeviceMemoryError, ModelError
@@ -98,6 +98,7 @@ class Segmenter:
                 f'but got {self.short_side}.'
             )
         self._last: EncodedVocabulary | None = None
+        self._downloads = Downloads()
         threshold, negatives = options.threshold, options.negatives
         self.threshold = loaded.settings.threshold if threshold is None else threshold
         self.negatives = clean_negatives(
@@ -221,6 +222,7 @@ class Segmenter:
         vocabulary: Vocabulary | EncodedVocabulary,
         *,
         mask_logits: bool = False,
+        scores: bool = True,
     ) -> Segmentation:
         """Label every pixel of an image.
 
@@ -228,6 +230,7 @@ class Segmenter:
             image: RGB, uint8 ``(H, W, 3)``, of any size.
             vocabulary: The classes to look for.
             mask_logits: Whether the result holds the mask logits as well.
+            scores: Whether it holds the scores; from a GPU they take longer than the labels.
 
         Raises:
             ImageError: If the image has another type or shape, or no pixel.
@@ -235,7 +238,8 @@ class Segmenter:
             DeviceMemoryError: If the device has too little free memory for it; what the attempt
                 took is free again, and the next image gets a new chance.
         """
-        return self.segment_batch([image], vocabulary, mask_logits=mask_logits)[0]
+        batch = self.segment_batch([image], vocabulary, mask_logits=mask_logits, scores=scores)
+        return batch[0]
 
     def segment_batch(
         self,
@@ -243,6 +247,7 @@ class Segmenter:
         vocabulary: Vocabulary | EncodedVocabulary,
         *,
         mask_logits: bool = False,
+        scores: bool = True,
     ) -> list[Segmentation]:
         """Label every pixel of several images of one size at once, as of several cameras.
 
@@ -250,6 +255,7 @@ class Segmenter:
             images: RGB, uint8 ``(H, W, 3)`` each, at least one.
             vocabulary: The classes to look for.
             mask_logits: Whether the results hold the mask logits as well.
+            scores: Whether they hold the scores; from a GPU these take longer than the labels.
 
         Raises:
             ImageError: If an image has another type or shape or no pixel, or if there is no
@@ -264,7 +270,7 @@ class Segmenter:
                 self._last = self.encode(vocabulary)
             vocabulary = self._last
         try:
-            return self._segment(images, vocabulary, mask_logits)
+            return self._segment(images, vocabulary, mask_logits, scores)
         except torch.OutOfMemoryError as error:
             reason = str(error).partition('\n')[0].partition('. ')[0]
         # Past the handler, whose error holds the tensors of the attempt.
@@ -280,6 +286,7 @@ class Segmenter:
         images: Sequence[npt.NDArray[np.uint8]],
         encoded: EncodedVocabulary,
         mask_logits: bool,
+        scores: bool,
     ) -> list[Segmentation]:
         """Label every pixel of images that were checked; its tensors go with it if it fails."""
         height, width = images[0].shape[:2]
@@ -298,19 +305,21 @@ class Segmenter:
             (height, width),
             mask_logits=mask_logits,
         )
-        tensors = [found.labels, found.scores]
+        # Those of no pixel where nobody asked.
+        tensors = [found.labels, found.scores if scores else found.scores[:, :0, :0]]
         if found.mask_logits is not None:
             # A user's classes are the first rows, negative words the others.
             tensors.append(found.mask_logits[:, : len(encoded.vocabulary)])
         return [
-            Segmentation(labels, scores, encoded.vocabulary, *logits)
-            for labels, scores, *logits in zip(*to_host(*tensors), strict=True)
+            Segmentation(labels, best, encoded.vocabulary, *logits)
+            for labels, best, *logits in zip(*self._downloads(*tensors), strict=True)
         ]
 
     def release_memory(self) -> None:
         """Give the device's memory that no tensor uses back to it; the model stays."""
         if hasattr(self, 'engine'):
             self.engine.release_memory()
+        self._downloads.clear()
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
 
