@@ -35,8 +35,8 @@ from zegclip_core.devices import (
     use_threads,
 )
 from zegclip_core.engines.contract import Engine, EngineVocabulary, PostprocessStep
+from zegclip_core.engines.lean.downloads import Downloads
 from zegclip_core.engines.lean.engine import LeanEngine
-from zegclip_core.engines.lean.pixels import to_host
 from zegclip_core.engines.onnx import ExportedModel, load_exported, pick_backend
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import DeviceMemoryError, ModelError
@@ -105,6 +105,7 @@ class Segmenter:
                 f'but got {self.short_side}.'
             )
         self._last: EncodedVocabulary | None = None
+        self._downloads = Downloads()
         threshold, negatives = options.threshold, options.negatives
         self.threshold = loaded.settings.threshold if threshold is None else threshold
         self.negatives = clean_negatives(
@@ -127,13 +128,15 @@ class Segmenter:
             windows = Windows(self.settings.crop, self.settings.stride)
         if self.options.engine == 'plain':
             return PlainEngine(loaded.network.to(self.device, self.dtype).eval(), windows=windows)
-        return LeanEngine(
+        lean = LeanEngine(
             loaded.network,
             dtype=self.dtype,
             device=self.device,
             windows=windows,
             candidates=self.options.candidates,
         )
+        self.network = lean.model.network  # Else the weights as they were loaded would stay, too.
+        return lean
 
     @classmethod
     def load(
@@ -261,6 +264,7 @@ class Segmenter:
         vocabulary: Vocabulary | EncodedVocabulary,
         *,
         mask_logits: bool = False,
+        scores: bool = True,
     ) -> Segmentation:
         """Label every pixel of an image.
 
@@ -268,6 +272,7 @@ class Segmenter:
             image: RGB, uint8 ``(H, W, 3)``, of any size.
             vocabulary: The classes to look for.
             mask_logits: Whether the result holds the mask logits as well.
+            scores: Whether it holds the scores; from a GPU they take longer than the labels.
 
         Raises:
             ImageError: If the image has another type or shape, or no pixel.
@@ -276,7 +281,8 @@ class Segmenter:
                 took is free again, and the next image gets a new chance.
             DeviceLostError: If the device is of no more use to this process.
         """
-        return self.segment_batch([image], vocabulary, mask_logits=mask_logits)[0]
+        batch = self.segment_batch([image], vocabulary, mask_logits=mask_logits, scores=scores)
+        return batch[0]
 
     def segment_batch(
         self,
@@ -284,6 +290,7 @@ class Segmenter:
         vocabulary: Vocabulary | EncodedVocabulary,
         *,
         mask_logits: bool = False,
+        scores: bool = True,
     ) -> list[Segmentation]:
         """Label every pixel of several images of one size at once, as of several cameras.
 
@@ -291,6 +298,7 @@ class Segmenter:
             images: RGB, uint8 ``(H, W, 3)`` each, at least one.
             vocabulary: The classes to look for.
             mask_logits: Whether the results hold the mask logits as well.
+            scores: Whether they hold the scores; from a GPU these take longer than the labels.
 
         Raises:
             ImageError: If an image has another type or shape or no pixel, or if there is no
@@ -306,7 +314,7 @@ class Segmenter:
                 self._last = self.encode(vocabulary)
             vocabulary = self._last
         try:
-            return self._segment(images, vocabulary, mask_logits)
+            return self._segment(images, vocabulary, mask_logits, scores)
         except Exception as error:
             if not is_memory_error(error):
                 raise_device_error(error, self.runs_on, 'an image')
@@ -325,6 +333,7 @@ class Segmenter:
         images: Sequence[npt.NDArray[np.uint8]],
         encoded: EncodedVocabulary,
         mask_logits: bool,
+        scores: bool,
     ) -> list[Segmentation]:
         """Label every pixel of images that were checked; its tensors go with it if it fails."""
         height, width = images[0].shape[:2]
@@ -343,13 +352,14 @@ class Segmenter:
             (height, width),
             mask_logits=mask_logits,
         )
-        tensors = [found.labels, found.scores]
+        # Those of no pixel where nobody asked.
+        tensors = [found.labels, found.scores if scores else found.scores[:, :0, :0]]
         if found.mask_logits is not None:
             # A user's classes are the first rows, negative words the others.
             tensors.append(found.mask_logits[:, : len(encoded.vocabulary)])
         return [
-            Segmentation(labels, scores, encoded.vocabulary, *logits)
-            for labels, scores, *logits in zip(*to_host(*tensors), strict=True)
+            Segmentation(labels, best, encoded.vocabulary, *logits)
+            for labels, best, *logits in zip(*self._downloads(*tensors), strict=True)
         ]
 
     def release_memory(self) -> None:
@@ -361,6 +371,7 @@ class Segmenter:
         try:
             if hasattr(self, 'engine'):
                 self.engine.release_memory()
+            self._downloads.clear()
             if self.device.type == 'cuda':
                 torch.cuda.empty_cache()
         except Exception as error:

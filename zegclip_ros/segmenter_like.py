@@ -63,11 +63,13 @@ class SegmenterLike(Protocol):
             VocabularyError: If the model cannot take a word.
         """
 
-    def segment(self, image: RgbImage, vocabulary: 'EncodedVocabulary') -> Segmentation:
-        """Label an RGB image, uint8 ``(H, W, 3)``."""
+    def segment(
+        self, image: RgbImage, vocabulary: 'EncodedVocabulary', *, scores: bool = True
+    ) -> Segmentation:
+        """Label an RGB image, uint8 ``(H, W, 3)``; ``scores`` says whether somebody wants them."""
 
     def segment_batch(
-        self, images: Sequence[RgbImage], vocabulary: 'EncodedVocabulary'
+        self, images: Sequence[RgbImage], vocabulary: 'EncodedVocabulary', *, scores: bool = True
     ) -> list[Segmentation]:
         """Label RGB images of one size, each uint8 ``(H, W, 3)``, in one run of the model."""
 

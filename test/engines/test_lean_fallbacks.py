@@ -27,9 +27,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend
 import torch.nn.functional as F
 from zegclip_core.devices import PinnedMemory
-from zegclip_core.engines.lean import attention, pixels
+from zegclip_core.engines.lean import attention, downloads
 from zegclip_core.engines.lean.attention import CudnnTrial, seeded_parts, Shape, shapes_of
 from zegclip_core.engines.lean.engine import LeanEngine
+from zegclip_core.engines.lean.rows import RowKernels
 
 SIZE = (28, 42)
 NO_PLAN = RuntimeError(
@@ -307,23 +308,54 @@ def test_copies_from_the_device_go_on_without_pinned_memory(
             raise RuntimeError('CUDA error: out of memory')
         return empty(*shape, **further)
 
-    class OnDevice:
-        """Looks like a tensor on CUDA to what copies it to the host."""
-
-        device = torch.device('cuda')
-
-        def __init__(self, tensor: Tensor) -> None:
-            self.tensor, self.shape, self.dtype = tensor, tensor.shape, tensor.dtype
-
     FakeCuda().install(monkeypatch)
     stream = type('Stream', (), {'synchronize': lambda self: None})()
     monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: stream)
     monkeypatch.setattr(torch, 'empty', refuse)
-    monkeypatch.setattr(pixels, 'PINNED', PinnedMemory())
-    copy = Tensor.copy_
-    monkeypatch.setattr(
-        Tensor, 'copy_', lambda self, other, non_blocking=False: copy(self, other.tensor)
-    )
+    monkeypatch.setattr(downloads, 'PINNED', PinnedMemory())
+    monkeypatch.setattr(downloads, 'on_host', lambda tensors: False)
     labels = torch.arange(12).view(3, 4)
-    (found,) = pixels.to_host(OnDevice(labels))  # type: ignore[arg-type]
+    (found,) = downloads.Downloads()(labels)
     assert (found == labels.numpy()).all()
+
+
+def test_norms_go_on_without_a_kernel_that_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = pytest.importorskip('zegclip_core.engines.lean.rows_cuda')
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError('Triton Error [CUDA]: invalid argument: too many registers')
+
+    monkeypatch.setattr(module, 'norm_in_one_kernel', refuse)
+    monkeypatch.setattr(module, 'unit_in_one_kernel', refuse)
+    rows, layer = RowKernels(), torch.nn.LayerNorm(8)
+    rows.fused = True
+    tokens, branch = torch.randn(2, 2, 3, 8)
+    total = tokens + branch
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            own = tokens.clone()
+            found = rows.norm(own, layer, torch.float32, branch=branch)
+            assert torch.equal(found, layer(total))
+            assert torch.equal(own, total)
+            assert torch.equal(rows.unit(tokens, torch.float32), F.normalize(tokens, dim=-1))
+    assert len(caplog.records) == 1
+    assert not rows.fused
+
+
+@pytest.mark.parametrize('fault', [ILLEGAL, OUT_OF_MEMORY])
+def test_a_lost_device_and_lack_of_memory_are_no_fault_of_the_norms(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = pytest.importorskip('zegclip_core.engines.lean.rows_cuda')
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise fault
+
+    monkeypatch.setattr(module, 'unit_in_one_kernel', refuse)
+    rows = RowKernels()
+    rows.fused = True
+    with pytest.raises(type(fault)):
+        rows.unit(torch.ones(1, 1, 4), torch.float32)
+    assert rows.fused

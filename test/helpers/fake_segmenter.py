@@ -61,6 +61,7 @@ class FakeSegmenter:
         self.settings: list[tuple[float, tuple[str, ...]]] = []
         self.sizes: list[tuple[int, int]] = []
         self.batches: list[int] = []
+        self.scored: list[bool] = []
         self.threads: set[str] = set()
         self.prepared: list[tuple[tuple[str, ...], tuple[int, int], int]] = []
         self.released = 0
@@ -120,17 +121,21 @@ class FakeSegmenter:
             raise self.prepare_fault
         self.prepared.append((vocabulary.vocabulary.names, size, batch))
 
-    def segment(self, image: RgbImage, vocabulary: FakeEncoded) -> Segmentation:
-        return self._segment([image], vocabulary)[0]
+    def segment(
+        self, image: RgbImage, vocabulary: FakeEncoded, *, scores: bool = True
+    ) -> Segmentation:
+        return self._segment([image], vocabulary, scores)[0]
 
     def segment_batch(
-        self, images: Sequence[RgbImage], vocabulary: FakeEncoded
+        self, images: Sequence[RgbImage], vocabulary: FakeEncoded, *, scores: bool = True
     ) -> list[Segmentation]:
         assert len(images) > 1
         assert len({image.shape for image in images}) == 1
-        return self._segment(images, vocabulary)
+        return self._segment(images, vocabulary, scores)
 
-    def _segment(self, images: Sequence[RgbImage], encoded: FakeEncoded) -> list[Segmentation]:
+    def _segment(
+        self, images: Sequence[RgbImage], encoded: FakeEncoded, scores: bool
+    ) -> list[Segmentation]:
         self.batches.append(len(images))
         self.threads.add(threading.current_thread().name)
         if not self.going.is_set():
@@ -141,13 +146,15 @@ class FakeSegmenter:
             raise DeviceMemoryError('too large')
         if self.fault is not None:
             raise self.fault
-        return [self._labelled(image, encoded.vocabulary) for image in images]
+        self.scored.append(scores)
+        return [self._labelled(image, encoded.vocabulary, scores) for image in images]
 
-    def _labelled(self, image: RgbImage, vocabulary: Vocabulary) -> Segmentation:
+    def _labelled(self, image: RgbImage, vocabulary: Vocabulary, scores: bool) -> Segmentation:
         assert image.dtype == np.uint8
         assert image.flags['C_CONTIGUOUS']
         self.sizes.append(image.shape[:2])
         red = image[:, :, 0]
         kind = label_type(len(vocabulary))
         labels = np.where(red < len(vocabulary), red, unlabelled_id(kind)).astype(kind)
-        return Segmentation(labels, np.full(labels.shape, 0.75, np.float32), vocabulary)
+        shape = labels.shape if scores else (0, 0)
+        return Segmentation(labels, np.full(shape, 0.75, np.float32), vocabulary)

@@ -37,10 +37,12 @@ class SlowSegmenter(FakeSegmenter):
         print('loading', flush=True)
         time.sleep(self._seconds[0])
 
-    def segment(self, image: RgbImage, vocabulary: FakeEncoded) -> Segmentation:
+    def segment(
+        self, image: RgbImage, vocabulary: FakeEncoded, *, scores: bool = True
+    ) -> Segmentation:
         print('frame', flush=True)
         time.sleep(self._seconds[1])
-        return super().segment(image, vocabulary)
+        return super().segment(image, vocabulary, scores=scores)
 
 
 if __name__ == '__main__':

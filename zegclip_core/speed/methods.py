@@ -95,7 +95,7 @@ class Ours(Method):
         super().__init__(segmenter.network.parameters())
 
     def label(self, inputs: Inputs) -> Labels:  # noqa: D102 - as every method
-        found = self._segmenter.segment_batch(inputs.images, inputs.vocabulary)
+        found = self._segmenter.segment_batch(inputs.images, inputs.vocabulary, scores=False)
         return np.stack([each.labels for each in found])
 
     def operations(self, inputs: Inputs) -> int:

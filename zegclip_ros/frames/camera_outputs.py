@@ -174,6 +174,12 @@ class Outputs:
         with self._lock:  # The node may be cleaned up meanwhile.
             return any(map(_wanted, [*self._images.values(), *self._masks.values()]))
 
+    def scores_wanted(self) -> bool:
+        """Return whether somebody listens to the scores."""
+        with self._lock:
+            publisher = self._images.get(CONFIDENCE)
+            return publisher is not None and _wanted(publisher)
+
     def publish_names(self, vocabulary: Vocabulary, threshold: float, header: Header) -> None:
         """Publish the class names beside the images, as ``CameraInfo`` is published.
 
@@ -206,7 +212,9 @@ class Outputs:
         """Yield how to publish and how to make each message that somebody listens to."""
         for output, (_, render) in RENDERERS.items():
             publisher = self._images[output]
-            if _wanted(publisher):
+            # A listener that came while the model ran gets the scores of the next frame.
+            made = output != CONFIDENCE or frame.segmentation.scores.size > 0
+            if made and _wanted(publisher):
                 yield publisher.publish, partial(render, frame)
         with self._lock:
             masks = {topic for topic, publisher in self._masks.items() if _wanted(publisher)}

@@ -244,11 +244,12 @@ class Labeller:
         with self._drop_on_error(*(frame.camera for frame in frames)):
             began = time.perf_counter()
             images = [frame.rgb for frame in frames]
+            scores = any(self._outputs[frame.camera].scores_wanted() for frame in frames)
             try:
                 if len(images) == 1:
-                    found = [segmenter.segment(images[0], encoded)]
+                    found = [segmenter.segment(images[0], encoded, scores=scores)]
                 else:
-                    found = segmenter.segment_batch(images, encoded)
+                    found = segmenter.segment_batch(images, encoded, scores=scores)
             except DeviceMemoryError as error:
                 if len(frames) == 1:
                     raise

@@ -180,8 +180,8 @@ def seeded_parts(
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor | None]:
     """Return query, key and value as the model has them in memory, and a mask if there is one.
 
-    The heads lie beside one another in each token, as a linear layer leaves them; with prompts,
-    keys and values are contiguous, as a concatenation leaves them.
+    The heads lie beside one another in each token, as a linear layer leaves them; prompts are
+    rows behind an image's tokens.
     """
     generator = torch.Generator(device).manual_seed(0)
     parts = 3 if shape.fused else 1
@@ -191,9 +191,9 @@ def seeded_parts(
         drawn = torch.randn(size, generator=generator, device=device)
         return drawn.to(dtype)[:, :, 0].transpose(1, 2)
 
-    query, key, value = heads(shape.queries), heads(shape.keys), heads(shape.keys)
-    if shape.fused and shape.keys != shape.queries:
-        key, value = key.contiguous(), value.contiguous()
+    # What is made with the keys has their number of rows, those of prompts among them.
+    query = heads(shape.keys if shape.fused else shape.queries)[:, :, : shape.queries]
+    key, value = heads(shape.keys), heads(shape.keys)
     mask = None
     if shape.masked:
         size = (shape.queries, shape.keys)

@@ -77,7 +77,7 @@ class LeanEngine:
     On CUDA all of it is one recorded graph; with steps, all up to the mask logits is one.
 
     Args:
-        network: The model; it is moved to ``device`` and ``dtype``.
+        network: The model; it stays as it is.
         dtype: Floating-point type of the model's products.
         device: Where it runs.
         windows: Sliding windows; ``None`` for the whole image.
@@ -116,7 +116,7 @@ class LeanEngine:
         self._uploads = Uploads(device) if on_cuda else None
         self._graphs = GraphCache(device) if on_cuda else None
         self._cudnn = CudnnTrial(dtype, device) if on_cuda else None
-        self._has_kernel = on_cuda
+        self._has_kernel = self.model.rows.fused = on_cuda
         self._latest: LeanVocabulary | None = None
         if self._has_kernel and windows is None:
             self._try_kernel()
@@ -136,13 +136,14 @@ class LeanEngine:
                 part.to(self.device)
                 for part in (encoded.embeddings, encoded.bias, encoded.thresholds)
             )
-            rows = len(bias)
+            rows, used = len(bias), None
             # Padded so that one graph serves all vocabularies of a bucket. Not with windows:
             # their average mixes scores, where the infinite bias of the padding would spread.
             if self._graphs is not None and self.windows is None:
                 embeddings, bias, thresholds = padded(
                     embeddings, bias, thresholds, bucket_of(rows)
                 )
+                used = torch.tensor([rows], dtype=torch.int32, device=self.device)
             vocabulary = LeanVocabulary(
                 encoded.vocabulary,
                 encoded.negatives,
@@ -151,6 +152,7 @@ class LeanEngine:
                 thresholds,
                 *self.model.queries(embeddings),
                 *penalties_of(bias, rows),
+                used,
             )
             if self.device.type == 'cuda':
                 torch.cuda.current_stream(self.device).synchronize()
@@ -354,7 +356,7 @@ class LeanEngine:
         """Label without the kernel from now on, unless the error is of the device."""
         if is_memory_error(error) or is_device_lost(error):
             raise error
-        self._has_kernel = False
+        self._has_kernel = self.model.rows.fused = False
         logger.warning(
             'Frames take longer than they need to, as the kernel for labels fails here (Triton '
             "needs a C compiler and Python's headers, such as gcc and python3-dev): %s.",

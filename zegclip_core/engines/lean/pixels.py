@@ -11,16 +11,14 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pixels on their way to the model, and what it says on its way back.
+"""Pixels on their way to the model.
 
-Copies between the host and a CUDA device go through pinned memory. The normalisation of pixels is
-folded into the weights of the first convolutions.
+Copies to a CUDA device go through pinned memory. The normalisation of pixels is folded into the
+weights of the first convolutions.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
@@ -145,15 +143,3 @@ class Uploads:
         """Let go of the buffers."""
         self._stream.synchronize()
         self._buffers = [None, None]
-
-
-def to_host(*tensors: Tensor) -> list[npt.NDArray[Any]]:
-    """Return tensors as arrays, all copied from a CUDA device before the host waits once."""
-    if all(tensor.device.type == 'cpu' for tensor in tensors):
-        return [tensor.numpy() for tensor in tensors]
-    places = [PINNED.empty(tensor.shape, tensor.dtype) for tensor in tensors]
-    for place, tensor in zip(places, tensors, strict=True):
-        place.copy_(tensor, non_blocking=True)
-    torch.cuda.current_stream(tensors[0].device).synchronize()
-    # Copies, as pinned memory is scarce and nobody knows how long the arrays are kept.
-    return [place.numpy().copy() for place in places]
