@@ -60,8 +60,8 @@ class Attention:
         yield
         self.cudnn = True
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, **further: Any) -> Tensor:  # noqa: ANN401
-        attn_mask = further.get('attn_mask')
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, **further: object) -> Tensor:
+        attn_mask: Any = further.get('attn_mask')
         self.calls.append((self.cudnn, query, attn_mask))
         if self.cudnn and self.fault is not None:
             raise self.fault
@@ -175,8 +175,8 @@ def test_the_shapes_are_those_that_the_model_has(monkeypatch: pytest.MonkeyPatch
     for network, masked in ((detailed(), False), (clip('naclip'), True)):
         seen = set[Shape]()
 
-        def note(query: Tensor, key: Tensor, value: Tensor, **further: Any) -> Tensor:  # noqa: ANN401
-            attn_mask = further.get('attn_mask')
+        def note(query: Tensor, key: Tensor, value: Tensor, **further: object) -> Tensor:
+            attn_mask: Any = further.get('attn_mask')
             batch, heads, queries, dim = query.shape
             fused = query.stride(2) == 3 * heads * dim
             shape = Shape(batch, heads, queries, key.shape[2], dim, attn_mask is not None, fused)

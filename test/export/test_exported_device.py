@@ -24,6 +24,8 @@ CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
 
 
 class Session:
+    """As onnxruntime's, of which only the providers are asked for."""
+
     def __init__(self, *providers: str) -> None:
         self.providers = list(providers)
 

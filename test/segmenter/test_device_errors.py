@@ -153,7 +153,11 @@ def test_copies_go_on_without_pinned_memory_after_one_warning(
 ) -> None:
     asked, empty = list[bool](), torch.empty
 
-    def refuse(*shape: Any, pin_memory: bool = False, **further: Any) -> torch.Tensor:  # noqa: ANN401
+    def refuse(
+        *shape: Any,  # noqa: ANN401
+        pin_memory: bool = False,
+        **further: Any,  # noqa: ANN401
+    ) -> torch.Tensor:
         asked.append(pin_memory)
         if pin_memory:
             raise MEMORY[1]

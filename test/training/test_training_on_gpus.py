@@ -53,8 +53,8 @@ class Trainer:
 
 @pytest.mark.usefixtures('gpus')
 @pytest.mark.parametrize('wanted', ['highest', 'high', 'medium', None])
-def test_products_in_float32_are_as_precise_as_asked_for_while_training(wanted: Any) -> None:  # noqa: ANN401
-    settings = {} if wanted is None else {'float32_products': wanted}
+def test_float32_products_are_as_precise_as_asked_for(wanted: str | None) -> None:
+    settings: Any = {} if wanted is None else {'float32_products': wanted}
     schedule, before = CourseConfig(steps=1, **settings), torch.get_float32_matmul_precision()
     for trainer in (Trainer(), Trainer(RuntimeError('by design'))):
         with suppress(RuntimeError):
@@ -65,7 +65,8 @@ def test_products_in_float32_are_as_precise_as_asked_for_while_training(wanted: 
 
 def test_without_a_gpu_products_are_as_before() -> None:
     trainer, before = Trainer(), torch.get_float32_matmul_precision()
-    fit(trainer, None, None, None, CourseConfig(steps=1, float32_products='medium'))  # type: ignore[arg-type]
+    schedule = CourseConfig(steps=1, float32_products='medium')
+    fit(trainer, None, None, None, schedule)  # type: ignore[arg-type]
     assert trainer.seen == before
 
 

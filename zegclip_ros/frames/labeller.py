@@ -259,7 +259,8 @@ class Labeller:
                 )
                 return False
             seconds = time.perf_counter() - began
-            self._last_seen = images[0].shape[:2], len(images)
+            height, width = images[0].shape[:2]
+            self._last_seen = (height, width), len(images)
             for frame, segmentation in zip(frames, found, strict=True):
                 with self._drop_on_error(frame.camera):
                     self._publish(frame, segmentation, request, encoded, seconds)

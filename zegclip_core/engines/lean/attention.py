@@ -96,6 +96,11 @@ class CudnnTrial:
         """Whether PyTorch may take cuDNN."""
         return bool(torch.backends.cuda.cudnn_sdp_enabled())
 
+    @property
+    def watches(self) -> bool:
+        """Whether a new shape is still to be tried."""
+        return self._matters and self.enabled and len(self._tried) < _KNOWN_SHAPES
+
     def __call__(self, *shapes: Shape) -> None:
         """Compare cuDNN with the other kernels at shapes that are new.
 
@@ -103,12 +108,9 @@ class CudnnTrial:
             Exception: If memory is short, or the device is lost.
         """
         for shape in shapes:
-            if not self._matters or not self.enabled or shape in self._tried:
-                continue
-            if len(self._tried) >= _KNOWN_SHAPES:
-                return
-            self._tried.add(shape)
-            self._try(shape)
+            if self.watches and shape not in self._tried:
+                self._tried.add(shape)
+                self._try(shape)
 
     def gives_up(self, error: Exception) -> bool:
         """Return whether an error is cuDNN's and gone now that PyTorch takes other kernels."""

@@ -239,7 +239,7 @@ class LeanEngine:
 
     def _try_attention(self, count: int, size: tuple[int, int], rows: int) -> None:
         """Have cuDNN's attention tried at the shapes of so many images, with and without graph."""
-        if self._cudnn is None:
+        if self._cudnn is None or not self._cudnn.watches:
             return
         windows = 1
         if self.windows is not None:
