@@ -14,6 +14,8 @@
 """The lean engine against the plain one, and training-free CLIP against the softmax itself."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from aligned_towers import aligned_towers
 from made_vocabularies import seeded_vocabulary
@@ -238,6 +240,29 @@ def test_factors_of_branches_are_folded_but_for_a_training_free_last_block() -> 
         assert_same(engine.run(pixels, SIZE, clip_words(engine, 9), OUTPUT), expected)
         folded = engine.model.network.visual.blocks[:-1]
         assert not any(isinstance(block.ls_1, LayerScale) for block in folded)
+
+
+@pytest.mark.parametrize('layers', [1, 4])
+@pytest.mark.parametrize('changes', [{}, {'relationship_descriptor': False, 'detail_width': 8}])
+@torch.inference_mode()
+def test_decoders_of_any_shape_are_those_of_the_model(
+    layers: int, changes: dict[str, Any]
+) -> None:
+    torch.manual_seed(5)
+    vision = replace(detailed().config.vision, feature_layers=())
+    config = ZegCLIPConfig(
+        vision, text_dim=40, dim=24, decoder_heads=3, decoder_layers=layers, projections=True
+    )
+    network = ZegCLIP(replace(config, **changes)).eval()
+    for name, parameter in network.named_parameters():
+        if name.startswith(('decoder', 'detail')):
+            torch.nn.init.normal_(parameter, std=0.3)
+    images = resized(frames(2, 50, 90), size_of(network))
+    engine, plain = lean(network), PlainEngine(network)
+    text = words(plain, network, 6).embeddings
+    expected = network(plain.normalised(frames(2, 50, 90), size_of(network)), text)
+    found = engine.model.logits(images, words(engine, network, 6))
+    torch.testing.assert_close(found, expected, **CLOSE)
 
 
 @torch.inference_mode()

@@ -84,8 +84,6 @@ assert rows.fused  # PyTorch did not stand in.
 """
 
 MODELS = """
-import pytest
-import torch
 import test_lean
 
 class Fused(test_lean.LeanEngine):
@@ -100,6 +98,8 @@ assert test_lean.lean(test_lean.detailed()).model.rows.fused
 for model in test_lean.MODELS:
     test_lean.test_logits_are_those_of_the_model(model)
     test_lean.test_bfloat16_mostly_agrees(model)
+changes = {'relationship_descriptor': False, 'detail_width': 8}
+test_lean.test_decoders_of_any_shape_are_those_of_the_model(4, changes)
 for attention in test_lean.ATTENTIONS:
     test_lean.test_every_attention_mostly_agrees_in_bfloat16(attention)
 assert all(engine.model.rows.fused for engine in engines)

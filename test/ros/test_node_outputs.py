@@ -79,7 +79,7 @@ def test_scores_are_made_only_for_those_who_listen() -> None:
         labels = rig.start_and_listen()
         rig.until_labelled(labels)
         assert not any(rig.segmenter.scored)
-        rig.listen('confidence')
+        rig.listen('zegclip/confidence')
         rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: any(rig.segmenter.scored))
         assert not rig.log
 

@@ -16,7 +16,7 @@
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.engines.lean.pixels import FoldedConvolution
 from zegclip_core.engines.lean.rows import RowKernels
@@ -128,6 +128,8 @@ class LeanDetail:
 
     def __init__(self, detail: DetailBranch, stem: FoldedConvolution, linear: Linear) -> None:
         """Part the weights."""
+        second = cast(nn.Conv2d, detail.stem[3]).weight
+        second.data = second.data.contiguous(memory_format=stem.memory_format)
         self._detail, self._stem, self._linear = detail, stem, linear
         dim = detail.out.out_channels
         mix = detail.mix.weight.detach().flatten(1)  # (2 W, C + W)

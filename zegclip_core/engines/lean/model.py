@@ -134,6 +134,9 @@ class LeanModel(ABC):
         first = [network.visual.conv1]
         if isinstance(network, ZegCLIP) and network.config.detail_width:
             first.append(network.detail.first)
+        on_cpu = device.type == 'cpu'
+        # A CPU's convolutions are faster so; CUDA's group norm would copy what comes in this way.
+        layout = torch.channels_last if on_cpu else torch.contiguous_format
         fold_quick_gelu(network.visual)
         # The last block of a training-free model does without its factors, as do its users.
         kept = int(isinstance(network, TrainingFreeCLIP))
@@ -141,11 +144,12 @@ class LeanModel(ABC):
             fold_layer_scale(block)
         with torch.no_grad():
             patches, *self._stem = (
-                FoldedConvolution(layer, mean=vision.mean, std=vision.std, dtype=dtype)
+                FoldedConvolution(
+                    layer, mean=vision.mean, std=vision.std, dtype=dtype, memory_format=layout
+                )
                 for layer in first
             )
             prompts = prompts_of(network.visual, device, dtype)
-        on_cpu = device.type == 'cpu'
         cast(network, dtype, (*_RESIDUAL_STREAM, *_DECODER) if on_cpu else _RESIDUAL_STREAM)
         projection = PatchProjection(vision, patches.weight, patches.bias)
         kernels = kernels_for(device, dtype)

@@ -48,6 +48,7 @@ class FoldedConvolution:
         mean: Of RGB pixels in [0, 255].
         std: Their deviation.
         dtype: Floating-point type of the folded weights.
+        memory_format: Of what it gives.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class FoldedConvolution:
         mean: Sequence[float],
         std: Sequence[float],
         dtype: torch.dtype,
+        memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
         """Fold."""
         weight = convolution.weight.detach().double()  # (D, 3, P, P)
@@ -65,7 +67,9 @@ class FoldedConvolution:
         offset = -(scaled * shift).sum(dim=(1, 2, 3))
         if convolution.bias is not None:
             offset = offset + convolution.bias.detach().double()
-        self.weight, self.bias = scaled.to(dtype), offset.to(dtype)
+        self.memory_format = memory_format
+        self.weight = scaled.to(dtype).contiguous(memory_format=memory_format)
+        self.bias = offset.to(dtype)
         self.stride = convolution.stride
         self.padding = tuple(int(side) for side in convolution.padding)
         self._border = shift.to(dtype)
@@ -76,7 +80,7 @@ class FoldedConvolution:
         if rows or columns:
             batch, channels, height, width = images.shape
             shape = (batch, channels, height + 2 * rows, width + 2 * columns)
-            padded = self._border.expand(shape).clone()
+            padded = self._border.expand(shape).clone(memory_format=self.memory_format)
             padded[:, :, slice(rows, rows + height), slice(columns, columns + width)] = images
             images = padded
         return F.conv2d(images, self.weight, self.bias, stride=self.stride)
