@@ -178,8 +178,8 @@ def test_the_shapes_are_those_that_the_model_has(monkeypatch: pytest.MonkeyPatch
         def note(query: Tensor, key: Tensor, value: Tensor, **further: object) -> Tensor:
             attn_mask: Any = further.get('attn_mask')
             batch, heads, queries, dim = query.shape
-            fused = query.stride(2) == 3 * heads * dim
-            shape = Shape(batch, heads, queries, key.shape[2], dim, attn_mask is not None, fused)
+            parts = key.stride(2) // (heads * dim)
+            shape = Shape(batch, heads, queries, key.shape[2], dim, attn_mask is not None, parts)
             drawn, _ = seeded_parts(shape, query.dtype, query.device)
             assert [part.stride() for part in drawn] == [
                 one.stride() for one in (query, key, value)

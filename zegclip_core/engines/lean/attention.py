@@ -55,8 +55,9 @@ class Shape(NamedTuple):
     dim: int
     masked: bool = False
     """Whether something is added to the scores, ``(N, M)`` of the products' type."""
-    fused: bool = True
-    """Whether one product made all three, so that they lie beside one another in memory."""
+    parts: int = 3
+    """How many lie beside one another in memory, as one product made them: query, key and value
+    of a layer, or keys and values of several layers."""
 
 
 def shapes_of(network: Network, images: int, grid: tuple[int, int], rows: int) -> list[Shape]:
@@ -66,9 +67,10 @@ def shapes_of(network: Network, images: int, grid: tuple[int, int], rows: int) -
     dim = vision.width // heads
     shapes = [Shape(images, heads, tokens, tokens + vision.prompt_tokens, dim)]
     if isinstance(network, ZegCLIP):
-        decoder = network.config.decoder_heads
+        decoder, layers = network.config.decoder_heads, network.config.decoder_layers - 1
         dim = network.config.dim // decoder
-        shapes.append(Shape(images, decoder, rows, places, dim, fused=False))
+        if layers:  # The last one compares, and attends to nothing.
+            shapes.append(Shape(images, decoder, rows, places, dim, parts=2 * layers))
     elif isinstance(network, TrainingFreeCLIP) and network.config.attention == 'naclip':
         shapes.append(Shape(images, heads, tokens, tokens, dim, masked=True))
     return shapes
@@ -186,16 +188,16 @@ def seeded_parts(
     rows behind an image's tokens.
     """
     generator = torch.Generator(device).manual_seed(0)
-    parts = 3 if shape.fused else 1
 
-    def heads(tokens: int) -> Tensor:
+    def heads(tokens: int, parts: int) -> Tensor:
         size = (shape.batch, tokens, parts, shape.heads, shape.dim)
         drawn = torch.randn(size, generator=generator, device=device)
         return drawn.to(dtype)[:, :, 0].transpose(1, 2)
 
     # What is made with the keys has their number of rows, those of prompts among them.
-    query = heads(shape.keys if shape.fused else shape.queries)[:, :, : shape.queries]
-    key, value = heads(shape.keys), heads(shape.keys)
+    alone = shape.parts % 2 == 0
+    query = heads(shape.queries, 1) if alone else heads(shape.keys, 3)[:, :, : shape.queries]
+    key, value = heads(shape.keys, shape.parts), heads(shape.keys, shape.parts)
     mask = None
     if shape.masked:
         size = (shape.queries, shape.keys)
