@@ -98,7 +98,7 @@ def test_a_file_that_is_no_benchmark_is_refused_in_one_line(
     assert main(['benchmark', '--compare', good, bad]) == 2
     error = capsys.readouterr().err
     assert error.count('\n') == 1
-    assert re.search(f'Expected --compare to be a file of .*bad.json is none: .*{given}', error)
+    assert re.search(f'Expected a file of .*bad.json is none: .*{given}', error)
 
 
 def test_files_that_cannot_be_read_or_are_too_many_are_refused(
@@ -109,7 +109,7 @@ def test_files_that_cannot_be_read_or_are_too_many_are_refused(
     (tmp_path / 'binary.json').write_bytes(b'\xff\xfe\x00')
     for name in ('none.json', '.', 'half.json', 'binary.json'):
         assert main(['benchmark', '--compare', str(tmp_path / name)]) == 2
-        assert 'Expected --compare to be a file of' in capsys.readouterr().err
+        assert 'Expected a file of `zegclip benchmark --json`' in capsys.readouterr().err
     assert main(['benchmark', '--compare', *[good] * 3]) == 2
     assert 'one file or two, but got 3' in capsys.readouterr().err
 

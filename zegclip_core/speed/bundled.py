@@ -55,7 +55,7 @@ print(json.dumps([*times, time.monotonic() - began]))
 
 
 def camera_frame() -> Image:
-    """Return a photo of a table, ``(480, 640, 3)``; without scikit-image and OpenCV a seeded one."""
+    """Return a photo, ``(480, 640, 3)``; a seeded image without scikit-image or OpenCV."""
     try:
         import cv2
         from skimage import data

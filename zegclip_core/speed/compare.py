@@ -47,8 +47,7 @@ def read_report(path: Path) -> Report:
 
 def _unfit(path: Path, given: str) -> ConfigError:
     return ConfigError(
-        f'Expected --compare to be a file of `zegclip benchmark --json`, but {path} is none: '
-        f'got {given}.'
+        f'Expected a file of `zegclip benchmark --json`, but {path} is none: got {given}.'
     )
 
 

@@ -131,7 +131,9 @@ class _Run:
     ) -> None:
         self._options, self._device, self._report = options, device, report
         self._record, self._end = record, began + 60.0 * options.minutes
-        self._base_only = {*options.base_only, *(['two_stage'] if device.type == 'cpu' else [])}
+        # Half a minute a frame.
+        self._last = {'two_stage'} if device.type == 'cpu' else set[str]()
+        self._base_only = {*options.base_only, *self._last}
 
     def measure(self, cases: Sequence[Case], names: Sequence[str], given: Bundle | None) -> None:
         """Measure the base, the ceilings, the bundled model, and then the other cases."""
@@ -174,13 +176,15 @@ class _Run:
         return methods
 
     def _measure_case(self, case: Case, bundle: Bundle, methods: dict[str, Method]) -> None:
-        """Let the methods take turns; on a CPU those for the base alone come last."""
+        """Let the methods take turns; the slowest on a CPU comes last, by itself."""
         self._bar.set_description(str(case))
         turns = Turns(methods, case, bundle.inputs(case), self._device, self._report)
         is_base = case == self._report.base
         names = [name for name in methods if is_base or name not in self._base_only]
-        last = self._base_only if self._device.type == 'cpu' else ()
-        groups = ([n for n in names if n not in last], [n for n in names if n in last])
+        groups = (
+            [name for name in names if name not in self._last],
+            [name for name in names if name in self._last],
+        )
         share = (self._end - time.perf_counter()) / self._left
         for group in groups:
             for row in turns.measure(
