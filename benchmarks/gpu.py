@@ -61,7 +61,12 @@ STAGES = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stages, print and write the summary; returns 1 if anything failed, else 0."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.read and not args.out.is_dir():
+        parser.error(f'expected --out to be a folder of results, but {args.out} is none')
+    if not args.minutes > 0.0:
+        parser.error(f'expected more than 0 minutes, but got {args.minutes}')
     if not args.read:
         measure(args)
     text = summary(args.out)

@@ -31,6 +31,8 @@ LIKE_HALF = 0.97
 """The same in bfloat16 and float16, with seeded weights, whose classes lie close together."""
 LIKE_EACH_OTHER = 0.999
 """The same between two ways to compute the same in one precision."""
+FRAMES = ((512, 512, 20), (480, 640, 150))
+"""Height, width and classes."""
 SHAPES = ((1025, 10, 12), (911, 0, 6))
 """Tokens, prompts and heads of the published model's frame and of the bundled one's."""
 _NO_BACKEND = ('No available kernel', 'No viable backend')
@@ -88,35 +90,38 @@ def checks(log: Log, args: argparse.Namespace) -> None:
     """Look whether all ways to compute a frame of real size agree, the CPU's among them."""
     import torch
 
+    works = False
     with log.check('setting') as found:
-        found |= setting(args.device)
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        for index, (height, width, classes) in enumerate(((512, 512, 20), (480, 640, 150))):
-            if index and args.quick:
-                break
-            check_labels(log, args, height, width, classes)
+        found |= {'python': platform.python_version(), 'torch': torch.__version__}
+        found |= about(args.device)
+        works = True
+    if not works:
+        return
     for tokens, prompts, heads in SHAPES:
         check_attention(log, args.device, tokens, tokens + prompts, heads)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        for height, width, classes in FRAMES[: 1 if args.quick else None]:
+            check_labels(log, args, height, width, classes)
 
 
-def setting(device: str) -> Found:
-    """Return what device and software this is."""
+def about(device: str) -> Found:
+    """Return what device this is, and the libraries that are for it.
+
+    Raises:
+        RuntimeError: If PyTorch cannot use it.
+    """
     import torch
 
-    found: Found = {
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'device': platform.machine(),
+    torch.ones(1, device=device).sum().item()
+    if torch.device(device).type != 'cuda':
+        return {'device': platform.machine()}
+    major, minor = torch.cuda.get_device_capability(device)
+    return {
+        'device': torch.cuda.get_device_name(device),
+        'capability': f'{major}.{minor}',
+        'cuda': torch.version.cuda,
+        'cudnn': torch.backends.cudnn.version(),
     }
-    if torch.device(device).type == 'cuda':
-        major, minor = torch.cuda.get_device_capability(device)
-        found |= {
-            'device': torch.cuda.get_device_name(device),
-            'capability': f'{major}.{minor}',
-            'cuda': torch.version.cuda,
-            'cudnn': torch.backends.cudnn.version(),
-        }
-    return found
 
 
 def check_labels(

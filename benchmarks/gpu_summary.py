@@ -62,7 +62,7 @@ def stage_text(name: str, lines: Sequence[Line]) -> Iterator[str]:
     if not lines:
         yield 'Not run.'
         return
-    shown = [line for line in lines if line['check'] != 'setting']
+    shown = [line for line in lines if line['check'] != 'setting' or not line['ok']]
     words = {True: 'passed', False: '**failed**', None: 'skipped'}
     counts = {word: sum(line['ok'] is ok for line in shown) for ok, word in words.items()}
     yield ', '.join(f'{count} {word}' for word, count in counts.items() if count) + '.'

@@ -23,13 +23,14 @@ import time
 from typing import Any
 import zipfile
 
-from benchmarks import gpu, gpu_packages, gpu_summary, speed
+from benchmarks import gpu, gpu_packages, gpu_stages, gpu_summary, speed
 from benchmarks.gpu import gpu_test_files, run_process, STAGES
 from benchmarks.gpu_checks import expect, Log, Skipped
 from benchmarks.gpu_packages import fits, PYTHONS
 from benchmarks.gpu_summary import read, summary
 import psutil
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [stage.name for stage in STAGES]
@@ -37,8 +38,12 @@ NAMES = [stage.name for stage in STAGES]
 
 @pytest.mark.slow
 def test_a_dry_run_on_a_cpu_has_results_of_every_stage(
-    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(gpu, 'gpu_test_files', lambda: ['test/engines/test_lean_cuda.py'])
     arguments = ['--device', 'cpu', '--quick', '--model', tiny, '--out', str(tmp_path)]
     code = gpu.main([*arguments, '--wheels', str(tmp_path / 'none')])
     text = capsys.readouterr().out
@@ -183,6 +188,17 @@ def test_a_page_gets_the_summary_also_where_there_are_no_tables(
     assert 'Expected a file of `zegclip benchmark' in capsys.readouterr().err
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a CUDA device')
+def test_a_device_that_is_not_there_is_said_once(tmp_path: Path) -> None:
+    assert gpu_stages.main(['checks', '--device', 'cuda', '--out', str(tmp_path)]) == 0
+    (line,) = read(tmp_path / 'checks.jsonl')
+    assert (line['check'], line['ok'], line['torch']) == ('setting', False, torch.__version__)
+    assert 'CUDA' in line['reason'] or 'NVIDIA' in line['reason']
+    found = summary(tmp_path)
+    assert '1 **failed**.' in found
+    assert f'torch {torch.__version__}' in found
+
+
 def test_files_with_tests_for_a_gpu_are_found() -> None:
     found = gpu_test_files()
     assert 'test/engines/test_lean_cuda.py' in found
@@ -315,7 +331,17 @@ def test_make_takes_the_python_that_is_named() -> None:
     assert gpu.build_parser().parse_args(arguments).quick
 
 
-@pytest.mark.parametrize('arguments', [['--stages', 'all'], ['--minutes', 'ten'], ['--what']])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['--stages', 'all'],
+        ['--minutes', 'ten'],
+        ['--minutes', 'nan'],
+        ['--minutes', '-1'],
+        ['--read', '--out', '/nowhere'],
+        ['--what'],
+    ],
+)
 def test_wrong_arguments_are_a_usage_error(arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match='2'):
-        gpu.build_parser().parse_args(arguments)
+        gpu.main(arguments)
