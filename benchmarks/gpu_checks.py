@@ -143,7 +143,13 @@ def check_labels(
     if not done:
         return  # There is nothing to compare with.
 
-    def compare(name: str, to: str, least: float, calls: int = 1, **settings: Any) -> None:  # noqa: ANN401
+    def compare(
+        name: str,
+        to: str,
+        least: float,
+        calls: int = 1,
+        **settings: Any,  # noqa: ANN401 - of several types
+    ) -> None:
         with log.check(f'{width}x{height}, {classes} classes: {name} as {to}') as found:
             segmenter = make_segmenter(bundle, args.device, **settings)
             for _ in range(calls):

@@ -95,7 +95,8 @@ def speed(log: Log, args: argparse.Namespace) -> None:
 
     def record(report: Report) -> None:
         write_json(args.out / 'speed.json', asdict(report))
-        for row in report.rows[written[0] :]:
+        new = slice(written[0], None)
+        for row in report.rows[new]:
             log.add(f'{row.case}: {row.method}', True, ms=row.ms, spread_ms=row.spread_ms)
         written[0] = len(report.rows)
 

@@ -308,6 +308,7 @@ print(build_method('literal', bundle, torch.device('cpu')).label(bundle.inputs(C
 """
 
 
+@pytest.mark.slow
 def test_the_seeded_model_needs_few_libraries() -> None:
     missing = ['timm', 'open_clip', 'lightning', 'cv2', 'PIL', 'pydantic', 'yaml', 'torchvision']
     missing += ['tokenizers', 'transformers', 'matplotlib', 'psutil', 'onnx', 'onnxruntime', 'av']

@@ -15,6 +15,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 import zlib
 
@@ -115,7 +116,8 @@ def class_names(count: int) -> list[str]:
     from zegclip_core.data.datasets import load_spec
 
     names = load_spec('coco_stuff164k').classes
-    return [*names, *numbered_names(count)[len(names) :]][:count]
+    # Those that are numbered go on where these end.
+    return [*names[:count], *islice(numbered_names(count), len(names), None)]
 
 
 def numbered_names(count: int) -> list[str]:
