@@ -84,6 +84,8 @@ def test_one_file_is_what_a_run_is_compared_with(
         ({**asdict(report()), 'rows': [{**asdict(ROW), 'ms': 'fast'}]}, "got 'fast' in place"),
         ({**asdict(report()), 'rows': [{**asdict(ROW), 'ms': -1.0}]}, r'got -1\.0 in place'),
         ({**asdict(report()), 'rows': [{**asdict(ROW), 'ms': float('nan')}]}, 'got nan in place'),
+        ({**asdict(report()), 'rows': [{**asdict(ROW), 'classes': [1]}]}, 'of whole numbers'),
+        ({**asdict(report()), 'rows': [{**asdict(ROW), 'precision': 3}]}, 'place of a method'),
         ({**asdict(report()), 'device': 3}, 'got 3 in place of a text'),
         ({**asdict(report()), 'bundled': {'camera': [3]}}, 'got 3 in place of a row'),
         ({**asdict(report()), 'bundled': 3}, "got 'int' object"),

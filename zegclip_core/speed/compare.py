@@ -61,6 +61,10 @@ def _check(report: Report) -> None:
         if not isinstance(text, str):
             raise TypeError(f'{text!r} in place of a text')
     for row in report.rows:
+        if not all(isinstance(value, int) for value in vars(row.case).values()):
+            raise TypeError(f'{row.case} in place of a case of whole numbers')
+        if not (isinstance(row.method, str) and isinstance(row.precision, str)):
+            raise TypeError(f'{row.method!r} in {row.precision!r} in place of a method')
         if not (_is_number(row.ms) and row.ms > 0):
             raise ValueError(f'{row.ms!r} in place of milliseconds')
     for cells in [cells for rows in report.bundled.values() for cells in rows]:
