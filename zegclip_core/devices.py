@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 import logging
+import os
 from pathlib import Path
+import re
 
 import torch
 from torch import Tensor
@@ -28,6 +30,25 @@ logger = logging.getLogger(__name__)
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 """Floating-point types by the precisions of ``zegclip_core.options`` but for ``auto``."""
+_CPU_INFO = Path('/proc/cpuinfo')
+_INSTRUCTIONS = {
+    torch.bfloat16: (
+        ('AMX_BF16', {'amx_tile', 'amx_bf16'}, 'AVX512_CORE_AMX'),
+        ('AVX512_BF16', {'avx512_bf16'}, 'AVX512_CORE_BF16'),
+    ),
+    torch.float32: (
+        ('AVX512', {'avx512f', 'avx512bw', 'avx512dq', 'avx512vl'}, 'AVX512_CORE'),
+        ('AVX2', {'avx2', 'fma'}, 'AVX2'),
+        ('NEON', {'asimd'}, ''),
+    ),
+}
+"""By type, the best first: what multiplies it, the flags in Linux that say that a processor has
+it, and the least level of ``ONEDNN_MAX_CPU_ISA`` that allows it."""
+_LEVELS = (
+    *('SSE41', 'AVX', 'AVX2', 'AVX2_VNNI', 'AVX2_VNNI_2', 'AVX512_CORE', 'AVX512_CORE_VNNI'),
+    *('AVX512_CORE_BF16', 'AVX512_CORE_FP16', 'AVX512_CORE_AMX', 'AVX512_CORE_AMX_FP16'),
+)
+"""Levels of ``ONEDNN_MAX_CPU_ISA``, each of which allows those before it."""
 
 
 _NO_MEMORY = (
@@ -198,9 +219,39 @@ def pick_precision(precision: str, device: torch.device) -> torch.dtype:
             supported = torch.cuda.is_bf16_supported(False)
         return torch.bfloat16 if supported else torch.float16
     # Without instructions for it, bf16 is slower than fp32.
-    checks = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
-    has_bf16 = any(getattr(torch.cpu, check, bool)() for check in checks)
-    return torch.bfloat16 if has_bf16 else torch.float32
+    return torch.bfloat16 if cpu_instructions(torch.bfloat16) else torch.float32
+
+
+def cpu_instructions(dtype: torch.dtype) -> tuple[str, ...]:
+    """Return the instructions of this processor that multiply a type, the best first.
+
+    Empty if it has none, or if ``ONEDNN_MAX_CPU_ISA`` forbids them to the library that PyTorch
+    multiplies with. On x86 and ARM; of ARM's, those for bfloat16 are not counted.
+    """
+    flags, level = _cpu_flags(), os.environ.get('ONEDNN_MAX_CPU_ISA', '').upper()
+    allowed = _LEVELS[: _LEVELS.index(level) + 1] if level in _LEVELS else (*_LEVELS, '')
+    return tuple(
+        name
+        for name, needed, least in _INSTRUCTIONS.get(dtype, ())
+        if needed <= flags and least in allowed
+    )
+
+
+def _cpu_flags() -> frozenset[str]:
+    """Return what this processor can, in Linux's words; of another system what PyTorch knows."""
+    if _CPU_INFO.exists():
+        found = re.search(
+            r'^(?:flags|Features)\s*:(.*)', _CPU_INFO.read_text('utf-8'), re.MULTILINE
+        )
+        return frozenset(found[1].split() if found else ())
+    checks = {
+        '_is_avx512_bf16_supported': {'avx512_bf16'},
+        '_is_amx_tile_supported': {'amx_tile', 'amx_bf16'},
+        '_is_avx2_supported': {'avx2', 'fma'},
+        '_is_avx512_supported': {'avx512f', 'avx512bw', 'avx512dq', 'avx512vl'},
+    }
+    known = [flags for check, flags in checks.items() if getattr(torch.cpu, check, bool)()]
+    return frozenset().union(*known)
 
 
 def use_threads(threads: int | None) -> None:

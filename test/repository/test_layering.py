@@ -36,6 +36,7 @@ MAY_IMPORT = {
     'options': 'errors',
     'settings': 'errors',
     'devices': 'errors options',
+    'versions': '',
     # Tensors.
     'model': 'errors options',
     'weights': 'errors model options',
@@ -52,9 +53,10 @@ MAY_IMPORT = {
     'explanation': 'engines errors images model options segmentation segmenter text',
     'export': 'devices engines errors images loading model options text weights',
     'bags': 'errors images messages options segmentation segmenter text',
-    'speed': 'data devices engines errors images loading model options segmenter text weights',
+    'speed': 'data devices engines errors images loading model options segmenter text versions '
+    'weights',
     'data': 'errors images model options settings text',
-    'training': 'data devices errors images loading model options settings text weights',
+    'training': 'data devices errors images loading model options settings text versions weights',
     'alignment': 'data errors loading model options settings text training weights',
     'evaluation': 'data errors images loading model options segmentation segmenter text training',
 }

@@ -24,7 +24,6 @@ from torch import Tensor
 from torch.nn.attention import sdpa_kernel, SDPBackend
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.ops import roi_align
 from zegclip_core.images.checks import working_size
 from zegclip_core.model.vit import CLIP_MEAN, CLIP_STD, VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
@@ -195,6 +194,8 @@ class TwoStage(Method):
 
     @torch.inference_mode()
     def label(self, inputs: Inputs) -> Labels:  # noqa: D102
+        from torchvision.ops import roi_align  # Not on every machine that has PyTorch.
+
         height, width = inputs.images[0].shape[:2]
         if (height, width) not in self._proposals:  # Made once for a size, in its first call.
             masks, boxes = seeded_proposals(height, width)

@@ -16,11 +16,10 @@
 from collections.abc import Mapping, Sequence
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -28,6 +27,9 @@ from torch.nn.utils.rnn import pad_sequence
 from zegclip_core.errors import TowerError
 from zegclip_core.weights.families import load_parameters, Names, rename_weights
 from zegclip_core.weights.names import package_path, TowerReference
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _LAYER = 'encoder.layer.*'
 BERT_NAMES: Names = {
@@ -170,8 +172,10 @@ def load_sentence_tower(reference: TowerReference) -> SentenceTower:
     )
 
 
-def _tokenizer(folder: Path, name: str) -> Tokenizer:
+def _tokenizer(folder: Path, name: str) -> 'Tokenizer':
     """Read the tokenizer; how long texts may be is said with each use."""
+    from tokenizers import Tokenizer  # A model with another text tower needs it not.
+
     path = folder / 'tokenizer.json'
     _read_json(path, name)
     try:
