@@ -210,8 +210,17 @@ class Segmenter:
         return self._prepared[encoded]
 
     def warm_up(self) -> None:
-        """Segment an empty image of camera size, so that the first real one is not slow."""
-        self.segment(np.zeros((480, 640, 3), np.uint8), Vocabulary.from_names(['object']))
+        """Segment an empty image, so that the first real one is not slow.
+
+        On a CUDA device it is of camera size, for which a graph is recorded. On a CPU, where the
+        first image takes hardly longer than others, one of a few patches finds what is wrong.
+        """
+        encoded = self.encode(Vocabulary.from_names(['object']))
+        if self.device.type == 'cpu' and self.options.mode != 'slide':
+            image = np.zeros((48, 64, 3), np.uint8)
+            self._segment([image], encoded, short_side=4 * self.patch_size)
+        else:
+            self.segment(np.zeros((480, 640, 3), np.uint8), encoded)
 
     def segment(
         self,
@@ -262,7 +271,7 @@ class Segmenter:
                 self._last = self.encode(vocabulary)
             vocabulary = self._last
         try:
-            return self._segment(images, vocabulary, mask_logits)
+            return self._segment(images, vocabulary, self.short_side, mask_logits)
         except torch.OutOfMemoryError as error:
             reason = str(error).partition('\n')[0].partition('. ')[0]
         # Past the handler, whose error holds the tensors of the attempt.
@@ -277,14 +286,15 @@ class Segmenter:
         self,
         images: Sequence[npt.NDArray[np.uint8]],
         encoded: EncodedVocabulary,
-        mask_logits: bool,
+        short_side: int,
+        mask_logits: bool = False,
     ) -> list[Segmentation]:
         """Label every pixel of images that were checked; its tensors go with it if it fails."""
         height, width = images[0].shape[:2]
         size = working_size(
             height,
             width,
-            short_side=self.short_side,
+            short_side=short_side,
             patch_size=self.patch_size,
             window=self.settings.crop if self.options.mode == 'slide' else None,
         )
