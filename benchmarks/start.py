@@ -70,6 +70,7 @@ from zegclip_core.text.vocabulary import Vocabulary
 found['imports'] = age()
 segmenter = Segmenter.load(device='cpu')
 found['model'] = age()
+found['loading peak'] = peak()
 words = segmenter.encode(Vocabulary.from_names(['person', 'cat', 'cup', 'dining table']))
 found['words'] = age()
 image = np.zeros((480, 640, 3), np.uint8)
