@@ -61,7 +61,7 @@ found = {}
 """
 IMPORT = """
 import torch
-found['total'] = age()
+found['total'], found['processor'] = age(), time.process_time()
 """
 SEGMENTER = """
 import numpy as np
@@ -75,15 +75,16 @@ words = segmenter.encode(Vocabulary.from_names(['person', 'cat', 'cup', 'dining 
 found['words'] = age()
 image = np.zeros((480, 640, 3), np.uint8)
 segmenter.segment(image, words)
-found['total'] = age()
-began = time.monotonic()
+found['total'], found['processor'] = age(), time.process_time()
+began, worked = time.monotonic(), time.process_time()
 segmenter.segment(image, words)
 found['frame'] = time.monotonic() - began
+found['frame processor'] = time.process_time() - worked
 """
 COMMAND = """
 from zegclip_core.cli.main import main
 assert main(sys.argv[1:]) == 0
-found['total'] = age()
+found['total'], found['processor'] = age(), time.process_time()
 """
 NODE = """
 import runpy, sys
@@ -129,9 +130,10 @@ def run_node(tree: Path) -> Figures:
             began = time.time_ns()
             processes.start('node', [sys.executable, '-c', NODE, str(tree), *NODE_ARGUMENTS])
             total = first_label(processes, logs / 'receiver.jsonl') - began
-            time.sleep(SETTLED)
             (child,) = (one for one in psutil.Process().children() if NODE in one.cmdline())
-            return {'total': total / 1e9, 'peak': peak_of(child.pid)}
+            worked = sum(child.cpu_times()[:2])
+            time.sleep(SETTLED)
+            return {'total': total / 1e9, 'processor': worked, 'peak': peak_of(child.pid)}
 
 
 def first_label(processes: Processes, log: Path) -> int:
@@ -191,29 +193,27 @@ def measure(
 
 
 def table(found: Mapping[str, Sequence[Figures]]) -> str:
-    """Return the medians as a table; ratios are medians over the rounds."""
-    bases = [
-        base['total'] + library['frame']
-        for base, library in zip(found[BASE], found[LIBRARY], strict=True)
-    ]
-    rows: list[tuple[object, ...]] = [
-        (f'{BASE}, and one frame', statistics.median(bases), 1.0, None, None)
-    ]
+    """Return medians as a table; ratios are the medians of those of the rounds."""
+    library, alone = found[LIBRARY], found[BASE]
+    goals = {
+        key: [base[key] + one[frame] for base, one in zip(alone, library, strict=True)]
+        for key, frame in (('total', 'frame'), ('processor', 'frame processor'))
+    }
+    goals['peak'] = [base['peak'] for base in alone]
+    rows: list[list[object]] = [[f'{BASE}, and one frame']]
+    for values in (goals['total'], goals['processor']):
+        rows[0] += [statistics.median(values), 1.0]
     for name, figures in found.items():
-        times = [one['total'] for one in figures]
-        peaks = [one['peak'] for one in figures]
-        shares = [a / one['peak'] for a, one in zip(peaks, found[BASE], strict=True)]
-        rows.append(
-            (
-                name,
-                statistics.median(times),
-                statistics.median(a / b for a, b in zip(times, bases, strict=True)),
-                statistics.median(peaks),
-                statistics.median(shares),
-            )
-        )
-    head = ('process', 'seconds', 'ratio', 'most memory [MB]', 'of that of import torch')
-    return tabulate(rows, head, tablefmt='github', floatfmt=('', '.2f', '.2f', '.0f', '.2f'))
+        row: list[object] = [name]
+        for key, goal in goals.items():
+            values = [one[key] for one in figures]
+            ratios = [a / b for a, b in zip(values, goal, strict=True)]
+            row += [statistics.median(values), statistics.median(ratios)]
+        rows.append(row)
+    head = ('process', 'seconds', 'ratio', 'of processors', 'ratio')
+    memory = ('most memory [MB]', f'of that of {BASE}')
+    formats = ('', *4 * ['.2f'], '.0f', '.2f')
+    return tabulate(rows, (*head, *memory), tablefmt='github', floatfmt=formats)
 
 
 def stages(found: Mapping[str, Sequence[Figures]]) -> str:
