@@ -203,9 +203,12 @@ class _Unfilled(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever the function gives
         """Call a function of PyTorch, unless it is one of those."""
+        kwargs = kwargs or {}
         if func in _FILLING:
-            return args[0] if args else (kwargs or {})['tensor']
-        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
+            return args[0] if args else kwargs['tensor']
+        if func is torch.randn:
+            func, kwargs = torch.empty, {k: v for k, v in kwargs.items() if k != 'generator'}
+        return func(*args, **kwargs)
 
 
 _FILLING = {
