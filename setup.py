@@ -42,7 +42,7 @@ TRAIN = [
     'lightning>=2.2',
     'tensorboard>=2.15',
 ]
-ONNX = ['onnxruntime>=1.18', 'onnxscript>=0.5']  # The second is for writing files alone.
+ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']  # The last is for writing files.
 TEST = [
     'colcon-core>=0.15',
     'colcon-library-path>=0.2',
@@ -129,7 +129,6 @@ setup(
         'lemminflect>=0.2.3',
         'matplotlib>=3.9',
         'numpy>=1.26',
-        'onnx>=1.16',
         'open_clip_torch>=2.30',
         'opencv-python-headless>=4.8',
         'pillow>=10',

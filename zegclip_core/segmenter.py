@@ -232,8 +232,17 @@ class Segmenter:
         return self._prepared[encoded]
 
     def warm_up(self) -> None:
-        """Segment an empty image of camera size, which loads and compiles what runs the model."""
-        self.segment(np.zeros((480, 640, 3), np.uint8), Vocabulary.from_names(['object']))
+        """Segment an empty image, which loads and compiles what runs the model.
+
+        On a CUDA device it is of camera size. On a CPU, where the first image takes hardly longer
+        than others, one of a few patches finds what is wrong.
+        """
+        encoded = self.encode(Vocabulary.from_names(['object']))
+        if self.device.type == 'cpu' and self.options.mode != 'slide':
+            image = np.zeros((48, 64, 3), np.uint8)
+            self._segment([image], encoded, short_side=4 * self.patch_size)
+        else:
+            self.segment(np.zeros((480, 640, 3), np.uint8), encoded)
 
     def prepare_frames(
         self, vocabulary: EncodedVocabulary, size: tuple[int, int], batch: int = 1
@@ -314,7 +323,7 @@ class Segmenter:
                 self._last = self.encode(vocabulary)
             vocabulary = self._last
         try:
-            return self._segment(images, vocabulary, mask_logits, scores)
+            return self._segment(images, vocabulary, self.short_side, mask_logits, scores)
         except Exception as error:
             if not is_memory_error(error):
                 raise_device_error(error, self.runs_on, 'an image')
@@ -332,15 +341,16 @@ class Segmenter:
         self,
         images: Sequence[npt.NDArray[np.uint8]],
         encoded: EncodedVocabulary,
-        mask_logits: bool,
-        scores: bool,
+        short_side: int,
+        mask_logits: bool = False,
+        scores: bool = True,
     ) -> list[Segmentation]:
         """Label every pixel of images that were checked; its tensors go with it if it fails."""
         height, width = images[0].shape[:2]
         size = working_size(
             height,
             width,
-            short_side=self.short_side,
+            short_side=short_side,
             patch_size=self.patch_size,
             window=self.settings.crop if self.options.mode == 'slide' else None,
         )

@@ -78,7 +78,7 @@ class Bundle:
         return self.checkpoint.config.vision.prompt_tokens
 
     def loaded(self) -> LoadedModel:
-        """Return the model with weights of its own, ready for a segmenter."""
+        """Return the model, ready for a segmenter, which changes no weight in place."""
         network = build_network(self.checkpoint, where=self.name)
         return LoadedModel(self.name, network, self.encoder, self.checkpoint.settings)
 

@@ -57,6 +57,8 @@ def peak_growth(device: torch.device, work: Callable[[], T]) -> tuple[T, int]:
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_reserved(device)
         return work(), torch.cuda.max_memory_reserved(device) - before
+    import psutil  # Which a machine with a GPU may lack.
+
     process = psutil.Process()
     before = peak = process.memory_info().rss
     with ThreadPoolExecutor(1) as thread:

@@ -25,7 +25,7 @@ from torch import nn, Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from zegclip_core.errors import TowerError
-from zegclip_core.weights.families import load_parameters, Names, rename_weights
+from zegclip_core.weights.families import load_parameters, Names, rename_weights, unfilled
 from zegclip_core.weights.names import package_path, TowerReference
 
 if TYPE_CHECKING:
@@ -213,14 +213,15 @@ def _sentence_model(folder: Path, name: str) -> BertEncoder | _Transformer:
     try:
         state_dict = load_file(path)
         # The weights are overwritten: loading a tower must not move the caller's random numbers.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), unfilled():
             model = BertEncoder(config) if is_bert else _Transformer(config)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().partition('\n')[0]
         raise TowerError(f'Cannot read the sentence tower {name}: {reason[:200]}') from error
     if isinstance(model, BertEncoder):
         renamed = rename_weights(state_dict, BERT_NAMES, expected=f'{path} to hold a BERT')
-        load_parameters(model, renamed, str(path))
+        # They stay in the mapped file, of which only the words that are looked up are read.
+        load_parameters(model, renamed, str(path), assign=True)
     else:
         computed = 'embeddings.position_ids'  # Older versions of transformers stored it.
         if computed not in model.model.state_dict():

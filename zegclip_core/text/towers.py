@@ -28,7 +28,7 @@ from zegclip_core.errors import TowerError
 from zegclip_core.text.sentence_tower import BATCH_SIZE, load_sentence_tower
 from zegclip_core.weights.catalogue import unusable_text
 from zegclip_core.weights.clip import clip_config, CLIPWeights, load_clip_weights, NAMES
-from zegclip_core.weights.families import load_parameters, rename_weights, under
+from zegclip_core.weights.families import load_parameters, rename_weights, under, unfilled
 from zegclip_core.weights.names import parse_reference, TowerReference
 
 _HEAD_WIDTH = 64  # of every CLIP that OpenAI released; their files do not tell the head count
@@ -233,6 +233,6 @@ def _text_transformer(config: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
     sizes = {key: value for key, value in settings.items() if key in allowed}
     sizes |= {'output_tokens': False, 'output_dim': config['embed_dim']}
     # The weights are overwritten: loading a tower must not move the caller's random numbers.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), unfilled():
         model: nn.Module = TextTransformer(**sizes, act_layer=QuickGELU if quick_gelu else nn.GELU)
     return model
