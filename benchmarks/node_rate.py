@@ -82,9 +82,9 @@ def rate_of_node(side: Side, case: Case, seconds: float) -> float:
                 processes.start(name, given)
             wait_until_ready(processes, case, logs, PATIENCE)
             log = logs / 'receiver.jsonl'
-            first = len(read_events(log, 'label'))
+            before = max(len(read_events(log, 'label')) - 1, 0)
             watch(processes, seconds)
-            times = [event['time'] for event in read_events(log, 'label')[max(first - 1, 0) :]]
+            times = [event['time'] for event in read_events(log, 'label')][before:]
     if len(times) < 2:
         raise RuntimeError(f'{side.name}: no two label images in {seconds:g} s')
     # Between the first and the last one: whole frames in the time that they took.

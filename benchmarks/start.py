@@ -64,6 +64,8 @@ import torch
 found['total'], found['processor'] = age(), time.process_time()
 """
 SEGMENTER = """
+from zegclip_core.options import wait_without_spinning
+wait_without_spinning()  # As the commands and the node do.
 import numpy as np
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary

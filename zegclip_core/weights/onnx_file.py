@@ -99,10 +99,10 @@ def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
             size = 4 if kind == _FIXED32 else 8
         else:
             raise ValueError(f'a field is written in the way {kind}')
-        if at + size > len(data):
+        start, at = at, at + size
+        if at > len(data):
             raise ValueError('it ends too early')
-        yield key >> 3, data[at : at + size]
-        at += size
+        yield key >> 3, data[start:at]
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
