@@ -95,9 +95,8 @@ def test_the_page_lists_the_keys_of_the_diagnostics() -> None:
     )
     figures = Statistics()
     figures.labelled(dict.fromkeys(STAGES, 0.0))
-    told = entries(
-        Health('', True, '', '', 0, 0, figures.snapshot(), {}, 0.0, None, None, None, 0, '')
-    )
+    rest = (0, 0, figures.snapshot(), {}, 0.0, None, None, None, 0, '')
+    told = entries(Health('', True, '', '', *rest))
     for key in told:
         stage = key.split(' p')[0]
         assert key in page or f'{stage} ...' in page, key
