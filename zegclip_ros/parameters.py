@@ -249,7 +249,7 @@ class NodeParameters:
     min_area: int = option(
         100,
         'least size of a region [pixels]',
-        bounds=(1, 1_000_000),
+        bounds=(1, 100_000),
         change='at once',
     )
     lazy: bool = option(

@@ -42,6 +42,7 @@ SHARED = (
     'launch/multi_camera.launch.py',
     'launch/nav2_semantic.launch.py',
     'config/nav2_semantic.yaml',
+    'config/diagnostics_aggregator.yaml',
     'config/zegclip.yaml',
     'config/sros2/zegclip.policy.xml',
     *(
