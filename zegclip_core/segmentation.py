@@ -13,6 +13,7 @@
 # limitations under the License.
 """Segmentation: what the segmenter says about one image."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,19 @@ def label_type(classes: int) -> type[np.uint8] | type[np.uint16]:
 def unlabelled_id(kind: npt.DTypeLike) -> int:
     """Return the label of a pixel that is no class: the greatest one that the type has."""
     return int(np.iinfo(np.dtype(kind)).max)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Of which stream of images one is, and when it was taken.
+
+    Attributes:
+        stream: Name of the camera or video.
+        seconds: Time of the image [s]; only differences count.
+    """
+
+    stream: Hashable
+    seconds: float
 
 
 @dataclass(frozen=True)

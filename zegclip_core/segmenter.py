@@ -37,7 +37,8 @@ from zegclip_core.images.checks import check_batch, working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
 from zegclip_core.model.scoring import Windows
 from zegclip_core.options import MAX_SHORT_SIDE, OPTIONS, SegmenterOptions
-from zegclip_core.segmentation import Segmentation
+from zegclip_core.refinement.smoothing import TemporalSmoother
+from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.encoder import encode_vocabulary, EncodedVocabulary
 from zegclip_core.text.vocabulary import clean_negatives, Vocabulary
 from zegclip_core.weights.checkpoint import ModelSettings
@@ -54,7 +55,8 @@ class Segmenter:
         loaded: The model; an exported one brings its own engine.
         options: How it runs and which pixels it labels. Those that are read while a
             model is loaded (backend, attention, templates, threads) do nothing here.
-        steps: Called in this order between mask logits and labels.
+        steps: Called in this order between mask logits and labels, after the smoothing if the
+            options ask for it.
 
     Attributes:
         options: The options.
@@ -104,7 +106,8 @@ class Segmenter:
             loaded.settings.negatives if negatives is None else negatives
         )
         self.engine = self._make_engine(loaded)
-        self.engine.steps = tuple(steps)
+        self._smoother = TemporalSmoother(options.smoothing) if options.smoothing else None
+        self.engine.steps = (*filter(None, [self._smoother]), *steps)
         if self.device.type == 'cuda':
             self.text_encoder.to(self.device)
         self._prepared: WeakKeyDictionary[EncodedVocabulary, EngineVocabulary] = (
@@ -219,6 +222,7 @@ class Segmenter:
         vocabulary: Vocabulary | EncodedVocabulary,
         *,
         mask_logits: bool = False,
+        moment: Moment | None = None,
     ) -> Segmentation:
         """Label every pixel of an image.
 
@@ -226,6 +230,8 @@ class Segmenter:
             image: RGB, uint8 ``(H, W, 3)``, of any size.
             vocabulary: The classes to look for.
             mask_logits: Whether the result holds the mask logits as well.
+            moment: Which stream it is of, and when it was taken, for ``smoothing``; without it
+                the image stands alone.
 
         Raises:
             ImageError: If the image has another type or shape, or no pixel.
@@ -233,7 +239,8 @@ class Segmenter:
             DeviceMemoryError: If the device has too little free memory for it; what the attempt
                 took is free again, and the next image gets a new chance.
         """
-        return self.segment_batch([image], vocabulary, mask_logits=mask_logits)[0]
+        moments = None if moment is None else [moment]
+        return self.segment_batch([image], vocabulary, mask_logits=mask_logits, moments=moments)[0]
 
     def segment_batch(
         self,
@@ -241,6 +248,7 @@ class Segmenter:
         vocabulary: Vocabulary | EncodedVocabulary,
         *,
         mask_logits: bool = False,
+        moments: Sequence[Moment] | None = None,
     ) -> list[Segmentation]:
         """Label every pixel of several images of one size at once, as of several cameras.
 
@@ -248,6 +256,8 @@ class Segmenter:
             images: RGB, uint8 ``(H, W, 3)`` each, at least one.
             vocabulary: The classes to look for.
             mask_logits: Whether the results hold the mask logits as well.
+            moments: Of each image, which stream it is of and when it was taken, for
+                ``smoothing``, no stream twice; without them each image stands alone.
 
         Raises:
             ImageError: If an image has another type or shape or no pixel, or if there is no
@@ -261,6 +271,8 @@ class Segmenter:
             if self._last is None or self._last.vocabulary != vocabulary:
                 self._last = self.encode(vocabulary)
             vocabulary = self._last
+        if self._smoother is not None:
+            self._smoother.moments = moments or ()
         try:
             return self._segment(images, vocabulary, mask_logits)
         except torch.OutOfMemoryError as error:
@@ -309,6 +321,8 @@ class Segmenter:
         """Give the device's memory that no tensor uses back to it; the model stays."""
         if hasattr(self, 'engine'):
             self.engine.release_memory()
+        if self._smoother is not None:
+            self._smoother.forget()
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
 

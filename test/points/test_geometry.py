@@ -29,7 +29,7 @@ def test_rays_meet_a_tilted_plane() -> None:
     points = np.stack([x * depth, y[:, None] * depth, depth], axis=-1)
     seen = np.isfinite(depth)
     assert 0.3 < seen.mean() < 1.0
-    np.testing.assert_allclose(points[seen] @ normal, distance, rtol=1e-5)
+    np.testing.assert_allclose(points[seen] @ normal, distance, rtol=1e-4)
 
 
 def test_the_box_around_a_box_is_its_front() -> None:
