@@ -35,6 +35,7 @@ ROS = [
     'ros-rmw-implementation>=2.15',
     'ros-sensor-msgs>=5.3',
     'ros-std-msgs>=5.3',
+    'ros-std-srvs>=5.3',
 ]
 DEMO = ['scikit-image>=0.22']  # Public-domain photos, which the camera node plays by default.
 TRAIN = [

@@ -57,6 +57,8 @@ MAX_THREADS = 256
 """More than any machine's cores would only wait for each other."""
 UNLABELLED = 255
 """Label of a pixel that is none of the classes, where labels have 8 bits; losses ignore it."""
+MAX_ID = UNLABELLED - 1
+"""Greatest id that a class can be given by name, so that label images keep to 8 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)

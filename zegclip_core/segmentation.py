@@ -15,6 +15,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,19 @@ def unlabelled_id(kind: npt.DTypeLike) -> int:
     return int(np.iinfo(np.dtype(kind)).max)
 
 
+def sampled(pixels: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
+    """Return an image ``(H, W)`` in another size, made of its own values: never in between.
+
+    Each new pixel has the value of the one that its centre lies in.
+    """
+    if pixels.shape == (height, width):
+        return pixels
+    old_height, old_width = pixels.shape
+    rows = (2 * np.arange(height) + 1) * old_height // (2 * height)
+    columns = (2 * np.arange(width) + 1) * old_width // (2 * width)
+    return np.asarray(pixels[rows[:, None], columns])
+
+
 @dataclass(frozen=True)
 class Moment:
     """Of which stream of images one is, and when it was taken.
@@ -55,12 +69,12 @@ class Segmentation:
     """The label of every pixel of an image.
 
     Attributes:
-        labels: Class ids, uint8 ``(H, W)``, or uint16 above ``NARROW`` classes; the greatest value
-            of the type (255 or 65535) where the best class is under its threshold, or a negative
-            word is better than all.
+        labels: Places of classes in the vocabulary, uint8 ``(H, W)``, or uint16 above ``NARROW``
+            classes; the greatest value of the type (255 or 65535) where the best class is under
+            its threshold, or a negative word is better than all.
         scores: Score of the best class or negative word, float32 ``(H, W)`` in [0, 1], also where
             unlabelled.
-        vocabulary: The classes that the ids stand for.
+        vocabulary: The classes.
         mask_logits: What the labels were made of, before the upsampling, the bias and the
             sigmoid or softmax: a row for each class, float32 ``(K, h, w)`` at the resolution of
             the patches, or finer; ``None`` if nobody asked.
@@ -70,6 +84,18 @@ class Segmentation:
     scores: npt.NDArray[np.float32]
     vocabulary: Vocabulary
     mask_logits: npt.NDArray[np.float32] | None = None
+
+    @property
+    def ids(self) -> LabelArray:
+        """The id of each pixel's class as a label image has it, ``(H, W)``.
+
+        uint8 with 255 = unlabelled where the classes were given ids, else ``labels``.
+        """
+        if not self.vocabulary.has_ids:
+            return self.labels
+        table = np.full(int(np.iinfo(self.labels.dtype).max) + 1, UNLABELLED, np.uint8)
+        table[: len(self.vocabulary)] = self.vocabulary.ids
+        return np.take(table, self.labels)
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
         """Return where a class is, bool ``(H, W)``.

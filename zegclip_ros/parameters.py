@@ -15,11 +15,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+import re
+from typing import Any, Literal, TypeAlias
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from zegclip_core.errors import shortened, VocabularyError
+from zegclip_core.messages.outputs import SCORE_ENCODINGS, ScoreEncoding
 from zegclip_core.messages.topic_names import check_cameras, MAX_CAMERAS
 from zegclip_core.options import (
     MAX_CLASSES,
@@ -139,6 +141,32 @@ def from_ros(known: Option, value: Any) -> Any:  # noqa: ANN401 - any type that 
     return None if known.default is None and value == known.ros_unset else value
 
 
+OutputSize: TypeAlias = Literal['camera', 'cloud'] | tuple[int, int]
+"""The size of label images: the camera's, that of the clouds, or a width and height of its own."""
+MAX_SIDE = 8192
+"""Longest side of a label image that the node enlarges."""
+
+
+def output_size(text: str) -> OutputSize:
+    """Return the size that the parameter ``output_size`` asks for.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if text == 'camera':
+        return 'camera'
+    if text == 'cloud':
+        return 'cloud'
+    sides = re.fullmatch('([1-9][0-9]{0,3})x([1-9][0-9]{0,3})', text)
+    width, height = map(int, sides.groups()) if sides else (0, 0)
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise ValueError(
+            'Expected the parameter output_size to be camera, cloud, or a width and height of at '
+            f'most {MAX_SIDE} such as 400x200, but got {shortened(text, 100)!r}.'
+        )
+    return width, height
+
+
 EVERYDAY_WORDS = (
     *('person', 'cat', 'dog', 'chair', 'couch', 'dining table'),
     *('cup', 'bowl', 'bottle', 'laptop', 'book', 'car'),
@@ -194,6 +222,36 @@ class NodeParameters:
         choices=('auto', 'system_default', 'reliable', 'best_effort'),
         change='at once',
     )
+    output_size: str = option(
+        'camera',
+        'size of label image, confidence and masks: that of the images, that of the clouds on the '
+        'topic cloud, or a width and height',
+        constraints='camera, cloud, or such as 400x200',
+        ros_check=output_size,
+        change='at once',
+    )
+    confidence_encoding: ScoreEncoding = option(
+        '32FC1',
+        'how scores are published: 32FC1 as they are, mono8 as 0 to 255',
+        choices=SCORE_ENCODINGS,
+        change='at once',
+    )
+    stable_ids: bool = option(
+        False,
+        'whether words keep their ids while others come and go; allows fewer classes than 255',
+        change='at once',
+    )
+    label_info_every_image: bool = option(
+        False,
+        'whether label_info comes with each image, not only when the words change',
+        change='at once',
+    )
+    min_area: int = option(
+        100,
+        'least size of a region [pixels]',
+        bounds=(1, 1_000_000),
+        change='at once',
+    )
     lazy: bool = option(
         True,
         'whether to subscribe to the camera only while somebody subscribes to an output',
@@ -207,9 +265,12 @@ class NodeParameters:
     )
     overlay_palette: str = option(
         'by_name',
-        'colours of classes without one of their own: by their names, or by their ids',
+        'colours of classes without one of their own: by their names, or by their places',
         choices=PALETTE_NAMES,
         change='at once',
+    )
+    overlay_regions: bool = option(
+        False, 'whether the overlay shows the boxes of the regions', change='at once'
     )
     jpeg_quality: int = option(
         90, 'quality of the compressed overlay', bounds=(1, 100), change='at once'

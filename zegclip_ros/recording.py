@@ -150,8 +150,9 @@ class Recording:
 
     def segmentation(self, frame: Labelled, version: int) -> Segmentation:
         """Return the labels of a frame with their words; scores are not on any topic."""
+        vocabulary = self.versions[version].vocabulary
         scores = np.ones(frame.labels.shape, np.float32)
-        return Segmentation(frame.labels, scores, self.versions[version].vocabulary)
+        return Segmentation(_places(frame.labels, vocabulary), scores, vocabulary)
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the run; times in the units that the keys name."""
@@ -172,6 +173,7 @@ class Recording:
         own = [
             counts for stamp, counts in self.counts.items() if self.owner(stamp) == record.version
         ]
+        words = record.vocabulary
         total = np.sum(own, axis=0) if own else np.zeros(256, np.int64)
         shares = total / max(1, int(total.sum()))
         seconds = None
@@ -184,16 +186,17 @@ class Recording:
             'frames': len(own),
             'switch_seconds': seconds,
             'pixel_share': {
-                name: round(float(share), 4)
-                for name, share in zip(record.vocabulary.names, shares, strict=False)
+                name: round(float(shares[number]), 4)
+                for number, name in zip(words.ids, words.names, strict=True)
+                if number < len(shares) - 1
             },
             'unlabelled_share': round(float(shares[-1]), 4),
         }
 
 
 def vocabulary_of(state: dict[str, Any]) -> Vocabulary:
-    """Return the words of an announcement of ``~/active_vocabulary``, colours included."""
-    return Vocabulary(
+    """Return the words of an announcement of ``~/active_vocabulary``, with colours and ids."""
+    vocabulary = Vocabulary(
         tuple(
             VocabularyClass(
                 entry['name'], tuple(entry['phrases']), tuple(entry['color']), entry['threshold']
@@ -201,6 +204,18 @@ def vocabulary_of(state: dict[str, Any]) -> Vocabulary:
             for entry in state['classes']
         )
     )
+    ids = tuple(entry['id'] for entry in state['classes'])
+    return vocabulary if ids == vocabulary.ids else vocabulary.numbered(ids)
+
+
+def _places(ids: LabelArray, vocabulary: Vocabulary) -> LabelArray:
+    """Return the places of classes in their vocabulary for the ids of a label image."""
+    if not vocabulary.has_ids:
+        return ids
+    none = unlabelled_id(ids.dtype)
+    table = np.full(none + 1, none, ids.dtype)
+    table[list(vocabulary.ids)] = np.arange(len(vocabulary))
+    return np.take(table, ids)
 
 
 def _rate(times: Sequence[int]) -> float:

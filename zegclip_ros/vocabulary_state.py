@@ -22,10 +22,11 @@ from typing import TypeAlias
 from zegclip_core.errors import shortened
 from zegclip_core.messages.outputs import announcement
 from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_ros.kept_ids import KeptIds
 
 MaskTopics: TypeAlias = Mapping[str, Sequence[str | None]]
 """By camera (``''`` for the only one), the full name of the mask topic of each class, in the order
-of the ids; ``None`` for a class without a mask topic."""
+of the classes; ``None`` for a class without a mask topic."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class AcceptedRequest:
 
     Attributes:
         version: Number of the request, from 1.
-        vocabulary: The classes, with colours of the palette.
+        vocabulary: The classes, with colours of the palette, and with the ids that they keep.
         topics: Where their masks are published.
-        asked: The classes as they were asked for, without the palette's colours.
+        asked: The classes as they were asked for, without those colours and ids.
     """
 
     version: int
@@ -66,12 +67,19 @@ class VocabularyState:
 
     Args:
         announce: Gets each new state as JSON; never called by two threads at a time.
+        clock: Returns the time in seconds, as subscribers see it.
         cameras: Names of the cameras, ``''`` for the only one.
     """
 
-    def __init__(self, announce: Callable[[str], object], cameras: Sequence[str] = ('',)) -> None:
+    def __init__(
+        self,
+        announce: Callable[[str], object],
+        clock: Callable[[], float],
+        cameras: Sequence[str] = ('',),
+    ) -> None:
         self._announce = announce
         self._cameras = cameras
+        self._ids = KeptIds(clock)
         self._lock = threading.RLock()
         self._requested = 0
         self.active: AcceptedRequest | None = None
@@ -86,7 +94,21 @@ class VocabularyState:
     def newest(self) -> AcceptedRequest | None:
         """The newest accepted request."""
         with self._lock:
-            return self._pending or self._taken or self.active
+            return next(iter(self._requests), None)
+
+    @property
+    def _requests(self) -> list[AcceptedRequest]:
+        """The requests that wait, are taken or active, the newest first."""
+        return [one for one in (self._pending, self._taken, self.active) if one is not None]
+
+    def with_kept_ids(self, vocabulary: Vocabulary) -> Vocabulary:
+        """Return words with the ids that they had, or with new ones: see ``KeptIds``.
+
+        Raises:
+            VocabularyError: If they cannot have any.
+        """
+        with self._lock:
+            return self._ids.number(vocabulary, [one.vocabulary for one in self._requests])
 
     def use_cameras(self, cameras: Sequence[str]) -> None:
         """Take over the names of other cameras, while no words are active."""
@@ -147,6 +169,7 @@ class VocabularyState:
         has a first frame of its own, since the stamps of two cameras do not come in order.
         """
         with self._lock:
+            self._ids.published(request.vocabulary)
             if request is not self.active:
                 return False  # The words changed while the frame was in work.
             last = self._last.get(camera)
@@ -160,8 +183,9 @@ class VocabularyState:
     def topics_in_use(self, camera: str = '') -> set[str]:
         """Return a camera's mask topics of the requests that are active, taken or wait."""
         with self._lock:
-            used = [one for one in (self.active, self._taken, self._pending) if one]
-            topics = {topic for request in used for topic in request.topics.get(camera, ())}
+            topics = {
+                topic for request in self._requests for topic in request.topics.get(camera, ())
+            }
             return {topic for topic in topics if topic is not None}
 
     def announce(self) -> None:
@@ -186,9 +210,9 @@ class VocabularyState:
             if '' not in self._cameras:  # Several cameras: stamps and topics of each by its name.
                 del state['stamp']
                 state['stamps'] = stamps
-                for entry in state['classes']:
+                for place, entry in enumerate(state['classes']):
                     del entry['topic']
                     entry['topics'] = {
-                        name: of_camera[entry['id']] for name, of_camera in topics.items()
+                        name: of_camera[place] for name, of_camera in topics.items()
                     }
             self._announce(json.dumps(state, ensure_ascii=False))

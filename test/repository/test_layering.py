@@ -66,7 +66,8 @@ NODES_MAY_IMPORT = {
     'launching': '',
     'parameters': '',
     'segmenter_like': 'parameters',
-    'vocabulary_state': '',
+    'kept_ids': '',
+    'vocabulary_state': 'kept_ids',
     'recording': '',
     'diagnostics': '',
     'frames': 'conversions diagnostics parameters runtime segmenter_like vocabulary_state',
@@ -92,6 +93,7 @@ ROS = {
     'rclpy',
     'sensor_msgs',
     'std_msgs',
+    'std_srvs',
     'vision_msgs',
     'zegclip_ros',
 }

@@ -100,6 +100,7 @@ def test_totals_outlive_a_restart_and_windows_do_not() -> None:
 def health() -> Health:
     return Health(
         state='active',
+        enabled=True,
         model='everyday-s',
         device='cpu',
         version=3,

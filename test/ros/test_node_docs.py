@@ -95,7 +95,8 @@ def test_the_page_lists_the_keys_of_the_diagnostics() -> None:
     )
     figures = Statistics()
     figures.labelled(dict.fromkeys(STAGES, 0.0))
-    told = entries(Health('', '', '', 0, 0, figures.snapshot(), {}, 0.0, None, None, None, 0, ''))
+    rest = (0, 0, figures.snapshot(), {}, 0.0, None, None, None, 0, '')
+    told = entries(Health('', True, '', '', *rest))
     for key in told:
         stage = key.split(' p')[0]
         assert key in page or f'{stage} ...' in page, key
@@ -123,6 +124,7 @@ def test_the_page_lists_the_topics_as_they_are() -> None:
     found: set[str] = set()
     for transport in ('raw', 'compressed'):
         arguments = ('-p', 'class_names:=["cat"]', '-p', f'image_transport:={transport}')
+        arguments += ('-p', 'output_size:=cloud')
         with running_rig(*arguments, '-p', 'lazy:=false') as rig:
             rig.until_active('cat')
             rig.until(
@@ -135,7 +137,7 @@ def test_the_page_lists_the_topics_as_they_are() -> None:
             }
             standard = {'/rosout', '/parameter_events', '/zegclip/transition_event'}
             assert {name for name, _ in own} - standard <= listed
-    optional = set() if find_spec('vision_msgs') else {'~/label_info'}
+    optional = set() if find_spec('vision_msgs') else {'~/label_info', '~/detections'}
     assert found == {row[0] for row in rows} - optional
 
 

@@ -29,7 +29,7 @@ def heard() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def state(heard: list[dict[str, Any]]) -> VocabularyState:
-    return VocabularyState(lambda text: heard.append(json.loads(text)))
+    return VocabularyState(lambda text: heard.append(json.loads(text)), lambda: 0.0)
 
 
 def request(state: VocabularyState, *names: str) -> AcceptedRequest:

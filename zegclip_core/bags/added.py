@@ -145,7 +145,7 @@ class AddedTopics:
         text = json.dumps(content, ensure_ascii=False)
         yield self._topic(outputs.ACTIVE_VOCABULARY), TYPES.types[_STRING](data=text)
         make_class = TYPES.types[_VISION_CLASS]
-        classes = [make_class(**fields) for fields in outputs.class_map(self.vocabulary.names)]
+        classes = [make_class(**fields) for fields in outputs.class_map(self.vocabulary)]
         info = TYPES.types[_LABEL_INFO](header=header, class_map=classes, threshold=threshold)
         yield self._topic(outputs.LABEL_INFO), info
 
@@ -163,7 +163,7 @@ class AddedTopics:
             image: RGB, uint8 ``(H, W, 3)``; needed for the overlay only.
         """
         labels = segmentation.labels
-        fields = {self._topic(outputs.LABEL_IMAGE): outputs.label_fields(labels)}
+        fields = {self._topic(outputs.LABEL_IMAGE): outputs.label_fields(segmentation.ids)}
         if self.overlay and image is not None:
             overlay = draw_overlay(image, segmentation)
             fields[self._topic(outputs.OVERLAY)] = outputs.rgb_fields(overlay)

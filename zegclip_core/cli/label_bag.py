@@ -131,6 +131,8 @@ def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str
         [entry.name, entry.phrases, entry.color, entry.threshold, entry.exact]
         for entry in vocabulary.classes
     ]
+    if vocabulary.has_ids:
+        classes = [[*row, number] for row, number in zip(classes, vocabulary.ids, strict=True)]
     plain = not any(',' in name for name in vocabulary.names) and all(
         rest == [(), None, None, False] for _, *rest in classes
     )

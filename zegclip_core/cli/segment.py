@@ -43,9 +43,9 @@ FALLBACK_RATE = 25.0
 
 _DESCRIPTION = """\
 Label every pixel of images and videos with one of the given words. For each image NAME it
-writes NAME_label.png (class ids in the order of the words, 255 = none of them; the image's own
-size), NAME_overlay.png (with a legend) and NAME.json (classes, colours, shares, model, seconds);
-for each video NAME_overlay.mp4 and NAME.json.
+writes NAME_label.png (class ids, in the order of the words unless they have an "id"; 255 = none
+of them; the image's own size), NAME_overlay.png (with a legend) and NAME.json (classes, colours,
+shares, model, seconds); for each video NAME_overlay.mp4 and NAME.json.
 """
 
 
@@ -197,16 +197,16 @@ class _Task:
         """Return what the JSON files say about model and classes."""
         from zegclip_core.segmentation import unlabelled_id
 
-        colors = last.vocabulary.colors.tolist()
+        colors, ids = last.vocabulary.colors.tolist(), last.vocabulary.ids
         return {
             'model': self.segmenter.model_name,
             'device': str(self.segmenter.device),
             'classes': [
-                {'id': place, 'name': name, 'color': colors[place], 'share': round(share, 6)}
+                {'id': ids[place], 'name': name, 'color': colors[place], 'share': round(share, 6)}
                 for place, (name, share) in enumerate(shares.items())
             ],
             'unlabelled': {
-                'id': unlabelled_id(last.labels.dtype),
+                'id': unlabelled_id(last.ids.dtype),
                 'share': round(unlabelled, 6),
             },
         }
@@ -228,7 +228,7 @@ def _segment_image(job: Job, task: _Task) -> dict[str, float]:
     segmentation, seconds = task.segment(image)
     shares = segmentation.shares()
     overlay_path, label_path, json_path = _output_paths(task.out, job)
-    write_png(label_path, segmentation.labels)
+    write_png(label_path, segmentation.ids)
     write_png(overlay_path, overlay_with_legend(image, segmentation, alpha=task.alpha))
     height, width = segmentation.labels.shape
     report = {
@@ -263,7 +263,7 @@ def _segment_video(job: Job, task: _Task) -> dict[str, float]:
         for count, frame in enumerate(bar, start=1):
             last, taken = task.segment(frame, Moment(job.stem, count / rate))
             if task.frame_labels:
-                write_png(labels / f'{count - 1:06d}.png', last.labels)
+                write_png(labels / f'{count - 1:06d}.png', last.ids)
             writer.write(overlay_with_legend(frame, last, alpha=task.alpha, every_class=True))
             seconds += taken
             unlabelled += last.unlabelled_share

@@ -14,12 +14,13 @@
 """What the node publishes and a labelled bag holds: names of topics, fields of messages."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, get_args, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.segmentation import LabelArray
+from zegclip_core.images.regions import Region
+from zegclip_core.segmentation import LabelArray, Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
 LABEL_IMAGE = 'label_image'
@@ -28,6 +29,11 @@ OVERLAY = 'overlay'
 MASKS = 'masks'
 ACTIVE_VOCABULARY = 'active_vocabulary'
 LABEL_INFO = 'label_info'
+REGIONS = 'regions'
+DETECTIONS = 'detections'
+
+ScoreEncoding: TypeAlias = Literal['32FC1', 'mono8']
+SCORE_ENCODINGS: tuple[ScoreEncoding, ...] = get_args(ScoreEncoding)
 
 
 class ImageFields(NamedTuple):
@@ -50,7 +56,7 @@ def image_fields(pixels: npt.NDArray[Any], encoding: str, is_bigendian: int = 0)
 
 
 def label_fields(labels: LabelArray) -> ImageFields:
-    """Return the fields of a label image ``(H, W)``.
+    """Return the fields of a label image of class ids ``(H, W)``.
 
     ``mono8`` with 255 = unlabelled from uint8, ``16UC1`` with 65535 = unlabelled from uint16.
     """
@@ -59,8 +65,15 @@ def label_fields(labels: LabelArray) -> ImageFields:
     return image_fields(labels.astype('<u2', copy=False), '16UC1')
 
 
-def score_fields(scores: npt.NDArray[np.float32]) -> ImageFields:
-    """Return the fields of a ``32FC1`` image of scores, float32 ``(H, W)`` in [0, 1]."""
+def score_fields(
+    scores: npt.NDArray[np.float32], encoding: ScoreEncoding = '32FC1'
+) -> ImageFields:
+    """Return the fields of an image of scores, float32 ``(H, W)`` in [0, 1].
+
+    ``32FC1`` holds them as they are, ``mono8`` as 0 to 255, rounded.
+    """
+    if encoding == 'mono8':
+        return image_fields((scores * 255.0 + 0.5).astype(np.uint8), 'mono8')
     return image_fields(scores.astype('<f4', copy=False), '32FC1')
 
 
@@ -74,9 +87,31 @@ def rgb_fields(rgb: RgbImage) -> ImageFields:
     return image_fields(rgb, 'rgb8')
 
 
-def class_map(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the fields of the ``vision_msgs/msg/VisionClass`` of each class; ids are places."""
-    return [{'class_id': index, 'class_name': name} for index, name in enumerate(names)]
+def class_map(vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """Return the fields of the ``vision_msgs/msg/VisionClass`` of each class."""
+    pairs = zip(vocabulary.ids, vocabulary.names, strict=True)
+    return [{'class_id': number, 'class_name': name} for number, name in pairs]
+
+
+def region_list(regions: Sequence[Region], segmentation: Segmentation) -> dict[str, Any]:
+    """Return what ``~/regions`` holds as JSON beside the header; ``docs/node.md`` explains it."""
+    height, width = segmentation.labels.shape
+    ids, names = segmentation.vocabulary.ids, segmentation.vocabulary.names
+    return {
+        'width': width,
+        'height': height,
+        'regions': [
+            {
+                'id': ids[region.place],
+                'name': names[region.place],
+                'box': list(region.box),
+                'center': [round(part, 2) for part in region.center],
+                'area': region.area,
+                'score': round(region.score, 4),
+            }
+            for region in regions
+        ],
+    }
 
 
 def announcement(
@@ -93,7 +128,7 @@ def announcement(
 
     Args:
         vocabulary: The words in use; ``None`` if there are none.
-        topics: Mask topic of each class, in the order of the ids; ``None`` for one without.
+        topics: Mask topic of each class, in their order; ``None`` for one without.
         version: Number of the words in use, 0 if there are none.
         stamp: ``sec`` and ``nanosec`` of the first frame labelled with them; ``None`` before it.
         requested: Number of the newest accepted request.
@@ -102,10 +137,11 @@ def announcement(
     """
     classes = []
     if vocabulary is not None:
-        rows = zip(vocabulary.classes, vocabulary.colors.tolist(), topics, strict=True)
+        colors = vocabulary.colors.tolist()
+        rows = zip(vocabulary.ids, vocabulary.classes, colors, topics, strict=True)
         classes = [
             {
-                'id': index,
+                'id': number,
                 'name': entry.name,
                 'phrases': list(entry.phrases),
                 'color': color,
@@ -113,7 +149,7 @@ def announcement(
                 'exact': entry.exact,
                 'topic': topic,
             }
-            for index, (entry, color, topic) in enumerate(rows)
+            for number, entry, color, topic in rows
         ]
     return {
         'version': version,

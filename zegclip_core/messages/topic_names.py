@@ -124,6 +124,11 @@ def image_topic(camera: str) -> str:
     return f'{camera}/image' if camera else 'image'
 
 
+def cloud_topic(camera: str) -> str:
+    """Return the relative topic of a camera's clouds; ``''`` is the only camera."""
+    return f'{camera}/cloud' if camera else 'cloud'
+
+
 def output_topic(camera: str, output: str) -> str:
     """Return a camera's topic for an output such as ``overlay``; ``''`` is the only camera."""
     return f'~/{camera}/{output}' if camera else f'~/{output}'

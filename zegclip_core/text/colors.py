@@ -159,9 +159,9 @@ def palette_colors(
 
     Args:
         palette: ``by_name``: see ``assign_colors``. ``color_blind``: seven colours that people
-            with any colour vision tell apart, in the order of the ids, then as ``by_name``.
-            ``pascal_voc``: those of PASCAL VOC's devkit, in the order of the ids from 1 on.
-        names: Class names, in the order of their ids.
+            with any colour vision tell apart, in the order of the classes, then as ``by_name``.
+            ``pascal_voc``: those of PASCAL VOC's devkit, in the order of the classes from 1 on.
+        names: Class names, in the order of the classes.
         chosen: For each class the colour that the user asked for, which is kept, or ``None``.
 
     Raises:

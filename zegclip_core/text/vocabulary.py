@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import VocabularyError
-from zegclip_core.options import MAX_CLASSES
+from zegclip_core.options import MAX_CLASSES, MAX_ID
 from zegclip_core.text.colors import assign_colors, Color, palette_colors
 from zegclip_core.text.phrases import (
     clean_text,
@@ -36,7 +36,7 @@ from zegclip_core.text.phrases import (
 
 MAX_TEXT = 65_536
 """Longest vocabulary text, in characters."""
-_ALLOWED_KEYS = ('name', 'phrases', 'color', 'threshold', 'exact')
+_ALLOWED_KEYS = ('name', 'phrases', 'color', 'threshold', 'exact', 'id')
 
 
 def _clean_color(value: Any, name: str) -> Color:  # noqa: ANN401 - decoded JSON
@@ -63,6 +63,7 @@ class VocabularyClass:
         threshold: Least score, in [0, 1], of a pixel of this class; ``None`` takes the model's.
         exact: Whether the words are encoded as they stand, as those of a dataset; if not, case,
             article and plural do not count (see ``Vocabulary.encoded_phrases``).
+        class_id: Id in label images, 0 to ``MAX_ID``; ``None`` takes the class's place.
 
     Raises:
         VocabularyError: If a value is not allowed.
@@ -73,6 +74,7 @@ class VocabularyClass:
     color: Color | None = None
     threshold: float | None = None
     exact: bool = True
+    class_id: int | None = None
 
     def __post_init__(self) -> None:
         name = clean_text(self.name, 'a class name')
@@ -97,6 +99,12 @@ class VocabularyClass:
             raise VocabularyError(
                 f'Expected "exact" of class {name!r} to be true or false, '
                 f'but got {shown(self.exact)}.'
+            )
+        number = self.class_id
+        if number is not None and not (type(number) is int and 0 <= number <= MAX_ID):
+            raise VocabularyError(
+                f'Expected the "id" of class {name!r} to be an integer from 0 to {MAX_ID}, '
+                f'but got {shown(number)}.'
             )
 
     @property
@@ -132,6 +140,7 @@ class VocabularyClass:
             color=value.get('color'),
             threshold=value.get('threshold'),
             exact=value.get('exact', False),
+            class_id=value.get('id'),
         )
         for phrase in () if made.exact else filter(is_negated, made.all_phrases):
             raise VocabularyError(
@@ -144,14 +153,15 @@ class VocabularyClass:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The classes to look for; a class's place is its id in the label image.
+    """The classes to look for; a class's place is its id in label images unless it has another.
 
     Attributes:
         classes: 1 to ``MAX_CLASSES`` classes with distinct names (upper and lower case count as
-            equal).
+            equal) and, if they have any, distinct ids.
 
     Raises:
-        VocabularyError: If there are too few or too many, or two have one name.
+        VocabularyError: If there are too few or too many, two have one name or one id, or only
+            some have an id.
     """
 
     classes: tuple[VocabularyClass, ...]
@@ -169,16 +179,46 @@ class Vocabulary:
             if name.casefold() in seen:
                 raise VocabularyError(f'Expected distinct class names, but got {name!r} twice.')
             seen.add(name.casefold())
+        self._check_ids()
         chosen = [entry.color for entry in self.classes]
         object.__setattr__(self, '_colors', assign_colors(self.names, chosen))
+
+    def _check_ids(self) -> None:
+        """Refuse ids for only some of the classes, or one for two of them."""
+        owners: dict[int, str] = {}
+        for entry in self.classes:
+            if (entry.class_id is None) is self.has_ids:
+                without = next(one.name for one in self.classes if one.class_id is None)
+                raise VocabularyError(
+                    f'Expected an "id" for every class or for none, but {without!r} has none.'
+                )
+            if entry.class_id is None:
+                continue
+            if entry.class_id in owners:
+                raise VocabularyError(
+                    f'Expected distinct ids, but {owners[entry.class_id]!r} and {entry.name!r} '
+                    f'both have {entry.class_id}.'
+                )
+            owners[entry.class_id] = entry.name
 
     def __len__(self) -> int:
         """Return the number of classes."""
         return len(self.classes)
 
     @property
+    def has_ids(self) -> bool:
+        """Whether the classes were given ids; else their places are their ids."""
+        return self.classes[0].class_id is not None
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Id of each class in label images, in the order of the classes."""
+        given = (entry.class_id for entry in self.classes)
+        return tuple(place if one is None else one for place, one in enumerate(given))
+
+    @property
     def names(self) -> tuple[str, ...]:
-        """Class names in the order of their ids."""
+        """Class names in the order of the classes."""
         return tuple(entry.name for entry in self.classes)
 
     @property
@@ -218,8 +258,13 @@ class Vocabulary:
         pairs = zip(self.classes, colors, strict=True)
         return Vocabulary(tuple(replace(entry, color=color) for entry, color in pairs))
 
+    def numbered(self, ids: Iterable[int]) -> 'Vocabulary':
+        """Return the same classes with these ids, one for each."""
+        pairs = zip(self.classes, ids, strict=True)
+        return Vocabulary(tuple(replace(entry, class_id=number) for entry, number in pairs))
+
     def index(self, name: str) -> int:
-        """Return the id of a class, or raise a ``VocabularyError`` if there is none."""
+        """Return the place of a class, or raise a ``VocabularyError`` if there is none."""
         if name not in self.names:
             raise VocabularyError(
                 f'Expected one of the classes {", ".join(self.names)}, but got {name!r}.'
@@ -243,8 +288,8 @@ class Vocabulary:
         Args:
             text: A comma- or newline-separated list (``person, traffic light``), a JSON list of
                 strings, or a JSON list of objects with ``name`` and optionally ``phrases``
-                (list of strings), ``color`` (``[r, g, b]`` or ``"#rrggbb"``), ``threshold`` and
-                ``exact``.
+                (list of strings), ``color`` (``[r, g, b]`` or ``"#rrggbb"``), ``threshold``,
+                ``exact`` and ``id``.
 
         Raises:
             VocabularyError: If the text is empty, longer than ``MAX_TEXT`` characters, not valid

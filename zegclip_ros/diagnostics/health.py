@@ -68,17 +68,21 @@ class CameraHealth:
         silent_seconds: Seconds without an image; ``None`` unless the node is subscribed.
         topic: The topic of its images.
         working_seconds: Seconds for which frames were wanted without a break.
+        missing: What else the outputs wait for, in one line; ``None`` if for nothing.
     """
 
     figures: Snapshot
     silent_seconds: float | None
     topic: str
     working_seconds: float
+    missing: str | None = None
 
     def warning(self, min_rate: float) -> str | None:
         """Return what is wrong with the camera or its frames; ``None`` if nothing is."""
         if self.silent_seconds is not None and self.silent_seconds >= SILENCE:
             return f'No image on {self.topic} for {self.silent_seconds:.0f} s.'
+        if self.missing is not None:
+            return self.missing
         # A window that is not full yet would show a rate that nobody has seen.
         if self.figures.output_rate < min_rate and self.working_seconds >= SILENCE:
             return (
@@ -172,7 +176,9 @@ class Statistics:
         elif self._wanted_since is None:
             self._wanted_since = self._clock()
 
-    def health(self, topic: str, subscribed_seconds: float | None) -> CameraHealth:
+    def health(
+        self, topic: str, subscribed_seconds: float | None, missing: str | None = None
+    ) -> CameraHealth:
         """Return how the camera on a topic is, to which the node has subscribed for so long."""
         now, since, last = self._clock(), self._wanted_since, self._last_image
         silent = subscribed_seconds
@@ -183,6 +189,7 @@ class Statistics:
             silent_seconds=silent,
             topic=topic,
             working_seconds=0.0 if since is None else now - since,
+            missing=missing,
         )
 
     def snapshot(self) -> Snapshot:
@@ -208,6 +215,7 @@ class Health:
     """The node at one moment.
 
     Attributes:
+        enabled: Whether frames are labelled while it is active.
         version: Version of the vocabulary in use, 0 if there is none.
         cameras: The cameras by name, ``''`` for the only one; empty unless configured.
         min_rate: Output rate of a camera below which to warn [Hz], 0 for none.
@@ -219,6 +227,7 @@ class Health:
     """
 
     state: str
+    enabled: bool
     model: str
     device: str
     version: int
@@ -231,6 +240,12 @@ class Health:
     memory_fault_seconds: float | None
     memory_bytes: int | None
     last_error: str
+
+
+def _in_short(health: Health) -> str:
+    """Return what is said of a node that has no problem."""
+    paused = health.state == 'active' and not health.enabled
+    return f'The node is {health.state}{" and paused" if paused else ""}.'
 
 
 def judge(health: Health) -> tuple[bytes, str]:
@@ -246,13 +261,14 @@ def judge(health: Health) -> tuple[bytes, str]:
             return DiagnosticStatus.WARN, f'{name}: {warning}' if name else warning
     if health.refusal is not None:
         return DiagnosticStatus.WARN, f'The last words were refused: {health.refusal}'
-    return DiagnosticStatus.OK, f'The node is {health.state}.'
+    return DiagnosticStatus.OK, _in_short(health)
 
 
 def entries(health: Health) -> dict[str, str]:
     """Return the key-value pairs of the message about the node as a whole."""
     values = {
         'state': health.state,
+        'enabled': 'yes' if health.enabled else 'no',
         'model': health.model,
         'device': health.device,
         'vocabulary version': str(health.version),
@@ -289,7 +305,7 @@ def diagnostics_of(health: Health, node: str) -> DiagnosticArray:
         if name:
             warning = camera.warning(health.min_rate)
             level = DiagnosticStatus.OK if warning is None else DiagnosticStatus.WARN
-            message = warning or f'The node is {health.state}.'
+            message = warning or _in_short(health)
             parts.append((f'camera {name}', level, message, _frame_entries(camera.figures)))
     return DiagnosticArray(
         status=[

@@ -14,102 +14,27 @@
 """What is published of a camera's frames; computed only while somebody listens."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 import threading
 import time
-from typing import TypeAlias
 
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-from zegclip_core.images.checks import RgbImage
-from zegclip_core.images.drawing import draw_overlay
-from zegclip_core.messages.outputs import (
-    class_map,
-    CONFIDENCE,
-    label_fields,
-    LABEL_IMAGE,
-    LABEL_INFO,
-    mask_fields,
-    OVERLAY,
-    score_fields,
-)
+from zegclip_core.messages.outputs import LABEL_INFO
 from zegclip_core.messages.topic_names import output_topic
-from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_ros.conversions import image_message, rgb_to_image, rgb_to_jpeg
-
-try:
-    from vision_msgs.msg import LabelInfo, VisionClass
-except ImportError:  # Not on the package index; ~/active_vocabulary holds the same and more.
-    LabelInfo = None
+from zegclip_ros.frames import vision_messages
+from zegclip_ros.frames.labelled_frame import LabelledFrame, Message, OutputStyle, RENDERERS
 
 OUTPUT_QOS = QoSProfile(depth=1)
 LAST_MESSAGE_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Late subscribers get the last message."""
 # Without event handlers: the executor would wait on those of every mask.
 _NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
-Message: TypeAlias = Image | CompressedImage
-
-
-@dataclass
-class OverlayStyle:
-    """How overlays are drawn and compressed; may change between two frames.
-
-    Attributes:
-        alpha: Share of the class colours in the overlay, in [0, 1].
-        jpeg_quality: Quality of the compressed overlay, 1 to 100.
-    """
-
-    alpha: float
-    jpeg_quality: int
-
-
-@dataclass
-class LabelledFrame:
-    """An RGB image, uint8 ``(H, W, 3)``, the header that every output carries, and the labels.
-
-    Attributes:
-        topics: Full name of the mask topic of each class, in the order of the ids; ``None`` for
-            a class without a mask topic.
-    """
-
-    rgb: RgbImage
-    header: Header
-    segmentation: Segmentation
-    topics: Sequence[str | None]
-    style: OverlayStyle
-
-    @cached_property
-    def overlay(self) -> RgbImage:
-        """The image with the colours of its classes; drawn once for all subscribers."""
-        return draw_overlay(self.rgb, self.segmentation, alpha=self.style.alpha)
-
-    def mask(self, index: int) -> Image:
-        """Return the mask of the class with this id as a message."""
-        return image_message(mask_fields(self.segmentation.labels == index), self.header)
-
-
-RENDERERS: dict[str, tuple[type, Callable[[LabelledFrame], Message]]] = {
-    LABEL_IMAGE: (
-        Image,
-        lambda one: image_message(label_fields(one.segmentation.labels), one.header),
-    ),
-    CONFIDENCE: (
-        Image,
-        lambda one: image_message(score_fields(one.segmentation.scores), one.header),
-    ),
-    OVERLAY: (Image, lambda one: rgb_to_image(one.overlay, one.header)),
-    f'{OVERLAY}/compressed': (
-        CompressedImage,
-        lambda one: rgb_to_jpeg(one.overlay, one.header, one.style.jpeg_quality),
-    ),
-}
-"""By output, its type and how its message is made of a frame."""
 
 
 def _wanted(publisher: Publisher) -> bool:
@@ -124,7 +49,7 @@ class Outputs:
     ``''`` is the name of the only camera.
     """
 
-    def __init__(self, node: Node, camera: str, style: OverlayStyle) -> None:
+    def __init__(self, node: Node, camera: str, style: OutputStyle) -> None:
         self.style = style
         self._node = node
         self._lock = threading.Lock()
@@ -133,13 +58,16 @@ class Outputs:
         self._label_info: Publisher | None = None
         self._closed = False
         try:
-            for output, (kind, _) in RENDERERS.items():
+            for output, one in RENDERERS.items():
+                topic = output_topic(camera, output)
                 self._images[output] = node.create_publisher(
-                    kind, output_topic(camera, output), OUTPUT_QOS, event_callbacks=_NO_EVENTS
+                    one.kind, topic, OUTPUT_QOS, event_callbacks=_NO_EVENTS
                 )
-            if LabelInfo is not None:
+            if vision_messages.INSTALLED:
                 topic = output_topic(camera, LABEL_INFO)
-                self._label_info = node.create_publisher(LabelInfo, topic, LAST_MESSAGE_QOS)
+                self._label_info = node.create_publisher(
+                    vision_messages.LABEL_INFO, topic, LAST_MESSAGE_QOS
+                )
         except Exception:
             self.close()
             raise
@@ -180,14 +108,13 @@ class Outputs:
         Late subscribers get the last message. Without the package ``vision_msgs`` there is none.
 
         Args:
-            vocabulary: The classes; a class's index is its id.
+            vocabulary: The classes, with their ids.
             threshold: Least score of a labelled pixel, for classes without one of their own.
-            header: Header of the first image that is labelled with them.
+            header: Header of the image that they are published with.
         """
         publisher = self._label_info
         if publisher is not None:
-            classes = [VisionClass(**fields) for fields in class_map(vocabulary.names)]
-            publisher.publish(LabelInfo(header=header, class_map=classes, threshold=threshold))
+            publisher.publish(vision_messages.label_info(vocabulary, threshold, header))
 
     def publish(self, frame: LabelledFrame) -> tuple[float, float]:
         """Publish what somebody listens to; return the seconds for making and for publishing."""
@@ -204,15 +131,17 @@ class Outputs:
         self, frame: LabelledFrame
     ) -> Iterator[tuple[Callable[[Message], object], Callable[[], Message]]]:
         """Yield how to publish and how to make each message that somebody listens to."""
-        for output, (_, render) in RENDERERS.items():
+        for output, one in RENDERERS.items():
             publisher = self._images[output]
-            if _wanted(publisher):
-                yield publisher.publish, partial(render, frame)
+            if _wanted(publisher) and not (one.sized and frame.size is None):
+                yield publisher.publish, partial(one.render, frame)
+        if frame.size is None:
+            return
         with self._lock:
             masks = {topic for topic, publisher in self._masks.items() if _wanted(publisher)}
-        for index, name in enumerate(frame.topics):
+        for place, name in enumerate(frame.topics):
             if name is not None and name in masks:
-                yield partial(self._publish_mask, name), partial(frame.mask, index)
+                yield partial(self._publish_mask, name), partial(frame.mask, place)
 
     def _publish_mask(self, topic: str, message: Message) -> None:
         """Publish a mask, unless its topic has been closed meanwhile."""

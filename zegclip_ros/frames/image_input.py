@@ -16,6 +16,7 @@
 from collections.abc import Callable, Iterable
 import threading
 import time
+from typing import Any
 
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.expand_topic_name import expand_topic_name
@@ -65,6 +66,7 @@ class ImageInput:
         reliability: What ``set_reliability`` takes.
         callback: Gets every image.
         depth: How many images wait at most; with 1, only the newest.
+        kind: Type of the messages with the transport ``raw``.
     """
 
     reliability: ReliabilityPolicy
@@ -75,8 +77,9 @@ class ImageInput:
         base: str,
         transport: str,
         reliability: str,
-        callback: Callable[[Image | CompressedImage], None],
+        callback: Callable[[Any], None],
         depth: int = 1,
+        kind: type = Image,
     ) -> None:
         self._node = node
         self._depth = depth
@@ -87,7 +90,7 @@ class ImageInput:
             # subscribed to as it is, while a raw topic is subscribed to by its relative name.
             self.topic = self._name = compressed_topic(node, base)
         else:
-            self._kind = Image
+            self._kind = kind
             self.topic, self._name = node.resolve_topic_name(base), base
         self._lock = threading.RLock()
         self._subscription: Subscription | None = None

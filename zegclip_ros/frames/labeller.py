@@ -29,8 +29,10 @@ from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import packed_rgb
 from zegclip_ros.diagnostics.monitor import Monitor
-from zegclip_ros.frames.camera_outputs import LabelledFrame, Outputs
-from zegclip_ros.parameters import NodeParameters
+from zegclip_ros.frames.camera_outputs import Outputs
+from zegclip_ros.frames.cloud_size import CloudSize
+from zegclip_ros.frames.labelled_frame import LabelledFrame
+from zegclip_ros.parameters import NodeParameters, output_size
 from zegclip_ros.runtime.managed_node import ManagedNode
 from zegclip_ros.segmenter_like import SegmenterLike
 from zegclip_ros.vocabulary_state import AcceptedRequest, Stamp, VocabularyState
@@ -72,6 +74,7 @@ class Labeller:
 
     Args:
         outputs: What is published of each camera, by its name; ``''`` for the only one.
+        clouds: The size of each camera's clouds.
         words_left: Called when the masks of some words may no longer be needed.
     """
 
@@ -81,6 +84,7 @@ class Labeller:
         load: Callable[[], SegmenterLike],
         state: VocabularyState,
         outputs: Mapping[str, Outputs],
+        clouds: Mapping[str, CloudSize],
         monitor: Monitor,
         words_left: Callable[[], None],
     ) -> None:
@@ -88,6 +92,7 @@ class Labeller:
         self._load = load
         self._state = state
         self._outputs = outputs
+        self._clouds = clouds
         self._monitor = monitor
         self._words_left = words_left
         self.segmenter: SegmenterLike | None = None
@@ -248,11 +253,12 @@ class Labeller:
         began = time.perf_counter()
         outputs, header = self._outputs[frame.camera], frame.arrival.message.header
         stamp = Stamp(header.stamp.sec, header.stamp.nanosec)
-        if self._state.labelled(request, stamp, frame.camera):
+        announced = self._state.labelled(request, stamp, frame.camera)
+        if announced or outputs.style.label_info_every_image:
             outputs.publish_names(request.vocabulary, encoded.threshold, header)
-        topics = request.topics[frame.camera]
+        topics, size = request.topics[frame.camera], self._size(frame)
         rendering, publishing = outputs.publish(
-            LabelledFrame(frame.rgb, header, segmentation, topics, outputs.style)
+            LabelledFrame(frame.rgb, header, segmentation, topics, outputs.style, size)
         )
         self._monitor.camera(frame.camera).labelled(
             {
@@ -264,6 +270,17 @@ class Labeller:
                 'publish': publishing,
             }
         )
+
+    def _size(self, frame: Frame) -> tuple[int, int] | None:
+        """Return height and width of a frame's label image; ``None`` until there is a cloud."""
+        size = output_size(self._outputs[frame.camera].style.output_size)
+        if size == 'cloud':
+            return self._clouds[frame.camera].size
+        if size == 'camera':
+            height, width = frame.rgb.shape[:2]
+        else:
+            width, height = size
+        return height, width
 
     @contextmanager
     def _drop_on_error(self, *cameras: str) -> Iterator[None]:

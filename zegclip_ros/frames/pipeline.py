@@ -21,11 +21,14 @@ import traceback
 
 from sensor_msgs.msg import CompressedImage, Image
 from zegclip_core.errors import ImageError
-from zegclip_core.messages.topic_names import image_topic
+from zegclip_core.messages.topic_names import cloud_topic, image_topic
 from zegclip_ros.conversions import check_frame
+from zegclip_ros.diagnostics.health import CameraHealth
 from zegclip_ros.diagnostics.monitor import Monitor
-from zegclip_ros.frames.camera_outputs import Outputs, OverlayStyle
+from zegclip_ros.frames.camera_outputs import Outputs
+from zegclip_ros.frames.cloud_size import CloudSize
 from zegclip_ros.frames.image_input import ImageInput
+from zegclip_ros.frames.labelled_frame import OutputStyle
 from zegclip_ros.frames.labeller import Arrival, Batch, Labeller
 from zegclip_ros.frames.worker import Worker, WorkerStoppedError
 from zegclip_ros.parameters import NodeParameters
@@ -44,6 +47,7 @@ class Pipeline:
 
     Attributes:
         cameras: What the node subscribes to, by the names of the cameras; ``''`` is the only one.
+        clouds: The clouds of each camera, in case label images are to have their size.
         labeller: Holds the model.
 
     Args:
@@ -57,14 +61,16 @@ class Pipeline:
         parameters: NodeParameters,
         load: Callable[[NodeParameters], SegmenterLike],
         state: VocabularyState,
-        style: OverlayStyle,
+        style: OutputStyle,
         monitor: Monitor,
         words_left: Callable[[], None],
     ) -> None:
         self._node = node
         self._state = state
         self._monitor = monitor
+        self._style = style
         self.cameras: dict[str, ImageInput] = {}
+        self.clouds: dict[str, CloudSize] = {}
         self._outputs: dict[str, Outputs] = {}
         transport, reliability = parameters.image_transport, parameters.image_reliability
         try:
@@ -73,12 +79,15 @@ class Pipeline:
                 self.cameras[name] = ImageInput(
                     node, image_topic(name), transport, reliability, partial(self.receive, name)
                 )
+                self.clouds[name] = CloudSize(
+                    node, cloud_topic(name), partial(monitor.reject, 'cloud')
+                )
                 self._outputs[name] = Outputs(node, name, style)
         except Exception:
             self.close()
             raise
         self.labeller = Labeller(
-            node, partial(load, parameters), state, self._outputs, monitor, words_left
+            node, partial(load, parameters), state, self._outputs, self.clouds, monitor, words_left
         )
         on_errors = (self.labeller.failed, self._thread_died)
         # The newest frame of each camera waits; those that wait are labelled together.
@@ -99,6 +108,10 @@ class Pipeline:
     def start(self) -> None:
         """Label frames from now on."""
         self._frames.resume()
+
+    def pause(self) -> None:
+        """Label no frames until ``start``, but for the one in work; nothing is freed."""
+        self._frames.pause()
 
     def stop(self, wait: Wait) -> None:
         """Label no frames any more, and free the memory that only frames need."""
@@ -122,6 +135,8 @@ class Pipeline:
         """Destroy all topics; the threads have to be at rest."""
         for camera in self.cameras.values():
             camera.close()
+        for cloud in self.clouds.values():
+            cloud.close()
         for outputs in self._outputs.values():
             outputs.close()
 
@@ -172,5 +187,16 @@ class Pipeline:
         """Subscribe to each camera while the node is active and, if lazy, somebody listens."""
         for name, outputs in self._outputs.items():
             listened = outputs.any_wanted()
-            self.cameras[name].update(wanted=active and (listened or not lazy))
+            wanted = active and (listened or not lazy)
+            self.cameras[name].update(wanted=wanted)
+            self.clouds[name].update(wanted=wanted and self._style.output_size == 'cloud')
             self._monitor.camera(name).wanted(active and listened)
+
+    def health(self) -> dict[str, CameraHealth]:
+        """Return how each camera is, by its name."""
+        return {
+            name: self._monitor.camera(name).health(
+                one.topic, one.subscribed_seconds, self.clouds[name].missing
+            )
+            for name, one in self.cameras.items()
+        }

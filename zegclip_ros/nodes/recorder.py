@@ -31,6 +31,7 @@ from zegclip_core.errors import ConfigError
 from zegclip_core.images.drawing import overlay_with_legend
 from zegclip_core.messages.outputs import ACTIVE_VOCABULARY, LABEL_IMAGE, OVERLAY
 from zegclip_core.messages.topic_names import check_cameras, image_topic, output_topic
+from zegclip_core.segmentation import sampled
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.frames.image_input import ImageInput
@@ -153,8 +154,10 @@ class RecorderNode(RunnableNode):
         parts[part] = message
         if len(parts) == 3:
             del self._parts[stamp]
-            labels = image_to_labels(parts['labels'])
-            frame = Labelled(stamp, image_to_rgb(parts['image']), labels)
+            image = image_to_rgb(parts['image'])
+            # The node may be set to another size of the label images.
+            labels = sampled(image_to_labels(parts['labels']), *image.shape[:2])
+            frame = Labelled(stamp, image, labels)
             self._recording.labelled(frame)
             self._show(frame, parts['overlay'])
         while len(self._parts) > _REMEMBERED:

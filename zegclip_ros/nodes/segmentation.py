@@ -25,13 +25,15 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
+from std_srvs.srv import SetBool
 from zegclip_core.errors import VocabularyError
 from zegclip_core.messages.outputs import ACTIVE_VOCABULARY, MASKS
 from zegclip_core.messages.topic_names import output_topic, topic_tokens
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.diagnostics.health import DIAGNOSTICS_INTERVAL, diagnostics_of, Health
 from zegclip_ros.diagnostics.monitor import Monitor
-from zegclip_ros.frames.camera_outputs import LAST_MESSAGE_QOS, OverlayStyle
+from zegclip_ros.frames.camera_outputs import LAST_MESSAGE_QOS
+from zegclip_ros.frames.labelled_frame import OutputStyle
 from zegclip_ros.frames.pipeline import Pipeline
 from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters
 from zegclip_ros.runtime.managed_node import ManagedNode
@@ -45,7 +47,9 @@ SUBSCRIPTION_INTERVAL = 0.1
 """Seconds between two looks at who listens, which decides what the node subscribes to."""
 LONGEST_TOPIC = 247
 """Characters of the longest topic name that ROS 2 accepts."""
-REQUESTED_ANEW = {'overlay_palette', 'max_mask_topics', 'cameras', 'threshold', 'negatives'}
+REQUESTED_ANEW = {
+    *('overlay_palette', 'max_mask_topics', 'cameras', 'threshold', 'negatives', 'stable_ids')
+}
 """Parameters whose change takes effect by requesting the same words again."""
 
 
@@ -72,10 +76,13 @@ class SegmentationNode(ManagedNode):
         self._monitor = Monitor(self.get_logger().warning)
         announcer = self.create_publisher(String, f'~/{ACTIVE_VOCABULARY}', LAST_MESSAGE_QOS)
         self._state = VocabularyState(
-            lambda text: announcer.publish(String(data=text)), parameters.camera_names
+            lambda text: announcer.publish(String(data=text)),
+            lambda: self.get_clock().now().nanoseconds / 1e9,
+            parameters.camera_names,
         )
         self._state.announce()
-        self._style = OverlayStyle(parameters.overlay_alpha, parameters.jpeg_quality)
+        self._style = OutputStyle.of(parameters)
+        self._enabled = True
         self._pipeline: Pipeline | None = None
         self._log_handler = RosLogHandler(self)
         library = logging.getLogger('zegclip_core')
@@ -92,6 +99,7 @@ class SegmentationNode(ManagedNode):
         # Mask topics are closed by the executor, whichever thread finds that words have left.
         self._words_left = self.create_guard_condition(self._close_unused_masks)
         self._words_input = self.create_subscription(String, 'vocabulary', self._on_vocabulary, 10)
+        self.create_service(SetBool, '~/enable', self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         # Not the node's clock: a simulated one may stand still, and this has to go on.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
@@ -124,6 +132,7 @@ class SegmentationNode(ManagedNode):
     def activate(self) -> None:
         """Label frames from now on."""
         self._monitor.restart()
+        self._enabled = True
         if self._pipeline is not None:
             self._pipeline.start()
 
@@ -156,18 +165,38 @@ class SegmentationNode(ManagedNode):
         logging.getLogger('zegclip_core').removeHandler(self._log_handler)
         return self._pipeline is None or self._pipeline.stop_threads(STOP_TIMEOUT)
 
+    def _on_enable(self, request: SetBool.Request, answer: SetBool.Response) -> SetBool.Response:
+        """Pause or resume labelling; the model stays loaded."""
+        pipeline = self._pipeline
+        if pipeline is None or self.state != 'active':
+            answer.message = (
+                f'Expected the node to be active, but it is {self.state}: activate it first.'
+            )
+            return answer
+        self._enabled = request.data
+        (pipeline.start if request.data else pipeline.pause)()
+        self._update_subscriptions()
+        answer.success = True
+        answer.message = 'Images are labelled.' if request.data else 'Paused; the model is kept.'
+        return answer
+
     # Words
 
     def _use(self, vocabulary: Vocabulary) -> None:
         """Request that frames are labelled with a vocabulary; every request passes here."""
         topics = self._mask_topics(vocabulary, self._value('cameras'))
+        numbered = self._numbered(vocabulary, stable=self._value('stable_ids'))
         pipeline = self._pipeline
         if pipeline is not None:
             pipeline.provide_masks(topics)
-        painted = vocabulary.painted(self._value('overlay_palette'))
+        painted = numbered.painted(self._value('overlay_palette'))
         self._state.accept(painted, topics, vocabulary)
         if pipeline is not None:
             pipeline.encode_words()
+
+    def _numbered(self, vocabulary: Vocabulary, *, stable: bool) -> Vocabulary:
+        """Return words with the ids that stay, if they are to; else as they are."""
+        return self._state.with_kept_ids(vocabulary) if stable else vocabulary
 
     def _mask_topics(self, vocabulary: Vocabulary, cameras: Sequence[str] | None) -> MaskTopics:
         """Return where masks are published; two alike or one too long is a ``VocabularyError``."""
@@ -235,12 +264,16 @@ class SegmentationNode(ManagedNode):
         if parameter.name == 'class_names':
             names = parameter.value or ()
             try:
-                self._mask_topics(Vocabulary.from_words(names), self._value('cameras'))
+                vocabulary = Vocabulary.from_words(names)
+                self._mask_topics(vocabulary, self._value('cameras'))
+                self._numbered(vocabulary, stable=self._value('stable_ids'))
             except VocabularyError as error:
                 self._refuse(', '.join(names), error)
                 raise
         elif parameter.name == 'cameras' and self._state.newest is not None:
             self._mask_topics(self._state.newest.asked, parameter.value)
+        elif parameter.name == 'stable_ids' and self._state.newest is not None:
+            self._numbered(self._state.newest.asked, stable=parameter.value)
 
     def _on_parameters_set(self, parameters: list[Parameter]) -> None:
         """Apply what may change while the node runs."""
@@ -248,8 +281,7 @@ class SegmentationNode(ManagedNode):
         if 'cameras' in values:
             self._state.use_cameras(camera_names(values['cameras']))
         self._request_anew(values)
-        self._style.alpha = values.get('overlay_alpha', self._style.alpha)
-        self._style.jpeg_quality = values.get('jpeg_quality', self._style.jpeg_quality)
+        self._style.take(NodeParameters.read(self))
         pipeline = self._pipeline
         if pipeline is not None and 'image_reliability' in values:
             for camera in pipeline.cameras.values():
@@ -275,26 +307,23 @@ class SegmentationNode(ManagedNode):
         """Subscribe to cameras while their frames are of use."""
         pipeline = self._pipeline
         if pipeline is not None:
-            active = self.state == 'active'
+            active = self.state == 'active' and self._enabled
             pipeline.update_cameras(active=active, lazy=self._value('lazy'))
 
     def _publish_diagnostics(self) -> None:
         """Report how the node is."""
         pipeline, words, monitor = self._pipeline, self._state.active, self._monitor
-        cameras = {} if pipeline is None else pipeline.cameras
         segmenter = None if pipeline is None else pipeline.labeller.segmenter
         parameters = NodeParameters.read(self)
         health = Health(
             state=self.state,
+            enabled=self._enabled,
             model=parameters.model,
             device=parameters.options.device if segmenter is None else segmenter.runs_on,
             version=0 if words is None else words.version,
             classes=0 if words is None else len(words.vocabulary),
             figures=monitor.statistics.snapshot(),
-            cameras={
-                name: monitor.camera(name).health(one.topic, one.subscribed_seconds)
-                for name, one in cameras.items()
-            },
+            cameras={} if pipeline is None else pipeline.health(),
             min_rate=parameters.min_rate,
             refusal=self._state.error,
             fault=self.fault,

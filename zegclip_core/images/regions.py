@@ -1,0 +1,138 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Regions: the connected parts of each class in a segmentation, with boxes and mean scores."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from zegclip_core.images.checks import RgbImage
+from zegclip_core.images.drawing import cut_to_width, write_text
+from zegclip_core.segmentation import LabelArray, Segmentation
+
+MAX_REGIONS = 1000
+"""Most regions of an image that are returned; noise would have hundreds of thousands."""
+Border: TypeAlias = npt.NDArray[Any]
+"""Pixels of a border, one after another, int32 ``(N, 1, 2)``: column and row."""
+_TEXT_HEIGHT = 14
+"""Size of a name's letters beside its box [px]."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """One connected part of a class; pixels that touch at a corner are connected.
+
+    Attributes:
+        place: The class's place in the vocabulary.
+        box: Left, top, width and height of the smallest box around it [px].
+        center: Mean column and row of its pixels [px]; whole numbers are centres of pixels.
+        area: Number of its pixels.
+        score: Mean score of its pixels, in [0, 1].
+    """
+
+    place: int
+    box: tuple[int, int, int, int]
+    center: tuple[float, float]
+    area: int
+    score: float
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """A region by its border and those of its holes, which OpenCV follows pixel by pixel."""
+
+    place: int
+    borders: list[Border]
+    area: int
+
+    def region(self, scores: npt.NDArray[np.float32]) -> Region:
+        """Return the region; ``scores`` are those of the whole image, ``(H, W)``."""
+        left, top, width, height = cv2.boundingRect(self.borders[0])
+        inside = np.zeros((height, width), np.uint8)
+        # Filled together: holes are left out, but for their borders, which belong to the region.
+        cv2.drawContours(inside, self.borders, -1, 1, cv2.FILLED, offset=(-left, -top))
+        mean = cv2.mean(scores[top : top + height, left : left + width], inside)[0]
+        moments = cv2.moments(inside, binaryImage=True)
+        center = left + moments['m10'] / self.area, top + moments['m01'] / self.area
+        box = (left, top, width, height)
+        return Region(self.place, box, center, self.area, min(mean, 1.0))
+
+
+def find_regions(segmentation: Segmentation, min_area: int = 1) -> list[Region]:
+    """Return the connected parts of all classes, by class and then by size, the largest first.
+
+    Args:
+        segmentation: What was found in an image.
+        min_area: Least number of pixels of a region.
+
+    Returns:
+        At most ``MAX_REGIONS``: the largest, if there are more.
+    """
+    labels, classes = segmentation.labels, len(segmentation.vocabulary)
+    pixels = cv2.calcHist([labels], [0], None, [classes], [0, classes]).ravel()
+    present = np.flatnonzero(pixels >= min_area).tolist()
+    found = [one for place in present for one in _outlines(labels, place, min_area)]
+    found = sorted(found, key=lambda one: -one.area)[:MAX_REGIONS]
+    found.sort(key=lambda one: one.place)
+    return [one.region(segmentation.scores) for one in found]
+
+
+def _outlines(labels: LabelArray, place: int, min_area: int) -> Iterator[_Outline]:
+    """Yield the outlines of the regions of a class that have at least so many pixels."""
+    mask = cv2.inRange(labels, place, place)
+    left, top, width, height = cv2.boundingRect(mask)
+    part = mask[top : top + height, left : left + width]
+    borders, hierarchy = cv2.findContours(
+        part, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top)
+    )
+    around: dict[int, list[Border]] = {}
+    for at, owner in enumerate(hierarchy[0, :, 3].tolist()):
+        around.setdefault(at if owner < 0 else owner, []).append(borders[at])
+    for at, own in around.items():
+        area = _enclosed(borders[at], 1) - sum(_enclosed(hole, -1) for hole in own[1:])
+        if area >= min_area:
+            yield _Outline(place, own, area)
+
+
+def _enclosed(border: Border, sign: int) -> int:
+    """Return how many pixels a border encloses, with itself (1) or without (-1), by Pick."""
+    steps = len(border) if len(border) > 1 else 0
+    return round(cv2.contourArea(border) + sign * steps / 2) + 1
+
+
+def draw_regions(
+    image: RgbImage, regions: Sequence[Region], segmentation: Segmentation
+) -> npt.NDArray[np.uint8]:
+    """Draw each region's box in its class's colour, with name and mean score.
+
+    Args:
+        image: RGB uint8 ``(H, W, 3)``, contiguous, such as an overlay; it is not changed.
+        regions: What ``find_regions`` found.
+        segmentation: Where it was found.
+
+    Returns:
+        RGB uint8 ``(H, W, 3)``, a new array.
+    """
+    drawn = np.array(image, dtype=np.uint8)
+    names, colors = segmentation.vocabulary.names, segmentation.vocabulary.colors.tolist()
+    for region in regions:
+        left, top, width, height = region.box
+        corner = (left + width - 1, top + height - 1)
+        cv2.rectangle(drawn, (left, top), corner, colors[region.place], thickness=2)
+        text = cut_to_width(f'{names[region.place]} {region.score:.2f}', _TEXT_HEIGHT, width)
+        write_text(drawn, text, left + 3, top + _TEXT_HEIGHT + 2, _TEXT_HEIGHT)
+    return drawn
