@@ -74,6 +74,19 @@ class Intrinsics:
             )
 
 
+@dataclass(frozen=True)
+class DepthView:
+    """The depth of each pixel of an image.
+
+    Attributes:
+        depth: Depth of the image ``(H, W)``.
+        camera: The image's camera.
+    """
+
+    depth: Depth
+    camera: Intrinsics
+
+
 def resampled(depth: Depth, camera: Intrinsics, target: Intrinsics) -> Depth:
     """Return depth on the pixels of another camera at the same place, each the nearest value.
 
@@ -128,8 +141,7 @@ class Box:
 
 
 def box_around(
-    depth: Depth,
-    camera: Intrinsics,
+    view: DepthView,
     mask: npt.NDArray[np.bool_],
     corner: tuple[int, int] = (0, 0),
 ) -> Box | None:
@@ -138,8 +150,7 @@ def box_around(
     ``TRIMMED`` per cent of the values along each axis are left out at each end.
 
     Args:
-        depth: Depth of the whole image ``(H, W)``.
-        camera: The camera of the image.
+        view: What the whole image shows.
         mask: Where the region is, bool ``(h, w)``: of the image, or of a part of it.
         corner: Row and column of that part's first pixel in the image.
 
@@ -149,12 +160,12 @@ def box_around(
     top, left = corner
     rows, columns = np.nonzero(mask)
     rows, columns = rows + top, columns + left
-    z = depth[rows, columns]
+    z = view.depth[rows, columns]
     known = np.isfinite(z)
     if np.count_nonzero(known) < FEWEST_POINTS:
         return None
     z = z[known]
-    across, down = rays(camera)
+    across, down = rays(view.camera)
     points = np.stack([across[columns[known]] * z, down[rows[known]] * z, z])
     low, high = np.percentile(points, (TRIMMED, 100.0 - TRIMMED), axis=1)
     center, size = (low + high) / 2, high - low

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
 from zegclip_core.images.checks import RgbImage
@@ -31,6 +31,7 @@ from zegclip_core.messages.outputs import (
     ImageFields,
     rgb_fields,
 )
+from zegclip_core.messages.point_cloud import CloudFields
 from zegclip_core.segmentation import LabelArray
 
 if TYPE_CHECKING:
@@ -142,6 +143,13 @@ def rgb_to_jpeg(rgb: RgbImage, header: Header, quality: int) -> CompressedImage:
         raise ImageError(f'Cannot write a JPEG of {rgb.shape[1]}x{rgb.shape[0]}.') from error
     # As image_transport's compressed plugin writes it.
     return CompressedImage(header=header, format='rgb8; jpeg compressed bgr8', data=_bytes(data))
+
+
+def cloud_message(fields: CloudFields, header: Header) -> PointCloud2:
+    """Build a cloud's message; the header is that of the image that it was computed from."""
+    values = fields._asdict()
+    values['fields'] = [PointField(**each) for each in fields.fields]
+    return PointCloud2(header=header, **{**values, 'data': _bytes(fields.data)})
 
 
 def image_to_labels(message: Image) -> LabelArray:

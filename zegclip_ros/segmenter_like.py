@@ -19,7 +19,7 @@ from typing import Protocol, TYPE_CHECKING
 
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.options import OPTIONS, wait_without_spinning
-from zegclip_core.segmentation import Segmentation
+from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.parameters import NodeParameters
 
@@ -58,11 +58,17 @@ class SegmenterLike(Protocol):
             VocabularyError: If the model cannot take a word.
         """
 
-    def segment(self, image: RgbImage, vocabulary: 'EncodedVocabulary') -> Segmentation:
-        """Label an RGB image, uint8 ``(H, W, 3)``."""
+    def segment(
+        self, image: RgbImage, vocabulary: 'EncodedVocabulary', *, moment: Moment | None = None
+    ) -> Segmentation:
+        """Label an RGB image, uint8 ``(H, W, 3)``, of a moment of a camera."""
 
     def segment_batch(
-        self, images: Sequence[RgbImage], vocabulary: 'EncodedVocabulary'
+        self,
+        images: Sequence[RgbImage],
+        vocabulary: 'EncodedVocabulary',
+        *,
+        moments: Sequence[Moment] | None = None,
     ) -> list[Segmentation]:
         """Label RGB images of one size, each uint8 ``(H, W, 3)``, in one run of the model."""
 

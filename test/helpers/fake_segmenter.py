@@ -20,7 +20,7 @@ import threading
 import numpy as np
 from zegclip_core.errors import DeviceMemoryError
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.segmentation import label_type, Segmentation, unlabelled_id
+from zegclip_core.segmentation import label_type, Moment, Segmentation, unlabelled_id
 from zegclip_core.text.vocabulary import Vocabulary
 
 DEADLINE = 60.0
@@ -60,6 +60,7 @@ class FakeSegmenter:
         self.settings: list[tuple[float, tuple[str, ...]]] = []
         self.sizes: list[tuple[int, int]] = []
         self.batches: list[int] = []
+        self.moments: list[Moment | None] = []
         self.threads: set[str] = set()
         self.released = 0
         self.closed = 0
@@ -106,12 +107,20 @@ class FakeSegmenter:
             raise self.encode_fault
         return encoded
 
-    def segment(self, image: RgbImage, vocabulary: FakeEncoded) -> Segmentation:
+    def segment(
+        self, image: RgbImage, vocabulary: FakeEncoded, *, moment: Moment | None = None
+    ) -> Segmentation:
+        self.moments.append(moment)
         return self._segment([image], vocabulary)[0]
 
     def segment_batch(
-        self, images: Sequence[RgbImage], vocabulary: FakeEncoded
+        self,
+        images: Sequence[RgbImage],
+        vocabulary: FakeEncoded,
+        *,
+        moments: Sequence[Moment] | None = None,
     ) -> list[Segmentation]:
+        self.moments += moments or ()
         assert len(images) > 1
         assert len({image.shape for image in images}) == 1
         return self._segment(images, vocabulary)

@@ -21,7 +21,7 @@ import time
 
 from fake_segmenter import FakeEncoded, FakeSegmenter
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.segmentation import Segmentation
+from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.runtime.runner import run_process
 
@@ -37,10 +37,12 @@ class SlowSegmenter(FakeSegmenter):
         print('loading', flush=True)
         time.sleep(self._seconds[0])
 
-    def segment(self, image: RgbImage, vocabulary: FakeEncoded) -> Segmentation:
+    def segment(
+        self, image: RgbImage, vocabulary: FakeEncoded, *, moment: Moment | None = None
+    ) -> Segmentation:
         print('frame', flush=True)
         time.sleep(self._seconds[1])
-        return super().segment(image, vocabulary)
+        return super().segment(image, vocabulary, moment=moment)
 
 
 if __name__ == '__main__':

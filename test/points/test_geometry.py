@@ -19,7 +19,7 @@ from depth_scenes import box, CAMERA, cylinder, directions, plane, scaled
 import numpy as np
 import pytest
 from zegclip_core.errors import ImageError
-from zegclip_core.geometry import box_around, Intrinsics, rays, resampled
+from zegclip_core.geometry import box_around, DepthView, Intrinsics, rays, resampled
 
 
 def test_rays_meet_a_tilted_plane() -> None:
@@ -36,7 +36,7 @@ def test_the_box_around_a_box_is_its_front() -> None:
     camera = scaled(CAMERA, 10)
     low, high = (-0.5, -0.4, 2.0), (0.7, 0.6, 3.0)
     depth = box(camera, low, high).astype(np.float32)
-    found = box_around(depth, camera, np.isfinite(depth))
+    found = box_around(DepthView(depth, camera), np.isfinite(depth))
     assert found is not None
     # The sides along x and y lose what is trimmed; along z only the front is seen.
     trimmed = 1 - 2 * 0.02
@@ -47,7 +47,7 @@ def test_the_box_around_a_box_is_its_front() -> None:
 def test_the_box_around_a_person_sized_cylinder() -> None:
     camera = scaled(CAMERA, 10)
     depth = cylinder(camera, axis=(0.4, 4.0), radius=0.25, low=-0.9, high=0.8)
-    found = box_around(depth.astype(np.float32), camera, np.isfinite(depth))
+    found = box_around(DepthView(depth.astype(np.float32), camera), np.isfinite(depth))
     assert found is not None
     x, y, z = found.center
     width, height, deep = found.size
@@ -61,9 +61,9 @@ def test_the_box_around_a_person_sized_cylinder() -> None:
 
 def test_a_few_flying_pixels_do_not_move_a_box() -> None:
     depth = np.full((CAMERA.height, CAMERA.width), 2.0, np.float32)
-    clean = box_around(depth, CAMERA, np.ones(depth.shape, bool))
+    clean = box_around(DepthView(depth, CAMERA), np.ones(depth.shape, bool))
     depth.flat[:: depth.size // 20] = 9.0
-    assert box_around(depth, CAMERA, np.ones(depth.shape, bool)) == clean
+    assert box_around(DepthView(depth, CAMERA), np.ones(depth.shape, bool)) == clean
 
 
 def test_a_region_may_be_given_by_its_part_of_the_image() -> None:
@@ -71,19 +71,19 @@ def test_a_region_may_be_given_by_its_part_of_the_image() -> None:
     mask = np.zeros(depth.shape, bool)
     mask[30:40, 12:30] = True
     mask[33, 14:20] = False
-    whole = box_around(depth, CAMERA, mask)
+    whole = box_around(DepthView(depth, CAMERA), mask)
     assert whole is not None
-    assert box_around(depth, CAMERA, mask[28:45, 10:50], (28, 10)) == whole
+    assert box_around(DepthView(depth, CAMERA), mask[28:45, 10:50], (28, 10)) == whole
 
 
 def test_a_region_without_depth_has_no_box() -> None:
     depth = np.full((CAMERA.height, CAMERA.width), np.nan, np.float32)
     depth[0, :7] = 1.0
     everywhere = np.ones(depth.shape, bool)
-    assert box_around(depth, CAMERA, everywhere) is None
+    assert box_around(DepthView(depth, CAMERA), everywhere) is None
     depth[0, 7] = 1.0
-    assert box_around(depth, CAMERA, everywhere) is not None
-    assert box_around(depth, CAMERA, ~everywhere) is None
+    assert box_around(DepthView(depth, CAMERA), everywhere) is not None
+    assert box_around(DepthView(depth, CAMERA), ~everywhere) is None
 
 
 def test_depth_of_another_size_is_looked_up_along_the_rays() -> None:

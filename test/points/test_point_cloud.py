@@ -18,6 +18,7 @@ import struct
 from depth_scenes import CAMERA, plane
 import numpy as np
 import pytest
+from zegclip_core.geometry import DepthView
 from zegclip_core.messages.point_cloud import cloud_fields, CloudFields
 
 H, W = CAMERA.height, CAMERA.width
@@ -43,7 +44,7 @@ def test_every_point_is_its_pixel(kind: type, organised: bool) -> None:
     rgb = rng.integers(0, 256, (H, W, 3), np.uint8)
     labels = rng.integers(0, np.iinfo(kind).max + 1, (H, W)).astype(kind)
     scores = rng.random((H, W), np.float32)
-    cloud = cloud_fields(depth, CAMERA, rgb, labels, scores, organised=organised)
+    cloud = cloud_fields(DepthView(depth, CAMERA), rgb, labels, scores, organised=organised)
     known = np.argwhere(np.isfinite(depth))
     assert 0 < len(known) < depth.size
     assert [field['name'] for field in cloud.fields] == ['x', 'y', 'z', 'rgb', 'label', 'score']
@@ -70,9 +71,9 @@ def test_an_organised_cloud_has_nan_where_depth_is_unknown_and_labels_everywhere
     depth = np.full((H, W), 2.0, np.float32)
     labels = np.full((H, W), 7, np.uint8)
     arguments = (np.zeros((H, W, 3), np.uint8), labels, np.ones((H, W), np.float32))
-    assert cloud_fields(depth, CAMERA, *arguments, organised=True).is_dense
+    assert cloud_fields(DepthView(depth, CAMERA), *arguments, organised=True).is_dense
     depth[1, 2] = np.nan
-    cloud = cloud_fields(depth, CAMERA, *arguments, organised=True)
+    cloud = cloud_fields(DepthView(depth, CAMERA), *arguments, organised=True)
     assert not cloud.is_dense
     point = read(cloud, W + 2)
     assert np.isnan([point['x'], point['y'], point['z']]).all()
@@ -82,5 +83,5 @@ def test_an_organised_cloud_has_nan_where_depth_is_unknown_and_labels_everywhere
 def test_without_any_depth_the_cloud_is_empty() -> None:
     depth = np.full((H, W), np.nan, np.float32)
     arguments = (np.zeros((H, W, 3), np.uint8), np.zeros((H, W), np.uint8), depth)
-    cloud = cloud_fields(depth, CAMERA, *arguments)
+    cloud = cloud_fields(DepthView(depth, CAMERA), *arguments)
     assert (cloud.height, cloud.width, cloud.row_step, cloud.data.size) == (1, 0, 0, 0)

@@ -109,7 +109,7 @@ rclpy.shutdown()
 def test_one_entry_more_is_a_parameter_of_the_node(given: str, expected: str) -> None:
     assert output_of(WITH_ANOTHER_OPTION + IN_THE_NODE, given).splitlines() == [
         expected,
-        '-1.0 2.0 How blur radius are; below 0 as they are.',
+        '-1.0 2.0 How far labels are blurred; below 0 as they are.',
     ]
 
 
@@ -181,7 +181,10 @@ def test_what_cannot_be_is_refused_in_one_line(changes: dict[str, Any], message:
 
 
 def test_an_exported_model_follows_some_options_only() -> None:
-    follows = {'backend', 'device', 'precision', 'threads', 'threshold', 'negatives'}
+    follows = {
+        *('backend', 'device', 'precision', 'threads', 'threshold', 'negatives'),
+        *('smoothing', 'sharp_edges'),
+    }
     assert {name for name, option in OPTIONS.items() if option.exported} == follows
     SegmenterOptions(device='cuda', threads=2, threshold=0.5, negatives=('wall',)).check_exported()
     with pytest.raises(ModelError, match=r'at its own size .* but got the short side 224\.'):

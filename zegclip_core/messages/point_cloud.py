@@ -13,12 +13,12 @@
 # limitations under the License.
 """Points with the class of each, as fields of a ``sensor_msgs/msg/PointCloud2``."""
 
-from typing import Any, NamedTuple
+from typing import Any, get_args, Literal, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from zegclip_core.geometry import Depth, Intrinsics, rays
+from zegclip_core.geometry import DepthView, rays
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import LabelArray
 
@@ -27,6 +27,11 @@ DATATYPES = {'|u1': 2, '<u2': 4, '<f4': 7}
 _OFFSETS = {'x': 0, 'y': 4, 'z': 8, 'rgb': 12, 'label': 16, 'score': 20}
 POINT_STEP = 24
 """Bytes of a point."""
+
+
+PointColor: TypeAlias = Literal['image', 'overlay']
+POINT_COLORS: tuple[PointColor, ...] = get_args(PointColor)
+"""What points are coloured by: the image, or the image with the colours of its classes."""
 
 
 class CloudFields(NamedTuple):
@@ -46,8 +51,7 @@ class CloudFields(NamedTuple):
 
 
 def cloud_fields(
-    depth: Depth,
-    camera: Intrinsics,
+    view: DepthView,
     rgb: RgbImage,
     labels: LabelArray,
     scores: npt.NDArray[np.float32],
@@ -57,8 +61,7 @@ def cloud_fields(
     """Return a point for each pixel whose depth is known.
 
     Args:
-        depth: Depth of the image ``(H, W)``.
-        camera: The image's camera.
+        view: Depth of the image ``(H, W)``.
         rgb: Colours of the points, RGB uint8 ``(H, W, 3)``.
         labels: Class ids ``(H, W)``.
         scores: Scores of the best classes ``(H, W)``.
@@ -77,7 +80,7 @@ def cloud_fields(
             'itemsize': POINT_STEP,
         }
     )
-    across, down = rays(camera)
+    depth, (across, down) = view.depth, rays(view.camera)
     columns = {
         'x': depth * across,
         'y': depth * down[:, None],
