@@ -25,7 +25,7 @@ class Item:
 
 
 def test_the_nearest_item_is_taken_once() -> None:
-    matcher: StampMatcher[str] = StampMatcher(tolerance=20)
+    matcher: StampMatcher[str] = StampMatcher(tolerance=20, memory=8)
     for stamp in (0, 33, 66):
         matcher.add(stamp, f'at {stamp}')
     matcher.expect(40)
@@ -36,14 +36,14 @@ def test_the_nearest_item_is_taken_once() -> None:
 
 @pytest.mark.parametrize(('stamp', 'found'), [(120, 'one'), (121, None), (80, 'one'), (79, None)])
 def test_items_further_than_the_tolerance_do_not_fit(stamp: int, found: str | None) -> None:
-    matcher: StampMatcher[str] = StampMatcher(tolerance=20)
+    matcher: StampMatcher[str] = StampMatcher(tolerance=20, memory=8)
     matcher.add(100, 'one')
     matcher.expect(stamp)
     assert matcher.take(stamp) == found
 
 
 def test_an_item_that_comes_later_is_found() -> None:
-    matcher: StampMatcher[str] = StampMatcher(tolerance=20)
+    matcher: StampMatcher[str] = StampMatcher(tolerance=20, memory=8)
     matcher.expect(100)
     assert matcher.distance(100) is None
     assert not matcher.settled(100)
@@ -56,7 +56,7 @@ def test_an_item_that_comes_later_is_found() -> None:
 
 
 def test_an_exact_fit_is_waited_for_no_longer() -> None:
-    matcher: StampMatcher[str] = StampMatcher(tolerance=20)
+    matcher: StampMatcher[str] = StampMatcher(tolerance=20, memory=8)
     matcher.expect(100)
     matcher.add(100, 'exact')
     assert matcher.settled(100)
@@ -88,7 +88,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_of_two_items_of_one_stamp_the_newer_counts() -> None:
-    matcher: StampMatcher[str] = StampMatcher(tolerance=0)
+    matcher: StampMatcher[str] = StampMatcher(tolerance=0, memory=8)
     matcher.add(5, 'old')
     matcher.add(5, 'new')
     matcher.expect(5)
