@@ -27,7 +27,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from zegclip_core.devices import pick_device, pick_precision, use_threads
-from zegclip_core.engines.contract import Engine, EngineVocabulary, PostprocessStep
+from zegclip_core.engines.contract import (
+    Engine,
+    EngineVocabulary,
+    PostprocessStep,
+    Prediction,
+)
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.pixels import to_host
 from zegclip_core.engines.onnx import ExportedModel, load_exported, pick_backend
@@ -35,8 +40,9 @@ from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import DeviceMemoryError, ModelError
 from zegclip_core.images.checks import check_batch, working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
-from zegclip_core.model.scoring import Windows
+from zegclip_core.model.scoring import Scoring, Windows
 from zegclip_core.options import MAX_SHORT_SIDE, OPTIONS, SegmenterOptions
+from zegclip_core.refinement.edges import Rows, sharpened
 from zegclip_core.refinement.smoothing import TemporalSmoother
 from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.encoder import encode_vocabulary, EncodedVocabulary
@@ -88,11 +94,13 @@ class Segmenter:
         if isinstance(loaded, ExportedModel):
             self.device, self.dtype = torch.device('cpu'), torch.float32
             self.runs_on = loaded.runs_on
+            self._scoring: Scoring = 'sigmoid'
         else:
             self.device = pick_device(options.device)
             self.dtype = pick_precision(options.precision, self.device)
             self.runs_on = str(self.device)
             self.network = loaded.network
+            self._scoring = loaded.network.scoring
         self.short_side = options.short_side or loaded.settings.short_side
         if not self.patch_size <= self.short_side <= MAX_SHORT_SIDE:
             raise ModelError(
@@ -306,16 +314,45 @@ class Segmenter:
             size,
             self._prepare(encoded),
             (height, width),
-            mask_logits=mask_logits,
+            mask_logits=mask_logits or self.options.sharp_edges > 0,
         )
+        if self.options.sharp_edges:
+            found = self._sharpened(images, found, encoded)
         tensors = [found.labels, found.scores]
-        if found.mask_logits is not None:
+        if mask_logits and found.mask_logits is not None:
             # A user's classes are the first rows, negative words the others.
             tensors.append(found.mask_logits[:, : len(encoded.vocabulary)])
         return [
             Segmentation(labels, scores, encoded.vocabulary, *logits)
             for labels, scores, *logits in zip(*to_host(*tensors), strict=True)
         ]
+
+    def _sharpened(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        found: Prediction,
+        encoded: EncodedVocabulary,
+    ) -> Prediction:
+        """Return labels and scores whose outlines follow the images."""
+        if found.mask_logits is None:
+            raise ValueError('Expected the mask logits of a prediction.')
+        bias, thresholds = encoded.bias.cpu().numpy(), encoded.thresholds.cpu().numpy()
+        sharp = [
+            sharpened(
+                image,
+                labels,
+                scores,
+                Rows(logits, bias, thresholds, len(encoded.vocabulary), self._scoring),
+                self.options.sharp_edges,
+            )
+            for image, labels, scores, logits in zip(
+                images,
+                *to_host(found.labels, found.scores, found.mask_logits),
+                strict=True,
+            )
+        ]
+        labels, scores = (torch.from_numpy(np.stack(part)) for part in zip(*sharp, strict=True))
+        return Prediction(labels, scores, found.mask_logits)
 
     def release_memory(self) -> None:
         """Give the device's memory that no tensor uses back to it; the model stays."""

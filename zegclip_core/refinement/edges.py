@@ -21,6 +21,7 @@ cell logits stay between those of the grid around it.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -104,8 +105,8 @@ def _are_others(
     far = (~np.isin(best, chosen)).astype(np.float32)
     if far.any():
         size = labels.shape[1], labels.shape[0]
-        others |= (labels == none) & (cv2.resize(far, size) > 0.5)
-    return others
+        others = others | ((labels == none) & (_resized(far, size) > 0.5))
+    return np.asarray(others)
 
 
 def _scores(logits: Array, rows: Rows) -> Array:
@@ -113,13 +114,13 @@ def _scores(logits: Array, rows: Rows) -> Array:
     bias = rows.bias[:, None, None]
     if rows.scoring == 'softmax':
         powers = np.exp(logits - logits.max(axis=0))
-        return powers / powers.sum(axis=0) - bias
-    return _sigmoid(logits) - bias
+        return np.asarray(powers / powers.sum(axis=0) - bias, np.float32)
+    return np.asarray(_sigmoid(logits) - bias, np.float32)
 
 
 def _sigmoid(logits: Array) -> Array:
     """Return the logistic function; far below 0 there is no overflow."""
-    return np.reciprocal(1 + np.exp(-np.maximum(logits, np.float32(-80))))
+    return np.asarray(1 / (1 + np.exp(-np.maximum(logits, np.float32(-80)))), np.float32)
 
 
 def _log_sum(fine: Array, logits: Array, chosen: npt.NDArray[np.intp]) -> Array:
@@ -128,30 +129,32 @@ def _log_sum(fine: Array, logits: Array, chosen: npt.NDArray[np.intp]) -> Array:
     others = np.delete(logits, chosen, axis=0)
     if len(others):
         size = fine.shape[2], fine.shape[1]
-        total = np.logaddexp(total, cv2.resize(np.logaddexp.reduce(others, axis=0), size))
+        total = np.logaddexp(total, _resized(np.logaddexp.reduce(others, axis=0), size))
     return np.asarray(total, np.float32)
 
 
 def _refined(image: RgbImage, logits: Array) -> Array:
     """Return logits ``(R, h, w)`` at the image's size, ``(R, H, W)``."""
-    height, width = image.shape[:2]
-    coarse = logits.shape[2], logits.shape[1]
+    size = image.shape[1], image.shape[0]
     guide = image.astype(np.float32) / np.float32(255)
-    grid = cv2.resize(guide, coarse, interpolation=cv2.INTER_AREA)
-    detail = guide - cv2.resize(grid, (width, height))
+    grid = _resized(guide, (logits.shape[2], logits.shape[1]), cv2.INTER_AREA)
+    detail = guide - _resized(grid, size)
     fit = _Fit(grid)
-    fine = np.empty((len(logits), height, width), np.float32)
+    around = np.ones((3, 3), np.uint8)
+    fine = np.empty((len(logits), *image.shape[:2]), np.float32)
     for row, plane in enumerate(logits):
-        values = np.clip(plane, -STEEPEST, STEEPEST)
-        slopes = cv2.resize(fit.slopes(values), (width, height))
+        slopes = _resized(fit.slopes(np.clip(plane, -STEEPEST, STEEPEST)), size)
         rise = np.einsum('hwc,hwc->hw', slopes, detail)
-        flat = cv2.resize(plane, (width, height)) + np.float32(GAIN) * rise
-        around = np.ones((3, 3), np.uint8)
-        low, high = (
-            cv2.resize(pick(plane, around), (width, height)) for pick in (cv2.erode, cv2.dilate)
-        )
-        np.clip(flat, low, high, out=fine[row])
+        low, high = (_resized(pick(plane, around), size) for pick in (cv2.erode, cv2.dilate))
+        np.clip(_resized(plane, size) + np.float32(GAIN) * rise, low, high, out=fine[row])
     return fine
+
+
+def _resized(
+    values: npt.NDArray[Any], size: tuple[int, int], how: int = cv2.INTER_LINEAR
+) -> Array:
+    """Return values with the width and height of ``size``."""
+    return np.asarray(cv2.resize(values, size, interpolation=how), np.float32)
 
 
 class _Fit:
