@@ -33,6 +33,10 @@ FEWEST_POINTS = 8
 """Points that it takes for a box: of fewer, the ends mean nothing."""
 
 
+ENOUGH_POINTS = 20_000
+"""Points of a region that a box is made of, spread over it; more only take longer."""
+
+
 @dataclass(frozen=True)
 class Intrinsics:
     """A camera without distortion; the centre of the first pixel is at (0, 0).
@@ -159,7 +163,8 @@ def box_around(
     """
     top, left = corner
     rows, columns = np.nonzero(mask)
-    rows, columns = rows + top, columns + left
+    every = max(len(rows) // ENOUGH_POINTS, 1)
+    rows, columns = rows[::every] + top, columns[::every] + left
     z = view.depth[rows, columns]
     known = np.isfinite(z)
     if np.count_nonzero(known) < FEWEST_POINTS:

@@ -46,12 +46,13 @@ def depth_metres(message: Any) -> Depth:  # noqa: ANN401
         ImageError: As ``check_depth``.
     """
     values = _values(message)
+    metres = values.astype(np.float32)
     if values.dtype.kind == 'u':
-        metres = values.astype(np.float32)
         metres *= np.float32(1e-3)
+        unknown = values == 0
     else:
-        metres = values.astype(np.float32)
-    metres[~((metres > 0.0) & (metres < math.inf))] = np.nan
+        unknown = ~((metres > 0.0) & (metres < math.inf))
+    np.putmask(metres, unknown, np.float32(np.nan))
     return metres
 
 

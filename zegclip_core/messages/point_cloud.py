@@ -22,8 +22,8 @@ from zegclip_core.geometry import DepthView, rays
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import LabelArray
 
-DATATYPES = {'|u1': 2, '<u2': 4, '<f4': 7}
-"""Of ``sensor_msgs/msg/PointField``, by NumPy's names."""
+DATATYPES = {1: 2, 2: 4, 4: 7}
+"""Of ``sensor_msgs/msg/PointField``: uint8, uint16 and float32, by their bytes."""
 _OFFSETS = {'x': 0, 'y': 4, 'z': 8, 'rgb': 12, 'label': 16, 'score': 20}
 POINT_STEP = 24
 """Bytes of a point."""
@@ -72,41 +72,34 @@ def cloud_fields(
         x, y, z and score are float32, the label has the type of ``labels``, and rgb holds the
         bytes of ``0x00rrggbb`` in a float32, as everywhere in ROS.
     """
-    kind = np.dtype(
-        {
-            'names': list(_OFFSETS),
-            'formats': ['<f4', '<f4', '<f4', '<u4', labels.dtype.newbyteorder('<'), '<f4'],
-            'offsets': list(_OFFSETS.values()),
-            'itemsize': POINT_STEP,
-        }
-    )
     depth, (across, down) = view.depth, rays(view.camera)
-    columns = {
-        'x': depth * across,
-        'y': depth * down[:, None],
-        'z': depth,
-        'rgb': _packed(rgb),
-        'label': labels,
-        'score': scores,
-    }
-    if organised:
-        height, width = depth.shape
-        chosen: Any = slice(None)
-    else:
-        chosen = np.flatnonzero(np.isfinite(depth))
-        height, width = 1, len(chosen)
-    points = np.zeros(height * width, kind)
-    for name, values in columns.items():
-        points[name] = values.reshape(-1)[chosen]
+    # OpenCV interleaves planes in a fraction of the time that NumPy takes for strided writes.
+    planes = cv2.merge(
+        [
+            depth * across,
+            depth * down[:, None],
+            depth,
+            _packed(rgb).view(np.float32),
+            labels.astype('<u4').view(np.float32),
+            scores.astype('<f4', copy=False),
+        ]
+    )
+    points = np.asarray(planes, np.float32).reshape(-1, len(_OFFSETS))
+    height, width = depth.shape
+    known = np.isfinite(depth).reshape(-1)
+    is_dense = bool(known.all())
+    if not organised:
+        points = points if is_dense else np.compress(known, points, axis=0)
+        height, width, is_dense = 1, len(points), True
     return CloudFields(
         height,
         width,
-        _described(kind),
+        _described(labels.dtype),
         is_bigendian=False,
         point_step=POINT_STEP,
         row_step=POINT_STEP * width,
-        data=points.view(np.uint8),
-        is_dense=not organised or bool(np.isfinite(depth).all()),
+        data=points.reshape(-1).view(np.uint8),
+        is_dense=is_dense,
     )
 
 
@@ -117,12 +110,14 @@ def _packed(rgb: RgbImage) -> npt.NDArray[np.uint32]:
     return bgra.view('<u4')[:, :, 0] & np.uint32(0xFFFFFF)
 
 
-def _described(kind: np.dtype[Any]) -> list[dict[str, Any]]:
-    """Return the fields of the ``PointField`` of each column; colours count as floats."""
-    described = []
-    for name, offset in _OFFSETS.items():
-        given = '<f4' if name == 'rgb' else kind[name].str
-        described.append(
-            {'name': name, 'offset': offset, 'datatype': DATATYPES[given], 'count': 1}
-        )
-    return described
+def _described(label: np.dtype[Any]) -> list[dict[str, Any]]:
+    """Return the fields of the ``PointField`` of each column; all but labels are floats."""
+    return [
+        {
+            'name': name,
+            'offset': offset,
+            'datatype': DATATYPES[label.itemsize if name == 'label' else 4],
+            'count': 1,
+        }
+        for name, offset in _OFFSETS.items()
+    ]
