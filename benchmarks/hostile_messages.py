@@ -29,7 +29,7 @@ import zlib
 import cv2
 from hypothesis import strategies as st
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 import yaml
 from zegclip_core.messages.topic_names import topic_tokens
@@ -160,6 +160,40 @@ def made_images() -> list[Image]:
     ]
 
 
+CLOUDS: Strategy = st.builds(
+    PointCloud2,
+    header=_HEADERS,
+    height=_UINT32,
+    width=_UINT32,
+    point_step=_UINT32,
+    row_step=_UINT32,
+    is_bigendian=st.booleans(),
+    is_dense=st.booleans(),
+    data=_DATA,
+)
+"""Clouds, nearly all of which contradict themselves."""
+
+
+def made_clouds() -> list[PointCloud2]:
+    """Return clouds: wrong sizes, overflowing products, no rows."""
+
+    def changed(**changes: Any) -> PointCloud2:  # noqa: ANN401 - values of any field
+        good = {'height': 2, 'width': 3, 'point_step': 16, 'row_step': 48}
+        return PointCloud2(**{**good, 'data': array('B', bytes(96)), **changes})
+
+    most = 2**32 - 1
+    return [
+        *(PointCloud2(), changed(height=1), changed(height=0), changed(width=0)),
+        *(changed(row_step=step) for step in (0, 47, most)),
+        *(changed(point_step=step) for step in (0, 17, most)),
+        *(changed(height=most), changed(width=most), changed(height=most, width=most)),
+        # Products that are small in 32 bits: 65536 * 65536 = 0.
+        changed(height=65_536, width=65_536, point_step=0, row_step=0),
+        changed(height=2**26, width=1, point_step=1, row_step=1),
+        *(changed(data=array('B', bytes(length))) for length in (0, 95)),
+    ]
+
+
 def _file(suffix: str, height: int = 8, width: int = 8, channels: int = 3) -> bytes:
     """Return the content of a small image file."""
     shape = (height, width) if channels == 1 else (height, width, channels)
@@ -285,6 +319,7 @@ _ENTRIES = st.fixed_dictionaries(
         'phrases': st.one_of(st.lists(_NAMES, max_size=3), _JSON),
         'color': st.one_of(st.just('#12ab9F'), st.just([1, 2, 3]), _JSON),
         'threshold': st.one_of(st.floats(0, 1), _JSON),
+        'id': st.one_of(st.integers(0, 254), st.integers(0, 3), _JSON),
     },
 )
 _LISTS = st.lists(_NAMES, min_size=1, max_size=6)

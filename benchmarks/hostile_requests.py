@@ -15,6 +15,7 @@
 
 from collections.abc import Callable
 import math
+import re
 from typing import Any, NamedTuple
 
 from benchmarks.hostile_messages import expected_names
@@ -39,11 +40,11 @@ from zegclip_core.text.vocabulary import clean_negatives
 Type = Typed.Type
 Strategy = st.SearchStrategy[Any]
 _OF_TYPE = {
-    Type.BOOL: 'autostart lazy use_sim_time',
-    Type.INTEGER: 'short_side candidates threads jpeg_quality max_mask_topics',
+    Type.BOOL: 'autostart lazy use_sim_time stable_ids label_info_every_image overlay_regions',
+    Type.INTEGER: 'short_side candidates threads jpeg_quality max_mask_topics min_area',
     Type.DOUBLE: 'overlay_alpha min_rate threshold',
     Type.STRING: 'model device precision vocabulary_file image_transport backend attention '
-    'templates image_reliability overlay_palette',
+    'templates image_reliability overlay_palette output_size confidence_encoding',
     Type.STRING_ARRAY: 'class_names cameras negatives',
 }
 TYPES = {name: kind.value for kind, names in _OF_TYPE.items() for name in names.split()}
@@ -65,11 +66,20 @@ def _are_classes(words: list[str]) -> bool | None:
     return None if blank else expected_names(words) is not None
 
 
+# Sides of 1 to 8192 pixels.
+_SIDE = '(?:[1-9][0-9]{0,2}|[1-7][0-9]{3}|80[0-9]{2}|81[0-8][0-9]|819[0-2])'
+_SIZE = re.compile(f'{_SIDE}x{_SIDE}', re.ASCII)
 LIVE: dict[str, Callable[[Any], bool | None]] = {
     'class_names': _are_classes,
     'negatives': _can_compete,
     'lazy': lambda value: True,
     'image_reliability': ('auto', 'system_default', 'reliable', 'best_effort').__contains__,
+    'output_size': lambda value: bool(_SIZE.fullmatch(value)) or value in {'camera', 'cloud'},
+    'confidence_encoding': ('32FC1', 'mono8').__contains__,
+    'stable_ids': lambda value: None if value else True,  # On: not with too many words.
+    'label_info_every_image': lambda value: True,
+    'overlay_regions': lambda value: True,
+    'min_area': lambda value: 1 <= value <= 100_000,
     'overlay_palette': ('by_name', 'color_blind', 'pascal_voc').__contains__,
     'jpeg_quality': lambda value: 1 <= value <= 100,
     'overlay_alpha': lambda value: 0.0 <= value <= 1.0,
@@ -125,6 +135,9 @@ _TEXTS = st.one_of(
     st.sampled_from(['', 'auto', 'reliable ', 'AUTO', '../../etc/passwd', '$(reboot)', 'cuda:99']),
     st.text(st.characters(exclude_categories=['Cs'], exclude_characters='\0'), max_size=30),
 )
+_SIZES = st.sampled_from(
+    [*('camera', '6x4', '1x1', '400x200', '1x8192', '1x8193', '0x4', '4x', '+4x4', '4x4 ', '٤x4')]
+)
 _INTEGERS = st.one_of(
     st.sampled_from([0, -1, 1, 100, 101, 254, 255, 2048, 2**31, 2**63 - 1, -(2**63)]),
     st.integers(-(2**63), 2**63 - 1),
@@ -155,6 +168,8 @@ def _parameters(draw: Callable[..., Any]) -> Parameter:
     right = st.just(TYPES.get(name, Type.BOOL.value))
     kind = draw(st.one_of(right, right, st.sampled_from(sorted(_VALUES)), st.integers(10, 255)))
     one = parameter(name, kind, draw(_VALUES[kind]) if kind in _VALUES else None)
+    if name == 'output_size' and kind == Type.STRING.value:
+        return parameter(name, kind, draw(_SIZES))  # No clouds come here.
     # A camera's publisher would have to be matched anew, and a clock would have to be played.
     if name in {'image_reliability', 'use_sim_time'} and verdict(one) is not False:
         return parameter(name, Type.STRING.value, 'none of these')
@@ -226,6 +241,18 @@ def made_requests() -> list[HostileRequest]:
         'min_rate': (math.nan, math.inf, -1.0),
         'threshold': (math.nan, 1.1, -1.1, -1.0),
     }
+    sizes = (
+        '0x0',
+        '9999x9999',
+        '-1x4',
+        '4x4x4',
+        'x',
+        '4x4\n',
+        'CAMERA',
+        '4' * 10_000,
+        '3x5',
+        'camera',
+    )
     lists = {
         'negatives': (['x' * 201], ['wall', '\x07'], ['auto'], many),
         words: (['dog', 'DOG'], ['x' * 201], ['traffic light', 'traffic-light'], many),
@@ -238,6 +265,9 @@ def made_requests() -> list[HostileRequest]:
             if kind != TYPES[name]
         ),
         *(_set(parameter(name, double, one)) for name, some in doubles.items() for one in some),
+        *(_set(parameter('output_size', text, one)) for one in sizes),
+        *(_set(parameter('stable_ids', Type.BOOL.value, one)) for one in (True, False)),
+        *(_set(parameter('min_area', Type.INTEGER.value, one)) for one in (0, 100_001, 1)),
         *(_set(parameter(name, names, one)) for name, some in lists.items() for one in some),
         _set(parameter(words, names, ['$(reboot)', '../../etc/passwd'])),
         # None of them or all: the words must not change.

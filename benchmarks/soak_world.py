@@ -44,7 +44,10 @@ from std_msgs.msg import String
 
 BASE_WORDS = ('person', 'cat', 'dog', 'traffic light', 'chair')
 NAMES = [*BASE_WORDS, *(f'thing {number}' for number in range(30)), 'café', '3d', 'кошка', '猫']
-OUTPUTS = {'label_image': Image, 'overlay': Image, 'confidence': Image, 'mask': Image}
+OUTPUTS = {
+    **dict.fromkeys(('label_image', 'overlay', 'confidence', 'mask'), Image),
+    'regions': String,
+}
 OUTPUTS['overlay/compressed'] = CompressedImage
 PERIODS = {'words': 1.0, 'listeners': 1.5, 'camera': 18.0, 'clock': 27.0, 'states': 14.0}
 PERIODS['hostile'] = 1.7
@@ -92,7 +95,7 @@ class World:
             for one in made_requests()
             if one.service == 'set_parameters'
             and len(text := repr(one.content)) < 20_000
-            and 'class_names' not in text
+            and not any(name in text for name in ('class_names', 'stable_ids'))
         ]
         self._connect()
 
@@ -159,12 +162,16 @@ class World:
             self._seen['diagnostics'] = time.monotonic()
             self.counts['diagnostics'] += 1
 
-    def _on_output(self, name: str, message: Image | CompressedImage) -> None:
+    def _on_output(self, name: str, message: Image | CompressedImage | String) -> None:
         self.counts[f'{name} received'] += 1
         if name == 'label_image':
             self._seen['labels'] = time.monotonic()
-        if message.header.frame_id not in {'camera', ''}:  # '' in hostile images.
-            self.failures.append(f'{name} has the frame {message.header.frame_id!r}')
+        if isinstance(message, String):
+            frame = json.loads(message.data)['header']['frame_id']
+        else:
+            frame = message.header.frame_id
+        if frame not in {'camera', ''}:  # '' in hostile images.
+            self.failures.append(f'{name} has the frame {frame!r}')
 
     def live(self, seconds: float, until: Callable[[], object] = lambda: False) -> bool:
         """Let messages flow until a condition holds; return whether it does in time."""

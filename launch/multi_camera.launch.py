@@ -63,6 +63,7 @@ def node(camera: str, given: dict[str, str]) -> GroupAction:
     settings = {
         'namespace': f'{given["namespace"]}/{camera}'.lstrip('/'),
         'image_topic': topic_of(camera, given['image_topic']),
+        'cloud_topic': topic_of(camera, given['cloud_topic'], 'cloud_topic'),
         'vocabulary_topic': given['vocabulary_topic'],
         # One window shows all of them.
         'rviz': 'false',

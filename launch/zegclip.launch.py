@@ -25,7 +25,7 @@ from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from zegclip_core.errors import ConfigError
-from zegclip_core.messages.topic_names import check_cameras, image_topic
+from zegclip_core.messages.topic_names import check_cameras, cloud_topic, image_topic
 from zegclip_ros.launching import (
     LARGE_DATA,
     LAYOUT_IMAGE,
@@ -84,6 +84,12 @@ ARGUMENTS = [
         '',
         f'compressed takes <image_topic>/compressed instead. {KEPT}',
         ['', 'raw', 'compressed'],
+    ),
+    argument(
+        'cloud_topic',
+        '/{camera}/points',
+        'Topic of the organised clouds that label images fit with output_size cloud. {camera} as '
+        'above.',
     ),
     argument('namespace', '', 'Namespace of the node and its topics.'),
     argument(
@@ -172,16 +178,31 @@ def image_topics(given: dict[str, str]) -> dict[str, str]:
     return {image_topic(name): topic_of(name, topic) for name in cameras}
 
 
-def segmentation_node(given: dict[str, str]) -> LifecycleNode:
-    """Return the node, which configures and activates itself unless ``autostart`` is off."""
+def cloud_topics(given: dict[str, str]) -> dict[str, str]:
+    """Return where the node's clouds come from, by what their topics are called in the node."""
+    cameras, topic = cameras_of(given['cameras']), given['cloud_topic']
+    if not cameras:
+        return {cloud_topic(''): topic.replace('{camera}', ONLY_CAMERA)}
+    return {cloud_topic(name): topic_of(name, topic, 'cloud_topic') for name in cameras}
+
+
+def segmentation_node(given: dict[str, str], **fixed: object) -> LifecycleNode:
+    """Return the node, which configures and activates itself unless ``autostart`` is off.
+
+    ``fixed`` are parameters that hold whatever the params_file says.
+    """
     overrides = {name: as_parameter(name, given[name]) for name in PARAMETERS if given[name]}
     return LifecycleNode(
         package='zegclip_ros',
         executable='segmentation_node',
         name='zegclip',
         namespace=given['namespace'],
-        parameters=[parameter_file(given['params_file']), overrides],
-        remappings=[*image_topics(given).items(), ('vocabulary', given['vocabulary_topic'])],
+        parameters=[parameter_file(given['params_file']), {**overrides, **fixed}],
+        remappings=[
+            *image_topics(given).items(),
+            *cloud_topics(given).items(),
+            ('vocabulary', given['vocabulary_topic']),
+        ],
         ros_arguments=['--log-level', given['log_level']],
         additional_env=dict(LARGE_DATA) if is_true(given['large_data']) else {},
         respawn=is_true(given['respawn']),
@@ -216,14 +237,19 @@ def rviz(given: dict[str, str], images: dict[str, str], outputs: dict[str, str])
 
 def start(context: LaunchContext) -> list[Node]:
     """Return what to start, once the values of all arguments are known."""
+    return started(context, __file__)
+
+
+def started(context: LaunchContext, file: str, **fixed: object) -> list[Node]:
+    """Return what a launch file of these arguments starts, with parameters that are ``fixed``."""
     given = {one.name: LaunchConfiguration(one.name).perform(context) for one in ARGUMENTS}
-    warn_of_misspelled(__file__, context.argv, given)
-    started = [segmentation_node(given)]
+    warn_of_misspelled(file, context.argv, given)
+    nodes: list[Node] = [segmentation_node(given, **fixed)]
     if is_true(given['rviz']):
         cameras, images = cameras_of(given['cameras']), image_topics(given)
         shown = images if cameras else {LAYOUT_IMAGE: images[image_topic('')]}
-        started.append(rviz(given, shown, {name: f'zegclip/{name}' for name in cameras}))
-    return started
+        nodes.append(rviz(given, shown, {name: f'zegclip/{name}' for name in cameras}))
+    return nodes
 
 
 def generate_launch_description() -> LaunchDescription:

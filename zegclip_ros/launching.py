@@ -48,15 +48,17 @@ LAYOUT_OUTPUTS = 'zegclip'
 """What the topics of the outputs begin with in that layout."""
 
 
-def topic_of(camera: str, template: str) -> str:
+def topic_of(camera: str, template: str, argument: str = 'image_topic') -> str:
     """Return the topic of a camera, from one with ``{camera}`` in place of its name.
+
+    ``argument`` is what gave the template.
 
     Raises:
         ConfigError: If the template gives all cameras the same topic.
     """
     if '{camera}' not in template:
         raise ConfigError(
-            "Expected the argument image_topic to hold {camera} for the camera's name, such as "
+            f"Expected the argument {argument} to hold {{camera}} for the camera's name, such as "
             f'/{{camera}}/image_raw, but got {template!r}.'
         )
     return template.replace('{camera}', camera)

@@ -250,7 +250,7 @@ class NodeParameters:
     min_area: int = option(
         100,
         'least size of a region [pixels]',
-        bounds=(1, 1_000_000),
+        bounds=(1, 100_000),
         change='at once',
     )
     depth_tolerance: float = option(

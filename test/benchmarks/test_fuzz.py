@@ -27,14 +27,15 @@ import time
 from typing import Any
 
 from benchmarks.hostile_messages import (
+    CLOUDS,
     images,
+    made_clouds,
     made_compressed,
     made_images,
     made_words,
     WORDS,
 )
 from benchmarks.hostile_requests import (
-    HostileRequest,
     LIVE,
     made_requests,
     parameter,
@@ -63,10 +64,13 @@ FAULTS = ('Traceback (most recent call last)', 'terminate called', 'Fatal Python
 
 
 @contextmanager
-def running_node(transport: str, logs: Path) -> Iterator[tuple[Campaign, Processes]]:
+def running_node(
+    transport: str, logs: Path, *arguments: str
+) -> Iterator[tuple[Campaign, Processes]]:
     """Run the node in a process, and have a campaign that has begun."""
     command = [sys.executable, '-m', 'benchmarks.stand_in', '--cost', '0', '--ros-args']
     command += ['-p', 'image_reliability:=reliable', '-p', f'image_transport:={transport}']
+    command += arguments
     with running_ros(), Processes(logs, {**os.environ, 'PYTHONUNBUFFERED': '1'}) as processes:
         processes.start('node', command)
         probe = Node('probe', use_global_arguments=False)
@@ -78,10 +82,9 @@ def running_node(transport: str, logs: Path) -> Iterator[tuple[Campaign, Process
             probe.destroy_node()
 
 
-def draw_rounds(transport: str, play: Callable[..., None]) -> None:
+def draw(rounds: st.SearchStrategy[tuple[Any, ...]], play: Callable[..., None]) -> None:
     """Have hypothesis draw rounds of hostile messages, and play them."""
     # Nothing is replayed or shrunk: a node that went wrong has changed.
-    rounds = st.tuples(images(transport), WORDS, REQUESTS)
 
     @settings(
         max_examples=ROUNDS,
@@ -91,7 +94,7 @@ def draw_rounds(transport: str, play: Callable[..., None]) -> None:
         suppress_health_check=list(HealthCheck),
     )
     @given(rounds)
-    def drawn(one: tuple[Any, bytes, HostileRequest]) -> None:
+    def drawn(one: tuple[Any, ...]) -> None:
         play(*one)
 
     drawn()
@@ -116,7 +119,7 @@ def test_hostile_messages_change_nothing_and_every_good_frame_is_labelled(
         for place in range(0, max(map(len, (some, words, requests))), 1 if LONG else 5):
             chosen = (entries[place % len(entries)] for entries in (some, words, requests))
             campaign.play(*chosen)
-        draw_rounds(transport, campaign.play)
+        draw(st.tuples(images(transport), WORDS, REQUESTS), campaign.play)
         refused = campaign.images_refused()
         assert refused > 10
         memory = max(child.memory_info().rss for child in psutil.Process().children())
@@ -131,6 +134,21 @@ def test_hostile_messages_change_nothing_and_every_good_frame_is_labelled(
         }
         write_json(OUT / f'{transport}.json', figures)
         report(request.config.getoption('--write-docs'))
+
+
+@pytest.mark.parametrize('stable', [False, True])
+def test_hostile_clouds_and_words_with_ids_spoil_no_label_image(
+    stable: bool, tmp_path: Path
+) -> None:
+    given = ('-p', 'output_size:=cloud', '-p', f'stable_ids:={str(stable).lower()}')
+    with running_node('raw', tmp_path, *given) as (campaign, processes):
+        words = [text for text in made_words() if len(text) < 20_000]
+        clouds = made_clouds()
+        for place in range(len(words) if LONG else max(len(clouds), len(words) // 3)):
+            campaign.play_cloud(clouds[place % len(clouds)], words[place % len(words)])
+        draw(st.tuples(CLOUDS, WORDS), campaign.play_cloud)
+    assert processes.exit_codes() == {'node': 0}
+    assert faults_in(processes.log_of('node')) == []
 
 
 def report(write: bool) -> None:

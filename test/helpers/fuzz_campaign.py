@@ -39,7 +39,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header, String
 from zegclip_ros.nodes.segmentation import REQUESTED_ANEW
 from zegclip_ros.runtime.child_processes import Processes
@@ -50,6 +50,9 @@ FIRST_STAMP = 1_000_000_000
 LARGE = 200_000
 """Bytes of an image that takes so long that the next one may overtake it."""
 SIZE = (4, 6)
+CLOUD = (8, 6)
+WITHOUT_IDS = ('stable_ids is on', 'were not in use in the last')
+"""What is said of words that cannot have ids that stay."""
 
 
 def good_frame(red: int, stamp: int, transport: str) -> Image | CompressedImage:
@@ -87,12 +90,15 @@ class Campaign:
         self._states: list[dict[str, Any]] = []
         self._labels: list[Image] = []
         self._numbers: dict[str, int] = {}
+        self._values: dict[str, Any] = {}
+        self._may_be_stable = False
         self._clients: dict[str, Any] = {}
         self._frame = self._images_sent = 0
         reliable = QoSProfile(depth=10)
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._camera = probe.create_publisher(*self._camera_topics[transport], reliable)
         self._words = probe.create_publisher(String, 'vocabulary', reliable)
+        self._clouds = probe.create_publisher(PointCloud2, 'cloud', reliable)
         listen = probe.create_subscription
         listen(String, 'zegclip/active_vocabulary', self._on_state, latched)
         listen(Image, 'zegclip/label_image', self._labels.append, reliable)
@@ -147,23 +153,50 @@ class Campaign:
         self.send_request(request)
         self.send_good_frame()
 
+    def play_cloud(self, cloud: PointCloud2, words: bytes) -> None:
+        """Send a hostile cloud and words, then check a good frame of the size of a good cloud."""
+        self._clouds.publish(cloud)
+        self.counts['clouds'] += 1
+        self.send_words(words)
+        self.send_good_frame()
+
+    def _send_good_cloud(self) -> None:
+        """Send a cloud, and frames until label images have its size."""
+        height, width = CLOUD
+        cloud = PointCloud2(height=height, width=width, point_step=12, row_step=12 * width)
+        cloud.data = array('B', bytes(12 * height * width))
+        self._clouds.publish(cloud)
+
+        def fits() -> bool:
+            self._frame += 1
+            frame = good_frame(0, FIRST_STAMP + self._frame, self._transport)
+            self._camera.publish(frame)
+            return any((one.height, one.width) == CLOUD for one in self._labels)
+
+        self.until(fits, 'label images do not get the size of a good cloud')
+
     def send_words(self, content: bytes) -> None:
         """Send words and check that they are taken or refused as they should be."""
         names = expected_names(content)
         seen = len(self._states)
         self.counts['vocabulary messages'] += 1
         self._words.publish(in_cdr(content))
+
+        def refused() -> list[str]:
+            states = [one for one in self._states[seen:] if one['requested'] == self._requested]
+            return [one['error'] for one in states if one['error']]
+
+        if names is not None and self._values.get('stable_ids'):
+            # Which ids are left depends on the words before.
+            accepted = self._requested + 1
+            self.until(lambda: refused() or self._states[-1]['requested'] == accepted, 'no answer')
+            if refused():
+                assert any(text in refused()[0] for text in WITHOUT_IDS), refused()
+                return
         if names is not None:
             self._accepted(names, 1, content)
             return
-        self.until(
-            lambda: any(
-                state['error'] and state['requested'] == self._requested
-                for state in self._states[seen:]
-            ),
-            'the refusal of words is not announced',
-            content,
-        )
+        self.until(refused, 'the refusal of words is not announced', content)
 
     def _accepted(self, names: tuple[str, ...], times: int, message: object) -> None:
         """Wait until words are in use."""
@@ -182,9 +215,11 @@ class Campaign:
 
     def send_good_frame(self) -> None:
         """Send a frame that can be labelled and check its labels."""
+        self._labels.clear()
+        if self._values.get('output_size') == 'cloud':
+            self._send_good_cloud()
         self._frame += 1
         stamp, red = FIRST_STAMP + self._frame, self._frame % min(len(self._names), 255)
-        self._labels.clear()
         self.counts['good frames'] += 1
         self._images_sent += 1
         self._camera.publish(good_frame(red, stamp, self._transport))
@@ -194,9 +229,16 @@ class Campaign:
         )
         (label,) = [label for label in self._labels if label.header.stamp.sec == stamp]
         kind = np.uint8 if label.encoding == 'mono8' else np.uint16
-        assert (label.height, label.width) == SIZE
-        assert np.all(np.frombuffer(label.data, kind) == red), f'wrong labels of {self._frame}'
+        size, wanted = self._values.get('output_size', 'camera'), SIZE
+        if size == 'cloud':
+            wanted = CLOUD
+        elif size != 'camera':
+            width, height = map(int, size.split('x'))
+            wanted = (height, width)
+        assert (label.height, label.width) == wanted
         self._check_state(f'after frame {self._frame}')
+        number = self._states[-1]['classes'][red]['id']
+        assert np.all(np.frombuffer(label.data, kind) == number), f'wrong labels of {self._frame}'
 
     def call(self, service: str, kind: Any, request: Any) -> Any:  # noqa: ANN401 - ROS services
         """Call a service of the node and return its answer."""
@@ -211,17 +253,20 @@ class Campaign:
     def send_request(self, request: HostileRequest) -> None:
         """Call a service with a hostile request and check what comes of it."""
         self.counts['service requests'] += 1
+        some = getattr(request.content, 'parameters', ())
+        set_now = any(one.name == 'stable_ids' for one in some)
+        self._may_be_stable = bool(self._values.get('stable_ids')) or set_now
         answer = self.call(*request)
         if request.service == 'set_parameters':
             given = request.content.parameters
             assert len(answer.results) == len(given)
             pairs = list(zip(given, answer.results, strict=True))
             for one, result in pairs:
-                self._check_result(one, result, verdict(one))
+                self._check_result(one, result, self._verdict(one))
             self._take_over([one for one, result in pairs if result.successful], request)
         elif request.service == 'set_parameters_atomically':
             given = request.content.parameters
-            verdicts = [verdict(one) for one in given]
+            verdicts = [self._verdict(one) for one in given]
             wanted = False if False in verdicts else (None if None in verdicts else True)
             self._check_result(given, answer.result, wanted)
             self._take_over(list(given) if answer.result.successful else [], request)
@@ -229,6 +274,12 @@ class Campaign:
             assert not answer.success, f'a transition that does not exist: {request.content}'
         elif request.service == 'get_state':
             assert answer.current_state.id == State.PRIMARY_STATE_ACTIVE
+
+    def _verdict(self, one: Any) -> bool | None:  # noqa: ANN401
+        """Return whether a parameter has to be accepted; with ids that stay it depends."""
+        wanted = verdict(one)
+        depends = wanted and one.name == 'class_names' and self._may_be_stable
+        return None if depends else wanted
 
     @staticmethod
     def _check_result(one: object, result: Any, wanted: bool | None) -> None:  # noqa: ANN401
@@ -242,6 +293,8 @@ class Campaign:
         words = [value for name, value in values if name == 'class_names']
         # Another palette, for one, means other colours: the same words are requested once more.
         asked = len([name for name, _ in values if name in {'class_names', *REQUESTED_ANEW}])
+        if request.service == 'set_parameters_atomically':
+            asked = min(asked, 1)
         if words and expected_names(words[-1]) is None:  # None, or blank ones: either is right.
             self._names = tuple(one['name'] for one in self._states[-1]['classes'])
         elif asked:

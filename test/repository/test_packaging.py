@@ -40,6 +40,9 @@ SHARED = (
     'launch/zegclip.launch.py',
     'launch/demo.launch.py',
     'launch/multi_camera.launch.py',
+    'launch/nav2_semantic.launch.py',
+    'config/nav2_semantic.yaml',
+    'config/diagnostics_aggregator.yaml',
     'config/zegclip.yaml',
     'config/sros2/zegclip.policy.xml',
     *(

@@ -38,7 +38,13 @@ pytestmark = pytest.mark.ros
 
 CONFIG = ROOT / 'config' / 'zegclip.yaml'
 PAGE = (ROOT / 'docs' / 'launch.md').read_text(encoding='utf-8')
-FILES = ('zegclip', 'demo', 'multi_camera')
+FILES = ('zegclip', 'demo', 'multi_camera', 'nav2_semantic')
+NAV2 = ROOT / 'config' / 'nav2_semantic.yaml'
+OWN = {
+    'multi_camera': {'cameras', 'image_topic', 'namespace', 'vocabulary_topic'},
+    'nav2_semantic': {'params_file'},
+}
+"""Arguments that these files have beside those of zegclip.launch.py, or in their place."""
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +134,7 @@ def test_one_camera_is_called_camera(given: dict[str, str], topic: str) -> None:
     assert node.remappings[0] == ('image', topic)
 
 
-START = {'zegclip': 'start', 'demo': 'start_cameras', 'multi_camera': 'start'}
+START = {**dict.fromkeys(FILES, 'start'), 'demo': 'start_cameras'}
 
 
 @pytest.mark.parametrize(
@@ -138,6 +144,7 @@ START = {'zegclip': 'start', 'demo': 'start_cameras', 'multi_camera': 'start'}
         ('multi_camera', 'camera', 'cameras'),
         ('multi_camera', 'modle', 'model'),
         ('demo', 'soruce', 'source'),
+        ('nav2_semantic', 'clod_topic', 'cloud_topic'),
         ('demo', 'devcie', 'device'),
         ('zegclip', 'sigterm_timeout', None),
         ('demo', 'image_transport', None),
@@ -191,7 +198,8 @@ def test_the_node_gets_its_name_topics_and_options() -> None:
     )
     assert type(node).__name__ == 'LifecycleNode'
     assert (node.name, node.namespace) == ('zegclip', 'robot')
-    assert node.remappings == [('image', '/front'), ('vocabulary', '/words')]
+    topics = [('image', '/front'), ('cloud', '/camera/points'), ('vocabulary', '/words')]
+    assert node.remappings == topics
     assert node.ros_arguments == ['--log-level', 'warn']
     assert not node.respawn
     assert segmentation(respawn='true').respawn
@@ -240,10 +248,10 @@ def test_each_camera_has_a_node_in_its_namespace() -> None:
 
 
 def test_other_arguments_of_the_node_go_to_every_camera() -> None:
-    own = {'cameras', 'image_topic', 'namespace', 'vocabulary_topic'}
+    own = OWN['multi_camera']
     # They are declared outside, so that the included file finds their values.
     assert set(arguments('multi_camera')) == own | set(arguments('zegclip'))
-    assert set(settings(cameras='front')[0]) == own | {'rviz'}
+    assert set(settings(cameras='front')[0]) == own | {'rviz', 'cloud_topic'}
     assert settings(cameras='front')[0]['cameras'] == 'none'
 
 
@@ -256,6 +264,16 @@ def test_cameras_that_cannot_be_namespaces_are_refused_in_one_line(given: str) -
         settings(cameras=given)
 
 
+def test_each_camera_has_clouds_of_its_own() -> None:
+    node = segmentation(cameras='front,rear', cloud_topic='/{camera}/depth')
+    assert node.remappings[2:4] == [('front/cloud', '/front/depth'), ('rear/cloud', '/rear/depth')]
+    assert [one['cloud_topic'] for one in settings(cameras='a,b')] == ['/a/points', '/b/points']
+    with pytest.raises(
+        ConfigError, match=r"^Expected the argument cloud_topic .* got '/depth'\.$"
+    ):
+        segmentation(cameras='front,rear', cloud_topic='/depth')
+
+
 def test_one_topic_for_all_cameras_is_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match=r"^Expected .* \{camera\} .* but got '/image'\.$"):
         settings(cameras='front,rear', image_topic='/image')
@@ -266,8 +284,8 @@ def row(one: Argument) -> tuple[str, ...]:
     default = getattr(one, 'default_value', None)
     if default is None:
         shown = 'required'
-    elif default == str(CONFIG):
-        shown = '`config/zegclip.yaml`'
+    elif default in {str(CONFIG), str(NAV2)}:
+        shown = f'`config/{Path(default).name}`'
     else:
         shown = f'`{default}`' if default else '(empty)'
     choices = [
@@ -282,9 +300,8 @@ def row(one: Argument) -> tuple[str, ...]:
 def test_the_page_lists_the_arguments_as_they_are_declared(name: str) -> None:
     section = PAGE.split(f'\n## {name}.launch.py\n')[1].split('\n## ')[0]
     rows = re.findall(r'^\| `(\w+)` \| (.*?) \| (.*?) ?\| (.*?) \|$', section, re.MULTILINE)
-    shared = set(arguments('zegclip')) if name == 'multi_camera' else set()
-    own = {'cameras', 'image_topic', 'namespace', 'vocabulary_topic'}
-    declared = [one for one in arguments(name).values() if one.name not in shared - own]
+    shared = set(arguments('zegclip')) - OWN[name] if name in OWN else set()
+    declared = [one for one in arguments(name).values() if one.name not in shared]
     assert rows == [row(one) for one in declared]
 
 

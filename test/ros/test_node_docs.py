@@ -19,15 +19,26 @@ from pathlib import Path
 import re
 from types import ModuleType
 
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
 import pytest
 from rclpy.node import Node
-from ros_helpers import Rig, running_rig, running_ros
+from ros_helpers import Inbox, qos, Rig, running_rig, running_ros
 import yaml
+from zegclip_core.images.regions import find_regions
+from zegclip_core.messages.outputs import announcement, region_list
 from zegclip_core.messages.topic_names import topic_token
+from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros import parameters
 from zegclip_ros.demo import NEXT_WORDS
-from zegclip_ros.diagnostics.health import entries, Health, STAGES, Statistics
+from zegclip_ros.diagnostics.health import (
+    DIAGNOSTICS_INTERVAL,
+    entries,
+    Health,
+    STAGES,
+    Statistics,
+)
 from zegclip_ros.nodes import camera as camera_node
 from zegclip_ros.nodes import recorder as recorder_node
 from zegclip_ros.parameters import Declaration
@@ -157,6 +168,30 @@ def is_there(rig: Rig, topic: str, direction: str, kind: str, wanted: str) -> bo
     return bool(ends)
 
 
+def test_the_aggregator_s_file_catches_every_status_of_the_node() -> None:
+    file = ROOT / 'config' / 'diagnostics_aggregator.yaml'
+    content = yaml.safe_load(file.read_text(encoding='utf-8'))
+    analyzer = content['analyzers']['ros__parameters']['zegclip']
+    for cameras in ('[""]', '["front", "rear"]'):
+        given = ('-p', f'cameras:={cameras}', '-r', '__ns:=/robot')
+        with running_rig(*given, namespace='robot') as rig:
+            told = Inbox(rig.probe, DiagnosticArray, '/diagnostics', qos())
+            rig.until(lambda rig=rig, told=told: told.messages and rig.node.state == 'active')
+            told.messages.clear()
+            rig.until(lambda told=told: told.messages)
+            names = [status.name for status in told.last.status]
+            assert len(names) == (1 if cameras == '[""]' else 3)
+            assert all(any(part in name for part in analyzer['contains']) for name in names)
+            assert analyzer['timeout'] > DIAGNOSTICS_INTERVAL
+
+
+def test_the_services_are_those_on_the_page() -> None:
+    with running_rig() as rig:
+        own = dict(rig.node.get_service_names_and_types_by_node('zegclip', '/'))
+        assert own['/zegclip/enable'] == ['std_srvs/srv/SetBool']
+        assert '`~/enable` (`std_srvs/srv/SetBool`)' in PAGE
+
+
 def test_the_last_words_of_the_demo_are_none_that_the_model_was_trained_on() -> None:
     trained = set()
     for path in (ROOT / 'config' / 'words').glob('*.yaml'):
@@ -174,8 +209,15 @@ def test_the_vocabulary_messages_on_the_page_are_what_they_seem() -> None:
         ('person', 'traffic light'),
         ('person', 'car'),
     ]
-    state = json.loads(re.findall(r'```json\n(.*?)```', PAGE, re.DOTALL)[0])
-    assert set(state) == {'version', 'classes', 'stamp', 'requested', 'error', 'refused'}
+    regions, state = map(json.loads, re.findall(r'```json\n(.*?)```', PAGE, re.DOTALL))
+    words = Vocabulary.parse('cup')
+    told = announcement(words, [None], version=1, stamp=None, requested=1)
+    assert set(state) == set(told)
+    assert set(state['classes'][0]) == set(told['classes'][0])
+    found = Segmentation(np.zeros((2, 2), np.uint8), np.ones((2, 2), np.float32), words)
+    listed = region_list(find_regions(found), found)
+    assert set(regions) == {'header', *listed}
+    assert set(regions['regions'][0]) == set(listed['regions'][0])
 
 
 def test_the_topic_names_on_the_page_are_true() -> None:

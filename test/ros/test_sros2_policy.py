@@ -62,8 +62,10 @@ def idle(case: str) -> set[str]:
     published = allowed(POLICY, 'topics[@publish="ALLOW"]/topic')
     by_camera = {rule for rule in published if '/*/' in rule}
     of_one = {rule.replace('/*/', '/', 1) for rule in by_camera}
-    rest = of_one if case == 'cameras' else by_camera
-    return rest | {'/zegclip/label_info', '/zegclip/*/label_info', '/image', '/image/compressed'}
+    rest = (of_one | {'/cloud'}) if case == 'cameras' else (by_camera | {'/*/cloud'})
+    optional = {f'/zegclip/{name}' for name in ('label_info', 'detections')}
+    optional |= {one.replace('/zegclip/', '/zegclip/*/') for one in optional}
+    return rest | optional | {'/image', '/image/compressed'}
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -75,7 +77,8 @@ def domain() -> Iterator[None]:
 def used(images: set[str], arguments: tuple[str, ...]) -> tuple[set[str], set[str], set[str]]:
     """Return what a node publishes, subscribes to and answers."""
     words = ('-p', 'class_names:=["traffic light", "3d"]')
-    with running_ros('-p', 'lazy:=false', '-p', 'use_sim_time:=true', *words, *arguments):
+    more = ('-p', 'lazy:=false', '-p', 'use_sim_time:=true', '-p', 'output_size:=cloud')
+    with running_ros(*more, *words, *arguments):
         rig = Rig(FakeSegmenter())
         probe = rig.probe
 
@@ -87,7 +90,8 @@ def used(images: set[str], arguments: tuple[str, ...]) -> tuple[set[str], set[st
             rows = probe.get_publisher_names_and_types_by_node('zegclip', '/')
             return {name for name, _ in rows}
 
-        rig.until(lambda: images | {'/clock'} <= subscribed(), 'the node listens to all')
+        clouds = {name.replace('/compressed', '').replace('image', 'cloud') for name in images}
+        rig.until(lambda: images | clouds | {'/clock'} <= subscribed(), 'the node hears all')
         rig.until(
             lambda: sum('/masks/' in name for name in published()) == 2 * len(images), 'the masks'
         )
@@ -126,4 +130,5 @@ def test_the_page_lists_the_permissions_of_the_policy() -> None:
     text = PAGE.split('| subscribe |')[1].split('\n\n')[0]
     rules = [element.text for element in POLICY.xpath('//topic | //service')]
     assert [rule for rule in rules if f'`{rule}`' not in text] == []
-    assert len(rules) == text.count('`~/') + text.count('`/') + text.count('`image') + 1
+    others = sum(text.count(f'`{name}') for name in ('image', '*/cloud', 'cloud`', 'vocabulary'))
+    assert len(rules) == text.count('`~/') + text.count('`/') + others

@@ -242,14 +242,18 @@ class SegmentationNode(ManagedNode):
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         """Refuse values that cannot be used, and changes that would have no effect now."""
         try:
+            given = {parameter.name: parameter.value for parameter in parameters}
             for parameter in parameters:
-                self._check(parameter)
+                self._check(parameter, stable=given.get('stable_ids', self._value('stable_ids')))
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _check(self, parameter: Parameter) -> None:
-        """Raise a ``ValueError`` if a parameter cannot have a value."""
+    def _check(self, parameter: Parameter, *, stable: bool) -> None:
+        """Raise a ``ValueError`` if a parameter cannot have a value.
+
+        ``stable`` tells whether words are to keep their ids, once all is set.
+        """
         declaration = BY_NAME.get(parameter.name)
         if declaration is None:
             if self.has_parameter(parameter.name):
@@ -266,7 +270,7 @@ class SegmentationNode(ManagedNode):
             try:
                 vocabulary = Vocabulary.from_words(names)
                 self._mask_topics(vocabulary, self._value('cameras'))
-                self._numbered(vocabulary, stable=self._value('stable_ids'))
+                self._numbered(vocabulary, stable=stable)
             except VocabularyError as error:
                 self._refuse(', '.join(names), error)
                 raise
