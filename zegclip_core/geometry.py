@@ -163,8 +163,10 @@ def box_around(
     """
     top, left = corner
     rows, columns = np.nonzero(mask)
-    every = max(len(rows) // ENOUGH_POINTS, 1)
-    rows, columns = rows[::every] + top, columns[::every] + left
+    if len(rows) > ENOUGH_POINTS:  # At random: a regular choice would leave out whole columns.
+        chosen = np.random.default_rng(0).integers(0, len(rows), ENOUGH_POINTS)
+        rows, columns = rows[chosen], columns[chosen]
+    rows, columns = rows + top, columns + left
     z = view.depth[rows, columns]
     known = np.isfinite(z)
     if np.count_nonzero(known) < FEWEST_POINTS:

@@ -141,6 +141,10 @@ def test_the_page_lists_the_topics_as_they_are() -> None:
             rig.until(
                 lambda rig=rig: rig.node._pipeline.cameras[''].subscribed_seconds is not None
             )
+            rig.listen('zegclip/points', PointCloud2)
+            rig.until(
+                lambda rig=rig: rig.node._pipeline.depths['']._depth.subscribed_seconds is not None
+            )
             found |= {topic for topic, *row in rows if is_there(rig, topic, *row)}
             own = rig.node.get_publisher_names_and_types_by_node('zegclip', '/')
             listed = {

@@ -84,7 +84,8 @@ def cloud_fields(
             scores.astype('<f4', copy=False),
         ]
     )
-    points = np.asarray(planes, np.float32).reshape(-1, len(_OFFSETS))
+    points: npt.NDArray[np.float32] = np.asarray(planes, np.float32)
+    points = points.reshape(-1, len(_OFFSETS))
     height, width = depth.shape
     known = np.isfinite(depth).reshape(-1)
     is_dense = bool(known.all())
