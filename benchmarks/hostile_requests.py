@@ -42,7 +42,8 @@ Strategy = st.SearchStrategy[Any]
 _OF_TYPE = {
     Type.BOOL: 'autostart lazy use_sim_time stable_ids label_info_every_image overlay_regions '
     'points_organised',
-    Type.INTEGER: 'short_side candidates threads jpeg_quality max_mask_topics min_area sharp_edges',
+    Type.INTEGER: 'short_side candidates threads jpeg_quality max_mask_topics min_area '
+    'sharp_edges',
     Type.DOUBLE: 'overlay_alpha min_rate threshold smoothing depth_tolerance',
     Type.STRING: 'model device precision vocabulary_file image_transport backend attention '
     'templates image_reliability overlay_palette output_size confidence_encoding points_color',

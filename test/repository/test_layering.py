@@ -74,8 +74,9 @@ NODES_MAY_IMPORT = {
     'recording': '',
     'diagnostics': '',
     'frames': 'conversions diagnostics parameters runtime segmenter_like vocabulary_state',
-    'nodes': 'conversions diagnostics frames parameters recording runtime segmenter_like '
-    'vocabulary_state',
+    'made_scene': '',
+    'nodes': 'conversions diagnostics frames made_scene parameters recording runtime '
+    'segmenter_like vocabulary_state',
     'demo': 'runtime',
 }
 """The same for zegclip_ros; of the core, its modules may import those of NODES_USE."""

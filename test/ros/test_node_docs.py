@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from rclpy.node import Node
 from ros_helpers import Inbox, qos, Rig, running_rig, running_ros
+from sensor_msgs.msg import PointCloud2
 import yaml
 from zegclip_core.images.regions import find_regions
 from zegclip_core.messages.outputs import announcement, region_list

@@ -28,6 +28,8 @@ from zegclip_ros.diagnostics.health import SILENCE
 from zegclip_ros.frames.image_input import ImageInput
 from zegclip_ros.frames.stamp_matcher import StampMatcher
 
+MEMORY = 8
+"""Depth images that are kept, and frames whose depth is, at most."""
 _DEPTH, _IMAGE = 'depth', 'the image'
 
 
@@ -57,7 +59,7 @@ class DepthInput:
     ) -> None:
         self._refused = refused
         self._arrived = arrived
-        self._matcher: StampMatcher[Image] = StampMatcher(0)
+        self._matcher: StampMatcher[Image] = StampMatcher(0, MEMORY)
         self._cameras: dict[str, Intrinsics] = {}
         self._last_seconds: float | None = None
         self._matched_seconds: float | None = None
@@ -65,7 +67,8 @@ class DepthInput:
         self._needed = False
         topic = depth_topic(camera)
         infos = {_DEPTH: info_topic(topic), _IMAGE: info_topic(camera)}
-        self._depth = ImageInput(node, topic, 'raw', 'auto', self._on_depth)
+        # All that came are taken, so that the one that fits is among them.
+        self._depth = ImageInput(node, topic, 'raw', 'auto', self._on_depth, depth=MEMORY)
         self._infos = {
             what: ImageInput(
                 node, name, 'raw', 'auto', partial(self._on_info, what), kind=CameraInfo

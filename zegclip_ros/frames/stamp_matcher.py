@@ -32,7 +32,7 @@ class StampMatcher(Generic[Item]):
         memory: How many items, and how many stamps that are waited for, are kept at most.
     """
 
-    def __init__(self, tolerance: int, memory: int = 8) -> None:
+    def __init__(self, tolerance: int, memory: int) -> None:
         self.tolerance = tolerance
         self._memory = memory
         self._lock = threading.Lock()
