@@ -40,11 +40,13 @@ from zegclip_core.text.vocabulary import clean_negatives
 Type = Typed.Type
 Strategy = st.SearchStrategy[Any]
 _OF_TYPE = {
-    Type.BOOL: 'autostart lazy use_sim_time stable_ids label_info_every_image overlay_regions',
-    Type.INTEGER: 'short_side candidates threads jpeg_quality max_mask_topics min_area',
-    Type.DOUBLE: 'overlay_alpha min_rate threshold',
+    Type.BOOL: 'autostart lazy use_sim_time stable_ids label_info_every_image overlay_regions '
+    'points_organised',
+    Type.INTEGER: 'short_side candidates threads jpeg_quality max_mask_topics min_area '
+    'sharp_edges',
+    Type.DOUBLE: 'overlay_alpha min_rate threshold smoothing depth_tolerance',
     Type.STRING: 'model device precision vocabulary_file image_transport backend attention '
-    'templates image_reliability overlay_palette output_size confidence_encoding',
+    'templates image_reliability overlay_palette output_size confidence_encoding points_color',
     Type.STRING_ARRAY: 'class_names cameras negatives',
 }
 TYPES = {name: kind.value for kind, names in _OF_TYPE.items() for name in names.split()}
@@ -79,6 +81,9 @@ LIVE: dict[str, Callable[[Any], bool | None]] = {
     'stable_ids': lambda value: None if value else True,  # On: not with too many words.
     'label_info_every_image': lambda value: True,
     'overlay_regions': lambda value: True,
+    'points_organised': lambda value: True,
+    'points_color': ('image', 'overlay').__contains__,
+    'depth_tolerance': lambda value: 0.0 <= value <= 1.0,
     'min_area': lambda value: 1 <= value <= 100_000,
     'overlay_palette': ('by_name', 'color_blind', 'pascal_voc').__contains__,
     'jpeg_quality': lambda value: 1 <= value <= 100,

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import CompressedImage, Image
-from zegclip_core.segmentation import Segmentation
+from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.parameters import NodeParameters
@@ -116,8 +116,9 @@ class StandInSegmenter:
         vocabulary: EncodedVocabulary,
         *,
         scores: bool = True,
+        moment: Moment | None = None,
     ) -> Segmentation:
-        """Label an RGB image, uint8 ``(H, W, 3)``."""
+        """Label an RGB image, uint8 ``(H, W, 3)``; the moment does nothing."""
         due = time.monotonic() + self._cost
         classes = len(vocabulary.vocabulary)
         # More than 254 classes need wide ids; no red value reaches them.

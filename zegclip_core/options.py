@@ -51,6 +51,8 @@ MAX_CLASSES = 1024
 """Most classes of a vocabulary; from 255 on labels have 16 bits."""
 MAX_SHORT_SIDE = 2048
 """Longest short side that an image is scaled to, in pixels."""
+MAX_SHARP = 64
+"""Most words whose edges are refined in an image; each has a map of the image's size."""
 MAX_THREADS = 256
 """More than any machine's cores would only wait for each other."""
 UNLABELLED = 255
@@ -225,6 +227,23 @@ class SegmenterOptions:
         'most; 0 for all',
         bounds=(0, MAX_CLASSES),
         metavar='N',
+    )
+    smoothing: float = option(
+        0.0,
+        'share of the frames before in the mean of mask logits that steadies the labels of a '
+        'video; 0 for none',
+        bounds=(0.0, 1.0),
+        metavar='SHARE',
+        flag=False,
+        exported=True,
+    )
+    sharp_edges: int = option(
+        0,
+        "of how many words, those that win most of an image, outlines follow the image's own "
+        'edges; 0 for none',
+        bounds=(0, MAX_SHARP),
+        metavar='N',
+        exported=True,
     )
     threads: int | None = option(
         None,

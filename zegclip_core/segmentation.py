@@ -13,6 +13,7 @@
 # limitations under the License.
 """Segmentation: what the segmenter says about one image."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,19 @@ def sampled(pixels: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[An
     rows = (2 * np.arange(height) + 1) * old_height // (2 * height)
     columns = (2 * np.arange(width) + 1) * old_width // (2 * width)
     return np.asarray(pixels[rows[:, None], columns])
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Of which stream of images one is, and when it was taken.
+
+    Attributes:
+        stream: Name of the camera or video.
+        seconds: Time of the image [s]; only differences count.
+    """
+
+    stream: Hashable
+    seconds: float
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from zegclip_core.devices import (
     reason_of,
     use_threads,
 )
-from zegclip_core.engines.contract import Engine, EngineVocabulary, PostprocessStep
+from zegclip_core.engines.contract import Engine, EngineVocabulary, PostprocessStep, Prediction
 from zegclip_core.engines.lean.downloads import Downloads
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.onnx import ExportedModel, load_exported, pick_backend
@@ -42,9 +42,11 @@ from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import DeviceMemoryError, ModelError
 from zegclip_core.images.checks import check_batch, working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
-from zegclip_core.model.scoring import Windows
+from zegclip_core.model.scoring import Scoring, Windows
 from zegclip_core.options import MAX_SHORT_SIDE, OPTIONS, SegmenterOptions
-from zegclip_core.segmentation import Segmentation
+from zegclip_core.refinement.edges import Rows, sharpened
+from zegclip_core.refinement.smoothing import TemporalSmoother
+from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.encoder import encode_vocabulary, EncodedVocabulary
 from zegclip_core.text.vocabulary import clean_negatives, Vocabulary
 from zegclip_core.weights.checkpoint import ModelSettings
@@ -61,7 +63,8 @@ class Segmenter:
         loaded: The model; an exported one brings its own engine.
         options: How it runs and which pixels it labels. Those that are read while a
             model is loaded (backend, attention, templates, threads) do nothing here.
-        steps: Called in this order between mask logits and labels.
+        steps: Called in this order between mask logits and labels, after the smoothing if the
+            options ask for it.
 
     Attributes:
         options: The options.
@@ -93,11 +96,13 @@ class Segmenter:
         if isinstance(loaded, ExportedModel):
             self.device, self.dtype = torch.device('cpu'), torch.float32
             self.runs_on = loaded.runs_on
+            self._scoring: Scoring = 'sigmoid'
         else:
             self.device = pick_device(options.device)
             self.dtype = pick_precision(options.precision, self.device)
             self.runs_on = str(self.device)
             self.network = loaded.network
+            self._scoring = loaded.network.scoring
         self.short_side = options.short_side or loaded.settings.short_side
         if not self.patch_size <= self.short_side <= MAX_SHORT_SIDE:
             raise ModelError(
@@ -112,7 +117,8 @@ class Segmenter:
             loaded.settings.negatives if negatives is None else negatives
         )
         self.engine = self._make_engine(loaded)
-        self.engine.steps = tuple(steps)
+        self._smoother = TemporalSmoother(options.smoothing) if options.smoothing else None
+        self.engine.steps = (*filter(None, [self._smoother]), *steps)
         if self.device.type == 'cuda':
             self.text_encoder.to(self.device)
         self._prepared: WeakKeyDictionary[EncodedVocabulary, EngineVocabulary] = (
@@ -274,6 +280,7 @@ class Segmenter:
         *,
         mask_logits: bool = False,
         scores: bool = True,
+        moment: Moment | None = None,
     ) -> Segmentation:
         """Label every pixel of an image.
 
@@ -282,6 +289,8 @@ class Segmenter:
             vocabulary: The classes to look for.
             mask_logits: Whether the result holds the mask logits as well.
             scores: Whether it holds the scores; from a GPU they take longer than the labels.
+            moment: Which stream it is of, and when it was taken, for ``smoothing``; without it
+                the image stands alone.
 
         Raises:
             ImageError: If the image has another type or shape, or no pixel.
@@ -290,8 +299,13 @@ class Segmenter:
                 took is free again, and the next image gets a new chance.
             DeviceLostError: If the device is of no more use to this process.
         """
-        batch = self.segment_batch([image], vocabulary, mask_logits=mask_logits, scores=scores)
-        return batch[0]
+        return self.segment_batch(
+            [image],
+            vocabulary,
+            mask_logits=mask_logits,
+            scores=scores,
+            moments=None if moment is None else [moment],
+        )[0]
 
     def segment_batch(
         self,
@@ -300,6 +314,7 @@ class Segmenter:
         *,
         mask_logits: bool = False,
         scores: bool = True,
+        moments: Sequence[Moment] | None = None,
     ) -> list[Segmentation]:
         """Label every pixel of several images of one size at once, as of several cameras.
 
@@ -308,6 +323,8 @@ class Segmenter:
             vocabulary: The classes to look for.
             mask_logits: Whether the results hold the mask logits as well.
             scores: Whether they hold the scores; from a GPU these take longer than the labels.
+            moments: Of each image, which stream it is of and when it was taken, for
+                ``smoothing``, no stream twice; without them each image stands alone.
 
         Raises:
             ImageError: If an image has another type or shape or no pixel, or if there is no
@@ -322,6 +339,8 @@ class Segmenter:
             if self._last is None or self._last.vocabulary != vocabulary:
                 self._last = self.encode(vocabulary)
             vocabulary = self._last
+        if self._smoother is not None:
+            self._smoother.moments = moments or ()
         try:
             return self._segment(images, vocabulary, self.short_side, mask_logits, scores)
         except Exception as error:
@@ -360,17 +379,46 @@ class Segmenter:
             size,
             self._prepare(encoded),
             (height, width),
-            mask_logits=mask_logits,
+            mask_logits=mask_logits or self.options.sharp_edges > 0,
         )
+        if self.options.sharp_edges:
+            found = self._sharpened(images, found, encoded)
         # Those of no pixel where nobody asked.
         tensors = [found.labels, found.scores if scores else found.scores[:, :0, :0]]
-        if found.mask_logits is not None:
+        if mask_logits and found.mask_logits is not None:
             # A user's classes are the first rows, negative words the others.
             tensors.append(found.mask_logits[:, : len(encoded.vocabulary)])
         return [
             Segmentation(labels, best, encoded.vocabulary, *logits)
             for labels, best, *logits in zip(*self._downloads(*tensors), strict=True)
         ]
+
+    def _sharpened(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        found: Prediction,
+        encoded: EncodedVocabulary,
+    ) -> Prediction:
+        """Return labels and scores whose outlines follow the images."""
+        if found.mask_logits is None:
+            raise ValueError('Expected the mask logits of a prediction.')
+        bias, thresholds = encoded.bias.cpu().numpy(), encoded.thresholds.cpu().numpy()
+        sharp = [
+            sharpened(
+                image,
+                labels,
+                scores,
+                Rows(logits, bias, thresholds, len(encoded.vocabulary), self._scoring),
+                self.options.sharp_edges,
+            )
+            for image, labels, scores, logits in zip(
+                images,
+                *self._downloads(found.labels, found.scores, found.mask_logits),
+                strict=True,
+            )
+        ]
+        labels, scores = (torch.from_numpy(np.stack(part)) for part in zip(*sharp, strict=True))
+        return Prediction(labels, scores, found.mask_logits)
 
     def release_memory(self) -> None:
         """Give the device's memory that no tensor uses back to it; the model stays.
@@ -382,6 +430,8 @@ class Segmenter:
             if hasattr(self, 'engine'):
                 self.engine.release_memory()
             self._downloads.clear()
+            if self._smoother is not None:
+                self._smoother.forget()
             if self.device.type == 'cuda':
                 torch.cuda.empty_cache()
         except Exception as error:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
+from zegclip_core.geometry import Depth, Intrinsics
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.messages import image_encodings
 from zegclip_core.messages.outputs import (
@@ -31,6 +32,7 @@ from zegclip_core.messages.outputs import (
     ImageFields,
     rgb_fields,
 )
+from zegclip_core.messages.point_cloud import CloudFields
 from zegclip_core.segmentation import LabelArray
 
 if TYPE_CHECKING:
@@ -129,6 +131,36 @@ def rgb_to_image(rgb: RgbImage, header: Header) -> Image:
     return image_message(rgb_fields(rgb), header)
 
 
+def depth_to_image(depth: Depth, header: Header) -> Image:
+    """Build a ``16UC1`` message of millimetres from depth ``(H, W)``; NaN becomes 0."""
+    millimetres = np.nan_to_num(depth * np.float32(1000)).round().clip(0, 65535)
+    return image_message(image_fields(millimetres.astype('<u2'), '16UC1'), header)
+
+
+def camera_info(camera: Intrinsics, header: Header) -> CameraInfo:
+    """Build the message of a camera without distortion."""
+    fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
+    return CameraInfo(
+        header=header,
+        width=camera.width,
+        height=camera.height,
+        distortion_model='plumb_bob',
+        d=[0.0] * 5,
+        k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )
+
+
+def cloud_points(message: PointCloud2) -> tuple[npt.NDArray[np.float32], RgbImage]:
+    """Return the points of a cloud that ``cloud_message`` made, ``(N, 3)``, and their RGB."""
+    rows = np.frombuffer(message.data, '<f4').reshape(-1, message.point_step // 4)
+    known = np.isfinite(rows[:, :3]).all(axis=1)
+    packed = rows[known, 3].view('<u4')
+    colors = np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=-1)
+    return rows[known, :3], colors.astype(np.uint8)
+
+
 def rgb_to_jpeg(rgb: RgbImage, header: Header, quality: int) -> CompressedImage:
     """Build a JPEG message from RGB pixels, uint8 ``(H, W, 3)``, of a quality from 1 to 100.
 
@@ -142,6 +174,13 @@ def rgb_to_jpeg(rgb: RgbImage, header: Header, quality: int) -> CompressedImage:
         raise ImageError(f'Cannot write a JPEG of {rgb.shape[1]}x{rgb.shape[0]}.') from error
     # As image_transport's compressed plugin writes it.
     return CompressedImage(header=header, format='rgb8; jpeg compressed bgr8', data=_bytes(data))
+
+
+def cloud_message(fields: CloudFields, header: Header) -> PointCloud2:
+    """Build a cloud's message; the header is that of the image that it was computed from."""
+    values = fields._asdict()
+    values['fields'] = [PointField(**each) for each in fields.fields]
+    return PointCloud2(header=header, **{**values, 'data': _bytes(fields.data)})
 
 
 def image_to_labels(message: Image) -> LabelArray:

@@ -57,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:<number>')
     parser.add_argument('--source', default='', help='picture, video or folder to play instead')
     parser.add_argument(
+        '--depth', action='store_true', help='show a made room with its depth, and draw points'
+    )
+    parser.add_argument(
         '--patience', type=float, default=180.0, help='longest wait for the first frame [s]'
     )
     options = parser.parse_args(arguments)
@@ -71,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, domain: int) -> int:
     """Run the three processes in a DDS domain of their own; return the exit code."""
     out: Path = options.out
-    for stale in (*out.glob('vocabulary_*.png'), out / 'overlay.mp4', out / 'summary.json'):
+    names = ('overlay.mp4', 'summary.json', 'points.png', 'regions.json')
+    for stale in (*out.glob('vocabulary_*.png'), *(out / name for name in names)):
         stale.unlink(missing_ok=True)
     logs = out / 'logs'
     shutil.rmtree(logs, ignore_errors=True)
@@ -87,7 +91,8 @@ def run(options: argparse.Namespace, domain: int) -> int:
     with Processes(logs, environment) as processes:
         for name, command in commands(options).items():
             processes.start(name, command)
-        failed = watch(processes, {name: follow(processes.log_of(name)) for name in SHOWN})
+        shown = (*SHOWN, 'points') if options.depth else SHOWN
+        failed = watch(processes, {name: follow(processes.log_of(name)) for name in shown})
     if failed is not None:
         return explain(failed, processes.log_of(failed))
     summary = json.loads((out / 'summary.json').read_text(encoding='utf-8'))
@@ -117,7 +122,8 @@ def report(summary: Mapping[str, Any], folder: Path) -> str:
         blocks.append(f'vocabulary {entry["version"]}: {entry["frames"]} frames, {since}\n{table}')
     blocks.append(tabulate(summary['versions'].items(), tablefmt='plain', disable_numparse=True))
     images = [entry['picture'] for entry in summary['vocabularies'] if entry['picture']]
-    files = [folder / name for name in ('overlay.mp4', *images, 'summary.json')]
+    points = [name for name in ('points.png', 'regions.json') if (folder / name).exists()]
+    files = [folder / name for name in ('overlay.mp4', *images, *points, 'summary.json')]
     blocks.append('\n'.join(['Look at:', *(f'  {path}' for path in files)]))
     return f'\n{"-" * 60}\n'.join(['', *blocks])
 
@@ -125,13 +131,16 @@ def report(summary: Mapping[str, Any], folder: Path) -> str:
 def commands(options: argparse.Namespace) -> dict[str, list[str]]:
     """Return the command of each process by name."""
     hold = options.seconds / (3 * (1 + len(NEXT_WORDS)))
-    return {
-        'camera': node('camera', source=options.source, seconds_per_photo=float(hold)),
+    made = {'depth': True} if options.depth else {}
+    colored = {'points_color': 'overlay'} if options.depth else {}
+    found = {
+        'camera': node('camera', source=options.source, seconds_per_photo=float(hold), **made),
         'segmentation': node(
             'segmentation',
             model=options.model,
             device=options.device,
             class_names=FIRST_WORDS,
+            **colored,
         ),
         'recorder': node(
             'recorder',
@@ -141,13 +150,17 @@ def commands(options: argparse.Namespace) -> dict[str, list[str]]:
             vocabularies=NEXT_WORDS,
         ),
     }
+    if options.depth:
+        found['points'] = node('points_picture', output=str(options.out))
+    return found
 
 
 def node(module: str, **parameters: object) -> list[str]:
     """Return the command that runs a node of this package beside the camera of the demo."""
     command = [sys.executable, '-m', f'zegclip_ros.nodes.{module}', '--ros-args']
     if module != 'camera':
-        command += ['-r', 'image:=/camera/image']
+        command += ['-r', 'image:=/camera/image', '-r', 'depth:=/camera/depth']
+        command += ['-r', 'depth/camera_info:=/camera/depth/camera_info']
     for name, value in parameters.items():
         # ROS reads values as YAML, of which JSON is a part; bare words might look like numbers.
         command += ['-p', f'{name}:={json.dumps(value, ensure_ascii=False)}']

@@ -22,6 +22,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from zegclip_core.errors import shortened, VocabularyError
 from zegclip_core.messages.outputs import SCORE_ENCODINGS, ScoreEncoding
+from zegclip_core.messages.point_cloud import POINT_COLORS, PointColor
 from zegclip_core.messages.topic_names import check_cameras, MAX_CAMERAS
 from zegclip_core.options import (
     MAX_CLASSES,
@@ -250,6 +251,24 @@ class NodeParameters:
         100,
         'least size of a region [pixels]',
         bounds=(1, 100_000),
+        change='at once',
+    )
+    depth_tolerance: float = option(
+        0.02,
+        'greatest distance of the stamps of an image and its depth [s]',
+        bounds=(0.0, 1.0),
+        change='at once',
+    )
+    points_organised: bool = option(
+        False,
+        'whether points stand in rows as the pixels do, with NaN where depth is not known; else '
+        'those are left out',
+        change='at once',
+    )
+    points_color: PointColor = option(
+        'image',
+        "colours of points: the image's, or the overlay's",
+        choices=POINT_COLORS,
         change='at once',
     )
     lazy: bool = option(

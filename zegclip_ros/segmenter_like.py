@@ -19,7 +19,7 @@ from typing import Protocol, TYPE_CHECKING
 
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.options import OPTIONS, wait_without_spinning
-from zegclip_core.segmentation import Segmentation
+from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.parameters import NodeParameters
 
@@ -64,12 +64,25 @@ class SegmenterLike(Protocol):
         """
 
     def segment(
-        self, image: RgbImage, vocabulary: 'EncodedVocabulary', *, scores: bool = True
+        self,
+        image: RgbImage,
+        vocabulary: 'EncodedVocabulary',
+        *,
+        scores: bool = True,
+        moment: Moment | None = None,
     ) -> Segmentation:
-        """Label an RGB image, uint8 ``(H, W, 3)``; ``scores`` says whether somebody wants them."""
+        """Label an RGB image, uint8 ``(H, W, 3)``, of a moment of a camera.
+
+        ``scores`` says whether somebody wants them.
+        """
 
     def segment_batch(
-        self, images: Sequence[RgbImage], vocabulary: 'EncodedVocabulary', *, scores: bool = True
+        self,
+        images: Sequence[RgbImage],
+        vocabulary: 'EncodedVocabulary',
+        *,
+        scores: bool = True,
+        moments: Sequence[Moment] | None = None,
     ) -> list[Segmentation]:
         """Label RGB images of one size, each uint8 ``(H, W, 3)``, in one run of the model."""
 

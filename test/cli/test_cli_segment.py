@@ -19,6 +19,7 @@ import json
 from pathlib import Path
 import subprocess
 import sys
+from typing import ClassVar
 
 from commands import Answer, answer_of, refused
 import cv2
@@ -30,7 +31,7 @@ from zegclip_core import segmenter
 from zegclip_core.cli.segment import plan_jobs
 from zegclip_core.errors import ModelError
 from zegclip_core.options import UNLABELLED
-from zegclip_core.segmentation import Segmentation
+from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
 Run = Callable[..., Answer]
@@ -43,9 +44,11 @@ class ColorSegmenter:
 
     model_name = 'colours'
     device = torch.device('cpu')
+    moments: ClassVar[list[Moment | None]] = []
 
     @classmethod
     def load(cls, model: str, **options: object) -> 'ColorSegmenter':
+        cls.moments.clear()
         cls.loaded.append({'model': model, **options})
         if model == 'unheard-of':
             raise ModelError("Expected a known model, but got 'unheard-of'.")
@@ -54,7 +57,10 @@ class ColorSegmenter:
     def encode(self, vocabulary: Vocabulary) -> Vocabulary:
         return vocabulary
 
-    def segment(self, image: np.ndarray, vocabulary: Vocabulary) -> Segmentation:
+    def segment(
+        self, image: np.ndarray, vocabulary: Vocabulary, *, moment: Moment | None = None
+    ) -> Segmentation:
+        self.moments.append(moment)
         labels = np.full(image.shape[:2], UNLABELLED, dtype=np.uint8)
         labels[image[..., 0] > 128] = 0
         labels[image[..., 2] > 128] = 1

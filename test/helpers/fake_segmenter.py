@@ -20,7 +20,7 @@ import threading
 import numpy as np
 from zegclip_core.errors import DeviceMemoryError
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.segmentation import label_type, Segmentation, unlabelled_id
+from zegclip_core.segmentation import label_type, Moment, Segmentation, unlabelled_id
 from zegclip_core.text.vocabulary import Vocabulary
 
 DEADLINE = 60.0
@@ -62,6 +62,7 @@ class FakeSegmenter:
         self.sizes: list[tuple[int, int]] = []
         self.batches: list[int] = []
         self.scored: list[bool] = []
+        self.moments: list[Moment | None] = []
         self.threads: set[str] = set()
         self.prepared: list[tuple[tuple[str, ...], tuple[int, int], int]] = []
         self.released = 0
@@ -122,13 +123,25 @@ class FakeSegmenter:
         self.prepared.append((vocabulary.vocabulary.names, size, batch))
 
     def segment(
-        self, image: RgbImage, vocabulary: FakeEncoded, *, scores: bool = True
+        self,
+        image: RgbImage,
+        vocabulary: FakeEncoded,
+        *,
+        scores: bool = True,
+        moment: Moment | None = None,
     ) -> Segmentation:
+        self.moments.append(moment)
         return self._segment([image], vocabulary, scores)[0]
 
     def segment_batch(
-        self, images: Sequence[RgbImage], vocabulary: FakeEncoded, *, scores: bool = True
+        self,
+        images: Sequence[RgbImage],
+        vocabulary: FakeEncoded,
+        *,
+        scores: bool = True,
+        moments: Sequence[Moment] | None = None,
     ) -> list[Segmentation]:
+        self.moments += moments or ()
         assert len(images) > 1
         assert len({image.shape for image in images}) == 1
         return self._segment(images, vocabulary, scores)

@@ -21,7 +21,7 @@ import time
 
 from fake_segmenter import FakeEncoded, FakeSegmenter
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.segmentation import Segmentation
+from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.runtime.runner import run_process
 
@@ -38,11 +38,16 @@ class SlowSegmenter(FakeSegmenter):
         time.sleep(self._seconds[0])
 
     def segment(
-        self, image: RgbImage, vocabulary: FakeEncoded, *, scores: bool = True
+        self,
+        image: RgbImage,
+        vocabulary: FakeEncoded,
+        *,
+        scores: bool = True,
+        moment: Moment | None = None,
     ) -> Segmentation:
         print('frame', flush=True)
         time.sleep(self._seconds[1])
-        return super().segment(image, vocabulary, scores=scores)
+        return super().segment(image, vocabulary, scores=scores, moment=moment)
 
 
 if __name__ == '__main__':

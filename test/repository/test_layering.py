@@ -44,11 +44,14 @@ MAY_IMPORT = {
     'text': 'devices errors options weights',
     'segmentation': 'options text',
     'images': 'errors options segmentation text',
-    'messages': 'errors images options segmentation text',
+    'geometry': 'errors',
+    'messages': 'errors geometry images options segmentation text',
     # From a model's name to labels.
     'loading': 'errors model options text weights',
     'engines': 'devices errors images loading model options segmentation text weights',
-    'segmenter': 'devices engines errors images loading model options segmentation text weights',
+    'refinement': 'engines images model options segmentation text',
+    'segmenter': 'devices engines errors images loading model options refinement segmentation '
+    'text weights',
     # What uses it.
     'explanation': 'engines errors images model options segmentation segmenter text',
     'export': 'devices engines errors images loading model options text weights',
@@ -73,13 +76,14 @@ NODES_MAY_IMPORT = {
     'recording': '',
     'diagnostics': '',
     'frames': 'conversions diagnostics parameters runtime segmenter_like vocabulary_state',
-    'nodes': 'conversions diagnostics frames parameters recording runtime segmenter_like '
-    'vocabulary_state',
+    'made_scene': '',
+    'nodes': 'conversions diagnostics frames made_scene parameters recording runtime '
+    'segmenter_like vocabulary_state',
     'demo': 'runtime',
 }
 """The same for zegclip_ros; of the core, its modules may import those of NODES_USE."""
 
-NODES_USE = 'errors images messages options segmentation segmenter text weights'
+NODES_USE = 'errors geometry images messages options segmentation segmenter text weights'
 
 ROS = {
     'ament_index_python',

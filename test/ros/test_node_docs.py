@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from rclpy.node import Node
 from ros_helpers import Inbox, qos, Rig, running_rig, running_ros
+from sensor_msgs.msg import PointCloud2
 import yaml
 from zegclip_core.images.regions import find_regions
 from zegclip_core.messages.outputs import announcement, region_list
@@ -140,6 +141,10 @@ def test_the_page_lists_the_topics_as_they_are() -> None:
             rig.until_active('cat')
             rig.until(
                 lambda rig=rig: rig.node._pipeline.cameras[''].subscribed_seconds is not None
+            )
+            rig.listen('zegclip/points', PointCloud2)
+            rig.until(
+                lambda rig=rig: rig.node._pipeline.depths['']._depth.subscribed_seconds is not None
             )
             found |= {topic for topic, *row in rows if is_there(rig, topic, *row)}
             own = rig.node.get_publisher_names_and_types_by_node('zegclip', '/')

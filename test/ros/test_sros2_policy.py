@@ -22,6 +22,7 @@ import subprocess
 from lxml import etree
 import pytest
 from ros_helpers import FakeSegmenter, own_domain, Rig, running_ros
+from sensor_msgs.msg import PointCloud2
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -35,6 +36,8 @@ CASES = {
     'cameras': ({'/front/image', '/rear/image'}, ('-p', 'cameras:=["front", "rear"]')),
 }
 """What is subscribed to for images, and the arguments that lead to it."""
+DEPTH = ('/depth', '/depth/camera_info', '/camera_info')
+"""What is subscribed to for points."""
 
 
 def full(name: str) -> str:
@@ -62,7 +65,9 @@ def idle(case: str) -> set[str]:
     published = allowed(POLICY, 'topics[@publish="ALLOW"]/topic')
     by_camera = {rule for rule in published if '/*/' in rule}
     of_one = {rule.replace('/*/', '/', 1) for rule in by_camera}
-    rest = (of_one | {'/cloud'}) if case == 'cameras' else (by_camera | {'/*/cloud'})
+    heard = {'/cloud', *DEPTH}
+    of_each = {f'/*{name}' for name in heard}
+    rest = (of_one | heard) if case == 'cameras' else (by_camera | of_each)
     optional = {f'/zegclip/{name}' for name in ('label_info', 'detections')}
     optional |= {one.replace('/zegclip/', '/zegclip/*/') for one in optional}
     return rest | optional | {'/image', '/image/compressed'}
@@ -91,7 +96,12 @@ def used(images: set[str], arguments: tuple[str, ...]) -> tuple[set[str], set[st
             return {name for name, _ in rows}
 
         clouds = {name.replace('/compressed', '').replace('image', 'cloud') for name in images}
-        rig.until(lambda: images | clouds | {'/clock'} <= subscribed(), 'the node hears all')
+        places = {name.rpartition('/image')[0] for name in images}
+        for place in places:
+            probe.create_subscription(PointCloud2, f'/zegclip{place}/points', print, 1)
+        depth = {f'{place}{name}' for place in places for name in DEPTH}
+        heard = images | clouds | depth | {'/clock'}
+        rig.until(lambda: heard <= subscribed(), 'the node hears all')
         rig.until(
             lambda: sum('/masks/' in name for name in published()) == 2 * len(images), 'the masks'
         )

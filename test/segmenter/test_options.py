@@ -45,9 +45,9 @@ from zegclip_core import options
 
 @dataclass(frozen=True)
 class More(options.SegmenterOptions):
-    sharp_edges: float | None = options.option(
+    blur_radius: float | None = options.option(
         None,
-        'how sharp edges are',
+        'how far labels are blurred',
         unset='as they are',
         bounds=(0.0, 2.0),
         ros_unset=-1.0,
@@ -67,13 +67,13 @@ from zegclip_core.segmenter import Segmenter
 
 parser = argparse.ArgumentParser()
 add_model_options(parser)
-print('--sharp-edges' in parser.format_help(), '(0 to 2; default: as they are)')
+print('--blur-radius' in parser.format_help(), '(0 to 2; default: as they are)')
 model = ['--model', sys.argv[1], '--device', 'cpu']
-print(load_segmenter(parser.parse_args([*model, '--sharp-edges', '1.5'])).options.sharp_edges)
-print(load_segmenter(parser.parse_args(model)).options.sharp_edges)
-print(Segmenter.load(sys.argv[1], device='cpu', sharp_edges=0.5).options.sharp_edges)
+print(load_segmenter(parser.parse_args([*model, '--blur-radius', '1.5'])).options.blur_radius)
+print(load_segmenter(parser.parse_args(model)).options.blur_radius)
+print(Segmenter.load(sys.argv[1], device='cpu', blur_radius=0.5).options.blur_radius)
 try:
-    Segmenter.load(sys.argv[1], sharp_edges=3.0)
+    Segmenter.load(sys.argv[1], blur_radius=3.0)
 except ValueError as error:
     print(error)
 """
@@ -85,7 +85,7 @@ def test_one_entry_more_is_a_flag_and_an_argument_of_load(tiny: str) -> None:
         '1.5',
         'None',
         '0.5',
-        'Expected the sharp edges to be in [0, 2], but got 3.0.',
+        'Expected the blur radius to be in [0, 2], but got 3.0.',
     ]
 
 
@@ -94,10 +94,10 @@ import rclpy
 from rclpy.node import Node
 from zegclip_ros.parameters import NodeParameters
 
-rclpy.init(args=['--ros-args', '-p', f'sharp_edges:={sys.argv[1]}'])
+rclpy.init(args=['--ros-args', '-p', f'blur_radius:={sys.argv[1]}'])
 node = Node('zegclip')
-print(NodeParameters.declare(node).options.sharp_edges)
-descriptor = node.describe_parameter('sharp_edges')
+print(NodeParameters.declare(node).options.blur_radius)
+descriptor = node.describe_parameter('blur_radius')
 (bounds,) = descriptor.floating_point_range
 print(bounds.from_value, bounds.to_value, descriptor.description)
 rclpy.shutdown()
@@ -109,7 +109,7 @@ rclpy.shutdown()
 def test_one_entry_more_is_a_parameter_of_the_node(given: str, expected: str) -> None:
     assert output_of(WITH_ANOTHER_OPTION + IN_THE_NODE, given).splitlines() == [
         expected,
-        '-1.0 2.0 How sharp edges are; below 0 as they are.',
+        '-1.0 2.0 How far labels are blurred; below 0 as they are.',
     ]
 
 
@@ -181,7 +181,10 @@ def test_what_cannot_be_is_refused_in_one_line(changes: dict[str, Any], message:
 
 
 def test_an_exported_model_follows_some_options_only() -> None:
-    follows = {'backend', 'device', 'precision', 'threads', 'threshold', 'negatives'}
+    follows = {
+        *('backend', 'device', 'precision', 'threads', 'threshold', 'negatives'),
+        *('smoothing', 'sharp_edges'),
+    }
     assert {name for name, option in OPTIONS.items() if option.exported} == follows
     SegmenterOptions(device='cuda', threads=2, threshold=0.5, negatives=('wall',)).check_exported()
     with pytest.raises(ModelError, match=r'at its own size .* but got the short side 224\.'):

@@ -35,7 +35,7 @@ from zegclip_core.cli._model import (
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from zegclip_core.segmentation import Segmentation
+    from zegclip_core.segmentation import Moment, Segmentation
     from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 
 FALLBACK_RATE = 25.0
@@ -59,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     add_word_options(parser)
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results')
-    add_model_options(parser)
+    add_model_options(parser, further=('smoothing',))
     parser.add_argument(
         '--alpha', type=fraction, default=0.5, help='weight of the colours (default: %(default)s)'
     )
@@ -183,10 +183,12 @@ class _Task:
     alpha: float
     frame_labels: bool
 
-    def segment(self, image: npt.NDArray[np.uint8]) -> tuple[Segmentation, float]:
+    def segment(
+        self, image: npt.NDArray[np.uint8], moment: Moment | None = None
+    ) -> tuple[Segmentation, float]:
         """Return the segmentation of an RGB uint8 ``(H, W, 3)`` image and its seconds."""
         start = time.perf_counter()
-        segmentation = self.segmenter.segment(image, self.encoded)
+        segmentation = self.segmenter.segment(image, self.encoded, moment=moment)
         return segmentation, time.perf_counter() - start
 
     def report(
@@ -246,6 +248,7 @@ def _segment_video(job: Job, task: _Task) -> dict[str, float]:
     from zegclip_core.cli._outputs import write_json, write_png
     from zegclip_core.images.drawing import overlay_with_legend
     from zegclip_core.images.video import Video, VideoWriter
+    from zegclip_core.segmentation import Moment
 
     video = Video(job.source)
     rate = video.frame_rate or FALLBACK_RATE
@@ -258,7 +261,7 @@ def _segment_video(job: Job, task: _Task) -> dict[str, float]:
     bar = tqdm(video, total=video.frame_count, unit='frame', leave=False, disable=None)
     with VideoWriter(overlay_path, rate) as writer:
         for count, frame in enumerate(bar, start=1):
-            last, taken = task.segment(frame)
+            last, taken = task.segment(frame, Moment(job.stem, count / rate))
             if task.frame_labels:
                 write_png(labels / f'{count - 1:06d}.png', last.ids)
             writer.write(overlay_with_legend(frame, last, alpha=task.alpha, every_class=True))

@@ -50,6 +50,21 @@ class Region:
     area: int
     score: float
 
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the box's first pixel."""
+        return self.box[1], self.box[0]
+
+    def mask(self, labels: LabelArray) -> npt.NDArray[np.bool_]:
+        """Return which pixels of its box are its own, bool; ``labels`` are the whole image's."""
+        left, top, width, height = self.box
+        part = cv2.inRange(labels[top : top + height, left : left + width], self.place, self.place)
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
+        # Others of its class may reach into the box; only one fills it and has this area.
+        whole = [0, 0, width, height, self.area]
+        own = [number for number in range(1, count) if stats[number].tolist() == whole]
+        return np.asarray(parts == own[0])
+
 
 @dataclass(frozen=True)
 class _Outline:

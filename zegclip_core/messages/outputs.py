@@ -18,6 +18,7 @@ from typing import Any, get_args, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from zegclip_core.geometry import box_around, DepthView
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.regions import Region
 from zegclip_core.segmentation import LabelArray, Segmentation
@@ -31,6 +32,7 @@ ACTIVE_VOCABULARY = 'active_vocabulary'
 LABEL_INFO = 'label_info'
 REGIONS = 'regions'
 DETECTIONS = 'detections'
+POINTS = 'points'
 
 ScoreEncoding: TypeAlias = Literal['32FC1', 'mono8']
 SCORE_ENCODINGS: tuple[ScoreEncoding, ...] = get_args(ScoreEncoding)
@@ -93,8 +95,13 @@ def class_map(vocabulary: Vocabulary) -> list[dict[str, Any]]:
     return [{'class_id': number, 'class_name': name} for number, name in pairs]
 
 
-def region_list(regions: Sequence[Region], segmentation: Segmentation) -> dict[str, Any]:
-    """Return what ``~/regions`` holds as JSON beside the header; ``docs/node.md`` explains it."""
+def region_list(
+    regions: Sequence[Region], segmentation: Segmentation, depth: DepthView | None = None
+) -> dict[str, Any]:
+    """Return what ``~/regions`` holds as JSON beside the header; ``docs/node.md`` explains it.
+
+    With the depth of the image's pixels each region has a ``box_3d`` as well.
+    """
     height, width = segmentation.labels.shape
     ids, names = segmentation.vocabulary.ids, segmentation.vocabulary.names
     return {
@@ -108,10 +115,21 @@ def region_list(regions: Sequence[Region], segmentation: Segmentation) -> dict[s
                 'center': [round(part, 2) for part in region.center],
                 'area': region.area,
                 'score': round(region.score, 4),
+                **({} if depth is None else {'box_3d': _box_3d(region, segmentation, depth)}),
             }
             for region in regions
         ],
     }
+
+
+def _box_3d(
+    region: Region, segmentation: Segmentation, depth: DepthView
+) -> dict[str, list[float]] | None:
+    """Return where a region is in the camera's frame [m]; ``None`` without depth."""
+    found = box_around(depth, region.mask(segmentation.labels), region.corner)
+    if found is None:
+        return None
+    return {'center': list(found.center), 'size': list(found.size)}
 
 
 def announcement(

@@ -129,6 +129,16 @@ def cloud_topic(camera: str) -> str:
     return f'{camera}/cloud' if camera else 'cloud'
 
 
+def depth_topic(camera: str) -> str:
+    """Return the relative topic of a camera's depth images; ``''`` is the only camera."""
+    return f'{camera}/depth' if camera else 'depth'
+
+
+def info_topic(camera: str) -> str:
+    """Return the relative topic of what is known of a camera; ``''`` is the only camera."""
+    return f'{camera}/camera_info' if camera else 'camera_info'
+
+
 def output_topic(camera: str, output: str) -> str:
     """Return a camera's topic for an output such as ``overlay``; ``''`` is the only camera."""
     return f'~/{camera}/{output}' if camera else f'~/{output}'

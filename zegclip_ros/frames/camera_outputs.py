@@ -111,6 +111,19 @@ class Outputs:
                 if RENDERERS[output].scored(self.style)
             )
 
+    def depth_wanted(self, *, needed: bool = False) -> bool:
+        """Return whether somebody listens to an output that has more to say with depth.
+
+        Args:
+            needed: Only to those that say nothing without it.
+        """
+        with self._lock:
+            return any(
+                _wanted(publisher)
+                for output, publisher in self._images.items()
+                if RENDERERS[output].depth in ({'needed'} if needed else {'needed', 'used'})
+            )
+
     def publish_names(self, vocabulary: Vocabulary, threshold: float, header: Header) -> None:
         """Publish the class names beside the images, as ``CameraInfo`` is published.
 
@@ -125,11 +138,16 @@ class Outputs:
         if publisher is not None:
             publisher.publish(vision_messages.label_info(vocabulary, threshold, header))
 
-    def publish(self, frame: LabelledFrame) -> tuple[float, float]:
-        """Publish what somebody listens to; return the seconds for making and for publishing."""
+    def publish(self, frame: LabelledFrame, *, with_depth: bool = False) -> tuple[float, float]:
+        """Publish what somebody listens to; return the seconds for making and for publishing.
+
+        Args:
+            frame: The frame.
+            with_depth: Whether those outputs that take depth, or all others.
+        """
         began = time.perf_counter()
         published = 0.0
-        for publish, render in self._wanted_of(frame):
+        for publish, render in self._wanted_of(frame, with_depth):
             message = render()
             rendered = time.perf_counter()
             publish(message)
@@ -137,17 +155,20 @@ class Outputs:
         return time.perf_counter() - began - published, published
 
     def _wanted_of(
-        self, frame: LabelledFrame
+        self, frame: LabelledFrame, with_depth: bool
     ) -> Iterator[tuple[Callable[[Message], object], Callable[[], Message]]]:
         """Yield how to publish and how to make each message that somebody listens to."""
         for output, one in RENDERERS.items():
             publisher = self._images[output]
-            # A listener that came while the model ran gets the next frame's, if it needs scores.
-            made = frame.segmentation.scores.size > 0 or not one.scored(frame.style)
-            known = frame.size is not None or not one.sized
-            if made and known and _wanted(publisher):
+            lacking = (
+                (one.sized and frame.size is None)
+                or (one.depth == 'needed' and frame.depth is None)
+                # Of who came while the model ran; the next frame has scores.
+                or (one.scored(frame.style) and not frame.segmentation.scores.size)
+            )
+            if bool(one.depth) == with_depth and _wanted(publisher) and not lacking:
                 yield publisher.publish, partial(one.render, frame)
-        if frame.size is None:
+        if frame.size is None or with_depth:
             return
         with self._lock:
             masks = {topic for topic, publisher in self._masks.items() if _wanted(publisher)}

@@ -17,11 +17,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 import json
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy.typing as npt
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header, String
+from zegclip_core.geometry import DepthView
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import draw_overlay
 from zegclip_core.images.regions import draw_regions, find_regions, Region
@@ -32,13 +33,15 @@ from zegclip_core.messages.outputs import (
     LABEL_IMAGE,
     mask_fields,
     OVERLAY,
+    POINTS,
     region_list,
     REGIONS,
     score_fields,
     ScoreEncoding,
 )
+from zegclip_core.messages.point_cloud import cloud_fields, PointColor
 from zegclip_core.segmentation import sampled, Segmentation
-from zegclip_ros.conversions import image_message, rgb_to_image, rgb_to_jpeg
+from zegclip_ros.conversions import cloud_message, image_message, rgb_to_image, rgb_to_jpeg
 from zegclip_ros.frames import vision_messages
 from zegclip_ros.parameters import NodeParameters
 
@@ -57,6 +60,9 @@ class OutputStyle:
     label_info_every_image: bool
     min_area: int
     output_size: str
+    points_organised: bool
+    points_color: PointColor
+    depth_tolerance: float
 
     @classmethod
     def of(cls, parameters: NodeParameters) -> 'OutputStyle':
@@ -77,6 +83,7 @@ class LabelledFrame:
             without a mask topic.
         size: Height and width of label image, confidence and masks; ``None`` if they are not
             known yet, and there are none of these.
+        depth: The depth of the image's pixels; ``None`` if there is none.
     """
 
     rgb: RgbImage
@@ -85,6 +92,7 @@ class LabelledFrame:
     topics: Sequence[str | None]
     style: OutputStyle
     size: tuple[int, int] | None
+    depth: DepthView | None = None
 
     @cached_property
     def overlay(self) -> RgbImage:
@@ -123,8 +131,22 @@ class LabelledFrame:
             'stamp': {'sec': self.header.stamp.sec, 'nanosec': self.header.stamp.nanosec},
             'frame_id': self.header.frame_id,
         }
-        content = {'header': header, **region_list(self.regions, self.segmentation)}
+        content = {'header': header, **region_list(self.regions, self.segmentation, self.depth)}
         return String(data=json.dumps(content, ensure_ascii=False))
+
+    def points(self) -> PointCloud2:
+        """Return a point with its class for each pixel whose depth is known."""
+        if self.depth is None:
+            raise ValueError('Expected a frame with depth.')
+        style, found = self.style, self.segmentation
+        fields = cloud_fields(
+            self.depth,
+            self.overlay if style.points_color == 'overlay' else self.rgb,
+            found.ids,
+            found.scores,
+            organised=style.points_organised,
+        )
+        return cloud_message(fields, self.header)
 
 
 @dataclass(frozen=True)
@@ -136,12 +158,14 @@ class Renderer:
         render: Makes one of a frame.
         sized: Whether its size is that of the parameter ``output_size``.
         scored: Whether it needs the scores.
+        depth: Whether it says more with depth, or nothing without.
     """
 
     kind: type
     render: Callable[[LabelledFrame], Message]
     sized: bool = False
     scored: Callable[[OutputStyle], bool] = lambda _: False
+    depth: Literal['', 'used', 'needed'] = ''
 
 
 def _always(_: OutputStyle) -> bool:
@@ -163,7 +187,8 @@ RENDERERS: dict[str, Renderer] = {
         lambda one: rgb_to_jpeg(one.overlay, one.header, one.style.jpeg_quality),
         scored=_with_regions,
     ),
-    REGIONS: Renderer(String, LabelledFrame.region_list, scored=_always),
+    REGIONS: Renderer(String, LabelledFrame.region_list, scored=_always, depth='used'),
+    POINTS: Renderer(PointCloud2, LabelledFrame.points, scored=_always, depth='needed'),
 }
 """By output, how it is made."""
 if vision_messages.INSTALLED:

@@ -30,12 +30,14 @@ from zegclip_core.errors import (
 )
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.messages.topic_names import MAX_CAMERAS
-from zegclip_core.segmentation import Segmentation
+from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import packed_rgb
 from zegclip_ros.diagnostics.monitor import Monitor
 from zegclip_ros.frames.camera_outputs import Outputs
 from zegclip_ros.frames.cloud_size import CloudSize
+from zegclip_ros.frames.depth_input import nanoseconds
+from zegclip_ros.frames.depth_outputs import DepthOutputs
 from zegclip_ros.frames.labelled_frame import LabelledFrame
 from zegclip_ros.parameters import NodeParameters, output_size
 from zegclip_ros.runtime.managed_node import ManagedNode
@@ -63,6 +65,11 @@ class Frame:
     rgb: RgbImage
     seconds: float
 
+    @property
+    def moment(self) -> Moment:
+        """Which stream it is of, and when it was taken."""
+        return Moment(self.camera, nanoseconds(self.arrival.message.header) / 1e9)
+
 
 Batch: TypeAlias = Mapping[str, Arrival | Frame]
 """By camera, the newest image of each that has one; those that wait longest come first."""
@@ -79,6 +86,7 @@ class Labeller:
 
     Args:
         outputs: What is published of each camera, by its name; ``''`` for the only one.
+        depths: What is published of each camera with depth.
         clouds: The size of each camera's clouds.
         words_left: Called when the masks of some words may no longer be needed.
     """
@@ -89,6 +97,7 @@ class Labeller:
         load: Callable[[], SegmenterLike],
         state: VocabularyState,
         outputs: Mapping[str, Outputs],
+        depths: Mapping[str, DepthOutputs],
         clouds: Mapping[str, CloudSize],
         monitor: Monitor,
         words_left: Callable[[], None],
@@ -97,6 +106,7 @@ class Labeller:
         self._load = load
         self._state = state
         self._outputs = outputs
+        self._depths = depths
         self._clouds = clouds
         self._monitor = monitor
         self._words_left = words_left
@@ -123,6 +133,8 @@ class Labeller:
     def release_memory(self) -> None:
         """Give back the memory that only frames need."""
         self._largest_batch = MAX_CAMERAS
+        for depth in self._depths.values():
+            depth.clear()
         if self.segmenter is not None:
             self.segmenter.release_memory()
 
@@ -230,6 +242,7 @@ class Labeller:
         if isinstance(arrival, Frame):
             return arrival
         with self._drop_on_error(camera):
+            self._depths[camera].expect(arrival.message.header)
             rgb = packed_rgb(arrival.message)
             return Frame(camera, arrival, rgb, time.perf_counter() - began)
         return None
@@ -250,11 +263,16 @@ class Labeller:
             began = time.perf_counter()
             images = [frame.rgb for frame in frames]
             scores = any(self._outputs[frame.camera].scores_wanted() for frame in frames)
+            moments = [frame.moment for frame in frames]
             try:
                 if len(images) == 1:
-                    found = [segmenter.segment(images[0], encoded, scores=scores)]
+                    found = [
+                        segmenter.segment(images[0], encoded, scores=scores, moment=moments[0])
+                    ]
                 else:
-                    found = segmenter.segment_batch(images, encoded, scores=scores)
+                    found = segmenter.segment_batch(
+                        images, encoded, scores=scores, moments=moments
+                    )
             except DeviceMemoryError as error:
                 if len(frames) == 1:
                     raise
@@ -287,9 +305,9 @@ class Labeller:
         if announced or outputs.style.label_info_every_image:
             outputs.publish_names(request.vocabulary, encoded.threshold, header)
         topics, size = request.topics[frame.camera], self._size(frame)
-        rendering, publishing = outputs.publish(
-            LabelledFrame(frame.rgb, header, segmentation, topics, outputs.style, size)
-        )
+        labelled = LabelledFrame(frame.rgb, header, segmentation, topics, outputs.style, size)
+        parts = outputs.publish(labelled), self._depths[frame.camera].publish(labelled)
+        rendering, publishing = map(sum, zip(*parts, strict=True))
         self._monitor.camera(frame.camera).labelled(
             {
                 # Also for the frames of other cameras.
@@ -300,6 +318,13 @@ class Labeller:
                 'publish': publishing,
             }
         )
+
+    def publish_waiting(self, camera: str) -> None:
+        """Publish what waited for depth that has come."""
+        try:
+            self._depths[camera].publish_settled()
+        except Exception as error:  # Its labels are out, so that no frame is lost.
+            self.failed(error)
 
     def _size(self, frame: Frame) -> tuple[int, int] | None:
         """Return height and width of a frame's label image; ``None`` until there is a cloud."""

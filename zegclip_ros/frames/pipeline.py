@@ -27,6 +27,8 @@ from zegclip_ros.diagnostics.health import CameraHealth
 from zegclip_ros.diagnostics.monitor import Monitor
 from zegclip_ros.frames.camera_outputs import Outputs
 from zegclip_ros.frames.cloud_size import CloudSize
+from zegclip_ros.frames.depth_input import DepthInput
+from zegclip_ros.frames.depth_outputs import DepthOutputs
 from zegclip_ros.frames.image_input import ImageInput
 from zegclip_ros.frames.labelled_frame import OutputStyle
 from zegclip_ros.frames.labeller import Arrival, Batch, Labeller
@@ -48,6 +50,7 @@ class Pipeline:
     Attributes:
         cameras: What the node subscribes to, by the names of the cameras; ``''`` is the only one.
         clouds: The clouds of each camera, in case label images are to have their size.
+        depths: The depth of each camera's images.
         labeller: Holds the model.
 
     Args:
@@ -71,6 +74,7 @@ class Pipeline:
         self._style = style
         self.cameras: dict[str, ImageInput] = {}
         self.clouds: dict[str, CloudSize] = {}
+        self.depths: dict[str, DepthInput] = {}
         self._outputs: dict[str, Outputs] = {}
         transport, reliability = parameters.image_transport, parameters.image_reliability
         try:
@@ -82,12 +86,29 @@ class Pipeline:
                 self.clouds[name] = CloudSize(
                     node, cloud_topic(name), partial(monitor.reject, 'cloud')
                 )
+                self.depths[name] = DepthInput(
+                    node,
+                    name,
+                    partial(monitor.reject, 'depth'),
+                    partial(self._publish_waiting, name),
+                )
                 self._outputs[name] = Outputs(node, name, style)
         except Exception:
             self.close()
             raise
+        self._depth_outputs = {
+            name: DepthOutputs(outputs, self.depths[name])
+            for name, outputs in self._outputs.items()
+        }
         self.labeller = Labeller(
-            node, partial(load, parameters), state, self._outputs, self.clouds, monitor, words_left
+            node,
+            partial(load, parameters),
+            state,
+            self._outputs,
+            self._depth_outputs,
+            self.clouds,
+            monitor,
+            words_left,
         )
         on_errors = (self.labeller.failed, self._thread_died)
         # The newest frame of each camera waits; those that wait are labelled together.
@@ -136,8 +157,8 @@ class Pipeline:
         """Destroy all topics; the threads have to be at rest."""
         for camera in self.cameras.values():
             camera.close()
-        for cloud in self.clouds.values():
-            cloud.close()
+        for other in (*self.clouds.values(), *self.depths.values()):
+            other.close()
         for outputs in self._outputs.values():
             outputs.close()
 
@@ -173,6 +194,11 @@ class Pipeline:
             return
         self._frames.submit({camera: Arrival(message)})
 
+    def _publish_waiting(self, camera: str) -> None:
+        """Publish what waits for the depth that has come, in the thread of frames."""
+        if self._depth_outputs[camera].waits:
+            self._frames.run(partial(self.labeller.publish_waiting, camera))
+
     def _merge(self, waiting: Batch, new: Batch) -> Batch:
         """Return each camera's newest frame, in the place of the one that it replaces."""
         self._monitor.drop('newer frame', *(waiting.keys() & new.keys()))
@@ -199,13 +225,20 @@ class Pipeline:
             wanted = active and (listened or not lazy)
             self.cameras[name].update(wanted=wanted)
             self.clouds[name].update(wanted=wanted and self._style.output_size == 'cloud')
+            self.depths[name].update(
+                wanted=active and outputs.depth_wanted(),
+                needed=outputs.depth_wanted(needed=True),
+                tolerance=self._style.depth_tolerance,
+            )
             self._monitor.camera(name).wanted(active and listened)
 
     def health(self) -> dict[str, CameraHealth]:
         """Return how each camera is, by its name."""
         return {
             name: self._monitor.camera(name).health(
-                one.topic, one.subscribed_seconds, self.clouds[name].missing
+                one.topic,
+                one.subscribed_seconds,
+                self.clouds[name].missing or self.depths[name].missing,
             )
             for name, one in self.cameras.items()
         }

@@ -25,13 +25,14 @@ import cv2
 import numpy as np
 from rclpy.logging import get_logger
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.media import is_video, media_in, read_image
 from zegclip_core.images.video import Video
-from zegclip_ros.conversions import rgb_to_image
+from zegclip_ros.conversions import camera_info, depth_to_image, rgb_to_image
+from zegclip_ros.made_scene import BOARDS, MadeScene
 from zegclip_ros.parameters import Declaration, declare
 from zegclip_ros.runtime.runner import run_process, RunnableNode
 
@@ -57,6 +58,12 @@ DECLARATIONS = (
         'seconds_per_photo', 4.0, 'How long each photo is shown [s].', bounds=(0.1, 3600.0)
     ),
     Declaration('frame_id', 'camera', 'Frame in the header of the images.'),
+    Declaration(
+        'depth',
+        False,
+        'Whether to show a made room with photos in place of the source, with its depth on '
+        '~/depth.',
+    ),
     Declaration(
         'reliability',
         'reliable',
@@ -238,8 +245,8 @@ def open_source(source: object, size: tuple[int, int], hold: float) -> Scene | P
 class CameraNode(RunnableNode):
     """Publishes images as a camera does, with the present time as their stamp.
 
-    Publishes ``~/image`` (``sensor_msgs/msg/Image``, ``rgb8``, depth 1); ``DECLARATIONS``
-    describes its parameters.
+    Publishes ``~/image`` (``sensor_msgs/msg/Image``, ``rgb8``, depth 1) and, of a made room,
+    ``~/depth`` (``16UC1``) and ``~/depth/camera_info``; ``DECLARATIONS`` describes its parameters.
     """
 
     def __init__(self) -> None:
@@ -247,13 +254,17 @@ class CameraNode(RunnableNode):
         values = declare(self, DECLARATIONS)
         size = (values['height'], values['width'])
         self._frame_id = values['frame_id']
-        self._show = open_source(values['source'], size, values['seconds_per_photo'])
+        self._made = made_scene(size) if values['depth'] else None
+        self._show = self._made or open_source(values['source'], size, values['seconds_per_photo'])
         qos = QoSProfile(
             depth=1,
             reliability=ReliabilityPolicy[values['reliability'].upper()],
             durability=DurabilityPolicy.VOLATILE,
         )
         self._publisher = self.create_publisher(Image, '~/image', qos)
+        if self._made is not None:
+            self._depth = self.create_publisher(Image, '~/depth', qos)
+            self._info = self.create_publisher(CameraInfo, '~/depth/camera_info', qos)
         self._began = self.get_clock().now()
         self._timer = self.create_timer(1.0 / values['rate'], self._publish)
         self.get_logger().info(f'Publishing on {self._publisher.topic_name}.')
@@ -261,8 +272,14 @@ class CameraNode(RunnableNode):
     def _publish(self) -> None:
         """Publish the image that is due."""
         now = self.get_clock().now()
+        seconds = (now - self._began).nanoseconds / 1e9
+        if self._made is not None:
+            self._publish_made(
+                self._made, seconds, Header(stamp=now.to_msg(), frame_id=self._frame_id)
+            )
+            return
         try:
-            image = self._show.frame((now - self._began).nanoseconds / 1e9)
+            image = self._show.frame(seconds)
         except ImageError as error:
             self.get_logger().fatal(str(error))
             self.end(1)
@@ -270,6 +287,18 @@ class CameraNode(RunnableNode):
         if image is not None:
             header = Header(stamp=now.to_msg(), frame_id=self._frame_id)
             self._publisher.publish(rgb_to_image(image, header))
+
+    def _publish_made(self, scene: MadeScene, seconds: float, header: Header) -> None:
+        """Publish the made room of this moment, first how far it is."""
+        image, depth = scene.view(seconds)
+        self._info.publish(camera_info(scene.camera, header))
+        self._depth.publish(depth_to_image(depth, header))
+        self._publisher.publish(rgb_to_image(image, header))
+
+
+def made_scene(size: tuple[int, int]) -> MadeScene:
+    """Return the made room; an ``ImageError`` if the bundled photos are not there."""
+    return MadeScene({board.photo: bundled_photo(board.photo) for board in BOARDS}, size)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
