@@ -14,7 +14,7 @@
 """A model without what is the same for every image, or for every image of a vocabulary."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 import torch
@@ -30,6 +30,9 @@ from zegclip_core.model.blocks import Kernels, PYTORCH, QUICK_GELU, QuickGELU
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
+
+Features = tuple[Tensor, ...]
+"""What a model makes of images alone; the words are compared with it."""
 
 ROWS = 256
 """Queries at a time; more do not fit into a core's cache, fewer make small products."""
@@ -124,13 +127,25 @@ class LeanModel(ABC):
         network: The model; it is moved to ``device`` and ``dtype``.
         dtype: Floating-point type of the products.
         device: Where it runs.
+        kernels: What computes the blocks; ``None`` takes what is fastest there.
+
+    Attributes:
+        look: Returns the features of images: ``features``, or what computes the same faster.
     """
 
     network: Network
 
-    def __init__(self, network: Network, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: Network,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        kernels: Kernels | None = None,
+    ) -> None:
         """Fold, compute the constants, then cast the model."""
         self.network, self.dtype = network.to(device).eval(), dtype
+        self.look: Callable[[Tensor], Features] = self.features
         vision = network.config.vision
         first = [network.visual.conv1]
         if isinstance(network, ZegCLIP) and network.config.detail_width:
@@ -148,7 +163,7 @@ class LeanModel(ABC):
         on_cpu = device.type == 'cpu'
         cast(network, dtype, (*_RESIDUAL_STREAM, *_DECODER) if on_cpu else _RESIDUAL_STREAM)
         projection = PatchProjection(vision, patches.weight, patches.bias)
-        kernels = kernels_for(device, dtype)
+        kernels = kernels_for(device, dtype) if kernels is None else kernels
         last = None
         if isinstance(network, TrainingFreeCLIP):
             last = LastBlock(network.visual.blocks[-1], network.config, kernels)
@@ -167,8 +182,19 @@ class LeanModel(ABC):
         """
 
     @abstractmethod
+    def features(self, images: Tensor) -> Features:
+        """Return what does not depend on the words, of ``resized`` images ``(B, 3, H, W)``.
+
+        The first are the L2-normalised patch tokens in the joint space, ``(B, C, h, w)``.
+        """
+
+    @abstractmethod
+    def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return mask logits, float ``(B, R, h, w)``, of features and words."""
+
     def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
         """Return mask logits, float ``(B, R, h, w)``, of ``resized`` images ``(B, 3, H, W)``."""
+        return self.compare(self.look(images), vocabulary)
 
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
@@ -200,11 +226,23 @@ class LeanZegCLIP(LeanModel):
         text = self.network.project_text(embeddings.to(self._joint))
         return text, self.network.decoder.relationship.constants(text)
 
-    def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
-        """Return mask logits ``(B, R, h, w)``."""
+    def features(self, images: Tensor) -> Features:
+        """Return normalised patch tokens, image embedding ``(B, C)``, any finer tokens."""
         images = images.to(self.dtype)
-        queries, tokens, normal = self._decode(images, vocabulary)
-        return self._mask_logits(queries, self._mask_features(images, tokens, normal))
+        tokens, embedding = self.network.project(
+            *(part.to(self._joint) for part in self.tower(images))
+        )
+        found = F.normalize(tokens, dim=1), F.normalize(embedding, dim=-1)
+        if not self.network.config.detail_width:
+            return found
+        detail, (stem,) = self.network.detail, self._stem
+        pixels = detail.stem[1:](stem(images))  # (B, W, H / 4, W / 4)
+        fine = detail.refine(tokens.to(self.dtype), pixels)
+        return *found, F.normalize(fine.to(self._joint), dim=1)
+
+    def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return mask logits ``(B, R, h, w)``, on the finest tokens."""
+        return self._mask_logits(self._decoded(features, vocabulary), features)
 
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
@@ -212,41 +250,28 @@ class LeanZegCLIP(LeanModel):
         """Return the logits of the best classes, which alone are compared with fine features."""
         if not self.network.config.detail_width:
             return super().best_logits(images, vocabulary, count, complete=complete)
-        images = images.to(self.dtype)
-        queries, tokens, normal = self._decode(images, vocabulary)
-        rows = best_rows(self._mask_logits(queries, normal), vocabulary, count)
+        features = self.look(images)
+        queries = self._decoded(features, vocabulary)
+        rows = best_rows(self._mask_logits(queries, features[:2]), vocabulary, count)
         queries = queries if complete else take_rows(queries, rows)
-        return self._mask_logits(queries, self._mask_features(images, tokens, normal)), rows
+        return self._mask_logits(queries, features), rows
 
     @property
     def _joint(self) -> torch.dtype:
         """Type of the joint space and the decoder."""
         return self.network.decoder.relationship.q_proj.weight.dtype
 
-    def _decode(self, images: Tensor, vocabulary: LeanVocabulary) -> tuple[Tensor, Tensor, Tensor]:
-        """Return decoded queries ``(B, R, C)``, patch tokens ``(B, C, h, w)``, these normal."""
-        tokens, embedding = self.network.project(
-            *(part.to(self._joint) for part in self.tower(images))
-        )
-        decoder, normal = self.network.decoder, F.normalize(tokens, dim=1)
-        queries = decoder.relationship.queries(
-            vocabulary.text, vocabulary.queries, F.normalize(embedding, dim=-1)
-        )
-        return decoder.decode_queries(queries, normal), tokens, normal
+    def _decoded(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return decoded queries ``(B, R, C)``."""
+        decoder, (tokens, embedding) = self.network.decoder, features[:2]
+        queries = decoder.relationship.queries(vocabulary.text, vocabulary.queries, embedding)
+        return decoder.decode_queries(queries, tokens)
 
-    def _mask_logits(self, queries: Tensor, mask_features: Tensor) -> Tensor:
-        """Return mask logits of queries ``(B, R, C)`` on features ``(B, C, h, w)``."""
-        logits = self.network.decoder.mask_logits(queries, mask_features)
+    def _mask_logits(self, queries: Tensor, features: Features) -> Tensor:
+        """Return mask logits of queries ``(B, R, C)`` on the finest of some features."""
+        tokens, _, *fine = features
+        logits = self.network.decoder.mask_logits(queries, fine[0] if fine else tokens)
         return self.network.logit_scale(logits) if self.network.config.logit_scale else logits
-
-    def _mask_features(self, images: Tensor, tokens: Tensor, normal: Tensor) -> Tensor:
-        """Return the normalised features that queries are compared with."""
-        if not self.network.config.detail_width:
-            return normal
-        detail, (stem,) = self.network.detail, self._stem
-        pixels = detail.stem[1:](stem(images))  # (B, W, H / 4, W / 4)
-        fine = detail.refine(tokens.to(self.dtype), pixels)
-        return F.normalize(fine.to(self._joint), dim=1)
 
 
 class LeanTrainingFree(LeanModel):
@@ -259,10 +284,14 @@ class LeanTrainingFree(LeanModel):
         text = F.normalize(embeddings.float(), dim=-1)
         return text, self.network.config.scale * text
 
-    def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
-        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+    def features(self, images: Tensor) -> Features:
+        """Return the normalised patch tokens."""
         tokens, _ = self.tower(images.to(self.dtype))
-        return scaled_cosines(tokens, vocabulary.queries)
+        return (F.normalize(tokens.float(), dim=1),)
+
+    def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+        return scaled_cosines(features, vocabulary)
 
 
 class LeanAligned(LeanModel):
@@ -275,11 +304,15 @@ class LeanAligned(LeanModel):
         text = self.network.project_text(embeddings.to(self._joint)).float()
         return text, self.network.scale * text
 
-    def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
-        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+    def features(self, images: Tensor) -> Features:
+        """Return the normalised patch tokens."""
         tokens, _ = self.tower(images.to(self.dtype))
         patches = self.network.project_patches(tokens.to(self._joint))
-        return scaled_cosines(patches, vocabulary.queries)
+        return (F.normalize(patches.float(), dim=1),)
+
+    def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+        return scaled_cosines(features, vocabulary)
 
     @property
     def _joint(self) -> torch.dtype:
@@ -289,21 +322,24 @@ class LeanAligned(LeanModel):
         return self.network.text_projection.linear.weight.dtype
 
 
-def scaled_cosines(patches: Tensor, queries: Tensor) -> Tensor:
-    """Return logits ``(B, R, h, w)`` of patches ``(B, C, h, w)`` and scaled words ``(R, C)``.
-
-    The patches are normalised here, in float32.
-    """
-    normal = F.normalize(patches.float(), dim=1)
-    logits: Tensor = (queries @ normal.flatten(2)).unflatten(2, normal.shape[2:])
+def scaled_cosines(features: Features, vocabulary: LeanVocabulary) -> Tensor:
+    """Return logits ``(B, R, h, w)`` of patches ``(B, C, h, w)`` and scaled words ``(R, C)``."""
+    (patches,) = features
+    logits: Tensor = (vocabulary.queries @ patches.flatten(2)).unflatten(2, patches.shape[2:])
     return logits
 
 
-def lean_form(network: Network, *, dtype: torch.dtype, device: torch.device) -> LeanModel:
+def lean_form(
+    network: Network,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    kernels: Kernels | None = None,
+) -> LeanModel:
     """Return the lean model of a network; arguments as in ``LeanModel``."""
     kind: type[LeanModel] = LeanZegCLIP
     if isinstance(network, TrainingFreeCLIP):
         kind = LeanTrainingFree
     elif isinstance(network, AlignedTowers):
         kind = LeanAligned
-    return kind(network, dtype=dtype, device=device)
+    return kind(network, dtype=dtype, device=device, kernels=kernels)
