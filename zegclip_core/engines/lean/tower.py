@@ -61,7 +61,7 @@ class LeanTower:
             if self._last is not None and index == self.visual.config.layers - 1:
                 x = self._last(x, grid)
             else:
-                x = block(x, _expanded(constants[index], len(x)), self._kernels)
+                x = block(x, _expanded(constants[index], x.shape[0]), self._kernels)
             if index in wanted:
                 features.append(self.visual.head(x))
         return concatenated(features, grid)
