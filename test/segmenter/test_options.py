@@ -152,7 +152,7 @@ def test_the_names_of_the_options_are_those_of_what_they_stand_for() -> None:
     ('changes', 'message'),
     [
         ({'backend': 'tf'}, "Expected a backend of auto, torch, onnxruntime, but got 'tf'."),
-        ({'precision': 'int4'}, "Expected a precision of auto, fp32, bf16, fp16, but got 'int4'."),
+        ({'precision': 'int4'}, "Expected a precision of auto, fp32, bf16, fp16, int8, but got 'int4'."),
         ({'attention': 'x'}, 'Expected an attention of naclip, key_key, sclip, maskclip, clip, '),
         ({'mode': 'half'}, "Expected a mode of whole, slide, but got 'half'."),
         ({'engine': 'fast'}, "Expected an engine of lean, plain, but got 'fast'."),
