@@ -43,7 +43,8 @@ help:
 setup:
 	@bash scripts/setup_venv.sh
 
-demo: setup
+demo:
+	@bash scripts/setup_venv.sh demo
 	@echo '==> Demo: three processes over DDS, about a minute; results go to demo_output/'
 	@$(PYTHON_OF_VENV) -m zegclip_ros.demo --out demo_output $(ARGS)
 

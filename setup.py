@@ -44,6 +44,7 @@ TRAIN = [
     'tensorboard>=2.15',
 ]
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']  # The last is for writing files.
+OPENVINO = ['nncf>=2.16', 'openvino>=2025.1']  # The first is for calibrating alone.
 TEST = [
     'colcon-core>=0.15',
     'colcon-library-path>=0.2',
@@ -146,7 +147,14 @@ setup(
         'tqdm>=4.60',
         'transformers>=4.40',  # Sentence towers but for BERT's, and tokenizers of some CLIPs.
     ],
-    extras_require={'ros': ROS, 'demo': DEMO, 'train': TRAIN, 'onnx': ONNX, 'test': TEST},
+    extras_require={
+        'ros': ROS,
+        'demo': DEMO,
+        'train': TRAIN,
+        'onnx': ONNX,
+        'openvino': OPENVINO,
+        'test': TEST,
+    },
     entry_points={
         'console_scripts': [
             'zegclip = zegclip_core.cli.main:main',

@@ -203,7 +203,8 @@ def pick_precision(precision: str, device: torch.device) -> torch.dtype:
 
     Args:
         precision: ``auto`` (bf16 where the device multiplies it in hardware, else fp16 on CUDA
-            and fp32 on a CPU), ``fp32``, ``bf16`` or ``fp16``.
+            and fp32 on a CPU), ``fp32``, ``bf16`` or ``fp16``; of ``int8``, which OpenVINO has,
+            the type of what stays a floating-point number.
         device: Where the model will run.
 
     Raises:
@@ -212,7 +213,7 @@ def pick_precision(precision: str, device: torch.device) -> torch.dtype:
     OPTIONS['precision'].check(precision)
     if precision == 'fp16' and device.type == 'cpu':
         raise ModelError('Expected a precision of auto, fp32 or bf16 on a CPU, but got fp16.')
-    if precision != 'auto':
+    if precision not in {'auto', 'int8'}:
         return DTYPES[precision]
     if device.type == 'cuda':
         with device_guard(device):

@@ -30,6 +30,10 @@ class ModelError(ZegCLIPError, ValueError):
     """A model is not known, or a setting does not fit it."""
 
 
+class BackendError(ModelError):
+    """A library other than PyTorch cannot run a model on this machine."""
+
+
 class DeviceMemoryError(ZegCLIPError, RuntimeError):
     """The device that the model runs on has too little free memory."""
 

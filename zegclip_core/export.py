@@ -32,7 +32,8 @@ import warnings
 
 import torch
 from torch import nn, Tensor
-from zegclip_core.engines.onnx import INPUTS, OUTPUTS, require
+from zegclip_core.engines.backends import require
+from zegclip_core.engines.onnx import INPUTS, OUTPUTS
 from zegclip_core.errors import ModelError
 from zegclip_core.images.checks import working_size
 from zegclip_core.loading import build_network, build_text_tower, open_checkpoint

@@ -18,7 +18,9 @@ Here NumPy and torch meet: callers have arrays, engines tensors.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 import gc
+import logging
 from os import fspath, PathLike
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -34,12 +36,14 @@ from zegclip_core.devices import (
     reason_of,
     use_threads,
 )
+from zegclip_core.engines.backends import pick_backend
 from zegclip_core.engines.contract import Engine, EngineVocabulary, PostprocessStep, Prediction
 from zegclip_core.engines.lean.downloads import Downloads
 from zegclip_core.engines.lean.engine import LeanEngine
-from zegclip_core.engines.onnx import ExportedModel, load_exported, pick_backend
+from zegclip_core.engines.onnx import ExportedModel, load_exported
+from zegclip_core.engines.openvino.look import openvino_look
 from zegclip_core.engines.plain import PlainEngine
-from zegclip_core.errors import DeviceMemoryError, ModelError
+from zegclip_core.errors import BackendError, DeviceMemoryError, ModelError
 from zegclip_core.images.checks import check_batch, working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
 from zegclip_core.model.scoring import Scoring, Windows
@@ -53,6 +57,8 @@ from zegclip_core.weights.checkpoint import ModelSettings
 
 __all__ = ['EncodedVocabulary', 'Segmenter']
 
+logger = logging.getLogger(__name__)
+
 
 class Segmenter:
     """Labels every pixel of an image with a class of a vocabulary.
@@ -62,15 +68,16 @@ class Segmenter:
     Args:
         loaded: The model; an exported one brings its own engine.
         options: How it runs and which pixels it labels. Those that are read while a
-            model is loaded (backend, attention, templates, threads) do nothing here.
+            model is loaded (attention, templates, threads) do nothing here; the backend auto is
+            PyTorch here, and for an exported model its own.
         steps: Called in this order between mask logits and labels, after the smoothing if the
             options ask for it.
 
     Attributes:
-        options: The options.
+        options: The options; ``load`` puts openvino in place of the backend auto if that runs it.
         device: Where its tensors are; onnxruntime brings them to its own device.
         runs_on: Where the model runs: ``cpu``, ``cuda:0``, ``tensorrt``.
-        dtype: Floating-point type of the image tower.
+        dtype: Floating-point type of the image tower; of int8, of what is not in eight bits.
         short_side: Short side that images are brought to, in pixels.
         threshold: Least score of a labelled pixel that ``encode`` takes where none is given.
         negatives: Words that compete; what ``encode`` takes where none are given.
@@ -98,7 +105,8 @@ class Segmenter:
             self.runs_on = loaded.runs_on
             self._scoring: Scoring = 'sigmoid'
         else:
-            self.device = pick_device(options.device)
+            on_cpu = options.backend == 'openvino'
+            self.device = pick_device('cpu' if on_cpu else options.device)
             self.dtype = pick_precision(options.precision, self.device)
             self.runs_on = str(self.device)
             self.network = loaded.network
@@ -134,12 +142,18 @@ class Segmenter:
             windows = Windows(self.settings.crop, self.settings.stride)
         if self.options.engine == 'plain':
             return PlainEngine(loaded.network.to(self.device, self.dtype).eval(), windows=windows)
+        compiler = None
+        if self.options.backend == 'openvino':
+            compiler = partial(
+                openvino_look, precision=self.options.precision, name=self.model_name
+            )
         lean = LeanEngine(
             loaded.network,
-            dtype=self.dtype,
+            dtype=self.dtype if compiler is None else torch.float32,
             device=self.device,
             windows=windows,
             candidates=self.options.candidates,
+            compiler=compiler,
         )
         self.network = lean.model.network  # Else the weights as they were loaded would stay, too.
         return lean
@@ -180,13 +194,21 @@ class Segmenter:
         model = fspath(model)
         options = replace(options, **changes)
         use_threads(options.threads)
-        if pick_backend(options.backend, model) == 'onnxruntime':
+        backend = pick_backend(options, model)
+        if backend == 'onnxruntime':
             options.check_exported()
             exported = load_exported(model, device=options.device, precision=options.precision)
             return cls(exported, options, steps=steps)
         # Refused here if they are not there, before what may take minutes.
         pick_precision(options.precision, pick_device(options.device))
         loaded = load_model(model, attention=options.attention, templates=options.templates)
+        if backend == 'openvino':
+            try:
+                return cls(loaded, replace(options, backend=backend), steps=steps)
+            except BackendError as error:
+                if options.backend == backend or options.precision == 'int8':
+                    raise
+                logger.warning('PyTorch runs the model, as OpenVINO does not: %s', error)
         try:
             return cls(loaded, options, steps=steps)
         except Exception as error:

@@ -84,7 +84,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     'model': [(3, 'type')],
     'backend': [('tensorflow', 'auto, torch, onnxruntime')],
     'device': [(3, 'type')],
-    'precision': [('int4', 'auto, fp32, bf16, fp16')],
+    'precision': [('int4', 'auto, fp32, bf16, fp16, int8')],
     'short_side': [(-1, 'range'), (2049, 'range')],
     'attention': [('attentive', 'auto, naclip, key_key, sclip, maskclip, clip')],
     'templates': [('none of these', 'imagenet')],

@@ -249,7 +249,7 @@ def test_a_fault_of_the_model_costs_one_frame_not_the_node(
         ('class_names:=person', 'STRING_ARRAY'),
         ('overlay_alpha:=1.5', 'overlay_alpha'),
         ('overlay_alpha:=.nan', 'overlay_alpha'),
-        ('precision:=int4', 'auto, fp32, bf16, fp16'),
+        ('precision:=int4', 'auto, fp32, bf16, fp16, int8'),
         ('image_transport:=theora', 'raw, compressed'),
     ],
 )

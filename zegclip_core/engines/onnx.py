@@ -19,7 +19,6 @@ every other engine, so that labels have its resolution.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 import logging
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ from zegclip_core.engines.contract import (
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
 from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.loading import build_text_tower, with_local_towers
-from zegclip_core.options import MAX_CLASSES, OPTIONS
+from zegclip_core.options import MAX_CLASSES
 from zegclip_core.text.encoder import EncodedVocabulary, load_text_tower, TextEncoder
 from zegclip_core.weights.checkpoint import (
     load_checkpoint,
@@ -45,7 +44,7 @@ from zegclip_core.weights.checkpoint import (
     ModelSettings,
     read_metadata,
 )
-from zegclip_core.weights.names import ONNX_SUFFIX, parse_model
+from zegclip_core.weights.names import parse_model
 
 INPUTS = ('image', 'text', 'bias', 'thresholds')
 OUTPUTS = ('labels', 'scores', 'logits')
@@ -54,43 +53,6 @@ TENSORRT_CLASSES = (1, 20, 256)
 """Least, usual and greatest number of classes that a TensorRT engine is built for."""
 
 logger = logging.getLogger(__name__)
-
-
-def pick_backend(backend: str, model: str) -> str:
-    """Return the library that runs a model, ``torch`` or ``onnxruntime``.
-
-    Args:
-        backend: ``auto`` goes by the model's name; the others have to fit it.
-        model: Name or file of the model.
-
-    Raises:
-        ModelError: If it is not known, does not fit the model, or is not installed.
-    """
-    exported = parse_model(model).is_exported
-    OPTIONS['backend'].check(backend)
-    if backend == 'torch' and exported:
-        raise ModelError(
-            f'Expected a model with weights for the backend torch, but got {model!r}, an exported '
-            'one: take the backend onnxruntime.'
-        )
-    if backend == 'onnxruntime' and not exported:
-        raise ModelError(
-            f'Expected an exported model, NAME{ONNX_SUFFIX}, for the backend onnxruntime, but got '
-            f'{model!r}: zegclip export writes one.'
-        )
-    if not exported:
-        return 'torch'
-    require('onnxruntime', 'to run an exported model')
-    return 'onnxruntime'
-
-
-def require(package: str, purpose: str) -> None:
-    """Raise ``ModelError`` if a Python package of the extra ``onnx`` is not installed."""
-    if find_spec(package) is None:
-        raise ModelError(
-            f'Expected the Python package {package} {purpose}, but it is not installed: '
-            "pip install 'zegclip-ros[onnx]'."
-        )
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class LeanBlock:
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
         if self._constants is not None:
             key, value = (
-                torch.cat([part, constant.expand(len(part), -1, -1, -1)], dim=2)
+                torch.cat([part, constant.expand(part.shape[0], -1, -1, -1)], dim=2)
                 for part, constant in zip((key, value), self._constants, strict=True)
             )
         mixed = attend(query[:, :, :tokens], key, value).transpose(1, 2).flatten(2)

@@ -13,7 +13,7 @@
 # limitations under the License.
 """The lean engine: what the plain one computes, without what need not be computed."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 import logging
 
@@ -35,7 +35,7 @@ from zegclip_core.engines.contract import (
 )
 from zegclip_core.engines.lean.attention import CudnnTrial, shapes_of
 from zegclip_core.engines.lean.graphs import GraphCache, padded_count, RECORD_AT, Recordable
-from zegclip_core.engines.lean.model import lean_form
+from zegclip_core.engines.lean.model import Features, lean_form, LeanModel
 from zegclip_core.engines.lean.pixels import CENTRE, resized, Uploads
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
 from zegclip_core.engines.lean.vocabulary import (
@@ -48,6 +48,7 @@ from zegclip_core.engines.lean.vocabulary import (
 )
 from zegclip_core.engines.plain import label_maps, with_unlabelled
 from zegclip_core.errors import ModelError
+from zegclip_core.model.blocks import PYTORCH
 from zegclip_core.model.scoring import (
     average_windows,
     best_of,
@@ -85,6 +86,8 @@ class LeanEngine:
             size in each image, those that win patches or come nearest to it; 0 for all. Their
             logits do not change. The softmax of a training-free model is then one over them.
             Steps see the logits of all rows, and the candidates are chosen after them.
+        compiler: Makes of the model in float32, on a CPU, what computes the features of images
+            in place of PyTorch; ``None`` for PyTorch.
 
     Raises:
         ModelError: If ``candidates`` is not 0 where there are windows.
@@ -100,6 +103,7 @@ class LeanEngine:
         device: torch.device,
         windows: Windows | None = None,
         candidates: int = 0,
+        compiler: Callable[[LeanModel], Callable[[Tensor], Features]] | None = None,
     ) -> None:
         """Compute what depends on the model alone."""
         if candidates and windows is not None:
@@ -111,7 +115,10 @@ class LeanEngine:
         self.device, self.dtype = device, dtype
         self.windows = windows
         self._scoring = network.scoring
-        self.model = lean_form(network, dtype=dtype, device=device)
+        kernels = None if compiler is None else PYTORCH
+        self.model = lean_form(network, dtype=dtype, device=device, kernels=kernels)
+        if compiler is not None:
+            self.model.look = compiler(self.model)
         on_cuda = device.type == 'cuda'
         self._uploads = Uploads(device) if on_cuda else None
         self._graphs = GraphCache(device) if on_cuda else None

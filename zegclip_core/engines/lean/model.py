@@ -14,6 +14,7 @@
 """A model without what is the same for every image, or for every image of a vocabulary."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -32,6 +33,9 @@ from zegclip_core.model.blocks import Kernels, PYTORCH
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
+
+Features = tuple[Tensor, ...]
+"""What a model makes of images alone; the words are compared with it."""
 
 ROWS = 256
 """Queries at a time; more do not fit into a core's cache, fewer make small products."""
@@ -118,16 +122,26 @@ class LeanModel(ABC):
         network: The model; it stays as it is.
         dtype: Floating-point type of the products.
         device: Where it runs.
+        kernels: What computes the blocks; ``None`` takes what is fastest there.
 
     Attributes:
         network: A copy of the model, on ``device`` and in ``dtype``, with factors folded in.
         rows: What computes the norms; it may be changed between two frames.
+        look: Returns the features of images: ``features``, or what computes the same faster.
     """
 
     network: Network
 
-    def __init__(self, network: Network, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: Network,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        kernels: Kernels | None = None,
+    ) -> None:
         """Fold, compute the constants, then cast the model."""
+        self.look: Callable[[Tensor], Features] = self.features
         self.network = network = own_copy(network, device)
         self.dtype = dtype
         vision = network.config.vision
@@ -152,7 +166,7 @@ class LeanModel(ABC):
             prompts = prompts_of(network.visual, device, dtype)
         cast(network, dtype, (*_RESIDUAL_STREAM, *_DECODER) if on_cpu else _RESIDUAL_STREAM)
         projection = PatchProjection(vision, patches.weight, patches.bias)
-        kernels = kernels_for(device, dtype)
+        self._kernels = kernels = kernels or kernels_for(device, dtype)
         last = None
         if isinstance(network, TrainingFreeCLIP):
             last = LastBlock(network.visual.blocks[-1], network.config, kernels)
@@ -185,8 +199,16 @@ class LeanModel(ABC):
         """
 
     @abstractmethod
+    def features(self, images: Tensor) -> Features:
+        """Return what does not depend on the words, of ``resized`` images ``(B, 3, H, W)``."""
+
+    @abstractmethod
+    def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return mask logits, float ``(B, R, h, w)``, of features and words."""
+
     def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
         """Return mask logits, float ``(B, R, h, w)``, of ``resized`` images ``(B, 3, H, W)``."""
+        return self.compare(self.look(images), vocabulary)
 
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
@@ -213,27 +235,51 @@ class LeanZegCLIP(LeanModel):
 
     network: ZegCLIP
 
-    def __init__(self, network: ZegCLIP, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: ZegCLIP,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        kernels: Kernels | None = None,
+    ) -> None:
         """Join weights of the decoder as well."""
-        super().__init__(network, dtype=dtype, device=device)
+        super().__init__(network, dtype=dtype, device=device, kernels=kernels)
         own, config = self.network, network.config
         scale = network.logit_scale if config.logit_scale else None
         self.decoder = LeanDecoder(own.decoder, network.decoder, scale, self.rows)
         self.detail: LeanDetail | None = None
         if config.detail_width:
             (stem,) = self._stem
-            self.detail = LeanDetail(own.detail, stem, kernels_for(device, dtype).linear)
+            self.detail = LeanDetail(own.detail, stem, self._kernels.linear)
 
     def queries(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised text embeddings in the joint space and the constant of the queries."""
         text = self.network.project_text(embeddings.to(self._joint))
         return text, self.network.decoder.relationship.constants(text)
 
-    def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
-        """Return mask logits ``(B, R, h, w)``."""
+    def features(self, images: Tensor) -> Features:
+        """Return normalised patch tokens, image embedding ``(B, C)``, any finer tokens.
+
+        The tokens are ``(B, h, w, C)``.
+        """
         images = images.to(self.dtype)
-        queries, tokens, normal = self._decode(images, vocabulary)
-        return self._mask_logits(queries, images, tokens, normal)
+        tokens, embedding = self.network.project(
+            *(part.to(self._joint) for part in self.tower(images))
+        )
+        normal = self.rows.unit(tokens.flatten(2).transpose(1, 2), self._joint)
+        found = (
+            normal.unflatten(1, tokens.shape[2:]),
+            self.rows.unit(embedding[:, None], self._joint)[:, 0],
+        )
+        if self.detail is None:
+            return found
+        fine, size = self.detail(tokens.to(self.dtype), images)
+        return *found, self.rows.unit(fine, self._joint).unflatten(1, size)
+
+    def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return mask logits ``(B, R, h, w)``, on the finest tokens."""
+        return self._mask_logits(self._decoded(features, vocabulary), features[-1])
 
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
@@ -241,44 +287,30 @@ class LeanZegCLIP(LeanModel):
         """Return the logits of the best classes, which alone are compared with fine features."""
         if self.detail is None:
             return super().best_logits(images, vocabulary, count, complete=complete)
-        images = images.to(self.dtype)
-        queries, tokens, normal = self._decode(images, vocabulary)
-        coarse = self.decoder.mask_logits(queries, normal).unflatten(2, tokens.shape[2:])
-        rows = best_rows(coarse, vocabulary, count)
+        tokens, embedding, fine = self.look(images)
+        queries = self._decoded((tokens, embedding), vocabulary)
+        rows = best_rows(self._mask_logits(queries, tokens), vocabulary, count)
         queries = queries if complete else take_rows(queries, rows)
-        return self._mask_logits(queries, images, tokens, normal), rows
+        return self._mask_logits(queries, fine), rows
 
     @property
     def _joint(self) -> torch.dtype:
         """Type of the joint space and the decoder."""
         return self.network.decoder.relationship.q_proj.weight.dtype
 
-    def _decode(self, images: Tensor, vocabulary: LeanVocabulary) -> tuple[Tensor, Tensor, Tensor]:
-        """Return decoded queries ``(B, R, C)``, patch tokens ``(B, C, h, w)``, these normal.
-
-        The normalised ones are rows ``(B, h * w, C)``.
-        """
-        tokens, embedding = self.network.project(
-            *(part.to(self._joint) for part in self.tower(images))
-        )
-        normal = self.rows.unit(tokens.flatten(2).transpose(1, 2), self._joint)
+    def _decoded(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return decoded queries ``(B, R, C)``."""
+        tokens, embedding = features[:2]
         queries = self.network.decoder.relationship.queries(
-            vocabulary.text,
-            vocabulary.queries,
-            self.rows.unit(embedding[:, None], self._joint)[:, 0],
+            vocabulary.text, vocabulary.queries, embedding
         )
-        return self.decoder.decode(queries, normal), tokens, normal
+        return self.decoder.decode(queries, tokens.flatten(1, 2))
 
-    def _mask_logits(
-        self, queries: Tensor, images: Tensor, tokens: Tensor, normal: Tensor
-    ) -> Tensor:
-        """Return mask logits ``(B, R, h, w)`` of queries ``(B, R, C)``, on the finest features."""
-        size: tuple[int, ...] = tokens.shape[2:]
-        if self.detail is not None:
-            fine, size = self.detail(tokens.to(self.dtype), images)
-            normal = self.rows.unit(fine, self._joint)
-        logits: Tensor = self.decoder.mask_logits(queries, normal).unflatten(2, size)
-        return logits
+    def _mask_logits(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        """Return mask logits ``(B, R, h, w)`` of queries ``(B, R, C)`` on tokens."""
+        logits = self.decoder.mask_logits(queries, tokens.flatten(1, 2))
+        found: Tensor = logits.unflatten(2, tokens.shape[1:3])
+        return found
 
 
 class LeanTrainingFree(LeanModel):
@@ -292,10 +324,14 @@ class LeanTrainingFree(LeanModel):
         text = F.normalize(embeddings.float(), dim=-1)
         return text, self.network.config.scale * text
 
-    def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
-        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+    def features(self, images: Tensor) -> Features:
+        """Return the normalised patch tokens, ``(B, C, h, w)``."""
         tokens, _ = self.tower(images.to(self.dtype))
-        return scaled_cosines(tokens, vocabulary.queries)
+        return (F.normalize(tokens.float(), dim=1),)
+
+    def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+        return scaled_cosines(features, vocabulary)
 
 
 class LeanAligned(LeanModel):
@@ -308,11 +344,15 @@ class LeanAligned(LeanModel):
         text = self.network.project_text(embeddings.to(self._joint)).float()
         return text, self.network.scale * text
 
-    def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
-        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+    def features(self, images: Tensor) -> Features:
+        """Return the normalised patch tokens, ``(B, C, h, w)``."""
         tokens, _ = self.tower(images.to(self.dtype))
         patches = self.network.project_patches(tokens.to(self._joint))
-        return scaled_cosines(patches, vocabulary.queries)
+        return (F.normalize(patches.float(), dim=1),)
+
+    def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+        return scaled_cosines(features, vocabulary)
 
     @property
     def _joint(self) -> torch.dtype:
@@ -322,21 +362,24 @@ class LeanAligned(LeanModel):
         return self.network.text_projection.linear.weight.dtype
 
 
-def scaled_cosines(patches: Tensor, queries: Tensor) -> Tensor:
-    """Return logits ``(B, R, h, w)`` of patches ``(B, C, h, w)`` and scaled words ``(R, C)``.
-
-    The patches are normalised here, in float32.
-    """
-    normal = F.normalize(patches.float(), dim=1)
-    logits: Tensor = (queries @ normal.flatten(2)).unflatten(2, normal.shape[2:])
+def scaled_cosines(features: Features, vocabulary: LeanVocabulary) -> Tensor:
+    """Return logits ``(B, R, h, w)`` of patches ``(B, C, h, w)`` and scaled words ``(R, C)``."""
+    (patches,) = features
+    logits: Tensor = (vocabulary.queries @ patches.flatten(2)).unflatten(2, patches.shape[2:])
     return logits
 
 
-def lean_form(network: Network, *, dtype: torch.dtype, device: torch.device) -> LeanModel:
+def lean_form(
+    network: Network,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    kernels: Kernels | None = None,
+) -> LeanModel:
     """Return the lean model of a network; arguments as in ``LeanModel``."""
     kind: type[LeanModel] = LeanZegCLIP
     if isinstance(network, TrainingFreeCLIP):
         kind = LeanTrainingFree
     elif isinstance(network, AlignedTowers):
         kind = LeanAligned
-    return kind(network, dtype=dtype, device=device)
+    return kind(network, dtype=dtype, device=device, kernels=kernels)

@@ -119,6 +119,8 @@ def with_rows(tokens: Tensor, extra: Tensor | None, dtype: torch.dtype) -> Tenso
     if extra is None:
         return tokens.to(dtype)
     batch, count, width = tokens.shape
+    if dtype == tokens.dtype:
+        return torch.cat([tokens, extra.expand(batch, -1, -1)], dim=1)
     out = torch.empty((batch, count + len(extra), width), dtype=dtype, device=tokens.device)
     out[:, :count] = tokens
     out[:, count:] = extra

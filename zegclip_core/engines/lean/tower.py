@@ -99,14 +99,14 @@ class LeanTower:
 
     def tables(self) -> list[Tensor]:
         """Return what is kept of patch grids."""
-        return [table for tables in self._grid_tables() for table in tables.kept()]
+        return [table for tables in self.grid_tables() for table in tables.kept()]
 
     def forget_grids(self) -> None:
         """Let go of it."""
-        for tables in self._grid_tables():
+        for tables in self.grid_tables():
             tables.clear()
 
-    def _grid_tables(self) -> list[GridTables]:
+    def grid_tables(self) -> list[GridTables]:
         """Return all that is kept of grids."""
         return [self._positions, *([self._last.tables] if self._last else [])]
 
@@ -114,9 +114,8 @@ class LeanTower:
         """Return the tokens before the first block, and the grid."""
         patches, grid = self.projection(images)  # (B, h * w, D)
         table, prefix = self._positions(grid), self.visual.config.num_prefix_tokens
-        x = table.new_empty((len(patches), len(table), patches.shape[2]))
-        x[:, :prefix] = table[:prefix]
-        torch.add(patches, table[prefix:], out=x[:, prefix:])
+        first = table[:prefix].expand(patches.shape[0], -1, -1)
+        x = torch.cat([first, patches + table[prefix:]], dim=1)
         tokens: Tensor = self.visual.ln_pre(x)
         return tokens, grid
 
