@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator, PositiveFloat
 from zegclip_core.data.views import ViewConfig
-from zegclip_core.settings import Count, Factor, Positive, Settings
+from zegclip_core.settings import Count, Factor, PathText, Positive, Settings
 from zegclip_core.training.config import (
     CourseConfig,
     HeldOutConfig,
@@ -75,7 +75,7 @@ class SentencesConfig(Settings):
     least_often: Positive = 5
     """How often a noun must occur in all sentences to be used."""
     batch_size: Positive = 64
-    root: str = ''
+    root: PathText = ''
     """Folder with ``captions.tsv`` and ``images/``; empty for none."""
     size: tuple[Positive, Positive] = (196, 196)
     """``(H, W)`` that images are brought to [px]."""
@@ -104,7 +104,7 @@ class NamesConfig(Settings):
 
     weight: Factor = 0.5
     batch_size: Positive = 32
-    root: str = ''
+    root: PathText = ''
     """Folder with ``images/``, the name in the file's name; empty for none."""
     size: tuple[Positive, Positive] = (196, 196)
 
@@ -114,7 +114,7 @@ class GeometryConfig(Settings):
 
     weight: Factor = 1.0
     batch_size: Positive = 512
-    root: str = ''
+    root: PathText = ''
     """Folder with text embeddings and their names; empty for none."""
     temperature: PositiveFloat = 0.1
     """Of the softmax over the other words."""
@@ -125,7 +125,7 @@ class SynonymsConfig(Settings):
 
     weight: Factor = 0.5
     batch_size: Positive = 256
-    root: str = ''
+    root: PathText = ''
     """WordNet's folder, with ``data.noun``; empty for none."""
 
 
@@ -156,10 +156,10 @@ class AlignConfig(Settings):
     withheld: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Words, each with its synonyms, that no mask, noun, name, geometry or synonym teaches; of
     sentences that mention one, ``sentences.of_withheld`` decides."""
-    initialize_from: str = ''
+    initialize_from: PathText = ''
     """An alignment's file to start from; empty for none."""
     seed: int = 0
-    output: str = 'runs'
+    output: PathText = 'runs'
     """Folder for runs and kept features."""
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true'
     short_side: Positive = 336

@@ -23,6 +23,7 @@ import re
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 from zegclip_core.errors import BagError
+from zegclip_core.files import user_path
 from zegclip_core.messages.image_encodings import COMPRESSED, IMAGE
 
 
@@ -41,7 +42,7 @@ class BagSource:
 
     def __init__(self, path: str | Path) -> None:
         """Open the bag."""
-        self.path = Path(path).expanduser()
+        self.path = user_path(path)
         if not self.path.exists():
             raise BagError(f'Cannot read the bag {self.path}: there is no such file or folder.')
         metadata = self.path / 'metadata.yaml'

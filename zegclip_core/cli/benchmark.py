@@ -18,12 +18,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 import os
-from pathlib import Path
 import sys
 from typing import Any
 
 from zegclip_core.cli._model import number, positive
 from zegclip_core.cli._outputs import check_output, write_json
+from zegclip_core.files import user_path
 from zegclip_core.speed.report import (
     BUNDLED,
     choose_cases,
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 def measured(args: argparse.Namespace) -> Report:
     """Measure what the options say, print the table and write the files."""
     json_file = check_output('--json', args.json)
-    folder = Path(args.plots).expanduser() if args.plots else None
+    folder = user_path(args.plots) if args.plots else None
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     if args.model:

@@ -29,6 +29,7 @@ from zegclip_core.cli._model import (
     positive,
     read_words,
 )
+from zegclip_core.files import user_path
 from zegclip_core.options import OPTIONS
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
 
     vocabulary = read_words(args)
     job = LabelJob(
-        source=Path(args.source).expanduser(),
-        target=Path(args.target).expanduser(),
+        source=user_path(args.source),
+        target=user_path(args.target),
         topic=args.topic,
         added=AddedTopics(vocabulary, args.prefix, args.overlay, args.confidence, args.masks),
         load=lambda: load_segmenter(args),
@@ -161,7 +162,7 @@ def _model_identity(text: str) -> str:
 
 def _file_identity(path: Path) -> str:
     """Return a file's name and digest; its path if there is none, which loading will tell."""
-    path = path.expanduser()
+    path = user_path(path)
     if not path.is_file():
         return str(path)
     digest = hashlib.sha256()

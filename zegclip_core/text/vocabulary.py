@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import VocabularyError
+from zegclip_core.files import read_text, user_path
 from zegclip_core.options import MAX_CLASSES
 from zegclip_core.text.colors import assign_colors, Color, palette_colors
 from zegclip_core.text.phrases import (
@@ -272,12 +273,7 @@ class Vocabulary:
         Raises:
             VocabularyError: If the file cannot be read or its content cannot be used.
         """
-        try:
-            text = Path(path).read_text(encoding='utf-8-sig')
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise VocabularyError(f'Cannot read the vocabulary file {path}: {reason}.') from error
-        return cls.parse(text)
+        return cls.parse(read_text(user_path(path), 'the vocabulary file', VocabularyError))
 
 
 NONE = 'none'

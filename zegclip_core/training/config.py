@@ -21,7 +21,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator, Po
 from zegclip_core.data.datasets import FOLDER
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.errors import ConfigError
-from zegclip_core.settings import Count, Factor, Positive, read_settings, Settings
+from zegclip_core.files import user_path
+from zegclip_core.settings import Count, Factor, PathText, Positive, read_settings, Settings
 from zegclip_core.text.templates import check_templates
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -67,7 +68,7 @@ class ModelConfig(Settings):
     text_hidden: Count = 0
     image_blocks: Count = 0
     logit_scale: bool = True
-    alignment: str = ''
+    alignment: PathText = ''
     """File of aligned towers (``zegclip align``) to start from; empty for none. Width and shape
     of the projections, ``feature_layers`` and the tower's updates are the file's then."""
     alignment_rate: Factor = 1.0
@@ -82,7 +83,7 @@ class ModelConfig(Settings):
 class DatasetConfig(Settings):
     """A part of a dataset."""
 
-    root: str
+    root: PathText
     split: str
     """Which part of the dataset."""
     dataset: str = FOLDER
@@ -93,7 +94,7 @@ class DatasetConfig(Settings):
 class SourceConfig(DatasetConfig):
     """One dataset to train on."""
 
-    words: str = ''
+    words: PathText = ''
     """YAML file of further phrases and overlaps for each class; empty for none."""
     wording: Literal['varied', 'name'] = 'varied'
     """Whether a class goes by its ``name`` in all templates, averaged (published), or is
@@ -270,11 +271,11 @@ class TrainConfig(Settings):
     datasets."""
     seed: int = 0
     """Seed of all that is random."""
-    output: str = 'runs'
+    output: PathText = 'runs'
     """Folder for runs and kept features."""
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true'
     """Floating-point types while training."""
-    initialize_from: str = ''
+    initialize_from: PathText = ''
     """A model of the same shape to start from: its name, its file, or a checkpoint of a run
     (``.ckpt``); empty for none."""
     keep_features: bool = True
@@ -349,7 +350,7 @@ def find_recipe(name: str, kind: str = TRAIN) -> Path:
         ConfigError: If there is none of that name.
     """
     if name.endswith(('.yaml', '.yml')):
-        return Path(name).expanduser()
+        return user_path(name)
     known = recipe_names(kind)
     if name not in known:
         raise ConfigError(
