@@ -18,6 +18,10 @@ class ZegCLIPError(Exception):
     """Base of every error that a user can mend; its text is one line fit to be shown as it is."""
 
 
+class UnexpectedError(ZegCLIPError, RuntimeError):
+    """The program is at fault; the text is of what nobody has foreseen."""
+
+
 class VocabularyError(ZegCLIPError, ValueError):
     """A list of classes cannot be used."""
 
