@@ -73,7 +73,8 @@ def packed_rgb(message: Image | CompressedImage) -> RgbImage:
 
 def is_foreign(message: Image | CompressedImage) -> bool:
     """Return whether it takes cv_bridge to read a message."""
-    return isinstance(message, Image) and message.encoding not in image_encodings.ENCODINGS
+    known = (*image_encodings.ENCODINGS, *image_encodings.DEPTH)
+    return isinstance(message, Image) and message.encoding not in known
 
 
 @contextmanager

@@ -49,7 +49,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         'label-bag', help='label the images of a recorded bag', description=_DESCRIPTION
     )
-    parser.add_argument('source', metavar='IN', help='the bag: its folder, .mcap or .db3 file')
+    parser.add_argument(
+        'source', metavar='IN', help='the bag: its folder, .mcap or .db3 file, also .zstd'
+    )
     parser.add_argument('target', metavar='OUT', help='folder for the new bag')
     parser.add_argument(
         '--topic', metavar='NAME', help='topic with images (default: the only one that IN has)'
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     """Label a bag.
 
     Returns:
-        0, or 2 if some images or messages could not be read.
+        0, or 2 if some images or messages could not be read, or the recording has no end.
 
     Raises:
         ZegCLIPError: If the bag, the words or the model cannot be used.
@@ -114,6 +116,11 @@ def run(args: argparse.Namespace) -> int:
             f'Expected {report.expected} messages in {job.source}, as it says itself, but read '
             f'{report.copied}.'
         )
+    if report.unfinished:
+        _warn(
+            f'The end of {job.source} is missing, as of an interrupted recording: it was read to '
+            f'its last whole message, {report.copied} in all.'
+        )
     parts = [f'{report.labelled} images of {report.topic} labelled']
     if report.earlier:
         parts.append(f'{report.earlier} of them by an earlier run')
@@ -123,7 +130,8 @@ def run(args: argparse.Namespace) -> int:
         parts.append(f'{report.unreadable.total()} could not be read')
     parts.append(f'{report.copied} messages copied, {report.added} added')
     sys.stdout.write(f'{job.target}: {", ".join(parts)}\n')
-    return USER_ERROR if report.unreadable or report.copied != report.expected else 0
+    whole = report.copied == report.expected and not report.unfinished
+    return 0 if whole and not report.unreadable else USER_ERROR
 
 
 def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str]:
