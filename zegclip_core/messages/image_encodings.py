@@ -75,11 +75,12 @@ ENCODINGS = tuple(_ENCODINGS)
 """Names of the encodings that can be read."""
 
 
-DEPTH = ('16UC1', '16SC1', '32FC1', '64FC1')
+DEPTH = ('16UC1', '32FC1')
 """Generic types in which distances are sent, not brightness."""
 _FILES = ('JPEG', 'PNG')
 """Formats of compressed images."""
 _END = b'\xff\xd9'
+_PNG_END = b'IEND\xaeB`\x82'
 _FILLING = b'\x55' * 256
 """Bits that stand for something in the data of a JPEG."""
 _DEEP = 'images with a 16-bit encoding'
@@ -188,7 +189,9 @@ def _decoded(message: Any) -> RgbImage:  # noqa: ANN401
     """Decode a compressed image, as it lies in the file; its first bytes name the codec."""
     _check_compressed(message)
     data = np.frombuffer(message.data, dtype=np.uint8)
-    bgr = _file_pixels(data)
+    # Zeros behind a torn JPEG would be taken for the rest of its pixels.
+    padded = data[-1] == 0 and not data.tobytes().rstrip(b'\0').endswith((_END, _PNG_END))
+    bgr = None if padded else _file_pixels(data)
     if bgr is None:
         bgr = _without_end(data)
     if bgr is None:
@@ -216,7 +219,7 @@ def _without_end(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
 
     Whether all else is there shows in what further data change: nothing.
     """
-    raw = data.tobytes()
+    raw = data.tobytes().rstrip(b'\0').removesuffix(_END[:1])
     if not raw.startswith(b'\xff\xd8'):
         return None
     plain, filled = (

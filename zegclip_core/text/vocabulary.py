@@ -27,6 +27,7 @@ from zegclip_core.files import read_text, user_path
 from zegclip_core.options import MAX_CLASSES
 from zegclip_core.text.colors import assign_colors, Color, palette_colors
 from zegclip_core.text.phrases import (
+    check_word,
     clean_text,
     is_negated,
     shown,
@@ -238,11 +239,29 @@ class Vocabulary:
         return cls(tuple(map(VocabularyClass.from_json, words)))
 
     @classmethod
+    def from_list(cls, entries: Iterable[str]) -> 'Vocabulary':
+        """Build a vocabulary from a list whose entries a user typed one by one.
+
+        Raises:
+            VocabularyError: If an entry holds several words, or is no word; else as ``parse``.
+        """
+        words = list(entries)
+        for word in words:
+            check_word(word)
+            if ',' in word or '\n' in word:
+                parts = ', '.join(f'"{part.strip()}"' for part in re.split(r'[,\n]', word))
+                raise VocabularyError(
+                    f'Expected one word in each entry, but got {shown(word)}: give [{parts}].'
+                )
+        return cls(tuple(VocabularyClass.from_json(_with_phrases(word)) for word in words))
+
+    @classmethod
     def parse(cls, text: str) -> 'Vocabulary':
         """Read a vocabulary message.
 
         Args:
-            text: A comma- or newline-separated list (``person, traffic light``), a JSON list of
+            text: A comma- or newline-separated list (``person, traffic light``), where ``couch |
+                sofa`` is one class with two phrases, a JSON list of
                 strings, or a JSON list of objects with ``name`` and optionally ``phrases``
                 (list of strings), ``color`` (``[r, g, b]`` or ``"#rrggbb"``), ``threshold`` and
                 ``exact``.
@@ -264,7 +283,9 @@ class Vocabulary:
         entries = split_text(text)
         if not entries and '[' not in text:
             raise VocabularyError('Expected at least one class name, but got an empty text.')
-        return cls(tuple(map(VocabularyClass.from_json, entries)))
+        is_json = text.lstrip('\ufeff \t\r\n').startswith('[')
+        words = entries if is_json else [_with_phrases(str(entry)) for entry in entries]
+        return cls(tuple(map(VocabularyClass.from_json, words)))
 
     @classmethod
     def from_file(cls, path: str | Path) -> 'Vocabulary':
@@ -274,6 +295,12 @@ class Vocabulary:
             VocabularyError: If the file cannot be read or its content cannot be used.
         """
         return cls.parse(read_text(user_path(path), 'the vocabulary file', VocabularyError))
+
+
+def _with_phrases(word: str) -> object:
+    """Return ``couch | sofa``, one class with two phrases, as JSON has it; others as they are."""
+    name, *phrases = (part.strip() for part in word.split('|'))
+    return {'name': name, 'phrases': phrases} if phrases else word
 
 
 NONE = 'none'
