@@ -30,6 +30,10 @@ class ImageError(ZegCLIPError, ValueError):
     """An image cannot be read or has the wrong type or shape."""
 
 
+class EncodingError(ImageError):
+    """An image message is whole, but of an encoding or kind of file that is not read."""
+
+
 class ModelError(ZegCLIPError, ValueError):
     """A model is not known, or a setting does not fit it."""
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from zegclip_core.errors import ImageError
+from zegclip_core.errors import EncodingError, ImageError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.messages import image_encodings
 from zegclip_core.messages.outputs import (
@@ -83,14 +83,14 @@ def _bridge(encoding: str) -> 'Iterator[CvBridge]':
     try:
         from cv_bridge import CvBridge
     except ImportError as error:
-        raise ImageError(
+        raise EncodingError(
             f'Expected an image encoded as {", ".join(image_encodings.ENCODINGS)}, but got '
             f'{encoding!r}, which takes the package cv_bridge, and that is not installed.'
         ) from error
     try:
         yield CvBridge()
     except Exception as error:
-        raise ImageError(
+        raise EncodingError(
             f'Expected an image encoded as {", ".join(image_encodings.ENCODINGS)} or what '
             f'cv_bridge converts to rgb8, but got {encoding!r}: {type(error).__name__}: {error}.'
         ) from error

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
-from zegclip_core.errors import ImageError
+from zegclip_core.errors import EncodingError, ImageError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.values import is_shallow, say_shallow, shallow_bytes
 
@@ -170,7 +170,7 @@ def _check_compressed(message: Any) -> None:  # noqa: ANN401
             'more.'
         ) from error
     except Exception as error:  # Its readers throw whatever a damaged file leads them to.
-        raise ImageError(
+        raise EncodingError(
             f'Expected a compressed image to be a JPEG or PNG file, but got {len(data)} bytes '
             f'of the format {message.format[:40]!r} that are none.'
         ) from error
@@ -234,12 +234,12 @@ def _encoding(message: Any) -> _Encoding:  # noqa: ANN401
     check_size(int(message.width), int(message.height))
     encoding = _ENCODINGS.get(message.encoding)
     if message.encoding in DEPTH:
-        raise ImageError(
+        raise EncodingError(
             f'Expected an image of a camera, but got {message.encoding}, which looks like depth: '
             'take the topic of its colours, or have a grey camera send mono16.'
         )
     if encoding is None:
-        raise ImageError(
+        raise EncodingError(
             f'Expected an image encoded as {", ".join(ENCODINGS)}, but got {message.encoding!r}.'
         )
     return encoding

@@ -311,6 +311,7 @@ class SegmentationNode(ManagedNode):
             memory_fault_seconds=monitor.memory_fault_seconds,
             memory_bytes=None if segmenter is None else segmenter.memory_bytes(),
             last_error=monitor.last_error,
+            word_warning='' if words is None else monitor.unknown_words,
         )
         array = diagnostics_of(health, self.get_fully_qualified_name().lstrip('/'))
         array.header.stamp = self.get_clock().now().to_msg()
