@@ -37,6 +37,14 @@ def _is_one_name(value: str) -> str:
     return value
 
 
+def _each_once(value: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(value)) < len(value):
+        raise ValueError('layers, each once')
+    return value
+
+
+Layers = Annotated[tuple[int, ...], AfterValidator(_each_once)]
+"""Blocks of an image tower, from 0."""
 RunName = Annotated[str, AfterValidator(_is_one_name)]
 """What a run is called, as are a folder and the files in it."""
 
@@ -58,7 +66,7 @@ class ModelConfig(Settings):
     decoder_mlp_dim: Positive = 2048
     decoder_dropout: float = Field(default=0.1, ge=0, lt=1)
     detail_width: int = Field(default=0, ge=0, multiple_of=8)
-    feature_layers: tuple[int, ...] = ()
+    feature_layers: Layers = ()
     relationship_descriptor: bool = True
     prompt_tokens: Count = 0
     tower: Literal['frozen', 'finetuned'] = 'frozen'
@@ -129,6 +137,15 @@ class SourceConfig(DatasetConfig):
         except ConfigError as error:
             raise ValueError(str(error)) from error
 
+    @model_validator(mode='after')
+    def _varies_words(self) -> 'SourceConfig':
+        if self.further_templates and self.wording == 'name':
+            raise ValueError(
+                'Expected further_templates with wording varied alone, as with name nothing is '
+                f'put into them, but got {list(self.further_templates)}.'
+            )
+        return self
+
     @field_validator('hold_out')
     @classmethod
     def _leaves_something(cls, value: int) -> int:
@@ -189,6 +206,11 @@ class CourseConfig(Settings):
             raise ValueError(
                 f'Expected schedule.stop to be at most schedule.steps, {self.steps}, but got '
                 f'{self.stop}.'
+            )
+        if self.decay == 'one_cycle' and self.warmup_steps >= self.steps:
+            raise ValueError(
+                'Expected schedule.warmup to be shorter than the run with schedule.decay '
+                f'one_cycle, of {self.steps} steps, but got {self.warmup_steps} steps.'
             )
         return self
 

@@ -114,7 +114,7 @@ class Run:
             self._updates = start_aligned(self.network, alignment, config.model.alignment_rate)
         if config.initialize_from:
             start = config.initialize_from
-            self._updates = initialize_from(self.network, start, self._updates)
+            self._updates = initialize_from(self.network, start, self._updates, config.towers)
         tower_name = config.towers.image + weights_hash(self._updates)
         self._store: FeatureStore | None = None
         if config.keep_features and not config.tower_changes:
