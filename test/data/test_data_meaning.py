@@ -13,6 +13,7 @@
 # limitations under the License.
 """A data check looks at what masks and names mean, not at their form alone."""
 
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from commands import answer_of
 import numpy as np
 from PIL import Image
 import pytest
+from zegclip_core.cli.evaluate import _opened
 from zegclip_core.data.check import check_part, CheckResult, expected_parts
 from zegclip_core.data.folder import check_taught, FolderDataset, read_classes
 from zegclip_core.errors import DataError
@@ -190,3 +192,18 @@ def test_hidden_files_are_no_part_of_a_dataset(
     code, out, _ = answer_of(capsys, 'data', 'check', root)
     assert code == 0
     assert 'train: nothing wrong' in out
+
+
+@pytest.mark.parametrize('names', ['couch\ncat\n', 'sofa | couch, kitten'])
+def test_a_folder_without_its_classes_is_named_by_the_words_that_are_given(
+    tmp_path: Path, names: str
+) -> None:
+    root = folder_of(tmp_path / 'data', CORNER)
+    (root / 'classes.txt').unlink()
+    (tmp_path / 'words.txt').write_text(names)
+    args = Namespace(data=str(root), dataset='folder', split='train')
+    found = _opened(Namespace(**vars(args), classes_file=str(tmp_path / 'words.txt')))
+    assert len(found.classes) == 2
+    assert found[0].labels.max() == 1
+    with pytest.raises(DataError, match=r'classes\.txt, but there is no file'):
+        _opened(Namespace(**vars(args), classes_file=None))
