@@ -137,6 +137,7 @@ setup(
         'psutil>=5.9',
         'pydantic>=2.7',
         'pyyaml>=6',
+        "backports.zstd>=1; python_version < '3.14'",
         'rosbags>=0.11.9,<0.12',  # Bags without ROS; its API changes between minor versions.
         'safetensors>=0.4',
         'tabulate>=0.9',

@@ -50,7 +50,7 @@ from zegclip_core.refinement.edges import Rows, sharpened
 from zegclip_core.refinement.smoothing import TemporalSmoother
 from zegclip_core.segmentation import Moment
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.speed.run import device_name
+from zegclip_core.speed.timing import device_name
 from zegclip_core.text.vocabulary import Vocabulary
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'smoothing.md'

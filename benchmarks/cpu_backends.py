@@ -46,6 +46,7 @@ from zegclip_core.evaluation.evaluate import evaluate
 from zegclip_core.images.media import media_in, read_image
 from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
+from zegclip_core.speed.bundled import camera_frame, WORDS
 from zegclip_core.speed.inputs import (
     Bundle,
     Inputs,
@@ -55,7 +56,7 @@ from zegclip_core.speed.inputs import (
 )
 from zegclip_core.speed.methods import Literal
 from zegclip_core.speed.report import Case
-from zegclip_core.speed.run import camera_frame, device_name, peak_growth, WORDS
+from zegclip_core.speed.timing import device_name, peak_growth
 from zegclip_core.text.vocabulary import Vocabulary
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'performance.md'

@@ -35,7 +35,7 @@ from tabulate import tabulate
 from zegclip_core.images.regions import find_regions
 from zegclip_core.messages.outputs import region_list
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.speed.run import device_name
+from zegclip_core.speed.timing import device_name
 from zegclip_core.text.vocabulary import Vocabulary
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'performance.md'
@@ -74,7 +74,7 @@ class Case:
 
 
 def measure(segmenter: Segmenter, words: Vocabulary, repeats: int) -> list[Case]:
-    """Label each photo and find its regions, again and again, after a frame that does not count."""
+    """Label each photo and find its regions in turn, after a frame that does not count."""
     encoded = segmenter.encode(words)
     cases = []
     for name in PHOTOS:

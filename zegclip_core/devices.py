@@ -13,8 +13,8 @@
 # limitations under the License.
 """Devices and precisions: what can be asked for, what ``auto`` means, what errors mean."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 import logging
 import os
@@ -100,29 +100,34 @@ def reason_of(error: BaseException) -> str:
     return first.rstrip('.') or type(error).__name__
 
 
-def raise_device_error(error: Exception, device: object, needed: str) -> None:
-    """Raise what an error says of a device as an error of this package; return if nothing.
+@contextmanager
+def device_errors(device: object, needed: str) -> Iterator[None]:
+    """Raise what errors say of a device as errors of this package.
 
     Args:
-        error: The error.
         device: What the device is called.
-        needed: What the memory was needed for.
+        needed: What the memory is needed for.
 
     Raises:
         DeviceLostError: If the device is of no more use to this process.
         DeviceMemoryError: If it has too little free memory.
     """
-    if isinstance(error, ZegCLIPError):
-        return
-    if is_device_lost(error):
-        raise DeviceLostError(
-            f'Expected the device {device} to answer, but it failed, and only a new process can '
-            f'use it: {reason_of(error)}.'
-        ) from error
-    if is_memory_error(error):
-        raise DeviceMemoryError(
-            f'Expected enough free memory on {device} for {needed}, but got: {reason_of(error)}.'
-        ) from error
+    try:
+        yield
+    except ZegCLIPError:
+        raise
+    except Exception as error:
+        if is_device_lost(error):
+            raise DeviceLostError(
+                f'Expected the device {device} to answer, but it failed, and only a new process '
+                f'can use it: {reason_of(error)}.'
+            ) from error
+        if is_memory_error(error):
+            raise DeviceMemoryError(
+                f'Expected enough free memory on {device} for {needed}, but got: '
+                f'{reason_of(error)}.'
+            ) from error
+        raise
 
 
 class PinnedMemory:

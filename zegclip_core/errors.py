@@ -18,12 +18,20 @@ class ZegCLIPError(Exception):
     """Base of every error that a user can mend; its text is one line fit to be shown as it is."""
 
 
+class UnexpectedError(ZegCLIPError, RuntimeError):
+    """The program is at fault; the text is of what nobody has foreseen."""
+
+
 class VocabularyError(ZegCLIPError, ValueError):
     """A list of classes cannot be used."""
 
 
 class ImageError(ZegCLIPError, ValueError):
     """An image cannot be read or has the wrong type or shape."""
+
+
+class EncodingError(ImageError):
+    """An image message is whole, but of an encoding or kind of file that is not read."""
 
 
 class ModelError(ZegCLIPError, ValueError):

@@ -18,7 +18,6 @@ Here NumPy and torch meet: callers have arrays, engines tensors.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 import gc
 import logging
 from os import fspath, PathLike
@@ -28,31 +27,24 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
-from zegclip_core.devices import (
-    is_memory_error,
-    pick_device,
-    pick_precision,
-    raise_device_error,
-    reason_of,
-    use_threads,
-)
+from zegclip_core.devices import device_errors, pick_device, pick_precision, use_threads
 from zegclip_core.engines.backends import pick_backend
-from zegclip_core.engines.contract import Engine, EngineVocabulary, PostprocessStep, Prediction
+from zegclip_core.engines.contract import EngineVocabulary, PostprocessStep, Prediction
 from zegclip_core.engines.lean.downloads import Downloads
 from zegclip_core.engines.lean.engine import LeanEngine
+from zegclip_core.engines.making import make_engine
 from zegclip_core.engines.onnx import ExportedModel, load_exported
-from zegclip_core.engines.openvino.look import openvino_look
-from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import BackendError, DeviceMemoryError, ModelError
 from zegclip_core.images.checks import check_batch, working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
-from zegclip_core.model.scoring import Scoring, Windows
+from zegclip_core.model.scoring import Scoring
 from zegclip_core.options import MAX_SHORT_SIDE, OPTIONS, SegmenterOptions
-from zegclip_core.refinement.edges import Rows, sharpened
+from zegclip_core.refinement.edges import sharpened_batch
 from zegclip_core.refinement.smoothing import TemporalSmoother
 from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.encoder import encode_vocabulary, EncodedVocabulary
-from zegclip_core.text.vocabulary import clean_negatives, Vocabulary
+from zegclip_core.text.negatives import clean_negatives
+from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.checkpoint import ModelSettings
 
 __all__ = ['EncodedVocabulary', 'Segmenter']
@@ -124,7 +116,10 @@ class Segmenter:
         self.negatives = clean_negatives(
             loaded.settings.negatives if negatives is None else negatives
         )
-        self.engine = self._make_engine(loaded)
+        self.engine = make_engine(loaded, options, self.dtype, self.device)
+        if isinstance(self.engine, LeanEngine):
+            # Else the weights as they were loaded would stay, too.
+            self.network = self.engine.model.network
         self._smoother = TemporalSmoother(options.smoothing) if options.smoothing else None
         self.engine.steps = (*filter(None, [self._smoother]), *steps)
         if self.device.type == 'cuda':
@@ -132,31 +127,6 @@ class Segmenter:
         self._prepared: WeakKeyDictionary[EncodedVocabulary, EngineVocabulary] = (
             WeakKeyDictionary()
         )
-
-    def _make_engine(self, loaded: LoadedModel | ExportedModel) -> Engine:
-        """Return what labels the pixels."""
-        if isinstance(loaded, ExportedModel):
-            return loaded.engine
-        windows = None
-        if self.options.mode == 'slide':
-            windows = Windows(self.settings.crop, self.settings.stride)
-        if self.options.engine == 'plain':
-            return PlainEngine(loaded.network.to(self.device, self.dtype).eval(), windows=windows)
-        compiler = None
-        if self.options.backend == 'openvino':
-            compiler = partial(
-                openvino_look, precision=self.options.precision, name=self.model_name
-            )
-        lean = LeanEngine(
-            loaded.network,
-            dtype=self.dtype if compiler is None else torch.float32,
-            device=self.device,
-            windows=windows,
-            candidates=self.options.candidates,
-            compiler=compiler,
-        )
-        self.network = lean.model.network  # Else the weights as they were loaded would stay, too.
-        return lean
 
     @classmethod
     def load(
@@ -185,11 +155,6 @@ class Segmenter:
             VocabularyError: If a negative word cannot be used.
             DeviceMemoryError: If the device has too little free memory for the model.
             DeviceLostError: If the device is of no more use to this process.
-
-        Example:
-            >>> Segmenter.load(device='cpu', short_side=252).options.short_side
-            252
-
         """
         model = fspath(model)
         options = replace(options, **changes)
@@ -209,11 +174,8 @@ class Segmenter:
                 if options.backend == backend or options.precision == 'int8':
                     raise
                 logger.warning('PyTorch runs the model, as OpenVINO does not: %s', error)
-        try:
+        with device_errors(options.device, f'the model {model}'):
             return cls(loaded, options, steps=steps)
-        except Exception as error:
-            raise_device_error(error, options.device, f'the model {model}')
-            raise
 
     def encode(
         self,
@@ -238,7 +200,7 @@ class Segmenter:
             DeviceLostError: If the device is of no more use to this process.
         """
         OPTIONS['threshold'].check(threshold)
-        try:
+        with device_errors(self.runs_on, f'{len(vocabulary)} classes'):
             encoded = encode_vocabulary(
                 vocabulary,
                 self.text_encoder,
@@ -248,9 +210,6 @@ class Segmenter:
                 device=self.device,
             )
             self._prepare(encoded)  # Here, and not with the first frame that needs it.
-        except Exception as error:
-            raise_device_error(error, self.runs_on, f'{len(vocabulary)} classes')
-            raise
         return encoded
 
     def _prepare(self, encoded: EncodedVocabulary) -> EngineVocabulary:
@@ -315,11 +274,7 @@ class Segmenter:
                 the image stands alone.
 
         Raises:
-            ImageError: If the image has another type or shape, or no pixel.
-            VocabularyError: If the words cannot be encoded.
-            DeviceMemoryError: If the device has too little free memory for it; what the attempt
-                took is free again, and the next image gets a new chance.
-            DeviceLostError: If the device is of no more use to this process.
+            ZegCLIPError: As ``segment_batch`` does.
         """
         return self.segment_batch(
             [image],
@@ -363,20 +318,16 @@ class Segmenter:
             vocabulary = self._last
         if self._smoother is not None:
             self._smoother.moments = moments or ()
+        height, width = images[0].shape[:2]
+        needed = f'an image of {width}x{height} pixels at a short side of {self.short_side}'
         try:
-            return self._segment(images, vocabulary, self.short_side, mask_logits, scores)
-        except Exception as error:
-            if not is_memory_error(error):
-                raise_device_error(error, self.runs_on, 'an image')
-                raise
-            reason = reason_of(error)
+            with device_errors(self.runs_on, needed):
+                return self._segment(images, vocabulary, self.short_side, mask_logits, scores)
+        except DeviceMemoryError as error:
+            message = str(error)
         # Past the handler, whose error holds the tensors of the attempt.
         self.release_memory()
-        height, width = images[0].shape[:2]
-        raise DeviceMemoryError(
-            f'Expected enough free memory on {self.runs_on} for an image of {width}x{height} '
-            f'pixels at a short side of {self.short_side}, but got: {reason}.'
-        )
+        raise DeviceMemoryError(message)
 
     def _segment(
         self,
@@ -403,8 +354,12 @@ class Segmenter:
             (height, width),
             mask_logits=mask_logits or self.options.sharp_edges > 0,
         )
-        if self.options.sharp_edges:
-            found = self._sharpened(images, found, encoded)
+        if self.options.sharp_edges and found.mask_logits is not None:
+            arrays = self._downloads(found.labels, found.scores, found.mask_logits)
+            sharp = sharpened_batch(
+                images, arrays, encoded, self._scoring, self.options.sharp_edges
+            )
+            found = Prediction(*map(torch.from_numpy, sharp), found.mask_logits)
         # Those of no pixel where nobody asked.
         tensors = [found.labels, found.scores if scores else found.scores[:, :0, :0]]
         if mask_logits and found.mask_logits is not None:
@@ -415,40 +370,13 @@ class Segmenter:
             for labels, best, *logits in zip(*self._downloads(*tensors), strict=True)
         ]
 
-    def _sharpened(
-        self,
-        images: Sequence[npt.NDArray[np.uint8]],
-        found: Prediction,
-        encoded: EncodedVocabulary,
-    ) -> Prediction:
-        """Return labels and scores whose outlines follow the images."""
-        if found.mask_logits is None:
-            raise ValueError('Expected the mask logits of a prediction.')
-        bias, thresholds = encoded.bias.cpu().numpy(), encoded.thresholds.cpu().numpy()
-        sharp = [
-            sharpened(
-                image,
-                labels,
-                scores,
-                Rows(logits, bias, thresholds, len(encoded.vocabulary), self._scoring),
-                self.options.sharp_edges,
-            )
-            for image, labels, scores, logits in zip(
-                images,
-                *self._downloads(found.labels, found.scores, found.mask_logits),
-                strict=True,
-            )
-        ]
-        labels, scores = (torch.from_numpy(np.stack(part)) for part in zip(*sharp, strict=True))
-        return Prediction(labels, scores, found.mask_logits)
-
     def release_memory(self) -> None:
         """Give the device's memory that no tensor uses back to it; the model stays.
 
         Raises:
             DeviceLostError: If the device is of no more use to this process.
         """
-        try:
+        with device_errors(self.runs_on, 'nothing'):
             if hasattr(self, 'engine'):
                 self.engine.release_memory()
             self._downloads.clear()
@@ -456,9 +384,6 @@ class Segmenter:
                 self._smoother.forget()
             if self.device.type == 'cuda':
                 torch.cuda.empty_cache()
-        except Exception as error:
-            raise_device_error(error, self.runs_on, 'nothing')
-            raise
 
     def close(self) -> None:
         """Let go of the model and its memory; nothing but this may be called afterwards."""

@@ -18,6 +18,7 @@ import importlib.util
 from pathlib import Path
 import re
 import shlex
+from types import SimpleNamespace
 from typing import Any
 
 from exported_models import export
@@ -27,6 +28,7 @@ from onnx import helper, TensorProto
 import pytest
 from zegclip_core.cli.main import build_parser, main
 from zegclip_core.engines import backends
+from zegclip_core.engines import onnx as onnx_engine
 from zegclip_core.engines.backends import pick_backend
 from zegclip_core.engines.onnx import (
     INPUTS,
@@ -271,3 +273,18 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     exec(blocks('python')[0], found)
     for name in ('labels', 'scores'):
         assert found[name].shape == (1, *made.size)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ('size', 'warned'),
+    [((300, 1280), True), ((400, 200), True), ((364, 476), False), ((480, 640), False)],
+)
+def test_images_of_another_shape_are_squeezed_with_one_word(
+    size: tuple[int, int], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = SimpleNamespace(size=(140, 182), _squeezed=False)
+    for _ in range(2):
+        onnx_engine.OnnxEngine._say_squeezed(engine, *size)
+    assert len(caplog.messages) == warned
+    if warned:
+        assert f'{size[1]}x{size[0]} are squeezed into the 182x140' in caplog.messages[0]

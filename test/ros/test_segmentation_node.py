@@ -246,7 +246,7 @@ def test_a_fault_of_the_model_costs_one_frame_not_the_node(
 @pytest.mark.parametrize(
     ('parameter', 'said'),
     [
-        ('class_names:=person', 'STRING_ARRAY'),
+        ('class_names:=person', 'a list of texts'),
         ('overlay_alpha:=1.5', 'overlay_alpha'),
         ('overlay_alpha:=.nan', 'overlay_alpha'),
         ('precision:=int4', 'auto, fp32, bf16, fp16, int8'),

@@ -18,13 +18,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 import os
-from pathlib import Path
 import sys
 from typing import Any
 
 from zegclip_core.cli._model import number, positive
 from zegclip_core.cli._outputs import check_output, write_json
 from zegclip_core.errors import ConfigError
+from zegclip_core.files import user_path
 from zegclip_core.speed.compare import compare, read_report
 from zegclip_core.speed.report import (
     BUNDLED,
@@ -91,7 +91,7 @@ def minutes(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, and write; returns 1 if a method failed, else 0."""
-    files = [Path(name).expanduser() for name in args.compare or ()]
+    files = [user_path(name) for name in args.compare or ()]
     if len(files) > 2:
         raise ConfigError(f'Expected --compare to get one file or two, but got {len(files)}.')
     others = [read_report(path) for path in files]  # Before minutes have gone into measuring.
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 def measured(args: argparse.Namespace) -> Report:
     """Measure what the options say, print the table and write the files."""
     json_file = check_output('--json', args.json)
-    folder = Path(args.plots).expanduser() if args.plots else None
+    folder = user_path(args.plots) if args.plots else None
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     if args.model:

@@ -53,6 +53,8 @@ TENSORRT_CLASSES = (1, 20, 256)
 """Least, usual and greatest number of classes that a TensorRT engine is built for."""
 
 logger = logging.getLogger(__name__)
+_SAME_ASPECT = 0.1
+"""How far the aspect of an image may be from the graph's, as a share, without a word."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,7 @@ class OnnxEngine:
         self._options = onnxruntime.RunOptions()
         # The labels at the size of the graph are for those who have no ``label_logits``.
         self._options.only_execute_path_to_fetches = True
+        self._squeezed = False
         self.size: tuple[int, int] = (inputs['image'][1], inputs['image'][2])
 
     def prepare(self, encoded: EncodedVocabulary) -> EngineVocabulary:
@@ -294,6 +297,7 @@ class OnnxEngine:
     ) -> Prediction:
         """Label every pixel of images of one size; for ``size`` the graph has its own."""
         images = pixels.cpu().permute(0, 3, 1, 2)  # uint8 (B, 3, H, W)
+        self._say_squeezed(*output_size)
         if tuple(images.shape[2:]) != self.size:
             images = F.interpolate(images, size=self.size, mode='bilinear', antialias=True)
         words = (vocabulary.embeddings, vocabulary.bias, vocabulary.thresholds)
@@ -307,6 +311,18 @@ class OnnxEngine:
             logits = run_steps(self.steps, logits, vocabulary, images.float())
         labels, scores = label_logits(logits, output_size, vocabulary)
         return Prediction(labels, scores, logits if mask_logits else None)
+
+    def _say_squeezed(self, height: int, width: int) -> None:
+        """Warn, once, that images of another shape than the graph's are squeezed into it."""
+        own = self.size[1] / self.size[0]
+        if self._squeezed or abs(width / height / own - 1.0) <= _SAME_ASPECT:
+            return
+        self._squeezed = True
+        logger.warning(
+            'Images of %dx%d are squeezed into the %dx%d (width x height) of the exported model, '
+            'so that it sees less in them: export it for their shape (zegclip export --size).',
+            *(width, height, self.size[1], self.size[0]),
+        )
 
     def release_memory(self) -> None:
         """Do nothing: what onnxruntime holds, it needs for the next frame."""

@@ -13,7 +13,7 @@
 # limitations under the License.
 """Frozen sentence towers, in the layout of sentence-transformers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import json
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
@@ -131,6 +131,12 @@ class SentenceTower:
         """Return of each text whether it has more tokens than ``encode`` takes."""
         most = self.context_length
         return [len(ids) > most for ids in self._tokens(texts, most + 1)]
+
+    def pieces(self, texts: Iterable[str]) -> list[int]:
+        """Return of each text how many tokens it has, without its ends; 0 if one is unknown."""
+        unknown = self._tokenizer.token_to_id('[UNK]')
+        found = self._tokens(list(texts), self.context_length)
+        return [0 if unknown in ids else len(ids) - 2 for ids in found]
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:

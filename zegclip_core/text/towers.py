@@ -16,7 +16,7 @@
 Every tower runs on the CPU in float32: words change rarely and their embeddings are kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 import inspect
 from typing import Any, Protocol, runtime_checkable
@@ -133,6 +133,11 @@ class OpenCLIPTextTower:
         # The end token, which has the greatest id, stands where no text that fits has it.
         ends: list[int] = longer.argmax(dim=1).tolist()
         return [end >= self.context_length for end in ends]
+
+    def pieces(self, texts: Iterable[str]) -> list[int]:
+        """Return of each text how many tokens it has, without its ends; none is unknown."""
+        ends: list[int] = self.tokenize(list(texts)).argmax(dim=1).tolist()
+        return [end - 1 for end in ends]
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return token ids, int64 ``(N, L)`` with ``L`` the context length.

@@ -116,7 +116,10 @@ class FeatureStore:
                 arrays['labels'][position] = labels.numpy()
                 arrays['patch_tokens'][position] = tokens[0].float().cpu().numpy()
                 arrays['image_embeddings'][position] = embedding[0].float().cpu().numpy()
-                progress.write_text(json.dumps({'done': position + 1}))
+                # Whole or as before: one that is cut off would end every later run.
+                partial = progress.with_suffix('.part')
+                partial.write_text(json.dumps({'done': position + 1}))
+                partial.replace(progress)
         for array in arrays.values():
             array.flush()
         return arrays

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from zegclip_core.errors import TowerError
+from zegclip_core.files import user_path
 from zegclip_core.model.vit import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -85,7 +86,7 @@ def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dic
             f'Expected a model name of timm{f", such as {near}" if near else ""}, '
             f'but got {reference.name!r}.'
         )
-    path = None if reference.path is None else Path(reference.path).expanduser()
+    path = None if reference.path is None else user_path(reference.path)
     if path is not None and not path.is_file():
         raise TowerError(f'Expected a file with timm weights, but there is none at {path}.')
     try:

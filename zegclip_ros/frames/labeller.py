@@ -171,7 +171,9 @@ class Labeller:
         else:
             self._state.refuse(', '.join(negatives), fault)
             self._monitor.reject('negatives', fault)
-        self._state.activate(request)
+        strange = getattr(encoded, 'unfamiliar', None)
+        self._monitor.unknown_words = str(strange) if getattr(strange, 'unknown', ()) else ''
+        self._state.activate(request, str(strange or '') or None)
         self._current = request, encoded
         header = Header(stamp=self._node.get_clock().now().to_msg())
         for outputs in self._outputs.values():
@@ -350,7 +352,8 @@ class Labeller:
             self._monitor.drop('fault', *cameras)
             self._node.lose_device(error)
         except Exception as error:
-            self._monitor.drop('fault', *cameras)
+            text = f'{type(error).__name__}: {error}'
+            self._monitor.drop('fault', *cameras, error=text)
             self.failed(error)
 
     def failed(self, error: Exception) -> None:

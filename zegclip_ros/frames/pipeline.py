@@ -157,8 +157,10 @@ class Pipeline:
         """Destroy all topics; the threads have to be at rest."""
         for camera in self.cameras.values():
             camera.close()
-        for other in (*self.clouds.values(), *self.depths.values()):
-            other.close()
+        for cloud in self.clouds.values():
+            cloud.close()
+        for depth in self.depths.values():
+            depth.close()
         for outputs in self._outputs.values():
             outputs.close()
 
