@@ -74,7 +74,7 @@ class Case:
 
 
 def measure(segmenter: Segmenter, words: Vocabulary, repeats: int) -> list[Case]:
-    """Label each photo and find its regions in turn, after a frame that does not count."""
+    """Label each photo and find its regions, after a frame that does not count."""
     encoded = segmenter.encode(words)
     cases = []
     for name in PHOTOS:
