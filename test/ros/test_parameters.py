@@ -64,9 +64,15 @@ OTHER: dict[str, Any] = {
     'cameras': ['front', 'rear'],
     'image_transport': 'compressed',
     'image_reliability': 'reliable',
+    'output_size': '12x8',
+    'confidence_encoding': 'mono8',
+    'stable_ids': True,
+    'label_info_every_image': True,
+    'min_area': 5,
     'lazy': False,
     'overlay_alpha': 0.25,
     'overlay_palette': 'color_blind',
+    'overlay_regions': True,
     'jpeg_quality': 10,
     'max_mask_topics': 1,
     'min_rate': 5.0,
@@ -115,6 +121,11 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     ],
     'image_transport': [('theora', 'raw, compressed')],
     'image_reliability': [('perhaps', 'auto, system_default, reliable, best_effort')],
+    'output_size': [('cloudy', 'camera, cloud, or a width and height'), ('0x4', 'at most 8192')],
+    'confidence_encoding': [('16UC1', '32FC1, mono8')],
+    'stable_ids': [(1, 'type')],
+    'label_info_every_image': [('yes', 'type')],
+    'min_area': [(0, 'range'), (100_001, 'range')],
     'lazy': [(1, 'type')],
     'overlay_alpha': [
         (-0.1, 'range'),
@@ -123,6 +134,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (float('nan'), 'range'),
     ],
     'overlay_palette': [('rainbow', 'by_name, color_blind, pascal_voc')],
+    'overlay_regions': [(1, 'type')],
     'jpeg_quality': [(0, 'range'), (101, 'range')],
     'max_mask_topics': [(-1, 'range'), (1025, 'range')],
     'min_rate': [(-1.0, 'range'), (float('inf'), 'range'), (float('nan'), 'range')],
@@ -297,6 +309,17 @@ def test_values_that_are_set_together_make_one_request(rig: Rig) -> None:
     assert rig.node.set_parameters_atomically(together).successful
     assert rig.until_active('dog')['requested'] == 2
     assert rig.segmenter.settings[1:] == [(0.5, ('floor',))]
+
+
+def test_words_and_ids_that_stay_are_judged_together(rig: Rig) -> None:
+    many = [f'thing {number}' for number in range(255)]
+    values = {'class_names': many, 'stable_ids': True}
+    for order in (list(values), list(values)[::-1]):
+        together = [Parameter(name, value=values[name]) for name in order]
+        answer = rig.node.set_parameters_atomically(together)
+        assert 'at most 254 classes while stable_ids is on' in answer.reason
+    assert rig.node.get_parameter('stable_ids').value is False
+    assert rig.state['version'] == 1
 
 
 def test_min_rate_warns_at_once(rig: Rig) -> None:

@@ -74,17 +74,25 @@ class _Outline:
     borders: list[Border]
     area: int
 
-    def region(self, scores: npt.NDArray[np.float32]) -> Region:
-        """Return the region; ``scores`` are those of the whole image, ``(H, W)``."""
+    def region(self, scores: npt.NDArray[np.float32], scratch: npt.NDArray[np.float32]) -> Region:
+        """Return the region.
+
+        Args:
+            scores: Those of the whole image, ``(H, W)``.
+            scratch: As many values, which are overwritten: fresh memory would take longer.
+        """
         left, top, width, height = cv2.boundingRect(self.borders[0])
-        inside = np.zeros((height, width), np.uint8)
+        inside = scratch[: height * width].reshape(height, width)
+        inside.fill(0.0)
         # Filled together: holes are left out, but for their borders, which belong to the region.
-        cv2.drawContours(inside, self.borders, -1, 1, cv2.FILLED, offset=(-left, -top))
-        mean = cv2.mean(scores[top : top + height, left : left + width], inside)[0]
-        moments = cv2.moments(inside, binaryImage=True)
-        center = left + moments['m10'] / self.area, top + moments['m01'] / self.area
-        box = (left, top, width, height)
-        return Region(self.place, box, center, self.area, min(mean, 1.0))
+        cv2.drawContours(inside, self.borders, -1, 1.0, cv2.FILLED, offset=(-left, -top))
+        part = scores[top : top + height, left : left + width]
+        # By BLAS, which is faster than OpenCV's means and moments of masks.
+        score = min(float(np.vdot(inside, part)) / self.area, 1.0)
+        columns = (np.ones(height, np.float32) @ inside).astype(np.float64) @ np.arange(width)
+        rows = (inside @ np.ones(width, np.float32)).astype(np.float64) @ np.arange(height)
+        center = left + float(columns) / self.area, top + float(rows) / self.area
+        return Region(self.place, (left, top, width, height), center, self.area, score)
 
 
 def find_regions(segmentation: Segmentation, min_area: int = 1) -> list[Region]:
@@ -100,15 +108,21 @@ def find_regions(segmentation: Segmentation, min_area: int = 1) -> list[Region]:
     labels, classes = segmentation.labels, len(segmentation.vocabulary)
     pixels = cv2.calcHist([labels], [0], None, [classes], [0, classes]).ravel()
     present = np.flatnonzero(pixels >= min_area).tolist()
-    found = [one for place in present for one in _outlines(labels, place, min_area)]
+    mask, scratch = np.empty(labels.shape, np.uint8), np.empty(labels.size, np.float32)
+    found = [one for place in present for one in _outlines(labels, place, min_area, mask)]
     found = sorted(found, key=lambda one: -one.area)[:MAX_REGIONS]
     found.sort(key=lambda one: one.place)
-    return [one.region(segmentation.scores) for one in found]
+    return [one.region(segmentation.scores, scratch) for one in found]
 
 
-def _outlines(labels: LabelArray, place: int, min_area: int) -> Iterator[_Outline]:
-    """Yield the outlines of the regions of a class that have at least so many pixels."""
-    mask = cv2.inRange(labels, place, place)
+def _outlines(
+    labels: LabelArray, place: int, min_area: int, mask: npt.NDArray[np.uint8]
+) -> Iterator[_Outline]:
+    """Yield the outlines of the regions of a class that have at least so many pixels.
+
+    ``mask``, of the same shape, is overwritten.
+    """
+    cv2.inRange(labels, place, place, mask)
     left, top, width, height = cv2.boundingRect(mask)
     part = mask[top : top + height, left : left + width]
     borders, hierarchy = cv2.findContours(
