@@ -76,6 +76,11 @@ OTHER: dict[str, Any] = {
     'jpeg_quality': 10,
     'max_mask_topics': 1,
     'min_rate': 5.0,
+    'smoothing': 0.5,
+    'sharp_edges': 8,
+    'depth_tolerance': 0.1,
+    'points_organised': True,
+    'points_color': 'overlay',
 }
 """A value of each parameter that is allowed and not its default."""
 
@@ -133,6 +138,11 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     'jpeg_quality': [(0, 'range'), (101, 'range')],
     'max_mask_topics': [(-1, 'range'), (1025, 'range')],
     'min_rate': [(-1.0, 'range'), (float('inf'), 'range'), (float('nan'), 'range')],
+    'smoothing': [(-0.1, 'range'), (1.5, 'range'), (float('nan'), 'range')],
+    'sharp_edges': [(-1, 'range'), (65, 'range')],
+    'depth_tolerance': [(-0.1, 'range'), (1.5, 'range'), (float('inf'), 'range')],
+    'points_organised': [(1, 'type')],
+    'points_color': [('label', 'image, overlay')],
 }
 
 

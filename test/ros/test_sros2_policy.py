@@ -140,5 +140,7 @@ def test_the_page_lists_the_permissions_of_the_policy() -> None:
     text = PAGE.split('| subscribe |')[1].split('\n\n')[0]
     rules = [element.text for element in POLICY.xpath('//topic | //service')]
     assert [rule for rule in rules if f'`{rule}`' not in text] == []
-    others = sum(text.count(f'`{name}') for name in ('image', '*/cloud', 'cloud`', 'vocabulary'))
+    names = ('image', '*/cloud', 'cloud`', 'vocabulary', 'depth', 'camera_info')
+    names += ('*/depth', '*/camera_info')
+    others = sum(text.count(f'`{name}') for name in names)
     assert len(rules) == text.count('`~/') + text.count('`/') + others

@@ -39,7 +39,7 @@ def draw_points(
     Args:
         points: x to the right, y down, z forward, float32 ``(N, 3)``, finite.
         colors: RGB of each, uint8 ``(N, 3)``.
-        turn: How far the viewer walks around them to the left [degrees].
+        turn: How far the viewer walks around them to the right [degrees].
         tilt: How far the viewer climbs above them [degrees].
         size: Width and height of the picture [px].
 

@@ -34,6 +34,8 @@ DECLARATIONS = (
 )
 VIEWS = ((0.0, 0.0), (50.0, 15.0))
 """How far each view is turned and tilted [degrees]."""
+MOST_TOLD = 5
+"""Regions that the log tells, the largest ones."""
 
 
 class PointsPicture(RunnableNode):
@@ -78,12 +80,13 @@ class PointsPicture(RunnableNode):
 
 
 def in_words(regions: str) -> list[str]:
-    """Return a line for each region of ``~/regions`` that has a place in space."""
+    """Return a line for each large region of ``~/regions`` that has a place in space."""
     found = json.loads(regions or '{"regions": []}')['regions']
+    found.sort(key=lambda one: -one['area'])
     return [
         f'{one["name"]}: {one["box_3d"]["center"][2]:.2f} m away, '
         f'{one["box_3d"]["size"][0]:.2f} m wide, {one["box_3d"]["size"][1]:.2f} m high'
-        for one in found
+        for one in found[:MOST_TOLD]
         if one.get('box_3d')
     ]
 
