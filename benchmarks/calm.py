@@ -95,11 +95,11 @@ def pan(view: View, rng: np.random.Generator, frames: int = PAN_FRAMES) -> list[
     views = []
     for number in range(frames):
         scale = zoom**number
-        most = np.array([width, height]) - np.array(size) * scale - 1
+        most = np.subtract((width, height), np.multiply(size, scale)) - 1
         left, top = np.clip(place + speed * number, 0, np.maximum(most, 0))
         window = np.array([[scale, 0, left], [0, scale, top]])
-        image = _through(view.image, window, size, cv2.INTER_LINEAR).astype(np.float32)
-        image = image * rng.uniform(*EXPOSURE) + rng.normal(0, NOISE, image.shape)
+        clean = _through(view.image, window, size, cv2.INTER_LINEAR).astype(np.float32)
+        image = clean * rng.uniform(*EXPOSURE) + rng.normal(0, NOISE, image.shape)
         truth = _through(view.truth, window, size, cv2.INTER_NEAREST)
         views.append(View(np.clip(image, 0, 255).astype(np.uint8), truth))
     return views
@@ -164,10 +164,12 @@ class Recorder:
         """Nothing has come yet."""
         self.seen: tuple[Tensor, EngineVocabulary, Tensor] | None = None
 
-    def __call__(self, logits: Tensor, vocabulary: EngineVocabulary, images: Tensor) -> Tensor:
+    def __call__(
+        self, mask_logits: Tensor, vocabulary: EngineVocabulary, images: Tensor
+    ) -> Tensor:
         """Keep the arguments."""
-        self.seen = logits, vocabulary, images
-        return logits
+        self.seen = mask_logits, vocabulary, images
+        return mask_logits
 
 
 Way = Callable[[Tensor, EngineVocabulary, Tensor, RgbImage, float], tuple[Labels, float]]
@@ -175,7 +177,7 @@ Way = Callable[[Tensor, EngineVocabulary, Tensor, RgbImage, float], tuple[Labels
 
 
 def _label(logits: Tensor, vocabulary: EngineVocabulary, image: RgbImage) -> tuple[Tensor, Tensor]:
-    return label_logits(logits, image.shape[:2], vocabulary)
+    return label_logits(logits, (image.shape[0], image.shape[1]), vocabulary)
 
 
 def plain(
@@ -245,6 +247,7 @@ class Found:
 def measure(segmenter: Segmenter, recorder: Recorder, work: Sequence[Clip]) -> dict[str, Found]:
     """Label all clips in every way, by kind."""
     found: dict[str, Found] = {}
+    bar: tqdm[None]
     with tqdm(total=sum(len(clip.views) for clip in work), unit='frame') as bar:
         for clip in work:
             tallies = {name: Tally(len(clip.classes)) for name in ways()}
@@ -258,7 +261,7 @@ def _measure_clip(
     segmenter: Segmenter, recorder: Recorder, clip: Clip, found: Found, bar: 'tqdm[None]'
 ) -> None:
     words = segmenter.encode(Vocabulary.from_names(clip.classes))
-    own, frames = ways(), {name: [] for name in found.tallies}
+    own, frames = ways(), {name: list[Labels]() for name in found.tallies}
     for number, view in enumerate(clip.views):
         began = time.perf_counter()
         segmenter.segment(view.image, words)

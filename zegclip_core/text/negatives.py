@@ -17,8 +17,8 @@ from collections.abc import Iterable
 
 from zegclip_core.errors import VocabularyError
 from zegclip_core.options import MAX_CLASSES
-from zegclip_core.text.phrases import is_negated, standard_form
-from zegclip_core.text.vocabulary import clean_text, split_text, Vocabulary
+from zegclip_core.text.phrases import clean_text, is_negated, split_text, standard_form
+from zegclip_core.text.vocabulary import Vocabulary
 
 NONE = 'none'
 """What a user writes for no negative words, which compete with those of a vocabulary."""
