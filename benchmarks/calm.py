@@ -99,7 +99,7 @@ def pan(view: View, rng: np.random.Generator, frames: int = PAN_FRAMES) -> list[
         left, top = np.clip(place + speed * number, 0, np.maximum(most, 0))
         window = np.array([[scale, 0, left], [0, scale, top]])
         clean = _through(view.image, window, size, cv2.INTER_LINEAR).astype(np.float32)
-        image = clean * rng.uniform(*EXPOSURE) + rng.normal(0, NOISE, image.shape)
+        image = clean * rng.uniform(*EXPOSURE) + rng.normal(0, NOISE, clean.shape)
         truth = _through(view.truth, window, size, cv2.INTER_NEAREST)
         views.append(View(np.clip(image, 0, 255).astype(np.uint8), truth))
     return views

@@ -97,11 +97,11 @@ test_lean.LeanEngine = Fused
 assert test_lean.lean(test_lean.detailed()).model.rows.fused
 for model in test_lean.MODELS:
     test_lean.test_logits_are_those_of_the_model(model)
-    test_lean.test_bfloat16_mostly_agrees(model)
-changes = {'relationship_descriptor': False, 'detail_width': 8}
-test_lean.test_decoders_of_any_shape_are_those_of_the_model(4, changes)
-for attention in test_lean.ATTENTIONS:
-    test_lean.test_every_attention_mostly_agrees_in_bfloat16(attention)
+test_lean.test_bfloat16_mostly_agrees('detailed')
+test_lean.test_decoders_of_any_shape_are_those_of_the_model(
+    4, {'relationship_descriptor': False, 'detail_width': 8}
+)
+test_lean.test_every_attention_mostly_agrees_in_bfloat16('naclip')
 assert all(engine.model.rows.fused for engine in engines)
 """
 

@@ -65,7 +65,7 @@ def places_in(buffer: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return parts of a buffer, uint8, with the types and shapes of tensors, none over another."""
     starts = accumulate(map(_room, tensors), initial=0)
     return [
-        buffer[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        buffer.narrow(0, start, tensor.nbytes).view(tensor.dtype).view(tensor.shape)
         for start, tensor in zip(starts, tensors, strict=False)
     ]
 
