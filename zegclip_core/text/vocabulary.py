@@ -100,11 +100,11 @@ class VocabularyClass:
                 f'Expected "exact" of class {name!r} to be true or false, '
                 f'but got {shown(self.exact)}.'
             )
-        number = self.class_id
-        if number is not None and not (type(number) is int and 0 <= number <= MAX_ID):
+        own = self.class_id
+        if own is not None and not (type(own) is int and 0 <= own <= MAX_ID):
             raise VocabularyError(
                 f'Expected the "id" of class {name!r} to be an integer from 0 to {MAX_ID}, '
-                f'but got {shown(number)}.'
+                f'but got {shown(own)}.'
             )
 
     @property
