@@ -28,6 +28,7 @@ from pathlib import Path
 import statistics
 import sys
 import time
+from typing import Any
 
 from benchmarks.calm_figures import boundary_scores, filled, flicker, Labels, Tally
 from benchmarks.reports import report
@@ -247,7 +248,6 @@ class Found:
 def measure(segmenter: Segmenter, recorder: Recorder, work: Sequence[Clip]) -> dict[str, Found]:
     """Label all clips in every way, by kind."""
     found: dict[str, Found] = {}
-    bar: tqdm[None]
     with tqdm(total=sum(len(clip.views) for clip in work), unit='frame') as bar:
         for clip in work:
             tallies = {name: Tally(len(clip.classes)) for name in ways()}
@@ -258,7 +258,7 @@ def measure(segmenter: Segmenter, recorder: Recorder, work: Sequence[Clip]) -> d
 
 
 def _measure_clip(
-    segmenter: Segmenter, recorder: Recorder, clip: Clip, found: Found, bar: 'tqdm[None]'
+    segmenter: Segmenter, recorder: Recorder, clip: Clip, found: Found, bar: 'tqdm[Any]'
 ) -> None:
     words = segmenter.encode(Vocabulary.from_names(clip.classes))
     own, frames = ways(), {name: list[Labels]() for name in found.tallies}
