@@ -164,6 +164,8 @@ def quantise_onnx(
     feeds = iter(onnx_inputs(model, image) for image in calibration_pixels(model, calibration))
 
     class Reader(quant.CalibrationDataReader):  # type: ignore[misc] # no annotations
+        """Gives the pictures one by one."""
+
         def get_next(self) -> dict[str, Any] | None:
             return next(feeds, None)
 
