@@ -35,6 +35,7 @@ from zegclip_core.engines.contract import EngineVocabulary, Network
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.openvino import cache, conversion
 from zegclip_core.engines.openvino.cache import cache_folder
+from zegclip_core.engines.openvino.look import openvino_look
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import BackendError, ModelError
 from zegclip_core.model.scoring import Windows
@@ -42,8 +43,7 @@ from zegclip_core.options import ATTENTIONS
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 
-openvino = pytest.importorskip('openvino')
-from zegclip_core.engines.openvino.look import openvino_look  # noqa: E402 - needs it
+pytest.importorskip('openvino')
 
 CPU = torch.device('cpu')
 WORDS = Vocabulary.from_names(['cat', 'traffic light', 'tree'])

@@ -279,7 +279,8 @@ class LeanZegCLIP(LeanModel):
 
     def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
         """Return mask logits ``(B, R, h, w)``, on the finest tokens."""
-        return self._mask_logits(self._decoded(features, vocabulary), features[-1])
+        tokens, _, *fine = features
+        return self._mask_logits(self._decoded(features, vocabulary), *(fine or [tokens]))
 
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
