@@ -21,6 +21,7 @@ is known whether the node has to take them. Most messages are drawn by hypothesi
 from array import array
 from collections.abc import Callable, Sequence
 import json
+import math
 from pathlib import Path
 import struct
 from typing import Any
@@ -29,7 +30,13 @@ import zlib
 import cv2
 from hypothesis import strategies as st
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import (
+    CameraInfo,
+    CompressedImage,
+    Image,
+    PointCloud2,
+    RegionOfInterest,
+)
 from std_msgs.msg import Header
 import yaml
 from zegclip_core.messages.topic_names import topic_tokens
@@ -129,6 +136,36 @@ def images(transport: str) -> Strategy:
     mangled = st.binary(max_size=200).map(lambda content: b'\x00\x01\x00\x00' + content)
     typed = raw if transport == 'raw' else _COMPRESSED
     return st.integers(0, 9).flatmap(lambda number: typed if number else mangled)
+
+
+def _as_depth(message: Image, encoding: str) -> Image:
+    """Return an image with the encoding of depth, which its bytes may fit or not."""
+    message.encoding = encoding
+    return message
+
+
+_FLOATS = st.one_of(
+    st.sampled_from([0.0, -1.0, 500.0, 1e-300, 1e308, math.inf, math.nan]), st.floats()
+)
+DEPTHS: Strategy = st.builds(
+    _as_depth,
+    st.one_of(_nearly_good_images(), _ANY_IMAGES),
+    st.one_of(st.sampled_from(['16UC1', '32FC1', 'mono16']), _ENCODING),
+)
+"""Depth images, most of which contradict themselves."""
+CAMERAS: Strategy = st.builds(
+    CameraInfo,
+    width=st.one_of(st.integers(1, 8), _UINT32),
+    height=st.one_of(st.integers(1, 8), _UINT32),
+    k=st.lists(_FLOATS, min_size=9, max_size=9),
+    p=st.one_of(st.just([0.0] * 12), st.lists(_FLOATS, min_size=12, max_size=12)),
+    binning_x=st.one_of(st.just(0), _UINT32),
+    binning_y=st.one_of(st.just(0), _UINT32),
+    roi=st.builds(
+        RegionOfInterest, x_offset=_UINT32, y_offset=_UINT32, width=_UINT32, height=_UINT32
+    ),
+)
+"""Cameras that nobody has calibrated like this."""
 
 
 def made_images() -> list[Image]:

@@ -27,7 +27,9 @@ import time
 from typing import Any
 
 from benchmarks.hostile_messages import (
+    CAMERAS,
     CLOUDS,
+    DEPTHS,
     images,
     made_clouds,
     made_compressed,
@@ -149,6 +151,17 @@ def test_hostile_clouds_and_words_with_ids_spoil_no_label_image(
         draw(st.tuples(CLOUDS, WORDS), campaign.play_cloud)
     assert processes.exit_codes() == {'node': 0}
     assert faults_in(processes.log_of('node')) == []
+
+
+def test_hostile_depth_and_cameras_spoil_no_label_image(tmp_path: Path) -> None:
+    with running_node('raw', tmp_path) as (campaign, processes):
+        campaign.listen_to_points()
+        draw(st.tuples(DEPTHS, CAMERAS, CAMERAS), campaign.play_depth)
+    assert processes.exit_codes() == {'node': 0}
+    assert faults_in(processes.log_of('node')) == []
+    for cloud in campaign.points:
+        assert len(cloud.data) == cloud.height * cloud.row_step
+        assert cloud.row_step == cloud.width * cloud.point_step
 
 
 def report(write: bool) -> None:

@@ -39,7 +39,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header, String
 from zegclip_ros.nodes.segmentation import REQUESTED_ANEW
 from zegclip_ros.runtime.child_processes import Processes
@@ -89,6 +89,7 @@ class Campaign:
         self._executor.add_node(probe)
         self._states: list[dict[str, Any]] = []
         self._labels: list[Image] = []
+        self.points: list[PointCloud2] = []
         self._numbers: dict[str, int] = {}
         self._values: dict[str, Any] = {}
         self._may_be_stable = False
@@ -158,6 +159,29 @@ class Campaign:
         self._clouds.publish(cloud)
         self.counts['clouds'] += 1
         self.send_words(words)
+        self.send_good_frame()
+
+    def listen_to_points(self) -> None:
+        """Have the node want depth, until it listens to it."""
+        self._probe.create_subscription(PointCloud2, 'zegclip/points', self.points.append, 10)
+        self._depth = self._probe.create_publisher(Image, 'depth', QoSProfile(depth=10))
+        self._infos = [
+            self._probe.create_publisher(CameraInfo, topic, QoSProfile(depth=10))
+            for topic in ('depth/camera_info', 'camera_info')
+        ]
+        self.until(
+            lambda: all(one.get_subscription_count() for one in (self._depth, *self._infos)),
+            'the node does not listen to depth',
+        )
+
+    def play_depth(self, depth: Image, camera: CameraInfo, other: CameraInfo) -> None:
+        """Send hostile depth of the next frame and hostile cameras, then check that frame."""
+        # Of the next frame, so that it is not only looked at but used.
+        depth.header.stamp.sec, depth.header.stamp.nanosec = FIRST_STAMP + self._frame + 1, 0
+        for publisher, info in zip(self._infos, (camera, other), strict=True):
+            publisher.publish(info)
+        self._depth.publish(depth)
+        self.counts['depth images'] += 1
         self.send_good_frame()
 
     def _send_good_cloud(self) -> None:
