@@ -368,7 +368,7 @@ def test_a_frame_that_comes_before_its_words_is_in_the_video(tmp_path: Path) -> 
         recorder._remember('labels', image_message(labels, frame.header))
         recorder._on_overlay(frame)
         assert not (tmp_path / 'overlay.mp4').exists()
-        words = [{'name': 'cat', 'phrases': ['cat'], 'color': [1, 2, 3], 'threshold': None}]
+        words = [{'id': 0, 'name': 'cat', 'phrases': [], 'color': [1, 2, 3], 'threshold': None}]
         state = {'version': 1, 'classes': words, 'stamp': {'sec': 2, 'nanosec': 0}}
         recorder._on_announcement(String(data=json.dumps(state)))
         recorder._tick()

@@ -119,7 +119,7 @@ def test_one_listened_mask_takes_the_model_but_draws_no_overlay(
     def fail(*args: object, **kwargs: object) -> None:
         raise RuntimeError('an overlay was drawn')
 
-    monkeypatch.setattr('zegclip_ros.frames.camera_outputs.draw_overlay', fail)
+    monkeypatch.setattr('zegclip_ros.frames.labelled_frame.draw_overlay', fail)
     rig.start_camera()
     rig.until_active(*WORDS)
     mask = rig.listen('zegclip/masks/cat')
