@@ -330,7 +330,7 @@ def test_cameras_change_between_cleanup_and_configure() -> None:
 
 
 def test_the_recorder_records_the_camera_that_it_is_told(tmp_path: Path) -> None:
-    own = ('-p', 'camera:=rear', '-p', 'seconds:=1.0', '-p', f'output:={tmp_path}')
+    own = ('-p', 'recorder:camera:=rear', '-p', 'seconds:=1.0', '-p', f'output:={tmp_path}')
     with running_ros(*ARGUMENTS, *own):
         rig = CameraRig()
         # As a camera's driver does; the recorder asks for nothing else then.
