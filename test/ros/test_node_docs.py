@@ -173,7 +173,9 @@ def test_the_vocabulary_messages_on_the_page_are_what_they_seem() -> None:
         ('person', 'car'),
     ]
     state = json.loads(re.findall(r'```json\n(.*?)```', PAGE, re.DOTALL)[0])
-    assert set(state) == {'version', 'classes', 'stamp', 'requested', 'error', 'refused'}
+    assert set(state) == {
+        *('version', 'classes', 'stamp', 'requested', 'error', 'refused', 'warning')
+    }
 
 
 def test_the_topic_names_on_the_page_are_true() -> None:
