@@ -143,6 +143,7 @@ def test_the_active_vocabulary_says_everything_from_the_first_frame_on(rig: Rig)
         'requested': 1,
         'error': None,
         'refused': None,
+        'warning': None,
     }
     labels = rig.start_and_listen()
     rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: len(labels.messages) > 2)
