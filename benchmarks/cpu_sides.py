@@ -163,7 +163,7 @@ def quantise_onnx(
     quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
     feeds = iter(onnx_inputs(model, image) for image in calibration_pixels(model, calibration))
 
-    class Reader(quant.CalibrationDataReader):  # type: ignore[misc] # no annotations
+    class Reader(quant.CalibrationDataReader):
         """Gives the pictures one by one."""
 
         def get_next(self) -> dict[str, Any] | None:

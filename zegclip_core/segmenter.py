@@ -357,8 +357,9 @@ class Segmenter:
         if self.options.sharp_edges and found.mask_logits is not None:
             arrays = self._downloads(found.labels, found.scores, found.mask_logits)
             most = self.options.sharp_edges
-            sharp = sharpened_batch(images, arrays, encoded, self._scoring, most)
-            found = Prediction(*map(torch.from_numpy, sharp[:2]), mask_logits=found.mask_logits)
+            labels, best = sharpened_batch(images, arrays, encoded, self._scoring, most)
+            parts = torch.from_numpy(labels), torch.from_numpy(best)
+            found = Prediction(*parts, found.mask_logits)
         # Those of no pixel where nobody asked.
         tensors = [found.labels, found.scores if scores else found.scores[:, :0, :0]]
         if mask_logits and found.mask_logits is not None:
