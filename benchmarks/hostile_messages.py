@@ -327,7 +327,7 @@ def expected_names(content: bytes | Sequence[str]) -> tuple[str, ...] | None:
             # For a Python subscriber a text ends at a NUL, like a string of C.
             names = Vocabulary.parse(content.split(b'\x00')[0].decode('utf-8', 'replace')).names
         else:
-            names = Vocabulary.from_words(content).names
+            names = Vocabulary.from_list(content).names
         topic_tokens(names)
     except ValueError:
         return None

@@ -68,7 +68,7 @@ def _torn_chunk(data: bytes) -> bytes:
     """Return the whole records of a chunk whose end is missing."""
     try:
         (length,) = struct.unpack_from('<I', data, 28)
-        name, packed = data[32 : 32 + length], data[32 + length + 8 :]
+        name, packed = data[32:][:length], data[32:][length:][8:]
         plain = packed
         if name == b'zstd':
             plain = zstd.ZstdDecompressor().decompress(packed)
@@ -123,7 +123,7 @@ class UnfinishedMcap(McapReader):
 
     unfinished = False
 
-    def open(self) -> None:
+    def open(self) -> None:  # noqa: A003, RUF100 - its base's name for it
         """Open the file."""
         with self.path.open('rb') as file:
             head = file.read(len(_MAGIC))
@@ -175,7 +175,7 @@ class _LooseFiles(DirectoryReader):
         self.storages = []
         self.stack: ExitStack | None = None
 
-    def open(self) -> None:
+    def open(self) -> None:  # noqa: A003, RUF100 - its base's name for it
         """Open all files, and number their topics together."""
         self.stack = ExitStack()
         try:

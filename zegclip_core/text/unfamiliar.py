@@ -55,7 +55,7 @@ class Unfamiliar:
     """Those that are no English and that the tower has to spell."""
 
     def __str__(self) -> str:
-        """What to say of them; empty if there is none."""
+        """Return what to say of them; empty if there is none."""
         parts = []
         if self.unknown:
             parts.append(f'the model cannot read {_listed(self.unknown)}')
