@@ -182,6 +182,7 @@ def test_all_options_reach_the_model(run: Run, tmp_path: Path) -> None:
             **dict.fromkeys(('threads', 'short_side', 'threshold')),
             **dict.fromkeys(('negatives', 'templates', 'attention')),
             **{'model': 'everyday-s', 'device': 'auto', 'precision': 'auto', 'candidates': 0},
+            **{'smoothing': 0.0, 'sharp_edges': 0},
         },
     ]
 
