@@ -23,7 +23,7 @@ ARGS ?=
 unexport PYTHONPATH AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test lint fuzz soak bench bench-node gpu ablation clean distclean
+.PHONY: help setup demo test lint fuzz soak bench bench-node gpu gpu-bundle ablation clean distclean
 
 help:
 	@echo 'make setup      create .venv with every pinned package (the others do it by themselves)'
@@ -33,7 +33,8 @@ help:
 	@echo 'make fuzz       hostile messages to the node, minutes;  FUZZ_ARGS="--hypothesis-seed=2"'
 	@echo 'make soak       the same, then the node kept busy for 20 minutes, memory watched'
 	@echo 'make bench      speed of the model, ten minutes on two cores;  ARGS="--write-docs"'
-	@echo 'make gpu        on a machine with a GPU: its tests and the whole benchmark'
+	@echo 'make gpu        on a machine with a GPU, ten minutes: tests, speed;  PYTHON=python3'
+	@echo 'make gpu-bundle an archive for a GPU machine without a package index'
 	@echo 'make bench-node latency that the node adds, 5 minutes;  ARGS="--slow --write-docs"'
 	@echo 'make ablation   train and score the steps of the paper, hours;  ABLATION_ARGS="--seeds 0"'
 	@echo 'make clean      remove build outputs, caches and demo_output/'
@@ -42,7 +43,8 @@ help:
 setup:
 	@bash scripts/setup_venv.sh
 
-demo: setup
+demo:
+	@bash scripts/setup_venv.sh demo
 	@echo '==> Demo: three processes over DDS, about a minute; results go to demo_output/'
 	@$(PYTHON_OF_VENV) -m zegclip_ros.demo --out demo_output $(ARGS)
 
@@ -70,16 +72,13 @@ bench: setup
 	@mkdir -p runs
 	@$(BENCH) $(ARGS)
 
-# ZEGCLIP_BENCH_DEVICE=cpu makes it a dry run: the tests skip, and one case is measured.
-BENCH_DEVICE := $(or $(ZEGCLIP_BENCH_DEVICE),cuda)
-gpu: setup
-	@echo '==> Tests that need a GPU'
-	@mkdir -p runs; rm -f runs/gpu_tests_failed
-	@$(PYTHON_OF_VENV) -m pytest -m gpu -rs || touch runs/gpu_tests_failed
-	@echo '==> Speed of the model on $(BENCH_DEVICE); results go to runs/'
-	@$(BENCH) --device $(BENCH_DEVICE) \
-		$(if $(filter cpu,$(BENCH_DEVICE)),--quick) $(ARGS)
-	@test ! -e runs/gpu_tests_failed  # The figures are taken also where a test fails.
+# Installs nothing: takes PYTHON, else .venv, else python3. ARGS="--device cpu --quick" is a dry run.
+PYTHON ?= $(or $(wildcard $(PYTHON_OF_VENV)),python3)
+gpu:
+	@$(PYTHON) -m benchmarks.gpu $(ARGS)
+
+gpu-bundle:
+	@$(PYTHON) -m benchmarks.gpu_packages
 
 bench-node: setup
 	@echo '==> Latency of the node, about five minutes; results go to runs/node_latency/'

@@ -43,7 +43,8 @@ TRAIN = [
     'lightning>=2.2',
     'tensorboard>=2.15',
 ]
-ONNX = ['onnxruntime>=1.18', 'onnxscript>=0.5']  # The second is for writing files alone.
+ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']  # The last is for writing files.
+OPENVINO = ['nncf>=2.16', 'openvino>=2025.1']  # The first is for calibrating alone.
 TEST = [
     'colcon-core>=0.15',
     'colcon-library-path>=0.2',
@@ -130,13 +131,13 @@ setup(
         'lemminflect>=0.2.3',
         'matplotlib>=3.9',
         'numpy>=1.26',
-        'onnx>=1.16',
         'open_clip_torch>=2.30',
         'opencv-python-headless>=4.8',
         'pillow>=10',
         'psutil>=5.9',
         'pydantic>=2.7',
         'pyyaml>=6',
+        "backports.zstd>=1; python_version < '3.14'",
         'rosbags>=0.11.9,<0.12',  # Bags without ROS; its API changes between minor versions.
         'safetensors>=0.4',
         'tabulate>=0.9',
@@ -147,7 +148,14 @@ setup(
         'tqdm>=4.60',
         'transformers>=4.40',  # Sentence towers but for BERT's, and tokenizers of some CLIPs.
     ],
-    extras_require={'ros': ROS, 'demo': DEMO, 'train': TRAIN, 'onnx': ONNX, 'test': TEST},
+    extras_require={
+        'ros': ROS,
+        'demo': DEMO,
+        'train': TRAIN,
+        'onnx': ONNX,
+        'openvino': OPENVINO,
+        'test': TEST,
+    },
     entry_points={
         'console_scripts': [
             'zegclip = zegclip_core.cli.main:main',

@@ -28,6 +28,7 @@ from pathlib import Path
 import statistics
 import sys
 import time
+from typing import Any
 
 from benchmarks.calm_figures import boundary_scores, filled, flicker, Labels, Tally
 from benchmarks.reports import report
@@ -50,7 +51,7 @@ from zegclip_core.refinement.edges import Rows, sharpened
 from zegclip_core.refinement.smoothing import TemporalSmoother
 from zegclip_core.segmentation import Moment
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.speed.run import device_name
+from zegclip_core.speed.timing import device_name
 from zegclip_core.text.vocabulary import Vocabulary
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'smoothing.md'
@@ -95,11 +96,11 @@ def pan(view: View, rng: np.random.Generator, frames: int = PAN_FRAMES) -> list[
     views = []
     for number in range(frames):
         scale = zoom**number
-        most = np.array([width, height]) - np.array(size) * scale - 1
+        most = np.subtract((width, height), np.multiply(size, scale)) - 1
         left, top = np.clip(place + speed * number, 0, np.maximum(most, 0))
         window = np.array([[scale, 0, left], [0, scale, top]])
-        image = _through(view.image, window, size, cv2.INTER_LINEAR).astype(np.float32)
-        image = image * rng.uniform(*EXPOSURE) + rng.normal(0, NOISE, image.shape)
+        clean = _through(view.image, window, size, cv2.INTER_LINEAR).astype(np.float32)
+        image = clean * rng.uniform(*EXPOSURE) + rng.normal(0, NOISE, clean.shape)
         truth = _through(view.truth, window, size, cv2.INTER_NEAREST)
         views.append(View(np.clip(image, 0, 255).astype(np.uint8), truth))
     return views
@@ -164,10 +165,12 @@ class Recorder:
         """Nothing has come yet."""
         self.seen: tuple[Tensor, EngineVocabulary, Tensor] | None = None
 
-    def __call__(self, logits: Tensor, vocabulary: EngineVocabulary, images: Tensor) -> Tensor:
+    def __call__(
+        self, mask_logits: Tensor, vocabulary: EngineVocabulary, images: Tensor
+    ) -> Tensor:
         """Keep the arguments."""
-        self.seen = logits, vocabulary, images
-        return logits
+        self.seen = mask_logits, vocabulary, images
+        return mask_logits
 
 
 Way = Callable[[Tensor, EngineVocabulary, Tensor, RgbImage, float], tuple[Labels, float]]
@@ -175,7 +178,7 @@ Way = Callable[[Tensor, EngineVocabulary, Tensor, RgbImage, float], tuple[Labels
 
 
 def _label(logits: Tensor, vocabulary: EngineVocabulary, image: RgbImage) -> tuple[Tensor, Tensor]:
-    return label_logits(logits, image.shape[:2], vocabulary)
+    return label_logits(logits, (image.shape[0], image.shape[1]), vocabulary)
 
 
 def plain(
@@ -255,10 +258,10 @@ def measure(segmenter: Segmenter, recorder: Recorder, work: Sequence[Clip]) -> d
 
 
 def _measure_clip(
-    segmenter: Segmenter, recorder: Recorder, clip: Clip, found: Found, bar: 'tqdm[None]'
+    segmenter: Segmenter, recorder: Recorder, clip: Clip, found: Found, bar: 'tqdm[Any]'
 ) -> None:
     words = segmenter.encode(Vocabulary.from_names(clip.classes))
-    own, frames = ways(), {name: [] for name in found.tallies}
+    own, frames = ways(), {name: list[Labels]() for name in found.tallies}
     for number, view in enumerate(clip.views):
         began = time.perf_counter()
         segmenter.segment(view.image, words)

@@ -15,6 +15,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+import math
 
 import cv2
 import numpy as np
@@ -57,8 +58,9 @@ def boundary_scores(labels: Labels, truth: Labels) -> Iterator[float]:
     Pixels that the truth says nothing about have the class of the nearest one that it knows: half
     of the band that PASCAL VOC leaves open around objects is theirs.
     """
-    reach = max(round(TOLERANCE * float(np.hypot(*truth.shape))), 1)
-    near = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    reach = max(round(TOLERANCE * float(math.hypot(*truth.shape))), 1)
+    side = 2 * reach + 1
+    near = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)).astype(np.uint8)
     for number in np.unique(truth):
         found, wanted = outline(labels == number), outline(truth == number)
         if number == UNLABELLED or not wanted.any():

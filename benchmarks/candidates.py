@@ -38,7 +38,7 @@ from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.images.drawing import draw_overlay
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
-from zegclip_core.speed.run import device_name
+from zegclip_core.speed.timing import device_name
 from zegclip_core.text.vocabulary import Vocabulary
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'candidates.md'

@@ -35,7 +35,7 @@ from rclpy.parameter import Parameter as Typed
 from rclpy.parameter import parameter_value_to_python
 from zegclip_core.errors import VocabularyError
 from zegclip_core.options import MAX_CLASSES
-from zegclip_core.text.vocabulary import clean_negatives
+from zegclip_core.text.negatives import clean_negatives
 
 Type = Typed.Type
 Strategy = st.SearchStrategy[Any]

@@ -35,7 +35,7 @@ from tabulate import tabulate
 from zegclip_core.images.regions import find_regions
 from zegclip_core.messages.outputs import region_list
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.speed.run import device_name
+from zegclip_core.speed.timing import device_name
 from zegclip_core.text.vocabulary import Vocabulary
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'performance.md'

@@ -45,8 +45,8 @@ def fill_page(report: Report, page: Path = PAGE) -> None:
         f'![{title}](images/performance-{report.kind}-{name}.png)'
         for name, title in _PLOTS.items()
     )
-    table = table_text([row.cells() for row in report.rows], 'github')
-    parts = (table, *report.notes, setting, images)
+    table = table_text(report.cells(), 'github')
+    parts = (table, *report.remarks(), setting, images)
     write_docs(f'speed-{report.kind}', '\n\n'.join(parts), page)
     for name, rows in report.bundled.items():
         content = f'{table_text(rows, "github")}\n\n{setting}'

@@ -115,6 +115,7 @@ class StandInSegmenter:
         image: npt.NDArray[np.uint8],
         vocabulary: EncodedVocabulary,
         *,
+        scores: bool = True,
         moment: Moment | None = None,
     ) -> Segmentation:
         """Label an RGB image, uint8 ``(H, W, 3)``; the moment does nothing."""
@@ -155,9 +156,13 @@ class ObservedNode(SegmentationNode):
     def _observed(self, segmenter: Any) -> Any:  # noqa: ANN401 - whatever the node takes
         segment = segmenter.segment
 
-        def observed(image: npt.NDArray[np.uint8], words: Any) -> Segmentation:  # noqa: ANN401
+        def observed(
+            image: npt.NDArray[np.uint8],
+            words: Any,  # noqa: ANN401
+            **options: bool,
+        ) -> Segmentation:
             began = time.time_ns()
-            answer: Segmentation = segment(image, words)
+            answer: Segmentation = segment(image, words, **options)
             ended = time.time_ns()
             self._event_log.add('segmented', number=read_number(image), began=began, ended=ended)
             return answer

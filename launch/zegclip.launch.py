@@ -25,6 +25,7 @@ from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from zegclip_core.errors import ConfigError
+from zegclip_core.files import user_path
 from zegclip_core.messages.topic_names import check_cameras, cloud_topic, image_topic
 from zegclip_ros.launching import (
     LARGE_DATA,
@@ -161,7 +162,7 @@ def as_parameter(name: str, text: str) -> object:
 
 def parameter_file(text: str) -> str:
     """Return the path of the parameter file; launch itself would go on without one."""
-    path = Path(text).expanduser()
+    path = user_path(text)
     if not path.is_file():
         raise ConfigError(
             f'Expected the argument params_file to be the path of a file, but got {text!r}.'

@@ -15,13 +15,17 @@
 #
 # Create or complete .venv: every package of setup.py in the version of constraints.txt.
 # Does nothing, in well under a second, if that is done already. PYTHON=... picks the interpreter.
+# With the argument "demo" without OpenVINO, which the demo does not need.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly VENV=.venv
 readonly STAMP=$VENV/.setup_done
-readonly EXTRAS='ros,demo,train,onnx,test'
+readonly FOR=${1:-all}
+EXTRAS='ros,demo,train,onnx,test'
+[[ $FOR == demo ]] || EXTRAS+=,openvino
+readonly EXTRAS
 
 say() { printf '==> %s\n' "$*"; }
 missing() { printf 'missing: %s\n' "$*" >&2; }
@@ -97,7 +101,9 @@ install() {
 
 main() {
     local python
-    if [[ -f $STAMP && $(<"$STAMP") == "$(key)" && -x $VENV/bin/python ]]; then
+    # What is complete for all is so for the demo.
+    if [[ -f $STAMP && -x $VENV/bin/python ]] && { [[ $(<"$STAMP") == "$(key) all" ]] ||
+        [[ $(<"$STAMP") == "$(key) $FOR" ]]; }; then
         say "Environment: $VENV is up to date"
         return
     fi
@@ -112,7 +118,7 @@ main() {
     install --no-build-isolation --editable ".[$EXTRAS]"
     say 'Checking that the packages fit together'
     "$VENV/bin/python" -m pip check
-    key >"$STAMP"
+    printf '%s %s\n' "$(key)" "$FOR" >"$STAMP"
     say "Environment: $VENV is ready"
 }
 

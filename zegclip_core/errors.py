@@ -18,6 +18,10 @@ class ZegCLIPError(Exception):
     """Base of every error that a user can mend; its text is one line fit to be shown as it is."""
 
 
+class UnexpectedError(ZegCLIPError, RuntimeError):
+    """The program is at fault; the text is of what nobody has foreseen."""
+
+
 class VocabularyError(ZegCLIPError, ValueError):
     """A list of classes cannot be used."""
 
@@ -26,12 +30,24 @@ class ImageError(ZegCLIPError, ValueError):
     """An image cannot be read or has the wrong type or shape."""
 
 
+class EncodingError(ImageError):
+    """An image message is whole, but of an encoding or kind of file that is not read."""
+
+
 class ModelError(ZegCLIPError, ValueError):
     """A model is not known, or a setting does not fit it."""
 
 
+class BackendError(ModelError):
+    """A library other than PyTorch cannot run a model on this machine."""
+
+
 class DeviceMemoryError(ZegCLIPError, RuntimeError):
     """The device that the model runs on has too little free memory."""
+
+
+class DeviceLostError(ZegCLIPError, RuntimeError):
+    """The device that the model runs on failed so that only a new process can use it again."""
 
 
 class TowerError(ZegCLIPError, ValueError):

@@ -32,8 +32,10 @@ import warnings
 
 import torch
 from torch import nn, Tensor
-from zegclip_core.engines.onnx import INPUTS, OUTPUTS, require
+from zegclip_core.engines.backends import require
+from zegclip_core.engines.onnx import INPUTS, OUTPUTS
 from zegclip_core.errors import ModelError
+from zegclip_core.files import user_path
 from zegclip_core.images.checks import working_size
 from zegclip_core.loading import build_network, build_text_tower, open_checkpoint
 from zegclip_core.model.blocks import Kernels, KeysAndValues, PromptedAttention
@@ -159,7 +161,7 @@ def export_onnx(
         CheckpointError: If the model's file cannot be used.
         TowerError: If one of its towers cannot be found.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.suffix != ONNX_SUFFIX:
         raise ModelError(f'Expected a file NAME{ONNX_SUFFIX} to write to, but got {str(path)!r}.')
     if not OPSET <= opset <= NEWEST_OPSET:

@@ -39,7 +39,7 @@ from zegclip_core.weights.checkpoint import (
     TEXT_PREFIX,
 )
 from zegclip_core.weights.clip import load_clip_weights, MissingWeightsError
-from zegclip_core.weights.families import load_parameters
+from zegclip_core.weights.families import load_parameters, unfilled
 from zegclip_core.weights.image_towers import (
     check_image_tower,
     clip_image_tower,
@@ -279,9 +279,8 @@ def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | Non
     config = TrainingFreeConfig(tower.config)
     if attention is not None:
         config = replace(config, attention=attention)
-    with torch.device('meta'):  # The weights are overwritten: none are made up.
+    with unfilled():
         network = TrainingFreeCLIP(config)
-    network.to_empty(device='cpu')
     load_parameters(network.visual, tower.state_dict, weights.source)
     patch = tower.config.patch_size
     window = min(tower.config.grid[0], SHORT_SIDE // patch) * patch
@@ -301,7 +300,8 @@ def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | Non
 def build_network(checkpoint: Checkpoint, *, where: str) -> ZegCLIP | AlignedTowers:
     """Build a model and fill in its weights strictly; frozen ones are loaded by reference.
 
-    Low-rank updates become part of the image tower's weights.
+    Low-rank updates become part of the image tower's weights. The network takes the checkpoint's
+    tensors themselves, which nothing may change in place.
 
     Raises:
         CheckpointError: If a weight is missing, unexpected or of another shape.
@@ -311,16 +311,15 @@ def build_network(checkpoint: Checkpoint, *, where: str) -> ZegCLIP | AlignedTow
     if checkpoint.settings.image_tower:
         weights = {**_frozen_weights(checkpoint, where), **weights}
     network: ZegCLIP | AlignedTowers
-    if isinstance(checkpoint.config, AlignmentConfig):
-        with torch.device('meta'):  # The weights are overwritten: none are made up.
+    with unfilled():
+        if isinstance(checkpoint.config, AlignmentConfig):
             check_keys(where, AlignedTowers(checkpoint.config).state_dict(), weights)
             network = AlignedTowers(replace(checkpoint.config, rank=0))
-        network.to_empty(device='cpu')
-    else:
-        network = ZegCLIP(checkpoint.config)
+        else:
+            network = ZegCLIP(checkpoint.config)
     weights = _merged(weights, where)
     check_keys(where, network.state_dict(), weights)
-    network.load_state_dict(weights, strict=True)
+    network.load_state_dict(weights, strict=True, assign=True)
     return network.eval()
 
 
@@ -335,7 +334,10 @@ def _frozen_weights(checkpoint: Checkpoint, where: str) -> dict[str, Tensor]:
                 f'{where} expects an image tower with {key} {value!r}, but {name} has {found!r}.'
             )
     tower = resized_positions(tower, wanted.grid, wanted.position_resize)
-    return {f'{_VISUAL}{key}': value.float() for key, value in tower.state_dict.items()}
+    # Copies of what may lie in a mapped file of a user's, as of a checkpoint; a package's are.
+    copy = parse_reference(name).kind != 'package'
+    weights = {key: value.to(torch.float32, copy=copy) for key, value in tower.state_dict.items()}
+    return {f'{_VISUAL}{key}': value for key, value in weights.items()}
 
 
 def _merged(weights: dict[str, Tensor], where: str) -> dict[str, Tensor]:

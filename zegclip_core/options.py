@@ -43,8 +43,8 @@ EngineName = Literal['lean', 'plain']
 """``plain`` takes every step as the method describes it, ``lean`` gets the same labels faster."""
 
 ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
-BACKENDS = ('auto', 'torch', 'onnxruntime')
-PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
+BACKENDS = ('auto', 'torch', 'openvino', 'onnxruntime')
+PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16', 'int8')
 TEMPLATES = ('coco_stuff', 'everyday', 'imagenet', 'plain', 'single')
 """Names of the sets of prompt templates that ``zegclip_core.text.templates`` holds."""
 MAX_CLASSES = 1024
@@ -165,7 +165,8 @@ class SegmenterOptions:
 
     backend: str = option(
         'auto',
-        'what runs the model: onnxruntime for one that zegclip export wrote, else torch',
+        'what runs the model: onnxruntime for one that zegclip export wrote, else openvino on a '
+        'CPU if it is installed, else torch',
         choices=BACKENDS,
         flag=False,
         exported=True,
@@ -177,7 +178,8 @@ class SegmenterOptions:
     )
     precision: str = option(
         'auto',
-        'number format of the model: auto takes what is fast on the device',
+        'number format of the model: auto takes what is fast on the device; int8 needs openvino '
+        'and a model that zegclip export calibrated',
         choices=PRECISIONS,
         exported=True,
     )

@@ -73,7 +73,7 @@ class Segmentation:
             classes; the greatest value of the type (255 or 65535) where the best class is under
             its threshold, or a negative word is better than all.
         scores: Score of the best class or negative word, float32 ``(H, W)`` in [0, 1], also where
-            unlabelled.
+            unlabelled; ``(0, 0)`` if the segmenter was told that nobody wants them.
         vocabulary: The classes.
         mask_logits: What the labels were made of, before the upsampling, the bias and the
             sigmoid or softmax: a row for each class, float32 ``(K, h, w)`` at the resolution of

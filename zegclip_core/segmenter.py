@@ -19,6 +19,7 @@ Here NumPy and torch meet: callers have arrays, engines tensors.
 from collections.abc import Sequence
 from dataclasses import replace
 import gc
+import logging
 from os import fspath, PathLike
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,30 +27,29 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
-from zegclip_core.devices import pick_device, pick_precision, use_threads
-from zegclip_core.engines.contract import (
-    Engine,
-    EngineVocabulary,
-    PostprocessStep,
-    Prediction,
-)
+from zegclip_core.devices import device_errors, pick_device, pick_precision, use_threads
+from zegclip_core.engines.backends import pick_backend
+from zegclip_core.engines.contract import EngineVocabulary, PostprocessStep, Prediction
+from zegclip_core.engines.lean.downloads import Downloads
 from zegclip_core.engines.lean.engine import LeanEngine
-from zegclip_core.engines.lean.pixels import to_host
-from zegclip_core.engines.onnx import ExportedModel, load_exported, pick_backend
-from zegclip_core.engines.plain import PlainEngine
-from zegclip_core.errors import DeviceMemoryError, ModelError
+from zegclip_core.engines.making import make_engine
+from zegclip_core.engines.onnx import ExportedModel, load_exported
+from zegclip_core.errors import BackendError, DeviceMemoryError, ModelError
 from zegclip_core.images.checks import check_batch, working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
-from zegclip_core.model.scoring import Scoring, Windows
+from zegclip_core.model.scoring import Scoring
 from zegclip_core.options import MAX_SHORT_SIDE, OPTIONS, SegmenterOptions
-from zegclip_core.refinement.edges import Rows, sharpened
+from zegclip_core.refinement.edges import sharpened_batch
 from zegclip_core.refinement.smoothing import TemporalSmoother
 from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.encoder import encode_vocabulary, EncodedVocabulary
-from zegclip_core.text.vocabulary import clean_negatives, Vocabulary
+from zegclip_core.text.negatives import clean_negatives
+from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.checkpoint import ModelSettings
 
 __all__ = ['EncodedVocabulary', 'Segmenter']
+
+logger = logging.getLogger(__name__)
 
 
 class Segmenter:
@@ -60,15 +60,16 @@ class Segmenter:
     Args:
         loaded: The model; an exported one brings its own engine.
         options: How it runs and which pixels it labels. Those that are read while a
-            model is loaded (backend, attention, templates, threads) do nothing here.
+            model is loaded (attention, templates, threads) do nothing here; the backend auto is
+            PyTorch here, and for an exported model its own.
         steps: Called in this order between mask logits and labels, after the smoothing if the
             options ask for it.
 
     Attributes:
-        options: The options.
+        options: The options; ``load`` puts openvino in place of the backend auto if that runs it.
         device: Where its tensors are; onnxruntime brings them to its own device.
         runs_on: Where the model runs: ``cpu``, ``cuda:0``, ``tensorrt``.
-        dtype: Floating-point type of the image tower.
+        dtype: Floating-point type of the image tower; of int8, of what is not in eight bits.
         short_side: Short side that images are brought to, in pixels.
         threshold: Least score of a labelled pixel that ``encode`` takes where none is given.
         negatives: Words that compete; what ``encode`` takes where none are given.
@@ -96,7 +97,8 @@ class Segmenter:
             self.runs_on = loaded.runs_on
             self._scoring: Scoring = 'sigmoid'
         else:
-            self.device = pick_device(options.device)
+            on_cpu = options.backend == 'openvino'
+            self.device = pick_device('cpu' if on_cpu else options.device)
             self.dtype = pick_precision(options.precision, self.device)
             self.runs_on = str(self.device)
             self.network = loaded.network
@@ -108,35 +110,22 @@ class Segmenter:
                 f'but got {self.short_side}.'
             )
         self._last: EncodedVocabulary | None = None
+        self._downloads = Downloads()
         threshold, negatives = options.threshold, options.negatives
         self.threshold = loaded.settings.threshold if threshold is None else threshold
         self.negatives = clean_negatives(
             loaded.settings.negatives if negatives is None else negatives
         )
-        self.engine = self._make_engine(loaded)
+        self.engine = make_engine(loaded, options, self.dtype, self.device)
+        if isinstance(self.engine, LeanEngine):
+            # Else the weights as they were loaded would stay, too.
+            self.network = self.engine.model.network
         self._smoother = TemporalSmoother(options.smoothing) if options.smoothing else None
         self.engine.steps = (*filter(None, [self._smoother]), *steps)
         if self.device.type == 'cuda':
             self.text_encoder.to(self.device)
         self._prepared: WeakKeyDictionary[EncodedVocabulary, EngineVocabulary] = (
             WeakKeyDictionary()
-        )
-
-    def _make_engine(self, loaded: LoadedModel | ExportedModel) -> Engine:
-        """Return what labels the pixels."""
-        if isinstance(loaded, ExportedModel):
-            return loaded.engine
-        windows = None
-        if self.options.mode == 'slide':
-            windows = Windows(self.settings.crop, self.settings.stride)
-        if self.options.engine == 'plain':
-            return PlainEngine(loaded.network.to(self.device, self.dtype).eval(), windows=windows)
-        return LeanEngine(
-            loaded.network,
-            dtype=self.dtype,
-            device=self.device,
-            windows=windows,
-            candidates=self.options.candidates,
         )
 
     @classmethod
@@ -164,23 +153,29 @@ class Segmenter:
             TowerError: If one of its frozen towers cannot be found.
             ConfigError: If there are no such templates.
             VocabularyError: If a negative word cannot be used.
-
-        Example:
-            >>> Segmenter.load(device='cpu', short_side=252).options.short_side
-            252
-
+            DeviceMemoryError: If the device has too little free memory for the model.
+            DeviceLostError: If the device is of no more use to this process.
         """
         model = fspath(model)
         options = replace(options, **changes)
         use_threads(options.threads)
-        if pick_backend(options.backend, model) == 'onnxruntime':
+        backend = pick_backend(options, model)
+        if backend == 'onnxruntime':
             options.check_exported()
             exported = load_exported(model, device=options.device, precision=options.precision)
             return cls(exported, options, steps=steps)
         # Refused here if they are not there, before what may take minutes.
         pick_precision(options.precision, pick_device(options.device))
         loaded = load_model(model, attention=options.attention, templates=options.templates)
-        return cls(loaded, options, steps=steps)
+        if backend == 'openvino':
+            try:
+                return cls(loaded, replace(options, backend=backend), steps=steps)
+            except BackendError as error:
+                if options.backend == backend or options.precision == 'int8':
+                    raise
+                logger.warning('PyTorch runs the model, as OpenVINO does not: %s', error)
+        with device_errors(options.device, f'the model {model}'):
+            return cls(loaded, options, steps=steps)
 
     def encode(
         self,
@@ -201,17 +196,20 @@ class Segmenter:
         Raises:
             ModelError: If the threshold is out of its range.
             VocabularyError: If a word cannot be used.
+            DeviceMemoryError: If the device has too little free memory for so many words.
+            DeviceLostError: If the device is of no more use to this process.
         """
         OPTIONS['threshold'].check(threshold)
-        encoded = encode_vocabulary(
-            vocabulary,
-            self.text_encoder,
-            self.settings,
-            threshold=self.threshold if threshold is None else threshold,
-            negatives=self.negatives if negatives is None else clean_negatives(negatives),
-            device=self.device,
-        )
-        self._prepare(encoded)  # Here, and not with the first frame that needs it.
+        with device_errors(self.runs_on, f'{len(vocabulary)} classes'):
+            encoded = encode_vocabulary(
+                vocabulary,
+                self.text_encoder,
+                self.settings,
+                threshold=self.threshold if threshold is None else threshold,
+                negatives=self.negatives if negatives is None else clean_negatives(negatives),
+                device=self.device,
+            )
+            self._prepare(encoded)  # Here, and not with the first frame that needs it.
         return encoded
 
     def _prepare(self, encoded: EncodedVocabulary) -> EngineVocabulary:
@@ -221,8 +219,40 @@ class Segmenter:
         return self._prepared[encoded]
 
     def warm_up(self) -> None:
-        """Segment an empty image of camera size, so that the first real one is not slow."""
-        self.segment(np.zeros((480, 640, 3), np.uint8), Vocabulary.from_names(['object']))
+        """Segment an empty image, which loads and compiles what runs the model.
+
+        On a CUDA device it is of camera size. On a CPU, where the first image takes hardly longer
+        than others, one of a few patches finds what is wrong.
+        """
+        encoded = self.encode(Vocabulary.from_names(['object']))
+        if self.device.type == 'cpu' and self.options.mode != 'slide':
+            image = np.zeros((48, 64, 3), np.uint8)
+            self._segment([image], encoded, short_side=4 * self.patch_size)
+        else:
+            self.segment(np.zeros((480, 640, 3), np.uint8), encoded)
+
+    def prepare_frames(
+        self, vocabulary: EncodedVocabulary, size: tuple[int, int], batch: int = 1
+    ) -> None:
+        """Make the next frames of a size as fast with new words as they are later on.
+
+        Only graphs on CUDA need it. With steps it does nothing, as they would take empty images
+        for frames.
+
+        Args:
+            vocabulary: The words.
+            size: ``(H, W)`` of the frames.
+            batch: How many are labelled at once.
+
+        Raises:
+            DeviceMemoryError: As ``segment_batch``.
+            DeviceLostError: If the device is of no more use to this process.
+        """
+        if not isinstance(self.engine, LeanEngine) or self.engine.steps:
+            return
+        blank = np.zeros((*size, 3), np.uint8)
+        for _ in range(self.engine.slow_frames):
+            self.segment_batch([blank] * batch, vocabulary)
 
     def segment(
         self,
@@ -230,6 +260,7 @@ class Segmenter:
         vocabulary: Vocabulary | EncodedVocabulary,
         *,
         mask_logits: bool = False,
+        scores: bool = True,
         moment: Moment | None = None,
     ) -> Segmentation:
         """Label every pixel of an image.
@@ -238,17 +269,20 @@ class Segmenter:
             image: RGB, uint8 ``(H, W, 3)``, of any size.
             vocabulary: The classes to look for.
             mask_logits: Whether the result holds the mask logits as well.
+            scores: Whether it holds the scores; from a GPU they take longer than the labels.
             moment: Which stream it is of, and when it was taken, for ``smoothing``; without it
                 the image stands alone.
 
         Raises:
-            ImageError: If the image has another type or shape, or no pixel.
-            VocabularyError: If the words cannot be encoded.
-            DeviceMemoryError: If the device has too little free memory for it; what the attempt
-                took is free again, and the next image gets a new chance.
+            ZegCLIPError: As ``segment_batch`` does.
         """
-        moments = None if moment is None else [moment]
-        return self.segment_batch([image], vocabulary, mask_logits=mask_logits, moments=moments)[0]
+        return self.segment_batch(
+            [image],
+            vocabulary,
+            mask_logits=mask_logits,
+            scores=scores,
+            moments=None if moment is None else [moment],
+        )[0]
 
     def segment_batch(
         self,
@@ -256,6 +290,7 @@ class Segmenter:
         vocabulary: Vocabulary | EncodedVocabulary,
         *,
         mask_logits: bool = False,
+        scores: bool = True,
         moments: Sequence[Moment] | None = None,
     ) -> list[Segmentation]:
         """Label every pixel of several images of one size at once, as of several cameras.
@@ -264,6 +299,7 @@ class Segmenter:
             images: RGB, uint8 ``(H, W, 3)`` each, at least one.
             vocabulary: The classes to look for.
             mask_logits: Whether the results hold the mask logits as well.
+            scores: Whether they hold the scores; from a GPU these take longer than the labels.
             moments: Of each image, which stream it is of and when it was taken, for
                 ``smoothing``, no stream twice; without them each image stands alone.
 
@@ -273,6 +309,7 @@ class Segmenter:
             VocabularyError: If the words cannot be encoded.
             DeviceMemoryError: If the device has too little free memory for them; what the attempt
                 took is free again, and the next images get a new chance.
+            DeviceLostError: If the device is of no more use to this process.
         """
         check_batch(images)
         if isinstance(vocabulary, Vocabulary):
@@ -281,30 +318,31 @@ class Segmenter:
             vocabulary = self._last
         if self._smoother is not None:
             self._smoother.moments = moments or ()
+        height, width = images[0].shape[:2]
+        needed = f'an image of {width}x{height} pixels at a short side of {self.short_side}'
         try:
-            return self._segment(images, vocabulary, mask_logits)
-        except torch.OutOfMemoryError as error:
-            reason = str(error).partition('\n')[0].partition('. ')[0]
+            with device_errors(self.runs_on, needed):
+                return self._segment(images, vocabulary, self.short_side, mask_logits, scores)
+        except DeviceMemoryError as error:
+            message = str(error)
         # Past the handler, whose error holds the tensors of the attempt.
         self.release_memory()
-        height, width = images[0].shape[:2]
-        raise DeviceMemoryError(
-            f'Expected enough free memory on {self.device} for an image of {width}x{height} '
-            f'pixels at a short side of {self.short_side}, but got: {reason}.'
-        )
+        raise DeviceMemoryError(message)
 
     def _segment(
         self,
         images: Sequence[npt.NDArray[np.uint8]],
         encoded: EncodedVocabulary,
-        mask_logits: bool,
+        short_side: int,
+        mask_logits: bool = False,
+        scores: bool = True,
     ) -> list[Segmentation]:
         """Label every pixel of images that were checked; its tensors go with it if it fails."""
         height, width = images[0].shape[:2]
         size = working_size(
             height,
             width,
-            short_side=self.short_side,
+            short_side=short_side,
             patch_size=self.patch_size,
             window=self.settings.crop if self.options.mode == 'slide' else None,
         )
@@ -316,52 +354,35 @@ class Segmenter:
             (height, width),
             mask_logits=mask_logits or self.options.sharp_edges > 0,
         )
-        if self.options.sharp_edges:
-            found = self._sharpened(images, found, encoded)
-        tensors = [found.labels, found.scores]
+        if self.options.sharp_edges and found.mask_logits is not None:
+            arrays = self._downloads(found.labels, found.scores, found.mask_logits)
+            most = self.options.sharp_edges
+            sharp = sharpened_batch(images, arrays, encoded, self._scoring, most)
+            found = Prediction(*map(torch.from_numpy, sharp[:2]), mask_logits=found.mask_logits)
+        # Those of no pixel where nobody asked.
+        tensors = [found.labels, found.scores if scores else found.scores[:, :0, :0]]
         if mask_logits and found.mask_logits is not None:
             # A user's classes are the first rows, negative words the others.
             tensors.append(found.mask_logits[:, : len(encoded.vocabulary)])
         return [
-            Segmentation(labels, scores, encoded.vocabulary, *logits)
-            for labels, scores, *logits in zip(*to_host(*tensors), strict=True)
+            Segmentation(labels, best, encoded.vocabulary, *logits)
+            for labels, best, *logits in zip(*self._downloads(*tensors), strict=True)
         ]
-
-    def _sharpened(
-        self,
-        images: Sequence[npt.NDArray[np.uint8]],
-        found: Prediction,
-        encoded: EncodedVocabulary,
-    ) -> Prediction:
-        """Return labels and scores whose outlines follow the images."""
-        if found.mask_logits is None:
-            raise ValueError('Expected the mask logits of a prediction.')
-        bias, thresholds = encoded.bias.cpu().numpy(), encoded.thresholds.cpu().numpy()
-        sharp = [
-            sharpened(
-                image,
-                labels,
-                scores,
-                Rows(logits, bias, thresholds, len(encoded.vocabulary), self._scoring),
-                self.options.sharp_edges,
-            )
-            for image, labels, scores, logits in zip(
-                images,
-                *to_host(found.labels, found.scores, found.mask_logits),
-                strict=True,
-            )
-        ]
-        labels, scores = (torch.from_numpy(np.stack(part)) for part in zip(*sharp, strict=True))
-        return Prediction(labels, scores, found.mask_logits)
 
     def release_memory(self) -> None:
-        """Give the device's memory that no tensor uses back to it; the model stays."""
-        if hasattr(self, 'engine'):
-            self.engine.release_memory()
-        if self._smoother is not None:
-            self._smoother.forget()
-        if self.device.type == 'cuda':
-            torch.cuda.empty_cache()
+        """Give the device's memory that no tensor uses back to it; the model stays.
+
+        Raises:
+            DeviceLostError: If the device is of no more use to this process.
+        """
+        with device_errors(self.runs_on, 'nothing'):
+            if hasattr(self, 'engine'):
+                self.engine.release_memory()
+            self._downloads.clear()
+            if self._smoother is not None:
+                self._smoother.forget()
+            if self.device.type == 'cuda':
+                torch.cuda.empty_cache()
 
     def close(self) -> None:
         """Let go of the model and its memory; nothing but this may be called afterwards."""

@@ -19,9 +19,10 @@ from inspect import isclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 import yaml
 from zegclip_core.errors import ConfigError, ZegCLIPError
+from zegclip_core.files import expanded, read_text, user_path
 
 Positive = Annotated[int, Field(ge=1)]
 """An integer of at least 1."""
@@ -29,6 +30,8 @@ Count = Annotated[int, Field(ge=0)]
 """An integer of at least 0."""
 Factor = Annotated[float, Field(ge=0)]
 """A number of at least 0."""
+PathText = Annotated[str, AfterValidator(expanded)]
+"""A path as a user writes it, with the home folder in place of ``~``; empty for none."""
 _BASE = 'base'
 _WORDS = (
     ('a valid boolean', 'true or false'),
@@ -132,8 +135,8 @@ def read_yaml(
 ) -> Any:  # noqa: ANN401 - whatever YAML holds
     """Return what a YAML file holds; ``what`` it is says the error of that kind otherwise."""
     try:
-        return yaml.safe_load(path.read_text('utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return yaml.safe_load(read_text(path, f'the {what}', kind))
+    except yaml.YAMLError as error:
         reason = ' '.join(str(error).split())
         raise kind(f'Cannot read the {what} {path}: {reason}.') from error
 
@@ -157,9 +160,10 @@ def read_values(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if base is None:
         return values
     above = (*above, path.resolve())
-    if not isinstance(base, str) or (path.parent / base).resolve() in above:
+    below = path.parent / user_path(base) if isinstance(base, str) else path
+    if below.resolve() in above:
         raise ConfigError(f'Expected {_BASE} in {path} to name another file, but got {base!r}.')
-    return _merged(read_values(path.parent / base, above), values)
+    return _merged(read_values(below, above), values)
 
 
 def read_settings(model: type[_Model], path: str | Path, overrides: Sequence[str] = ()) -> _Model:
@@ -174,7 +178,7 @@ def read_settings(model: type[_Model], path: str | Path, overrides: Sequence[str
     Raises:
         ConfigError: If the file cannot be read, a key is not known, or a value not allowed.
     """
-    values = read_values(Path(path))
+    values = read_values(user_path(path))
     for text in overrides:
         override(values, text)
     return validated(model, values)

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
-from zegclip_core.errors import ImageError
+from zegclip_core.errors import EncodingError, ImageError
 from zegclip_core.geometry import Depth, Intrinsics
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.messages import image_encodings
@@ -75,7 +75,8 @@ def packed_rgb(message: Image | CompressedImage) -> RgbImage:
 
 def is_foreign(message: Image | CompressedImage) -> bool:
     """Return whether it takes cv_bridge to read a message."""
-    return isinstance(message, Image) and message.encoding not in image_encodings.ENCODINGS
+    known = (*image_encodings.ENCODINGS, *image_encodings.DEPTH)
+    return isinstance(message, Image) and message.encoding not in known
 
 
 @contextmanager
@@ -84,14 +85,14 @@ def _bridge(encoding: str) -> 'Iterator[CvBridge]':
     try:
         from cv_bridge import CvBridge
     except ImportError as error:
-        raise ImageError(
+        raise EncodingError(
             f'Expected an image encoded as {", ".join(image_encodings.ENCODINGS)}, but got '
             f'{encoding!r}, which takes the package cv_bridge, and that is not installed.'
         ) from error
     try:
         yield CvBridge()
     except Exception as error:
-        raise ImageError(
+        raise EncodingError(
             f'Expected an image encoded as {", ".join(image_encodings.ENCODINGS)} or what '
             f'cv_bridge converts to rgb8, but got {encoding!r}: {type(error).__name__}: {error}.'
         ) from error

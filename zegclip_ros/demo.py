@@ -27,6 +27,7 @@ import time
 from typing import Any
 
 from tabulate import tabulate
+from zegclip_core.files import user_path
 from zegclip_ros.runtime.child_processes import interruptible, Processes, reserved_domain
 
 FIRST_WORDS = ('person', 'cat', 'cup', 'table', 'helmet', 'car')
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog='python -m zegclip_ros.demo',
         description='Run camera, segmentation node and recorder, and write what came of it.',
     )
-    parser.add_argument('--out', type=Path, default=Path('demo_output'), help='output folder')
+    parser.add_argument('--out', type=user_path, default=Path('demo_output'), help='output folder')
     parser.add_argument('--seconds', type=float, default=36.0, help='time to record [s]')
     parser.add_argument('--model', default='everyday-s', help='bundled model or checkpoint')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:<number>')

@@ -104,7 +104,9 @@ def write_layout(pattern: Path, target: Path, outputs: Mapping[str, str]) -> Non
         }
         for camera, topics in outputs.items()
     ]
-    panels = {display['Name']: window.pop(display['Name']) for display in displays}
+    # Images have windows of their own; points are shown in the common one.
+    names = [display['Name'] for display in displays if display['Name'] in window]
+    panels = {name: window.pop(name) for name in names}
     for camera in outputs:
         window.update({_title(camera, name): deepcopy(panel) for name, panel in panels.items()})
     (panel,) = layout['Panels']

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
-from zegclip_core.errors import shortened, VocabularyError
+from zegclip_core.errors import ConfigError, shortened, VocabularyError
 from zegclip_core.messages.outputs import SCORE_ENCODINGS, ScoreEncoding
 from zegclip_core.messages.point_cloud import POINT_COLORS, PointColor
 from zegclip_core.messages.topic_names import check_cameras, MAX_CAMERAS
@@ -34,8 +34,10 @@ from zegclip_core.options import (
 )
 from zegclip_core.segmentation import NARROW
 from zegclip_core.text.colors import PALETTE_NAMES
-from zegclip_core.text.vocabulary import clean_negatives, NONE, Vocabulary
+from zegclip_core.text.negatives import clean_negatives, NONE
+from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.names import DEFAULT_MODEL
+from zegclip_ros.runtime.arguments import near_misses
 
 
 @dataclass(frozen=True)
@@ -102,13 +104,21 @@ def declare(node: Node, declarations: Sequence[Declaration]) -> dict[str, Any]:
 
     Raises:
         ParameterException: If a value has the wrong type or is out of its range.
-        ValueError: If it is none of the choices or out of its range.
+        ValueError: If it is none of the choices or out of its range, or a parameter is given whose
+            name is nearly one of these.
     """
     values = {}
     for one in declarations:
         values[one.name] = node.declare_parameter(one.name, one.default, one.descriptor).value
         one.validate(values[one.name])
+    for name, meant in near_misses(node, tuple(values)).items():
+        raise ConfigError(f'Expected a known parameter, but got {name!r}; is {meant} meant?')
     return values
+
+
+def descriptions(declarations: Sequence[Declaration]) -> dict[str, str]:
+    """Return the descriptions of parameters by name, for the help of a node."""
+    return {one.name: one.description for one in declarations}
 
 
 def given(values: Sequence[str] | None) -> tuple[str, ...]:
@@ -335,7 +345,7 @@ class NodeParameters:
         if self.vocabulary_file:
             return Vocabulary.from_file(self.vocabulary_file)
         names = given(self.class_names)
-        return Vocabulary.from_words(names) if names else None
+        return Vocabulary.from_list(names) if names else None
 
 
 def declaration(known: Option) -> Declaration:

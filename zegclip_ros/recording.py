@@ -76,6 +76,8 @@ class Recording:
         camera_name: Which camera is recorded; ``''`` is the only one.
         cameras: Stamps of the camera's frames.
         overlays: Stamp and arrival of each overlay.
+        arrived: The arrivals on a steady clock [ns], for durations; may be left empty where the
+            other one is steady.
         counts: Pixels of each label by the stamp of the frame, int64 ``(256,)`` or ``(65536,)``.
         versions: The vocabularies by number.
     """
@@ -83,6 +85,7 @@ class Recording:
     camera_name: str = ''
     cameras: list[int] = field(default_factory=list)
     overlays: list[tuple[int, int]] = field(default_factory=list)
+    arrived: list[int] = field(default_factory=list)
     counts: dict[int, npt.NDArray[np.int64]] = field(default_factory=dict)
     versions: dict[int, VersionRecord] = field(default_factory=dict)
     _requests: list[tuple[Vocabulary, int]] = field(default_factory=list)
@@ -156,7 +159,7 @@ class Recording:
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the run; times in the units that the keys name."""
-        arrivals = [arrival for _, arrival in self.overlays]
+        arrivals = self.arrived or [arrival for _, arrival in self.overlays]
         latencies = [(arrival - stamp) / 1e6 for stamp, arrival in self.overlays]
         return {
             'frames_in': len(self.cameras),

@@ -43,7 +43,12 @@ class SegmenterLike(Protocol):
         """The negative words that ``encode`` takes unless it is given others."""
 
     def warm_up(self) -> None:
-        """Run once, so that the first frame is no slower than the others."""
+        """Run once, which loads and compiles what runs the model."""
+
+    def prepare_frames(
+        self, vocabulary: 'EncodedVocabulary', size: tuple[int, int], batch: int = 1
+    ) -> None:
+        """Make the next frames of a size ``(H, W)`` as fast with new words as later ones."""
 
     def encode(
         self,
@@ -59,15 +64,24 @@ class SegmenterLike(Protocol):
         """
 
     def segment(
-        self, image: RgbImage, vocabulary: 'EncodedVocabulary', *, moment: Moment | None = None
+        self,
+        image: RgbImage,
+        vocabulary: 'EncodedVocabulary',
+        *,
+        scores: bool = True,
+        moment: Moment | None = None,
     ) -> Segmentation:
-        """Label an RGB image, uint8 ``(H, W, 3)``, of a moment of a camera."""
+        """Label an RGB image, uint8 ``(H, W, 3)``, of a moment of a camera.
+
+        ``scores`` says whether somebody wants them.
+        """
 
     def segment_batch(
         self,
         images: Sequence[RgbImage],
         vocabulary: 'EncodedVocabulary',
         *,
+        scores: bool = True,
         moments: Sequence[Moment] | None = None,
     ) -> list[Segmentation]:
         """Label RGB images of one size, each uint8 ``(H, W, 3)``, in one run of the model."""

@@ -64,6 +64,7 @@ class VocabularyState:
     Attributes:
         active: The request whose words are in use.
         error: Why the last request was refused; ``None`` if it was not.
+        warning: Which of the words in use the model may not know; ``None`` if it knows all.
 
     Args:
         announce: Gets each new state as JSON; never called by two threads at a time.
@@ -89,6 +90,7 @@ class VocabularyState:
         self._last: dict[str, Stamp] = {}
         self.error: str | None = None
         self._refused: str | None = None
+        self.warning: str | None = None
 
     @property
     def newest(self) -> AcceptedRequest | None:
@@ -146,9 +148,13 @@ class VocabularyState:
             self._taken = None
             self.refuse(', '.join(request.vocabulary.names), error)
 
-    def activate(self, request: AcceptedRequest) -> None:
-        """Note that frames are labelled with the words of this request from now on."""
+    def activate(self, request: AcceptedRequest, warning: str | None = None) -> None:
+        """Note that frames are labelled with the words of this request from now on.
+
+        ``warning`` says which of them the model may not know.
+        """
         with self._lock:
+            self.warning = warning
             self.active, self._taken = request, None
             self._first, self._last = {}, {}
             self.announce()
@@ -157,7 +163,7 @@ class VocabularyState:
         """Note that no frame is labelled any more; the newest request waits for the next model."""
         with self._lock:
             self._pending = self.newest
-            self.active = self._taken = None
+            self.active = self._taken = self.warning = None
             self._first, self._last = {}, {}
             self.announce()
 
@@ -206,6 +212,7 @@ class VocabularyState:
                 requested=self._requested,
                 error=self.error,
                 refused=self._refused,
+                warning=self.warning,
             )
             if '' not in self._cameras:  # Several cameras: stamps and topics of each by its name.
                 del state['stamp']

@@ -127,6 +127,7 @@ def test_the_words_are_announced_before_the_first_labels(run: Command, tmp_path:
         'requested': 1,
         'error': None,
         'refused': None,
+        'warning': None,
     }
     ((time, info),) = on_topic(out, '/zegclip/label_info')
     assert time == START

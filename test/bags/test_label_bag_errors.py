@@ -72,7 +72,7 @@ def two_cameras(path: Path) -> Path:
         ('torn.db3 out --classes a', 'Cannot read the bag torn.db3'),
         ('photo.png out --classes a', 'Cannot read the bag photo.png'),
         ('two out --classes a', 'it has: /left/image, /off/image, /right/compressed.'),
-        ('blind out --classes a', 'it has: none.'),
+        ('blind out --classes a', 'but it has only /imu (sensor_msgs/msg/Imu).'),
         ('two out --classes a --topic /imu', 'that has the type sensor_msgs/msg/Imu'),
         ('two out --classes a --topic /nil', 'but got /nil: there is none of that name'),
         ('two out --classes a --topic /off/image', 'it has no message'),

@@ -226,7 +226,7 @@ def test_names_may_have_spaces_but_must_be_text(tmp_path: Path) -> None:
     names_in(base / 'ImageSets/Segmentation/val.txt', 'a b', '')
     assert open_dataset(tmp_path, 'voc12', 'val')[0].name == 'a b'
     (base / 'ImageSets/Segmentation/val.txt').write_bytes(b'\xff\xfe\x80')
-    with pytest.raises(DataError, match=r'val\.txt to be text'):
+    with pytest.raises(DataError, match=r'val\.txt to be text in UTF-8'):
         open_dataset(tmp_path, 'voc12', 'val')
 
 

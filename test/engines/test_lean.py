@@ -14,6 +14,8 @@
 """The lean engine against the plain one, and training-free CLIP against the softmax itself."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from aligned_towers import aligned_towers
 from made_vocabularies import seeded_vocabulary
@@ -31,6 +33,7 @@ from zegclip_core.engines.lean.vocabulary import LeanVocabulary
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.loading import build_network
 from zegclip_core.model.alignment import AlignedTowers
+from zegclip_core.model.blocks import LayerScale
 from zegclip_core.model.scoring import Windows
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD, VisionConfig
@@ -205,6 +208,77 @@ def test_where_a_negative_row_wins_a_pixel_is_unlabelled(
     assert (every.labels.dtype, found.labels.dtype) == (torch.uint16, torch.uint8)
     assert torch.equal(every.scores, found.scores)
     assert torch.equal(found.labels.long(), labels.where(labels < classes, 255))
+
+
+@pytest.mark.parametrize('kind', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('model', ALL)
+def test_the_network_that_was_given_stays_as_it_is(model: str, kind: torch.dtype) -> None:
+    network = ALL[model]()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    modules = [type(part) for part in network.modules()]
+    LeanEngine(network, dtype=kind, device=CPU)
+    after = network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(after[name].dtype == value.dtype for name, value in before.items())
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert [type(part) for part in network.modules()] == modules
+
+
+def test_factors_of_branches_are_folded_but_for_a_training_free_last_block() -> None:
+    assert not any(
+        isinstance(part, LayerScale) for part in lean(detailed()).model.network.modules()
+    )
+    for attention in ATTENTIONS:
+        network = clip(attention)
+        for block in network.visual.blocks:
+            block.ls_1, block.ls_2 = LayerScale(48), LayerScale(48)
+            for scale in (block.ls_1, block.ls_2):
+                torch.nn.init.uniform_(scale.gamma, 0.2, 2.0)
+        engine, other = lean(network), PlainEngine(network)
+        pixels = frames(1, *OUTPUT)
+        expected = other.run(pixels, SIZE, clip_words(other, 9), OUTPUT)
+        assert_same(engine.run(pixels, SIZE, clip_words(engine, 9), OUTPUT), expected)
+        folded = engine.model.network.visual.blocks[:-1]
+        assert not any(isinstance(block.ls_1, LayerScale) for block in folded)
+
+
+@pytest.mark.parametrize('layers', [1, 4])
+@pytest.mark.parametrize('changes', [{}, {'relationship_descriptor': False, 'detail_width': 8}])
+@torch.inference_mode()
+def test_decoders_of_any_shape_are_those_of_the_model(
+    layers: int, changes: dict[str, Any]
+) -> None:
+    torch.manual_seed(5)
+    vision = replace(detailed().config.vision, feature_layers=())
+    config = ZegCLIPConfig(
+        vision, text_dim=40, dim=24, decoder_heads=3, decoder_layers=layers, projections=True
+    )
+    network = ZegCLIP(replace(config, **changes)).eval()
+    for name, parameter in network.named_parameters():
+        if name.startswith(('decoder', 'detail')):
+            torch.nn.init.normal_(parameter, std=0.3)
+    images = resized(frames(2, 50, 90), size_of(network))
+    engine, plain = lean(network), PlainEngine(network)
+    text = words(plain, network, 6).embeddings
+    expected = network(plain.normalised(frames(2, 50, 90), size_of(network)), text)
+    found = engine.model.logits(images, words(engine, network, 6))
+    torch.testing.assert_close(found, expected, **CLOSE)
+
+
+@torch.inference_mode()
+def test_prompts_are_few_rows_or_many_keys_and_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = published()
+    few, many = (network.config.vision.prompt_tokens - less for less in (0, 1))
+    images, found = resized(frames(2, 50, 90), size_of(network)), []
+    for limit, kind in ((few, Tensor), (many, tuple)):
+        monkeypatch.setattr(lean_model, 'FEW_PROMPTS', limit)
+        made = lean_model.prompts_of(network.visual, CPU, torch.float32)
+        assert all(isinstance(part, kind) for part in made)
+        engine = lean(network)
+        found.append(engine.model.logits(images, words(engine, network, 6)))
+    torch.testing.assert_close(*found, **CLOSE)
+    made = lean_model.prompts_of(network.visual, torch.device('cuda'), torch.float32)
+    assert all(isinstance(part, Tensor) for part in made)
 
 
 def test_a_frame_of_the_working_size_is_not_resampled() -> None:

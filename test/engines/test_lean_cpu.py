@@ -20,13 +20,8 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 from zegclip_core.engines.contract import EngineVocabulary
-from zegclip_core.engines.lean.model import (
-    attend_in_bfloat16,
-    convolve,
-    fold_quick_gelu,
-    kernels_for,
-    ROWS,
-)
+from zegclip_core.engines.lean.folding import fold_quick_gelu
+from zegclip_core.engines.lean.model import attend_in_bfloat16, convolve, kernels_for, ROWS
 from zegclip_core.engines.lean.postprocess_cpu import (
     interpolation,
     label_logits,

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Buckets of classes, and the CUDA kernel's arithmetic as Triton's interpreter runs it."""
 
+from dataclasses import replace
 import os
 import subprocess
 import sys
@@ -30,6 +31,7 @@ kernels = pytest.importorskip('zegclip_core.engines.lean.postprocess_cuda')
 
 # Triton reads its environment when it is imported.
 INTERPRETED = """
+from itertools import product
 import torch
 from made_vocabularies import made_vocabulary
 from zegclip_core.engines.contract import EngineVocabulary
@@ -46,20 +48,24 @@ cases = [
     (20, False, 'softmax', (8, 8), (33, 20)),
     (1, False, 'softmax', (2, 1), (5, 9)),
 ]
-for classes, biased, scoring, grid, size in cases:
+for (classes, biased, scoring, grid, size), counted in product(cases, (True, False)):
     bias = 0.2 * (torch.arange(classes) % 2) if biased else torch.full((classes,), 0.1)
     thresholds = torch.rand(classes)
     room = bucket_of(classes)
     logits = 3 * torch.randn(2, room, *grid)
     logits[:, classes:] = 50.0  # What stands for no class must not win, whatever its logits.
+    used = torch.tensor([classes], dtype=torch.int32) if counted else None
     rows = padded(torch.zeros(classes, 1), bias, thresholds, room)
     penalties, calibrated = penalties_of(rows[1], classes)
     assert calibrated == biased
     kind = torch.uint8 if classes <= 254 else torch.uint16
     encoded = made_vocabulary(torch.zeros(classes, 1), bias, thresholds)
     full = LeanVocabulary(
-        encoded.vocabulary, (), *rows, rows[0], rows[0], penalties, calibrated
+        encoded.vocabulary, (), *rows, rows[0], rows[0], penalties, calibrated, used
     )
+    if counted:  # Nothing behind the words is read.
+        for part in (full.penalties, full.bias, full.thresholds, logits.movedim(1, 0)):
+            part[classes:] = torch.nan
     labels, scores = label_logits_in_one_kernel(logits, size, full, scoring)
     words = EngineVocabulary(encoded.vocabulary, (), encoded.embeddings, bias, thresholds)
     expected, exact = label_maps(logits[:, :classes], size, words, scoring=scoring)
@@ -93,25 +99,33 @@ def signature(
     labels: str,
 ) -> dict[str, str]:
     """Return the types of the kernel's arguments on a device."""
-    constants = dict.fromkeys(('calibrated', 'softmax', 'block'), 'constexpr')
+    constants = dict.fromkeys(('counted', 'calibrated', 'softmax', 'block'), 'constexpr')
     floats = dict.fromkeys(('penalties', 'bias', 'thresholds', 'scores'), '*fp32')
     scales = dict.fromkeys(('row_scale', 'column_scale'), 'fp32')
-    known = {**floats, **scales, **constants, 'logits': f'*{logits}', 'labels': f'*{labels}'}
+    pointers = {'logits': f'*{logits}', 'labels': f'*{labels}', 'used': '*i32'}
+    known = {**floats, **scales, **constants, **pointers}
     return {name: known.get(name, 'i32') for name in kernel.arg_names}
 
 
+@pytest.mark.parametrize('counted', [True, False])
+@pytest.mark.parametrize('gpu', [75, 80, 87, 90])
 @pytest.mark.parametrize(
     ('logits', 'labels', 'calibrated', 'softmax'),
     [('bf16', 'u8', True, False), ('fp32', 'i16', False, False), ('fp16', 'u8', False, True)],
 )
 def test_the_kernel_compiles_for_a_gpu_without_one(
-    logits: str, labels: str, calibrated: bool, softmax: bool
+    logits: str, labels: str, calibrated: bool, softmax: bool, gpu: int, counted: bool
 ) -> None:
     kernel = kernels._label_kernel
     types = signature(kernel, logits, labels)
-    constants = {'calibrated': calibrated, 'softmax': softmax, 'block': kernels.BLOCK}
+    constants = {
+        'counted': counted,
+        'calibrated': calibrated,
+        'softmax': softmax,
+        'block': kernels.BLOCK,
+    }
     source = triton.compiler.ASTSource(kernel, types, constants)
-    compiled = triton.compile(source, target=backends.GPUTarget('cuda', 90, 32))
+    compiled = triton.compile(source, target=backends.GPUTarget('cuda', gpu, 32))
     assert '.entry _label_kernel' in compiled.asm['ptx']
 
 
@@ -133,7 +147,10 @@ def test_what_fills_a_bucket_never_wins(bias: float) -> None:
     assert torch.equal(found[0], expected[0])
     torch.testing.assert_close(found[1], expected[1])
     assert full.shape_key != plain.shape_key
-    cut = full.unpadded()
+    counted = replace(full, used=torch.tensor([5], dtype=torch.int32))
+    assert counted.shape_key != full.shape_key
+    cut = counted.unpadded()
+    assert cut.used is None
     # Products of more rows may be rounded in another order.
     torch.testing.assert_close(cut.tensors(), plain.tensors())
     assert plain.unpadded() is plain
@@ -143,7 +160,8 @@ def test_a_copy_of_words_has_tensors_of_its_own() -> None:
     network = detailed()
     asked = words(lean(network), network, 3)
     assert isinstance(asked, LeanVocabulary)
+    asked = replace(asked, used=torch.tensor([3], dtype=torch.int32))
     copied = asked.with_tensors(torch.clone)
     pairs = list(zip(asked.tensors(), copied.tensors(), strict=True))
-    assert len(pairs) == 6
+    assert len(pairs) == 7
     assert all(torch.equal(a, b) and a.data_ptr() != b.data_ptr() for a, b in pairs)

@@ -18,6 +18,7 @@ import importlib.util
 from pathlib import Path
 import re
 import shlex
+from types import SimpleNamespace
 from typing import Any
 
 from exported_models import export
@@ -26,18 +27,20 @@ import onnx
 from onnx import helper, TensorProto
 import pytest
 from zegclip_core.cli.main import build_parser, main
+from zegclip_core.engines import backends
 from zegclip_core.engines import onnx as onnx_engine
+from zegclip_core.engines.backends import pick_backend
 from zegclip_core.engines.onnx import (
     INPUTS,
     OnnxEngine,
     OUTPUTS,
-    pick_backend,
     pick_providers,
     place_of,
     tensorrt_shapes,
 )
 from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.export import export_onnx, NEWEST_OPSET, OPSET
+from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 
 CUDA = ['TensorrtExecutionProvider', 'CUDAExecutionProvider', 'CPUExecutionProvider']
@@ -81,27 +84,29 @@ def test_a_size_that_is_none_is_one_line(size: str, capsys: pytest.CaptureFixtur
     assert line.count('\n') == 1
 
 
+def pick(backend: str, model: str) -> str:
+    return pick_backend(SegmenterOptions(backend=backend), model)
+
+
 def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for package, use in (
-        ('onnxruntime', lambda: pick_backend('auto', 'a.onnx')),
+        ('onnxruntime', lambda: pick('auto', 'a.onnx')),
         ('onnxscript', lambda: export_onnx('everyday-s', 'a.onnx')),
     ):
-        monkeypatch.setattr(onnx_engine, 'find_spec', without(package))
+        monkeypatch.setattr(backends, 'find_spec', without(package))
         with pytest.raises(ModelError, match=rf"{package}.*pip install 'zegclip-ros\[onnx\]'"):
             use()
-    assert pick_backend('auto', 'everyday-s') == 'torch'
+    assert pick('auto', 'everyday-s') == 'torch'
 
 
 def test_the_backend_goes_by_the_models_name() -> None:
-    assert pick_backend('auto', 'everyday-s') == pick_backend('torch', 'a.pth') == 'torch'
-    assert pick_backend('auto', 'a.onnx') == pick_backend('onnxruntime', 'a.onnx') == 'onnxruntime'
+    assert pick('auto', 'everyday-s') == pick('torch', 'a.pth') == 'torch'
+    assert pick('auto', 'a.onnx') == pick('onnxruntime', 'a.onnx') == 'onnxruntime'
     for backend, model, message in (
         ('onnxruntime', 'everyday-s', r"exported model, NAME\.onnx,.*but got 'everyday-s'"),
         ('torch', 'a.onnx', 'take the backend onnxruntime'),
-        ('tensorflow', 'a.onnx', 'auto, torch, onnxruntime'),
+        ('tensorflow', 'a.onnx', 'auto, torch, openvino, onnxruntime'),
     ):
-        with pytest.raises(ModelError, match=message):
-            pick_backend(backend, model)
         with pytest.raises(ModelError, match=message):
             Segmenter.load(model, backend=backend)
 
@@ -268,3 +273,18 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     exec(blocks('python')[0], found)
     for name in ('labels', 'scores'):
         assert found[name].shape == (1, *made.size)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ('size', 'warned'),
+    [((300, 1280), True), ((400, 200), True), ((364, 476), False), ((480, 640), False)],
+)
+def test_images_of_another_shape_are_squeezed_with_one_word(
+    size: tuple[int, int], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = SimpleNamespace(size=(140, 182), _squeezed=False)
+    for _ in range(2):
+        onnx_engine.OnnxEngine._say_squeezed(engine, *size)
+    assert len(caplog.messages) == warned
+    if warned:
+        assert f'{size[1]}x{size[0]} are squeezed into the 182x140' in caplog.messages[0]

@@ -42,7 +42,8 @@ class FakeSegmenter:
     Events: ``loading`` and ``going`` let the model finish loading and frames pass; ``busy`` and
     ``busy_loading`` are set once it is held up. ``fault``, ``load_fault`` and ``encode_fault`` are
     raised by the next frames, by warming up and by encoding. ``settings`` are threshold and
-    negatives of each of ``encoded``; ``room`` is how many images its memory holds at once.
+    negatives of each of ``encoded``; ``room`` is how many images its memory holds at once;
+    ``prepared`` are the words, size and number of frames that it was told to prepare for.
     """
 
     runs_on = 'fake'
@@ -60,13 +61,17 @@ class FakeSegmenter:
         self.settings: list[tuple[float, tuple[str, ...]]] = []
         self.sizes: list[tuple[int, int]] = []
         self.batches: list[int] = []
+        self.scored: list[bool] = []
         self.moments: list[Moment | None] = []
         self.threads: set[str] = set()
+        self.prepared: list[tuple[tuple[str, ...], tuple[int, int], int]] = []
         self.released = 0
         self.closed = 0
         self.fault: BaseException | None = None
         self.load_fault: BaseException | None = None
         self.encode_fault: Exception | None = None
+        self.release_fault: Exception | None = None
+        self.prepare_fault: Exception | None = None
         self.room = 32
         self.on_batch: Callable[[int], object] = lambda number: None
 
@@ -79,6 +84,8 @@ class FakeSegmenter:
 
     def release_memory(self) -> None:
         self.threads.add(threading.current_thread().name)
+        if self.release_fault is not None:
+            raise self.release_fault
         self.released += 1
 
     def close(self) -> None:
@@ -107,25 +114,41 @@ class FakeSegmenter:
             raise self.encode_fault
         return encoded
 
+    def prepare_frames(
+        self, vocabulary: FakeEncoded, size: tuple[int, int], batch: int = 1
+    ) -> None:
+        self.threads.add(threading.current_thread().name)
+        if self.prepare_fault is not None:
+            raise self.prepare_fault
+        self.prepared.append((vocabulary.vocabulary.names, size, batch))
+
     def segment(
-        self, image: RgbImage, vocabulary: FakeEncoded, *, moment: Moment | None = None
+        self,
+        image: RgbImage,
+        vocabulary: FakeEncoded,
+        *,
+        scores: bool = True,
+        moment: Moment | None = None,
     ) -> Segmentation:
         self.moments.append(moment)
-        return self._segment([image], vocabulary)[0]
+        return self._segment([image], vocabulary, scores)[0]
 
     def segment_batch(
         self,
         images: Sequence[RgbImage],
         vocabulary: FakeEncoded,
         *,
+        scores: bool = True,
         moments: Sequence[Moment] | None = None,
     ) -> list[Segmentation]:
         self.moments += moments or ()
         assert len(images) > 1
         assert len({image.shape for image in images}) == 1
-        return self._segment(images, vocabulary)
+        return self._segment(images, vocabulary, scores)
 
-    def _segment(self, images: Sequence[RgbImage], encoded: FakeEncoded) -> list[Segmentation]:
+    def _segment(
+        self, images: Sequence[RgbImage], encoded: FakeEncoded, scores: bool
+    ) -> list[Segmentation]:
         self.batches.append(len(images))
         self.threads.add(threading.current_thread().name)
         if not self.going.is_set():
@@ -136,13 +159,15 @@ class FakeSegmenter:
             raise DeviceMemoryError('too large')
         if self.fault is not None:
             raise self.fault
-        return [self._labelled(image, encoded.vocabulary) for image in images]
+        self.scored.append(scores)
+        return [self._labelled(image, encoded.vocabulary, scores) for image in images]
 
-    def _labelled(self, image: RgbImage, vocabulary: Vocabulary) -> Segmentation:
+    def _labelled(self, image: RgbImage, vocabulary: Vocabulary, scores: bool) -> Segmentation:
         assert image.dtype == np.uint8
         assert image.flags['C_CONTIGUOUS']
         self.sizes.append(image.shape[:2])
         red = image[:, :, 0]
         kind = label_type(len(vocabulary))
         labels = np.where(red < len(vocabulary), red, unlabelled_id(kind)).astype(kind)
-        return Segmentation(labels, np.full(labels.shape, 0.75, np.float32), vocabulary)
+        shape = labels.shape if scores else (0, 0)
+        return Segmentation(labels, np.full(shape, 0.75, np.float32), vocabulary)

@@ -38,11 +38,16 @@ class SlowSegmenter(FakeSegmenter):
         time.sleep(self._seconds[0])
 
     def segment(
-        self, image: RgbImage, vocabulary: FakeEncoded, *, moment: Moment | None = None
+        self,
+        image: RgbImage,
+        vocabulary: FakeEncoded,
+        *,
+        scores: bool = True,
+        moment: Moment | None = None,
     ) -> Segmentation:
         print('frame', flush=True)
         time.sleep(self._seconds[1])
-        return super().segment(image, vocabulary, moment=moment)
+        return super().segment(image, vocabulary, scores=scores, moment=moment)
 
 
 if __name__ == '__main__':

@@ -16,14 +16,17 @@
 import json
 from pathlib import Path
 import tempfile
+from typing import TYPE_CHECKING
 
-import open_clip
 from safetensors.torch import save_file
 import torch
 from zegclip_core.model.training_free import TrainingFreeCLIP, TrainingFreeConfig
 from zegclip_core.model.vit import VisionConfig
 from zegclip_core.options import Attention
 from zegclip_core.text.templates import fill_template
+
+if TYPE_CHECKING:
+    import open_clip
 
 NAME = 'tiny-clip'
 CONFIG = {
@@ -62,6 +65,8 @@ MADE = {
 
 def register() -> str:
     """Make the model known to open_clip, also with QuickGELU, and return its name."""
+    import open_clip  # Not on every machine with a GPU, whose tests import this file.
+
     if NAME not in open_clip.list_models():
         folder = Path(tempfile.mkdtemp())  # open_clip reads its folders again and again.
         for ending, more in (('', {}), ('-quickgelu', {'quick_gelu': True})):
@@ -70,8 +75,10 @@ def register() -> str:
     return NAME
 
 
-def tiny_clip(seed: int = 3, *, quick_gelu: bool = False) -> open_clip.CLIP:
+def tiny_clip(seed: int = 3, *, quick_gelu: bool = False) -> 'open_clip.CLIP':
     """Return the model with seeded weights, its biases not zero."""
+    import open_clip
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = open_clip.get_model_config(register()) | {'quick_gelu': quick_gelu}
@@ -82,7 +89,7 @@ def tiny_clip(seed: int = 3, *, quick_gelu: bool = False) -> open_clip.CLIP:
     return model.eval()
 
 
-def write_tiny_clip(path: Path, model: open_clip.CLIP | None = None) -> Path:
+def write_tiny_clip(path: Path, model: 'open_clip.CLIP | None' = None) -> Path:
     """Write the weights as open_clip's safetensors."""
     save_file((model or tiny_clip()).state_dict(), path)
     return path
@@ -111,6 +118,8 @@ def model_config(sizes: dict) -> dict:
 
 def make_reference(path: Path) -> None:
     """Store a seeded model of open_clip and its outputs as the given file is laid out."""
+    import open_clip
+
     torch.manual_seed(7)
     config = model_config(MADE)
     model = open_clip.CLIP(**config, quick_gelu=True).eval()

@@ -22,9 +22,10 @@ from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.pixels import PatchProjection
+from zegclip_core.engines.lean.rows import RowKernels
 from zegclip_core.engines.lean.tower import LeanTower
 from zegclip_core.errors import ModelError
-from zegclip_core.model.blocks import AttentionPooling, Pooling, POOLINGS
+from zegclip_core.model.blocks import AttentionPooling, Pooling, POOLINGS, PYTORCH
 from zegclip_core.model.vit import VisionConfig, VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 
@@ -157,8 +158,15 @@ def test_a_tower_follows_the_formula_in_plain_and_lean_form(
         images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(2))
         expected = literally(tower, images)
         projection = PatchProjection(tower.config, tower.conv1.weight, tower.conv1.bias)
-        for keys_and_values in (None, tower.prompt_keys_and_values()):
-            lean = LeanTower(tower, projection, keys_and_values)
+        for prompts_made in (tower.normalised_prompts(), tower.prompt_keys_and_values()):
+            lean = LeanTower(
+                tower,
+                projection,
+                prompts_made,
+                torch.float32,
+                kernels=PYTORCH,
+                rows=RowKernels(),
+            )
             for run in (tower, lean):
                 for found, by_hand in zip(run(images), expected, strict=True):
                     torch.testing.assert_close(found, by_hand, **CLOSE)

@@ -33,33 +33,38 @@ NODES = sorted((ROOT / 'zegclip_ros').rglob('*.py'))
 MAY_IMPORT = {
     # What everything else stands on; torch-free but for devices.
     'errors': '',
+    'files': 'errors',
     'options': 'errors',
-    'settings': 'errors',
+    'settings': 'errors files',
     'devices': 'errors options',
+    'versions': '',
     # Tensors.
     'model': 'errors options',
-    'weights': 'errors model options',
+    'weights': 'errors files model options',
     # Words, images, messages: NumPy.
-    'text': 'devices errors options weights',
+    'text': 'devices errors files options weights',
     'segmentation': 'options text',
-    'images': 'errors options segmentation text',
+    'images': 'errors files options segmentation text',
     'geometry': 'errors',
-    'messages': 'errors geometry images options segmentation text',
+    'messages': 'errors files geometry images options segmentation text',
     # From a model's name to labels.
     'loading': 'errors model options text weights',
-    'engines': 'devices errors images loading model options segmentation text weights',
+    'engines': 'devices errors files images loading model options segmentation text weights',
     'refinement': 'engines images model options segmentation text',
     'segmenter': 'devices engines errors images loading model options refinement segmentation '
     'text weights',
     # What uses it.
     'explanation': 'engines errors images model options segmentation segmenter text',
-    'export': 'devices engines errors images loading model options text weights',
-    'bags': 'errors images messages options segmentation segmenter text',
-    'speed': 'data devices engines errors images loading model options segmenter text weights',
-    'data': 'errors images model options settings text',
-    'training': 'data devices errors images loading model options settings text weights',
-    'alignment': 'data errors loading model options settings text training weights',
-    'evaluation': 'data errors images loading model options segmentation segmenter text training',
+    'export': 'devices engines errors files images loading model options text weights',
+    'bags': 'errors files images messages options segmentation segmenter text',
+    'speed': 'data devices engines errors images loading model options segmenter text versions '
+    'weights',
+    'data': 'errors files images model options settings text',
+    'training': 'data devices errors files images loading model options settings text versions '
+    'weights',
+    'alignment': 'data errors files loading model options settings text training weights',
+    'evaluation': 'data errors files images loading model options segmentation segmenter text '
+    'training',
 }
 """By folder of the core, or file at its root, those that it may import; the cli may import all."""
 
@@ -67,7 +72,7 @@ NODES_MAY_IMPORT = {
     'runtime': '',
     'conversions': '',
     'launching': '',
-    'parameters': '',
+    'parameters': 'runtime',
     'segmenter_like': 'parameters',
     'kept_ids': '',
     'vocabulary_state': 'kept_ids',
@@ -81,7 +86,7 @@ NODES_MAY_IMPORT = {
 }
 """The same for zegclip_ros; of the core, its modules may import those of NODES_USE."""
 
-NODES_USE = 'errors geometry images messages options segmentation segmenter text weights'
+NODES_USE = 'errors files geometry images messages options segmentation segmenter text weights'
 
 ROS = {
     'ament_index_python',

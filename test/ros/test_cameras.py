@@ -330,7 +330,7 @@ def test_cameras_change_between_cleanup_and_configure() -> None:
 
 
 def test_the_recorder_records_the_camera_that_it_is_told(tmp_path: Path) -> None:
-    own = ('-p', 'camera:=rear', '-p', 'seconds:=1.0', '-p', f'output:={tmp_path}')
+    own = ('-p', 'recorder:camera:=rear', '-p', 'seconds:=1.0', '-p', f'output:={tmp_path}')
     with running_ros(*ARGUMENTS, *own):
         rig = CameraRig()
         # As a camera's driver does; the recorder asks for nothing else then.
@@ -368,7 +368,7 @@ def test_a_frame_that_comes_before_its_words_is_in_the_video(tmp_path: Path) -> 
         recorder._remember('labels', image_message(labels, frame.header))
         recorder._on_overlay(frame)
         assert not (tmp_path / 'overlay.mp4').exists()
-        words = [{'name': 'cat', 'phrases': ['cat'], 'color': [1, 2, 3], 'threshold': None}]
+        words = [{'id': 0, 'name': 'cat', 'phrases': [], 'color': [1, 2, 3], 'threshold': None}]
         state = {'version': 1, 'classes': words, 'stamp': {'sec': 2, 'nanosec': 0}}
         recorder._on_announcement(String(data=json.dumps(state)))
         recorder._tick()

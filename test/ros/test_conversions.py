@@ -164,8 +164,8 @@ def png_of_size(width: int, height: int) -> bytes:
         (png_of_size(9000, 9000), 'but got 9000x9000'),
         (png_of_size(50_000, 50_000), 'but got a compressed image of many more'),
         (png_of_size(8, 8), 'Cannot decode'),
-        (encoded('.jpg', np.zeros((64, 64, 3), np.uint8)).data[:-9], 'without its end'),
-        (encoded('.png', np.zeros((64, 64, 3), np.uint8)).data[:-9], 'without its end'),
+        (encoded('.jpg', np.zeros((64, 64, 3), np.uint8)).data[:-9], 'its end is missing'),
+        (encoded('.png', np.zeros((64, 64, 3), np.uint8)).data[:-9], 'its end is missing'),
     ],
 )
 def test_compressed_images_that_are_damaged_are_refused(data: bytes, said: str) -> None:
@@ -217,18 +217,19 @@ def test_messages_that_contradict_themselves_are_refused(
         image_to_rgb(message)
 
 
-def test_an_encoding_that_has_no_colours_is_refused() -> None:
-    pytest.importorskip('cv_bridge')
-    message = make_message('32FC1', [bytes(8)] * 2, 2, 8)
-    with pytest.raises(ImageError, match='32FC1'):
-        image_to_rgb(message)
+@pytest.mark.parametrize(('encoding', 'size'), [('32FC1', 4), ('16UC1', 2)])
+def test_an_encoding_that_has_no_colours_is_refused(encoding: str, size: int) -> None:
+    message = make_message(encoding, [bytes(2 * size)] * 2, 2, 2 * size)
+    for read in (check_frame, image_to_rgb, packed_rgb):
+        with pytest.raises(ImageError, match=f'{encoding}, which looks like depth'):
+            read(message)
 
 
 def test_without_cv_bridge_rare_encodings_get_a_clear_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, 'cv_bridge', None)
-    message = make_message('8UC3', [bytes(24)] * 4, 8, 24)
+    message = make_message('8SC3', [bytes(24)] * 4, 8, 24)
     with pytest.raises(ImageError, match='cv_bridge, and that is not installed'):
         image_to_rgb(message)
 

@@ -13,13 +13,13 @@
 # limitations under the License.
 """Statistics, diagnostics and the log: closed forms, what deserves a warning, and messages."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import pytest
 from ros_helpers import Inbox, qos, Rig, running_rig, solid
-from zegclip_core.errors import DeviceMemoryError
+from zegclip_core.errors import DeviceMemoryError, EncodingError, ImageError
 from zegclip_ros.diagnostics.health import (
     CameraHealth,
     DROPS,
@@ -32,7 +32,8 @@ from zegclip_ros.diagnostics.health import (
     STAGES,
     Statistics,
 )
-from zegclip_ros.diagnostics.monitor import in_one_line, LOG_INTERVAL, RejectionLog
+from zegclip_ros.diagnostics.monitor import in_one_line, LOG_INTERVAL, Monitor, RejectionLog
+from zegclip_ros.diagnostics.unlabelled import ENCODING
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -128,6 +129,36 @@ def health() -> Health:
         ({'memory_fault_seconds': 1.0}, ERROR, 'out of memory'),
         ({'memory_fault_seconds': MEMORY_ALARM}, OK, 'active'),
         ({'fault': 'Cannot configure: x'}, ERROR, 'Cannot configure: x'),
+        ({'unlabelled_seconds': SILENCE, 'cause': 'no words'}, WARN, 'no words to look for. Publ'),
+        (
+            {'unlabelled_seconds': 3.0, 'cause': 'newer frame'},
+            WARN,
+            'for 3 s: the model is far sl',
+        ),
+        (
+            {'unlabelled_seconds': 3.0, 'cause': 'fault', 'reason': 'KeyError: 1'},
+            WARN,
+            'KeyError: 1.',
+        ),
+        (
+            {'unlabelled_seconds': 3.0, 'cause': 'bad image', 'reason': 'A step too short.'},
+            WARN,
+            'each is refused: A step too short. Check the driver',
+        ),
+        (
+            {'unlabelled_seconds': 3.0, 'cause': ENCODING, 'reason': "Got 'x9'."},
+            WARN,
+            "Got 'x9'. Have the driver of the camera send one of these",
+        ),
+        ({'unlabelled_seconds': 3.0}, WARN, 'still at work on one'),
+        (
+            {'unlabelled_seconds': 3.0, 'silent_seconds': 3.0},
+            WARN,
+            'No image on /camera/image for',
+        ),
+        ({'unlabelled_seconds': 1.9, 'cause': 'fault', 'reason': 'x'}, OK, 'active'),
+        ({'word_warning': "cannot read 'x'"}, WARN, "Words may find nothing: cannot read 'x'"),
+        ({'word_warning': 'w', 'refusal': 'twice'}, WARN, 'refused: twice'),
         ({'fault': 'x', 'silent_seconds': 9.0, 'refusal': 'y'}, ERROR, 'x'),
     ],
 )
@@ -138,6 +169,77 @@ def test_levels_mean_something(health: Health, change: dict, level: bytes, said:
     found, message = judge(replace(changed, cameras={'': camera}))
     assert found == level
     assert said in message
+
+
+def starved(clock: Time, *, wanted: bool = True) -> Monitor:
+    """Return a monitor of a camera that has been wanted for a while."""
+    monitor = Monitor(lambda line: None, clock)
+    monitor.statistics.wanted(wanted)
+    clock.now += 10.0
+    return monitor
+
+
+@pytest.mark.parametrize(
+    ('drop', 'cause', 'reason'),
+    [
+        (lambda monitor: monitor.drop_bad_images(ImageError('torn'), ''), 'bad image', 'torn'),
+        (lambda monitor: monitor.drop_bad_images(EncodingError('x9'), ''), ENCODING, 'x9'),
+        (lambda monitor: monitor.drop('no words', ''), 'no words', ''),
+        (lambda monitor: monitor.drop('newer frame', ''), 'newer frame', ''),
+        (lambda monitor: monitor.drop('fault', '', error='E: 1'), 'fault', 'E: 1'),
+        (lambda monitor: None, '', ''),
+    ],
+)
+def test_images_without_labels_are_counted_from_the_first_one_whatever_the_cause(
+    drop: Callable[[Monitor], None], cause: str, reason: str
+) -> None:
+    clock = Time()
+    monitor = starved(clock)
+    for _ in range(31):
+        monitor.statistics.arrived()
+        drop(monitor)
+        clock.now += 0.1
+    health = monitor.statistics.health('/image', 13.0)
+    assert health.unlabelled_seconds == pytest.approx(3.1)
+    assert (health.cause, health.reason) == (cause, reason)
+    monitor.statistics.labelled(dict.fromkeys(STAGES, 1.0))
+    health = monitor.statistics.health('/image', 13.0)
+    assert (health.unlabelled_seconds, health.cause, health.reason) == (0.0, '', '')
+
+
+def test_a_slow_camera_whose_images_are_labelled_is_well() -> None:
+    clock = Time()
+    statistics = starved(clock).statistics
+    for _ in range(5):
+        clock.now += 9.0
+        statistics.arrived()
+        assert statistics.health('/image', 9.0).unlabelled_seconds == 0.0
+        clock.now += 0.1
+        statistics.labelled(dict.fromkeys(STAGES, 0.1))
+
+
+def test_images_that_nobody_wants_labelled_are_no_fault_unless_they_are_refused() -> None:
+    clock = Time()
+    monitor = starved(clock, wanted=False)
+    for _ in range(5):
+        monitor.statistics.arrived()
+        monitor.drop('nobody listens', '')
+        clock.now += 1.0
+    assert monitor.statistics.health('/image', 9.0).unlabelled_seconds == 0.0
+    for _ in range(5):
+        monitor.statistics.arrived()
+        monitor.drop_bad_images(ImageError('torn'), '')
+        clock.now += 1.0
+    assert monitor.statistics.health('/image', 9.0).unlabelled_seconds == pytest.approx(5.0)
+
+
+def test_an_error_before_tells_more_than_a_newer_image() -> None:
+    clock = Time()
+    monitor = starved(clock)
+    monitor.statistics.arrived()
+    monitor.drop_bad_images(ImageError('torn'), '')
+    monitor.drop('newer frame', '')
+    assert monitor.statistics.health('/image', 9.0).reason == 'torn'
 
 
 def test_memory_is_told_only_where_there_is_some(health: Health) -> None:
@@ -258,3 +360,24 @@ def test_texts_are_shown_in_one_line_and_short() -> None:
     assert in_one_line('a\n b\t c') == 'a b c'
     assert in_one_line('x' * 1_000_000) == f'{"x" * 397}...'
     assert in_one_line(f'{" " * 1000}x') == 'x'
+
+
+def test_a_camera_whose_every_image_is_refused_is_a_warning_with_the_reason(rig: Rig) -> None:
+    rig.until_state('active')
+    rig.start_and_listen()
+    bad = solid(1)
+    bad.encoding = 'rainbow9'
+    rig.send_until(
+        lambda stamp: bad,
+        lambda: (
+            rig.heard.messages
+            and rig.heard.last.status[0].level == WARN
+            and "'rainbow9'" in rig.heard.last.status[0].message
+        ),
+    )
+    message = rig.heard.last.status[0].message
+    assert '/image was labelled for' in message
+    assert 'Have the driver of the camera send one of these' in message
+    rig.send_until(
+        lambda stamp: solid(1, stamp=stamp), lambda: rig.heard.last.status[0].level == OK
+    )

@@ -53,7 +53,7 @@ LATCHED = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class WorldSegmenter(FakeSegmenter):
     """Labels a pixel with what the world shows there, if that is asked for."""
 
-    def _labelled(self, image: RgbImage, vocabulary: Vocabulary) -> Segmentation:
+    def _labelled(self, image: RgbImage, vocabulary: Vocabulary, scores: bool) -> Segmentation:
         names = vocabulary.names
         places = [names.index(name) if name in names else 255 for name in WORLD]
         labels = np.array(places, np.uint8)[image[:, :, 0]]

@@ -74,6 +74,16 @@ def test_confidence_is_the_score_of_each_pixel_s_class() -> None:
         assert message.header.frame_id == 'test_camera'
 
 
+def test_scores_are_made_only_for_those_who_listen() -> None:
+    with running_rig(*WORDS) as rig:
+        labels = rig.start_and_listen()
+        rig.until_labelled(labels)
+        assert not any(rig.segmenter.scored)
+        rig.listen('zegclip/confidence')
+        rig.send_until(lambda stamp: solid(1, stamp=stamp), lambda: any(rig.segmenter.scored))
+        assert not rig.log
+
+
 def test_a_clock_that_is_set_back_is_told_so_that_outputs_stay_tied_to_their_words() -> None:
     with running_rig(*WORDS) as rig:
         labels = rig.start_and_listen()

@@ -87,9 +87,9 @@ OTHER: dict[str, Any] = {
 WRONG: dict[str, list[tuple[Any, str]]] = {
     'autostart': [(1, 'read-only')],
     'model': [(3, 'type')],
-    'backend': [('tensorflow', 'auto, torch, onnxruntime')],
+    'backend': [('tensorflow', 'auto, torch, openvino, onnxruntime')],
     'device': [(3, 'type')],
-    'precision': [('int4', 'auto, fp32, bf16, fp16')],
+    'precision': [('int4', 'auto, fp32, bf16, fp16, int8')],
     'short_side': [(-1, 'range'), (2049, 'range')],
     'attention': [('attentive', 'auto, naclip, key_key, sclip, maskclip, clip')],
     'templates': [('none of these', 'imagenet')],

@@ -188,3 +188,17 @@ def test_a_frame_whose_words_are_announced_late_is_kept_whole() -> None:
     best = recording.best(2)
     assert best is not None
     assert best.stamp == 100
+
+
+def test_labels_with_ids_of_their_own_are_those_of_the_words() -> None:
+    told = state(1, ['cat', 'dog'], SECOND)
+    for entry, number in zip(told['classes'], (7, 254), strict=True):
+        entry['id'] = number
+    recording = Recording()
+    recording.announced(told)
+    one = frame(SECOND, 7, 7, 254, 255)
+    recording.labelled(one)
+    assert recording.segmentation(one, 1).shares() == {'cat': 0.5, 'dog': 0.25}
+    (words,) = recording.summary()['vocabularies']
+    assert words['pixel_share'] == {'cat': 0.5, 'dog': 0.25}
+    assert words['unlabelled_share'] == 0.25

@@ -119,7 +119,7 @@ def test_one_listened_mask_takes_the_model_but_draws_no_overlay(
     def fail(*args: object, **kwargs: object) -> None:
         raise RuntimeError('an overlay was drawn')
 
-    monkeypatch.setattr('zegclip_ros.frames.camera_outputs.draw_overlay', fail)
+    monkeypatch.setattr('zegclip_ros.frames.labelled_frame.draw_overlay', fail)
     rig.start_camera()
     rig.until_active(*WORDS)
     mask = rig.listen('zegclip/masks/cat')
@@ -143,6 +143,7 @@ def test_the_active_vocabulary_says_everything_from_the_first_frame_on(rig: Rig)
         'requested': 1,
         'error': None,
         'refused': None,
+        'warning': None,
     }
     labels = rig.start_and_listen()
     rig.send_until(lambda stamp: solid(0, stamp=stamp), lambda: len(labels.messages) > 2)
@@ -246,10 +247,10 @@ def test_a_fault_of_the_model_costs_one_frame_not_the_node(
 @pytest.mark.parametrize(
     ('parameter', 'said'),
     [
-        ('class_names:=person', 'STRING_ARRAY'),
+        ('class_names:=person', 'a list of texts'),
         ('overlay_alpha:=1.5', 'overlay_alpha'),
         ('overlay_alpha:=.nan', 'overlay_alpha'),
-        ('precision:=int4', 'auto, fp32, bf16, fp16'),
+        ('precision:=int4', 'auto, fp32, bf16, fp16, int8'),
         ('image_transport:=theora', 'raw, compressed'),
     ],
 )

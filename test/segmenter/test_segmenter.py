@@ -45,6 +45,18 @@ def test_labels_have_the_size_of_the_image(segmenter: Segmenter, size: tuple[int
     assert sum(result.shares().values()) == pytest.approx(1.0)
 
 
+def test_scores_that_nobody_wants_are_left_out(segmenter: Segmenter) -> None:
+    image = noise(20, 30)
+    whole = segmenter.segment(image, WORDS)
+    without = segmenter.segment(image, WORDS, scores=False)
+    assert np.array_equal(without.labels, whole.labels)
+    assert without.scores.shape == (0, 0)
+    assert without.scores.dtype == np.float32
+    batch = segmenter.segment_batch([image, image], WORDS, scores=False, mask_logits=True)
+    assert [each.scores.shape for each in batch] == [(0, 0)] * 2
+    assert all(each.mask_logits is not None for each in batch)
+
+
 def test_a_view_into_another_array_is_taken(segmenter: Segmenter) -> None:
     image = noise(20, 30)
     turned = image[::-1, ::-1, ::-1]

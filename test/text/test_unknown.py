@@ -31,13 +31,8 @@ from zegclip_core.options import SegmenterOptions, UNLABELLED
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text import phrases, vocabulary
 from zegclip_core.text.encoder import EncodedVocabulary
-from zegclip_core.text.vocabulary import (
-    clean_negatives,
-    competing,
-    parse_negatives,
-    Vocabulary,
-    VocabularyClass,
-)
+from zegclip_core.text.negatives import clean_negatives, competing, parse_negatives
+from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
 
 WORDS = Vocabulary.from_names(['cat', 'traffic light', 'tree'])
 NEGATIVES = ('wall', 'floor')

@@ -25,12 +25,12 @@ from tiny_models import write_published
 import torch
 from torch.nn import functional
 from zegclip_core.cli.main import main
-from zegclip_core.engines.onnx import pick_backend
+from zegclip_core.engines.backends import pick_backend
 from zegclip_core.errors import ConfigError, ModelError, TowerError, ZegCLIPError
 from zegclip_core.export import export_onnx
 from zegclip_core.loading import load_model, model_path, NEGATIVES, open_checkpoint
 from zegclip_core.model.training_free import TrainingFreeCLIP
-from zegclip_core.options import ATTENTIONS
+from zegclip_core.options import ATTENTIONS, SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.catalogue import unusable
@@ -152,8 +152,8 @@ def test_what_lies_on_the_disk_does_not_change_what_a_name_is(
 
 
 def test_library_goes_by_the_form_of_the_name() -> None:
-    assert pick_backend('auto', 'ViT-B-16@weights.onnx') == 'torch'
-    assert pick_backend('auto', 'runs/ViT-B-16/model.onnx') == 'onnxruntime'
+    assert pick_backend(SegmenterOptions(), 'ViT-B-16@weights.onnx') == 'torch'
+    assert pick_backend(SegmenterOptions(), 'runs/ViT-B-16/model.onnx') == 'onnxruntime'
 
 
 @pytest.fixture(scope='module')

@@ -13,18 +13,22 @@
 # limitations under the License.
 """Configurations of ``zegclip align`` and ``zegclip adapt``."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator, PositiveFloat
 from zegclip_core.data.views import ViewConfig
-from zegclip_core.settings import Count, Factor, Positive, Settings
+from zegclip_core.settings import Count, Factor, PathText, Positive, Settings
 from zegclip_core.training.config import (
     CourseConfig,
     HeldOutConfig,
+    Layers,
     RunName,
     SourceConfig,
     TowersConfig,
 )
+
+Contrasted = Annotated[int, Field(ge=2)]
+"""How many are told from one another in a step: one alone teaches nothing."""
 
 
 class SpaceConfig(Settings):
@@ -34,7 +38,7 @@ class SpaceConfig(Settings):
     projections: bool = True
     text_hidden: Count = 512
     image_blocks: int = Field(default=0, ge=0, le=2)
-    feature_layers: tuple[int, ...] = ()
+    feature_layers: Layers = ()
     """Blocks of the image tower, from 0, whose tokens are projected; empty for the last alone."""
     rank: Positive = 8
     """Rank of the image tower's updates; ``zegclip align`` has none."""
@@ -74,8 +78,8 @@ class SentencesConfig(Settings):
     """Nouns that are drawn for each image."""
     least_often: Positive = 5
     """How often a noun must occur in all sentences to be used."""
-    batch_size: Positive = 64
-    root: str = ''
+    batch_size: Contrasted = 64
+    root: PathText = ''
     """Folder with ``captions.tsv`` and ``images/``; empty for none."""
     size: tuple[Positive, Positive] = (196, 196)
     """``(H, W)`` that images are brought to [px]."""
@@ -103,8 +107,8 @@ class NamesConfig(Settings):
     """Photos with a name each."""
 
     weight: Factor = 0.5
-    batch_size: Positive = 32
-    root: str = ''
+    batch_size: Contrasted = 32
+    root: PathText = ''
     """Folder with ``images/``, the name in the file's name; empty for none."""
     size: tuple[Positive, Positive] = (196, 196)
 
@@ -113,8 +117,8 @@ class GeometryConfig(Settings):
     """How near words are to each other in a space that has seen images."""
 
     weight: Factor = 1.0
-    batch_size: Positive = 512
-    root: str = ''
+    batch_size: Contrasted = 512
+    root: PathText = ''
     """Folder with text embeddings and their names; empty for none."""
     temperature: PositiveFloat = 0.1
     """Of the softmax over the other words."""
@@ -124,8 +128,8 @@ class SynonymsConfig(Settings):
     """Words that mean the same, and what they mean."""
 
     weight: Factor = 0.5
-    batch_size: Positive = 256
-    root: str = ''
+    batch_size: Contrasted = 256
+    root: PathText = ''
     """WordNet's folder, with ``data.noun``; empty for none."""
 
 
@@ -156,10 +160,10 @@ class AlignConfig(Settings):
     withheld: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Words, each with its synonyms, that no mask, noun, name, geometry or synonym teaches; of
     sentences that mention one, ``sentences.of_withheld`` decides."""
-    initialize_from: str = ''
+    initialize_from: PathText = ''
     """An alignment's file to start from; empty for none."""
     seed: int = 0
-    output: str = 'runs'
+    output: PathText = 'runs'
     """Folder for runs and kept features."""
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true'
     short_side: Positive = 336
@@ -169,6 +173,16 @@ class AlignConfig(Settings):
     batches of its own, of the sizes above, and contrasts what is in them."""
     nodes: Positive = 1
     """Number of machines."""
+
+    @field_validator('withheld')
+    @classmethod
+    def _has_letters(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for word in (word for name, others in value.items() for word in (name, *others)):
+            if not any(char.isalpha() for char in word):
+                raise ValueError(
+                    f'Expected withheld to hold words, with letters, but got {word!r}.'
+                )
+        return value
 
     @field_validator('schedule', mode='before')
     @classmethod

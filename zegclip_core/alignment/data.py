@@ -20,7 +20,7 @@ from zegclip_core.alignment.config import SentencesConfig
 from zegclip_core.alignment.teachers import kept_sentences
 from zegclip_core.data.captions import CaptionedImages, open_captions, without
 from zegclip_core.data.datasets import open_dataset
-from zegclip_core.data.folder import SegmentationDataset
+from zegclip_core.data.folder import check_taught, SegmentationDataset
 from zegclip_core.data.views import split_indices
 from zegclip_core.errors import DataError
 from zegclip_core.text.encoder import TextEncoder
@@ -48,12 +48,14 @@ def labelled_sets(
     """Open datasets; of those with ``hold_out`` take the held-out images, or the others.
 
     Raises:
-        DataError: If a dataset does not lie as expected.
+        DataError: If a dataset does not lie as expected, or nothing of it is left to be taught.
     """
     sets = []
     for entry in entries:
         dataset = open_dataset(entry.root, entry.dataset, entry.split)
         indices = split_indices(len(dataset), entry.hold_out, held_out=held_out)
+        if not held_out:
+            check_taught(dataset, indices)
         sets.append(LabelledSet(dataset, indices))
     return sets
 

@@ -298,7 +298,7 @@ class AlignmentRun:
             unused=True,
         )
         data = AlignmentData(stream, measured, config.schedule.workers)
-        fit(trainer, task, data, last if checkpoint else None)
+        fit(trainer, task, data, last if checkpoint else None, config.schedule)
         path = self.folder / f'{config.name}.safetensors'
         if trainer.is_global_zero:
             save_checkpoint(self._checkpoint(task), path, dtype=torch.float16)

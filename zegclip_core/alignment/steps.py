@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import lightning
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.utils.data import DataLoader, get_worker_info, IterableDataset
 from zegclip_core.data.folder import Sample
 from zegclip_core.options import UNLABELLED
@@ -184,7 +185,11 @@ class AlignmentData(lightning.LightningDataModule):
     def _loader(self, dataset: Any) -> DataLoader[Any]:  # noqa: ANN401 - of steps or images
         workers = self._workers
         return DataLoader(
-            dataset, batch_size=None, num_workers=workers, persistent_workers=workers > 0
+            dataset,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
         )
 
 

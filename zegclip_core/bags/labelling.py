@@ -93,6 +93,7 @@ class LabelReport:
         copied: Count of recorded messages that were written.
         expected: Count of recorded messages as the bag states it.
         added: Count of messages beside them.
+        unfinished: Whether the end of a recorded file is missing.
     """
 
     topic: str
@@ -103,6 +104,7 @@ class LabelReport:
     copied: int = 0
     expected: int = 0
     added: int = 0
+    unfinished: bool = False
 
     @property
     def rate(self) -> float:
@@ -137,6 +139,12 @@ def label_bag(job: LabelJob, warn: Callable[[str], object]) -> LabelReport:
         if job.compress and (job.storage or source.storage) != 'mcap':
             raise BagError('Expected --compress with MCAP, but the bag is to be SQLite.')
         report = LabelReport(images[0].topic, expected=source.message_count)
+        report.unfinished = source.unfinished
+        if source.loose:
+            warn(
+                f'{source.path} has no metadata.yaml, as of an interrupted recording: its files '
+                'are taken in the order of their names.'
+            )
         with _work_folder(job) as store:
             run = _Run(job, source, images, store, report, warn)
             run.agree()

@@ -113,7 +113,7 @@ def load_segmenter(args: argparse.Namespace, **changes: Any) -> Segmenter:  # no
 def negative_words(text: str) -> tuple[str, ...]:
     """Return negative words given as text."""
     from zegclip_core.errors import VocabularyError
-    from zegclip_core.text.vocabulary import parse_negatives
+    from zegclip_core.text.negatives import parse_negatives
 
     try:
         return parse_negatives(text)

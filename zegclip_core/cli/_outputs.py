@@ -25,6 +25,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from zegclip_core.errors import ConfigError
+from zegclip_core.files import user_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ def check_output(option: str, name: str | None, suffix: str = '') -> Path | None
     """
     if name is None:
         return None
-    path = Path(name).expanduser()
+    path = user_path(name)
     if suffix and path.suffix.lower() != suffix:
         raise ConfigError(
             f'Expected {option} to be a file that ends in {suffix}, but got {name!r}.'
@@ -77,11 +78,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
     After an error nothing is left of it, and what was at ``path`` before is still there.
     """
+    path = Path(os.path.realpath(path))  # A link stays one, to the new content.
     # The suffix stays, since encoders choose the format by it.
     partial = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.filename is None:  # As of a full disk: the system does not say which.
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -98,7 +104,8 @@ def write_json(path: Path, content: object) -> None:
     """Write readable JSON in UTF-8."""
     with replacing(path) as partial:
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        partial.write_text(f'{text}\n', encoding='utf-8')
+        # Names of files may be no text; JSON has escapes for their bytes.
+        partial.write_text(f'{text}\n', encoding='utf-8', errors='backslashreplace')
 
 
 def scores_table(result: Evaluation) -> str:

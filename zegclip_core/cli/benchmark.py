@@ -18,17 +18,20 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 import os
-from pathlib import Path
 import sys
 from typing import Any
 
 from zegclip_core.cli._model import number, positive
 from zegclip_core.cli._outputs import check_output, write_json
+from zegclip_core.errors import ConfigError
+from zegclip_core.files import user_path
+from zegclip_core.speed.compare import compare, read_report
 from zegclip_core.speed.report import (
     BUNDLED,
     choose_cases,
     choose_methods,
     METHODS,
+    MINUTES,
     Report,
     SWEEPS,
 )
@@ -63,11 +66,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add('--methods', '--sides', default=METHODS, help=methods, **known)
     add('--sweeps', help=f'of {sweeps} (the default); empty for the base alone', **known)
     add('--repeats', type=positive, metavar='N', help='calls that count (default: 3, CUDA 30)')
-    late = 'begin no further case after so long (default: 8 on a CPU, else no limit)'
+    late = f'begin no further case after so long (default: {MINUTES:g})'
     add('--minutes', type=minutes, metavar='M', help=late)
     add('--threads', type=positive, metavar='N', help='threads of a CPU')
     add('--quick', action='store_true', help='one case, one call of each method')
-    add('--json', metavar='FILE', help='also write the figures there')
+    add('--json', metavar='FILE', help='also write the figures there, each as it comes')
+    compared = 'put the run beside that of a --json file; with two files measure nothing'
+    add('--compare', nargs='+', metavar='FILE', help=compared)
     add('--plots', metavar='DIR', help='also draw them there, benchmark-*.png in a folder')
 
 
@@ -85,15 +90,24 @@ def minutes(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print, and write; returns 0."""
-    measured(args)
-    return 0
+    """Measure, print, and write; returns 1 if a method failed, else 0."""
+    files = [user_path(name) for name in args.compare or ()]
+    if len(files) > 2:
+        raise ConfigError(f'Expected --compare to get one file or two, but got {len(files)}.')
+    others = [read_report(path) for path in files]  # Before minutes have gone into measuring.
+    if len(others) == 2:
+        sys.stdout.write(compare(*others))
+        return 0
+    report = measured(args)
+    for other in others:
+        sys.stdout.write(f'\n{compare(other, report)}')
+    return 1 if report.errors else 0
 
 
 def measured(args: argparse.Namespace) -> Report:
     """Measure what the options say, print the table and write the files."""
     json_file = check_output('--json', args.json)
-    folder = Path(args.plots).expanduser() if args.plots else None
+    folder = user_path(args.plots) if args.plots else None
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     if args.model:
@@ -115,12 +129,15 @@ def measured(args: argparse.Namespace) -> Report:
         methods=methods,
         sweeps=sweeps,
         repeats=args.repeats or (1 if args.quick else 3 if on_cpu else 30),
-        minutes=(8.0 if on_cpu else float('inf')) if args.minutes is None else args.minutes,
+        minutes=args.minutes or MINUTES,
     )
-    report = run_benchmark(options)
+
+    def record(report: Report) -> None:
+        if json_file:
+            write_json(json_file, asdict(report))
+
+    report = run_benchmark(options, record)
     sys.stdout.write(report.text())
-    if json_file:
-        write_json(json_file, asdict(report))
     if folder:
         save_plots(report, folder)
     return report

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 import sys
 from typing import Any
 
@@ -63,6 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert; returns 0."""
     from zegclip_core.errors import CheckpointError
+    from zegclip_core.files import user_path
     from zegclip_core.loading import build_network, build_text_tower
     from zegclip_core.text.templates import resolve_templates
     from zegclip_core.text.vocabulary import Vocabulary
@@ -70,9 +70,10 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.weights.names import SUFFIX
     from zegclip_core.weights.published import load_published
 
-    if Path(args.target).suffix != SUFFIX:
+    source, target = user_path(args.source), user_path(args.target)
+    if target.suffix != SUFFIX:
         raise CheckpointError(f'Expected a target NAME{SUFFIX}, but got {args.target!r}.')
-    published = load_published(args.source)
+    published = load_published(source)
     # Building the model and its text tower checks every key before anything is written.
     network = build_network(published, where=args.source)
     build_text_tower(published, where=args.source)
@@ -81,13 +82,13 @@ def run(args: argparse.Namespace) -> int:
         resolve_templates(args.templates)
         checkpoint = with_settings(checkpoint, templates=args.templates)
     if args.seen:
-        is_file = Path(args.seen).is_file()
+        is_file = user_path(args.seen).is_file()
         seen = Vocabulary.from_file(args.seen) if is_file else Vocabulary.parse(args.seen)
         checkpoint = with_settings(checkpoint, seen_classes=seen.names)
     if not args.include_towers:
         checkpoint = with_settings(checkpoint, image_tower=args.tower, text_tower=args.tower)
         kept = {key: checkpoint.state_dict[key] for key in network.trained_names()}
         checkpoint = replace(checkpoint, state_dict=kept)
-    save_checkpoint(checkpoint, args.target)
-    sys.stdout.write(f'Wrote {args.target}\n')
+    save_checkpoint(checkpoint, target)
+    sys.stdout.write(f'Wrote {target}\n')
     return 0

@@ -80,11 +80,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _faults(report: CheckResult) -> str:
-    """Return what is wrong with a part, the first of many, or that nothing is."""
-    count = len(report.faults)
-    if not count:
-        return f'{report.expected.part}: nothing wrong\n'
-    lines = [f'{report.expected.part}: {count} wrong', *report.faults[:_SHOWN]]
+    """Return what is wrong with a part, the first of many, or that nothing is, and the notes."""
+    count, part = len(report.faults), report.expected.part
+    lines = [f'{part}: {count} wrong' if count else f'{part}: nothing wrong']
+    lines += report.faults[:_SHOWN]
     if count > _SHOWN:
         lines.append(f'... and {count - _SHOWN} more')
+    lines += [f'{part}: note: {note}' for note in report.notes]
     return '\n'.join(lines) + '\n'

@@ -100,12 +100,11 @@ def run(args: argparse.Namespace) -> int:
         write_json,
         write_png,
     )
-    from zegclip_core.data.datasets import open_dataset
 
     figures = check_output('--json', args.json)
     worst = check_output('--worst', args.worst, '.png')
     confusion = check_output('--confusion', args.confusion, '.png')
-    dataset = open_dataset(args.data, args.dataset, args.split)
+    dataset = _opened(args)
     result = _evaluate(args, dataset)
     from zegclip_core.evaluation.evaluate import find_symptoms
 
@@ -124,6 +123,20 @@ def run(args: argparse.Namespace) -> int:
         with replacing(confusion) as partial:
             save_confusion(result, partial)
     return 0
+
+
+def _opened(args: argparse.Namespace) -> SegmentationDataset:
+    """Open the dataset; of a folder without ``classes.txt``, the words name the classes."""
+    from zegclip_core.data.datasets import FOLDER, open_dataset
+    from zegclip_core.data.folder import FolderDataset
+    from zegclip_core.files import user_path
+    from zegclip_core.text.vocabulary import Vocabulary
+
+    unnamed = not (user_path(args.data) / 'classes.txt').is_file()
+    if args.dataset == FOLDER and args.classes_file and unnamed:
+        words = Vocabulary.from_file(args.classes_file)
+        return FolderDataset(args.data, args.split, words.names)
+    return open_dataset(args.data, args.dataset, args.split)
 
 
 def _evaluate(args: argparse.Namespace, dataset: SegmentationDataset) -> Evaluation:

@@ -27,6 +27,7 @@ from zegclip_core.cli._model import (
     load_segmenter,
     read_words,
 )
+from zegclip_core.files import user_path
 
 if TYPE_CHECKING:
     from zegclip_core.explanation import Explanation
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.weights.names import parse_model
 
     vocabulary = read_words(args)
-    photo = Path(args.photo).expanduser()
+    photo = user_path(args.photo)
     image = read_image(photo)
     name = args.out or f'{photo.stem}_explained.png'
     out = cast(Path, check_output('--out', name, '.png'))

@@ -20,12 +20,16 @@ import re
 import sys
 from typing import Any
 
+from zegclip_core.errors import ConfigError
 from zegclip_core.weights.names import DEFAULT_MODEL
 
 _DESCRIPTION = """\
 Write a model as an ONNX file for onnxruntime or TensorRT: an image in, labels and scores out, for
-words that are given with each image. The words are still encoded by the model's text tower.
+words that are given with each image. The words are still encoded by the model's text tower. Or
+convert it for OpenVINO, into the cache that the backend openvino takes it from.
 """
+_OF_FORMAT = {'out': 'onnx', 'size': 'onnx', 'opset': 'onnx', 'calibrate': 'openvino'}
+"""Options that only one format has."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -39,9 +43,17 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         help='a trained model: a bundled name or a checkpoint (default: %(default)s)',
     )
     parser.add_argument(
-        '--format', default='onnx', choices=['onnx'], help='what to write (default: %(default)s)'
+        '--format',
+        default='onnx',
+        choices=['onnx', 'openvino'],
+        help='what to write (default: %(default)s)',
     )
-    parser.add_argument('--out', required=True, metavar='FILE', help='file to write, NAME.onnx')
+    parser.add_argument('--out', metavar='FILE', help='file to write, NAME.onnx; for onnx')
+    parser.add_argument(
+        '--calibrate',
+        metavar='DIR',
+        help='folder of pictures to calibrate the precision int8 with; for openvino',
+    )
     parser.add_argument(
         '--size',
         type=size,
@@ -52,7 +64,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         '--opset',
         type=int,
-        default=18,
         metavar='N',
         help='operator set of ONNX, 18 to 23 (default: 18)',
     )
@@ -70,14 +81,38 @@ def size(text: str) -> tuple[int, int]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export; returns 0."""
-    from zegclip_core.export import export_onnx
+    """Export; returns 0.
 
-    made = export_onnx(args.model, args.out, size=args.size, opset=args.opset)
+    Raises:
+        ZegCLIPError: If the model or an option cannot be used.
+    """
+    given = {name for name in _OF_FORMAT if getattr(args, name) is not None}
+    foreign = sorted(name for name in given if _OF_FORMAT[name] != args.format)
+    if foreign:
+        raise ConfigError(f'Expected --{foreign[0]} only for the format {_OF_FORMAT[foreign[0]]}.')
+    if args.format == 'openvino':
+        return _convert(args)
+    if args.out is None:
+        raise ConfigError('Expected --out NAME.onnx, the file to write, but it is missing.')
+    from zegclip_core.export import export_onnx, OPSET
+
+    opset = OPSET if args.opset is None else args.opset
+    made = export_onnx(args.model, args.out, size=args.size, opset=opset)
     shown = ', '.join(f'{path} ({path.stat().st_size / 2**20:.0f} MB)' for path in made.files)
     height, width = made.size
     sys.stdout.write(
         f'Wrote {shown}: image uint8 (1, {height}, {width}, 3) and text float32 '
         f'(classes, {made.text_dim}) in, labels and scores (1, {height}, {width}) out\n'
     )
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    """Convert for OpenVINO; returns 0."""
+    from zegclip_core.engines.openvino.conversion import convert
+
+    place = convert(args.model, args.calibrate)
+    megabytes = sum(path.stat().st_size for path in place.iterdir()) / 2**20
+    use = 'fp32 and bf16' if args.calibrate is None else 'int8'
+    sys.stdout.write(f'{place} ({megabytes:.0f} MB) has {args.model} for OpenVINO, {use}\n')
     return 0

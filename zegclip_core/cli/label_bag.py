@@ -29,6 +29,7 @@ from zegclip_core.cli._model import (
     positive,
     read_words,
 )
+from zegclip_core.files import user_path
 from zegclip_core.options import OPTIONS
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         'label-bag', help='label the images of a recorded bag', description=_DESCRIPTION
     )
-    parser.add_argument('source', metavar='IN', help='the bag: its folder, .mcap or .db3 file')
+    parser.add_argument(
+        'source', metavar='IN', help='the bag: its folder, .mcap or .db3 file, also .zstd'
+    )
     parser.add_argument('target', metavar='OUT', help='folder for the new bag')
     parser.add_argument(
         '--topic', metavar='NAME', help='topic with images (default: the only one that IN has)'
@@ -86,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     """Label a bag.
 
     Returns:
-        0, or 2 if some images or messages could not be read.
+        0, or 2 if some images or messages could not be read, or the recording has no end.
 
     Raises:
         ZegCLIPError: If the bag, the words or the model cannot be used.
@@ -97,8 +100,8 @@ def run(args: argparse.Namespace) -> int:
 
     vocabulary = read_words(args)
     job = LabelJob(
-        source=Path(args.source).expanduser(),
-        target=Path(args.target).expanduser(),
+        source=user_path(args.source),
+        target=user_path(args.target),
         topic=args.topic,
         added=AddedTopics(vocabulary, args.prefix, args.overlay, args.confidence, args.masks),
         load=lambda: load_segmenter(args),
@@ -113,6 +116,11 @@ def run(args: argparse.Namespace) -> int:
             f'Expected {report.expected} messages in {job.source}, as it says itself, but read '
             f'{report.copied}.'
         )
+    if report.unfinished:
+        _warn(
+            f'The end of {job.source} is missing, as of an interrupted recording: it was read to '
+            f'its last whole message, {report.copied} in all.'
+        )
     parts = [f'{report.labelled} images of {report.topic} labelled']
     if report.earlier:
         parts.append(f'{report.earlier} of them by an earlier run')
@@ -122,7 +130,8 @@ def run(args: argparse.Namespace) -> int:
         parts.append(f'{report.unreadable.total()} could not be read')
     parts.append(f'{report.copied} messages copied, {report.added} added')
     sys.stdout.write(f'{job.target}: {", ".join(parts)}\n')
-    return USER_ERROR if report.unreadable or report.copied != report.expected else 0
+    whole = report.copied == report.expected and not report.unfinished
+    return 0 if whole and not report.unreadable else USER_ERROR
 
 
 def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str]:
@@ -163,7 +172,7 @@ def _model_identity(text: str) -> str:
 
 def _file_identity(path: Path) -> str:
     """Return a file's name and digest; its path if there is none, which loading will tell."""
-    path = path.expanduser()
+    path = user_path(path)
     if not path.is_file():
         return str(path)
     digest = hashlib.sha256()

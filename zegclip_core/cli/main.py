@@ -22,17 +22,23 @@ import argparse
 from collections.abc import Sequence
 from difflib import get_close_matches
 import importlib
+import io
 import os
 import pkgutil
 import sys
+import traceback
 from typing import Any, NoReturn
 
 from zegclip_core import __version__, cli
-from zegclip_core.errors import ZegCLIPError
+from zegclip_core.errors import shortened, UnexpectedError, ZegCLIPError
 from zegclip_core.options import wait_without_spinning
 
 USER_ERROR = 2
 """Exit code when the user can mend what went wrong."""
+FAULT = 1
+"""Exit code when the program itself is at fault."""
+TRACEBACK = 'ZEGCLIP_TRACEBACK'
+"""Environment variable: set to anything, what nobody expected is shown with its traceback."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -105,24 +111,46 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def show_error(error: BaseException) -> None:
-    """Write an error as the one line that users see."""
-    text = ' '.join(str(error).split()) or type(error).__name__
-    sys.stderr.write(f'zegclip: error: {text}\n')
+def show_line(text: str) -> None:
+    """Write a line that users see beside the results."""
+    sys.stderr.write(f'zegclip: {" ".join(text.split())}\n')
     sys.stderr.flush()
 
 
-def _for_users(error: OSError | ModuleNotFoundError) -> ZegCLIPError:
-    """Return what the system says about a file or a missing library, and what to do about it."""
-    if isinstance(error, ModuleNotFoundError):
+def show_error(error: BaseException) -> None:
+    """Write an error as the one line that users see."""
+    show_line(f'error: {str(error) or type(error).__name__}')
+
+
+def one_line(error: Exception, about: object = None) -> ZegCLIPError:
+    """Return any error as one that users can read, with what to do about it if that is known.
+
+    With the environment variable ``ZEGCLIP_TRACEBACK`` set, an unexpected one is shown in full.
+
+    Args:
+        error: What was raised.
+        about: What was worked on, such as a file.
+    """
+    if isinstance(error, ZegCLIPError):
+        return error
+    beside = '' if about is None else f' {about}'
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith('zegclip'):
         return ZegCLIPError(
             f'Expected the Python package {error.name} to be installed, but it is not: '
             "pip install 'zegclip-ros[train]' has all that the commands need."
         )
     if isinstance(error, FileExistsError):
         return ZegCLIPError(f'Expected {error.filename} to be a folder, but it is a file.')
-    where = f' {error.filename}' if error.filename else ''
-    return ZegCLIPError(f'Cannot use{where}: {error.strerror or error}.')
+    if isinstance(error, OSError):
+        where = f' {error.filename}' if error.filename else beside
+        return ZegCLIPError(f'Cannot use{where}: {error.strerror or error}.')
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
+    text = shortened(' '.join(str(error).split()), 200).rstrip('.')
+    return UnexpectedError(
+        f'Cannot work on{beside or " this"}: {type(error).__name__}: {text}. That is a fault of '
+        f'the program, please report it; {TRACEBACK}=1 shows where it is.'
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,26 +160,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; ``None`` takes those of the process.
 
     Returns:
-        The exit code: 0, or 2 after an error that the user can mend.
+        The exit code: 0; 2 after an error that the user can mend, or where inputs were left out;
+        1 after one of the program.
     """
     # The decoders of OpenCV and FFmpeg write lines of their own about files that we report.
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     wait_without_spinning()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # Names of files may be no text.
+            stream.reconfigure(errors='backslashreplace')
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args))
-    except ZegCLIPError as error:
-        show_error(error)
-        return USER_ERROR
-    except (OSError, ModuleNotFoundError) as error:
-        if isinstance(error, ModuleNotFoundError) and str(error.name).startswith('zegclip'):
-            raise
-        show_error(_for_users(error))
-        return USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write('zegclip: interrupted\n')
         return INTERRUPTED
+    except Exception as error:  # The last line of defence: nobody is to read a traceback.
+        shown = one_line(error)
+        show_error(shown)
+        return FAULT if isinstance(shown, UnexpectedError) else USER_ERROR
 
 
 if __name__ == '__main__':

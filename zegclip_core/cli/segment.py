@@ -16,9 +16,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+import os
 from pathlib import Path
+import re
+import shutil
 import sys
 import time
 from typing import Any, TYPE_CHECKING
@@ -35,17 +39,22 @@ from zegclip_core.cli._model import (
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from zegclip_core.cli._account import Account
     from zegclip_core.segmentation import Moment, Segmentation
     from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 
 FALLBACK_RATE = 25.0
 """Frames per second of an overlay whose video declares no rate."""
 
+_FRAME_LABEL = re.compile(r'\d{6,}\.png')
+"""How the label image of a frame is called."""
+
 _DESCRIPTION = """\
 Label every pixel of images and videos with one of the given words. For each image NAME it
 writes NAME_label.png (class ids, in the order of the words unless they have an "id"; 255 = none
 of them; the image's own size), NAME_overlay.png (with a legend) and NAME.json (classes, colours,
-shares, model, seconds); for each video NAME_overlay.mp4 and NAME.json.
+shares, model, seconds); for each video NAME_overlay.mp4 and NAME.json. What is left out, or
+decoded in part only, is named at the end, and the exit code is 2.
 """
 
 
@@ -72,28 +81,23 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment everything that is named; what does not decode is reported and left out.
+    """Segment everything that is named; what cannot be done is reported and left out.
 
     Returns:
-        0, or 2 if something did not decode.
+        0, or 2 if something was left out or could be decoded in part only.
 
     Raises:
         ZegCLIPError: If an input, the words or the model cannot be used.
     """
     from tqdm import tqdm
-    from zegclip_core.cli.main import show_error, USER_ERROR
-    from zegclip_core.errors import ConfigError, ImageError
+    from zegclip_core.cli._account import Account
+    from zegclip_core.files import user_path
 
     vocabulary = read_words(args)
-    jobs = plan_jobs(args.inputs)
-    out = Path(args.out).expanduser()
-    sources = {job.source.resolve() for job in jobs}
-    for path in (path for job in jobs for path in _output_paths(out, job)):
-        if path.resolve() in sources:
-            raise ConfigError(
-                f'Expected --out to be a folder where no input is overwritten, '
-                f'but {path} is both an input and an output.'
-            )
+    account = Account()
+    jobs = plan_jobs(args.inputs, account)
+    out = user_path(args.out)
+    _check_outputs(out, jobs, frame_labels=args.frame_labels)
     out.mkdir(parents=True, exist_ok=True)
 
     # Last, since it takes seconds: everything that can be refused without it has been.
@@ -101,19 +105,39 @@ def run(args: argparse.Namespace) -> int:
     encode_words(segmenter, vocabulary)
     encoded = segmenter.encode(vocabulary)
     task = _Task(segmenter, encoded, out, args.alpha, args.frame_labels)
-    exit_code = 0
     with tqdm(jobs, unit='file', disable=None) as bar:
         for job in bar:
             bar.set_description(job.source.name)
-            try:
-                shares = _segment_video(job, task) if job.video else _segment_image(job, task)
-            except ImageError as error:
-                with tqdm.external_write_mode(file=sys.stderr):
-                    show_error(error)
-                exit_code = USER_ERROR
-                continue
-            bar.write(f'{_output_paths(out, job)[0]}: {_in_words(shares)}', file=sys.stdout)
-    return exit_code
+            with account.one(job.source):
+                done = _segment_video(job, task) if job.video else _segment_image(job, task)
+                bar.write(f'{_output_paths(out, job)[0]}: {_in_words(done.shares)}', sys.stdout)
+                account.done(job.source, done.part)
+    return account.close()
+
+
+def _check_outputs(out: Path, jobs: list[Job], *, frame_labels: bool) -> None:
+    """Refuse to write over an input, or over files that are no label images of a video.
+
+    Raises:
+        ConfigError: If that would happen.
+    """
+    from zegclip_core.errors import ConfigError
+
+    sources = {job.source.resolve() for job in jobs}
+    for path in (path for job in jobs for path in _output_paths(out, job)):
+        if path.resolve() in sources:
+            raise ConfigError(
+                f'Expected --out to be a folder where no input is overwritten, '
+                f'but {path} is both an input and an output.'
+            )
+    for folder in (_label_folder(out, job) for job in jobs if job.video and frame_labels):
+        others = [path for path in folder.glob('*') if not _FRAME_LABEL.fullmatch(path.name)]
+        if others or (folder.exists() and not folder.is_dir()):
+            held = f'holds {others[0].name}' if others else 'is a file'
+            raise ConfigError(
+                f'Expected {folder} to be free for the label images of a video, which replace '
+                f'those of an earlier run, but it {held}: move it, or give another --out.'
+            )
 
 
 @dataclass(frozen=True)
@@ -131,24 +155,37 @@ class Job:
     video: bool
 
 
-def plan_jobs(inputs: Iterable[str]) -> list[Job]:
+def plan_jobs(inputs: Iterable[str], account: Account | None = None) -> list[Job]:
     """Return a job for every file that is named or lies in a named folder, each file once.
 
     The first of several files with one stem has the stem itself, the next ``stem-2`` and so on,
     also where a file system knows no upper and lower case.
 
+    Args:
+        inputs: Names of files and folders.
+        account: Gets what of a folder is left out.
+
     Raises:
+        ConfigError: If one is no path of this machine.
         ImageError: If there is no such file or folder, or a folder holds no image or video.
     """
     from zegclip_core.errors import ImageError
-    from zegclip_core.images.media import is_video, media_in
+    from zegclip_core.files import absent, user_path
+    from zegclip_core.images.media import content_of, CONVERT, is_video
 
     files: dict[Path, Path] = {}
     for text in inputs:
-        path = Path(text).expanduser()
+        path = user_path(text)
         if not path.exists():
-            raise ImageError(f'Cannot read {path}: there is no such file or folder.')
-        for file in media_in(path) if path.is_dir() else [path]:
+            raise ImageError(f'Cannot read {path}: {absent(path)}.')
+        found = [path]
+        if path.is_dir():
+            content = content_of(path)
+            found = content.media
+            if account is not None:
+                account.left_out(content.unread, f'their format is not read; {CONVERT}')
+                account.passed_over(content.others)
+        for file in found:
             files.setdefault(file.resolve(), file)
     stems: set[str] = set()
     jobs = []
@@ -218,8 +255,19 @@ def _in_words(shares: dict[str, float]) -> str:
     return ', '.join(f'{name} {share:.1%}' for share, name in found) or 'none of the classes'
 
 
-def _segment_image(job: Job, task: _Task) -> dict[str, float]:
-    """Segment an image, write its three files and return the classes' shares."""
+@dataclass(frozen=True)
+class _Done:
+    """What came of an input: the shares of the classes, and what part of it was decoded.
+
+    ``part`` is empty for all of it.
+    """
+
+    shares: dict[str, float]
+    part: str = ''
+
+
+def _segment_image(job: Job, task: _Task) -> _Done:
+    """Segment an image and write its three files."""
     from zegclip_core.cli._outputs import write_json, write_png
     from zegclip_core.images.drawing import overlay_with_legend
     from zegclip_core.images.media import read_image
@@ -239,11 +287,30 @@ def _segment_image(job: Job, task: _Task) -> dict[str, float]:
         'seconds': round(seconds, 4),
     }
     write_json(json_path, report)
-    return shares
+    return _Done(shares)
 
 
-def _segment_video(job: Job, task: _Task) -> dict[str, float]:
-    """Segment a video frame by frame and return the classes' mean shares."""
+def _label_folder(out: Path, job: Job) -> Path:
+    """Return the folder for the label images of a video's frames."""
+    return out / f'{job.stem}_label'
+
+
+@contextmanager
+def _replaced_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill that takes the place of ``folder``, if no error comes before."""
+    partial = folder.with_name(f'.{folder.name}.{os.getpid()}.part')
+    partial.mkdir()
+    try:
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _segment_video(job: Job, task: _Task) -> _Done:
+    """Segment a video frame by frame; the shares are the means over all frames."""
     from tqdm import tqdm
     from zegclip_core.cli._outputs import write_json, write_png
     from zegclip_core.images.drawing import overlay_with_legend
@@ -253,16 +320,14 @@ def _segment_video(job: Job, task: _Task) -> dict[str, float]:
     video = Video(job.source)
     rate = video.frame_rate or FALLBACK_RATE
     overlay_path, json_path = _output_paths(task.out, job)
-    labels = task.out / f'{job.stem}_label'
-    if task.frame_labels:
-        labels.mkdir(exist_ok=True)
     totals: dict[str, float] = {}
     count, unlabelled, seconds = 0, 0.0, 0.0
     bar = tqdm(video, total=video.frame_count, unit='frame', leave=False, disable=None)
-    with VideoWriter(overlay_path, rate) as writer:
+    folder = _replaced_folder(_label_folder(task.out, job)) if task.frame_labels else nullcontext()
+    with VideoWriter(overlay_path, rate) as writer, folder as labels:
         for count, frame in enumerate(bar, start=1):
             last, taken = task.segment(frame, Moment(job.stem, count / rate))
-            if task.frame_labels:
+            if labels is not None:
                 write_png(labels / f'{count - 1:06d}.png', last.ids)
             writer.write(overlay_with_legend(frame, last, alpha=task.alpha, every_class=True))
             seconds += taken
@@ -276,9 +341,11 @@ def _segment_video(job: Job, task: _Task) -> dict[str, float]:
         'width': width,
         'height': height,
         'frames': count,
+        'frames_expected': video.frame_count,
         'frame_rate': rate,
         **task.report(last, shares, unlabelled / count),
         'seconds': round(seconds, 4),
     }
     write_json(json_path, report)
-    return shares
+    expected = f' of {video.frame_count}' if (video.frame_count or 0) > count else ''
+    return _Done(shares, f'{count}{expected} frames decoded' if video.cut else '')

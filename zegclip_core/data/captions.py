@@ -20,8 +20,9 @@ import re
 
 import numpy as np
 import numpy.typing as npt
-from zegclip_core.data.folder import check_folder, files_key, missing_files, read_lines
+from zegclip_core.data.folder import check_folder, files_key, missing_files
 from zegclip_core.errors import DataError, shortened
+from zegclip_core.files import read_lines, user_path, visible
 from zegclip_core.images.media import read_image
 
 _PHOTO_SUFFIXES = frozenset({'.jpeg', '.jpg', '.png'})
@@ -96,7 +97,7 @@ def open_captions(root: str | Path) -> CaptionedImages:
     Raises:
         DataError: If a folder or file is missing, there is no image, or a line is no such pair.
     """
-    folder = Path(root).expanduser()
+    folder = user_path(root)
     check_folder(folder)
     path = folder / 'captions.tsv'
     if not path.is_file():
@@ -117,7 +118,7 @@ def open_captions(root: str | Path) -> CaptionedImages:
 def _read_captions(path: Path) -> dict[str, list[str]]:
     """Return the sentences about each image, in the order of the lines."""
     found: dict[str, list[str]] = {}
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, 'the sentences', DataError), start=1):
         name, tab, sentence = line.partition('\t')
         if line and not tab:
             raise DataError(
@@ -159,10 +160,10 @@ def open_named_images(root: str | Path) -> NamedImages:
     Raises:
         DataError: If there is no such folder or no image in it.
     """
-    folder = Path(root).expanduser()
+    folder = user_path(root)
     check_folder(folder)
     images = folder / 'images'
-    files = sorted(images.iterdir()) if images.is_dir() else []
+    files = visible(images.iterdir()) if images.is_dir() else []
     names = tuple(path.name for path in files if path.suffix.lower() in _PHOTO_SUFFIXES)
     if not names:
         raise DataError(f'Expected pictures in {images}, but found none.')

@@ -35,10 +35,13 @@ from zegclip_core.data.folder import (
     read_sample,
 )
 from zegclip_core.errors import DataError, ZegCLIPError
+from zegclip_core.files import user_path, visible
 from zegclip_core.options import UNLABELLED
 
 _AT_ONCE = 8
 """Files that are read at the same time."""
+_SHOWN = 5
+"""Classes that a line names."""
 _AHEAD = 256
 """Files that are handed out before the first of them is done."""
 
@@ -67,6 +70,8 @@ class CheckResult:
     """The files that can be used."""
     faults: list[str]
     """One line each, every file once."""
+    notes: list[str]
+    """What may be meant as it is, and is a sign of wrong masks."""
     pixels: npt.NDArray[np.int64]
     """Pixels by class, and unlabelled ones at ``UNLABELLED``, ``(256,)``."""
     present: npt.NDArray[np.int64]
@@ -77,7 +82,7 @@ def expected_parts(root: str | Path, name: str, parts: Sequence[str] = ()) -> li
     """Return what the parts of a dataset should hold; no names of ``parts`` stand for all."""
     if name == SHAPES:
         raise DataError(f'Expected a dataset of files to check, but {SHAPES} is made on the fly.')
-    folder = Path(root).expanduser()
+    folder = user_path(root)
     check_folder(folder)
     if name != FOLDER:
         spec = load_spec(name)
@@ -91,13 +96,14 @@ def expected_parts(root: str | Path, name: str, parts: Sequence[str] = ()) -> li
     images = folder / 'images'
     if not images.is_dir():
         raise DataError(f'Expected pictures in {images}/PART/, but there is no such folder.')
-    parts = parts or sorted(path.name for path in images.iterdir() if path.is_dir())
+    parts = parts or [path.name for path in visible(images.iterdir()) if path.is_dir()]
     if not parts:
         raise DataError(f'Expected folders such as train and val in {images}, but found none.')
     expected = []
     for part in parts:
         pairs, table = folder_pairs(folder, part), label_table(len(classes))
-        alone = set((folder / 'labels' / part).glob('*.png')) - {pair.mask for pair in pairs}
+        masks = visible((folder / 'labels' / part).glob('*.png'))
+        alone = set(masks) - {pair.mask for pair in pairs}
         expected.append(Expected(part, classes, pairs, table, alone=tuple(sorted(alone))))
     return expected
 
@@ -120,7 +126,7 @@ def check_part(expected: Expected) -> CheckResult:
         # Then they lie somewhere else.
         if paths and len(missing) == len(paths):
             folder = paths[0].parent
-            found = min((path.name for path in folder.glob('*')), default='nothing')
+            found = next((path.name for path in visible(folder.glob('*'))), 'nothing')
             raise DataError(
                 f'Expected {len(paths)} {what}s of {expected.part} such as {paths[0]}, but none '
                 f'of them is there; in {folder} there is {found}.'
@@ -130,6 +136,7 @@ def check_part(expected: Expected) -> CheckResult:
     faults += [f'{path} is missing.' for path in sorted(absent)]
     there = [pair for pair in expected.pairs if not {pair.image, pair.mask} & absent]
     good, pixels, present = [], np.zeros(256, np.int64), np.zeros(256, np.int64)
+    alike: list[Pair] = []
     results = _read_all(there, expected.table)
     for pair, counts in tqdm(results, expected.part, len(there)):
         if isinstance(counts, str):
@@ -138,7 +145,38 @@ def check_part(expected: Expected) -> CheckResult:
             good.append(pair)
             pixels += counts
             present += counts > 0
-    return CheckResult(expected, good, faults, pixels, present)
+            alike += [pair] * (np.count_nonzero(counts) == 1)
+    faults += _meaning_faults(expected, pixels) if good else []
+    return CheckResult(expected, good, faults, _notes(expected, pixels, alike), pixels, present)
+
+
+def _meaning_faults(expected: Expected, pixels: npt.NDArray[np.int64]) -> list[str]:
+    """Return what is wrong with masks whose every value is allowed."""
+    labelled = np.flatnonzero(pixels[:UNLABELLED]).tolist()
+    if not labelled:
+        return [
+            f'No mask of {expected.part} labels a pixel: all are {UNLABELLED}, not labelled, or '
+            'stand for it.'
+        ]
+    if labelled == [0] and pixels[UNLABELLED] and len(expected.classes) > 1:
+        return [
+            f'The masks of {expected.part} hold {expected.classes[0]!r} and unlabelled pixels '
+            f'alone: in masks of 0 and 255, 255 is no class; write the index of a class, such as '
+            f'1 for {expected.classes[1]!r}.'
+        ]
+    return []
+
+
+def _notes(expected: Expected, pixels: npt.NDArray[np.int64], alike: Sequence[Pair]) -> list[str]:
+    """Return what need not be wrong: classes without a pixel, and masks of a single value."""
+    notes = []
+    absent = [name for index, name in enumerate(expected.classes) if not pixels[index]]
+    if absent and pixels.any():
+        shown = ', '.join(absent[:_SHOWN]) + (', ...' if len(absent) > _SHOWN else '')
+        notes.append(f'{len(absent)} classes without a pixel: {shown}')
+    if alike:
+        notes.append(f'{len(alike)} masks of a single value, such as {alike[0].mask}')
+    return notes
 
 
 def _read_all(

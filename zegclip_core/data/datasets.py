@@ -24,16 +24,17 @@ from typing import Annotated, NamedTuple, TypeVar
 from pydantic import Field, field_validator, model_validator
 from zegclip_core.data.folder import (
     check_folder,
+    check_names,
     FolderDataset,
     label_table,
     LabelTable,
     MaskDataset,
     Pair,
-    read_lines,
     SegmentationDataset,
 )
 from zegclip_core.data.shapes import ShapesDataset, UNSEEN
 from zegclip_core.errors import ConfigError, DataError
+from zegclip_core.files import read_lines, user_path, visible
 from zegclip_core.settings import read_yaml, Settings, validated
 
 FOLDER = 'folder'
@@ -82,12 +83,14 @@ class ImageSource(Settings):
         if not self.names:
             image = folder / self.images
             before, after = image.name.split('*')
-            found = sorted(path.name for path in image.parent.glob(image.name))
+            found = [path.name for path in visible(image.parent.glob(image.name))]
             if not found:
                 raise DataError(f'Expected pictures as {image}, but found none.')
             names = [name.removeprefix(before).removesuffix(after) for name in found]
         elif (folder / self.names).is_file():
-            names = [line for line in read_lines(folder / self.names) if line]
+            names = [
+                line for line in read_lines(folder / self.names, 'the names', DataError) if line
+            ]
         else:
             raise DataError(
                 f'Expected the names of the pictures of {title}, one a line, in '
@@ -135,6 +138,7 @@ class DatasetSpec(Settings):
                     f'Expected unseen.{split} to hold classes, but got {unknown[0]!r}.'
                 )
         label_table(len(self.classes), self.masks.first)
+        check_names(self.classes, self.name)
         return self
 
     @cached_property
@@ -201,7 +205,7 @@ def load_spec(name: str) -> DatasetSpec:
         raise DataError(
             f'Expected a dataset of {", ".join(known_names())} or a YAML file, but got {name!r}.'
         )
-    path = Path(name).expanduser() if own else _SPLITS / f'{name}.yaml'
+    path = user_path(name) if own else _SPLITS / f'{name}.yaml'
     values = read_yaml(path, 'dataset', DataError)
     if isinstance(values, dict):
         # What is left blank counts as left out.
@@ -222,7 +226,7 @@ def open_dataset(root: str | Path, name: str, split: str) -> SegmentationDataset
         return FolderDataset(root, split)
     if name == SHAPES:
         return ShapesDataset(split)
-    spec, folder = load_spec(name), Path(root).expanduser()
+    spec, folder = load_spec(name), user_path(root)
     check_folder(folder)
     return MaskDataset(folder, spec.classes, spec.pairs(folder, split), spec.table)
 

@@ -19,19 +19,28 @@ import hashlib
 import json
 import os
 from pathlib import Path
+import re
 import struct
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from zegclip_core.errors import DataError
-from zegclip_core.images.media import IMAGE_SUFFIXES, read_image
+from zegclip_core.errors import DataError, VocabularyError
+from zegclip_core.files import read_lines, user_path, visible
+from zegclip_core.images.headers import opened, orientation_of, upright
+from zegclip_core.images.media import IMAGE_SUFFIXES, read_oriented
 from zegclip_core.options import UNLABELLED
+from zegclip_core.text.vocabulary import Vocabulary
 
 NO_CLASS = -1
 """Entry of a label table for a mask value that must not occur."""
 
+_LOSSY = frozenset({'AVIF', 'JPEG', 'JPEG2000', 'MPO', 'WEBP'})
+"""Formats, by Pillow's names, that a mask does not survive."""
+_NUMBERED = re.compile(r'(\d{1,3})\s*[\s:;.,=)-]\s*\S')
+_MIRRORED = 4
+"""Greatest EXIF orientation with which width and height stay as they are."""
 LabelTable = npt.NDArray[np.int16]
 """Class index, ``UNLABELLED`` or ``NO_CLASS`` by mask value, int16 ``(256,)``."""
 
@@ -141,15 +150,17 @@ class MaskDataset:
 class FolderDataset(MaskDataset):
     """Images and index masks in the folders ``images/SPLIT/`` and ``labels/SPLIT/``.
 
-    Beside them is ``classes.txt``, one name a line, index 0 first.
+    Beside them is ``classes.txt``, one name a line, index 0 first, unless ``classes`` are given.
 
     Raises:
         DataError: If a folder or file is missing, or images and masks do not pair up.
     """
 
-    def __init__(self, root: str | Path, split: str) -> None:
-        folder = Path(root).expanduser()
-        super().__init__(folder, read_classes(folder / 'classes.txt'), folder_pairs(folder, split))
+    def __init__(self, root: str | Path, split: str, classes: Sequence[str] | None = None) -> None:
+        folder = user_path(root)
+        if classes is None:
+            classes = read_classes(folder / 'classes.txt')
+        super().__init__(folder, classes, folder_pairs(folder, split))
 
 
 def label_table(
@@ -179,15 +190,8 @@ def read_sample(pair: Pair, table: LabelTable) -> Sample:
         ImageError: If the image cannot be read.
         DataError: If the mask cannot be read, has another size, or holds an unknown value.
     """
-    image = read_image(pair.image)
-    expected = f'Expected {pair.mask} to be an 8-bit mask of one channel'
-    try:
-        with Image.open(pair.mask) as opened:
-            mode, values = opened.mode, np.array(opened)  # of a palette, its indices
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error) as error:
-        raise DataError(f'{expected}, but it cannot be read.') from error
-    if mode not in ('L', 'P'):
-        raise DataError(f'{expected}, but its pixels are {mode}.')
+    image, turn = read_oriented(pair.image)
+    values = _read_mask(pair, turn, image.shape[:2])
     if values.shape != image.shape[:2]:
         raise DataError(
             f'Expected the mask {pair.mask} to have the size of its picture, '
@@ -203,6 +207,43 @@ def read_sample(pair: Pair, table: LabelTable) -> Sample:
             f'or {unlabelled}, but got {odd[0]}.'
         )
     return Sample(image, table[values].astype(np.uint8), pair.image.stem)
+
+
+def _read_mask(pair: Pair, turn: int, size: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Return the values of a mask, upright as its image is.
+
+    Args:
+        pair: The files.
+        turn: The image's EXIF orientation.
+        size: ``(H, W)`` of the upright image.
+
+    Raises:
+        DataError: If it is no lossless 8-bit image of one channel, or nobody can tell whether it
+            is turned as the stored or as the upright image.
+    """
+    expected = f'Expected {pair.mask} to be an 8-bit mask of one channel'
+    try:
+        with opened(pair.mask) as found:
+            mode, own = found.mode, orientation_of(found)
+            lossy = found.format in _LOSSY or found.info.get('compression') == 'jpeg'
+            values = np.array(upright(found, own))  # of a palette, its indices
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error) as error:
+        raise DataError(f'{expected}, but it cannot be read.') from error
+    if lossy:
+        raise DataError(
+            f'{expected} that keeps every value, but it is {found.format}, which changes them: '
+            'export the masks as PNG.'
+        )
+    if mode not in ('L', 'P'):
+        raise DataError(f'{expected}, but its pixels are {mode}.')
+    fits = own == turn or (turn > _MIRRORED and size[0] != size[1] and values.shape == size)
+    if not fits and turn != 1:
+        raise DataError(
+            f'Expected {pair.image} to be stored upright, as its mask is or is not, but its EXIF '
+            f'orientation is {turn}: turn the pixels (mogrify -auto-orient) or the mask, and '
+            'remove the tag.'
+        )
+    return values
 
 
 def files_key(paths: Iterable[Path], *parts: object) -> str:
@@ -235,12 +276,12 @@ def folder_pairs(root: Path, split: str) -> list[Pair]:
     """
     folder, labels = root / 'images' / split, root / 'labels' / split
     if not folder.is_dir():
-        others = sorted(path.name for path in folder.parent.glob('*') if path.is_dir())
+        others = [path.name for path in visible(folder.parent.glob('*')) if path.is_dir()]
         raise DataError(
             f'Expected the folder {folder} with pictures, but there is none; '
             f'in {folder.parent} there is {", ".join(others[:10]) or "none"}.'
         )
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = [path for path in visible(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not found:
         raise DataError(f'Expected pictures in {folder}, but found none.')
     return [Pair(path, labels / f'{path.stem}.png') for path in found]
@@ -250,13 +291,14 @@ def read_classes(path: Path) -> tuple[str, ...]:
     """Return the class names of a dataset.
 
     Raises:
-        DataError: If there is no such file, a name stands there twice, or a line between names is
-            empty, as all names after it would get wrong indices.
+        DataError: If there is no such file, a name stands there twice, cannot be a word of a
+            vocabulary or has its number before it, or a line between names is empty, as all names
+            after it would get wrong indices.
     """
     check_folder(path.parent)
     if not path.is_file():
         raise DataError(f'Expected the class names, one a line, in {path}, but there is no file.')
-    lines = read_lines(path)
+    lines = read_lines(path, 'the class names', DataError)
     while lines and not lines[-1]:
         lines.pop()
     if '' in lines:
@@ -267,15 +309,47 @@ def read_classes(path: Path) -> tuple[str, ...]:
     twice = [name for index, name in enumerate(lines) if name in lines[:index]]
     if twice:
         raise DataError(f'Expected each name once in {path}, but {twice[0]!r} is there twice.')
+    check_names(lines, str(path))
     return tuple(lines)
 
 
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file, without the space around them."""
+def check_names(names: Sequence[str], where: str) -> None:
+    """Check the class names of a dataset by the rules of a vocabulary.
+
+    Raises:
+        DataError: If one breaks them, or each one begins with its number.
+    """
+    numbers = [int(match[1]) for name in names if (match := _NUMBERED.match(name))]
+    if names and numbers in ([*range(len(names))], [*range(1, len(names) + 1)]):
+        raise DataError(
+            f'Expected names alone in {where}, whose places are their indices, but got a number '
+            f'before each, such as {names[0]!r}.'
+        )
     try:
-        return [line.strip() for line in path.read_text('utf-8').splitlines()]
-    except UnicodeDecodeError as error:
-        raise DataError(f'Expected {path} to be text in UTF-8, but it is not.') from error
+        Vocabulary.from_words(names)
+    except VocabularyError as error:
+        raise DataError(f'Cannot use the class names of {where}: {error}') from error
+
+
+def check_taught(dataset: SegmentationDataset, indices: Sequence[int]) -> None:
+    """Check that training can learn from some images of a dataset.
+
+    They are read up to the first one with a label.
+
+    Raises:
+        DataError: If there is none, or no mask of them labels a pixel.
+        ImageError: If an image cannot be read.
+    """
+    if not indices:
+        raise DataError(
+            f'Expected images of {dataset.title} to train on, but all {len(dataset)} are held '
+            'out: lower hold_out, or set it to 0.'
+        )
+    if not any((dataset[index].labels != UNLABELLED).any() for index in indices):
+        raise DataError(
+            f'Expected masks of {dataset.title} to train on, but none of them labels a pixel: '
+            'zegclip data check tells more.'
+        )
 
 
 def check_folder(folder: Path) -> None:

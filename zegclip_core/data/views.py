@@ -227,7 +227,9 @@ def _uniform(limits: tuple[float, float], generator: torch.Generator) -> float:
 
 def present_classes(labels: Tensor) -> list[int]:
     """Return the class indices that a mask holds, sorted."""
-    return [int(value) for value in torch.unique(labels) if int(value) != UNLABELLED]
+    # One copy to the host of all of them: on a GPU each would wait for it.
+    values: list[int] = torch.unique(labels).tolist()
+    return [value for value in values if value != UNLABELLED]
 
 
 def view_seed(seed: int, name: str, view: int) -> int:

@@ -28,8 +28,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from zegclip_core.data.folder import check_folder, read_lines
+from zegclip_core.data.folder import check_folder
 from zegclip_core.errors import DataError, shortened
+from zegclip_core.files import read_lines, read_text, user_path, visible
 from zegclip_core.text.phrases import standard_form
 
 logger = logging.getLogger(__name__)
@@ -80,10 +81,10 @@ def read_word_geometry(
         DataError: If there is no such folder or no usable file in it, or a file cannot be read,
             has another shape or number of names, or holds a row without a direction.
     """
-    folder = Path(root).expanduser()
+    folder = user_path(root)
     check_folder(folder)
     entries: list[_Entry] = []
-    for path in sorted(folder.glob('*.npy')):
+    for path in visible(folder.glob('*.npy')):
         found = _names_of(path, names or {})
         if found is None:
             logger.warning('%s is left out: its names are not known.', path)
@@ -106,9 +107,12 @@ def _names_of(path: Path, names: Mapping[str, Sequence[str]]) -> Sequence[object
         return names[path.stem]
     if not listed.is_file():
         lines = listed.with_suffix('.txt')
-        return [line for line in read_lines(lines) if line] if lines.is_file() else None
+        if not lines.is_file():
+            return None
+        return [line for line in read_lines(lines, 'the names', DataError) if line]
+    text = read_text(listed, 'the names', DataError)
     try:
-        found = json.loads(listed.read_text('utf-8'))
+        found = json.loads(text)
     except ValueError as error:
         raise DataError(f'Expected {listed} to be JSON, but it cannot be read.') from error
     if not isinstance(found, list):

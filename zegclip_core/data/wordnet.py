@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zegclip_core.errors import DataError
+from zegclip_core.files import user_path
 
 _DATA, _INDEX = 'data.noun', 'index.noun'
 _VISIBLE = {5: 'animal', 6: 'artifact', 8: 'body', 13: 'food', 15: 'location', 17: 'object'}
@@ -49,7 +50,7 @@ def read_synsets(root: str | Path) -> tuple[Synset, ...]:
     Raises:
         DataError: If one of these is not there, or is not WordNet's.
     """
-    data, index = (Path(root).expanduser() / name for name in (_DATA, _INDEX))
+    data, index = (user_path(root) / name for name in (_DATA, _INDEX))
     for path in (data, index):
         if not path.is_file():
             raise DataError(f'Expected WordNet as {path}, but there is no such file.')

@@ -19,7 +19,6 @@ every other engine, so that labels have its resolution.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 import logging
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 import torch.nn.functional as F
+from zegclip_core.devices import has_nvidia_gpu
 from zegclip_core.engines.contract import (
     EngineVocabulary,
     PostprocessStep,
@@ -36,7 +36,7 @@ from zegclip_core.engines.contract import (
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
 from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.loading import build_text_tower, with_local_towers
-from zegclip_core.options import MAX_CLASSES, OPTIONS
+from zegclip_core.options import MAX_CLASSES
 from zegclip_core.text.encoder import EncodedVocabulary, load_text_tower, TextEncoder
 from zegclip_core.weights.checkpoint import (
     load_checkpoint,
@@ -44,7 +44,7 @@ from zegclip_core.weights.checkpoint import (
     ModelSettings,
     read_metadata,
 )
-from zegclip_core.weights.names import ONNX_SUFFIX, parse_model
+from zegclip_core.weights.names import parse_model
 
 INPUTS = ('image', 'text', 'bias', 'thresholds')
 OUTPUTS = ('labels', 'scores', 'logits')
@@ -53,43 +53,8 @@ TENSORRT_CLASSES = (1, 20, 256)
 """Least, usual and greatest number of classes that a TensorRT engine is built for."""
 
 logger = logging.getLogger(__name__)
-
-
-def pick_backend(backend: str, model: str) -> str:
-    """Return the library that runs a model, ``torch`` or ``onnxruntime``.
-
-    Args:
-        backend: ``auto`` goes by the model's name; the others have to fit it.
-        model: Name or file of the model.
-
-    Raises:
-        ModelError: If it is not known, does not fit the model, or is not installed.
-    """
-    exported = parse_model(model).is_exported
-    OPTIONS['backend'].check(backend)
-    if backend == 'torch' and exported:
-        raise ModelError(
-            f'Expected a model with weights for the backend torch, but got {model!r}, an exported '
-            'one: take the backend onnxruntime.'
-        )
-    if backend == 'onnxruntime' and not exported:
-        raise ModelError(
-            f'Expected an exported model, NAME{ONNX_SUFFIX}, for the backend onnxruntime, but got '
-            f'{model!r}: zegclip export writes one.'
-        )
-    if not exported:
-        return 'torch'
-    require('onnxruntime', 'to run an exported model')
-    return 'onnxruntime'
-
-
-def require(package: str, purpose: str) -> None:
-    """Raise ``ModelError`` if a Python package of the extra ``onnx`` is not installed."""
-    if find_spec(package) is None:
-        raise ModelError(
-            f'Expected the Python package {package} {purpose}, but it is not installed: '
-            "pip install 'zegclip-ros[onnx]'."
-        )
+_SAME_ASPECT = 0.1
+"""How far the aspect of an image may be from the graph's, as a share, without a word."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +216,11 @@ def _open_session(path: Path, device: str, precision: str) -> Any:  # noqa: ANN4
             f'use {", ".join(found)}: a library that it needs may be missing.'
         )
     logger.info('Running %s by onnxruntime: %s.', path, ', '.join(found))
+    if device == 'auto' and found[0] == 'CPUExecutionProvider' and has_nvidia_gpu():
+        reason = 'onnxruntime-gpu is not installed in place of onnxruntime'
+        if wanted != found[0]:
+            reason = f'{wanted} could not be used: a library that it needs may be missing'
+        logger.warning('%s runs on the CPU although there is a GPU: %s.', path, reason)
     return session
 
 
@@ -299,6 +269,7 @@ class OnnxEngine:
         self._options = onnxruntime.RunOptions()
         # The labels at the size of the graph are for those who have no ``label_logits``.
         self._options.only_execute_path_to_fetches = True
+        self._squeezed = False
         self.size: tuple[int, int] = (inputs['image'][1], inputs['image'][2])
 
     def prepare(self, encoded: EncodedVocabulary) -> EngineVocabulary:
@@ -326,6 +297,7 @@ class OnnxEngine:
     ) -> Prediction:
         """Label every pixel of images of one size; for ``size`` the graph has its own."""
         images = pixels.cpu().permute(0, 3, 1, 2)  # uint8 (B, 3, H, W)
+        self._say_squeezed(*output_size)
         if tuple(images.shape[2:]) != self.size:
             images = F.interpolate(images, size=self.size, mode='bilinear', antialias=True)
         words = (vocabulary.embeddings, vocabulary.bias, vocabulary.thresholds)
@@ -339,6 +311,18 @@ class OnnxEngine:
             logits = run_steps(self.steps, logits, vocabulary, images.float())
         labels, scores = label_logits(logits, output_size, vocabulary)
         return Prediction(labels, scores, logits if mask_logits else None)
+
+    def _say_squeezed(self, height: int, width: int) -> None:
+        """Warn, once, that images of another shape than the graph's are squeezed into it."""
+        own = self.size[1] / self.size[0]
+        if self._squeezed or abs(width / height / own - 1.0) <= _SAME_ASPECT:
+            return
+        self._squeezed = True
+        logger.warning(
+            'Images of %dx%d are squeezed into the %dx%d (width x height) of the exported model, '
+            'so that it sees less in them: export it for their shape (zegclip export --size).',
+            *(width, height, self.size[1], self.size[0]),
+        )
 
     def release_memory(self) -> None:
         """Do nothing: what onnxruntime holds, it needs for the next frame."""

@@ -30,6 +30,7 @@ import yaml
 from zegclip_core.data.datasets import load_spec, open_dataset, unseen_of
 from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.errors import ConfigError
+from zegclip_core.files import user_path
 
 if TYPE_CHECKING:
     from zegclip_core.evaluation.evaluate import Evaluation
@@ -162,7 +163,7 @@ def row_configs(name: str, data: str | Path, settings: Sequence[str] = ()) -> li
     """
     from zegclip_core.training.config import find_recipe, load_config
 
-    row, root = load_row(name), json.dumps(str(Path(data).expanduser()))
+    row, root = load_row(name), json.dumps(str(user_path(data)))
     changes = [f'train.0.root={root}', f'validate.0.root={root}', *settings]
     recipe, own = find_recipe(row.recipe or name), [f'name={name}', *row.settings, *changes]
     config = load_config(recipe, own)

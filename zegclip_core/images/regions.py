@@ -86,7 +86,7 @@ class _Outline:
         inside.fill(0.0)
         # Filled together: holes are left out, but for their borders, which belong to the region.
         cv2.drawContours(inside, self.borders, -1, 1.0, cv2.FILLED, offset=(-left, -top))
-        part = scores[top : top + height, left : left + width]
+        part = scores[slice(top, top + height), slice(left, left + width)]
         # By BLAS, which is faster than OpenCV's means and moments of masks.
         score = min(float(np.vdot(inside, part)) / self.area, 1.0)
         columns = (np.ones(height, np.float32) @ inside).astype(np.float64) @ np.arange(width)
@@ -124,7 +124,7 @@ def _outlines(
     """
     cv2.inRange(labels, place, place, mask)
     left, top, width, height = cv2.boundingRect(mask)
-    part = mask[top : top + height, left : left + width]
+    part = mask[slice(top, top + height), slice(left, left + width)]
     borders, hierarchy = cv2.findContours(
         part, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top)
     )

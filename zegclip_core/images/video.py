@@ -14,7 +14,7 @@
 """Read and write video files with PyAV; cameras are read elsewhere, by OpenCV."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fractions import Fraction
 import os
 from pathlib import Path
@@ -28,10 +28,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import ImageError
+from zegclip_core.files import absent
 from zegclip_core.images.checks import RgbImage
 
 CODEC: Final = 'libx264'
 """H.264, which players and browsers show."""
+_WHOLE = 0.95
+"""Least share of the frames that a whole video gives."""
 OPTIONS = {'preset': 'veryfast', 'crf': '20'}
 """Constant quality, to the eye like the original, at a speed that keeps up with a camera."""
 
@@ -43,7 +46,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         # An absolute path, since a colon in a relative one would name a protocol.
         container = av.open(str(path.absolute()), metadata_errors='replace')
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise ImageError(f'Cannot open the video {path}: not a video or damaged.') from error
+        reason = 'not a video or damaged' if path.exists() else absent(path)
+        raise ImageError(f'Cannot open the video {path}: {reason}.') from error
     with container:
         if not container.streams.video:
             raise ImageError(f'Cannot open the video {path}: not a video or damaged.')
@@ -60,6 +64,8 @@ class Video:
         frame_rate: Frames per second that the file declares, in (0, 1000], or ``None``.
         frame_count: Number of frames, estimated from the duration where the file has no count;
             ``None`` if it cannot be told without decoding.
+        decoded: Frames that were decoded since the last iteration began.
+        damaged: Whether that met parts that could not be decoded.
 
     Raises:
         ImageError: If the file cannot be opened or holds no video.
@@ -73,6 +79,16 @@ class Video:
             count = stream.frames or int(seconds * rate + 0.5)
         self.frame_rate: float | None = rate if 0.0 < rate <= 1000.0 else None
         self.frame_count: int | None = count if count > 0 else None
+        self.decoded = 0
+        self.damaged = False
+
+    @property
+    def cut(self) -> bool:
+        """Whether the last iteration, now that it is over, gave less than the file should hold.
+
+        A few frames too few are no sign: counts are estimates, and editors trim without cutting.
+        """
+        return self.damaged or self.decoded < _WHOLE * (self.frame_count or 0)
 
     def __iter__(self) -> Iterator[RgbImage]:
         """Yield the frames from the first one, upright, as RGB uint8 ``(H, W, 3)``.
@@ -82,21 +98,30 @@ class Video:
         Raises:
             ImageError: If the file cannot be opened or no frame of it can be decoded.
         """
-        empty = True
-        with _opened(self._path) as (container, stream), suppress(av.FFmpegError):
+        self.decoded, self.damaged = 0, False
+        with _opened(self._path) as (container, stream), self._noting():
             stream.thread_type = 'AUTO'
             for packet in container.demux(stream):
                 frames = []
-                with suppress(av.FFmpegError):
+                self.damaged |= packet.is_corrupt
+                with self._noting():
                     frames = packet.decode()
                 for frame in frames:
-                    empty = False
+                    self.decoded += 1
                     image = np.asarray(frame.to_ndarray(format='rgb24'), np.uint8)
                     # Phones store frames as the sensor has them, and how to turn them.
                     turns = frame.rotation // 90
                     yield np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-        if empty:
+        if not self.decoded:
             raise ImageError(f'Cannot read {self._path.name}: no frame of it could be decoded.')
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note that something could not be decoded, and go on behind it."""
+        try:
+            yield
+        except av.FFmpegError:
+            self.damaged = True
 
 
 class VideoWriter:

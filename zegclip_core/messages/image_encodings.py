@@ -21,8 +21,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
-from zegclip_core.errors import ImageError
+from zegclip_core.errors import EncodingError, ImageError
 from zegclip_core.images.checks import RgbImage
+from zegclip_core.images.values import is_shallow, say_shallow, shallow_bytes
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
@@ -65,15 +66,24 @@ _ENCODINGS = {
     'yuyv': _Encoding(2, cv2.COLOR_YUV2RGB_YUY2),
     'nv12': _Encoding(1, cv2.COLOR_YUV2RGB_NV12, planar=True),
     'nv21': _Encoding(1, cv2.COLOR_YUV2RGB_NV21, planar=True),
+    # Generic types of OpenCV: drivers mean what it has by default.
+    '8UC1': _Encoding(*_COLORS['mono']),
+    '8UC3': _Encoding(*_COLORS['bgr']),
+    '8UC4': _Encoding(*_COLORS['bgra']),
 }
 ENCODINGS = tuple(_ENCODINGS)
 """Names of the encodings that can be read."""
 
 
-_ENDS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND'}
-"""Formats of compressed images, and what stands at their end."""
-_SLACK = 1024
-"""Bytes that a camera may append to a compressed image."""
+DEPTH = ('16UC1', '32FC1')
+"""Generic types in which distances are sent, not brightness."""
+_FILES = ('JPEG', 'PNG')
+"""Formats of compressed images."""
+_END = b'\xff\xd9'
+_PNG_END = b'IEND\xaeB`\x82'
+_FILLING = b'\x55' * 256
+"""Bits that stand for something in the data of a JPEG."""
+_DEEP = 'images with a 16-bit encoding'
 
 
 def is_compressed(message: Any) -> bool:  # noqa: ANN401 - of ROS or of rosbags
@@ -87,7 +97,7 @@ def check_image(message: Any) -> None:  # noqa: ANN401
     Raises:
         ImageError: If its encoding is none of ``ENCODINGS``, its size is zero or absurd, its rows
             are too short for its width, or its data end too early; or if a compressed one is no
-            whole JPEG or PNG file.
+            JPEG or PNG file.
     """
     if is_compressed(message):
         _check_compressed(message)
@@ -109,8 +119,8 @@ def rgb_view(message: Any) -> RgbImage:  # noqa: ANN401
     """
     encoding = _encoding(message)
     values = _values(message, encoding)
-    if message.encoding in {'mono8', 'mono16'}:
-        return np.broadcast_to(_upper_bytes(values), (*values.shape[:2], 3))
+    if message.encoding in {'mono8', 'mono16', '8UC1'}:
+        return np.broadcast_to(_eight_bits(values), (*values.shape[:2], 3))
     if encoding.bits == 8 and encoding.code == cv2.COLOR_RGBA2RGB:
         return values[:, :, :3]
     if encoding.bits == 8 and encoding.code in {cv2.COLOR_BGR2RGB, cv2.COLOR_BGRA2RGB}:
@@ -136,7 +146,7 @@ def packed_rgb(message: Any) -> RgbImage:  # noqa: ANN401
         encoding = _encoding(message)
         pixels = _values(message, encoding)
         if encoding.bits == 16:
-            pixels = np.ascontiguousarray(_upper_bytes(pixels))
+            pixels = np.ascontiguousarray(_eight_bits(pixels))
         if encoding.code is None:
             # Writable, as torch wants it; the messages of bags are not.
             return np.require(pixels, requirements=['C', 'W'])
@@ -149,26 +159,22 @@ def packed_rgb(message: Any) -> RgbImage:  # noqa: ANN401
 
 
 def _check_compressed(message: Any) -> None:  # noqa: ANN401
-    """Refuse what is no whole JPEG or PNG, or would decode to an absurd size."""
+    """Refuse what is no JPEG or PNG, or would decode to an absurd size; no pixel is decoded."""
     data = bytes(message.data)
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=tuple(_ENDS)) as header:
-            kind, (width, height) = str(header.format), header.size
+        with PIL.Image.open(io.BytesIO(data), formats=_FILES) as header:
+            width, height = header.size
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(
             f'Expected an image of 1 to {MAX_PIXELS} pixels, but got a compressed image of many '
             'more.'
         ) from error
     except Exception as error:  # Its readers throw whatever a damaged file leads them to.
-        raise ImageError(
+        raise EncodingError(
             f'Expected a compressed image to be a JPEG or PNG file, but got {len(data)} bytes '
             f'of the format {message.format[:40]!r} that are none.'
         ) from error
     check_size(width, height)
-    if _ENDS[kind] not in data[-_SLACK:]:
-        raise ImageError(
-            f'Expected a whole {kind} file, but got {len(data)} bytes without its end.'
-        )
 
 
 def check_size(width: int, height: int) -> None:
@@ -183,30 +189,72 @@ def _decoded(message: Any) -> RgbImage:  # noqa: ANN401
     """Decode a compressed image, as it lies in the file; its first bytes name the codec."""
     _check_compressed(message)
     data = np.frombuffer(message.data, dtype=np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    # Zeros behind a torn JPEG would be taken for the rest of its pixels.
+    padded = data[-1] == 0 and not data.tobytes().rstrip(b'\0').endswith((_END, _PNG_END))
+    bgr = None if padded else _file_pixels(data)
     if bgr is None:
-        raise ImageError(f'Cannot decode the compressed image of {data.size} bytes.')
+        bgr = _without_end(data)
+    if bgr is None:
+        raise ImageError(
+            f'Cannot decode the compressed image of {data.size} bytes: it is damaged, or its end '
+            'is missing.'
+        )
     # Some drivers swap the channels before they encode and say so; the rest encode as usual.
     if 'compressed rgb' in message.format:
-        return np.asarray(bgr, dtype=np.uint8)
+        return bgr
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _file_pixels(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
+    """Return the pixels of a JPEG or PNG, BGR ``(H, W, 3)``; ``None`` if it does not decode."""
+    kind = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    found = cv2.imdecode(data, kind)
+    if found is None:
+        return None
+    return np.ascontiguousarray(_eight_bits(np.asarray(found)))
+
+
+def _without_end(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
+    """Return the pixels of a JPEG that lacks its end marker alone; ``None`` for any other.
+
+    Whether all else is there shows in what further data change: nothing.
+    """
+    raw = data.tobytes().rstrip(b'\0').removesuffix(_END[:1])
+    if not raw.startswith(b'\xff\xd8'):
+        return None
+    plain, filled = (
+        _file_pixels(np.frombuffer(raw + more + _END, np.uint8)) for more in (b'', _FILLING)
+    )
+    whole = plain is not None and filled is not None and np.array_equal(plain, filled)
+    return plain if whole else None
 
 
 def _encoding(message: Any) -> _Encoding:  # noqa: ANN401
     """Return how the bytes of an ``Image`` are to be read."""
     check_size(int(message.width), int(message.height))
     encoding = _ENCODINGS.get(message.encoding)
+    if message.encoding in DEPTH:
+        raise EncodingError(
+            f'Expected an image of a camera, but got {message.encoding}, which looks like depth: '
+            'take the topic of its colours, or have a grey camera send mono16.'
+        )
     if encoding is None:
-        raise ImageError(
+        raise EncodingError(
             f'Expected an image encoded as {", ".join(ENCODINGS)}, but got {message.encoding!r}.'
         )
     return encoding
 
 
-def _upper_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Return the upper bytes of 16-bit values as a view; 8-bit values are returned as they are."""
+def _eight_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return 16-bit values ``(H, W, C)`` as 8-bit ones, and 8-bit values as they are.
+
+    They are their upper bytes as a view; where none exceeds 12 bits, the upper ones of these.
+    """
     if values.dtype == np.uint8:
         return values
+    if is_shallow(values):
+        say_shallow(_DEEP)
+        return shallow_bytes(values)
     first = 0 if values.dtype.newbyteorder('>') == values.dtype else 1
     return values.view(np.uint8)[:, :, first::2]
 

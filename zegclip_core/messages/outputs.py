@@ -141,6 +141,7 @@ def announcement(
     requested: int,
     error: str | None = None,
     refused: str | None = None,
+    warning: str | None = None,
 ) -> dict[str, Any]:
     """Return what ``~/active_vocabulary`` holds as JSON; ``docs/node.md`` explains it.
 
@@ -152,6 +153,7 @@ def announcement(
         requested: Number of the newest accepted request.
         error: Why the last request was refused; ``None`` if it was not.
         refused: Its text.
+        warning: Which of the words in use the model may not know; ``None`` if it knows all.
     """
     classes = []
     if vocabulary is not None:
@@ -176,4 +178,5 @@ def announcement(
         'requested': requested,
         'error': error,
         'refused': refused,
+        'warning': warning,
     }

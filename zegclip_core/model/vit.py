@@ -215,6 +215,13 @@ class VisionTransformer(nn.Module):
             for block, part in zip(self.blocks, prompts, strict=True)
         ]
 
+    def normalised_prompts(self) -> list[Tensor | None]:
+        """Return every layer's prompt tokens behind its first norm, ``(T, D)``."""
+        return [
+            None if part is None else block.ln_1(part[0].to(block.ln_1.weight.dtype))
+            for block, part in zip(self.blocks, self._prompts(1), strict=True)
+        ]
+
     @property
     def blocks(self) -> list[Block]:
         """The transformer blocks."""
@@ -254,7 +261,10 @@ class VisionTransformer(nn.Module):
         """
         if self.config.prompt_norm:
             x = self.prompt_norm(x)
-        x = self.ln_post(x)
+        return self.pooled(self.ln_post(x))
+
+    def pooled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Project and pool normalised tokens ``(B, P + h * w, D)``; result as of ``head``."""
         tokens, prefix = self._project(x), self.config.num_prefix_tokens
         patch_tokens = tokens[:, prefix:]
         if self.config.pooling == 'token':

@@ -203,7 +203,7 @@ class ZegCLIP(nn.Module):
         """
         if not self.config.projections:
             return patch_tokens, image_embedding
-        tokens = self.image_projection(patch_tokens.movedim(1, -1)).movedim(-1, 1)
+        tokens = self.image_projection(patch_tokens.movedim(1, 3)).movedim(3, 1)
         return tokens, self.global_projection(image_embedding)
 
     def project_text(self, text_embeddings: Tensor) -> Tensor:

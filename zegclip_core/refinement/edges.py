@@ -20,6 +20,7 @@ added in that proportion. Where colour says nothing about the class nothing is a
 cell logits stay between those of the grid around it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ import numpy.typing as npt
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.model.scoring import Scoring
 from zegclip_core.segmentation import LabelArray, unlabelled_id
+from zegclip_core.text.encoder import EncodedVocabulary
 
 RADIUS = 2
 """Places of the grid to each side over which colours are fitted."""
@@ -59,6 +61,33 @@ class Rows:
     thresholds: Array
     classes: int
     scoring: Scoring
+
+
+def sharpened_batch(
+    images: Sequence[RgbImage],
+    found: Sequence[npt.NDArray[Any]],
+    encoded: EncodedVocabulary,
+    scoring: Scoring,
+    most: int,
+) -> tuple[npt.NDArray[Any], Array]:
+    """Return labels and scores ``(B, H, W)`` of images whose outlines follow these.
+
+    Args:
+        images: RGB, uint8 ``(H, W, 3)`` each.
+        found: Their labels and scores ``(B, H, W)``, and their mask logits, float32
+            ``(B, R, h, w)``.
+        encoded: The words of the rows.
+        scoring: How logits become scores.
+        most: As ``sharpened`` has it.
+    """
+    bias, thresholds = encoded.bias.cpu().numpy(), encoded.thresholds.cpu().numpy()
+    classes = len(encoded.vocabulary)
+    parts = [
+        sharpened(image, labels, scores, Rows(logits, bias, thresholds, classes, scoring), most)
+        for image, labels, scores, logits in zip(images, *found, strict=True)
+    ]
+    labels, scores = (np.stack(part) for part in zip(*parts, strict=True))
+    return labels, scores
 
 
 def sharpened(

@@ -13,18 +13,17 @@
 # limitations under the License.
 """What all methods share: one set of weights, one vocabulary, the same images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import NamedTuple
 import zlib
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from zegclip_core.data.datasets import load_spec
 from zegclip_core.loading import build_network, build_text_tower, LoadedModel, open_checkpoint
 from zegclip_core.model.vit import VisionConfig
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
@@ -70,6 +69,8 @@ class Bundle:
     encoder: TextEncoder
     published: dict[str, Tensor]
     """The same weights under the published names; empty if it has no such layout."""
+    names: Callable[[int], list[str]]
+    """Gives so many class names."""
 
     @property
     def prompts(self) -> int:
@@ -77,13 +78,13 @@ class Bundle:
         return self.checkpoint.config.vision.prompt_tokens
 
     def loaded(self) -> LoadedModel:
-        """Return the model with weights of its own, ready for a segmenter."""
+        """Return the model, ready for a segmenter, which changes no weight in place."""
         network = build_network(self.checkpoint, where=self.name)
         return LoadedModel(self.name, network, self.encoder, self.checkpoint.settings)
 
     def inputs(self, case: Case) -> Inputs:
         """Return seeded images, and as many classes as the case has."""
-        names, settings = class_names(case.classes), self.checkpoint.settings
+        names, settings = self.names(case.classes), self.checkpoint.settings
         bias = [settings.seen_bias if name in settings.seen_classes else 0.0 for name in names]
         return Inputs(
             seeded_images(case.height, case.width, case.batch),
@@ -111,8 +112,17 @@ class SeededTower:
 
 def class_names(count: int) -> list[str]:
     """Return distinct class names: those of COCO-Stuff, then numbered ones."""
-    names = list(load_spec('coco_stuff164k').classes)
-    return [*names, *(f'thing {index}' for index in range(len(names), count))][:count]
+    # A model with seeded weights needs none of the libraries that read them.
+    from zegclip_core.data.datasets import load_spec
+
+    names = load_spec('coco_stuff164k').classes
+    # Those that are numbered go on where these end.
+    return [*names[:count], *islice(numbered_names(count), len(names), None)]
+
+
+def numbered_names(count: int) -> list[str]:
+    """Return names for what no word is needed for."""
+    return [f'thing {index}' for index in range(count)]
 
 
 def load_bundle(model: str) -> Bundle:
@@ -123,7 +133,7 @@ def load_bundle(model: str) -> Bundle:
         published = {key: value.float() for key, value in read_published_file(path).items()}
     tower = build_text_tower(checkpoint, where=str(path))
     encoder = TextEncoder(tower, checkpoint.settings.templates)
-    return Bundle(model, checkpoint, encoder, published)
+    return Bundle(model, checkpoint, encoder, published, class_names)
 
 
 def seeded_bundle(prompts: int) -> Bundle:
@@ -157,9 +167,10 @@ def seeded_bundle(prompts: int) -> Bundle:
         for name in sorted(shapes, key=lambda name: ('prompt_embeddings' in name, name))
     }
     checkpoint = convert_published(state)
-    settings = replace(checkpoint.settings, seen_classes=tuple(class_names(_SEEN)))
+    settings = replace(checkpoint.settings, seen_classes=tuple(numbered_names(_SEEN)))
     encoder = TextEncoder(SeededTower(checkpoint.config.text_dim), settings.templates)
-    return Bundle('seeded ViT-B/16', replace(checkpoint, settings=settings), encoder, state)
+    checkpoint = replace(checkpoint, settings=settings)
+    return Bundle('seeded ViT-B/16', checkpoint, encoder, state, numbered_names)
 
 
 def _weight(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
@@ -183,13 +194,19 @@ def seeded_images(height: int, width: int, count: int) -> list[Image]:
     images = []
     for seed in range(count):
         rng = np.random.default_rng(seed)
-        fields = rng.uniform(30.0, 225.0, (4, 6, 3))
-        image: npt.NDArray[Any] = cv2.resize(
-            fields, (width, height), interpolation=cv2.INTER_NEAREST
-        )
+        image = _enlarged(rng.uniform(30.0, 225.0, (4, 6, 3)), height, width, 'nearest')
         for cells in (4, 16, 64):
             clouds = rng.normal(0.0, 8.0, (cells, cells, 3))
-            image += cv2.resize(clouds, (width, height), interpolation=cv2.INTER_CUBIC)
+            image += _enlarged(clouds, height, width, 'bicubic')
         image += rng.normal(0.0, 4.0, image.shape)
         images.append(np.clip(image, 0, 255).astype(np.uint8))
     return images
+
+
+def _enlarged(
+    cells: npt.NDArray[np.float64], height: int, width: int, mode: str
+) -> npt.NDArray[np.float64]:
+    """Bring ``(h, w, 3)`` to ``(height, width, 3)``; OpenCV is not on every machine with a GPU."""
+    maps = torch.from_numpy(cells).permute(2, 0, 1)[None]
+    larger = F.interpolate(maps, size=(height, width), mode=mode)[0].permute(1, 2, 0)
+    return np.array(larger.numpy(), np.float64)

@@ -28,7 +28,6 @@ Reference: https://github.com/ZiqinZhou66/ZegCLIP (MIT), commit 9ba4bb5; no code
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -173,6 +172,13 @@ class LiteralModel:
         return self.decode(*self.encode(images), text)
 
 
+def resize(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Bring an RGB frame to ``(W, H)`` bilinearly, without a filter, by the release's library."""
+    import cv2  # Not on every machine with a GPU, and a frame of the right size needs none.
+
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
 @dataclass(frozen=True)
 class LiteralPipeline:
     """The published protocol around the network."""
@@ -193,7 +199,7 @@ class LiteralPipeline:
         mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
         batch = []
         for frame in frames:
-            resized = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+            resized = frame if size == (width, height) else resize(frame, size)
             normalised = (resized.astype(np.float32) - mean) / std
             batch.append(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
         return torch.from_numpy(np.stack(batch)).to(self.bias.device)

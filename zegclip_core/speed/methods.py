@@ -24,7 +24,6 @@ from torch import Tensor
 from torch.nn.attention import sdpa_kernel, SDPBackend
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.ops import roi_align
 from zegclip_core.images.checks import working_size
 from zegclip_core.model.vit import CLIP_MEAN, CLIP_STD, VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
@@ -49,6 +48,7 @@ class Method(ABC):
 
     def __init__(self, weights: Iterable[Tensor]) -> None:
         self.weight_bytes = sum(weight.nbytes for weight in weights)
+        self._words: tuple[Inputs, Tensor, Tensor] | None = None
 
     @abstractmethod
     def label(self, inputs: Inputs) -> Labels:
@@ -58,12 +58,19 @@ class Method(ABC):
     def operations(self, inputs: Inputs) -> int:
         """Return how many operations the network needs for the images."""
 
+    def words(self, inputs: Inputs, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return text embeddings and bias on a device, copied there once for each case."""
+        if self._words is None or self._words[0] is not inputs:
+            self._words = inputs, inputs.embeddings.to(device), inputs.bias.to(device)
+        return self._words[1:]
+
     def needed_bytes(self, inputs: Inputs) -> float:
         """Return about how much memory a case takes, where that may be more than there is."""
         return 0.0
 
-    def release(self) -> None:  # noqa: B027 - most keep nothing
+    def release(self) -> None:
         """Free what the last case left."""
+        self._words = None
 
 
 def count_operations(forward: Callable[..., object], *shapes: Sequence[int]) -> int:
@@ -87,7 +94,7 @@ class Ours(Method):
         super().__init__(segmenter.network.parameters())
 
     def label(self, inputs: Inputs) -> Labels:  # noqa: D102 - as every method
-        found = self._segmenter.segment_batch(inputs.images, inputs.vocabulary)
+        found = self._segmenter.segment_batch(inputs.images, inputs.vocabulary, scores=False)
         return np.stack([each.labels for each in found])
 
     def operations(self, inputs: Inputs) -> int:
@@ -103,6 +110,7 @@ class Ours(Method):
         return count_operations(network, (len(inputs.images), 3, *size), inputs.embeddings.shape)
 
     def release(self) -> None:  # noqa: D102
+        super().release()
         self._segmenter.release_memory()
 
 
@@ -125,10 +133,10 @@ class Literal(Method):
 
     @torch.inference_mode()
     def label(self, inputs: Inputs) -> Labels:  # noqa: D102
-        device = self._pipeline.bias.device
-        pipeline = replace(self._pipeline, bias=inputs.bias.to(device))
+        embeddings, bias = self.words(inputs, self._pipeline.bias.device)
+        pipeline = replace(self._pipeline, bias=bias)
         batch = pipeline.prepare(inputs.images)
-        logits = pipeline.predict(batch, inputs.embeddings.to(device))
+        logits = pipeline.predict(batch, embeddings)
         height, width = inputs.images[0].shape[:2]
         return pipeline.postprocess(logits, (batch.shape[2], batch.shape[3]), (height, width))
 
@@ -178,11 +186,16 @@ class TwoStage(Method):
         self._tower, self._device = VisionTransformer(config).eval(), device
         self._tower.load_state_dict(weights)
         self._tower.to(device)
+        self._mean, self._std = (
+            torch.tensor(part, device=device) for part in (CLIP_MEAN, CLIP_STD)
+        )
         self._proposals: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         super().__init__(self._tower.parameters())
 
     @torch.inference_mode()
     def label(self, inputs: Inputs) -> Labels:  # noqa: D102
+        from torchvision.ops import roi_align  # Not on every machine that has PyTorch.
+
         height, width = inputs.images[0].shape[:2]
         if (height, width) not in self._proposals:  # Made once for a size, in its first call.
             masks, boxes = seeded_proposals(height, width)
@@ -191,11 +204,10 @@ class TwoStage(Method):
         own = boxes.clone()
         own[:, 0] = torch.arange(len(boxes))  # Each box is cut out of its own mask.
         inside = roi_align(masks[:, None], own, (_CROP, _CROP), sampling_ratio=1, aligned=True)
-        text, labels = inputs.embeddings.to(self._device), []
+        (text, _), labels = self.words(inputs, self._device), []
         for image in inputs.images:
             pixels = torch.from_numpy(image).to(self._device).float()
-            mean, std = pixels.new_tensor(CLIP_MEAN), pixels.new_tensor(CLIP_STD)
-            normalised = ((pixels - mean) / std).permute(2, 0, 1)[None]  # (1, 3, H, W)
+            normalised = ((pixels - self._mean) / self._std).permute(2, 0, 1)[None]  # (1, 3, H, W)
             crops = roi_align(normalised, boxes, (_CROP, _CROP), sampling_ratio=1, aligned=True)
             embeddings = F.normalize(self._tower(crops * inside)[1], dim=-1)  # (M, C)
             shares = (100.0 * embeddings @ text.T).softmax(dim=-1)  # (M, K), at CLIP's temperature

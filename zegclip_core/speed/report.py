@@ -31,6 +31,8 @@ SWEEPS: dict[str, tuple[dict[str, int], ...]] = {
     'batch': tuple({'batch': count} for count in (1, 2, 4)),
 }
 """Changes of the base case, by the name of their axis."""
+MINUTES = 10.0
+"""How long a run takes at most, but for the base."""
 BUNDLED = ('camera', 'words', 'start')
 """What is measured with the bundled model: behind a camera, a change of the words, a start."""
 
@@ -81,6 +83,7 @@ class Row(Case):
 
     Attributes:
         method: Its name.
+        precision: What it multiplies in: ``fp32``, ``bf16`` or ``fp16``.
         ms: Median time from images in the host's memory to their labels there, in milliseconds.
         spread_ms: Distance between the quartiles of the times; 0 of one call.
         runs: Calls that count.
@@ -93,6 +96,7 @@ class Row(Case):
     """
 
     method: str
+    precision: str = 'fp32'
     ms: float
     spread_ms: float = 0.0
     runs: int = 1
@@ -107,6 +111,11 @@ class Row(Case):
         """What was asked of the method."""
         return Case(self.height, self.width, self.classes, self.batch, self.prompts)
 
+    @property
+    def tflops(self) -> float:
+        """Rate at which it did the operations that are needed, in TFLOP/s."""
+        return self.gflop / self.ms
+
     def cells(self) -> Cells:
         """Return what the table shows."""
         return {
@@ -119,7 +128,7 @@ class Row(Case):
             'spread [ms]': self.spread_ms,
             'runs': str(self.runs),
             'memory [MB]': f'{self.memory_mb:.0f}',
-            'TFLOP/s': self.gflop / self.ms,
+            'TFLOP/s': self.tflops,
             'as plain [%]': None if self.as_plain is None else 100.0 * self.as_plain,
             'as literal [%]': None if self.as_literal is None else 100.0 * self.as_literal,
             'speed-up': None if self.speed_up is None else f'{self.speed_up:.2f}x',
@@ -128,25 +137,77 @@ class Row(Case):
 
 @dataclass
 class Report:
-    """All of a run."""
+    """All of a run.
+
+    Attributes:
+        device: What it is called; of a CPU with threads and instructions.
+        kind: ``cpu`` or ``cuda``.
+        model: What was measured.
+        software: Versions.
+        base: The case around which the others lie.
+        rows: In the order in which they were measured.
+        notes: What was left out, and why.
+        errors: What failed, and why.
+        ceilings: Highest rates of large products in TFLOP/s, by precision.
+        bundled: Tables of the bundled model, by the sweep's name.
+        commit: Of the sources; empty outside of git.
+        date: Of the run, as ISO 8601 has it.
+        lost: Whether the device no longer answered, so that the rest was left out.
+        seconds: How long all took; 0 until it is over.
+    """
 
     device: str
-    kind: str  # cpu or cuda
+    kind: str
     model: str
     software: str
     base: Case
     rows: list[Row] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # what was left out, and why
-    bundled: dict[str, list[Cells]] = field(default_factory=dict)  # by the sweep's name
+    notes: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    ceilings: dict[str, float] = field(default_factory=dict)
+    bundled: dict[str, list[Cells]] = field(default_factory=dict)
+    commit: str = ''
+    date: str = ''
+    lost: bool = False
     seconds: float = 0.0
+
+    def ceiling(self, precision: str) -> float | None:
+        """Return the highest rate that was seen in a precision; ``None`` if none was measured.
+
+        Of products alone or of a method, so that no method is above it.
+        """
+        if precision not in self.ceilings:
+            return None
+        rates = (row.tflops for row in self.rows if row.precision == precision)
+        return max(self.ceilings[precision], *rates)
+
+    def cells(self) -> list[Cells]:
+        """Return the rows of the table."""
+        rows = []
+        for row in self.rows:
+            cells, ceiling = row.cells(), self.ceiling(row.precision)
+            share = None if ceiling is None else 100.0 * row.tflops / ceiling
+            items = list(cells.items())
+            after = 1 + list(cells).index('TFLOP/s')
+            rows.append(dict([*items[:after], ('of the ceiling [%]', share), *items[after:]]))
+        return rows
+
+    def remarks(self) -> list[str]:
+        """Return what stands below the table: ceilings, what was left out and what failed."""
+        found = [f'{name} {self.ceiling(name):.3g} TFLOP/s' for name in self.ceilings]
+        return [*([f'Ceilings: {", ".join(found)}'] if found else []), *self.notes, *self.errors]
+
+    def setting(self) -> str:
+        """Return what was measured, where and with what."""
+        known = (self.model, self.device, self.software, self.commit[:12], self.date)
+        return '; '.join(filter(None, known))
 
     def text(self) -> str:
         """Return the report for a terminal."""
-        parts = [table_text([row.cells() for row in self.rows], 'simple'), *self.notes]
+        parts = [table_text(self.cells(), 'simple'), *self.remarks()]
         for name, rows in self.bundled.items():
             parts += [f'everyday-s, {name}', table_text(rows, 'simple')]
-        took = f'{self.seconds / 60:.1f} minutes'
-        return '\n\n'.join([*parts, f'{self.model}; {self.device}; {self.software}; {took}\n'])
+        return '\n\n'.join([*parts, f'{self.setting()}; {self.seconds / 60:.1f} minutes\n'])
 
 
 def table_text(rows: list[Cells], style: str) -> str:

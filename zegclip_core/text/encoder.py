@@ -15,8 +15,9 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
+import logging
 import math
 
 import torch
@@ -24,10 +25,12 @@ from torch import Tensor
 from torch.nn import functional
 from zegclip_core.devices import side_stream
 from zegclip_core.errors import VocabularyError
+from zegclip_core.text.negatives import competing
 from zegclip_core.text.phrases import StandardForms
 from zegclip_core.text.templates import fill_template, resolve_templates, SINGLE
 from zegclip_core.text.towers import BoundedTower, load_text_tower, MovableTower, TextTower
-from zegclip_core.text.vocabulary import competing, Vocabulary
+from zegclip_core.text.unfamiliar import Unfamiliar, unfamiliar
+from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.checkpoint import ModelSettings
 
 __all__ = [
@@ -38,6 +41,8 @@ __all__ = [
     'encode_vocabulary',
     'load_text_tower',
 ]
+
+logger = logging.getLogger(__name__)
 
 CACHE_SIZE = 10_000
 """How many phrases are kept; those not used for longest leave first."""
@@ -178,6 +183,7 @@ class EncodedVocabulary:
         threshold: That of the classes without one of their own.
         negatives: Words that compete with the classes: where one of them wins, a pixel is
             unlabelled. Words that the vocabulary asks for are not among them.
+        unfamiliar: The classes that the text tower cannot know, or may not.
 
     Raises:
         ValueError: If there is not one row for each class and negative word.
@@ -189,6 +195,7 @@ class EncodedVocabulary:
     thresholds: Tensor
     threshold: float = 0.0
     negatives: tuple[str, ...] = ()
+    unfamiliar: Unfamiliar = field(default_factory=Unfamiliar)
 
     def __post_init__(self) -> None:
         """Count the rows."""
@@ -226,6 +233,9 @@ def encode_vocabulary(
     rivals = competing(negatives, vocabulary)
     with side_stream(device):
         embeddings = encoder.encode_classes([*phrases, *((forms.of(word),) for word in rivals)])
+    strange = unfamiliar(vocabulary, encoder.tower)
+    if str(strange):
+        logger.warning('Words: %s', strange)
     seen = set(settings.seen_classes)
     bias = [settings.seen_bias if name in seen else 0.0 for name, *_ in phrases]
     thresholds = [
@@ -238,4 +248,5 @@ def encode_vocabulary(
         torch.tensor([*thresholds, *[math.inf] * len(rivals)]),
         threshold,
         rivals,
+        strange,
     )

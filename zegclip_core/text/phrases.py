@@ -194,6 +194,12 @@ _COMMENT = re.compile(r'^[ \t]*#[ \t][^\r\n]*', re.MULTILINE)
 """A line of a list that is for its readers alone."""
 _BULLET = re.compile(r'^[-*\u2022]\s+')
 """Before each line of a list as Markdown and YAML have it."""
+_OTHER_COMMAS = re.compile('[;\uff1b\u061b\u060c\u3001\uff0c\ufe10\ufe50]')
+"""What stands between words in other lists and scripts."""
+_COMMA_NAMES = {';': 'semicolon', '\u3001': 'CJK comma', '\uff0c': 'full-width comma'}
+_FILE = re.compile(r'\.(?:txt|csv|tsv|ya?ml|json|lst|names|xml|toml|ini)$', re.IGNORECASE)
+_SCORED = re.compile(r'(.*?\w.*?)\s*(?:[:=]\s*|\()([01]?\.\d+|[01]\.0*)\)?')
+"""A score behind a name: ``cat:0.3``, ``cat (0.3)``."""
 _QUOTED_BY = {'"': '"', "'": "'", '\u201c': '\u201d'}
 
 
@@ -255,13 +261,39 @@ def split_text(text: str) -> list[object]:
     return [_unquoted(part) for part in parts if part]
 
 
-def _unquoted(part: str) -> str:
-    """Return a word of a list without the quotes around it."""
-    if ';' in part:
+def check_word(part: str) -> None:
+    """Refuse what is no word: several ones, a file, a list, a score behind a name.
+
+    Raises:
+        VocabularyError: If it is; the text says how it is to be given.
+    """
+    other = _OTHER_COMMAS.search(part)
+    if other is not None:
         raise VocabularyError(
             f'Expected a comma or a line break between words, but got {shown(part)} with a '
-            'semicolon.'
+            f'{_COMMA_NAMES.get(other[0], other[0])}.'
         )
+    if _FILE.search(part):
+        raise VocabularyError(
+            f'Expected words, but got {shown(part)}, which looks like a file: give it as '
+            '--classes-file, or as the parameter vocabulary_file.'
+        )
+    if part[:1] in {'[', '{'}:
+        raise VocabularyError(
+            f'Expected a word, but got {shown(part)}, which looks like a part of a list or of '
+            'JSON: give either words with commas between them, or one JSON list.'
+        )
+    scored = _SCORED.fullmatch(part)
+    if scored is not None:
+        raise VocabularyError(
+            f'Expected a word, but got {shown(part)}: a threshold of its own is given as JSON, '
+            f'[{{"name": "{scored[1]}", "threshold": {float(scored[2])}}}].'
+        )
+
+
+def _unquoted(part: str) -> str:
+    """Return a word of a list without the quotes around it."""
+    check_word(part)
     end = _QUOTED_BY.get(part[0])
     if end is None or (end == "'" and not part.endswith(end)):
         return part

@@ -13,21 +13,23 @@
 # limitations under the License.
 """Frozen sentence towers, in the layout of sentence-transformers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from zegclip_core.errors import TowerError
-from zegclip_core.weights.families import load_parameters, Names, rename_weights
+from zegclip_core.weights.families import load_parameters, Names, rename_weights, unfilled
 from zegclip_core.weights.names import package_path, TowerReference
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _LAYER = 'encoder.layer.*'
 BERT_NAMES: Names = {
@@ -130,6 +132,12 @@ class SentenceTower:
         most = self.context_length
         return [len(ids) > most for ids in self._tokens(texts, most + 1)]
 
+    def pieces(self, texts: Iterable[str]) -> list[int]:
+        """Return of each text how many tokens it has, without its ends; 0 if one is unknown."""
+        unknown = self._tokenizer.token_to_id('[UNK]')
+        found = self._tokens(list(texts), self.context_length)
+        return [0 if unknown in ids else len(ids) - 2 for ids in found]
+
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Encode texts as they are: L2-normalised embeddings, float32 ``(N, C)`` on the CPU."""
@@ -170,8 +178,10 @@ def load_sentence_tower(reference: TowerReference) -> SentenceTower:
     )
 
 
-def _tokenizer(folder: Path, name: str) -> Tokenizer:
+def _tokenizer(folder: Path, name: str) -> 'Tokenizer':
     """Read the tokenizer; how long texts may be is said with each use."""
+    from tokenizers import Tokenizer  # A model with another text tower needs it not.
+
     path = folder / 'tokenizer.json'
     _read_json(path, name)
     try:
@@ -209,14 +219,15 @@ def _sentence_model(folder: Path, name: str) -> BertEncoder | _Transformer:
     try:
         state_dict = load_file(path)
         # The weights are overwritten: loading a tower must not move the caller's random numbers.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), unfilled():
             model = BertEncoder(config) if is_bert else _Transformer(config)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().partition('\n')[0]
         raise TowerError(f'Cannot read the sentence tower {name}: {reason[:200]}') from error
     if isinstance(model, BertEncoder):
         renamed = rename_weights(state_dict, BERT_NAMES, expected=f'{path} to hold a BERT')
-        load_parameters(model, renamed, str(path))
+        # They stay in the mapped file, of which only the words that are looked up are read.
+        load_parameters(model, renamed, str(path), assign=True)
     else:
         computed = 'embeddings.position_ids'  # Older versions of transformers stored it.
         if computed not in model.model.state_dict():

@@ -16,7 +16,7 @@
 Every tower runs on the CPU in float32: words change rarely and their embeddings are kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 import inspect
 from typing import Any, Protocol, runtime_checkable
@@ -28,7 +28,7 @@ from zegclip_core.errors import TowerError
 from zegclip_core.text.sentence_tower import BATCH_SIZE, load_sentence_tower
 from zegclip_core.weights.catalogue import unusable_text
 from zegclip_core.weights.clip import clip_config, CLIPWeights, load_clip_weights, NAMES
-from zegclip_core.weights.families import load_parameters, rename_weights, under
+from zegclip_core.weights.families import load_parameters, rename_weights, under, unfilled
 from zegclip_core.weights.names import parse_reference, TowerReference
 
 _HEAD_WIDTH = 64  # of every CLIP that OpenAI released; their files do not tell the head count
@@ -134,6 +134,11 @@ class OpenCLIPTextTower:
         ends: list[int] = longer.argmax(dim=1).tolist()
         return [end >= self.context_length for end in ends]
 
+    def pieces(self, texts: Iterable[str]) -> list[int]:
+        """Return of each text how many tokens it has, without its ends; none is unknown."""
+        ends: list[int] = self.tokenize(list(texts)).argmax(dim=1).tolist()
+        return [end - 1 for end in ends]
+
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return token ids, int64 ``(N, L)`` with ``L`` the context length.
 
@@ -233,6 +238,6 @@ def _text_transformer(config: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
     sizes = {key: value for key, value in settings.items() if key in allowed}
     sizes |= {'output_tokens': False, 'output_dim': config['embed_dim']}
     # The weights are overwritten: loading a tower must not move the caller's random numbers.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), unfilled():
         model: nn.Module = TextTransformer(**sizes, act_layer=QuickGELU if quick_gelu else nn.GELU)
     return model

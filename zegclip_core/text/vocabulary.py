@@ -23,14 +23,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import VocabularyError
+from zegclip_core.files import read_text, user_path
 from zegclip_core.options import MAX_CLASSES, MAX_ID
 from zegclip_core.text.colors import assign_colors, Color, palette_colors
 from zegclip_core.text.phrases import (
+    check_word,
     clean_text,
     is_negated,
     shown,
     split_text,
-    standard_form,
     StandardForms,
 )
 
@@ -100,11 +101,11 @@ class VocabularyClass:
                 f'Expected "exact" of class {name!r} to be true or false, '
                 f'but got {shown(self.exact)}.'
             )
-        number = self.class_id
-        if number is not None and not (type(number) is int and 0 <= number <= MAX_ID):
+        own = self.class_id
+        if own is not None and not (type(own) is int and 0 <= own <= MAX_ID):
             raise VocabularyError(
                 f'Expected the "id" of class {name!r} to be an integer from 0 to {MAX_ID}, '
-                f'but got {shown(number)}.'
+                f'but got {shown(own)}.'
             )
 
     @property
@@ -282,11 +283,29 @@ class Vocabulary:
         return cls(tuple(map(VocabularyClass.from_json, words)))
 
     @classmethod
+    def from_list(cls, entries: Iterable[str]) -> 'Vocabulary':
+        """Build a vocabulary from a list whose entries a user typed one by one.
+
+        Raises:
+            VocabularyError: If an entry holds several words, or is no word; else as ``parse``.
+        """
+        words = list(entries)
+        for word in words:
+            check_word(word)
+            if ',' in word or '\n' in word:
+                parts = ', '.join(f'"{part.strip()}"' for part in re.split(r'[,\n]', word))
+                raise VocabularyError(
+                    f'Expected one word in each entry, but got {shown(word)}: give [{parts}].'
+                )
+        return cls(tuple(VocabularyClass.from_json(_with_phrases(word)) for word in words))
+
+    @classmethod
     def parse(cls, text: str) -> 'Vocabulary':
         """Read a vocabulary message.
 
         Args:
-            text: A comma- or newline-separated list (``person, traffic light``), a JSON list of
+            text: A comma- or newline-separated list (``person, traffic light``), where ``couch |
+                sofa`` is one class with two phrases, a JSON list of
                 strings, or a JSON list of objects with ``name`` and optionally ``phrases``
                 (list of strings), ``color`` (``[r, g, b]`` or ``"#rrggbb"``), ``threshold``,
                 ``exact`` and ``id``.
@@ -308,7 +327,9 @@ class Vocabulary:
         entries = split_text(text)
         if not entries and '[' not in text:
             raise VocabularyError('Expected at least one class name, but got an empty text.')
-        return cls(tuple(map(VocabularyClass.from_json, entries)))
+        is_json = text.lstrip('\ufeff \t\r\n').startswith('[')
+        words = entries if is_json else [_with_phrases(str(entry)) for entry in entries]
+        return cls(tuple(map(VocabularyClass.from_json, words)))
 
     @classmethod
     def from_file(cls, path: str | Path) -> 'Vocabulary':
@@ -317,71 +338,10 @@ class Vocabulary:
         Raises:
             VocabularyError: If the file cannot be read or its content cannot be used.
         """
-        try:
-            text = Path(path).read_text(encoding='utf-8-sig')
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise VocabularyError(f'Cannot read the vocabulary file {path}: {reason}.') from error
-        return cls.parse(text)
+        return cls.parse(read_text(user_path(path), 'the vocabulary file', VocabularyError))
 
 
-NONE = 'none'
-"""What a user writes for no negative words, which compete with those of a vocabulary."""
-
-
-def parse_negatives(text: str) -> tuple[str, ...]:
-    """Read negative words: a list by comma or by line, a JSON list of words, or ``none``.
-
-    Raises:
-        VocabularyError: If it is empty, or a word cannot be used.
-
-    Example:
-        >>> parse_negatives('wall, floor')
-        ('wall', 'floor')
-        >>> parse_negatives('none')
-        ()
-
-    """
-    if text.strip().lower() == NONE:
-        return ()
-    words = split_text(text)
-    if not words:
-        raise VocabularyError(
-            f'Expected negative words such as "wall, floor", or {NONE}, but got {text!r}.'
-        )
-    return clean_negatives(words)
-
-
-def clean_negatives(words: Iterable[object]) -> tuple[str, ...]:
-    """Return words with single spaces, each once; case, article and plural do not count.
-
-    Raises:
-        VocabularyError: If one cannot be used, or there are more than ``MAX_CLASSES``.
-    """
-    if isinstance(words, str):
-        raise VocabularyError(f'Expected a list of negative words, but got {words!r}.')
-    cleaned: dict[str, str] = {}
-    for word in (clean_text(word, 'a negative word') for word in words):
-        if is_negated(word):
-            raise VocabularyError(
-                'Expected a negative word to name what is there, as "wall" does, '
-                f'but got {word!r}.'
-            )
-        cleaned.setdefault(standard_form(word), word)
-    if len(cleaned) > MAX_CLASSES:
-        raise VocabularyError(
-            f'Expected at most {MAX_CLASSES} negative words, but got {len(cleaned)}.'
-        )
-    return tuple(cleaned.values())
-
-
-def competing(negatives: Iterable[str], vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Return the negative words that a vocabulary does not ask for, by name or by phrase.
-
-    Case, article and plural do not count.
-    """
-    words = tuple(negatives)
-    if not words:
-        return ()
-    asked = {standard_form(phrase) for entry in vocabulary.classes for phrase in entry.all_phrases}
-    return tuple(word for word in words if standard_form(word) not in asked)
+def _with_phrases(word: str) -> object:
+    """Return ``couch | sofa``, one class with two phrases, as JSON has it; others as they are."""
+    name, *phrases = (part.strip() for part in word.split('|'))
+    return {'name': name, 'phrases': phrases} if phrases else word

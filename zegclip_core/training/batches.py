@@ -257,6 +257,7 @@ class TrainingData(lightning.LightningDataModule):
             num_workers=workers,
             collate_fn=draw,
             persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
         )
 
 

@@ -19,7 +19,6 @@ import os
 from pathlib import Path
 import pickle
 import platform
-import subprocess
 from typing import Any
 
 import lightning
@@ -31,6 +30,7 @@ from zegclip_core import __version__
 from zegclip_core.errors import CheckpointError
 from zegclip_core.settings import Settings
 from zegclip_core.training.config import CourseConfig
+from zegclip_core.versions import git_commit
 
 LAST = 'last.ckpt'
 BEST = 'best.ckpt'
@@ -133,23 +133,3 @@ def provenance(config: Settings) -> dict[str, Any]:
             **{name: metadata.version(name) for name in _PACKAGES},
         },
     }
-
-
-def git_commit() -> str:
-    """Return the commit of the sources, with ``-dirty`` if they differ; empty outside of git."""
-    source = Path(__file__).resolve()
-    commands = (
-        # An installed package may lie in a repository that is not its own.
-        ('ls-files', source.name),
-        ('describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'),
-    )
-    try:
-        answers = [
-            subprocess.check_output(
-                ('git', '-C', str(source.parent), *command), text=True, stderr=subprocess.DEVNULL
-            ).strip()
-            for command in commands
-        ]
-    except (OSError, subprocess.CalledProcessError):
-        return ''  # git is not installed, or this is no repository
-    return answers[-1] if all(answers) else ''

@@ -21,7 +21,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator, Po
 from zegclip_core.data.datasets import FOLDER
 from zegclip_core.data.views import ViewConfig
 from zegclip_core.errors import ConfigError
-from zegclip_core.settings import Count, Factor, Positive, read_settings, Settings
+from zegclip_core.files import user_path
+from zegclip_core.settings import Count, Factor, PathText, Positive, read_settings, Settings
 from zegclip_core.text.templates import check_templates
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -36,6 +37,14 @@ def _is_one_name(value: str) -> str:
     return value
 
 
+def _each_once(value: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(value)) < len(value):
+        raise ValueError('layers, each once')
+    return value
+
+
+Layers = Annotated[tuple[int, ...], AfterValidator(_each_once)]
+"""Blocks of an image tower, from 0."""
 RunName = Annotated[str, AfterValidator(_is_one_name)]
 """What a run is called, as are a folder and the files in it."""
 
@@ -57,7 +66,7 @@ class ModelConfig(Settings):
     decoder_mlp_dim: Positive = 2048
     decoder_dropout: float = Field(default=0.1, ge=0, lt=1)
     detail_width: int = Field(default=0, ge=0, multiple_of=8)
-    feature_layers: tuple[int, ...] = ()
+    feature_layers: Layers = ()
     relationship_descriptor: bool = True
     prompt_tokens: Count = 0
     tower: Literal['frozen', 'finetuned'] = 'frozen'
@@ -67,7 +76,7 @@ class ModelConfig(Settings):
     text_hidden: Count = 0
     image_blocks: Count = 0
     logit_scale: bool = True
-    alignment: str = ''
+    alignment: PathText = ''
     """File of aligned towers (``zegclip align``) to start from; empty for none. Width and shape
     of the projections, ``feature_layers`` and the tower's updates are the file's then."""
     alignment_rate: Factor = 1.0
@@ -82,7 +91,7 @@ class ModelConfig(Settings):
 class DatasetConfig(Settings):
     """A part of a dataset."""
 
-    root: str
+    root: PathText
     split: str
     """Which part of the dataset."""
     dataset: str = FOLDER
@@ -93,7 +102,7 @@ class DatasetConfig(Settings):
 class SourceConfig(DatasetConfig):
     """One dataset to train on."""
 
-    words: str = ''
+    words: PathText = ''
     """YAML file of further phrases and overlaps for each class; empty for none."""
     wording: Literal['varied', 'name'] = 'varied'
     """Whether a class goes by its ``name`` in all templates, averaged (published), or is
@@ -127,6 +136,15 @@ class SourceConfig(DatasetConfig):
             return check_templates(value) if value else value
         except ConfigError as error:
             raise ValueError(str(error)) from error
+
+    @model_validator(mode='after')
+    def _varies_words(self) -> 'SourceConfig':
+        if self.further_templates and self.wording == 'name':
+            raise ValueError(
+                'Expected further_templates with wording varied alone, as with name nothing is '
+                f'put into them, but got {list(self.further_templates)}.'
+            )
+        return self
 
     @field_validator('hold_out')
     @classmethod
@@ -181,6 +199,9 @@ class CourseConfig(Settings):
     """Processes that draw views; 0 draws them in the training process."""
     threads: Count = 0
     """CPU threads; 0 for torch's own choice."""
+    float32_products: Literal['highest', 'high', 'medium'] = 'high'
+    """Precision of float32 matrix products on a GPU: ``highest`` is float32 itself, ``high``
+    TensorFloat-32, several times as fast, ``medium`` bfloat16."""
 
     @model_validator(mode='after')
     def _ends_in_time(self) -> 'CourseConfig':
@@ -188,6 +209,11 @@ class CourseConfig(Settings):
             raise ValueError(
                 f'Expected schedule.stop to be at most schedule.steps, {self.steps}, but got '
                 f'{self.stop}.'
+            )
+        if self.decay == 'one_cycle' and self.warmup_steps >= self.steps:
+            raise ValueError(
+                'Expected schedule.warmup to be shorter than the run with schedule.decay '
+                f'one_cycle, of {self.steps} steps, but got {self.warmup_steps} steps.'
             )
         return self
 
@@ -270,11 +296,11 @@ class TrainConfig(Settings):
     datasets."""
     seed: int = 0
     """Seed of all that is random."""
-    output: str = 'runs'
+    output: PathText = 'runs'
     """Folder for runs and kept features."""
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true'
     """Floating-point types while training."""
-    initialize_from: str = ''
+    initialize_from: PathText = ''
     """A model of the same shape to start from: its name, its file, or a checkpoint of a run
     (``.ckpt``); empty for none."""
     keep_features: bool = True
@@ -349,7 +375,7 @@ def find_recipe(name: str, kind: str = TRAIN) -> Path:
         ConfigError: If there is none of that name.
     """
     if name.endswith(('.yaml', '.yml')):
-        return Path(name).expanduser()
+        return user_path(name)
     known = recipe_names(kind)
     if name not in known:
         raise ConfigError(

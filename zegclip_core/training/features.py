@@ -13,7 +13,8 @@
 # limitations under the License.
 """What a frozen tower makes of views, computed once and kept on disk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 import hashlib
 import json
@@ -50,7 +51,7 @@ class FeatureStore:
     folder: Path
     """Where they are kept."""
     tower: VisionTransformer
-    """On its device, in evaluation mode."""
+    """In evaluation mode; it is on a GPU only while it computes."""
     tower_name: str
     """Part of the key that tells stored features apart."""
     config: ViewConfig
@@ -93,26 +94,32 @@ class FeatureStore:
         seed: int,
     ) -> dict[str, Any]:
         """Return the memory-mapped arrays of a set of views, all of them computed."""
-        mean, std = list(self.tower.config.mean), list(self.tower.config.std)
-        weight, arrays = self.tower.conv1.weight, self._open(folder, len(indices) * count)
-        progress = folder / 'progress.json'
+        arrays, progress = self._open(folder, len(indices) * count), folder / 'progress.json'
         done = json.loads(progress.read_text())['done'] if progress.is_file() else 0
         jobs = [(place, view) for view in range(count) for place in range(len(indices))]
-        bar = tqdm(jobs[done:], f'features of {dataset.title}', len(jobs), initial=done)
-        for position, (place, view) in enumerate(bar, start=done):
-            sample = dataset[indices[place]]
-            if view == 0:
-                image, labels = whole_view(sample, self.config)
-            else:
-                chosen = view_seed(seed, copy_name(sample.name, indices, place), view)
-                image, labels = random_view(sample, self.config, chosen)
-            pixels = image.to(weight.device).movedim(-1, 0)[None].float()  # (1, 3, H, W)
-            tokens, embedding = self.tower(normalize(pixels, mean, std).to(weight.dtype))
-            arrays['images'][position] = image.numpy()
-            arrays['labels'][position] = labels.numpy()
-            arrays['patch_tokens'][position] = tokens[0].float().cpu().numpy()
-            arrays['image_embeddings'][position] = embedding[0].float().cpu().numpy()
-            progress.write_text(json.dumps({'done': position + 1}))
+        if not jobs[done:]:
+            return arrays
+        mean, std = list(self.tower.config.mean), list(self.tower.config.std)
+        with on_own_gpu(self.tower):
+            weight = self.tower.conv1.weight
+            bar = tqdm(jobs[done:], f'features of {dataset.title}', len(jobs), initial=done)
+            for position, (place, view) in enumerate(bar, start=done):
+                sample = dataset[indices[place]]
+                if view == 0:
+                    image, labels = whole_view(sample, self.config)
+                else:
+                    chosen = view_seed(seed, copy_name(sample.name, indices, place), view)
+                    image, labels = random_view(sample, self.config, chosen)
+                pixels = image.to(weight.device).movedim(-1, 0)[None].float()  # (1, 3, H, W)
+                tokens, embedding = self.tower(normalize(pixels, mean, std).to(weight.dtype))
+                arrays['images'][position] = image.numpy()
+                arrays['labels'][position] = labels.numpy()
+                arrays['patch_tokens'][position] = tokens[0].float().cpu().numpy()
+                arrays['image_embeddings'][position] = embedding[0].float().cpu().numpy()
+                # Whole or as before: one that is cut off would end every later run.
+                partial = progress.with_suffix('.part')
+                partial.write_text(json.dumps({'done': position + 1}))
+                partial.replace(progress)
         for array in arrays.values():
             array.flush()
         return arrays
@@ -135,10 +142,30 @@ class FeatureStore:
         return arrays
 
 
+@contextmanager
+def on_own_gpu(tower: VisionTransformer) -> Iterator[None]:
+    """Have a tower on the GPU of this process, if there is any, and on the CPU afterwards.
+
+    Of several processes on a machine each has a GPU of its own, but only one computes.
+    """
+    if not torch.cuda.is_available():
+        yield
+        return
+    rank = int(os.environ.get('LOCAL_RANK', '0'))
+    try:
+        with torch.inference_mode(False):  # In it, the weights would become those of no training.
+            tower.to(torch.device('cuda', rank % torch.cuda.device_count()))
+        yield
+    finally:
+        with torch.inference_mode(False):
+            tower.to('cpu')
+        torch.cuda.empty_cache()
+
+
 def frozen_tower(
     visual: VisionTransformer, weights: Mapping[str, Tensor], precision: str
 ) -> VisionTransformer:
-    """Return a copy of a tower to compute features with, on the device that there is.
+    """Return a copy of a tower to compute features with.
 
     Args:
         visual: The tower; it stays as it is.
@@ -146,7 +173,6 @@ def frozen_tower(
         precision: Lightning's name of the run's floating-point types, which it computes in.
     """
     half = {'bf16-mixed': torch.bfloat16, '16-mixed': torch.float16}
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
     frozen = type(visual)(visual.config).eval()
     frozen.load_state_dict(weights)
-    return frozen.to(device, half.get(precision, torch.float32))
+    return frozen.to(half.get(precision, torch.float32))

@@ -37,6 +37,10 @@ _GIVEN = ('dim', 'projections', 'text_hidden', 'image_blocks')
 """What of a model's shape an alignment gives."""
 _POWER = 0.9
 """Exponent of the published decay."""
+_SHAPE_BEFORE = {'feature_layers': (), 'decoder_heads': 8, 'published': False}
+"""What ``_unweighted`` of a run was before its record said it."""
+_FILE = '/file:'
+"""In the name of a tower whose weights are a file."""
 _WARMUP_START = 1e-6
 """Share of the learning rate that the published warm-up starts from."""
 
@@ -173,7 +177,7 @@ def _merge_updates(network: ZegCLIP, updates: Mapping[str, Tensor]) -> None:
 
 
 def initialize_from(
-    network: ZegCLIP, model: str, updates: Mapping[str, Tensor]
+    network: ZegCLIP, model: str, updates: Mapping[str, Tensor], towers: TowersConfig
 ) -> Mapping[str, Tensor]:
     """Start from what another model has learnt, which must have the same shape.
 
@@ -182,24 +186,31 @@ def initialize_from(
         model: The name of a bundled model, or the path of a ``.safetensors`` file or of a
             checkpoint of a run (``.ckpt``), which holds no updates.
         updates: Those that the image tower has by now, from ``start_aligned``.
+        towers: The towers of the new model.
 
     Returns:
         The updates that it has then: where there were none, those of the other model.
 
     Raises:
         ConfigError: If the tower has other updates than the other model's, or the other model has
-            another shape that its weights do not show.
+            other towers, or another shape that its weights do not show.
         CheckpointError: If its weights have another shape.
     """
     if model.endswith('.ckpt'):
         path = Path(model)
         run = read_run_checkpoint(path)
-        weights, shape = trained_weights(run), run[RECORD]['config']['model']
+        record = run[RECORD]['config']
+        # What a setting that there was not yet at that time does is its default.
+        weights, shape = trained_weights(run), {**_SHAPE_BEFORE, **record['model']}
+        theirs = record.get('towers', {})
     else:
         path = model_path(model, 'to start from')
         checkpoint = load_checkpoint(path)
         check_decoder(checkpoint, model, 'to start from')
         weights, shape = checkpoint.state_dict, _unweighted(checkpoint.config)
+        settings = checkpoint.settings
+        theirs = {'image': settings.image_tower, 'text': settings.text_tower}
+    _check_towers(towers, theirs, path)
     _check_unweighted(network, shape, path)
     found = {name: weights.pop(name) for name in list(weights) if name.startswith(PREFIX)}
     state = network.state_dict()
@@ -217,6 +228,19 @@ def initialize_from(
             'by, but it is another; leave it out to take that tower over.'
         )
     return found
+
+
+def _check_towers(towers: TowersConfig, theirs: Mapping[str, str], path: Path) -> None:
+    """Refuse to start from what was learnt on other towers, by their names.
+
+    Files of weights may lie anywhere, and a fine-tuned tower has no name: they are not compared.
+    """
+    for kind in ('image', 'text'):
+        wanted, has = getattr(towers, kind), theirs.get(kind, '')
+        if has and wanted != has and _FILE not in wanted and _FILE not in has:
+            raise ConfigError(
+                f'Expected towers.{kind} to be that of {path}, {has}, but got {wanted}.'
+            )
 
 
 def _unweighted(config: ModelConfig) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 import torch
 from torch import Tensor
 from zegclip_core.data.datasets import open_dataset, unseen_of
-from zegclip_core.data.folder import SegmentationDataset
+from zegclip_core.data.folder import check_taught, SegmentationDataset
 from zegclip_core.data.views import split_indices
 from zegclip_core.errors import ConfigError
 from zegclip_core.text.encoder import load_text_tower, TextEncoder
@@ -99,6 +99,8 @@ class Run:
                 'Expected unseen to hold names of classes, or of splits, of the datasets '
                 f'({", ".join(list(known)[:12])}, ...), but got {wrong[0]!r}.'
             )
+        for source, dataset in zip(config.train, datasets, strict=False):
+            check_taught(dataset, split_indices(len(dataset), source.hold_out, held_out=False))
         count = len(config.train)
         self._datasets, self._validated = datasets[:count], datasets[count:]
         lightning.seed_everything(config.seed, verbose=False)
@@ -112,7 +114,7 @@ class Run:
             self._updates = start_aligned(self.network, alignment, config.model.alignment_rate)
         if config.initialize_from:
             start = config.initialize_from
-            self._updates = initialize_from(self.network, start, self._updates)
+            self._updates = initialize_from(self.network, start, self._updates, config.towers)
         tower_name = config.towers.image + weights_hash(self._updates)
         self._store: FeatureStore | None = None
         if config.keep_features and not config.tower_changes:
@@ -207,7 +209,7 @@ class Run:
             unused=not config.model.relationship_descriptor,
         )
         data = TrainingData(views, validation, config)
-        fit(trainer, task, data, last if checkpoint else None)
+        fit(trainer, task, data, last if checkpoint else None, config.schedule)
         path = self.folder / f'{config.name}.safetensors'
         if trainer.is_global_zero:
             self._export(path, classes, self.network.state_dict(), task.record())

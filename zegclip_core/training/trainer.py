@@ -13,7 +13,8 @@
 # limitations under the License.
 """Lightning's trainer as runs of any kind use it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 import logging
 from pathlib import Path
 import re
@@ -110,10 +111,11 @@ def fit(
     task: lightning.LightningModule,
     data: lightning.LightningDataModule,
     start: Path | None,
+    schedule: CourseConfig,
 ) -> None:
     """Train, from a checkpoint if there is one, and say in one line what ends it early."""
     try:
-        with warnings.catch_warnings():
+        with float32_products(schedule.float32_products), warnings.catch_warnings():
             # That there are files from before is no news, nor what Lightning does inside.
             warnings.filterwarnings('ignore', message='.*exists and is not empty.*')
             warnings.filterwarnings('ignore', module=r'lightning\.pytorch\.utilities\._pytree')
@@ -138,3 +140,18 @@ def fit(
         raise TrainingError(
             f'Training ended at step {trainer.global_step}, as {reason}; {left}.'
         ) from error
+
+
+@contextmanager
+def float32_products(precision: str) -> Iterator[None]:
+    """Have float32 matrix products on a GPU computed as ``schedule.float32_products`` says.
+
+    What is measured afterwards in the same process is measured in float32 itself again.
+    """
+    before = torch.get_float32_matmul_precision()
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

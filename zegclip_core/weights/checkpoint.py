@@ -168,7 +168,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     with _opened(path) as file:
         config, settings = read_metadata(path, file.metadata() or {}, list(file.keys()))
-        tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+        # Copies: a user may write to the file while the model is in use, which would change a
+        # tensor that lies in the mapped file.
+        tensors = {
+            key: file.get_tensor(key).to(torch.float32, copy=True)
+            for key in file.keys()  # noqa: SIM118
+        }
     return Checkpoint(config, settings, tensors)
 
 

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 import logging
-import os
 from pathlib import Path
 from typing import Any
 import zipfile
@@ -26,6 +25,7 @@ from safetensors.torch import load_file
 import torch
 from torch import Tensor
 from zegclip_core.errors import TowerError
+from zegclip_core.files import user_path
 from zegclip_core.weights.catalogue import (
     cache_folder,
     cached_hub_file,
@@ -128,7 +128,7 @@ def load_clip_weights(reference: TowerReference) -> CLIPWeights:
     """
     config = clip_config(reference)
     if reference.path is not None:
-        source = Path(os.path.expanduser(reference.path))
+        source = user_path(reference.path)
         state_dict, is_openai = read_clip_file(source)
         known = config
     else:

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from zegclip_core.errors import TowerError
+from zegclip_core.files import user_path
 from zegclip_core.model.vit import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -43,6 +44,7 @@ from zegclip_core.weights.catalogue import (
 from zegclip_core.weights.clip import CLIP, clip_config, CLIPWeights, load_clip_weights
 from zegclip_core.weights.families import rename_weights, square_grid, TowerFamily, under
 from zegclip_core.weights.names import package_path, parse_reference, TowerReference
+from zegclip_core.weights.onnx_file import Array, OnnxGraph, read_onnx
 
 _OURS = 'transformer.resblocks.*'
 TIMM = TowerFamily(
@@ -84,7 +86,7 @@ def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dic
             f'Expected a model name of timm{f", such as {near}" if near else ""}, '
             f'but got {reference.name!r}.'
         )
-    path = None if reference.path is None else Path(reference.path).expanduser()
+    path = None if reference.path is None else user_path(reference.path)
     if path is not None and not path.is_file():
         raise TowerError(f'Expected a file with timm weights, but there is none at {path}.')
     try:
@@ -126,6 +128,7 @@ KNOWN_FILES = {
     'vit_s_focus.onnx': '198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355'
 }
 """SHA-256 of the files that bundled models were trained on."""
+_CHUNK = 2**20  # bytes of a file that are hashed at once
 _PREFIX = 'backbone.'
 _BLOCK = 'encoder.layer.*'
 DINOV2 = TowerFamily(
@@ -162,44 +165,41 @@ def read_onnx_vit(path: Path) -> dict[str, Tensor]:
     known content.
 
     Raises:
-        TowerError: If the file is not the known one, or the package onnx is not installed.
+        TowerError: If the file is not the known one, or none of ONNX.
     """
     expected = KNOWN_FILES.get(path.name)
     if expected is not None:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hashlib.sha256()
+        with path.open('rb') as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        found = digest.hexdigest()
         if found != expected:
             raise TowerError(
                 f'Expected {path} to have the SHA-256 {expected[:16]}..., but got {found[:16]}...:'
                 ' it is another version of the package than the model was trained with.'
             )
-    try:
-        import onnx
-        from onnx import numpy_helper
-    except ImportError as error:
-        raise TowerError(
-            f'Reading {path} needs the Python package onnx (pip install onnx).'
-        ) from error
-    graph = onnx.load(str(path)).graph
-    arrays = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
+    # Copies, in the order of rows: the matrices lie transposed in a file that is only mapped.
     return {
-        key.removeprefix(_PREFIX): torch.from_numpy(np.array(value, dtype=np.float32))
-        for key, value in _named(graph, arrays).items()
+        key.removeprefix(_PREFIX): torch.from_numpy(np.array(value, dtype=np.float32, order='C'))
+        for key, value in _named(read_onnx(path)).items()
         if key.startswith(_PREFIX)
     }
 
 
-def _named(graph: Any, arrays: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - a GraphProto
+def _named(graph: OnnxGraph) -> dict[str, Array]:
     """Return all weights by name; a matrix gets the name of the bias that is added behind it."""
-    named = dict(arrays)
-    producers = {output: node for node in graph.node for output in node.output}
-    for node in graph.node:
-        biases = [name for name in node.input if name in arrays and name.endswith('.bias')]
-        if node.op_type != 'Add' or not biases:
+    arrays, named = graph.weights, dict(graph.weights)
+    producers = {output: node for node in graph.nodes for output in node.outputs}
+    for node in graph.nodes:
+        biases = [name for name in node.inputs if name in arrays and name.endswith('.bias')]
+        if node.operator != 'Add' or not biases:
             continue
-        other = next(name for name in node.input if name not in biases)
+        other = next(name for name in node.inputs if name not in biases)
         product = producers.get(other)
-        if product is not None and product.op_type == 'MatMul' and product.input[1] in arrays:
-            named[biases[0].removesuffix('bias') + 'weight'] = arrays[product.input[1]].T
+        if product is None or product.operator != 'MatMul' or product.inputs[1] not in arrays:
+            continue
+        named[biases[0].removesuffix('bias') + 'weight'] = arrays[product.inputs[1]].T
     # The class token's row and the patches' rows of the position table are apart and nameless.
     tables = [
         array for key, array in arrays.items() if array.ndim == 3 and not key.startswith(_PREFIX)

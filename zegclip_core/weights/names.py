@@ -41,12 +41,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 import importlib.util
-import os
 from pathlib import Path
 import re
 from typing import Literal
 
 from zegclip_core.errors import ModelError, TowerError
+from zegclip_core.files import user_path
 
 Kind = Literal['open_clip', 'timm', 'package']
 
@@ -269,7 +269,7 @@ def _trained_file(name: str) -> Path | None:
     known = bundled_models()
     if name in known:
         return known[name]
-    path = Path(os.path.expanduser(name))  # Path's own raises for a user that is not there.
+    path = user_path(name)
     return path if path.suffix in SUFFIXES else None
 
 

@@ -21,6 +21,7 @@ import time
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
+from zegclip_ros.diagnostics.unlabelled import unknown_words_text, unlabelled_text
 
 DIAGNOSTICS_INTERVAL = 1.0
 """Seconds between two messages."""
@@ -69,6 +70,10 @@ class CameraHealth:
         topic: The topic of its images.
         working_seconds: Seconds for which frames were wanted without a break.
         missing: What else the outputs wait for, in one line; ``None`` if for nothing.
+        unlabelled_seconds: Seconds for which images have arrived and none was labelled.
+        cause: What the last image was dropped for since then, of ``DROPS`` or
+            ``unlabelled.ENCODING``; ``''`` if none was dropped.
+        reason: The error of the last of them; ``''`` if there was none.
     """
 
     figures: Snapshot
@@ -76,6 +81,9 @@ class CameraHealth:
     topic: str
     working_seconds: float
     missing: str | None = None
+    unlabelled_seconds: float = 0.0
+    cause: str = ''
+    reason: str = ''
 
     def warning(self, min_rate: float) -> str | None:
         """Return what is wrong with the camera or its frames; ``None`` if nothing is."""
@@ -83,6 +91,8 @@ class CameraHealth:
             return f'No image on {self.topic} for {self.silent_seconds:.0f} s.'
         if self.missing is not None:
             return self.missing
+        if self.unlabelled_seconds >= SILENCE:
+            return unlabelled_text(self.topic, self.unlabelled_seconds, self.cause, self.reason)
         # A window that is not full yet would show a rate that nobody has seen.
         if self.figures.output_rate < min_rate and self.working_seconds >= SILENCE:
             return (
@@ -135,6 +145,8 @@ class Statistics:
         self._since = clock()
         self._last_image: float | None = None
         self._wanted_since: float | None = None
+        self._waiting_since: float | None = None
+        self._cause = self._reason = ''
 
     def restart(self) -> None:
         """Begin to measure rates, latencies and silence anew; totals are kept."""
@@ -145,27 +157,47 @@ class Statistics:
             self._latencies.clear()
             self._since = self._clock()
             self._last_image = self._wanted_since = None
+            self._settle()
+
+    def _settle(self) -> None:
+        """Forget the images that wait for labels, as one has got some or none is wanted."""
+        self._waiting_since = None
+        self._cause = self._reason = ''
 
     def arrived(self) -> None:
         """Count a frame that arrived, whether it can be used or not."""
         with self._lock:
             self._last_image = self._clock()
             self._arrivals.count(self._last_image)
+            if self._waiting_since is None:
+                self._waiting_since = self._last_image
         if self._total is not None:
             self._total.arrived()
 
-    def dropped(self, reason: str) -> None:
-        """Count a frame that is not labelled, for one of ``DROPS``."""
+    def dropped(self, reason: str, error: str = '', cause: str = '') -> None:
+        """Count a frame that is not labelled, for one of ``DROPS``.
+
+        Args:
+            reason: Which one.
+            error: What was wrong with it, if something was.
+            cause: What to call it in ``CameraHealth``; ``''`` for the reason's own name.
+        """
         with self._lock:
             self._dropped[reason] += 1
+            if reason == 'nobody listens':
+                self._settle()
+            # A frame that is replaced tells less than an error before it.
+            elif not (reason == 'newer frame' and self._reason):
+                self._cause, self._reason = cause or reason, error
         if self._total is not None:
-            self._total.dropped(reason)
+            self._total.dropped(reason, error, cause)
 
     def labelled(self, times: Mapping[str, float]) -> None:
         """Count a frame that was labelled, with the seconds that each of ``STAGES`` took."""
         with self._lock:
             self._labelled.count(self._clock())
             self._latencies.append(tuple(times[stage] for stage in STAGES))
+            self._settle()
         if self._total is not None:
             self._total.labelled(times)
 
@@ -190,7 +222,21 @@ class Statistics:
             topic=topic,
             working_seconds=0.0 if since is None else now - since,
             missing=missing,
+            unlabelled_seconds=self._unlabelled(now, since),
+            cause=self._cause,
+            reason=self._reason,
         )
+
+    def _unlabelled(self, now: float, wanted_since: float | None) -> float:
+        """Return for how long images have arrived and none was labelled."""
+        with self._lock:
+            waiting = self._waiting_since
+            if waiting is None:
+                return 0.0
+            # Refused images are reported whether somebody listens or not.
+            if wanted_since is None:
+                return now - waiting if self._reason else 0.0
+            return now - max(waiting, wanted_since)
 
     def snapshot(self) -> Snapshot:
         """Return the statistics at this moment."""
@@ -224,6 +270,7 @@ class Health:
         memory_fault_seconds: Seconds since a frame was lost for lack of memory; ``None`` if none.
         memory_bytes: Memory of the device that is held; ``None`` on a CPU.
         last_error: The last error, ``''`` if there was none.
+        word_warning: Which of the words in use the model may not know; ``''`` if it knows all.
     """
 
     state: str
@@ -240,6 +287,7 @@ class Health:
     memory_fault_seconds: float | None
     memory_bytes: int | None
     last_error: str
+    word_warning: str = ''
 
 
 def _in_short(health: Health) -> str:
@@ -261,6 +309,8 @@ def judge(health: Health) -> tuple[bytes, str]:
             return DiagnosticStatus.WARN, f'{name}: {warning}' if name else warning
     if health.refusal is not None:
         return DiagnosticStatus.WARN, f'The last words were refused: {health.refusal}'
+    if health.word_warning:
+        return DiagnosticStatus.WARN, unknown_words_text(health.word_warning)
     return DiagnosticStatus.OK, _in_short(health)
 
 

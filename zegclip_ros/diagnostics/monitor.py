@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import threading
 import time
 
-from zegclip_core.errors import DeviceMemoryError, ImageError, shortened
+from zegclip_core.errors import DeviceMemoryError, EncodingError, ImageError, shortened
 from zegclip_ros.diagnostics.health import Statistics
+from zegclip_ros.diagnostics.unlabelled import ENCODING
 
 LOG_INTERVAL = 5.0
 """Seconds for which the same reason is not logged again."""
@@ -81,7 +82,8 @@ class Monitor:
     """Records what happens and logs what is rejected; methods may be called from any thread.
 
     ``warn`` gets each line of the log, ``statistics`` are those of all cameras, and
-    ``last_error`` is ``''`` if there was none.
+    ``last_error`` is ``''`` if there was none. ``unknown_words`` says which of the words in use
+    the model cannot know; ``''`` if there is none.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Monitor:
         self._cameras = {'': self.statistics}
         self._memory_fault: float | None = None
         self.last_error = ''
+        self.unknown_words = ''
 
     def camera(self, name: str) -> Statistics:
         """Return what is recorded of a camera; ``''`` is the only one."""
@@ -114,14 +117,15 @@ class Monitor:
         self.note(f'Rejected the {what}: {error}')
         self.rejections.report(what, error)
 
-    def drop(self, reason: str, *cameras: str) -> None:
-        """Count a frame of each camera that is not labelled, for one of ``DROPS``."""
+    def drop(self, reason: str, *cameras: str, error: str = '', cause: str = '') -> None:
+        """Count a frame of each camera that is not labelled, as ``Statistics.dropped`` does."""
         for camera in cameras:
-            self.camera(camera).dropped(reason)
+            self.camera(camera).dropped(reason, in_one_line(error), cause)
 
     def drop_bad_images(self, error: ImageError, *cameras: str) -> None:
         """Count and reject an image of each camera."""
-        self.drop('bad image', *cameras)
+        cause = ENCODING if isinstance(error, EncodingError) else ''
+        self.drop('bad image', *cameras, error=str(error), cause=cause)
         for camera in cameras:
             self.reject(f'image of the camera {camera}' if camera else 'image', error)
 

@@ -102,6 +102,15 @@ class Outputs:
         with self._lock:  # The node may be cleaned up meanwhile.
             return any(map(_wanted, [*self._images.values(), *self._masks.values()]))
 
+    def scores_wanted(self) -> bool:
+        """Return whether somebody listens to what is made of the scores."""
+        with self._lock:
+            return any(
+                _wanted(publisher)
+                for output, publisher in self._images.items()
+                if RENDERERS[output].scored(self.style)
+            )
+
     def depth_wanted(self, *, needed: bool = False) -> bool:
         """Return whether somebody listens to an output that has more to say with depth.
 
@@ -151,8 +160,11 @@ class Outputs:
         """Yield how to publish and how to make each message that somebody listens to."""
         for output, one in RENDERERS.items():
             publisher = self._images[output]
-            lacking = (one.sized and frame.size is None) or (
-                one.depth == 'needed' and frame.depth is None
+            lacking = (
+                (one.sized and frame.size is None)
+                or (one.depth == 'needed' and frame.depth is None)
+                # Of who came while the model ran; the next frame has scores.
+                or (one.scored(frame.style) and not frame.segmentation.scores.size)
             )
             if bool(one.depth) == with_depth and _wanted(publisher) and not lacking:
                 yield publisher.publish, partial(one.render, frame)

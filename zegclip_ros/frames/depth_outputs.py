@@ -64,7 +64,8 @@ class DepthOutputs:
             if not (late or self._depth.is_settled(self._waiting[0].header)):
                 break
             frame = self._waiting.popleft()
-            frame.depth = self._depth.take(frame.header, frame.rgb.shape[:2])
+            height, width = frame.rgb.shape[:2]
+            frame.depth = self._depth.take(frame.header, (height, width))
             rendered, published = self._outputs.publish(frame, with_depth=True)
             making, publishing = making + rendered, publishing + published
         return making, publishing

@@ -157,25 +157,38 @@ class Renderer:
         kind: Type of its messages.
         render: Makes one of a frame.
         sized: Whether its size is that of the parameter ``output_size``.
+        scored: Whether it needs the scores.
         depth: Whether it says more with depth, or nothing without.
     """
 
     kind: type
     render: Callable[[LabelledFrame], Message]
     sized: bool = False
+    scored: Callable[[OutputStyle], bool] = lambda _: False
     depth: Literal['', 'used', 'needed'] = ''
+
+
+def _always(_: OutputStyle) -> bool:
+    return True
+
+
+def _with_regions(style: OutputStyle) -> bool:
+    return style.overlay_regions
 
 
 RENDERERS: dict[str, Renderer] = {
     LABEL_IMAGE: Renderer(Image, LabelledFrame.label_image, sized=True),
-    CONFIDENCE: Renderer(Image, LabelledFrame.confidence, sized=True),
-    OVERLAY: Renderer(Image, lambda one: rgb_to_image(one.overlay, one.header)),
+    CONFIDENCE: Renderer(Image, LabelledFrame.confidence, sized=True, scored=_always),
+    OVERLAY: Renderer(
+        Image, lambda one: rgb_to_image(one.overlay, one.header), scored=_with_regions
+    ),
     f'{OVERLAY}/compressed': Renderer(
         CompressedImage,
         lambda one: rgb_to_jpeg(one.overlay, one.header, one.style.jpeg_quality),
+        scored=_with_regions,
     ),
-    REGIONS: Renderer(String, LabelledFrame.region_list, depth='used'),
-    POINTS: Renderer(PointCloud2, LabelledFrame.points, depth='needed'),
+    REGIONS: Renderer(String, LabelledFrame.region_list, scored=_always, depth='used'),
+    POINTS: Renderer(PointCloud2, LabelledFrame.points, scored=_always, depth='needed'),
 }
 """By output, how it is made."""
 if vision_messages.INSTALLED:
@@ -184,4 +197,5 @@ if vision_messages.INSTALLED:
         lambda one: vision_messages.detections(
             one.regions, one.segmentation.vocabulary, one.header
         ),
+        scored=_always,
     )

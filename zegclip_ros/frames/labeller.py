@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
-from zegclip_core.errors import DeviceMemoryError, ImageError, VocabularyError
+from zegclip_core.errors import (
+    DeviceLostError,
+    DeviceMemoryError,
+    ImageError,
+    VocabularyError,
+)
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.messages.topic_names import MAX_CAMERAS
 from zegclip_core.segmentation import Moment, Segmentation
@@ -73,8 +78,8 @@ Batch: TypeAlias = Mapping[str, Arrival | Frame]
 class Labeller:
     """Holds the model while it is loaded, encodes words and labels frames.
 
-    ``encode_pending`` may run in one thread while ``label`` runs in another; no other two methods
-    may run at once.
+    ``encode_pending`` may run in one thread while ``label`` or ``prepare_frames`` runs in another;
+    no other two methods may run at once.
 
     Attributes:
         segmenter: The model; ``None`` unless it is loaded.
@@ -108,6 +113,7 @@ class Labeller:
         self.segmenter: SegmenterLike | None = None
         self._negatives: tuple[str, ...] = ()
         self._current: tuple[AcceptedRequest, EncodedVocabulary] | None = None
+        self._last_seen: tuple[tuple[int, int], int] | None = None  # Size, and how many at once.
         self._largest_batch = MAX_CAMERAS
 
     def load(self) -> None:
@@ -132,15 +138,18 @@ class Labeller:
         if self.segmenter is not None:
             self.segmenter.release_memory()
 
-    def encode_pending(self, _: object = None) -> None:
+    def encode_pending(self) -> bool:
         """Encode the words that wait and label frames with them from now on: all or none.
 
         Negative words that the model cannot take do not keep it from other words: those that it
         took last stay.
+
+        Returns:
+            Whether frames are labelled with other words from now on.
         """
         request, segmenter = self._state.take(), self.segmenter
         if request is None or segmenter is None:
-            return
+            return False
         options = NodeParameters.read(self._node).options
         threshold, negatives = options.threshold, options.negatives
         if negatives is None:
@@ -148,24 +157,29 @@ class Labeller:
         try:
             encoded, fault = self._encode(segmenter, request.vocabulary, threshold, negatives)
         except Exception as error:
+            if isinstance(error, DeviceLostError):
+                self._node.lose_device(error)
             if self.segmenter is segmenter:  # Else the model was unloaded: the words wait.
                 self._state.give_up(request, error)
                 self._monitor.reject('vocabulary', error)
                 self._words_left()
-            return
+            return False
         if self.segmenter is not segmenter:
-            return  # The model was unloaded meanwhile: the words wait for the next one.
+            return False  # The model was unloaded meanwhile: the words wait for the next one.
         if fault is None:
             self._negatives = negatives
         else:
             self._state.refuse(', '.join(negatives), fault)
             self._monitor.reject('negatives', fault)
-        self._state.activate(request)
+        strange = getattr(encoded, 'unfamiliar', None)
+        self._monitor.unknown_words = str(strange) if getattr(strange, 'unknown', ()) else ''
+        self._state.activate(request, str(strange or '') or None)
         self._current = request, encoded
         header = Header(stamp=self._node.get_clock().now().to_msg())
         for outputs in self._outputs.values():
             outputs.publish_names(request.vocabulary, encoded.threshold, header)
         self._words_left()
+        return True
 
     def _encode(
         self,
@@ -185,6 +199,21 @@ class Labeller:
             encoded = segmenter.encode(vocabulary, threshold=threshold, negatives=last)
             text = f'Cannot use the negatives, so that those before stay: {error}'
             return encoded, VocabularyError(text)
+
+    def prepare_frames(self) -> None:
+        """Have the model prepare for new words and frames like the last ones, between frames.
+
+        What fails here for a reason that lasts, fails with the next frame, which tells it.
+        """
+        segmenter, current, seen = self.segmenter, self._current, self._last_seen
+        if segmenter is None or current is None or seen is None:
+            return
+        try:
+            segmenter.prepare_frames(current[1], *seen)
+        except DeviceLostError as error:
+            self._node.lose_device(error)
+        except Exception as error:
+            self.failed(error)
 
     def label(self, batch: Batch) -> Batch | None:
         """Label frames of one size at once and publish what somebody listens to.
@@ -235,12 +264,17 @@ class Labeller:
         with self._drop_on_error(*(frame.camera for frame in frames)):
             began = time.perf_counter()
             images = [frame.rgb for frame in frames]
+            scores = any(self._outputs[frame.camera].scores_wanted() for frame in frames)
             moments = [frame.moment for frame in frames]
             try:
                 if len(images) == 1:
-                    found = [segmenter.segment(images[0], encoded, moment=moments[0])]
+                    found = [
+                        segmenter.segment(images[0], encoded, scores=scores, moment=moments[0])
+                    ]
                 else:
-                    found = segmenter.segment_batch(images, encoded, moments=moments)
+                    found = segmenter.segment_batch(
+                        images, encoded, scores=scores, moments=moments
+                    )
             except DeviceMemoryError as error:
                 if len(frames) == 1:
                     raise
@@ -250,6 +284,8 @@ class Labeller:
                 )
                 return False
             seconds = time.perf_counter() - began
+            height, width = images[0].shape[:2]
+            self._last_seen = (height, width), len(images)
             for frame, segmentation in zip(frames, found, strict=True):
                 with self._drop_on_error(frame.camera):
                     self._publish(frame, segmentation, request, encoded, seconds)
@@ -312,8 +348,12 @@ class Labeller:
             self._monitor.drop_bad_images(error, *cameras)
         except DeviceMemoryError as error:
             self._monitor.drop_for_memory(error, *cameras)
-        except Exception as error:
+        except DeviceLostError as error:
             self._monitor.drop('fault', *cameras)
+            self._node.lose_device(error)
+        except Exception as error:
+            text = f'{type(error).__name__}: {error}'
+            self._monitor.drop('fault', *cameras, error=text)
             self.failed(error)
 
     def failed(self, error: Exception) -> None:

@@ -115,7 +115,7 @@ class Pipeline:
         self._frames: Worker[Batch] = Worker(
             'frame_worker', self.labeller.label, *on_errors, self._merge
         )
-        self._words: Worker[bool] = Worker('word_worker', self.labeller.encode_pending, *on_errors)
+        self._words: Worker[bool] = Worker('word_worker', self._encode, *on_errors)
 
     def load(self, wait: Wait) -> None:
         """Load the model, run it once, and encode the words that wait."""
@@ -127,7 +127,8 @@ class Pipeline:
         self.encode_words()  # Some may have come since.
 
     def start(self) -> None:
-        """Label frames from now on."""
+        """Label frames from now on, those like the last ones as fast as before."""
+        self._frames.run(self.labeller.prepare_frames)
         self._frames.resume()
 
     def pause(self) -> None:
@@ -156,8 +157,10 @@ class Pipeline:
         """Destroy all topics; the threads have to be at rest."""
         for camera in self.cameras.values():
             camera.close()
-        for other in (*self.clouds.values(), *self.depths.values()):
-            other.close()
+        for cloud in self.clouds.values():
+            cloud.close()
+        for depth in self.depths.values():
+            depth.close()
         for outputs in self._outputs.values():
             outputs.close()
 
@@ -166,6 +169,14 @@ class Pipeline:
         end = time.monotonic() + timeout
         words = self._words.stop(timeout)
         return self._frames.stop(max(0.0, end - time.monotonic())) and words
+
+    def _encode(self, _: bool) -> None:
+        """Encode the words that wait, and prepare for frames with them in the frames' thread.
+
+        Not while the node is inactive, when it holds no memory that only frames need.
+        """
+        if self.labeller.encode_pending() and self._node.state == 'active':
+            self._frames.run(self.labeller.prepare_frames)
 
     def _thread_died(self, error: BaseException) -> None:
         """Have the node go to error processing."""

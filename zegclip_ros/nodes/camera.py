@@ -28,12 +28,13 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from zegclip_core.errors import ImageError
+from zegclip_core.files import absent, user_path
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.media import is_video, media_in, read_image
 from zegclip_core.images.video import Video
 from zegclip_ros.conversions import camera_info, depth_to_image, rgb_to_image
 from zegclip_ros.made_scene import BOARDS, MadeScene
-from zegclip_ros.parameters import Declaration, declare
+from zegclip_ros.parameters import Declaration, declare, descriptions
 from zegclip_ros.runtime.runner import run_process, RunnableNode
 
 PHOTOS = ('astronaut', 'chelsea', 'coffee', 'rocket')
@@ -225,12 +226,12 @@ def open_source(source: object, size: tuple[int, int], hold: float) -> Scene | P
     if source == '':
         bundled_photo(PHOTOS[0])  # Tells at once if there are none.
         return Playlist([photo(partial(bundled_photo, name)) for name in PHOTOS])
-    path = Path(str(source)).expanduser()
+    path = user_path(str(source))
     # ROS reads a parameter as a number where it looks like one.
     if isinstance(source, int) or (source.isdecimal() and not path.exists()):
         return LiveCamera(int(source))
     if not path.exists():
-        raise ImageError(f'Cannot read {path}: there is no such file or folder.')
+        raise ImageError(f'Cannot read {path}: {absent(path)}.')
     if is_video(path):
         Video(path)  # Tells at once if it is damaged.
     paths = media_in(path) if path.is_dir() else [path]
@@ -303,7 +304,7 @@ def made_scene(size: tuple[int, int]) -> MadeScene:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the camera node and end the process with its exit code."""
-    run_process(CameraNode, args)
+    run_process(CameraNode, args, descriptions(DECLARATIONS))
 
 
 if __name__ == '__main__':

@@ -18,16 +18,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 import json
-from pathlib import Path
 import platform
+import time
 from typing import NoReturn
 
 import cv2
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from zegclip_core import __version__
 from zegclip_core.errors import ConfigError
+from zegclip_core.files import user_path
 from zegclip_core.images.drawing import overlay_with_legend
 from zegclip_core.messages.outputs import ACTIVE_VOCABULARY, LABEL_IMAGE, OVERLAY
 from zegclip_core.messages.topic_names import check_cameras, image_topic, output_topic
@@ -35,7 +38,7 @@ from zegclip_core.segmentation import sampled
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.frames.image_input import ImageInput
-from zegclip_ros.parameters import Declaration, declare
+from zegclip_ros.parameters import Declaration, declare, descriptions
 from zegclip_ros.recording import FRAME_RATE, Labelled, LegendVideo, Recording, with_legend
 from zegclip_ros.runtime.runner import run_process, RunnableNode
 
@@ -87,7 +90,7 @@ class RecorderNode(RunnableNode):
         camera: str = values['camera']
         if camera:
             check_cameras([camera], 'the parameter camera')
-        self._folder = Path(values['output'])
+        self._folder = user_path(values['output'])
         self._folder.mkdir(parents=True, exist_ok=True)
         self._seconds: float = values['seconds']
         self._patience: float = values['patience']
@@ -98,8 +101,9 @@ class RecorderNode(RunnableNode):
         self._video: LegendVideo | None = None
         self._parts: OrderedDict[int, dict[str, Image]] = OrderedDict()
         self._early: tuple[Labelled, Image] | None = None
-        self._began = self._now()
-        self._first: int | None = None
+        # Not the node's clock for durations: a simulated one begins late, jumps, and may stand.
+        self._began = time.monotonic()
+        self._first: float | None = None
         transient = QoSProfile(depth=_QUEUE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._camera = ImageInput(
             self, image_topic(camera), 'raw', 'auto', self._on_camera, depth=_QUEUE
@@ -114,15 +118,17 @@ class RecorderNode(RunnableNode):
         topic = f'zegclip/{ACTIVE_VOCABULARY}'
         self.create_subscription(String, topic, self._on_announcement, transient)
         self._words = self.create_publisher(String, 'vocabulary', _QUEUE)
-        self.create_timer(1.0 / FRAME_RATE, self._tick)
-        self.create_timer(PROGRESS_INTERVAL, self._tell)
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0 / FRAME_RATE, self._tick, clock=clock)
+        self.create_timer(PROGRESS_INTERVAL, self._tell, clock=clock)
 
     def _now(self) -> int:
+        """Return the time on the clock that stamps come from [ns]."""
         return int(self.get_clock().now().nanoseconds)
 
     def _elapsed(self) -> float:
         """Return the seconds since the first overlay, or since the start if there was none."""
-        return (self._now() - (self._first or self._began)) / 1e9
+        return time.monotonic() - (self._first or self._began)
 
     def _on_announcement(self, message: String) -> None:
         try:
@@ -142,9 +148,10 @@ class RecorderNode(RunnableNode):
     def _on_overlay(self, message: Image) -> None:
         arrival = self._now()
         if self._first is None:
-            self._first = arrival
+            self._first = time.monotonic()
             self.get_logger().info('The first overlay is here.')
         self._recording.overlays.append((stamp_of(message), arrival))
+        self._recording.arrived.append(time.monotonic_ns())
         self._remember('overlay', message)
 
     def _remember(self, part: str, message: Image) -> None:
@@ -253,7 +260,7 @@ def package_versions() -> dict[str, str]:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the recorder and end the process with its exit code."""
-    run_process(RecorderNode, args)
+    run_process(RecorderNode, args, descriptions(DECLARATIONS))
 
 
 if __name__ == '__main__':

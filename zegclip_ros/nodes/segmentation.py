@@ -35,9 +35,21 @@ from zegclip_ros.diagnostics.monitor import Monitor
 from zegclip_ros.frames.camera_outputs import LAST_MESSAGE_QOS
 from zegclip_ros.frames.labelled_frame import OutputStyle
 from zegclip_ros.frames.pipeline import Pipeline
-from zegclip_ros.parameters import BY_NAME, camera_names, NodeParameters
+from zegclip_ros.parameters import (
+    BY_NAME,
+    camera_names,
+    DECLARATIONS,
+    descriptions,
+    NodeParameters,
+)
 from zegclip_ros.runtime.managed_node import ManagedNode
-from zegclip_ros.runtime.runner import RCLError, RosLogHandler, run_process, STOP_TIMEOUT
+from zegclip_ros.runtime.runner import (
+    LONGEST_TOPIC,
+    RCLError,
+    RosLogHandler,
+    run_process,
+    STOP_TIMEOUT,
+)
 from zegclip_ros.segmenter_like import load_segmenter, SegmenterLike
 from zegclip_ros.vocabulary_state import MaskTopics, VocabularyState
 
@@ -45,8 +57,6 @@ FRAME_TIMEOUT = 10.0
 """Seconds that the frame in work gets when the node is deactivated."""
 SUBSCRIPTION_INTERVAL = 0.1
 """Seconds between two looks at who listens, which decides what the node subscribes to."""
-LONGEST_TOPIC = 247
-"""Characters of the longest topic name that ROS 2 accepts."""
 REQUESTED_ANEW = {
     *('overlay_palette', 'max_mask_topics', 'cameras', 'threshold', 'negatives', 'stable_ids')
 }
@@ -268,7 +278,7 @@ class SegmentationNode(ManagedNode):
         if parameter.name == 'class_names':
             names = parameter.value or ()
             try:
-                vocabulary = Vocabulary.from_words(names)
+                vocabulary = Vocabulary.from_list(names)
                 self._mask_topics(vocabulary, self._value('cameras'))
                 self._numbered(vocabulary, stable=stable)
             except VocabularyError as error:
@@ -295,7 +305,7 @@ class SegmentationNode(ManagedNode):
         """Request words once, however many of the new values concern them."""
         newest = self._state.newest
         if 'class_names' in values:
-            vocabulary = Vocabulary.from_words(values['class_names'])
+            vocabulary = Vocabulary.from_list(values['class_names'])
         elif newest is not None and REQUESTED_ANEW & values.keys():
             vocabulary = newest.asked
         else:
@@ -334,6 +344,7 @@ class SegmentationNode(ManagedNode):
             memory_fault_seconds=monitor.memory_fault_seconds,
             memory_bytes=None if segmenter is None else segmenter.memory_bytes(),
             last_error=monitor.last_error,
+            word_warning='' if words is None else monitor.unknown_words,
         )
         array = diagnostics_of(health, self.get_fully_qualified_name().lstrip('/'))
         array.header.stamp = self.get_clock().now().to_msg()
@@ -342,7 +353,7 @@ class SegmentationNode(ManagedNode):
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the segmentation node and end the process with its exit code."""
-    run_process(SegmentationNode, args)
+    run_process(SegmentationNode, args, descriptions(DECLARATIONS))
 
 
 if __name__ == '__main__':

@@ -26,7 +26,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.service import Service
 from rclpy.task import Future as RosFuture
-from zegclip_core.errors import ZegCLIPError
+from zegclip_core.errors import DeviceLostError, ZegCLIPError
 from zegclip_ros.runtime.runner import RCLError, RunnableNode
 
 Result = TypeVar('Result')
@@ -49,6 +49,7 @@ class ManagedNode(LifecycleNodeMixin, RunnableNode):
 
     Transitions run in threads of their own, so that topics and parameters are served meanwhile: a
     model takes many seconds to load. ``fail`` leads through error processing to ``unconfigured``.
+    A device that only a new process can use ends this one, so that a respawn helps.
 
     Attributes:
         fault: What keeps the node from working; ``None`` if nothing does.
@@ -127,6 +128,12 @@ class ManagedNode(LifecycleNodeMixin, RunnableNode):
                 self.trigger_cleanup()
 
         self._in_background(leave_state)
+
+    def lose_device(self, error: DeviceLostError) -> None:
+        """Have the process end with exit code 1, as nothing in it can use the device any more."""
+        if not self.ended.is_set():
+            self.get_logger().fatal(f'The process ends. {error}')
+            self.end(1)
 
     def wait_for(self, future: 'Future[Result]', timeout: float = math.inf) -> Result:
         """Return a result that another thread works on, or raise its error.
@@ -209,6 +216,8 @@ class ManagedNode(LifecycleNodeMixin, RunnableNode):
         try:
             work()
         except Exception as error:
+            if isinstance(error, DeviceLostError):
+                self.lose_device(error)
             if not self.ended.is_set():
                 expected = isinstance(error, ZegCLIPError)
                 text = str(error) if expected else f'{type(error).__name__}: {error}'

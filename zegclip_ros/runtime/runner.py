@@ -13,30 +13,40 @@
 # limitations under the License.
 """How the nodes of this package start and end, and what keeps them alive in between."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 import logging
 import os
+from pathlib import Path
+import re
 import signal
 import sys
 import threading
 import traceback
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, NoReturn
 
 from rcl_interfaces.msg import Parameter, ParameterType, SetParametersResult
 import rclpy
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    NameValidationException,
+    ParameterException,
+)
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from zegclip_core.errors import shortened, ZegCLIPError
+from zegclip_ros.runtime.arguments import check_arguments, help_text, wants_help, worded
 
 logger = logging.getLogger(__name__)
 
 RCLError = rclpy_implementation.RCLError
+LONGEST_TOPIC = 247
+"""Characters of the longest topic name that ROS 2 accepts."""
 STOP_TIMEOUT = 0.8
 """Seconds that work in progress gets at the end; after two in all the process is gone."""
 _LAST_CALLBACKS = 0.3
@@ -121,29 +131,35 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def run_node(make_node: Callable[[], RunnableNode], args: Sequence[str] | None = None) -> int:
+def run_node(
+    make_node: Callable[[], RunnableNode],
+    args: Sequence[str] | None = None,
+    parameters: Mapping[str, str] = MappingProxyType({}),
+) -> int:
     """Run a node until it is done or gets SIGINT or SIGTERM.
 
     The executor spins in a thread of its own, so that signals are heard while it is busy.
 
     Args:
-        make_node: Makes the node. What it raises as ``ValueError`` or ``ParameterException``
-            is the user's to correct and is shown without a traceback.
+        make_node: Makes the node. What it raises is shown in one line, without a traceback.
         args: Command line; ``None`` takes the process's.
+        parameters: Descriptions of the node's parameters by name, for its help.
 
     Returns:
         Exit code: the node's own, 0 after a signal, 1 if the node could not be made.
     """
     with stop_signals() as stop:
-        return _run_in_context(make_node, args, stop)
+        return _run_in_context(make_node, args, parameters, stop)
 
 
 def run_process(
-    make_node: Callable[[], RunnableNode], args: Sequence[str] | None = None
+    make_node: Callable[[], RunnableNode],
+    args: Sequence[str] | None = None,
+    parameters: Mapping[str, str] = MappingProxyType({}),
 ) -> NoReturn:
     """Run a node as ``run_node`` does, and end the process with its exit code."""
     with stop_signals() as stop:
-        leave(_run_in_context(make_node, args, stop))
+        leave(_run_in_context(make_node, args, parameters, stop))
 
 
 def leave(code: int) -> NoReturn:
@@ -159,15 +175,23 @@ def leave(code: int) -> NoReturn:
 
 
 def _run_in_context(
-    make_node: Callable[[], RunnableNode], args: Sequence[str] | None, stop: Sequence[int]
+    make_node: Callable[[], RunnableNode],
+    args: Sequence[str] | None,
+    parameters: Mapping[str, str],
+    stop: Sequence[int],
 ) -> int:
     """Run a node in a context of its own; return the exit code."""
+    given = list(sys.argv[1:] if args is None else args)
+    if wants_help(given):
+        sys.stdout.write(help_text(Path(sys.argv[0]).stem, parameters))
+        return 0
     try:
+        check_arguments(given, parameters)
         with ros_context(args):
             try:
                 node = make_node()
-            except (ValueError, ParameterException) as error:
-                get_logger('zegclip_ros').fatal(str(error))
+            except Exception as error:  # The last line of defence: nobody is to read a traceback.
+                get_logger('zegclip_ros').fatal(in_one_line(error))
                 code = 1
             else:
                 code = _run(node, stop)
@@ -177,9 +201,34 @@ def _run_in_context(
             watchdog.start()
         watchdog.cancel()
         return code
-    except RCLError as error:
-        get_logger('zegclip_ros').fatal(str(error).partition('\n')[0])
+    except Exception as error:  # As of arguments that ROS refuses.
+        get_logger('zegclip_ros').fatal(in_one_line(error))
         return 1
+
+
+def in_one_line(error: Exception) -> str:
+    """Return what went wrong with a node as the one line that users see."""
+    if isinstance(error, NameValidationException):
+        return (
+            f'Expected names of topics and services of at most {LONGEST_TOPIC} characters with '
+            'the namespace, of letters, digits and _, but got '
+            f'{shortened(" ".join(str(error).split()), 160)}.'
+        )
+    if isinstance(error, InvalidParameterTypeException):
+        named = re.search("parameter '([^']+)'", str(error))
+        return worded(str(error), named[1] if named else '')
+    if isinstance(error, FileExistsError):
+        return f'Expected {error.filename} to be a folder, but it is a file.'
+    if isinstance(error, OSError):
+        where = f' {error.filename}' if error.filename else ''
+        return f'Cannot use{where}: {error.strerror or error}.'
+    text = ' '.join(str(error).split())
+    if type(error).__name__ == 'UnknownROSArgsError':
+        return f'Expected arguments that ROS knows after --ros-args, but got {text}.'
+    if isinstance(error, RCLError):
+        return str(error).partition('\n')[0]
+    known = isinstance(error, ValueError | ParameterException | ZegCLIPError)
+    return text if known else f'{type(error).__name__}: {text}'
 
 
 def _run(node: RunnableNode, stop: Sequence[int]) -> int:
@@ -193,10 +242,10 @@ def _run(node: RunnableNode, stop: Sequence[int]) -> int:
             executor.spin()
         except ExternalShutdownException:
             logger.debug('The context was shut down.')
-        except Exception:
+        except Exception as error:
             if not node.ended.is_set():
-                text = traceback.format_exc().rstrip()
-                get_logger('zegclip_ros').fatal(f'A callback failed: {text}')
+                get_logger('zegclip_ros').fatal(f'A callback failed: {in_one_line(error)}')
+                get_logger('zegclip_ros').debug(traceback.format_exc().rstrip())
                 node.end(1)
 
     spinner = threading.Thread(target=spin, name='executor', daemon=True)
@@ -251,11 +300,14 @@ def guard_parameter_services(node: Node) -> None:
 
 def _set_each(answer: Answer, request: Any, response: Any) -> Any:  # noqa: ANN401 - rclpy's
     """Refuse the parameters with a fault and set the others."""
-    faults = [_fault(parameter) for parameter in request.parameters]
-    pairs = zip(list(request.parameters), faults, strict=True)
+    asked = list(request.parameters)
+    faults = [_fault(parameter) for parameter in asked]
+    pairs = zip(asked, faults, strict=True)
     request.parameters = [parameter for parameter, fault in pairs if fault is None]
     results = iter(answer(request, response).results)
     response.results = [fault or next(results) for fault in faults]
+    for parameter, result in zip(asked, response.results, strict=True):
+        result.reason = worded(result.reason, parameter.name)
     return response
 
 

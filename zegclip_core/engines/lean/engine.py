@@ -13,13 +13,19 @@
 # limitations under the License.
 """The lean engine: what the plain one computes, without what need not be computed."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 import logging
 
 import torch
 from torch import Tensor
-from zegclip_core.devices import device_guard, side_stream
+from zegclip_core.devices import (
+    device_guard,
+    is_device_lost,
+    is_memory_error,
+    reason_of,
+    side_stream,
+)
 from zegclip_core.engines.contract import (
     EngineVocabulary,
     Network,
@@ -27,8 +33,9 @@ from zegclip_core.engines.contract import (
     Prediction,
     run_steps,
 )
-from zegclip_core.engines.lean.graphs import GraphCache, Recordable
-from zegclip_core.engines.lean.model import lean_form
+from zegclip_core.engines.lean.attention import CudnnTrial, shapes_of
+from zegclip_core.engines.lean.graphs import GraphCache, padded_count, RECORD_AT, Recordable
+from zegclip_core.engines.lean.model import Features, lean_form, LeanModel
 from zegclip_core.engines.lean.pixels import CENTRE, resized, Uploads
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
 from zegclip_core.engines.lean.vocabulary import (
@@ -41,6 +48,7 @@ from zegclip_core.engines.lean.vocabulary import (
 )
 from zegclip_core.engines.plain import label_maps, with_unlabelled
 from zegclip_core.errors import ModelError
+from zegclip_core.model.blocks import PYTORCH
 from zegclip_core.model.scoring import (
     average_windows,
     best_of,
@@ -52,6 +60,7 @@ from zegclip_core.model.scoring import (
     whole_logits,
     Windows,
 )
+from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.text.encoder import EncodedVocabulary
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -69,7 +78,7 @@ class LeanEngine:
     On CUDA all of it is one recorded graph; with steps, all up to the mask logits is one.
 
     Args:
-        network: The model; it is moved to ``device`` and ``dtype``.
+        network: The model; it stays as it is.
         dtype: Floating-point type of the model's products.
         device: Where it runs.
         windows: Sliding windows; ``None`` for the whole image.
@@ -77,6 +86,8 @@ class LeanEngine:
             size in each image, those that win patches or come nearest to it; 0 for all. Their
             logits do not change. The softmax of a training-free model is then one over them.
             Steps see the logits of all rows, and the candidates are chosen after them.
+        compiler: Makes of the model in float32, on a CPU, what computes the features of images
+            in place of PyTorch; ``None`` for PyTorch.
 
     Raises:
         ModelError: If ``candidates`` is not 0 where there are windows.
@@ -92,6 +103,7 @@ class LeanEngine:
         device: torch.device,
         windows: Windows | None = None,
         candidates: int = 0,
+        compiler: Callable[[LeanModel], Callable[[Tensor], Features]] | None = None,
     ) -> None:
         """Compute what depends on the model alone."""
         if candidates and windows is not None:
@@ -103,12 +115,23 @@ class LeanEngine:
         self.device, self.dtype = device, dtype
         self.windows = windows
         self._scoring = network.scoring
-        self.model = lean_form(network, dtype=dtype, device=device)
+        kernels = None if compiler is None else PYTORCH
+        self.model = lean_form(network, dtype=dtype, device=device, kernels=kernels)
+        if compiler is not None:
+            self.model.look = compiler(self.model)
         on_cuda = device.type == 'cuda'
         self._uploads = Uploads(device) if on_cuda else None
         self._graphs = GraphCache(device) if on_cuda else None
-        self._has_kernel = on_cuda and _kernel_runs(device)
+        self._cudnn = CudnnTrial(dtype, device) if on_cuda else None
+        self._has_kernel = self.model.rows.fused = on_cuda
         self._latest: LeanVocabulary | None = None
+        if self._has_kernel and windows is None:
+            self._try_kernel()
+
+    @property
+    def slow_frames(self) -> int:
+        """How many frames of a new size or with new words are slower than those that follow."""
+        return RECORD_AT if self._graphs is not None and self._graphs.works else 0
 
     def prepare(self, encoded: EncodedVocabulary) -> LeanVocabulary:
         """Compute what depends on the words alone.
@@ -120,13 +143,14 @@ class LeanEngine:
                 part.to(self.device)
                 for part in (encoded.embeddings, encoded.bias, encoded.thresholds)
             )
-            rows = len(bias)
+            rows, used = len(bias), None
             # Padded so that one graph serves all vocabularies of a bucket. Not with windows:
             # their average mixes scores, where the infinite bias of the padding would spread.
             if self._graphs is not None and self.windows is None:
                 embeddings, bias, thresholds = padded(
                     embeddings, bias, thresholds, bucket_of(rows)
                 )
+                used = torch.tensor([rows], dtype=torch.int32, device=self.device)
             vocabulary = LeanVocabulary(
                 encoded.vocabulary,
                 encoded.negatives,
@@ -135,6 +159,7 @@ class LeanEngine:
                 thresholds,
                 *self.model.queries(embeddings),
                 *penalties_of(bias, rows),
+                used,
             )
             if self.device.type == 'cuda':
                 torch.cuda.current_stream(self.device).synchronize()
@@ -159,6 +184,7 @@ class LeanEngine:
         with device_guard(self.device):
             if self._uploads is not None:
                 pixels = self._uploads(pixels)
+            self._try_attention(len(pixels), size, len(vocabulary.bias))
             if self.steps:
                 images = self._images(pixels, size)
                 (every,) = self._replay(
@@ -166,6 +192,8 @@ class LeanEngine:
                     lambda *read: (self.model.logits(*read).float(),),
                     images,
                     vocabulary,
+                    # Of windows there are always as many, for most cameras.
+                    pads=self.windows is None,
                 )
                 vocabulary = vocabulary.unpadded()
                 every = every[:, : len(vocabulary.bias)]
@@ -192,17 +220,43 @@ class LeanEngine:
         self.model.tower.forget_grids()
 
     def _replay(
-        self, key: Hashable, frame: Recordable, images: Tensor, vocabulary: LeanVocabulary
+        self,
+        key: Hashable,
+        frame: Recordable,
+        images: Tensor,
+        vocabulary: LeanVocabulary,
+        *,
+        pads: bool = True,
     ) -> tuple[Tensor, ...]:
-        """Call a function of images and a vocabulary, on CUDA as a graph."""
+        """Call a function of images and a vocabulary, on CUDA as a graph if it was seen often."""
         if self._graphs is None:
             return frame(images, vocabulary)
         if vocabulary is not self._latest:
             for tensor in vocabulary.tensors():  # They were made on another stream.
                 tensor.record_stream(torch.cuda.current_stream(self.device))
             self._latest = vocabulary
-        key = (key, tuple(images.shape), vocabulary.shape_key, self.candidates)
-        return self._graphs.run(key, frame, images, vocabulary, self.model.tower.tables)
+        key = (key, vocabulary.shape_key, self.candidates)
+        run = partial(self._graphs.run, key, frame, images, vocabulary, self.model.tower.tables)
+        try:
+            return run(pads=pads)
+        except Exception as error:
+            if self._cudnn is None or not self._cudnn.gives_up(error):
+                raise
+        return run(pads=pads)
+
+    def _try_attention(self, count: int, size: tuple[int, int], rows: int) -> None:
+        """Have cuDNN's attention tried at the shapes of so many images, with and without graph."""
+        if self._cudnn is None or not self._cudnn.watches:
+            return
+        windows = 1
+        if self.windows is not None:
+            corners = self.windows.corners(size)
+            (down, across), *_ = corners
+            size, windows = (down.stop - down.start, across.stop - across.start), len(corners)
+        patch = self.model.network.config.vision.patch_size
+        grid = size[0] // patch, size[1] // patch
+        for images in {count, padded_count(count)}:
+            self._cudnn(*shapes_of(self.model.network, images * windows, grid, rows))
 
     def _images(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
         """Return what the model takes: resized images, or their windows."""
@@ -283,30 +337,35 @@ class LeanEngine:
         if ordered and self.device.type == 'cpu':
             return label_logits(logits, size, vocabulary, self._scoring)
         if ordered and self._has_kernel:
-            # Triton is not everywhere that torch is, and only CUDA needs it.
-            from zegclip_core.engines.lean.postprocess_cuda import label_logits_in_one_kernel
+            try:
+                # Triton is not everywhere that torch is, and only CUDA needs it.
+                from zegclip_core.engines.lean.postprocess_cuda import label_logits_in_one_kernel
 
-            return label_logits_in_one_kernel(logits, size, vocabulary, self._scoring)
+                return label_logits_in_one_kernel(logits, size, vocabulary, self._scoring)
+            # It is missing, or finds no compiler, or no headers of Python, or too few registers:
+            # each its own kind of error.
+            except Exception as error:
+                self._go_without_kernel(error)
         return label_maps(logits, size, vocabulary, scoring=self._scoring)
 
+    def _try_kernel(self) -> None:
+        """Compile the kernel's variants that frames use, so that it fails here if it does."""
+        words = Vocabulary.from_names(['object', 'other'])
+        one = torch.ones(2, device=self.device)
+        kind = self.dtype if isinstance(self.model.network, ZegCLIP) else torch.float32
+        with device_guard(self.device):
+            for calibrated in (False, True) if self._scoring == 'sigmoid' else (False,):
+                vocabulary = LeanVocabulary(words, (), one, one, one, one, one, one, calibrated)
+                logits = torch.zeros((1, 2, 3, 5), dtype=kind, device=self.device)
+                self._postprocess(logits, (7, 11), vocabulary)
 
-def _kernel_runs(device: torch.device) -> bool:
-    """Return whether the postprocessing can be one kernel there; if not, the log says why."""
-    one = torch.ones(1, device=device)
-    words = Vocabulary.from_names(['object'])
-    vocabulary = LeanVocabulary(words, (), one, one, one, one, one, one, False)
-    try:
-        from zegclip_core.engines.lean.postprocess_cuda import label_logits_in_one_kernel
-
-        with device_guard(device):
-            label_logits_in_one_kernel(one.view(1, 1, 1, 1), (1, 1), vocabulary, 'sigmoid')
-    # It is missing, or finds no compiler, or no headers of Python: each its own kind of error.
-    except Exception as error:
-        reason = str(error).strip().partition('\n')[0] or type(error).__name__
+    def _go_without_kernel(self, error: Exception) -> None:
+        """Label without the kernel from now on, unless the error is of the device."""
+        if is_memory_error(error) or is_device_lost(error):
+            raise error
+        self._has_kernel = self.model.rows.fused = False
         logger.warning(
-            'Frames take longer than they need to, as Triton cannot compile here (it needs a '
-            "C compiler and Python's headers, such as gcc and python3-dev): %s",
-            reason,
+            'Frames take longer than they need to, as the kernel for labels fails here (Triton '
+            "needs a C compiler and Python's headers, such as gcc and python3-dev): %s.",
+            reason_of(error),
         )
-        return False
-    return True

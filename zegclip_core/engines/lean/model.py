@@ -14,25 +14,33 @@
 """A model without what is the same for every image, or for every image of a vocabulary."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable
 
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 import torch.nn.functional as F
 from zegclip_core.engines.contract import Network
+from zegclip_core.engines.lean.block import Prompts
+from zegclip_core.engines.lean.decoder import LeanDecoder, LeanDetail
+from zegclip_core.engines.lean.folding import cast, fold_layer_scale, fold_quick_gelu, own_copy
 from zegclip_core.engines.lean.last_block import LastBlock
 from zegclip_core.engines.lean.pixels import FoldedConvolution, PatchProjection
+from zegclip_core.engines.lean.rows import RowKernels
 from zegclip_core.engines.lean.tower import LeanTower
 from zegclip_core.engines.lean.vocabulary import best_rows, LeanVocabulary, take_rows
 from zegclip_core.model.alignment import AlignedTowers
-from zegclip_core.model.blocks import Kernels, PYTORCH, QUICK_GELU, QuickGELU
+from zegclip_core.model.blocks import Kernels, PYTORCH
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.model.vit import VisionTransformer
 from zegclip_core.model.zegclip import ZegCLIP
 
+Features = tuple[Tensor, ...]
+"""What a model makes of images alone; the words are compared with it."""
+
 ROWS = 256
 """Queries at a time; more do not fit into a core's cache, fewer make small products."""
+FEW_PROMPTS = 32
+"""Prompts of a layer up to which a CPU projects them anew sooner than it copies the tokens."""
 _RESIDUAL_STREAM = (
     *('visual.*ln_*', 'visual.prompt_norm.*', 'visual.*.gamma', 'visual.*_embedding'),
     *('logit_scale.*', 'log_scale'),  # Rounded, its exponential would be off by a percent.
@@ -40,28 +48,6 @@ _RESIDUAL_STREAM = (
 """Parameters that act on the tokens between the blocks, and factors and offset of the logits."""
 _DECODER = ('visual.proj', 'visual.pool.*', 'decoder.*', '*_projection.*')
 """Parameters of the joint space and the decoder: few operations, but on a GPU not for free."""
-
-
-def cast(network: Network, dtype: torch.dtype, float32: Sequence[str]) -> None:
-    """Bring a model's parameters to a type, those whose names match a pattern to float32."""
-    for name, parameter in network.named_parameters():
-        stays = any(fnmatchcase(name, pattern) for pattern in float32)
-        parameter.data = parameter.data.to(torch.float32 if stays else dtype)
-
-
-def fold_quick_gelu(visual: VisionTransformer) -> None:
-    """Fold QuickGELU's factor into the weights around it, which leaves one kernel of three.
-
-    ``x * sigmoid(a x)`` is ``silu(a x) / a``: ``a`` goes into the layer before, ``1 / a`` into
-    the layer behind. A tower that is folded already, or has another activation, stays as it is.
-    """
-    for block in visual.blocks:
-        mlp = block.mlp
-        if isinstance(mlp.act, QuickGELU):
-            mlp.act = nn.SiLU(inplace=True)
-            for parameter in mlp.c_fc.parameters():
-                parameter.data = parameter.data * QUICK_GELU
-            mlp.c_proj.weight.data = mlp.c_proj.weight.data / QUICK_GELU
 
 
 def kernels_for(device: torch.device, dtype: torch.dtype) -> Kernels:
@@ -84,6 +70,18 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     pixels = x.unsqueeze(1).permute(0, 3, 1, 2)  # (B, I, 1, N) in channels-last memory
     out = F.conv2d(pixels, weight[:, :, None, None], bias)  # (B, O, 1, N)
     return out.permute(0, 2, 3, 1).squeeze(1)
+
+
+def prompts_of(
+    visual: VisionTransformer, device: torch.device, dtype: torch.dtype
+) -> list[Prompts]:
+    """Return every layer's prompts, in a type, in the form that takes least time on a device."""
+    if device.type == 'cpu' and visual.config.prompt_tokens > FEW_PROMPTS:
+        return [
+            None if pair is None else (pair[0].to(dtype), pair[1].to(dtype))
+            for pair in visual.prompt_keys_and_values()
+        ]
+    return [None if part is None else part.to(dtype) for part in visual.normalised_prompts()]
 
 
 def attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -114,45 +112,79 @@ def attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class LeanModel(ABC):
     """Pixels and words to mask logits.
 
-    Keys and values of the prompts, the normalisation of the pixels and QuickGELU's factor do not
-    depend on the image: they are computed once, or folded into weights, in the precision that
-    the network comes in. Where the products are of a narrower type, the tokens that every block
-    adds to, and their norms, stay in float32; on a CPU, so does the decoder. This takes time and
-    keeps labels nearer to those in float32.
+    The prompts of the layers, the normalisation of the pixels, QuickGELU's factor and those of
+    LayerScale do not depend on the image: they are computed once, or folded into weights, in the
+    precision that the network comes in. Where the products are of a narrower type, the tokens
+    that every block adds to, and their norms, stay in float32; on a CPU, so does the decoder. This
+    takes time and keeps labels nearer to those in float32.
 
     Args:
-        network: The model; it is moved to ``device`` and ``dtype``.
+        network: The model; it stays as it is.
         dtype: Floating-point type of the products.
         device: Where it runs.
+        kernels: What computes the blocks; ``None`` takes what is fastest there.
+
+    Attributes:
+        network: A copy of the model, on ``device`` and in ``dtype``, with factors folded in.
+        rows: What computes the norms; it may be changed between two frames.
+        look: Returns the features of images: ``features``, or what computes the same faster.
     """
 
     network: Network
 
-    def __init__(self, network: Network, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: Network,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        kernels: Kernels | None = None,
+    ) -> None:
         """Fold, compute the constants, then cast the model."""
-        self.network, self.dtype = network.to(device).eval(), dtype
+        self.look: Callable[[Tensor], Features] = self.features
+        self.network = network = own_copy(network, device)
+        self.dtype = dtype
         vision = network.config.vision
         first = [network.visual.conv1]
         if isinstance(network, ZegCLIP) and network.config.detail_width:
             first.append(network.detail.first)
+        on_cpu = device.type == 'cpu'
+        # A CPU's convolutions are faster so; CUDA's group norm would copy what comes in this way.
+        layout = torch.channels_last if on_cpu else torch.contiguous_format
         fold_quick_gelu(network.visual)
+        # The last block of a training-free model does without its factors, as do its users.
+        kept = int(isinstance(network, TrainingFreeCLIP))
+        for block in network.visual.blocks[: len(network.visual.blocks) - kept]:
+            fold_layer_scale(block)
         with torch.no_grad():
             patches, *self._stem = (
-                FoldedConvolution(layer, mean=vision.mean, std=vision.std, dtype=dtype)
+                FoldedConvolution(
+                    layer, mean=vision.mean, std=vision.std, dtype=dtype, memory_format=layout
+                )
                 for layer in first
             )
-            prompts = [
-                None if pair is None else (pair[0].to(dtype), pair[1].to(dtype))
-                for pair in network.visual.prompt_keys_and_values()
-            ]
-        on_cpu = device.type == 'cpu'
+            prompts = prompts_of(network.visual, device, dtype)
         cast(network, dtype, (*_RESIDUAL_STREAM, *_DECODER) if on_cpu else _RESIDUAL_STREAM)
         projection = PatchProjection(vision, patches.weight, patches.bias)
-        kernels = kernels_for(device, dtype)
+        self._kernels = kernels = kernels or kernels_for(device, dtype)
         last = None
         if isinstance(network, TrainingFreeCLIP):
             last = LastBlock(network.visual.blocks[-1], network.config, kernels)
-        self.tower = LeanTower(network.visual, projection, prompts, kernels, last)
+        self.rows = RowKernels()
+        self.tower = LeanTower(
+            network.visual,
+            projection,
+            prompts,
+            self._joint,
+            kernels=kernels,
+            rows=self.rows,
+            last=last,
+        )
+
+    @property
+    @abstractmethod
+    def _joint(self) -> torch.dtype:
+        """Floating-point type of the joint space and what works in it."""
 
     @abstractmethod
     def queries(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,8 +199,16 @@ class LeanModel(ABC):
         """
 
     @abstractmethod
+    def features(self, images: Tensor) -> Features:
+        """Return what does not depend on the words, of ``resized`` images ``(B, 3, H, W)``."""
+
+    @abstractmethod
+    def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return mask logits, float ``(B, R, h, w)``, of features and words."""
+
     def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
         """Return mask logits, float ``(B, R, h, w)``, of ``resized`` images ``(B, 3, H, W)``."""
+        return self.compare(self.look(images), vocabulary)
 
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
@@ -195,74 +235,104 @@ class LeanZegCLIP(LeanModel):
 
     network: ZegCLIP
 
+    def __init__(
+        self,
+        network: ZegCLIP,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        kernels: Kernels | None = None,
+    ) -> None:
+        """Join weights of the decoder as well."""
+        super().__init__(network, dtype=dtype, device=device, kernels=kernels)
+        own, config = self.network, network.config
+        scale = network.logit_scale if config.logit_scale else None
+        self.decoder = LeanDecoder(own.decoder, network.decoder, scale, self.rows)
+        self.detail: LeanDetail | None = None
+        if config.detail_width:
+            (stem,) = self._stem
+            self.detail = LeanDetail(own.detail, stem, self._kernels.linear)
+
     def queries(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised text embeddings in the joint space and the constant of the queries."""
         text = self.network.project_text(embeddings.to(self._joint))
         return text, self.network.decoder.relationship.constants(text)
 
-    def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
-        """Return mask logits ``(B, R, h, w)``."""
+    def features(self, images: Tensor) -> Features:
+        """Return normalised patch tokens, image embedding ``(B, C)``, any finer tokens.
+
+        The tokens are ``(B, h, w, C)``.
+        """
         images = images.to(self.dtype)
-        queries, tokens, normal = self._decode(images, vocabulary)
-        return self._mask_logits(queries, self._mask_features(images, tokens, normal))
+        tokens, embedding = self.network.project(
+            *(part.to(self._joint) for part in self.tower(images))
+        )
+        normal = self.rows.unit(tokens.flatten(2).transpose(1, 2), self._joint)
+        found = (
+            normal.unflatten(1, tokens.shape[2:]),
+            self.rows.unit(embedding[:, None], self._joint)[:, 0],
+        )
+        if self.detail is None:
+            return found
+        fine, size = self.detail(tokens.to(self.dtype), images)
+        return *found, self.rows.unit(fine, self._joint).unflatten(1, size)
+
+    def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return mask logits ``(B, R, h, w)``, on the finest tokens."""
+        tokens, _, *fine = features
+        return self._mask_logits(self._decoded(features, vocabulary), *(fine or [tokens]))
 
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Return the logits of the best classes, which alone are compared with fine features."""
-        if not self.network.config.detail_width:
+        if self.detail is None:
             return super().best_logits(images, vocabulary, count, complete=complete)
-        images = images.to(self.dtype)
-        queries, tokens, normal = self._decode(images, vocabulary)
-        rows = best_rows(self._mask_logits(queries, normal), vocabulary, count)
+        tokens, embedding, fine = self.look(images)
+        queries = self._decoded((tokens, embedding), vocabulary)
+        rows = best_rows(self._mask_logits(queries, tokens), vocabulary, count)
         queries = queries if complete else take_rows(queries, rows)
-        return self._mask_logits(queries, self._mask_features(images, tokens, normal)), rows
+        return self._mask_logits(queries, fine), rows
 
     @property
     def _joint(self) -> torch.dtype:
         """Type of the joint space and the decoder."""
         return self.network.decoder.relationship.q_proj.weight.dtype
 
-    def _decode(self, images: Tensor, vocabulary: LeanVocabulary) -> tuple[Tensor, Tensor, Tensor]:
-        """Return decoded queries ``(B, R, C)``, patch tokens ``(B, C, h, w)``, these normal."""
-        tokens, embedding = self.network.project(
-            *(part.to(self._joint) for part in self.tower(images))
+    def _decoded(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return decoded queries ``(B, R, C)``."""
+        tokens, embedding = features[:2]
+        queries = self.network.decoder.relationship.queries(
+            vocabulary.text, vocabulary.queries, embedding
         )
-        decoder, normal = self.network.decoder, F.normalize(tokens, dim=1)
-        queries = decoder.relationship.queries(
-            vocabulary.text, vocabulary.queries, F.normalize(embedding, dim=-1)
-        )
-        return decoder.decode_queries(queries, normal), tokens, normal
+        return self.decoder.decode(queries, tokens.flatten(1, 2))
 
-    def _mask_logits(self, queries: Tensor, mask_features: Tensor) -> Tensor:
-        """Return mask logits of queries ``(B, R, C)`` on features ``(B, C, h, w)``."""
-        logits = self.network.decoder.mask_logits(queries, mask_features)
-        return self.network.logit_scale(logits) if self.network.config.logit_scale else logits
-
-    def _mask_features(self, images: Tensor, tokens: Tensor, normal: Tensor) -> Tensor:
-        """Return the normalised features that queries are compared with."""
-        if not self.network.config.detail_width:
-            return normal
-        detail, (stem,) = self.network.detail, self._stem
-        pixels = detail.stem[1:](stem(images))  # (B, W, H / 4, W / 4)
-        fine = detail.refine(tokens.to(self.dtype), pixels)
-        return F.normalize(fine.to(self._joint), dim=1)
+    def _mask_logits(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        """Return mask logits ``(B, R, h, w)`` of queries ``(B, R, C)`` on tokens."""
+        logits = self.decoder.mask_logits(queries, tokens.flatten(1, 2))
+        found: Tensor = logits.unflatten(2, tokens.shape[1:3])
+        return found
 
 
 class LeanTrainingFree(LeanModel):
     """``TrainingFreeCLIP``, its cosines made of float32."""
 
     network: TrainingFreeCLIP
+    _joint = torch.float32
 
     def queries(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised text embeddings, and those times the factor."""
         text = F.normalize(embeddings.float(), dim=-1)
         return text, self.network.config.scale * text
 
-    def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
-        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+    def features(self, images: Tensor) -> Features:
+        """Return the normalised patch tokens, ``(B, C, h, w)``."""
         tokens, _ = self.tower(images.to(self.dtype))
-        return scaled_cosines(tokens, vocabulary.queries)
+        return (F.normalize(tokens.float(), dim=1),)
+
+    def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+        return scaled_cosines(features, vocabulary)
 
 
 class LeanAligned(LeanModel):
@@ -275,11 +345,15 @@ class LeanAligned(LeanModel):
         text = self.network.project_text(embeddings.to(self._joint)).float()
         return text, self.network.scale * text
 
-    def logits(self, images: Tensor, vocabulary: LeanVocabulary) -> Tensor:
-        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+    def features(self, images: Tensor) -> Features:
+        """Return the normalised patch tokens, ``(B, C, h, w)``."""
         tokens, _ = self.tower(images.to(self.dtype))
         patches = self.network.project_patches(tokens.to(self._joint))
-        return scaled_cosines(patches, vocabulary.queries)
+        return (F.normalize(patches.float(), dim=1),)
+
+    def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
+        """Return logits ``(B, R, h, w)``, cosines times the factor."""
+        return scaled_cosines(features, vocabulary)
 
     @property
     def _joint(self) -> torch.dtype:
@@ -289,21 +363,24 @@ class LeanAligned(LeanModel):
         return self.network.text_projection.linear.weight.dtype
 
 
-def scaled_cosines(patches: Tensor, queries: Tensor) -> Tensor:
-    """Return logits ``(B, R, h, w)`` of patches ``(B, C, h, w)`` and scaled words ``(R, C)``.
-
-    The patches are normalised here, in float32.
-    """
-    normal = F.normalize(patches.float(), dim=1)
-    logits: Tensor = (queries @ normal.flatten(2)).unflatten(2, normal.shape[2:])
+def scaled_cosines(features: Features, vocabulary: LeanVocabulary) -> Tensor:
+    """Return logits ``(B, R, h, w)`` of patches ``(B, C, h, w)`` and scaled words ``(R, C)``."""
+    (patches,) = features
+    logits: Tensor = (vocabulary.queries @ patches.flatten(2)).unflatten(2, patches.shape[2:])
     return logits
 
 
-def lean_form(network: Network, *, dtype: torch.dtype, device: torch.device) -> LeanModel:
+def lean_form(
+    network: Network,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    kernels: Kernels | None = None,
+) -> LeanModel:
     """Return the lean model of a network; arguments as in ``LeanModel``."""
     kind: type[LeanModel] = LeanZegCLIP
     if isinstance(network, TrainingFreeCLIP):
         kind = LeanTrainingFree
     elif isinstance(network, AlignedTowers):
         kind = LeanAligned
-    return kind(network, dtype=dtype, device=device)
+    return kind(network, dtype=dtype, device=device, kernels=kernels)

@@ -11,19 +11,18 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pixels on their way to the model, and what it says on its way back.
+"""Pixels on their way to the model.
 
-Copies between the host and a CUDA device go through pinned memory. The normalisation of pixels is
-folded into the weights of the first convolutions.
+Copies to a CUDA device go through pinned memory. The normalisation of pixels is folded into the
+weights of the first convolutions.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
+from zegclip_core.devices import PINNED
 from zegclip_core.model.vit import VisionConfig
 
 CENTRE = 128.0
@@ -49,6 +48,7 @@ class FoldedConvolution:
         mean: Of RGB pixels in [0, 255].
         std: Their deviation.
         dtype: Floating-point type of the folded weights.
+        memory_format: Of what it gives.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class FoldedConvolution:
         mean: Sequence[float],
         std: Sequence[float],
         dtype: torch.dtype,
+        memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
         """Fold."""
         weight = convolution.weight.detach().double()  # (D, 3, P, P)
@@ -66,7 +67,9 @@ class FoldedConvolution:
         offset = -(scaled * shift).sum(dim=(1, 2, 3))
         if convolution.bias is not None:
             offset = offset + convolution.bias.detach().double()
-        self.weight, self.bias = scaled.to(dtype), offset.to(dtype)
+        self.memory_format = memory_format
+        self.weight = scaled.to(dtype).contiguous(memory_format=memory_format)
+        self.bias = offset.to(dtype)
         self.stride = convolution.stride
         self.padding = tuple(int(side) for side in convolution.padding)
         self._border = shift.to(dtype)
@@ -77,7 +80,7 @@ class FoldedConvolution:
         if rows or columns:
             batch, channels, height, width = images.shape
             shape = (batch, channels, height + 2 * rows, width + 2 * columns)
-            padded = self._border.expand(shape).clone()
+            padded = self._border.expand(shape).clone(memory_format=self.memory_format)
             padded[:, :, slice(rows, rows + height), slice(columns, columns + width)] = images
             images = padded
         return F.conv2d(images, self.weight, self.bias, stride=self.stride)
@@ -128,7 +131,7 @@ class Uploads:
         done, buffer = self._events[self._turn], self._buffers[self._turn]
         done.synchronize()  # The buffer's last copy; over long ago but for a backlog.
         if buffer is None or len(buffer) < pixels.numel():
-            buffer = torch.empty(pixels.numel(), dtype=torch.uint8, pin_memory=True)
+            buffer = PINNED.empty((pixels.numel(),), torch.uint8)
             self._buffers[self._turn] = buffer
         place = buffer[: pixels.numel()].view(pixels.shape)
         place.copy_(pixels)
@@ -144,15 +147,3 @@ class Uploads:
         """Let go of the buffers."""
         self._stream.synchronize()
         self._buffers = [None, None]
-
-
-def to_host(*tensors: Tensor) -> list[npt.NDArray[Any]]:
-    """Return tensors as arrays, all copied from a CUDA device before the host waits once."""
-    if all(tensor.device.type == 'cpu' for tensor in tensors):
-        return [tensor.numpy() for tensor in tensors]
-    places = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
-    for place, tensor in zip(places, tensors, strict=True):
-        place.copy_(tensor, non_blocking=True)
-    torch.cuda.current_stream(tensors[0].device).synchronize()
-    # Copies, as pinned memory is scarce and nobody knows how long the arrays are kept.
-    return [place.numpy().copy() for place in places]

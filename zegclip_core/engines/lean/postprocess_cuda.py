@@ -26,8 +26,14 @@ BLOCK = 256
 """Pixels of one program."""
 
 
+# Sizes change with the frames and the words: no kernel of their own for each.
 # Triton reads annotations as code of the kernel, so that only what it knows may stand there.
-@triton.jit  # type: ignore[untyped-decorator]
+_INTEGERS = ('classes', 'rows', 'columns', 'height', 'width', 'unlabelled')
+
+
+# Compiled once for all sizes, and not anew in the middle of frames: Triton would have variants of
+# its own for an integer that is 1 or a multiple of 16.
+@triton.jit(do_not_specialize=_INTEGERS)  # type: ignore[untyped-decorator]
 def _label_kernel(  # type: ignore[no-untyped-def]
     logits,  # noqa: ANN001
     penalties,  # noqa: ANN001
@@ -35,6 +41,7 @@ def _label_kernel(  # type: ignore[no-untyped-def]
     thresholds,  # noqa: ANN001
     labels,  # noqa: ANN001
     scores,  # noqa: ANN001
+    used,  # noqa: ANN001
     classes,  # noqa: ANN001
     rows,  # noqa: ANN001
     columns,  # noqa: ANN001
@@ -43,6 +50,7 @@ def _label_kernel(  # type: ignore[no-untyped-def]
     row_scale,  # noqa: ANN001
     column_scale,  # noqa: ANN001
     unlabelled,  # noqa: ANN001
+    counted: tl.constexpr,
     calibrated: tl.constexpr,
     softmax: tl.constexpr,
     block: tl.constexpr,
@@ -63,7 +71,10 @@ def _label_kernel(  # type: ignore[no-untyped-def]
     best = tl.full((block,), float('-inf'), tl.float32)
     index = tl.zeros((block,), tl.int32)
     total = tl.zeros((block,), tl.float32)
-    for number in range(classes):
+    count = classes
+    if counted:
+        count = tl.minimum(tl.load(used), classes)
+    for number in range(count):
         a = tl.load(plane + top * columns + left, mask=inside, other=0.0).to(tl.float32)
         b = tl.load(plane + top * columns + beside, mask=inside, other=0.0).to(tl.float32)
         c = tl.load(plane + below * columns + left, mask=inside, other=0.0).to(tl.float32)
@@ -99,8 +110,8 @@ def label_logits_in_one_kernel(
 ) -> tuple[Tensor, Tensor]:
     """Choose the class of every pixel of mask logits, float ``(B, R, h, w)``, on a CUDA device.
 
-    The infinite penalty of a vocabulary's padding keeps it from winning. A softmax is only for
-    classes that have one bias.
+    Of a padded vocabulary only the rows that are words are read, how many these are on the
+    device. A softmax is only for classes that have one bias.
 
     Returns:
         Labels, uint8 or uint16 ``(B, H, W)`` with thresholds applied, and the best class's score
@@ -121,6 +132,7 @@ def label_logits_in_one_kernel(
         vocabulary.thresholds,
         labels,
         scores,
+        vocabulary.bias if vocabulary.used is None else vocabulary.used,
         classes,
         rows,
         columns,
@@ -129,6 +141,7 @@ def label_logits_in_one_kernel(
         rows / height,
         columns / width,
         unlabelled_id(kind),
+        vocabulary.used is not None,
         vocabulary.calibrated,
         scoring == 'softmax',
         BLOCK,

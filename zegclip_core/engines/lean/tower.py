@@ -13,23 +13,31 @@
 # limitations under the License.
 """The image tower without what is the same for every image."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from zegclip_core.engines.lean.block import LeanBlock, Prompts
 from zegclip_core.engines.lean.grids import Grid, GridTables
 from zegclip_core.engines.lean.last_block import LastBlock
 from zegclip_core.engines.lean.pixels import PatchProjection
-from zegclip_core.model.blocks import Kernels, KeysAndValues, PYTORCH
+from zegclip_core.engines.lean.rows import RowKernels
+from zegclip_core.model.blocks import Kernels
 from zegclip_core.model.vit import concatenated, VisionTransformer
 
 
 class LeanTower:
     """Runs an image tower; the weights stay those of the tower.
 
+    What a block adds to the tokens waits for the norm behind it, so that both are one step.
+
     Args:
         visual: The tower, on its device and in its floating-point type.
         projection: Its patch convolution.
-        prompts: Keys and values of every layer's prompts; ``None`` computes them every time.
+        prompts: Those of every layer, in the type of the products.
+        dtype: Floating-point type of what it returns, unless it has a projection of its own.
         kernels: What computes its blocks.
+        rows: What computes its norms.
         last: Stands in for the last block; ``None`` runs that as it is.
     """
 
@@ -37,45 +45,68 @@ class LeanTower:
         self,
         visual: VisionTransformer,
         projection: PatchProjection,
-        prompts: list[KeysAndValues | None] | None,
-        kernels: Kernels = PYTORCH,
+        prompts: Sequence[Prompts],
+        dtype: torch.dtype,
+        *,
+        kernels: Kernels,
+        rows: RowKernels,
         last: LastBlock | None = None,
     ) -> None:
         """Keep the parts."""
         self.visual = visual
         self.projection = projection
-        self.prompts = prompts
-        self._kernels = kernels
+        self._dtype = visual.proj.dtype if visual.config.embed_dim else dtype
+        self._blocks = [
+            LeanBlock(block, own, kernels)
+            for block, own in zip(visual.blocks, prompts, strict=True)
+        ]
+        self._rows = rows
         self._last = last
         self._positions = GridTables(self._make_positions)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return patch tokens and image embeddings as ``VisionTransformer`` does."""
         x, grid = self._embed(images)
-        constants = self.prompts
-        if constants is None:
-            constants = self.visual.prompt_keys_and_values()
         wanted = self.visual.config.wanted_layers
+        branch: Tensor | None = None
         features = []
-        for index, block in enumerate(self.visual.blocks):
+        for index in range(self.visual.config.layers):
             if self._last is not None and index == self.visual.config.layers - 1:
-                x = self._last(x, grid)
+                x = self._last(x if branch is None else x.add_(branch), grid)
+                branch = None
             else:
-                x = block(x, _expanded(constants[index], len(x)), self._kernels)
+                branch = self._run_block(index, x, branch)
             if index in wanted:
-                features.append(self.visual.head(x))
+                features.append(self._head(x, branch))
+                branch = None
         return concatenated(features, grid)
+
+    def _run_block(self, index: int, x: Tensor, branch: Tensor | None) -> Tensor:
+        """Add a branch to the tokens ``(B, N, D)``, then a block's first; return its second."""
+        block, lean = self.visual.blocks[index], self._blocks[index]
+        dtype = block.attn.in_proj_weight.dtype
+        rows = self._rows.norm(x, block.ln_1, dtype, branch=branch, extra=lean.extra)
+        branch = lean.attend(rows, x.shape[1])
+        return lean.feed_forward(self._rows.norm(x, block.ln_2, dtype, branch=branch))
+
+    def _head(self, x: Tensor, branch: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Add a branch to the tokens and return what ``VisionTransformer.head`` does of them."""
+        visual = self.visual
+        if not visual.config.prompt_norm:
+            return visual.pooled(self._rows.norm(x, visual.ln_post, self._dtype, branch=branch))
+        normal = self._rows.norm(x, visual.prompt_norm, x.dtype, branch=branch)
+        return visual.pooled(self._rows.norm(normal, visual.ln_post, self._dtype))
 
     def tables(self) -> list[Tensor]:
         """Return what is kept of patch grids."""
-        return [table for tables in self._grid_tables() for table in tables.kept()]
+        return [table for tables in self.grid_tables() for table in tables.kept()]
 
     def forget_grids(self) -> None:
         """Let go of it."""
-        for tables in self._grid_tables():
+        for tables in self.grid_tables():
             tables.clear()
 
-    def _grid_tables(self) -> list[GridTables]:
+    def grid_tables(self) -> list[GridTables]:
         """Return all that is kept of grids."""
         return [self._positions, *([self._last.tables] if self._last else [])]
 
@@ -83,9 +114,8 @@ class LeanTower:
         """Return the tokens before the first block, and the grid."""
         patches, grid = self.projection(images)  # (B, h * w, D)
         table, prefix = self._positions(grid), self.visual.config.num_prefix_tokens
-        x = table.new_empty((len(patches), len(table), patches.shape[2]))
-        x[:, :prefix] = table[:prefix]
-        torch.add(patches, table[prefix:], out=x[:, prefix:])
+        first = table[:prefix].expand(patches.shape[0], -1, -1)
+        x = torch.cat([first, patches + table[prefix:]], dim=1)
         tokens: Tensor = self.visual.ln_pre(x)
         return tokens, grid
 
@@ -94,11 +124,3 @@ class LeanTower:
         table = self.visual.positions(grid).detach().clone()
         table[: self.visual.config.num_prefix_tokens] += self.visual.prefix_tokens().detach()
         return table
-
-
-def _expanded(constants: KeysAndValues | None, batch: int) -> KeysAndValues | None:
-    """Return keys and values for a batch."""
-    if constants is None or batch == 1:
-        return constants
-    key, value = (part.expand(batch, -1, -1, -1) for part in constants)
-    return key, value

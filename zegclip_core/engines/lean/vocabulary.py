@@ -61,17 +61,21 @@ class LeanVocabulary(EngineVocabulary):
             if ``calibrated``, else from logits.
         calibrated: Whether classes differ in their bias; else their logits have the order of
             their scores.
+        used: How many rows are words, int32 ``(1,)`` on the device, as what is recorded once has
+            to read it anew; ``None`` where all of them are.
     """
 
     text: Tensor
     queries: Tensor
     penalties: Tensor
     calibrated: bool
+    used: Tensor | None = None
 
     @property
     def shape_key(self) -> tuple[object, ...]:
         """What of a vocabulary a recorded graph depends on."""
-        return len(self.embeddings), self.calibrated, label_type(self.classes)
+        kind = label_type(self.classes)
+        return len(self.embeddings), self.calibrated, kind, self.used is not None
 
     def tensors(self) -> list[Tensor]:
         """Return all tensors."""
@@ -90,7 +94,9 @@ class LeanVocabulary(EngineVocabulary):
     def unpadded(self) -> 'LeanVocabulary':
         """Return this without the padding of its bucket."""
         rows = len(self.words)
-        return self if rows == len(self.bias) else self.with_tensors(lambda tensor: tensor[:rows])
+        if rows == len(self.bias):
+            return self
+        return replace(self, used=None).with_tensors(lambda tensor: tensor[:rows])
 
 
 def padded(
@@ -166,7 +172,8 @@ def label_candidates(
     for maps, kept in zip(logits, rows, strict=True):
         if len(maps) > len(kept):
             maps = maps.index_select(0, kept)
-        candidates = vocabulary.with_tensors(partial(torch.index_select, dim=0, index=kept))
+        pick = partial(torch.index_select, dim=0, index=kept)
+        candidates = replace(vocabulary, used=None).with_tensors(pick)
         places, scores = postprocess(maps[None], size, candidates)
         # From places among the candidates to rows of the vocabulary; what is unlabelled stays so.
         wide = places.long()

@@ -1,0 +1,256 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Ways to run the image part of a model on a CPU, each a ``compiler`` of the lean engine."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import subprocess
+import tempfile
+from typing import Any
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+from zegclip_core.devices import pick_precision
+from zegclip_core.engines.backends import require
+from zegclip_core.engines.contract import Engine, Network
+from zegclip_core.engines.lean.engine import LeanEngine
+from zegclip_core.engines.lean.model import Features, LeanModel
+from zegclip_core.engines.lean.pixels import resized
+from zegclip_core.engines.openvino.cache import content_key, load_or_make
+from zegclip_core.engines.openvino.conversion import converted, quantised
+from zegclip_core.engines.openvino.look import OpenVinoLook
+from zegclip_core.engines.openvino.record import FeatureGraph, grid_tables
+from zegclip_core.engines.plain import PlainEngine
+from zegclip_core.errors import ModelError
+from zegclip_core.images.checks import RgbImage, working_size
+from zegclip_core.options import wait_without_spinning
+
+CPU = torch.device('cpu')
+OPSET = 17
+"""Of the graph for onnxruntime: the first with layer normalisation as one operator."""
+ENVIRONMENT = {
+    'ONEDNN_MAX_CPU_ISA': 'AVX2',
+    'ATEN_CPU_CAPABILITY': 'avx2',
+    'MKL_ENABLE_INSTRUCTIONS': 'AVX2',
+}
+"""What keeps PyTorch and oneDNN from newer instructions than AVX2."""
+_HIDDEN = ('avx512f', 'avx512_core', 'avx512_core_vnni', 'avx512_core_fp16', 'bfloat16')
+"""Instructions that OpenVINO's own kernels look for, by the names of its functions."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What eight bits are calibrated with, and where what takes minutes to make is kept."""
+
+    images: Sequence[RgbImage]
+    short_side: int
+    folder: Path
+
+
+def emulated_avx2(folder: Path) -> dict[str, str]:
+    """Return the environment of a process whose libraries see AVX2 and nothing newer.
+
+    OpenVINO asks the processor itself, and mixed with a oneDNN that is limited its kernels crash.
+    So a small library in ``folder`` answers in the processor's place. The products of onnxruntime
+    and OpenVINO's float32 are MLAS's, which cannot be limited.
+
+    Raises:
+        ModelError: If there is no C++ compiler.
+    """
+    names = [f'with_cpu_x86_{name}' for name in _HIDDEN]
+    bodies = ''.join(f'bool {name}() {{ return false; }} ' for name in names)
+    source, library = folder / 'avx2.cpp', folder / 'avx2.so'
+    source.write_text(f'namespace ov {{ {bodies}}}\n', encoding='utf-8')
+    command = ['c++', '-shared', '-fPIC', '-o', str(library), str(source)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ModelError(f'Expected a C++ compiler to emulate AVX2, but got: {error}') from error
+    return {**os.environ, **ENVIRONMENT, 'LD_PRELOAD': str(library)}
+
+
+class OnnxLook:
+    """Features by onnxruntime, of a graph with free sizes."""
+
+    def __init__(self, model: LeanModel, path: Path) -> None:
+        """Open the file."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        self._model = model
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=['CPUExecutionProvider']
+        )
+
+    def __call__(self, images: Tensor) -> Features:
+        """Return features of ``resized`` images."""
+        found = self._session.run(None, onnx_inputs(self._model, images))
+        return tuple(torch.from_numpy(part) for part in found)
+
+
+def onnx_inputs(model: LeanModel, images: Tensor) -> dict[str, Any]:
+    """Return the inputs of the graph by name."""
+    parts = [images.contiguous().numpy(), *grid_tables(model, *images.shape[2:])]
+    return {f'input{index}': part for index, part in enumerate(parts)}
+
+
+@torch.no_grad()
+def export_features(model: LeanModel, path: Path) -> None:
+    """Write the graph from images to features as an ONNX file."""
+    patch = model.tower.projection.patch
+    images = torch.zeros(1, 3, 3 * patch, 5 * patch)
+    tables = [torch.from_numpy(table) for table in grid_tables(model, *images.shape[2:])]
+    names = [f'input{index}' for index in range(1 + len(tables))]
+    axes = {names[0]: {0: 'b', 2: 'h', 3: 'w'}, **{name: {0: 'n'} for name in names[1:]}}
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            FeatureGraph(model).eval(),
+            (images, *tables),
+            path,
+            input_names=names,
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def onnx_file(model: LeanModel, kind: str, calibration: Calibration) -> Path:
+    """Return the file of a kind, ``fp32``, ``dynamic`` or ``qdq``, which is made if it is not."""
+    place = calibration.folder / f'{content_key(model)}-{kind}.onnx'
+    if place.exists():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as name:
+        partial = Path(name) / 'model.onnx'
+        if kind == 'fp32':
+            export_features(model, partial)
+        else:
+            quantise_onnx(model, onnx_file(model, 'fp32', calibration), partial, kind, calibration)
+        partial.rename(place)
+    return place
+
+
+def quantise_onnx(
+    model: LeanModel, source: Path, target: Path, kind: str, calibration: Calibration
+) -> None:
+    """Write a graph of eight bits, with ranges found in each frame or on pictures."""
+    from onnxruntime import quantization as quant
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    if kind == 'dynamic':
+        quant.quantize_dynamic(source, target, op_types_to_quantize=['MatMul', 'Gemm'])
+        return
+    ready = target.with_name('ready.onnx')
+    quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
+    feeds = iter(onnx_inputs(model, image) for image in calibration_pixels(model, calibration))
+
+    class Reader(quant.CalibrationDataReader):  # type: ignore[misc] # no annotations
+        """Gives the pictures one by one."""
+
+        def get_next(self) -> dict[str, Any] | None:
+            return next(feeds, None)
+
+    quant.quantize_static(
+        ready, target, Reader(), per_channel=True, op_types_to_quantize=['MatMul', 'Gemm', 'Conv']
+    )
+
+
+def calibration_pixels(model: LeanModel, calibration: Calibration) -> list[Tensor]:
+    """Return the calibration's pictures as the model takes them."""
+    patch, found = model.tower.projection.patch, []
+    for image in calibration.images:
+        size = working_size(*image.shape[:2], short_side=calibration.short_side, patch_size=patch)
+        found.append(resized(torch.from_numpy(np.array(image))[None], size))
+    return found
+
+
+def inductor(model: LeanModel) -> Callable[[Tensor], Features]:
+    """Return the features by ``torch.compile``."""
+    compiled: Callable[[Tensor], Features] = torch.compile(model.features, dynamic=False)
+    return compiled
+
+
+def openvino_side(precision: str, calibration: Calibration) -> Callable[[LeanModel], OpenVinoLook]:
+    """Return what makes features by OpenVINO."""
+
+    def make(model: LeanModel) -> OpenVinoLook:
+        require('openvino', 'for this row')
+        graph = converted(model, 'the model')
+        if precision == 'int8':
+            require('nncf', 'for this row')
+            place = calibration.folder / f'{content_key(model)}-int8'
+            images, side, exact = calibration.images, calibration.short_side, graph
+            graph = load_or_make(place, lambda: quantised(exact, model, images, side))
+        return OpenVinoLook(model, graph, 'auto' if precision == 'int8' else precision)
+
+    return make
+
+
+def make_engine(side: str, network: Network, calibration: Calibration) -> Engine:
+    """Return the engine of a side.
+
+    Raises:
+        ModelError: If this machine cannot run it; the message says why.
+    """
+    if side == 'plain fp32':
+        return PlainEngine(network.eval())
+    has_bf16 = pick_precision('auto', CPU) == torch.bfloat16
+    limited = os.environ.get('ONEDNN_MAX_CPU_ISA') == 'AVX2'
+    if side.endswith('bf16') and (limited or not has_bf16):
+        raise ModelError('no bfloat16 instructions')
+    compilers: dict[str, Callable[[LeanModel], Callable[[Tensor], Features]] | None] = {
+        'torch fp32': None,
+        'torch bf16': None,
+        'torch.compile fp32': inductor,
+        'onnxruntime fp32': lambda model: OnnxLook(model, onnx_file(model, 'fp32', calibration)),
+        'onnxruntime int8 dynamic': lambda model: OnnxLook(
+            model, onnx_file(model, 'dynamic', calibration)
+        ),
+        'onnxruntime int8 static': lambda model: OnnxLook(
+            model, onnx_file(model, 'qdq', calibration)
+        ),
+        **{
+            f'openvino {precision}': openvino_side(precision, calibration)
+            for precision in ('fp32', 'bf16', 'int8')
+        },
+    }
+    if side.startswith('onnxruntime'):
+        require('onnxruntime', 'for this row')
+    kind = torch.bfloat16 if side == 'torch bf16' else torch.float32
+    return LeanEngine(network, dtype=kind, device=CPU, compiler=compilers[side])
+
+
+SIDES = (
+    'plain fp32',
+    'torch fp32',
+    'torch bf16',
+    'torch.compile fp32',
+    'onnxruntime fp32',
+    'onnxruntime int8 dynamic',
+    'onnxruntime int8 static',
+    'openvino fp32',
+    'openvino bf16',
+    'openvino int8',
+)
+"""All sides but the literal pipeline."""
+
+wait_without_spinning()

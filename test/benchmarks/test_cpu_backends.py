@@ -1,0 +1,81 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The comparison of backends on a CPU, with a small model."""
+
+from pathlib import Path
+
+from benchmarks import cpu_backends, cpu_sides
+from benchmarks.cpu_backends import build_parser, measure, PAGE, page_text, row, Side, table
+from benchmarks.cpu_sides import Calibration, make_engine, SIDES
+import numpy as np
+import pytest
+from tiny_models import write_published
+import torch
+from zegclip_core.errors import ModelError
+from zegclip_core.loading import load_model
+from zegclip_core.speed.inputs import load_bundle
+
+
+def test_sides_that_cannot_run_say_why_and_the_others_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(write_published(tmp_path / 'tiny.pth'))
+    monkeypatch.setattr(cpu_backends, 'bundle_of', lambda case: load_bundle(path))
+
+    def missing(package: str, purpose: str) -> None:
+        raise ModelError(f'no {package}')
+
+    monkeypatch.setattr(cpu_sides, 'require', missing)
+    sides = 'plain fp32,torch fp32,openvino fp32'
+    options = build_parser().parse_args(['--sides', sides, '--rounds', '2'])
+    literal, plain, lean, absent = measure('vit', options)
+    assert absent == {'method': 'openvino fp32', 'reason': 'no openvino'}
+    assert [each['runs'] for each in (literal, plain, lean)] == [2, 2, 2]
+    assert lean['as_plain'] >= 0.99
+    assert literal['over_literal'] == lean['over_torch'] == 1.0
+    assert lean['over_literal'] > 0
+
+
+def test_a_ratio_is_the_median_over_the_rounds() -> None:
+    labels = {'plain fp32': np.array([1, 2, 3, 4]), 'a': np.array([1, 2, 3, 5])}
+    times = {'torch fp32': [2.0, 9.0, 4.0], 'a': [1.0, 1.0, 1.0]}
+    found = row(Side('a', memory_mb=7.0), times, labels)
+    assert (found['over_torch'], found['as_plain'], found['over_literal']) == (4.0, 0.75, None)
+    assert found['ms'] == 1000.0
+
+
+def test_tables_have_reasons_and_scores() -> None:
+    known = {'ms': 12.3, 'runs': 3, 'memory_mb': 4.0, 'as_plain': 0.5, 'over_torch': 2.0}
+    rows = [{'method': 'a', 'over_literal': None, **known}, {'method': 'b', 'reason': 'no b'}]
+    text = table(rows, {'a': {'CamVid': 61.0}})
+    assert 'over literal' not in text
+    assert '61.00' in text
+    assert 'no b' in text
+    assert 'emulated' in page_text({'everyday-s avx2': rows}, {})
+    assert PAGE.read_text('utf-8').count('<!-- cpu-backends:begin -->') == 1
+
+
+def test_every_side_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', 'AVX2')
+    network = load_model(str(write_published(tmp_path / 'tiny.pth'))).network
+    calibration = Calibration([], 32, tmp_path)
+    for side in SIDES:
+        if side.startswith(('plain', 'torch fp32')):
+            make_engine(side, network, calibration)
+        elif side.endswith('bf16'):
+            with pytest.raises(ModelError, match='no bfloat16'):
+                make_engine(side, network, calibration)
+    with pytest.raises(KeyError):
+        make_engine('tensorflow fp32', network, calibration)
+    assert torch.get_default_dtype() == torch.float32
