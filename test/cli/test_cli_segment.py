@@ -158,7 +158,8 @@ def test_all_options_reach_the_model(run: Run, tmp_path: Path) -> None:
     options = (
         '--model mine.safetensors --device cuda:1 --precision bf16 --short-side 518 '
         '--threshold 0.25 --threads 3 --negatives wall,floor '
-        '--templates plain --attention clip --candidates 9'
+        '--templates plain --attention clip --candidates 9 '
+        '--smoothing 0.5 --sharp-edges 8'
     )
     run('segment', photo, '--classes', 'a', '--out', tmp_path / 'out', *options.split())
     run('segment', photo, '--classes', 'a', '--out', tmp_path / 'out')
@@ -174,11 +175,14 @@ def test_all_options_reach_the_model(run: Run, tmp_path: Path) -> None:
             'templates': 'plain',
             'attention': 'clip',
             'candidates': 9,
+            'smoothing': 0.5,
+            'sharp_edges': 8,
         },
         {
             **dict.fromkeys(('threads', 'short_side', 'threshold')),
             **dict.fromkeys(('negatives', 'templates', 'attention')),
             **{'model': 'everyday-s', 'device': 'auto', 'precision': 'auto', 'candidates': 0},
+            **{'smoothing': 0.0, 'sharp_edges': 0},
         },
     ]
 
@@ -351,7 +355,7 @@ def test_a_single_broken_picture_gets_one_line(run: Run, tmp_path: Path) -> None
 def test_an_interrupted_video_leaves_no_half_file(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **more: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ColorSegmenter, 'segment', interrupt)
