@@ -148,10 +148,12 @@ def test_label_images_stay_if_the_next_video_cannot_be_decoded(tmp_path: Path, r
 def test_no_fault_of_one_file_keeps_the_others_from_being_done(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def segment(self: ColorSegmenter, image: np.ndarray, words: object) -> object:
+    def segment(
+        self: ColorSegmenter, image: np.ndarray, words: object, **further: object
+    ) -> object:
         if image.shape[0] == 31:
             raise ZeroDivisionError('of the model\nin two lines')
-        return original(self, image, words)
+        return original(self, image, words, **further)
 
     original = ColorSegmenter.segment
     monkeypatch.setattr(ColorSegmenter, 'segment', segment)

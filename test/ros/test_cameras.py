@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 CAMERAS = ('front', 'rear', 'side')
 WORDS = ('person', 'cat', 'traffic light')
 ARGUMENTS = (
-    *('-p', f'cameras:={json.dumps(CAMERAS)}'),
+    *('-p', f'zegclip:cameras:={json.dumps(CAMERAS)}'),
     *('-p', f'class_names:={json.dumps(WORDS)}'),
 )
 

@@ -134,7 +134,7 @@ def test_words_and_loading_say_it_too(
         with pytest.raises(expected, match='CUDA error'):
             segmenter.encode(Vocabulary.from_names(['lamp', 'sofa']))
     with monkeypatch.context() as patch:
-        patch.setattr(Segmenter, '_make_engine', raising(error))
+        patch.setattr('zegclip_core.segmenter.make_engine', raising(error))
         with pytest.raises(expected, match='CUDA error'):
             Segmenter.load(tiny, device='cpu')
 

@@ -94,7 +94,7 @@ def _is_readable(phrase: str, tower: Tokenizing) -> bool:
 def _is_likely(phrase: str, tower: Tokenizing) -> bool:
     """Return whether each word of a phrase is English, or one that the tower has as a whole."""
     words = [word.lower() for word in _WORD.findall(phrase) if len(word) >= _SHORTEST]
-    return all(_is_english(word) or tower.pieces([word]) == [1] for word in words)
+    return all(tower.pieces([word]) == [1] or _is_english(word) for word in words)
 
 
 @lru_cache(maxsize=20_000)
