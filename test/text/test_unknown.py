@@ -29,7 +29,7 @@ from zegclip_core.model.training_free import TrainingFreeCLIP, TrainingFreeConfi
 from zegclip_core.model.vit import VisionConfig
 from zegclip_core.options import SegmenterOptions, UNLABELLED
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.text import phrases, vocabulary
+from zegclip_core.text import negatives, phrases
 from zegclip_core.text.encoder import EncodedVocabulary
 from zegclip_core.text.negatives import clean_negatives, competing, parse_negatives
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
@@ -144,7 +144,7 @@ def test_words_that_stand_as_they_are_need_no_dictionary(monkeypatch: pytest.Mon
     def no_dictionary(phrase: str) -> str:
         raise AssertionError(phrase)
 
-    for module in (phrases, vocabulary):
+    for module in (phrases, negatives):
         monkeypatch.setattr(module, 'standard_form', no_dictionary)
     words = Vocabulary.from_names(['clouds', 'cat'])
     assert words.encoded_phrases(['skis']) == (('clouds',), ('cat',))

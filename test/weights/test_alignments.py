@@ -291,7 +291,7 @@ def test_what_needs_a_decoder_refuses_aligned_towers(made: Made, tmp_path: Path)
     calls: dict[str, Callable[[], object]] = {
         'to export': lambda: export_onnx(path, tmp_path / 'x.onnx'),
         'to compare the methods': lambda: load_bundle(path),
-        'to start from': lambda: initialize_from(network, path, {}),  # type: ignore[arg-type]
+        'to start from': lambda: initialize_from(network, path, {}, {}),  # type: ignore[arg-type]
         'to reproduce a row': lambda: open_checkpoint(path, 'to reproduce a row'),
     }
     for purpose, call in calls.items():
