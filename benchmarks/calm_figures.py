@@ -41,7 +41,7 @@ def flicker(frames: Sequence[Labels]) -> float:
     for now in range(1, len(frames)):
         before = frames[now - 1]
         changed = frames[now] != before
-        later = frames[now + 1 : now + WITHIN]
+        later = frames[slice(now + 1, now + WITHIN)]
         counted += int((changed & np.any([frame == before for frame in later], axis=0)).sum())
     return counted / max(sum(frame.size for frame in frames[1:]), 1)
 

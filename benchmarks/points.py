@@ -99,8 +99,20 @@ def measure(segmenter: Segmenter, repeats: int) -> dict[str, list[float]]:
         one = found[0]
         cases: dict[str, Callable[[], None]] = {
             'points': lambda: points(same, CAMERA, one, rgb, organised=False),  # noqa: B023
-            'points, organised': lambda: points(same, CAMERA, one, rgb, organised=True),  # noqa: B023
-            'points of depth of 848x480': lambda: points(other, LARGE, one, rgb, organised=False),  # noqa: B023
+            'points, organised': lambda: points(
+                same,
+                CAMERA,
+                one,
+                rgb,
+                organised=True,  # noqa: B023
+            ),
+            'points of depth of 848x480': lambda: points(
+                other,
+                LARGE,
+                one,
+                rgb,
+                organised=False,  # noqa: B023
+            ),
             'regions': lambda: flat_boxes(one),  # noqa: B023
             'regions with boxes in 3D': lambda: boxes(same, one),  # noqa: B023
         }

@@ -55,8 +55,8 @@ def test_a_frame_launches_no_more_kernels_than_the_page_says(name: str) -> None:
     assert counts['aten.linear.default'] >= 4 * layers
     assert counts['aten.scaled_dot_product_attention.default'] >= layers
     assert counts['Triton _label_kernel'] == 1
-    # Prompts are never concatenated, only the features of several layers are.
-    assert counts['aten.cat.default'] == (2 if config.vision.feature_layers else 0)
+    # Prompts never are, only prefix tokens with patches, and the features of several layers.
+    assert counts['aten.cat.default'] == (3 if config.vision.feature_layers else 1)
     assert not [each for each in counts if each.startswith('aten.mul') and counts[each] > 1]
 
 
@@ -67,4 +67,4 @@ def test_without_triton_a_frame_launches_more() -> None:
     )
     assert not [each for each in counts if each.startswith('Triton')]
     assert MOST[name] < counts.total() <= 220
-    assert not counts['aten.cat.default']
+    assert counts['aten.cat.default'] == 1

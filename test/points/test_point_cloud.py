@@ -28,7 +28,7 @@ KINDS = {2: 'B', 4: 'H', 7: 'f'}
 
 def read(cloud: CloudFields, index: int) -> dict[str, object]:
     """Return a point by what the message says about its bytes."""
-    raw = cloud.data.tobytes()[index * cloud.point_step :]
+    raw = memoryview(cloud.data.tobytes())[slice(index * cloud.point_step, None)]
     return {
         field['name']: struct.unpack_from(f'<{KINDS[field["datatype"]]}', raw, field['offset'])[0]
         for field in cloud.fields

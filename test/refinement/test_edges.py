@@ -44,7 +44,7 @@ def rows(
 ) -> Rows:
     count = len(logits)
     limits = np.full(count, thresholds, np.float32)
-    limits[count - negatives :] = math.inf
+    limits[slice(count - negatives, None)] = math.inf
     if bias is None:
         bias = np.zeros(count, np.float32)
     return Rows(logits.astype(np.float32), bias, limits, count - negatives, scoring)
@@ -55,7 +55,7 @@ def coarse(given: Rows, size: tuple[int, int] = SIZE) -> tuple[np.ndarray, np.nd
     names = [f'word {index}' for index in range(len(given.logits))]
     vocabulary = EngineVocabulary(
         Vocabulary.from_names(names[: given.classes]),
-        tuple(names[given.classes :]),
+        tuple(names[slice(given.classes, None)]),
         torch.zeros(len(names), 1),
         torch.from_numpy(given.bias),
         torch.from_numpy(given.thresholds),

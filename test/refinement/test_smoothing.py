@@ -49,7 +49,7 @@ def scenery(seed: int = 0, side: int = 500) -> np.ndarray:
 def view(picture: np.ndarray, left: int = 0, grid: tuple[int, int] = GRID) -> Tensor:
     """Return a part of a picture as steps see it, ``(1, 3, H, W)``; ``left`` in places."""
     height, width = grid[0] * PIXELS, grid[1] * PIXELS
-    part = picture[:height, left * PIXELS : left * PIXELS + width]
+    part = picture[:height, slice(left * PIXELS, left * PIXELS + width)]
     return torch.from_numpy(part.copy()).permute(2, 0, 1)[None].float()
 
 
@@ -99,7 +99,7 @@ def test_logits_move_with_the_scene() -> None:
     errors = []
     for number, noisy in enumerate(noises(8)):
         left = 2 * number
-        expected = truth[..., left : left + GRID[1]]
+        expected = truth[..., slice(left, left + GRID[1])]
         found = smooth(smoother, expected + noisy, view(picture, left), number / 10)
         errors.append((found - expected)[..., 4:-16].std())
     # Of eight frames the noise is a third, where all of them show the same; the rest is the flow.
@@ -107,7 +107,7 @@ def test_logits_move_with_the_scene() -> None:
     standing = TemporalSmoother(1.0)
     for number, noisy in enumerate(noises(8)):
         left = 2 * number
-        expected = truth[..., left : left + GRID[1]]
+        expected = truth[..., slice(left, left + GRID[1])]
         found = smooth(standing, expected + noisy, view(picture, 0), number / 10)
     assert (found - expected)[..., 4:-16].std() > 2 * errors[-1]
 

@@ -54,6 +54,10 @@ COMMANDS = {
     'reproduce --data': ('reproduce', 'voc12-inductive', '--data', '~/x'),
     'reproduce --json': ('reproduce', 'voc12-inductive', '--data', '.', '--json', '~/x/a.json'),
     'benchmark --json': ('benchmark', '--json', '~/x/a.json'),
+    'benchmark --compare': ('benchmark', '--compare', '~/x'),
+    'export --calibrate': (
+        *('export', '--format', 'openvino', '--model', 'everyday-s', '--calibrate', '~/x'),
+    ),
     'convert source': ('convert', '~/x', 'out.safetensors'),
     'train --config': ('train', '--config', '~/x.yaml'),
     'align --config': ('align', '--config', '~/x.yaml'),

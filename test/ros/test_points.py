@@ -70,7 +70,12 @@ def photo(stamp: int, scale: int = 1) -> Image:
     return rgb_to_image(np.kron(rgb, np.ones((scale, scale, 1), np.uint8)), header(stamp))
 
 
-def depth_image(stamp: int, nanosec: int = 0, encoding: str = '16UC1', **changed: Any) -> Image:  # noqa: ANN401
+def depth_image(
+    stamp: int,
+    nanosec: int = 0,
+    encoding: str = '16UC1',
+    **changed: Any,  # noqa: ANN401 - fields of any type
+) -> Image:
     values = np.nan_to_num(SEEN * 1000).round().astype('<u2')
     if encoding == '32FC1':
         values = SEEN.astype('<f4')
@@ -108,7 +113,7 @@ class DepthRig:
                 one.get_subscription_count() and input_.reliability.name == 'RELIABLE'
                 for one, input_ in zip(
                     (self.depth, self.info, self.image_info),
-                    (self.input._depth, *self.input._infos.values()),
+                    (self.depth_input._depth, *self.depth_input._infos.values()),
                     strict=True,
                 )
             ),
@@ -116,20 +121,22 @@ class DepthRig:
         )
 
     @property
-    def input(self) -> Any:  # noqa: ANN401
+    def depth_input(self) -> Any:  # noqa: ANN401
         return self.rig.node._pipeline.depths['']
 
     def know(self, camera: Intrinsics = CAMERA) -> None:
         """Have the node know the camera of the depth."""
         self.info.publish(info(camera))
-        self.rig.until(lambda: self.input._cameras.get('depth') == camera, 'the camera known')
+        self.rig.until(
+            lambda: self.depth_input._cameras.get('depth') == camera, 'the camera known'
+        )
 
     def see(self, stamp: int) -> None:
         """Have the node get the depth of this time."""
         self.depth.publish(depth_image(stamp))
         ns = stamp * 10**9
         self.rig.until(
-            lambda: any(one == ns for one, _ in self.input._matcher._newest), 'depth there'
+            lambda: any(one == ns for one, _ in self.depth_input._matcher._newest), 'depth there'
         )
 
     def until_warned(self, *parts: str) -> None:

@@ -19,7 +19,6 @@ import torch
 from zegclip_core.engines.contract import Engine
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.onnx import ExportedModel
-from zegclip_core.engines.openvino.look import openvino_look
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.loading import LoadedModel
 from zegclip_core.model.scoring import Windows
@@ -53,6 +52,9 @@ def make_engine(
         return PlainEngine(loaded.network.to(device, dtype).eval(), windows=windows)
     compiler = None
     if options.backend == 'openvino':
+        # It reads pictures to calibrate with, by libraries that PyTorch alone does not need.
+        from zegclip_core.engines.openvino.look import openvino_look
+
         compiler = partial(openvino_look, precision=options.precision, name=loaded.name)
     return LeanEngine(
         loaded.network,

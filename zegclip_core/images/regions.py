@@ -58,7 +58,8 @@ class Region:
     def mask(self, labels: LabelArray) -> npt.NDArray[np.bool_]:
         """Return which pixels of its box are its own, bool; ``labels`` are the whole image's."""
         left, top, width, height = self.box
-        part = cv2.inRange(labels[top : top + height, left : left + width], self.place, self.place)
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        part = cv2.inRange(labels[rows, columns], self.place, self.place)
         count, parts, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
         # Others of its class may reach into the box; only one fills it and has this area.
         whole = [0, 0, width, height, self.area]
