@@ -21,6 +21,7 @@ the node makes it, from the depth message to the message of points.
 import argparse
 from array import array
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 import statistics
 import sys
@@ -97,31 +98,19 @@ def measure(segmenter: Segmenter, repeats: int) -> dict[str, list[float]]:
         found: list[Segmentation] = []
         _timed(times, 'model', lambda: found.append(segmenter.segment(rgb, words)))  # noqa: B023
         one = found[0]
-        cases: dict[str, Callable[[], None]] = {
-            'points': lambda: points(same, CAMERA, one, rgb, organised=False),  # noqa: B023
-            'points, organised': lambda: points(
-                same,
-                CAMERA,
-                one,
-                rgb,
-                organised=True,  # noqa: B023
-            ),
-            'points of depth of 848x480': lambda: points(
-                other,
-                LARGE,
-                one,
-                rgb,
-                organised=False,  # noqa: B023
-            ),
-            'regions': lambda: flat_boxes(one),  # noqa: B023
-            'regions with boxes in 3D': lambda: boxes(same, one),  # noqa: B023
+        cases: dict[str, Callable[[], object]] = {
+            'points': partial(points, same, CAMERA, one, rgb, organised=False),
+            'points, organised': partial(points, same, CAMERA, one, rgb, organised=True),
+            'points of depth of 848x480': partial(points, other, LARGE, one, rgb, organised=False),
+            'regions': partial(flat_boxes, one),
+            'regions with boxes in 3D': partial(boxes, same, one),
         }
         for name, case in cases.items():
             _timed(times, name, case)
     return times
 
 
-def _timed(times: dict[str, list[float]], name: str, case: Callable[[], None]) -> None:
+def _timed(times: dict[str, list[float]], name: str, case: Callable[[], object]) -> None:
     began = time.perf_counter()
     case()
     times.setdefault(name, []).append(time.perf_counter() - began)
