@@ -133,6 +133,7 @@ setup(
         'numpy>=1.26',
         'open_clip_torch>=2.30',
         'opencv-python-headless>=4.8',
+        'packaging>=22',
         'pillow>=10',
         'psutil>=5.9',
         'pydantic>=2.7',

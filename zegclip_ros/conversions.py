@@ -33,6 +33,7 @@ from zegclip_core.messages.outputs import (
     rgb_fields,
 )
 from zegclip_core.messages.point_cloud import CloudFields
+from zegclip_core.messages.storage import message_bytes
 from zegclip_core.segmentation import LabelArray
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def camera_info(camera: Intrinsics, header: Header) -> CameraInfo:
 
 def cloud_points(message: PointCloud2) -> tuple[npt.NDArray[np.float32], RgbImage]:
     """Return the points of a cloud that ``cloud_message`` made, ``(N, 3)``, and their RGB."""
-    rows = np.frombuffer(message.data, '<f4').reshape(-1, message.point_step // 4)
+    rows = np.frombuffer(message_bytes(message.data), '<f4').reshape(-1, message.point_step // 4)
     known = np.isfinite(rows[:, :3]).all(axis=1)
     packed = rows[known, 3].view('<u4')
     colors = np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=-1)

@@ -63,6 +63,7 @@ MAY_IMPORT = {
     'training': 'data devices errors files images loading model options settings text versions '
     'weights',
     'alignment': 'data errors files loading model options settings text training weights',
+    'doctor': 'devices errors files loading segmenter speed text versions weights',
     'evaluation': 'data errors files images loading model options segmentation segmenter text '
     'training',
 }
@@ -83,10 +84,13 @@ NODES_MAY_IMPORT = {
     'nodes': 'conversions diagnostics frames made_scene parameters recording runtime '
     'segmenter_like vocabulary_state',
     'demo': 'runtime',
+    'doctor': 'launching nodes',
 }
 """The same for zegclip_ros; of the core, its modules may import those of NODES_USE."""
 
-NODES_USE = 'errors files geometry images messages options segmentation segmenter text weights'
+NODES_USE = (
+    'doctor errors files geometry images messages options segmentation segmenter text weights'
+)
 
 ROS = {
     'ament_index_python',

@@ -48,6 +48,7 @@ PAGES = (
     'docs/alignment.md',
     'docs/bags.md',
     'docs/candidates.md',
+    'docs/doctor.md',
     'docs/install.md',
     'docs/launch.md',
     'docs/node.md',
@@ -144,6 +145,16 @@ def measures(command: str, folder: Path) -> None:
     assert re.search(r'512x512 .* lean .*x$', done.stdout, re.MULTILINE)
 
 
+def examines(command: str, folder: Path) -> None:
+    """Run ``zegclip doctor``, which finds nothing wrong with this environment."""
+    program, *arguments = shlex.split(command)
+    done = subprocess.run(
+        [BIN / program, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert ' FAULT ' not in done.stdout
+
+
 def labels_a_bag(command: str, folder: Path) -> None:
     """Run ``zegclip label-bag`` beside the bags that are named."""
     camera_bag(folder / 'drive', frames=2)
@@ -230,6 +241,7 @@ CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'zegclip (align|adapt|train|evaluate|calibrate|convert|data) .*': is_understood,
     r'zegclip explain .*': explains,
     r'zegclip benchmark .*': measures,
+    r'zegclip doctor': examines,
     r'zegclip label-bag .*': labels_a_bag,
     r'segmentation_node .*': starts_the_node,
     r'recorder_node .*': records,

@@ -71,6 +71,40 @@ def test_the_padding_of_the_last_row_may_be_missing() -> None:
     assert image_to_rgb(message)[:, :, 0].tolist() == [[1, 2], [3, 4]]
 
 
+class Elsewhere:
+    """A buffer whose storage is not the CPU's memory, as rosidl has them from Lyrical on."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def __array__(self, dtype: object = None, copy: object = None) -> None:
+        raise TypeError('this storage cannot be converted to an array')
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+
+class Copied(Elsewhere):
+    def tolist(self) -> list[int]:
+        return list(self.content)
+
+
+@pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', '16SC1'])
+def test_data_that_lie_elsewhere_are_copied_or_refused_with_the_reason(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, 'cv_bridge', SimpleNamespace(CvBridge=FakeBridge))
+    message = make_message(encoding, [bytes(range(6)), bytes(range(6, 12))], 2, 6)
+    plain = packed_rgb(message)
+    message._data = Copied(bytes(range(12)))
+    check_frame(message)
+    np.testing.assert_array_equal(packed_rgb(message), plain)
+    message._data = Elsewhere(bytes(range(12)))
+    for read in (check_frame, image_to_rgb, packed_rgb):
+        with pytest.raises(ImageError, match=r'but got a test_conversions\.Elsewhere, which'):
+            read(message)
+
+
 class FakeBridge:
     """cv_bridge as Kilted's, for an encoding of two bytes a pixel; PyPI's knows few of them."""
 

@@ -21,6 +21,7 @@ import sys
 from typing import Any
 
 from zegclip_core.errors import ConfigError
+from zegclip_core.files import user_path
 from zegclip_core.weights.names import DEFAULT_MODEL
 
 _DESCRIPTION = """\
@@ -111,7 +112,8 @@ def _convert(args: argparse.Namespace) -> int:
     """Convert for OpenVINO; returns 0."""
     from zegclip_core.engines.openvino.conversion import convert
 
-    place = convert(args.model, args.calibrate)
+    pictures = None if args.calibrate is None else user_path(args.calibrate)
+    place = convert(args.model, pictures)
     megabytes = sum(path.stat().st_size for path in place.iterdir()) / 2**20
     use = 'fp32 and bf16' if args.calibrate is None else 'int8'
     sys.stdout.write(f'{place} ({megabytes:.0f} MB) has {args.model} for OpenVINO, {use}\n')

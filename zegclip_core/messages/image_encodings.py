@@ -24,6 +24,7 @@ import PIL.Image
 from zegclip_core.errors import EncodingError, ImageError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.values import is_shallow, say_shallow, shallow_bytes
+from zegclip_core.messages.storage import message_bytes
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
@@ -160,7 +161,7 @@ def packed_rgb(message: Any) -> RgbImage:  # noqa: ANN401
 
 def _check_compressed(message: Any) -> None:  # noqa: ANN401
     """Refuse what is no JPEG or PNG, or would decode to an absurd size; no pixel is decoded."""
-    data = bytes(message.data)
+    data = bytes(message_bytes(message.data))
     try:
         with PIL.Image.open(io.BytesIO(data), formats=_FILES) as header:
             width, height = header.size
@@ -188,7 +189,7 @@ def check_size(width: int, height: int) -> None:
 def _decoded(message: Any) -> RgbImage:  # noqa: ANN401
     """Decode a compressed image, as it lies in the file; its first bytes name the codec."""
     _check_compressed(message)
-    data = np.frombuffer(message.data, dtype=np.uint8)
+    data = np.frombuffer(message_bytes(message.data), dtype=np.uint8)
     # Zeros behind a torn JPEG would be taken for the rest of its pixels.
     padded = data[-1] == 0 and not data.tobytes().rstrip(b'\0').endswith((_END, _PNG_END))
     bgr = None if padded else _file_pixels(data)
@@ -279,7 +280,8 @@ def pixel_bytes(
     brightness if it is ``planar``.
 
     Raises:
-        ImageError: If the message's size, step and data do not fit together.
+        ImageError: If the message's size, step and data do not fit together, or the data lie where
+            they cannot be read.
     """
     width, height, step = int(message.width), int(message.height), int(message.step)
     check_size(width, height)
@@ -291,11 +293,12 @@ def pixel_bytes(
         )
     # The padding of the last row may be missing; nothing of it is read.
     needed = step * (rows - 1) + width * size
-    if len(message.data) < needed:
+    data = message_bytes(message.data)
+    if len(data) < needed:
         raise ImageError(
             f'Expected at least {needed} bytes of data for {rows} rows with a step of {step}, '
-            f'but got {len(message.data)}.'
+            f'but got {len(data)}.'
         )
     return np.ndarray(
-        shape=(rows, width, size), dtype=np.uint8, buffer=message.data, strides=(step, size, 1)
+        shape=(rows, width, size), dtype=np.uint8, buffer=data, strides=(step, size, 1)
     )

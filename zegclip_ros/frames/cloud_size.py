@@ -19,6 +19,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 from zegclip_core.errors import ImageError
 from zegclip_core.messages.image_encodings import check_size
+from zegclip_core.messages.storage import message_bytes
 from zegclip_ros.diagnostics.health import SILENCE
 from zegclip_ros.frames.image_input import ImageInput
 
@@ -81,10 +82,11 @@ def _check(cloud: PointCloud2) -> None:
             f'{cloud.width}x{cloud.height} points.'
         )
     check_size(cloud.width, cloud.height)
+    size = len(message_bytes(cloud.data))
     row, whole = cloud.width * max(cloud.point_step, 1), cloud.height * cloud.row_step
-    if row > cloud.row_step or whole > len(cloud.data):
+    if row > cloud.row_step or whole > size:
         raise ImageError(
             f'Expected a cloud of {cloud.width}x{cloud.height} points of {cloud.point_step} bytes '
             f'with a row step of at least {row} and all of its rows, but got a row step of '
-            f'{cloud.row_step} and {len(cloud.data)} bytes.'
+            f'{cloud.row_step} and {size} bytes.'
         )

@@ -20,6 +20,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from zegclip_core.engines.backends import require
 from zegclip_core.engines.lean.model import lean_form, LeanModel
@@ -39,6 +40,8 @@ from zegclip_core.loading import load_model
 from zegclip_core.model.blocks import PYTORCH
 from zegclip_core.weights.names import parse_model
 
+CAMERA = (480, 640)
+"""Height and width of the camera that a model is calibrated for."""
 MOST_IMAGES = 100
 """Pictures that ranges are found on: more take longer and change nothing."""
 
@@ -118,6 +121,16 @@ def calibration_images(folder: str | Path) -> list[RgbImage]:
     return [read_image(path) for path in paths[:: -(-len(paths) // MOST_IMAGES)]]
 
 
+def middle_of(image: RgbImage, size: tuple[int, int]) -> RgbImage:
+    """Return the largest part in the middle of an image that has the shape of a size."""
+    sides = image.shape[:2]
+    scale = min(side / wanted for side, wanted in zip(sides, size, strict=True))
+    kept = [max(round(wanted * scale), 1) for wanted in size]
+    starts = [(side - part) // 2 for side, part in zip(sides, kept, strict=True)]
+    rows, columns = map(slice, starts, map(sum, zip(starts, kept, strict=True)))
+    return np.ascontiguousarray(image[rows, columns])
+
+
 def quantised(
     graph: Any,  # noqa: ANN401 - ``openvino.Model``, of an optional package
     model: LeanModel,
@@ -139,10 +152,13 @@ def quantised(
 
     nncf.set_log_level(logging.ERROR)  # It names every layer.
 
+    # One for all, as NNCF stacks what it finds in each.
+    patch = model.tower.projection.patch
+    size = working_size(*CAMERA, short_side=short_side, patch_size=patch)
+
     def inputs(image: RgbImage) -> dict[int, Any]:
-        patch = model.tower.projection.patch
-        size = working_size(*image.shape[:2], short_side=short_side, patch_size=patch)
-        pixels = resized(torch.from_numpy(image)[None], size).contiguous().numpy()
+        part = torch.from_numpy(middle_of(image, size))
+        pixels = resized(part[None], size).contiguous().numpy()
         return dict(enumerate([pixels, *grid_tables(model, *size)]))
 
     return nncf.quantize(
