@@ -30,7 +30,7 @@ from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.options import Attention, OPTIONS
 from zegclip_core.text.encoder import load_text_tower, TextEncoder, TextTower
 from zegclip_core.text.templates import resolve_templates
-from zegclip_core.text.towers import check_text_tower, OpenCLIPTextTower
+from zegclip_core.text.towers import check_text_tower, clip_text_tower, OpenCLIPTextTower
 from zegclip_core.weights.checkpoint import (
     check_keys,
     Checkpoint,
@@ -38,7 +38,7 @@ from zegclip_core.weights.checkpoint import (
     ModelSettings,
     TEXT_PREFIX,
 )
-from zegclip_core.weights.clip import load_clip_weights, MissingWeightsError
+from zegclip_core.weights.clip import load_clip_weights, MissingWeightsError, sigmoid_logits
 from zegclip_core.weights.families import load_parameters, unfilled
 from zegclip_core.weights.image_towers import (
     check_image_tower,
@@ -279,6 +279,10 @@ def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | Non
     config = TrainingFreeConfig(tower.config)
     if attention is not None:
         config = replace(config, attention=attention)
+    logits = sigmoid_logits(weights)
+    if logits is not None:
+        scale, offset = logits
+        config = replace(config, scale=scale, offset=offset, scoring='sigmoid')
     with unfilled():
         network = TrainingFreeCLIP(config)
     load_parameters(network.visual, tower.state_dict, weights.source)
@@ -293,7 +297,7 @@ def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | Non
         crop=window,
         stride=window // 2,
     )
-    encoder = TextEncoder(OpenCLIPTextTower.from_weights(weights), settings.templates)
+    encoder = TextEncoder(clip_text_tower(weights), settings.templates)
     return LoadedModel(name.text, network.eval(), encoder, settings)
 
 

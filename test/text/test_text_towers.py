@@ -204,7 +204,7 @@ def test_tag_is_loaded_from_the_cache_with_the_activation_of_the_tag(
         ('open_clip:ViT-B-99/openai', "such as ViT-B-16, .*but got 'ViT-B-99'"),
         ('open_clip:ViT-B-16/nothing', "openai, .*but got 'nothing'"),
         ('open_clip:roberta-ViT-B-32/laion2b_s12b_b32k', 'hf_model_name'),
-        ('open_clip:ViT-B-16-SigLIP/webli', 'hf_tokenizer_name'),
+        ('open_clip:ViT-H-14-worldwide/metaclip2_worldwide', 'hf_tokenizer_name'),
     ],
 )
 @pytest.mark.usefixtures('no_network')

@@ -25,7 +25,7 @@ import open_clip
 import pytest
 from zegclip_core.errors import TowerError
 from zegclip_core.text.encoder import load_text_tower
-from zegclip_core.weights import catalogue, image_towers
+from zegclip_core.weights import catalogue, timm_towers
 from zegclip_core.weights import clip as clip_weights
 from zegclip_core.weights.image_towers import load_image_tower
 
@@ -109,7 +109,7 @@ def test_a_timm_model_without_weights_is_one_line(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_CACHE', str(tmp_path))
-    monkeypatch.setattr(image_towers, 'hub_is_reachable', lambda: False)
+    monkeypatch.setattr(timm_towers, 'hub_is_reachable', lambda: False)
     with pytest.raises(TowerError, match=f'timm:{name}') as caught:
         load_image_tower(f'timm:{name}')
     assert '\n' not in str(caught.value)

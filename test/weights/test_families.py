@@ -13,41 +13,16 @@
 # limitations under the License.
 """Tables of names: what they do, and that a tower of another kind is one table."""
 
-from dataclasses import replace
-
 import pytest
 import timm
 import torch
 from torch import nn, Tensor
 from zegclip_core.errors import TowerError
 from zegclip_core.model.vit import VisionTransformer
-from zegclip_core.weights import image_towers
 from zegclip_core.weights.families import rename_weights, square_grid
-from zegclip_core.weights.image_towers import image_tower, TIMM
+from zegclip_core.weights.image_towers import image_tower
 
 CLOSE = {'rtol': 1e-4, 'atol': 1e-5}  # float32 sums in another order
-SIGLIP = replace(
-    TIMM,
-    kind='a ViT with attention pooling',
-    mark='attn_pool.latent',
-    names={
-        **TIMM.names,
-        'attn_pool.latent': 'pool.probe',
-        ('attn_pool.q.*', 'attn_pool.kv.*'): 'pool.attention.in_proj_*',
-        'attn_pool.proj.*': 'pool.attention.out_proj.*',
-        'attn_pool.norm.*': 'pool.layernorm.*',
-        'attn_pool.mlp.**': 'pool.mlp.**',
-    },
-    needed=('pool.probe',),
-    facts={**TIMM.facts, 'pooling': 'map'},
-)
-"""SigLIP's, as timm names them."""
-REGISTERS = replace(
-    TIMM,
-    mark='reg_token',
-    names={**TIMM.names, 'reg_token': 'register_embedding'},
-)
-"""DINOv2's with registers."""
 
 
 def seeded(name: str, **sizes: object) -> nn.Module:
@@ -68,8 +43,7 @@ def built(weights: dict[str, Tensor], **facts: object) -> VisionTransformer:
 
 
 @torch.inference_mode()
-def test_a_siglip_tower_is_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_towers, 'FAMILIES', (SIGLIP, *image_towers.FAMILIES))
+def test_a_siglip_tower_is_one_table() -> None:
     model = seeded('vit_base_patch16_siglip_224', img_size=(48, 80))
     network = built(model.state_dict(), heads=2, grid=(3, 5))
     assert network.config.num_prefix_tokens == 0
@@ -81,13 +55,9 @@ def test_a_siglip_tower_is_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @torch.inference_mode()
-def test_a_tower_with_registers_is_one_name_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_towers, 'FAMILIES', (REGISTERS, *image_towers.FAMILIES))
+def test_a_tower_with_registers_is_one_name_more() -> None:
     model = seeded('vit_small_patch14_reg4_dinov2', img_size=(42, 70))
-    weights = model.state_dict()
-    # timm keeps no positions of prefix tokens where it adds none.
-    weights['pos_embed'] = nn.functional.pad(weights['pos_embed'], (0, 0, 5, 0))
-    network = built(weights, heads=2, grid=(3, 5))
+    network = built(model.state_dict(), heads=2, grid=(3, 5))
     assert network.config.num_prefix_tokens == 5
     image = torch.randn(2, 3, 42, 70)
     tokens, embedding = network(image)
@@ -133,7 +103,7 @@ def test_a_grid_is_the_source_s_and_else_the_family_s() -> None:
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'reg_token': torch.zeros(1, 4, 64)}, 'with a class token, but it has reg_token'),
+        ({'odd_token': torch.zeros(1, 4, 64)}, 'with a class token, but it has odd_token'),
         ({'cls_token': None}, 'with a class token, but it lacks class_embedding'),
     ],
 )

@@ -241,7 +241,7 @@ def test_choice_that_there_is_not_is_refused_before_a_download(
         ('ViT-B-16/nothing', "a tag of ViT-B-16: openai, .*but got 'nothing'"),
         ('RN50/openai', 'the image tower is no ViT'),
         ('coca_ViT-B-32/laion2b_s13b_b90k', 'attentional_pool'),
-        ('ViT-B-16-SigLIP/webli', 'timm_model_name'),
+        ('MobileCLIP2-S0/dfndr2b', r'timm_model_name \(fastvit'),
         ('ViT-L-14-CLIPA/datacomp1b', 'no_ln_pre'),
         ('roberta-ViT-B-32/laion2b_s12b_b32k', 'hf_model_name'),
         ('ViT-B-16@/nowhere/clip.pt', 'there is none at /nowhere/clip.pt'),

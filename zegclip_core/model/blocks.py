@@ -21,8 +21,9 @@ import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 
-Activation = Literal['gelu', 'quick_gelu']
-"""Activation of the feed-forward parts: QuickGELU for OpenAI's weights, GELU for most others."""
+Activation = Literal['gelu', 'quick_gelu', 'gelu_tanh']
+"""Activation of the feed-forward parts: QuickGELU for OpenAI's weights, GELU for most others, and
+its approximation by tanh for some of SigLIP."""
 QUICK_GELU = 1.702
 """The factor in QuickGELU's sigmoid."""
 
@@ -45,6 +46,13 @@ class LayerScale(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled branch."""
         return x * self.gamma
+
+
+def activation_layer(activation: Activation) -> nn.Module:
+    """Return a layer that computes an activation."""
+    if activation == 'quick_gelu':
+        return QuickGELU()
+    return nn.GELU(approximate='tanh' if activation == 'gelu_tanh' else 'none')
 
 
 KeysAndValues = tuple[Tensor, Tensor]
@@ -126,7 +134,7 @@ class MLP(nn.Module):
     def __init__(self, width: int, hidden: int, activation: Activation) -> None:
         super().__init__()
         self.c_fc = nn.Linear(width, hidden)
-        self.act: nn.Module = QuickGELU() if activation == 'quick_gelu' else nn.GELU()
+        self.act = activation_layer(activation)
         self.c_proj = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor, linear: Linear = F.linear) -> Tensor:
@@ -201,7 +209,15 @@ class AttentionPooling(nn.Module):
 
     """
 
-    def __init__(self, width: int, *, heads: int, mlp_width: int, eps: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: int,
+        mlp_width: int,
+        eps: float,
+        activation: Activation = 'gelu',
+    ) -> None:
         super().__init__()
         self.probe = nn.Parameter(torch.randn(1, 1, width) * width**-0.5)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
@@ -212,12 +228,29 @@ class AttentionPooling(nn.Module):
                 'fc2': nn.Linear(mlp_width, width),
             }
         )
+        self.act = activation_layer(activation)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return one embedding ``(B, D)`` of normalised tokens ``(B, N, D)``."""
         tokens = tokens.to(self.probe.dtype)
         probe = self.probe.expand(len(tokens), -1, -1)  # (B, 1, D)
         mixed, _ = self.attention(probe, tokens, tokens, need_weights=False)
-        hidden = F.gelu(self.mlp['fc1'](self.layernorm(mixed)))
-        pooled: Tensor = mixed + self.mlp['fc2'](hidden)
-        return pooled[:, 0]
+        return self._transformed(mixed)[:, 0]
+
+    def each(self, tokens: Tensor) -> Tensor:
+        """Return what each of the normalised tokens ``(B, N, D)`` would be pooled to if alone.
+
+        The probe has nothing else to attend to, so that a token takes the value path only: this
+        is MaskCLIP's step for a tower that is pooled by attention.
+        """
+        tokens = tokens.to(self.probe.dtype)
+        width = tokens.shape[-1]
+        weight, bias = self.attention.in_proj_weight, self.attention.in_proj_bias
+        values = F.linear(tokens, weight[2 * width :], bias[2 * width :])
+        return self._transformed(self.attention.out_proj(values))
+
+    def _transformed(self, mixed: Tensor) -> Tensor:
+        """Return what was attended to, ``(B, N, D)``, behind the MLP."""
+        hidden = self.act(self.mlp['fc1'](self.layernorm(mixed)))
+        out: Tensor = mixed + self.mlp['fc2'](hidden)
+        return out

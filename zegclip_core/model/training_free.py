@@ -51,7 +51,10 @@ class TrainingFreeConfig:
         vision: CLIP's image tower, without prompts.
         attention: How the last block attends.
         gaussian_std: Deviation of NACLIP's neighbourhood, in patches.
-        scale: Factor of the cosines before the softmax over classes.
+        scale: Factor of the cosines.
+        offset: What is added to them then.
+        scoring: Whether a softmax over the classes makes scores of these logits, or the sigmoid
+            of each, as SigLIP was trained.
 
     Raises:
         ModelError: If a value is out of its range, or the tower is not CLIP's kind.
@@ -61,6 +64,8 @@ class TrainingFreeConfig:
     attention: Attention = 'naclip'
     gaussian_std: float = 5.0
     scale: float = 40.0
+    offset: float = 0.0
+    scoring: Scoring = 'softmax'
 
     def __post_init__(self) -> None:
         OPTIONS['attention'].check(self.attention)
@@ -69,7 +74,9 @@ class TrainingFreeConfig:
                 raise ModelError(f'Expected `{name}` to be greater than 0, but got {value}.')
         vision = self.vision
         trained = vision.prompt_tokens or vision.prompt_norm or vision.class_embedding_twice
-        if trained or vision.feature_layers or not vision.embed_dim:
+        # Attention pooling leads to the space of the words by itself.
+        is_joint = bool(vision.embed_dim) != (vision.pooling == 'map')
+        if trained or vision.feature_layers or not is_joint:
             raise ModelError(
                 "Expected CLIP's own image tower, whose last block is projected to the space of "
                 'the words, but got one that was changed, or that has no such projection.'
@@ -92,11 +99,11 @@ class TrainingFreeCLIP(nn.Module):
 
     """
 
-    scoring: Scoring = 'softmax'
-    """Scores are compared among the classes: they are a softmax over them."""
+    scoring: Scoring
 
     def __init__(self, config: TrainingFreeConfig) -> None:
         super().__init__()
+        self.scoring = config.scoring
         vision = replace(config.vision, position_resize='bicubic_offset')
         self.config = replace(config, vision=vision)
         self.visual = VisionTransformer(vision)
@@ -117,18 +124,28 @@ class TrainingFreeCLIP(nn.Module):
             near = neighbourhood(grid, self.config.gaussian_std, prefix).to(x)
         x = run_last_block(last, x, self.config.attention, near)
         patch_tokens, _ = concatenated([self.visual.head(x)], grid)
-        return patch_tokens
+        return self.joint(patch_tokens)
+
+    def joint(self, tokens: Tensor) -> Tensor:
+        """Bring patch tokens ``(B, C, h, w)`` of the tower into the space of the words.
+
+        Those of a tower with attention pooling are not there yet: each is pooled alone.
+        """
+        if self.config.vision.pooling != 'map':
+            return tokens
+        pooled = self.visual.pool.each(tokens.flatten(2).transpose(1, 2))
+        return pooled.transpose(1, 2).unflatten(2, tokens.shape[2:])
 
     def forward(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
-        """Predict logits ``(B, K, h, w)``, whose softmax over the classes is the score.
+        """Predict logits ``(B, K, h, w)``, of which ``scoring`` makes scores.
 
         They are ``scale`` times the cosines of the patches of normalised RGB ``(B, 3, H, W)`` and
-        the text embeddings ``(K, C)``.
+        the text embeddings ``(K, C)``, and ``offset``.
         """
         tokens = F.normalize(self.patch_tokens(images), dim=1)
         text = F.normalize(text_embeddings, dim=-1)
         cosines: Tensor = torch.einsum('kc,bchw->bkhw', text, tokens)
-        return self.config.scale * cosines
+        return self.config.scale * cosines + self.config.offset
 
 
 def run_last_block(

@@ -71,7 +71,8 @@ class VisionConfig:
         num_prefix_tokens: Tokens that stand before the patch tokens: the class token, then
             registers; 0 for none. Each has a row of its own in the position table.
         pooling: How the image embedding is made of the tokens.
-        activation: ``quick_gelu`` for OpenAI's weights, ``gelu`` for most others.
+        activation: ``quick_gelu`` for OpenAI's weights, ``gelu`` for most others, ``gelu_tanh``
+            for some of SigLIP.
         pre_norm: Whether a LayerNorm stands before the first block (CLIP).
         patch_bias: Whether the patch convolution has a bias (DINOv2).
         layer_scale: Whether each residual branch is scaled by a learnt vector (DINOv2).
@@ -177,7 +178,11 @@ class VisionTransformer(nn.Module):
         self.ln_post = nn.LayerNorm(width, eps=config.norm_eps)
         if config.pooling == 'map':
             self.pool = AttentionPooling(
-                width, heads=config.heads, mlp_width=config.mlp_width, eps=config.norm_eps
+                width,
+                heads=config.heads,
+                mlp_width=config.mlp_width,
+                eps=config.norm_eps,
+                activation=config.activation,
             )
         if config.embed_dim:
             self.proj = nn.Parameter(torch.randn(width, config.embed_dim) * scale)

@@ -11,13 +11,14 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Frozen text towers: open_clip's; sentence towers are in ``zegclip_core.text.sentence_tower``.
+"""Frozen text towers: open_clip's; sentence towers and SigLIP's have files of their own.
 
 Every tower runs on the CPU in float32: words change rarely and their embeddings are kept.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 import inspect
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,7 +27,8 @@ from torch import nn, Tensor
 from torch.nn import functional
 from zegclip_core.errors import TowerError
 from zegclip_core.text.sentence_tower import BATCH_SIZE, load_sentence_tower
-from zegclip_core.weights.catalogue import unusable_text
+from zegclip_core.text.siglip_tower import load_tokenizer, SigLIPTextTower
+from zegclip_core.weights.catalogue import is_siglip_text, unusable_text
 from zegclip_core.weights.clip import clip_config, CLIPWeights, load_clip_weights, NAMES
 from zegclip_core.weights.families import load_parameters, rename_weights, under, unfilled
 from zegclip_core.weights.names import parse_reference, TowerReference
@@ -85,7 +87,7 @@ def load_text_tower(reference: str | TowerReference) -> TextTower:
         reference = parse_reference(reference)
     if reference.kind == 'open_clip':
         check_text_tower(reference)
-        return OpenCLIPTextTower.from_weights(load_clip_weights(reference))
+        return clip_text_tower(load_clip_weights(reference))
     if reference.kind == 'package':
         return load_sentence_tower(reference)
     raise TowerError(
@@ -94,12 +96,28 @@ def load_text_tower(reference: str | TowerReference) -> TextTower:
     )
 
 
+def clip_text_tower(weights: CLIPWeights) -> 'OpenCLIPTextTower | SigLIPTextTower':
+    """Build the text tower of weights of open_clip.
+
+    Raises:
+        TowerError: If the weights do not fit, or SigLIP's tokenizer cannot be had.
+    """
+    if not is_siglip_text(weights.config['text_cfg']):
+        return OpenCLIPTextTower.from_weights(weights)
+    # Before the weights, which take longer, as it may be missing.
+    tokenizer = load_tokenizer(weights)
+    model = _text_transformer(weights.config, weights.quick_gelu)
+    load_parameters(model, under('text.', weights.state_dict), weights.source)
+    return SigLIPTextTower(model, tokenizer, name=str(weights.reference))
+
+
 def check_text_tower(reference: TowerReference) -> None:
-    """Raise TowerError before any download unless a CLIP's text tower is a plain transformer."""
+    """Raise TowerError before any download unless a CLIP's text tower can be used."""
     reason = unusable_text(clip_config(reference))
     if reason:
         raise TowerError(
-            f'Expected a CLIP with a plain text transformer, but got {reference}: {reason}, '
+            f"Expected a CLIP with a plain text transformer or SigLIP's, but got {reference}: "
+            f'{reason}, '
             'which is not supported.'
         )
 
@@ -231,13 +249,18 @@ class OpenCLIPTextTower:
 def _text_transformer(config: Mapping[str, Any], quick_gelu: bool) -> nn.Module:
     """Build open_clip's text transformer with random weights."""
     from open_clip import CLIPTextCfg
-    from open_clip.transformer import QuickGELU, TextTransformer
+    from open_clip.transformer import LayerNorm, QuickGELU, TextTransformer
 
     settings = asdict(CLIPTextCfg(**config['text_cfg']))
     allowed = inspect.signature(TextTransformer).parameters
     sizes = {key: value for key, value in settings.items() if key in allowed}
     sizes |= {'output_tokens': False, 'output_dim': config['embed_dim']}
+    activation = partial(QuickGELU if quick_gelu else nn.GELU, **(settings['act_kwargs'] or {}))
+    sizes |= {
+        'act_layer': activation,
+        'norm_layer': partial(LayerNorm, **(settings['norm_kwargs'] or {})),
+    }
     # The weights are overwritten: loading a tower must not move the caller's random numbers.
     with torch.random.fork_rng(devices=[]), unfilled():
-        model: nn.Module = TextTransformer(**sizes, act_layer=QuickGELU if quick_gelu else nn.GELU)
+        model: nn.Module = TextTransformer(**sizes)
     return model

@@ -23,8 +23,12 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from zegclip_core.weights.trunks import count_trunk, trunk_of
+
 REACH_TIMEOUT = 3.0
 """How long to try to reach the model hub before a download is given up, in seconds."""
+TOKENIZER_FILES = ('tokenizer.json', 'tokenizer_config.json')
+"""Of a tokenizer that CLIP's own does not stand in for, the first one first."""
 _REVISION = 'main'
 
 
@@ -81,6 +85,13 @@ _BOTH = {'width', 'layers', 'mlp_ratio', 'ls_init_value'}
 _PLAIN_VISION = _BOTH | {'image_size', 'head_width', 'patch_size', 'patch_dropout'}
 _PLAIN_TEXT = _BOTH | {'context_length', 'vocab_size', 'heads'}
 """What the configuration of a plain ViT and of a plain text transformer may say."""
+_TRUNK_VISION = {
+    *('image_size', 'timm_model_name', 'timm_model_pretrained', 'timm_pool', 'timm_proj'),
+}
+"""What the configuration of an image tower of timm's may say."""
+_SIGLIP_TEXT = {'no_causal_mask': True, 'proj_bias': True, 'pool_type': 'last'}
+"""What makes a text transformer one of SigLIP's: it looks both ways, and its last token counts."""
+_SIGLIP_OWN = {'hf_tokenizer_name', 'tokenizer_kwargs', 'norm_kwargs', 'act_kwargs'}
 _PLAIN_VALUES = {'tok', 'argmax', 'linear', 'learnable'}
 """What else may be said, as it is what plain ones do."""
 _MLP_RATIO = 4.0  # open_clip's default, as the head width of 64 is
@@ -138,12 +149,20 @@ def unusable_image(config: Mapping[str, Any]) -> str | None:
     vision = config['vision_cfg']
     if not isinstance(vision.get('layers', 0), int):
         return 'the image tower is no ViT'
-    return _own(vision, _PLAIN_VISION, 'image tower')
+    known = _PLAIN_VISION if trunk_of(vision) is None else _TRUNK_VISION
+    return _own(vision, known, 'image tower')
 
 
 def unusable_text(config: Mapping[str, Any]) -> str | None:
-    """Return why a CLIP's text tower is no plain text transformer, if it is none."""
-    return _own(config['text_cfg'], _PLAIN_TEXT, 'text tower')
+    """Return why a CLIP's text tower is no plain text transformer nor SigLIP's, if so."""
+    text = config['text_cfg']
+    known = _PLAIN_TEXT | {*_SIGLIP_TEXT, *_SIGLIP_OWN} if is_siglip_text(text) else _PLAIN_TEXT
+    return _own(text, known, 'text tower')
+
+
+def is_siglip_text(text: Mapping[str, Any]) -> bool:
+    """Return whether a ``text_cfg`` of open_clip's is that of a text tower of SigLIP's."""
+    return all(text.get(key) == value for key, value in _SIGLIP_TEXT.items())
 
 
 def _own(tower: Mapping[str, Any], plain: set[str], what: str) -> str | None:
@@ -157,15 +176,30 @@ def _own(tower: Mapping[str, Any], plain: set[str], what: str) -> str | None:
 
 
 def count_parameters(config: Mapping[str, Any]) -> int:
-    """Return how many parameters a CLIP with plain towers has, by open_clip's configuration."""
+    """Return how many parameters a CLIP that is not ``unusable`` has, by its configuration."""
     vision, text, dim = config['vision_cfg'], config['text_cfg'], config['embed_dim']
-    width, patch = vision['width'], vision['patch_size']
-    positions = 1 + (vision['image_size'] // patch) ** 2
-    image_ends = 3 * patch**2 * width + (1 + positions + 4 + dim) * width
     words = text['vocab_size'] + text['context_length']
-    text_ends = (words + 2 + dim) * text['width']
-    temperature = 1
-    return int(_blocks(vision) + image_ends + _blocks(text) + text_ends + temperature)
+    text_ends = (words + 2 + dim) * text['width'] + (dim if text.get('proj_bias') else 0)
+    logits = 2 if 'init_logit_bias' in config else 1
+    return int(_image_parameters(vision, dim) + _blocks(text) + text_ends + logits)
+
+
+def patch_size(config: Mapping[str, Any]) -> int:
+    """Return the side of a patch, in pixels, of a CLIP that is not ``unusable``."""
+    vision = config['vision_cfg']
+    trunk = trunk_of(vision)
+    return int(vision['patch_size'] if trunk is None else trunk.patch_size)
+
+
+def _image_parameters(vision: Mapping[str, Any], dim: int) -> int:
+    """Return how many parameters an image tower with a joint space of ``dim`` has."""
+    size, trunk = vision['image_size'], trunk_of(vision)
+    height, wide = (size, size) if isinstance(size, int) else size
+    if trunk is not None:
+        return count_trunk(trunk, (height // trunk.patch_size) * (wide // trunk.patch_size))
+    width, patch = vision['width'], vision['patch_size']
+    positions = 1 + (height // patch) * (wide // patch)
+    return _blocks(vision) + 3 * patch**2 * width + (1 + positions + 4 + dim) * width
 
 
 def _blocks(tower: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 import logging
+import math
 from pathlib import Path
 from typing import Any
 import zipfile
@@ -52,14 +53,17 @@ _OPENAI_MARKS = ('input_resolution', 'context_length', 'vocab_size')
 NAMES: Names = {
     'visual.**': 'visual.**',
     **dict.fromkeys((*_OPENAI_MARKS, 'attn_mask', 'text.attn_mask')),
-    **dict.fromkeys(('logit_scale', 'logit_bias', 'text_decoder.**')),
+    **dict.fromkeys(('text_decoder.**',)),
+    'logit_scale': 'logit_scale',
+    'logit_bias': 'logit_bias',
     'text.**': 'text.**',  # open_clip's CustomTextCLIP
     # The release of ZegCLIP keeps CLIP's text tower beside its own parts.
     'text_encoder.**': 'text.**',
     **dict.fromkeys(('backbone.**', 'decode_head.**')),
     '**': 'text.**',
 }
-"""Of both towers: ``visual.*`` for the image tower and ``text.*`` for the text tower."""
+"""Of both towers: ``visual.*`` for the image tower and ``text.*`` for the text tower; beside them
+the logarithm of the cosines' factor and, for SigLIP, what is added to the logits."""
 CLIP = TowerFamily(
     kind="a ViT of CLIP's kind",
     mark='conv1.weight',
@@ -103,7 +107,8 @@ class CLIPWeights:
         source: The file that was read.
         config: open_clip's model configuration: ``embed_dim``, ``vision_cfg``, ``text_cfg``, ...
         quick_gelu: Whether the weights were trained with QuickGELU instead of GELU.
-        state_dict: Parameters of both towers, ``visual.*`` and ``text.*``, with the file's dtypes.
+        state_dict: Parameters of both towers, ``visual.*`` and ``text.*``, with the file's dtypes,
+            and ``logit_scale`` and ``logit_bias``, where the file has them.
         pixels: ``mean`` and ``std`` of the RGB pixels in [0, 255] that they were trained with;
             empty if they are CLIP's own.
     """
@@ -149,6 +154,26 @@ def load_clip_weights(reference: TowerReference) -> CLIPWeights:
     said = {key: known[key] for key in ('mean', 'std') if key in known}  # of pixels in [0, 1]
     pixels = {str(key): tuple(255.0 * value for value in said[key]) for key in said}
     return CLIPWeights(reference, str(source), config, quick_gelu, state_dict, pixels)
+
+
+def sigmoid_logits(weights: CLIPWeights) -> tuple[float, float] | None:
+    """Return the factor of the cosines and the offset of a CLIP that was trained by the sigmoid.
+
+    ``None`` for the others, which were trained by a softmax over the captions.
+
+    Raises:
+        TowerError: If the weights should have both, but do not.
+    """
+    if 'init_logit_bias' not in weights.config:
+        return None
+    found = [weights.state_dict.get(key) for key in ('logit_scale', 'logit_bias')]
+    if any(each is None or each.numel() != 1 for each in found):
+        raise TowerError(
+            f'Expected {weights.source} to hold logit_scale and logit_bias, one number each, as '
+            'SigLIP has them, but it does not.'
+        )
+    scale, bias = (float(each) for each in found if each is not None)
+    return math.exp(scale), bias
 
 
 def clip_config(reference: TowerReference) -> dict[str, Any]:

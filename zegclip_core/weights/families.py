@@ -37,6 +37,10 @@ order. ``None`` leaves a weight out.
 """
 
 
+BLOCKS = 'transformer.resblocks.'
+"""What our names of the weights of blocks begin with; the block's number follows."""
+
+
 @dataclass(frozen=True)
 class TowerFamily:
     """A family of image towers.
@@ -49,6 +53,8 @@ class TowerFamily:
         grid: Gives the grid ``(H, W)`` of so many patches where the source does not tell it.
         facts: Fields of ``VisionConfig`` that the weights do not tell, and ``head_width``, the
             width of an attention head where the source does not tell the number of heads.
+        placed: How many of the prefix tokens, the first ones, have rows in the position table;
+            the others get none added.
     """
 
     kind: str
@@ -57,6 +63,7 @@ class TowerFamily:
     needed: tuple[str, ...]
     grid: Callable[[int], tuple[int, int]]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    placed: int = 1
 
 
 def square_grid(patches: int) -> tuple[int, int]:

@@ -27,7 +27,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from zegclip_core.errors import TowerError
-from zegclip_core.files import user_path
 from zegclip_core.model.vit import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -35,95 +34,21 @@ from zegclip_core.model.vit import (
     resize_positions,
     VisionConfig,
 )
-from zegclip_core.weights.catalogue import (
-    cached_hub_file,
-    hub_is_reachable,
-    hub_url,
-    unusable_image,
-)
+from zegclip_core.weights.catalogue import unusable_image
 from zegclip_core.weights.clip import CLIP, clip_config, CLIPWeights, load_clip_weights
-from zegclip_core.weights.families import rename_weights, square_grid, TowerFamily, under
+from zegclip_core.weights.families import (
+    BLOCKS,
+    rename_weights,
+    square_grid,
+    TowerFamily,
+    under,
+)
 from zegclip_core.weights.names import package_path, parse_reference, TowerReference
 from zegclip_core.weights.onnx_file import Array, OnnxGraph, read_onnx
+from zegclip_core.weights.timm_towers import load_timm_weights, REGISTERS, SIGLIP, TIMM
+from zegclip_core.weights.trunks import trunk_of
 
-_OURS = 'transformer.resblocks.*'
-TIMM = TowerFamily(
-    kind='a ViT of the plain, CLIP or DINOv2 kind with a class token',
-    mark='patch_embed.proj.weight',
-    names={
-        'cls_token': 'class_embedding',
-        'pos_embed': 'positional_embedding',
-        'patch_embed.proj.*': 'conv1.*',
-        'norm_pre.*': 'ln_pre.*',
-        'norm.*': 'ln_post.*',
-        'blocks.*.norm1.*': f'{_OURS}.ln_1.*',
-        'blocks.*.norm2.*': f'{_OURS}.ln_2.*',
-        'blocks.*.attn.qkv.*': f'{_OURS}.attn.in_proj_*',
-        'blocks.*.attn.proj.*': f'{_OURS}.attn.out_proj.*',
-        'blocks.*.mlp.fc1.*': f'{_OURS}.mlp.c_fc.*',
-        'blocks.*.mlp.fc2.*': f'{_OURS}.mlp.c_proj.*',
-        'blocks.*.ls1.gamma': f'{_OURS}.ls_1.gamma',
-        'blocks.*.ls2.gamma': f'{_OURS}.ls_2.gamma',
-        'head.**': None,
-    },
-    needed=('class_embedding', 'ln_post.weight'),
-    grid=square_grid,
-    facts={'head_width': 64, 'norm_eps': 1e-6, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD},
-)
-
-
-def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Load a timm model's parameters, and the ``VisionConfig`` fields that they do not tell.
-
-    Raises:
-        TowerError: If there is no such model or file, or its weights cannot be had.
-    """
-    import timm  # takes seconds, and a model of another kind never needs it
-
-    if not timm.is_model(reference.name.split('.')[0]):
-        near = ', '.join(timm.list_models(f'*{reference.name[:8]}*')[:5])
-        raise TowerError(
-            f'Expected a model name of timm{f", such as {near}" if near else ""}, '
-            f'but got {reference.name!r}.'
-        )
-    path = None if reference.path is None else user_path(reference.path)
-    if path is not None and not path.is_file():
-        raise TowerError(f'Expected a file with timm weights, but there is none at {path}.')
-    try:
-        if path is None:
-            _check_download(timm.get_pretrained_cfg(reference.name), reference)
-        model: Any = timm.create_model(
-            reference.name, pretrained=path is None, checkpoint_path=path or '', num_classes=0
-        ).eval()
-    except TowerError:
-        raise
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition('\n')[0][:200]
-        raise TowerError(
-            f'Cannot load {reference}: {reason}. Without a network, fetch the weights elsewhere '
-            f'and name them as timm:{reference.name}/file:PATH.'
-        ) from error
-    return model.state_dict(), {
-        'mean': tuple(255.0 * value for value in model.pretrained_cfg['mean']),
-        'std': tuple(255.0 * value for value in model.pretrained_cfg['std']),
-        'norm_eps': model.norm.eps,
-        'heads': model.blocks[0].attn.num_heads,
-        'grid': tuple(model.patch_embed.grid_size),
-    }
-
-
-def _check_download(pretrained: object, reference: TowerReference) -> None:
-    """Refuse a model that is neither on this machine nor can be fetched, before any retries."""
-    repository = str(getattr(pretrained, 'hf_hub_id', None) or '')
-    names = ['model.safetensors', 'pytorch_model.bin']
-    if cached_hub_file(repository, names) is None and not hub_is_reachable():
-        raise TowerError(
-            f'The weights of {reference} are not on this machine and the model hub cannot be '
-            f'reached. Fetch {hub_url(repository, names[0])} where there is a network, and name '
-            f'it as timm:{reference.name}/file:PATH.'
-        )
-
-
+_OURS = f'{BLOCKS}*'
 KNOWN_FILES = {
     'vit_s_focus.onnx': '198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355'
 }
@@ -210,11 +135,14 @@ def _named(graph: OnnxGraph) -> dict[str, Array]:
     return named
 
 
-FAMILIES: tuple[TowerFamily, ...] = (CLIP, TIMM, DINOV2)
-"""Those that image towers can be of."""
-_BLOCKS = 'transformer.resblocks.'
-_NEEDED = ('conv1.weight', 'positional_embedding', f'{_BLOCKS}0.mlp.c_fc.weight')
+FAMILIES: tuple[TowerFamily, ...] = (CLIP, SIGLIP, REGISTERS, TIMM, DINOV2)
+"""Those that image towers can be of; the first whose mark fits counts."""
+_NEEDED = ('conv1.weight', 'positional_embedding', f'{BLOCKS}0.mlp.c_fc.weight')
 """Weights, under our names, that tell a tower's shape."""
+
+
+_TRUNK = 'trunk.'
+"""What open_clip puts before the names of a ViT of timm's."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +174,8 @@ def check_image_tower(reference: TowerReference) -> None:
     reason = unusable_image(clip_config(reference))
     if reason:
         raise TowerError(
-            f'Expected a CLIP whose image tower is a plain ViT, but got {reference}: {reason}, '
+            f'Expected a CLIP whose image tower is a ViT of a known family, but got {reference}: '
+            f'{reason}, '
             'which is not supported.'
         )
 
@@ -254,19 +183,21 @@ def check_image_tower(reference: TowerReference) -> None:
 def clip_image_tower(weights: CLIPWeights) -> ImageTower:
     """Take the image tower, which must be of a known family, out of weights of open_clip."""
     vision = weights.config.get('vision_cfg') or {}
+    trunk, tower = trunk_of(vision), under('visual.', weights.state_dict)
     facts: dict[str, Any] = dict(weights.pixels)
-    if 'head_width' in vision:
+    facts['activation'] = 'quick_gelu' if weights.quick_gelu else 'gelu'
+    patch = vision.get('patch_size')
+    if trunk is not None:
+        tower = {key.removeprefix(_TRUNK): value for key, value in tower.items()}
+        patch = trunk.patch_size
+        facts |= {'heads': trunk.heads, 'activation': trunk.activation}
+    elif 'head_width' in vision:
         facts['head_width'] = vision['head_width']
-    size, patch = vision.get('image_size'), vision.get('patch_size')
+    size = vision.get('image_size')
     if size and patch:
         height, width = (size, size) if isinstance(size, int) else size
         facts['grid'] = (height // patch, width // patch)
-    return image_tower(
-        under('visual.', weights.state_dict),
-        where=weights.source,
-        activation='quick_gelu' if weights.quick_gelu else 'gelu',
-        **facts,
-    )
+    return image_tower(tower, where=weights.source, **facts)
 
 
 def image_tower(
@@ -309,6 +240,7 @@ def image_tower(
     if 'class_embedding' in tower:
         tower['class_embedding'] = tower['class_embedding'].flatten()  # (D,)
     prefix = int('class_embedding' in tower) + len(tower.get('register_embedding', ()))
+    tower['positional_embedding'] = _with_places(tower['positional_embedding'], family, prefix)
     patches = len(tower['positional_embedding']) - prefix
     if grid is None or math.prod(grid) != patches:
         grid = family.grid(patches)
@@ -318,18 +250,26 @@ def image_tower(
     config = VisionConfig(
         patch_size=patch,
         width=width,
-        layers=len({key.split('.')[2] for key in tower if key.startswith(_BLOCKS)}),
+        layers=len({key.split('.')[2] for key in tower if key.startswith(BLOCKS)}),
         heads=heads or width // head_width,
-        mlp_width=len(tower[f'{_BLOCKS}0.mlp.c_fc.weight']),
+        mlp_width=len(tower[f'{BLOCKS}0.mlp.c_fc.weight']),
         grid=grid,
         embed_dim=tower['proj'].shape[1] if 'proj' in tower else 0,
         num_prefix_tokens=prefix,
         pre_norm='ln_pre.weight' in tower,
         patch_bias='conv1.bias' in tower,
-        layer_scale=f'{_BLOCKS}0.ls_1.gamma' in tower,
+        layer_scale=f'{BLOCKS}0.ls_1.gamma' in tower,
         **facts,
     )
     return ImageTower(config, tower)
+
+
+def _with_places(table: Tensor, family: TowerFamily, prefix: int) -> Tensor:
+    """Return a position table with rows of zeros for prefix tokens that have none."""
+    placed = min(family.placed, prefix)
+    return torch.cat(
+        [table[:placed], table.new_zeros(prefix - placed, table.shape[1]), table[placed:]]
+    )
 
 
 def resized_positions(

@@ -328,11 +328,12 @@ class LeanTrainingFree(LeanModel):
     def features(self, images: Tensor) -> Features:
         """Return the normalised patch tokens, ``(B, C, h, w)``."""
         tokens, _ = self.tower(images.to(self.dtype))
-        return (F.normalize(tokens.float(), dim=1),)
+        return (F.normalize(self.network.joint(tokens).float(), dim=1),)
 
     def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
-        """Return logits ``(B, R, h, w)``, cosines times the factor."""
-        return scaled_cosines(features, vocabulary)
+        """Return logits ``(B, R, h, w)``, cosines times the factor and any offset."""
+        logits, offset = scaled_cosines(features, vocabulary), self.network.config.offset
+        return logits + offset if offset else logits
 
 
 class LeanAligned(LeanModel):

@@ -1,0 +1,138 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""ViTs of timm: a table of weight names for each family, and how a model's weights are had."""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import nn, Tensor
+from zegclip_core.errors import TowerError
+from zegclip_core.files import user_path
+from zegclip_core.model.blocks import Activation
+from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
+from zegclip_core.weights.catalogue import cached_hub_file, hub_is_reachable, hub_url
+from zegclip_core.weights.families import BLOCKS, square_grid, TowerFamily
+from zegclip_core.weights.names import TowerReference
+
+_OURS = f'{BLOCKS}*'
+TIMM = TowerFamily(
+    kind='a ViT of the plain, CLIP or DINOv2 kind with a class token',
+    mark='patch_embed.proj.weight',
+    names={
+        'cls_token': 'class_embedding',
+        'pos_embed': 'positional_embedding',
+        'patch_embed.proj.*': 'conv1.*',
+        'norm_pre.*': 'ln_pre.*',
+        'norm.*': 'ln_post.*',
+        'blocks.*.norm1.*': f'{_OURS}.ln_1.*',
+        'blocks.*.norm2.*': f'{_OURS}.ln_2.*',
+        'blocks.*.attn.qkv.*': f'{_OURS}.attn.in_proj_*',
+        'blocks.*.attn.proj.*': f'{_OURS}.attn.out_proj.*',
+        'blocks.*.mlp.fc1.*': f'{_OURS}.mlp.c_fc.*',
+        'blocks.*.mlp.fc2.*': f'{_OURS}.mlp.c_proj.*',
+        'blocks.*.ls1.gamma': f'{_OURS}.ls_1.gamma',
+        'blocks.*.ls2.gamma': f'{_OURS}.ls_2.gamma',
+        'head.**': None,
+    },
+    needed=('class_embedding', 'ln_post.weight'),
+    grid=square_grid,
+    facts={'head_width': 64, 'norm_eps': 1e-6, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD},
+)
+SIGLIP = replace(
+    TIMM,
+    kind='a ViT with attention pooling and without a class token, as SigLIP has it',
+    mark='attn_pool.latent',
+    names={
+        **{key: name for key, name in TIMM.names.items() if key != 'cls_token'},
+        'attn_pool.latent': 'pool.probe',
+        ('attn_pool.q.*', 'attn_pool.kv.*'): 'pool.attention.in_proj_*',
+        'attn_pool.proj.*': 'pool.attention.out_proj.*',
+        'attn_pool.norm.*': 'pool.layernorm.*',
+        'attn_pool.mlp.**': 'pool.mlp.**',
+    },
+    needed=('pool.probe', 'ln_post.weight'),
+    facts={**TIMM.facts, 'pooling': 'map'},
+)
+"""SigLIP and SigLIP 2 (Zhai et al., https://arxiv.org/abs/2303.15343; Tschannen et al.,
+https://arxiv.org/abs/2502.14786)."""
+REGISTERS = replace(
+    TIMM,
+    kind='a ViT of the DINOv2 kind with registers',
+    mark='reg_token',
+    names={**TIMM.names, 'reg_token': 'register_embedding'},
+    needed=(*TIMM.needed, 'register_embedding'),
+    placed=0,
+)
+"""DINOv2 with registers (Darcet et al., https://arxiv.org/abs/2309.16588)."""
+
+
+def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Load a timm model's parameters, and the ``VisionConfig`` fields that they do not tell.
+
+    Raises:
+        TowerError: If there is no such model or file, or its weights cannot be had.
+    """
+    import timm  # takes seconds, and a model of another kind never needs it
+
+    if not timm.is_model(reference.name.split('.')[0]):
+        near = ', '.join(timm.list_models(f'*{reference.name[:8]}*')[:5])
+        raise TowerError(
+            f'Expected a model name of timm{f", such as {near}" if near else ""}, '
+            f'but got {reference.name!r}.'
+        )
+    path = None if reference.path is None else user_path(reference.path)
+    if path is not None and not path.is_file():
+        raise TowerError(f'Expected a file with timm weights, but there is none at {path}.')
+    try:
+        if path is None:
+            _check_download(timm.get_pretrained_cfg(reference.name), reference)
+        model: Any = timm.create_model(
+            reference.name, pretrained=path is None, checkpoint_path=path or '', num_classes=0
+        ).eval()
+    except TowerError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition('\n')[0][:200]
+        raise TowerError(
+            f'Cannot load {reference}: {reason}. Without a network, fetch the weights elsewhere '
+            f'and name them as timm:{reference.name}/file:PATH.'
+        ) from error
+    return model.state_dict(), {
+        'mean': tuple(255.0 * value for value in model.pretrained_cfg['mean']),
+        'std': tuple(255.0 * value for value in model.pretrained_cfg['std']),
+        'norm_eps': model.norm.eps,
+        'heads': model.blocks[0].attn.num_heads,
+        'activation': _activation(model.blocks[0].mlp.act),
+        'grid': tuple(model.patch_embed.grid_size),
+    }
+
+
+def _activation(layer: nn.Module) -> Activation:
+    """Return our name of an activation of timm's."""
+    if type(layer).__name__ == 'QuickGELU':
+        return 'quick_gelu'
+    tanh = type(layer).__name__ == 'GELUTanh' or getattr(layer, 'approximate', '') == 'tanh'
+    return 'gelu_tanh' if tanh else 'gelu'
+
+
+def _check_download(pretrained: object, reference: TowerReference) -> None:
+    """Refuse a model that is neither on this machine nor can be fetched, before any retries."""
+    repository = str(getattr(pretrained, 'hf_hub_id', None) or '')
+    names = ['model.safetensors', 'pytorch_model.bin']
+    if cached_hub_file(repository, names) is None and not hub_is_reachable():
+        raise TowerError(
+            f'The weights of {reference} are not on this machine and the model hub cannot be '
+            f'reached. Fetch {hub_url(repository, names[0])} where there is a network, and name '
+            f'it as timm:{reference.name}/file:PATH.'
+        )
