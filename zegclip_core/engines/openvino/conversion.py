@@ -40,6 +40,9 @@ from zegclip_core.loading import load_model
 from zegclip_core.model.blocks import PYTORCH
 from zegclip_core.weights.names import parse_model
 
+LEFT_EXACT = ['ScaledDotProductAttention', 'GroupConvolution']
+"""What keeps floating-point numbers: attention is fused, and faster so; a convolution of each
+channel alone would get ranges of each row of pixels, which hold for one size of images."""
 CAMERA = (480, 640)
 """Height and width of the camera that a model is calibrated for."""
 MOST_IMAGES = 100
@@ -139,7 +142,7 @@ def quantised(
 ) -> Any:  # noqa: ANN401
     """Return a graph whose linear layers and convolutions multiply integers of eight bits.
 
-    Attention stays as it is: it is fused, and faster so.
+    Those of ``LEFT_EXACT`` stay as they are.
 
     Args:
         graph: Of ``record``.
@@ -166,5 +169,5 @@ def quantised(
         nncf.Dataset(images, inputs),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(images),
-        ignored_scope=nncf.IgnoredScope(types=['ScaledDotProductAttention'], validate=False),
+        ignored_scope=nncf.IgnoredScope(types=LEFT_EXACT, validate=False),
     )
