@@ -39,8 +39,7 @@ from zegclip_core.images.checks import check_batch, working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
 from zegclip_core.model.scoring import Scoring
 from zegclip_core.options import MAX_SHORT_SIDE, OPTIONS, SegmenterOptions
-from zegclip_core.refinement.edges import sharpened_batch
-from zegclip_core.refinement.smoothing import TemporalSmoother
+from zegclip_core.refinement.on_demand import sharpened, smoother_of
 from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.encoder import encode_vocabulary, EncodedVocabulary
 from zegclip_core.text.negatives import clean_negatives
@@ -120,7 +119,7 @@ class Segmenter:
         if isinstance(self.engine, LeanEngine):
             # Else the weights as they were loaded would stay, too.
             self.network = self.engine.model.network
-        self._smoother = TemporalSmoother(options.smoothing) if options.smoothing else None
+        self._smoother = smoother_of(options.smoothing)
         self.engine.steps = (*filter(None, [self._smoother]), *steps)
         if self.device.type == 'cuda':
             self.text_encoder.to(self.device)
@@ -357,7 +356,7 @@ class Segmenter:
         if self.options.sharp_edges and found.mask_logits is not None:
             arrays = self._downloads(found.labels, found.scores, found.mask_logits)
             most = self.options.sharp_edges
-            labels, best = sharpened_batch(images, arrays, encoded, self._scoring, most)
+            labels, best = sharpened(images, arrays, encoded, self._scoring, most)
             parts = torch.from_numpy(labels), torch.from_numpy(best)
             found = Prediction(*parts, found.mask_logits)
         # Those of no pixel where nobody asked.

@@ -21,10 +21,12 @@ import sys
 import huggingface_hub
 import open_clip
 import pytest
+import timm
 import torch
 from zegclip_core.cli.main import main
 from zegclip_core.text.towers import check_text_tower
-from zegclip_core.weights.catalogue import cache_folder, clip_entries
+from zegclip_core.weights.about import TIMM_ENTRIES
+from zegclip_core.weights.catalogue import cache_folder, clip_entries, TOKENIZER_FILES
 from zegclip_core.weights.image_towers import check_image_tower
 from zegclip_core.weights.names import bundled_models, parse_model
 
@@ -64,8 +66,8 @@ def test_every_listed_clip_passes_the_checks_of_loading() -> None:
 def test_list_has_every_plain_clip_of_open_clip() -> None:
     names = {entry.name for entry in ENTRIES}
     for name, tag in open_clip.list_pretrained():
-        is_vit = name.startswith('ViT-') and not name.endswith('-quickgelu')
-        special = any(part in name for part in ('CLIPA', 'worldwide'))
+        is_vit = name.startswith(('ViT-', 'EVA02-')) and not name.endswith('-quickgelu')
+        special = any(part in name for part in ('CLIPA', 'worldwide', 'EVA02-E'))
         assert (f'{name}/{tag}' in names) == (is_vit and not special)
 
 
@@ -94,14 +96,62 @@ def test_json_names_what_is_bundled_local_and_downloadable(
     assert local['url'].endswith('open_clip_pytorch_model.bin')
     assert len(rows['downloadable']) == len(ENTRIES) - 1
     assert folder.is_relative_to(rows['cache'])
+    assert local['folder'] == str(folder)
+
+
+def test_json_says_of_every_family_what_is_to_be_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = json.loads(listed(capsys, '--json'))
+    clips, towers = content['downloadable'], content['image_towers']
+    assert {row['family'] for row in clips} == {
+        *('CLIP', 'DFN', 'MetaCLIP', 'SigLIP', 'SigLIP 2', 'EVA-02'),
+    }
+    assert {row['family'] for row in towers} == {'DINOv2', 'DINOv2, registers', 'DINOv3'}
+    for row in (*clips, *towers):
+        assert row['licence'], row
+        assert row['image_size'] >= row['patch_size'] > 0
+        assert Path(row['folder']).is_relative_to(content['cache'])
+        assert row['gated'] is False
+    by_name = {row['name']: row for row in clips}
+    second = by_name['ViT-B-16-SigLIP2/webli']
+    assert (second['languages'], second['patch_size'], second['image_size']) == ('many', 16, 224)
+    assert [url.rpartition('/')[2] for url in second['urls'][1:]] == [*TOKENIZER_FILES]
+    assert by_name['ViT-B-16-SigLIP/webli']['languages'] == 'English'
+
+
+def test_licences_and_sizes_are_those_that_timm_says() -> None:
+    compared = 0
+    for entry in ENTRIES:
+        known = timm.get_pretrained_cfg(entry.urls[0].split('/')[4], allow_unregistered=True)
+        licence = getattr(known, 'license', None)
+        if licence:
+            assert entry.licence.lower().replace(' ', '-') == licence, entry.name
+            compared += 1
+    assert compared >= 5
+    for tower in TIMM_ENTRIES:
+        known = timm.get_pretrained_cfg(tower.name)
+        assert tower.licence.lower() == known.license.removesuffix('-license')
+        with torch.device('meta'):
+            model = timm.create_model(tower.name, num_classes=0)
+        assert tower.parameters == sum(part.numel() for part in model.parameters())
+        assert model.patch_embed.img_size == (tower.image_size,) * 2
+        assert model.patch_embed.patch_size == (tower.patch_size,) * 2
 
 
 def test_text_shows_one_tag_of_each_clip_or_all(capsys: pytest.CaptureFixture[str]) -> None:
     short, long = listed(capsys), listed(capsys, '--all')
     assert '  everyday-s' in short
-    assert f'  {"ViT-B-16/openai":44}  598 MB' in short.splitlines()
+    line = f'  {"ViT-B-16/openai":44}  598 MB  16/224   MIT           English'
+    assert line in short.splitlines()
+    for family in ('ViT-B-16-SigLIP/webli', 'ViT-B-16-SigLIP2/webli', 'EVA02-B-16/merged2b'):
+        assert family in short
+    for tower in TIMM_ENTRIES:
+        assert f'  timm:{tower.name} ' in short
     assert 'ViT-B-16/dfn2b' not in short
     for entry in ENTRIES:
         assert f'  {entry.name} ' in long
-    missing = len(ENTRIES) - sum('/' in line and 'B' in line[-2:] for line in short.splitlines())
+    missing = len(ENTRIES) - sum(
+        line.endswith(('English', 'many')) and '/' in line for line in short.splitlines()
+    )
     assert f'and {missing} further tags' in short

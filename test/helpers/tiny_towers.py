@@ -32,6 +32,7 @@ WIDTH, LAYERS, HEADS = 64, 2, 2
 PATCH = 16
 GRIDS = [(3, 3), (3, 5)]
 """In patches, for which each source is built: square and not."""
+PLAIN_TEXT = {'context_length': 77, 'vocab_size': 49408, 'width': 64, 'heads': 2, 'layers': 1}
 WORDS = ['a', 'photo', 'of', 'cat', 'bus', 'sky', 'wall', 'tree', 'the', 'red', '.']
 
 
@@ -84,6 +85,62 @@ def register_clip(folder: Path, name: str, config: dict) -> None:
     path = folder / f'{name}.json'
     path.write_text(json.dumps(config))
     open_clip.add_model_config(path)
+
+
+def eva02(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, grid: tuple[int, int]
+) -> tuple[str, open_clip.CustomTextCLIP, Path]:
+    """Write a small EVA-02 CLIP as open_clip does; returns its name, the model, and its file."""
+    name = f'tiny-eva02-{grid[0]}-{grid[1]}'
+    size = [PATCH * side for side in grid]
+
+    def build(**kwargs: object) -> nn.Module:
+        return timm.create_model(
+            'eva02_base_patch16_clip_224',
+            **{'img_size': size, 'embed_dim': WIDTH, 'depth': LAYERS, 'num_heads': HEADS},
+            **kwargs,
+        )
+
+    hidden = int(WIDTH * 4 * 2 / 3)
+    trunk = Trunk('eva02', WIDTH, LAYERS, HEADS, hidden, PATCH)
+    register_trunk(monkeypatch, 'tiny_eva02', build, trunk)
+    config = {
+        'embed_dim': 40,
+        'custom_text': True,
+        'vision_cfg': {
+            'image_size': size,
+            'timm_model_name': 'tiny_eva02',
+            'timm_model_pretrained': False,
+            'timm_pool': 'token',
+            'timm_proj': None,
+        },
+        'text_cfg': PLAIN_TEXT,
+    }
+    register_clip(folder / 'configs', name, config)
+    model = open_clip.CustomTextCLIP(**{k: v for k, v in config.items() if k != 'custom_text'})
+    randomise(model)
+    path = folder / 'open_clip_model.safetensors'
+    save_file(model.state_dict(), path)
+    return name, model, path
+
+
+def timm_tower(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, grid: tuple[int, int], base: str
+) -> tuple[str, nn.Module, Path]:
+    """Write a small ViT of timm's, shaped as ``base``; returns its name, the model, its file."""
+    size = [PATCH * side for side in grid]
+
+    def build(**kwargs: object) -> nn.Module:
+        sizes = {'embed_dim': WIDTH, 'depth': LAYERS, 'num_heads': HEADS, 'patch_size': PATCH}
+        return timm.create_model(base, img_size=size, mlp_ratio=4.0, **sizes, **kwargs)
+
+    trunk = Trunk('siglip', WIDTH, LAYERS, HEADS, 4 * WIDTH, PATCH)
+    register_trunk(monkeypatch, 'tiny_timm', build, trunk)
+    model = randomise(build(num_classes=0))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / 'model.safetensors'
+    save_file(model.state_dict(), path)
+    return 'tiny_timm', model, path
 
 
 def siglip(

@@ -41,31 +41,43 @@ class Foreign:
 
 
 class WithBytes(Foreign):
+    """As its name says."""
+
     def __bytes__(self) -> bytes:
         return self.content
 
 
 class WithToBytes(Foreign):
+    """As its name says."""
+
     def tobytes(self) -> bytes:
         return self.content
 
 
 class WithToList(Foreign):
+    """As its name says."""
+
     def tolist(self) -> list[int]:
         return list(self.content)
 
 
 class WithOneThatFails(WithToList):
+    """As its name says."""
+
     def __bytes__(self) -> bytes:
         raise RuntimeError(DEVICE)
 
 
 class Failing(Foreign):
+    """As its name says."""
+
     def tolist(self) -> list[int]:
         raise RuntimeError(f'{DEVICE}\nis lost')
 
 
 class Signed(Foreign):
+    """As its name says."""
+
     def tolist(self) -> list[int]:
         return [-1]
 

@@ -85,6 +85,8 @@ class Elsewhere:
 
 
 class Copied(Elsewhere):
+    """As its name says."""
+
     def tolist(self) -> list[int]:
         return list(self.content)
 

@@ -169,7 +169,7 @@ def test_points_lie_on_what_is_seen_and_have_its_class(encoding: str) -> None:
     with depth_rig() as scene:
         scene.know()
         scene.depth.publish(depth_image(7, encoding=encoding))
-        scene.rig.until(lambda: scene.input._matcher._newest, 'depth there')
+        scene.rig.until(lambda: scene.depth_input._matcher._newest, 'depth there')
         scene.rig.camera.publish(photo(7))
         scene.rig.until(lambda: scene.found.messages, 'points')
     cloud = scene.found.last
@@ -244,7 +244,7 @@ def test_depth_of_another_size_takes_both_cameras() -> None:
             lambda: any('camera info of the image' in line for line in scene.rig.log), 'a warning'
         )
         scene.image_info.publish(info(scaled(CAMERA, 2)))
-        scene.rig.until(lambda: 'the image' in scene.input._cameras, 'the camera known')
+        scene.rig.until(lambda: 'the image' in scene.depth_input._cameras, 'the camera known')
         scene.see(8)
         scene.rig.camera.publish(photo(8, scale=2))
         scene.rig.until(lambda: scene.found.messages, 'points')
@@ -300,20 +300,22 @@ def test_the_diagnostics_say_that_depth_is_missing_or_does_not_match() -> None:
             scene.depth.publish(depth_image(stamp, 250_000_000))
             return photo(stamp)
 
-        scene.rig.send_until(mismatch, lambda: 'does not match' in (scene.input.missing or ''))
+        scene.rig.send_until(
+            mismatch, lambda: 'does not match' in (scene.depth_input.missing or '')
+        )
         scene.depth.publish(depth_image(5000, 250_000_000))
         scene.rig.camera.publish(photo(5000))
         scene.rig.until(lambda: 5000 in labels.stamps(), 'labels')
-        scene.rig.until(lambda: '0.250' in (scene.input.missing or ''), 'the distance')
+        scene.rig.until(lambda: '0.250' in (scene.depth_input.missing or ''), 'the distance')
         assert scene.found.messages == []
         said = 'nearest stamp is 0.250 s away, depth_tolerance allows 0.02 s'
-        assert said in scene.input.missing
+        assert said in scene.depth_input.missing
         assert scene.rig.set_to('depth_tolerance', 0.3) == ''
-        scene.rig.until(lambda: scene.input._matcher.tolerance == 3 * 10**8, 'the tolerance')
+        scene.rig.until(lambda: scene.depth_input._matcher.tolerance == 3 * 10**8, 'the tolerance')
         scene.depth.publish(depth_image(6000, 250_000_000))
         scene.rig.camera.publish(photo(6000))
         scene.rig.until(lambda: scene.found.messages, 'points')
-        assert scene.input.missing is None
+        assert scene.depth_input.missing is None
 
 
 BAD = {

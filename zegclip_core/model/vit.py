@@ -42,6 +42,7 @@ from zegclip_core.model.blocks import (
     POOLINGS,
     PYTORCH,
 )
+from zegclip_core.model.rotary import ROTARIES, Rotary, rotary_table, rotate
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -76,6 +77,10 @@ class VisionConfig:
         pre_norm: Whether a LayerNorm stands before the first block (CLIP).
         patch_bias: Whether the patch convolution has a bias (DINOv2).
         layer_scale: Whether each residual branch is scaled by a learnt vector (DINOv2).
+        gated_mlp: Whether the feed-forward part is a SwiGLU (EVA-02), whatever the activation.
+        sub_norms: Whether a LayerNorm stands before the last layer of each branch (EVA-02).
+        rotary: How queries and keys are turned by the places of their patches.
+        proj_bias: Whether ``proj`` has a bias (EVA-02).
         norm_eps: Epsilon of the LayerNorms.
         position_resize: How the position table is brought to another grid.
         mean: Mean that is subtracted from RGB pixels in [0, 255].
@@ -89,8 +94,8 @@ class VisionConfig:
             empty for the last block alone.
 
     Raises:
-        ModelError: If the pooling is not known, or it or ``class_embedding_twice`` needs a class
-            token that there is not.
+        ModelError: If the pooling or ``rotary`` is not known, or the pooling or
+            ``class_embedding_twice`` needs a class token that there is not.
 
     """
 
@@ -107,6 +112,10 @@ class VisionConfig:
     pre_norm: bool = True
     patch_bias: bool = False
     layer_scale: bool = False
+    gated_mlp: bool = False
+    sub_norms: bool = False
+    rotary: Rotary = 'none'
+    proj_bias: bool = False
     norm_eps: float = 1e-5
     position_resize: PositionResize = 'bicubic'
     mean: tuple[float, float, float] = CLIP_MEAN
@@ -118,6 +127,10 @@ class VisionConfig:
     feature_layers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.rotary not in ROTARIES:
+            raise ModelError(
+                f'Expected `rotary` to be one of {", ".join(ROTARIES)}, but got {self.rotary!r}.'
+            )
         if self.pooling not in POOLINGS:
             raise ModelError(
                 f'Expected the pooling to be one of {", ".join(POOLINGS)}, '
@@ -170,6 +183,8 @@ class VisionTransformer(nn.Module):
                 activation=config.activation,
                 eps=config.norm_eps,
                 layer_scale=config.layer_scale,
+                gated=config.gated_mlp,
+                sub_norms=config.sub_norms,
             )
             for _ in range(config.layers)
         )
@@ -186,6 +201,8 @@ class VisionTransformer(nn.Module):
             )
         if config.embed_dim:
             self.proj = nn.Parameter(torch.randn(width, config.embed_dim) * scale)
+        if config.proj_bias:
+            self.proj_bias = nn.Parameter(torch.zeros(config.embed_dim))
         if config.prompt_tokens:
             self._add_prompts()
         if config.prompt_norm:
@@ -238,6 +255,17 @@ class VisionTransformer(nn.Module):
             self.positional_embedding, self.config.grid, grid, self.config.position_resize
         )
 
+    def rotary_table(self, grid: tuple[int, int]) -> Tensor:
+        """Return what turns queries and keys on a grid, float32 ``(2, P + h * w, D / heads)``."""
+        config = self.config
+        width = config.width // config.heads
+        table = rotary_table(config.rotary, grid, config.num_prefix_tokens, width)
+        return table.to(self.positional_embedding.device)
+
+    def placed(self, kernels: Kernels, table: Tensor) -> Kernels:
+        """Return kernels whose attention turns queries and keys by that table."""
+        return kernels._replace(rotate=lambda x: rotate(x, table, self.config.rotary))
+
     def prefix_tokens(self) -> Tensor:
         """Return the prefix tokens before their positions are added, ``(P, D)``."""
         if not self.config.num_prefix_tokens:
@@ -280,7 +308,10 @@ class VisionTransformer(nn.Module):
 
     def _project(self, x: Tensor) -> Tensor:
         """Bring ``(..., D)`` into the joint space, ``(..., C)``, if the tower has one."""
-        return x.to(self.proj.dtype) @ self.proj if self.config.embed_dim else x
+        if not self.config.embed_dim:
+            return x
+        projected = x.to(self.proj.dtype) @ self.proj
+        return projected + self.proj_bias if self.config.proj_bias else projected
 
     def forward(self, images: Tensor, kernels: Kernels = PYTORCH) -> tuple[Tensor, Tensor]:
         """Encode images.
@@ -296,6 +327,8 @@ class VisionTransformer(nn.Module):
 
         """
         x, grid = self.embed(images)
+        if self.config.rotary != 'none':
+            kernels = self.placed(kernels, self.rotary_table(grid))
         prompts = self._prompts(images.shape[0])
         features = []
         for index, block in enumerate(self.blocks):

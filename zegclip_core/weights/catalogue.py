@@ -23,12 +23,21 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from zegclip_core.weights.about import (
+    family_of,
+    image_size_of,
+    languages_of,
+    licence_of,
+    why_refused,
+)
 from zegclip_core.weights.trunks import count_trunk, trunk_of
 
 REACH_TIMEOUT = 3.0
 """How long to try to reach the model hub before a download is given up, in seconds."""
 TOKENIZER_FILES = ('tokenizer.json', 'tokenizer_config.json')
 """Of a tokenizer that CLIP's own does not stand in for, the first one first."""
+TIMM_FILES = ('model.safetensors', 'pytorch_model.bin')
+"""Names that weights of timm's may have, the best first."""
 _REVISION = 'main'
 
 
@@ -89,9 +98,14 @@ _TRUNK_VISION = {
     *('image_size', 'timm_model_name', 'timm_model_pretrained', 'timm_pool', 'timm_proj'),
 }
 """What the configuration of an image tower of timm's may say."""
-_SIGLIP_TEXT = {'no_causal_mask': True, 'proj_bias': True, 'pool_type': 'last'}
-"""What makes a text transformer one of SigLIP's: it looks both ways, and its last token counts."""
-_SIGLIP_OWN = {'hf_tokenizer_name', 'tokenizer_kwargs', 'norm_kwargs', 'act_kwargs'}
+_SIGLIP_TEXT = {'no_causal_mask': True, 'pool_type': 'last'}
+"""What makes a text transformer one of SigLIP's: it looks both ways, and its last token counts;
+its projection has a bias, or there is none."""
+_SIGLIP_OWN = {
+    *_SIGLIP_TEXT,
+    *('proj_bias', 'proj_type', 'hf_tokenizer_name', 'tokenizer_kwargs'),
+    *('norm_kwargs', 'act_kwargs'),
+}
 _PLAIN_VALUES = {'tok', 'argmax', 'linear', 'learnable'}
 """What else may be said, as it is what plain ones do."""
 _MLP_RATIO = 4.0  # open_clip's default, as the head width of 64 is
@@ -102,14 +116,31 @@ _FLOAT32 = 4
 class CLIPEntry:
     """A CLIP that can be used without training.
 
-    Its name is ``NAME/TAG``; the path is that of its weights on this machine, ``None`` if they
-    would be downloaded.
+    Attributes:
+        name: ``NAME/TAG``.
+        family: What kind of CLIP it is, such as ``SigLIP 2``.
+        licence: Of its weights, as their publisher names it; empty if it is not known.
+        languages: What its text tower has learnt: ``English`` or ``many``.
+        patch_size: Side of a patch, in pixels.
+        image_size: Side of the images that it was made for, in pixels.
+        parameters: How many it has, in both towers.
+        urls: What is downloaded: the weights, then the tokenizer's files, if it has its own.
+        folder: Where the weights are kept on this machine.
+        path: The weights on this machine; ``None`` if they would be downloaded.
+        gated: Whether the hub gives them only to accounts that accepted their licence.
     """
 
     name: str
+    family: str
+    licence: str
+    languages: str
+    patch_size: int
+    image_size: int
     parameters: int
-    url: str
+    urls: tuple[str, ...]
+    folder: Path
     path: Path | None = None
+    gated: bool = False
 
     @property
     def size(self) -> int:
@@ -127,10 +158,31 @@ def clip_entries() -> Iterator[CLIPEntry]:
         # The same weights again, for those who leave the activation to the name.
         if config is None or config.get('quick_gelu') or unusable(config):
             continue
-        repository, files = hub_files(tags.get_pretrained_cfg(name, tag))
-        path = cached_hub_file(repository, files)
-        url = hub_url(repository, files[0] if path is None else path.name)
-        yield CLIPEntry(f'{name}/{tag}', count_parameters(config), url, path)
+        yield _entry(name, tag, config, hub_files(tags.get_pretrained_cfg(name, tag)))
+
+
+def _entry(
+    name: str, tag: str, config: Mapping[str, Any], hub: tuple[str, list[str]]
+) -> CLIPEntry:
+    """Return what is known of a CLIP whose weights are one of some files of the hub."""
+    repository, files = hub
+    path = cached_hub_file(repository, files)
+    urls = [hub_url(repository, files[0] if path is None else path.name)]
+    tokenizer = config['text_cfg'].get('hf_tokenizer_name')
+    if tokenizer:
+        urls += [hub_url(tokenizer, file) for file in TOKENIZER_FILES]
+    return CLIPEntry(
+        f'{name}/{tag}',
+        family_of(name, tag),
+        licence_of(tag),
+        languages_of(name),
+        patch_size(config),
+        image_size_of(config),
+        count_parameters(config),
+        tuple(urls),
+        cache_folder(repository),
+        path,
+    )
 
 
 def tags_of(name: str) -> list[str]:
@@ -156,13 +208,14 @@ def unusable_image(config: Mapping[str, Any]) -> str | None:
 def unusable_text(config: Mapping[str, Any]) -> str | None:
     """Return why a CLIP's text tower is no plain text transformer nor SigLIP's, if so."""
     text = config['text_cfg']
-    known = _PLAIN_TEXT | {*_SIGLIP_TEXT, *_SIGLIP_OWN} if is_siglip_text(text) else _PLAIN_TEXT
+    known = _PLAIN_TEXT | _SIGLIP_OWN if is_siglip_text(text) else _PLAIN_TEXT
     return _own(text, known, 'text tower')
 
 
 def is_siglip_text(text: Mapping[str, Any]) -> bool:
     """Return whether a ``text_cfg`` of open_clip's is that of a text tower of SigLIP's."""
-    return all(text.get(key) == value for key, value in _SIGLIP_TEXT.items())
+    projected = bool(text.get('proj_bias')) or text.get('proj_type') == 'none'
+    return projected and all(text.get(key) == value for key, value in _SIGLIP_TEXT.items())
 
 
 def _own(tower: Mapping[str, Any], plain: set[str], what: str) -> str | None:
@@ -172,14 +225,19 @@ def _own(tower: Mapping[str, Any], plain: set[str], what: str) -> str | None:
         for key, value in tower.items()
         if value and key not in plain and str(value) not in _PLAIN_VALUES
     ]
-    return f'the {what} has its own {own[0]} ({tower[own[0]]})' if own else None
+    if not own:
+        return None
+    setting, value = own[0], tower[own[0]]
+    return f'the {what} has its own {setting} ({value}){why_refused(setting, value)}'
 
 
 def count_parameters(config: Mapping[str, Any]) -> int:
     """Return how many parameters a CLIP that is not ``unusable`` has, by its configuration."""
     vision, text, dim = config['vision_cfg'], config['text_cfg'], config['embed_dim']
     words = text['vocab_size'] + text['context_length']
-    text_ends = (words + 2 + dim) * text['width'] + (dim if text.get('proj_bias') else 0)
+    text_ends = (words + 2) * text['width']
+    if text.get('proj_type') != 'none':
+        text_ends += (text['width'] + bool(text.get('proj_bias'))) * dim
     logits = 2 if 'init_logit_bias' in config else 1
     return int(_image_parameters(vision, dim) + _blocks(text) + text_ends + logits)
 
@@ -196,10 +254,10 @@ def _image_parameters(vision: Mapping[str, Any], dim: int) -> int:
     size, trunk = vision['image_size'], trunk_of(vision)
     height, wide = (size, size) if isinstance(size, int) else size
     if trunk is not None:
-        return count_trunk(trunk, (height // trunk.patch_size) * (wide // trunk.patch_size))
+        return count_trunk(trunk, (height // trunk.patch_size) * (wide // trunk.patch_size), dim)
     width, patch = vision['width'], vision['patch_size']
     positions = 1 + (height // patch) * (wide // patch)
-    return _blocks(vision) + 3 * patch**2 * width + (1 + positions + 4 + dim) * width
+    return int(_blocks(vision) + 3 * patch**2 * width + (1 + positions + 4 + dim) * width)
 
 
 def _blocks(tower: Mapping[str, Any]) -> int:

@@ -15,7 +15,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 import logging
 import math
 from pathlib import Path
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor
 from zegclip_core.errors import TowerError
 from zegclip_core.files import user_path
+from zegclip_core.weights.about import nearest_names
 from zegclip_core.weights.catalogue import (
     cache_folder,
     cached_hub_file,
@@ -73,8 +73,8 @@ CLIP = TowerFamily(
     facts={'head_width': 64},
 )
 """The image tower, whose names are those of ``VisionTransformer``."""
-_ALIKE, _SHOWN = 5, 8
-"""First letters of a name that others are to share, and how many of them are told."""
+_SHOWN = 8
+"""How many of the names that are most like an unknown one are told."""
 
 
 class MissingWeightsError(TowerError):
@@ -188,11 +188,9 @@ def clip_config(reference: TowerReference) -> dict[str, Any]:
         raise TowerError(f'Expected a tower named open_clip:NAME/..., but got {reference}.')
     name, known = reference.name, open_clip.list_models()
     if name not in known:
-        like = (each for each in known if each.lower().startswith(name.lower()[:_ALIKE]))
-        usable = (each for each in like if not unusable(open_clip.get_model_config(each)))
-        near = ', '.join(islice(usable, _SHOWN))
-        such = f', such as {near},' if near else ''
-        raise TowerError(f'Expected a model name of open_clip{such} but got {name!r}.')
+        usable = (each for each in known if not unusable(open_clip.get_model_config(each)))
+        near = ', '.join(nearest_names(name, usable, _SHOWN))
+        raise TowerError(f'Expected a model name of open_clip, such as {near}, but got {name!r}.')
     return dict(open_clip.get_model_config(name))
 
 

@@ -53,6 +53,8 @@ class TowerFamily:
         grid: Gives the grid ``(H, W)`` of so many patches where the source does not tell it.
         facts: Fields of ``VisionConfig`` that the weights do not tell, and ``head_width``, the
             width of an attention head where the source does not tell the number of heads.
+        completed: Returns the family's weights with those that it leaves out as they are zero, and
+            with the rows of ours.
         placed: How many of the prefix tokens, the first ones, have rows in the position table;
             the others get none added.
     """
@@ -63,6 +65,7 @@ class TowerFamily:
     needed: tuple[str, ...]
     grid: Callable[[int], tuple[int, int]]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    completed: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
     placed: int = 1
 
 

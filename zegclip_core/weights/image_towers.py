@@ -45,7 +45,14 @@ from zegclip_core.weights.families import (
 )
 from zegclip_core.weights.names import package_path, parse_reference, TowerReference
 from zegclip_core.weights.onnx_file import Array, OnnxGraph, read_onnx
-from zegclip_core.weights.timm_towers import load_timm_weights, REGISTERS, SIGLIP, TIMM
+from zegclip_core.weights.timm_towers import (
+    DINOV3,
+    EVA02,
+    load_timm_weights,
+    REGISTERS,
+    SIGLIP,
+    TIMM,
+)
 from zegclip_core.weights.trunks import trunk_of
 
 _OURS = f'{BLOCKS}*'
@@ -135,7 +142,7 @@ def _named(graph: OnnxGraph) -> dict[str, Array]:
     return named
 
 
-FAMILIES: tuple[TowerFamily, ...] = (CLIP, SIGLIP, REGISTERS, TIMM, DINOV2)
+FAMILIES: tuple[TowerFamily, ...] = (CLIP, SIGLIP, DINOV3, EVA02, REGISTERS, TIMM, DINOV2)
 """Those that image towers can be of; the first whose mark fits counts."""
 _NEEDED = ('conv1.weight', 'positional_embedding', f'{BLOCKS}0.mlp.c_fc.weight')
 """Weights, under our names, that tell a tower's shape."""
@@ -229,7 +236,7 @@ def image_tower(
             f'{found}. Convolutional towers cannot be used.'
         )
     expected = f'{where} to be {family.kind}'
-    tower = rename_weights(weights, family.names, expected=expected)
+    tower = rename_weights(family.completed(weights), family.names, expected=expected)
     missing = [key for key in (*_NEEDED, *family.needed) if key not in tower]
     if missing:
         raise TowerError(f'Expected {expected}, but it lacks {missing[0]}.')
@@ -247,15 +254,18 @@ def image_tower(
     facts = {**family.facts, **facts}
     head_width = facts.pop('head_width')
     width, _, patch, _ = tower['conv1.weight'].shape
+    gates = 2 if facts.get('gated_mlp') else 1
     config = VisionConfig(
         patch_size=patch,
         width=width,
         layers=len({key.split('.')[2] for key in tower if key.startswith(BLOCKS)}),
         heads=heads or width // head_width,
-        mlp_width=len(tower[f'{BLOCKS}0.mlp.c_fc.weight']),
+        mlp_width=len(tower[f'{BLOCKS}0.mlp.c_fc.weight']) // gates,
         grid=grid,
         embed_dim=tower['proj'].shape[1] if 'proj' in tower else 0,
         num_prefix_tokens=prefix,
+        proj_bias='proj_bias' in tower,
+        sub_norms=f'{BLOCKS}0.attn.norm.weight' in tower,
         pre_norm='ln_pre.weight' in tower,
         patch_bias='conv1.bias' in tower,
         layer_scale=f'{BLOCKS}0.ls_1.gamma' in tower,

@@ -13,15 +13,19 @@
 # limitations under the License.
 """ViTs of timm: a table of weight names for each family, and how a model's weights are had."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+import re
 from typing import Any
 
+import torch
 from torch import nn, Tensor
 from zegclip_core.errors import TowerError
 from zegclip_core.files import user_path
 from zegclip_core.model.blocks import Activation
 from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
-from zegclip_core.weights.catalogue import cached_hub_file, hub_is_reachable, hub_url
+from zegclip_core.weights.about import nearest_names
+from zegclip_core.weights.catalogue import cached_hub_file, hub_is_reachable, hub_url, TIMM_FILES
 from zegclip_core.weights.families import BLOCKS, square_grid, TowerFamily
 from zegclip_core.weights.names import TowerReference
 
@@ -77,6 +81,69 @@ REGISTERS = replace(
 """DINOv2 with registers (Darcet et al., https://arxiv.org/abs/2309.16588)."""
 
 
+def _eva02_completed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the biases of keys, which are zero, and turn the projection to the joint space."""
+    found = dict(weights)
+    for key, bias in weights.items():
+        if key.endswith('.attn.q_proj.bias'):
+            found[key.replace('q_proj', 'k_proj')] = torch.zeros_like(bias)
+    if 'head.weight' in found:
+        found['head.weight'] = found['head.weight'].T
+    return found
+
+
+EVA02 = replace(
+    TIMM,
+    kind='a ViT of EVA-02 CLIP, with rotary positions and SwiGLU',
+    mark='blocks.0.mlp.fc1_g.weight',
+    names={
+        **{
+            key: name
+            for key, name in TIMM.names.items()
+            if not re.search('fc1|qkv|head', str(key))
+        },
+        tuple(f'blocks.*.attn.{part}_proj.*' for part in 'qkv'): f'{_OURS}.attn.in_proj_*',
+        'blocks.*.attn.norm.*': f'{_OURS}.attn.norm.*',
+        ('blocks.*.mlp.fc1_g.*', 'blocks.*.mlp.fc1_x.*'): f'{_OURS}.mlp.c_fc.*',
+        'blocks.*.mlp.norm.*': f'{_OURS}.mlp.norm.*',
+        'head.weight': 'proj',
+        'head.bias': 'proj_bias',
+    },
+    needed=(*TIMM.needed, f'{BLOCKS}0.attn.norm.weight', f'{BLOCKS}0.mlp.norm.weight'),
+    facts={**TIMM.facts, 'gated_mlp': True, 'rotary': 'eva02'},
+    completed=_eva02_completed,
+)
+"""EVA-02 as CLIP's image tower (Sun et al., "EVA-CLIP", https://arxiv.org/abs/2303.15389)."""
+
+
+def _dinov3_completed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add biases of queries, keys and values, and a table of one place, all zero."""
+    found = dict(weights)
+    for key, weight in weights.items():
+        if key.endswith('.attn.qkv.weight'):
+            found.setdefault(key.replace('weight', 'bias'), weight.new_zeros(len(weight)))
+    found['pos_embed'] = torch.zeros_like(weights['reg_token'][:, :1])
+    return found
+
+
+DINOV3 = replace(
+    REGISTERS,
+    kind='a ViT of the DINOv3 kind',
+    mark='blocks.0.gamma_1',
+    names={
+        **{key: name for key, name in REGISTERS.names.items() if '.ls' not in str(key)},
+        'blocks.*.gamma_1': f'{_OURS}.ls_1.gamma',
+        'blocks.*.gamma_2': f'{_OURS}.ls_2.gamma',
+        ('blocks.*.mlp.fc1_g.*', 'blocks.*.mlp.fc1_x.*'): f'{_OURS}.mlp.c_fc.*',
+    },
+    facts={**TIMM.facts, 'norm_eps': 1e-5, 'rotary': 'dinov3'},
+    completed=_dinov3_completed,
+)
+"""DINOv3 (Simeoni et al., https://arxiv.org/abs/2508.10104): places are angles alone."""
+_GATED = ('SwiGLU', 'GluMlp')
+"""Feed-forward parts of timm's whose gate comes first."""
+
+
 def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Load a timm model's parameters, and the ``VisionConfig`` fields that they do not tell.
 
@@ -86,10 +153,9 @@ def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dic
     import timm  # takes seconds, and a model of another kind never needs it
 
     if not timm.is_model(reference.name.split('.')[0]):
-        near = ', '.join(timm.list_models(f'*{reference.name[:8]}*')[:5])
+        near = ', '.join(nearest_names(reference.name.split('.')[0], timm.list_models('vit_*'), 5))
         raise TowerError(
-            f'Expected a model name of timm{f", such as {near}" if near else ""}, '
-            f'but got {reference.name!r}.'
+            f'Expected a model name of timm, such as {near}, but got {reference.name!r}.'
         )
     path = None if reference.path is None else user_path(reference.path)
     if path is not None and not path.is_file():
@@ -111,9 +177,10 @@ def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dic
     return model.state_dict(), {
         'mean': tuple(255.0 * value for value in model.pretrained_cfg['mean']),
         'std': tuple(255.0 * value for value in model.pretrained_cfg['std']),
-        'norm_eps': model.norm.eps,
+        'norm_eps': getattr(model.norm, 'eps', TIMM.facts['norm_eps']),
         'heads': model.blocks[0].attn.num_heads,
         'activation': _activation(model.blocks[0].mlp.act),
+        'gated_mlp': type(model.blocks[0].mlp).__name__ in _GATED,
         'grid': tuple(model.patch_embed.grid_size),
     }
 
@@ -129,10 +196,9 @@ def _activation(layer: nn.Module) -> Activation:
 def _check_download(pretrained: object, reference: TowerReference) -> None:
     """Refuse a model that is neither on this machine nor can be fetched, before any retries."""
     repository = str(getattr(pretrained, 'hf_hub_id', None) or '')
-    names = ['model.safetensors', 'pytorch_model.bin']
-    if cached_hub_file(repository, names) is None and not hub_is_reachable():
+    if cached_hub_file(repository, [*TIMM_FILES]) is None and not hub_is_reachable():
         raise TowerError(
             f'The weights of {reference} are not on this machine and the model hub cannot be '
-            f'reached. Fetch {hub_url(repository, names[0])} where there is a network, and name '
-            f'it as timm:{reference.name}/file:PATH.'
+            f'reached. Fetch {hub_url(repository, TIMM_FILES[0])} where there is a network, and '
+            f'name it as timm:{reference.name}/file:PATH.'
         )

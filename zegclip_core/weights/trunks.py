@@ -13,7 +13,7 @@
 # limitations under the License.
 """The ViTs of timm that open_clip builds image towers of, by timm's names; never imports torch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -65,10 +65,18 @@ TRUNKS: dict[str, Trunk] = {
         f'vit_giantopt_patch16_siglip_{side}': Trunk('siglip', *_GIANT, 16, 'gelu_tanh')
         for side in (256, 384)
     },
+    'eva02_base_patch16_clip_224': Trunk('eva02', 768, 12, 12, 2048, 16),
+    **{
+        f'eva02_large_patch14_clip_{side}': Trunk('eva02', 1024, 24, 16, 2730, 14)
+        for side in (224, 336)
+    },
 }
 """Those that this project has the arithmetic of."""
 
-_ENDS: dict[Kind, Mapping[str, Any]] = {'siglip': {'timm_pool': 'map', 'timm_proj': 'none'}}
+_ENDS: dict[Kind, Mapping[str, Any]] = {
+    'siglip': {'timm_pool': 'map', 'timm_proj': 'none'},
+    'eva02': {'timm_pool': 'token', 'timm_proj': None},
+}
 """How open_clip's configuration says that the image embedding is made, by family."""
 
 
@@ -84,13 +92,20 @@ def trunk_of(vision: Mapping[str, Any]) -> Trunk | None:
     return trunk if fits else None
 
 
-def count_trunk(trunk: Trunk, patches: int) -> int:
-    """Return how many parameters a ViT with so many patches in its position table has."""
-    return _COUNTS[trunk.kind](trunk, patches)
+def count_trunk(trunk: Trunk, patches: int, dim: int) -> int:
+    """Return how many parameters a ViT has.
+
+    Args:
+        trunk: Its shape.
+        patches: How many its position table has places for.
+        dim: Width of the joint space.
+    """
+    return _COUNTS[trunk.kind](trunk, patches, dim)
 
 
-def _count_siglip(trunk: Trunk, patches: int) -> int:
-    """Count a SigLIP: plain blocks without prefix tokens, and attention pooling."""
+def _count_siglip(trunk: Trunk, patches: int, dim: int) -> int:
+    """Count a SigLIP: plain blocks without prefix tokens; its pooling leads to the joint space."""
+    del dim
     width, hidden = trunk.width, trunk.mlp_width
     attention, norm = 4 * width**2 + 4 * width, 2 * width
     feed_forward = 2 * width * hidden + hidden + width
@@ -100,4 +115,17 @@ def _count_siglip(trunk: Trunk, patches: int) -> int:
     return trunk.layers * (attention + feed_forward + 2 * norm) + stem + norm + pooling
 
 
-_COUNTS = {'siglip': _count_siglip}
+def _count_eva02(trunk: Trunk, patches: int, dim: int) -> int:
+    """Count an EVA-02: a class token, keys without biases, SwiGLU, four norms in each block."""
+    width, hidden = trunk.width, trunk.mlp_width
+    attention = 4 * width**2 + 3 * width
+    feed_forward = 2 * (width * hidden + hidden) + hidden * width + width
+    norms = 3 * 2 * width + 2 * hidden
+    stem = 3 * trunk.patch_size**2 * width + width + (1 + 1 + patches) * width
+    return trunk.layers * (attention + feed_forward + norms) + stem + 2 * width + (width + 1) * dim
+
+
+_COUNTS: dict[Kind, Callable[[Trunk, int, int], int]] = {
+    'siglip': _count_siglip,
+    'eva02': _count_eva02,
+}

@@ -14,6 +14,7 @@
 """The last block of a training-free model in the lean tower."""
 
 from torch import Tensor
+from zegclip_core.engines.lean.block import Rotate
 from zegclip_core.engines.lean.grids import Grid, GridTables
 from zegclip_core.model.blocks import Block, Kernels
 from zegclip_core.model.training_free import neighbourhood, run_last_block, TrainingFreeConfig
@@ -34,11 +35,15 @@ class LastBlock:
         self._block, self._config = block, config
         self._kernels = kernels
 
-    def __call__(self, x: Tensor, grid: Grid) -> Tensor:
-        """Return the tokens ``(B, P + h * w, D)`` behind the block."""
+    def __call__(self, x: Tensor, grid: Grid, rotate: Rotate | None = None) -> Tensor:
+        """Return the tokens ``(B, P + h * w, D)`` behind the block.
+
+        ``rotate`` is as of ``LeanBlock.attend``.
+        """
         attention = self._config.attention
         near = self.tables(grid) if attention == 'naclip' else None
-        return run_last_block(self._block, x, attention, near, self._kernels)
+        kernels = self._kernels._replace(rotate=rotate)
+        return run_last_block(self._block, x, attention, near, kernels)
 
     def _neighbourhood(self, grid: Grid) -> Tensor:
         """Return NACLIP's neighbourhood in the type of the products."""

@@ -46,7 +46,7 @@ _RESIDUAL_STREAM = (
     *('logit_scale.*', 'log_scale'),  # Rounded, its exponential would be off by a percent.
 )
 """Parameters that act on the tokens between the blocks, and factors and offset of the logits."""
-_DECODER = ('visual.proj', 'visual.pool.*', 'decoder.*', '*_projection.*')
+_DECODER = ('visual.proj', 'visual.proj_bias', 'visual.pool.*', 'decoder.*', '*_projection.*')
 """Parameters of the joint space and the decoder: few operations, but on a GPU not for free."""
 
 

@@ -17,12 +17,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from zegclip_core.engines.lean.block import LeanBlock, Prompts
+from zegclip_core.engines.lean.block import LeanBlock, Prompts, Rotate
 from zegclip_core.engines.lean.grids import Grid, GridTables
 from zegclip_core.engines.lean.last_block import LastBlock
 from zegclip_core.engines.lean.pixels import PatchProjection
 from zegclip_core.engines.lean.rows import RowKernels
-from zegclip_core.model.blocks import Kernels
+from zegclip_core.model.blocks import Kernels, PYTORCH
 from zegclip_core.model.vit import concatenated, VisionTransformer
 
 
@@ -63,30 +63,40 @@ class LeanTower:
         self._rows = rows
         self._last = last
         self._positions = GridTables(self._make_positions)
+        self._rotary = GridTables(visual.rotary_table)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return patch tokens and image embeddings as ``VisionTransformer`` does."""
         x, grid = self._embed(images)
+        rotate = self._rotation(grid)
         wanted = self.visual.config.wanted_layers
         branch: Tensor | None = None
         features = []
         for index in range(self.visual.config.layers):
             if self._last is not None and index == self.visual.config.layers - 1:
-                x = self._last(x if branch is None else x.add_(branch), grid)
+                x = self._last(x if branch is None else x.add_(branch), grid, rotate)
                 branch = None
             else:
-                branch = self._run_block(index, x, branch)
+                branch = self._run_block(index, x, branch, rotate)
             if index in wanted:
                 features.append(self._head(x, branch))
                 branch = None
         return concatenated(features, grid)
 
-    def _run_block(self, index: int, x: Tensor, branch: Tensor | None) -> Tensor:
+    def _rotation(self, grid: Grid) -> Rotate | None:
+        """Return what turns queries and keys of a grid, if anything does."""
+        if self.visual.config.rotary == 'none':
+            return None
+        return self.visual.placed(PYTORCH, self._rotary(grid)).rotate
+
+    def _run_block(
+        self, index: int, x: Tensor, branch: Tensor | None, rotate: Rotate | None
+    ) -> Tensor:
         """Add a branch to the tokens ``(B, N, D)``, then a block's first; return its second."""
         block, lean = self.visual.blocks[index], self._blocks[index]
         dtype = block.attn.in_proj_weight.dtype
         rows = self._rows.norm(x, block.ln_1, dtype, branch=branch, extra=lean.extra)
-        branch = lean.attend(rows, x.shape[1])
+        branch = lean.attend(rows, x.shape[1], rotate)
         return lean.feed_forward(self._rows.norm(x, block.ln_2, dtype, branch=branch))
 
     def _head(self, x: Tensor, branch: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -108,7 +118,8 @@ class LeanTower:
 
     def grid_tables(self) -> list[GridTables]:
         """Return all that is kept of grids."""
-        return [self._positions, *([self._last.tables] if self._last else [])]
+        rotary = [] if self.visual.config.rotary == 'none' else [self._rotary]
+        return [self._positions, *rotary, *([self._last.tables] if self._last else [])]
 
     def _embed(self, images: Tensor) -> tuple[Tensor, Grid]:
         """Return the tokens before the first block, and the grid."""
