@@ -190,7 +190,7 @@ def patch_tokens(model: nn.Module, images: Tensor) -> Tensor:
     """Return the source's patch tokens behind its last norm, projected if it has a projection."""
     trunk = model.visual.trunk
     found: Tensor = trunk.forward_features(images)
-    return trunk.head(found[:, trunk.num_prefix_tokens :])
+    return trunk.head(found[:, slice(trunk.num_prefix_tokens, None)])
 
 
 @torch.inference_mode()

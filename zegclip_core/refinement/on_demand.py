@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Smoothing and sharp edges for whoever asks for them: OpenCV is not where nothing but a GPU is."""
+"""Smoothing and sharp edges for whoever asks for them: not every machine has OpenCV."""
 
 from collections.abc import Sequence
 from typing import Any, TYPE_CHECKING
