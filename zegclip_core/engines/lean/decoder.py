@@ -151,7 +151,9 @@ class LeanDetail:
         coarse = upsampled(tokens, size)
         mixed = self._linear(rows_of(pixels), self._of_pixels, detail.mix.bias)
         shared = self._linear(rows_of(tokens), self._of_tokens, None)
-        mixed = F.gelu(mixed.add_(upsampled(maps_of(shared, tokens.shape[2:]), size)))
+        mixed = F.gelu(
+            mixed.add_(upsampled(maps_of(shared, (tokens.shape[2], tokens.shape[3])), size))
+        )
         spread = detail.spread(maps_of(mixed, size))
         mixed = mixed.add_(rows_of(F.gelu(spread)))
         return self._linear(mixed, self._out, detail.out.bias).add_(coarse), size
@@ -162,7 +164,7 @@ def rows_of(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).contiguous().flatten(1, 2)
 
 
-def maps_of(rows: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+def maps_of(rows: Tensor, size: tuple[int, int]) -> Tensor:
     """Return rows ``(B, h * w, C)`` as maps ``(B, C, h, w)`` in channels-last memory."""
     out: Tensor = rows.unflatten(1, size).permute(0, 3, 1, 2)
     return out

@@ -269,7 +269,8 @@ class LeanZegCLIP(LeanModel):
         )
         normal = self.rows.unit(tokens.flatten(2).transpose(1, 2), self._joint)
         found = (
-            normal.unflatten(1, tokens.shape[2:]),
+            # One by one: a slice of the shape would be constants of a recorded graph.
+            normal.unflatten(1, (tokens.shape[2], tokens.shape[3])),
             self.rows.unit(embedding[:, None], self._joint)[:, 0],
         )
         if self.detail is None:
