@@ -64,15 +64,6 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def auto_is_torch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run models by PyTorch unless a test says otherwise, with and without OpenVINO installed."""
-    if request.path.stem != 'test_backends':
-        monkeypatch.setattr(
-            'zegclip_core.engines.backends.openvino_is_faster', lambda options: False
-        )
-
-
 @pytest.fixture(scope='module', autouse=True)
 def domain(request: pytest.FixtureRequest) -> Iterator[None]:
     """Keep a file's nodes apart from everything else on the machine."""

@@ -165,8 +165,8 @@ class SegmenterOptions:
 
     backend: str = option(
         'auto',
-        'what runs the model: onnxruntime for one that zegclip export wrote, else openvino on a '
-        'CPU if it is installed, else torch',
+        'what runs the model: auto takes onnxruntime for one that zegclip export wrote, else '
+        'torch; openvino is for CPUs',
         choices=BACKENDS,
         flag=False,
         exported=True,

@@ -19,7 +19,6 @@ Here NumPy and torch meet: callers have arrays, engines tensors.
 from collections.abc import Sequence
 from dataclasses import replace
 import gc
-import logging
 from os import fspath, PathLike
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -34,7 +33,7 @@ from zegclip_core.engines.lean.downloads import Downloads
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.making import make_engine
 from zegclip_core.engines.onnx import ExportedModel, load_exported
-from zegclip_core.errors import BackendError, DeviceMemoryError, ModelError
+from zegclip_core.errors import DeviceMemoryError, ModelError
 from zegclip_core.images.checks import check_batch, working_size
 from zegclip_core.loading import DEFAULT_MODEL, load_model, LoadedModel
 from zegclip_core.model.scoring import Scoring
@@ -47,8 +46,6 @@ from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.weights.checkpoint import ModelSettings
 
 __all__ = ['EncodedVocabulary', 'Segmenter']
-
-logger = logging.getLogger(__name__)
 
 
 class Segmenter:
@@ -65,7 +62,7 @@ class Segmenter:
             options ask for it.
 
     Attributes:
-        options: The options; ``load`` puts openvino in place of the backend auto if that runs it.
+        options: The options; of those of ``load`` the backend is what auto stood for.
         device: Where its tensors are; onnxruntime brings them to its own device.
         runs_on: Where the model runs: ``cpu``, ``cuda:0``, ``tensorrt``.
         dtype: Floating-point type of the image tower; of int8, of what is not in eight bits.
@@ -152,6 +149,7 @@ class Segmenter:
             TowerError: If one of its frozen towers cannot be found.
             ConfigError: If there are no such templates.
             VocabularyError: If a negative word cannot be used.
+            BackendError: If OpenVINO is asked for and cannot run the model.
             DeviceMemoryError: If the device has too little free memory for the model.
             DeviceLostError: If the device is of no more use to this process.
         """
@@ -166,13 +164,7 @@ class Segmenter:
         # Refused here if they are not there, before what may take minutes.
         pick_precision(options.precision, pick_device(options.device))
         loaded = load_model(model, attention=options.attention, templates=options.templates)
-        if backend == 'openvino':
-            try:
-                return cls(loaded, replace(options, backend=backend), steps=steps)
-            except BackendError as error:
-                if options.backend == backend or options.precision == 'int8':
-                    raise
-                logger.warning('PyTorch runs the model, as OpenVINO does not: %s', error)
+        options = replace(options, backend=backend)
         with device_errors(options.device, f'the model {model}'):
             return cls(loaded, options, steps=steps)
 

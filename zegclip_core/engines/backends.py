@@ -15,7 +15,6 @@
 
 from importlib.util import find_spec
 
-import torch
 from zegclip_core.errors import ModelError
 from zegclip_core.options import OPTIONS, SegmenterOptions
 from zegclip_core.weights.names import ONNX_SUFFIX, parse_model
@@ -39,8 +38,7 @@ def require(package: str, purpose: str) -> None:
 def pick_backend(options: SegmenterOptions, model: str) -> str:
     """Return the library that runs a model: ``torch``, ``openvino`` or ``onnxruntime``.
 
-    ``auto`` goes by the model's name; of a model with weights, OpenVINO runs the image tower where
-    that would be on a CPU and OpenVINO is installed, PyTorch everywhere else.
+    ``auto`` goes by the model's name, and takes OpenVINO for the precision ``int8`` alone.
 
     Args:
         options: Of the segmenter.
@@ -62,19 +60,7 @@ def pick_backend(options: SegmenterOptions, model: str) -> str:
     if backend == 'openvino' or options.precision == 'int8':
         _check_openvino(options)
         return 'openvino'
-    return 'openvino' if backend == 'auto' and openvino_is_faster(options) else 'torch'
-
-
-def openvino_is_faster(options: SegmenterOptions) -> bool:
-    """Return whether OpenVINO is installed and faster than PyTorch with these options."""
-    return (
-        options.engine == 'lean' and _on_cpu(options.device) and find_spec('openvino') is not None
-    )
-
-
-def _on_cpu(device: str) -> bool:
-    """Return whether a device is the CPU of this machine."""
-    return device == 'cpu' or (device == 'auto' and not torch.cuda.is_available())
+    return 'torch'
 
 
 def _for_exported(backend: str, model: str) -> str:
