@@ -41,31 +41,43 @@ class Foreign:
 
 
 class WithBytes(Foreign):
+    """Offers the fastest way."""
+
     def __bytes__(self) -> bytes:
         return self.content
 
 
 class WithToBytes(Foreign):
+    """Offers NumPy's way."""
+
     def tobytes(self) -> bytes:
         return self.content
 
 
 class WithToList(Foreign):
+    """Offers numbers."""
+
     def tolist(self) -> list[int]:
         return list(self.content)
 
 
 class WithOneThatFails(WithToList):
+    """Offers two ways, the first of which fails."""
+
     def __bytes__(self) -> bytes:
         raise RuntimeError(DEVICE)
 
 
 class Failing(Foreign):
+    """Offers a way that fails, in two lines."""
+
     def tolist(self) -> list[int]:
         raise RuntimeError(f'{DEVICE}\nis lost')
 
 
 class Signed(Foreign):
+    """Offers numbers that are no bytes."""
+
     def tolist(self) -> list[int]:
         return [-1]
 

@@ -85,6 +85,8 @@ class Elsewhere:
 
 
 class Copied(Elsewhere):
+    """One that offers its values."""
+
     def tolist(self) -> list[int]:
         return list(self.content)
 
