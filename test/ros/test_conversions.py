@@ -85,7 +85,7 @@ class Elsewhere:
 
 
 class Copied(Elsewhere):
-    """As its name says."""
+    """One that offers its values."""
 
     def tolist(self) -> list[int]:
         return list(self.content)

@@ -15,6 +15,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+import re
 import time
 
 import numpy as np
@@ -73,7 +74,8 @@ def files_of(model: str) -> Iterator[Finding]:
 
 def _shown(model: str) -> str:
     """Return a model's name without folders."""
-    return Path(model).name if model.startswith(('/', '.', '~')) else model
+    parts = re.split('([@+])', model)
+    return ''.join(Path(part).name if Path(part).suffix else part for part in parts)
 
 
 def _tower(name: str, text: str) -> Finding:
@@ -96,7 +98,7 @@ def frame(model: str = DEFAULT_MODEL, device: str = 'auto') -> Iterator[Finding]
     try:
         segmenter = Segmenter.load(model, device=device)
     except ZegCLIPError as error:
-        advice = 'Try --device cpu.' if device != 'cpu' else ''
+        advice = 'zegclip models lists the models.' if device == 'cpu' else 'Try --device cpu.'
         yield Finding(_SECTION, name, str(error), 'fault', advice)
         return
     loaded = time.perf_counter() - start

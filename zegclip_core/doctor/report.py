@@ -16,6 +16,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 import json
+from pathlib import Path
+import re
 
 from zegclip_core import __version__
 from zegclip_core.doctor.findings import Check, Finding, guarded, published
@@ -40,7 +42,8 @@ def examine(model: str = DEFAULT_MODEL, device: str = 'auto') -> Iterator[Findin
         for section, name, check in _checks(model, device)
         for one in guarded(section, name, check)
     )
-    folders = {user_path(part).absolute().parent for part in model.split('@') if '/' in part}
+    files = [user_path(name) for name in re.split('[@+]', model) if Path(name).suffix]
+    folders = {folder for file in files for folder in (file.parent, file.absolute().parent)}
     return published(found, folders)
 
 
