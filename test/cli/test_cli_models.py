@@ -121,11 +121,12 @@ def test_json_says_of_every_family_what_is_to_be_known(
 
 
 def test_licences_and_sizes_are_those_that_timm_says() -> None:
-    compared = 0
+    published, compared = set(timm.list_pretrained()), 0
     for entry in ENTRIES:
-        known = timm.get_pretrained_cfg(entry.urls[0].split('/')[4], allow_unregistered=True)
-        licence = getattr(known, 'license', None)
-        if licence:
+        copy = entry.urls[0].split('/')[4]
+        # timm's table has another licence for OpenAI's weights than OpenAI's own, MIT.
+        if copy in published and not entry.name.endswith('/openai'):
+            licence = timm.get_pretrained_cfg(copy).license
             assert entry.licence.lower().replace(' ', '-') == licence, entry.name
             compared += 1
     assert compared >= 5

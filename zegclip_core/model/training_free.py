@@ -137,7 +137,8 @@ class TrainingFreeCLIP(nn.Module):
         if self.config.vision.pooling != 'map':
             return tokens
         pooled = self.visual.pool.each(tokens.flatten(2).transpose(1, 2))
-        return pooled.transpose(1, 2).unflatten(2, tokens.shape[2:])
+        joint: Tensor = pooled.transpose(1, 2).unflatten(2, tokens.shape[2:])
+        return joint
 
     def forward(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
         """Predict logits ``(B, K, h, w)``, of which ``scoring`` makes scores.
