@@ -228,7 +228,7 @@ def _own(tower: Mapping[str, Any], plain: set[str], what: str) -> str | None:
     if not own:
         return None
     setting, value = own[0], tower[own[0]]
-    return f'the {what} has its own {setting} ({value}){why_refused(setting, value)}'
+    return f'the {what} has its own {setting} ({value}{why_refused(setting, value)})'
 
 
 def count_parameters(config: Mapping[str, Any]) -> int:
