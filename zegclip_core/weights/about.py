@@ -55,6 +55,10 @@ _REFUSED = {
 first that fits counts."""
 
 
+_ALIKE = 0.6
+"""Likeness of two names, in [0, 1], from which one may be meant by the other."""
+
+
 def why_refused(setting: str, value: object) -> str:
     """Return why a setting of a tower cannot be followed, for the end of a pair of brackets."""
     texts = (setting, str(value))
@@ -93,7 +97,8 @@ def nearest_names(name: str, known: Iterable[str], count: int) -> list[str]:
     def likeness(other: str) -> float:
         return SequenceMatcher(None, name.lower(), other.lower()).ratio()
 
-    return sorted(known, key=likeness, reverse=True)[:count]
+    alike = [other for other in known if likeness(other) >= _ALIKE]
+    return sorted(alike, key=likeness, reverse=True)[:count]
 
 
 @dataclass(frozen=True)
