@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         lines.append(f'  and {len(others) - len(shown)} further tags of these: --all')
     lines.append('Image towers without words, for training, downloaded in the same way:')
     lines += [_line(f'timm:{entry.name}', entry.size) + _facts(entry) for entry in TIMM_ENTRIES]
-    sys.stdout.write('\n'.join(lines) + '\n' + _ADVICE)
+    sys.stdout.write('\n'.join(line.rstrip() for line in lines) + '\n' + _ADVICE)
     return 0
 
 

@@ -22,8 +22,9 @@ import unicodedata
 
 from zegclip_core.errors import shortened
 from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_core.weights.about import languages_of
 
-_MULTILINGUAL = re.compile(r'multiling|xlm|mt5|nllb|m-clip|siglip2', re.IGNORECASE)
+_MULTILINGUAL = re.compile(r'multiling|xlm|mt5|nllb|m-clip', re.IGNORECASE)
 _WORD = re.compile(r'[^\W\d_]+')
 _SHORTEST = 4
 """Letters of the shortest word that is looked up; shorter ones are names and units."""
@@ -72,7 +73,7 @@ def unfamiliar(vocabulary: Vocabulary, tower: object) -> Unfamiliar:
     Classes whose words are to be taken as they stand are left out, and so are towers that have
     learnt many languages, or do not tell how they read words.
     """
-    if not isinstance(tower, Tokenizing) or _MULTILINGUAL.search(tower.name):
+    if not isinstance(tower, Tokenizing) or _learnt_many_languages(tower.name):
         return Unfamiliar()
     unknown, doubtful = [], []
     for entry in (entry for entry in vocabulary.classes if not entry.exact):
@@ -82,6 +83,10 @@ def unfamiliar(vocabulary: Vocabulary, tower: object) -> Unfamiliar:
         elif not any(_is_likely(text, tower) for text in phrases):
             doubtful.append(entry.name)
     return Unfamiliar(tuple(unknown), tuple(doubtful))
+
+
+def _learnt_many_languages(name: str) -> bool:
+    return bool(_MULTILINGUAL.search(name)) or languages_of(name) == 'many'
 
 
 def _is_readable(phrase: str, tower: Tokenizing) -> bool:

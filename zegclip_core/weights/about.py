@@ -37,27 +37,34 @@ _FAMILIES = {'dfn': 'DFN', 'metaclip': 'MetaCLIP'}
 _MULTILINGUAL = ('siglip2', 'i18n')
 """Parts of the names, in small letters, of CLIPs that have learnt words of many languages."""
 _REFUSED = {
-    'no_ln_pre': "CLIPA pools patches before its last norm, so that none is in the words' space",
-    'attentional_pool': 'CoCa pools by attention to a sequence of queries',
-    'hf_model_name': 'its words go through a model of transformers that is not built here',
+    'no_ln_pre': 'CLIPA takes the mean of the patches before its last norm',
+    'attentional_pool': 'CoCa pools by attention to several queries',
+    'hf_model_name': 'its words go through a model of transformers that is not read here',
     'hf_tokenizer_name': 'its words need a tokenizer that is not read here',
     'fastvit': 'it is made of convolutions and has no patch tokens',
-    'vit_base_mci': 'convolutions stand before its blocks, and prompts were not made for them',
-    'vitamin': 'it is made of convolutions and blocks in turn',
     'convnext': 'it is made of convolutions and has no patch tokens',
+    'vit_base_mci': 'several convolutions in a row make its patches, not one',
+    'vitamin': 'its patches are made by stages of convolutions',
     'swin': 'its blocks look into windows, where prompts have no place',
-    'eva_giant': 'its image embedding is the mean of patches before the norm',
-    'eva02_enormous': 'its norms stand behind the branches',
-    'vit_pe': 'PE-Core turns queries by places of its own',
+    'eva_giant': 'EVA-01 has a layout of weights that is not read here',
+    'eva02_enormous': 'its norms stand behind the branches, not before them',
+    'vit_pe': 'PE-Core has rotary positions and a pooling that are not computed here',
+    'timm_model_name': 'it is of no family that is read here',
 }
-"""Why a setting of open_clip's, or a ViT of timm's whose name begins so, cannot be followed."""
+"""Why a setting of open_clip's, or a ViT of timm's whose name begins so, cannot be followed; the
+first that fits counts."""
+
+
+_ALIKE = 0.6
+"""Likeness of two names, in [0, 1], from which one may be meant by the other."""
 
 
 def why_refused(setting: str, value: object) -> str:
-    """Return why a setting of a tower cannot be followed, as it ends a message; may be empty."""
+    """Return why a setting of a tower cannot be followed, for the end of a pair of brackets."""
     texts = (setting, str(value))
-    found = [why for start, why in _REFUSED.items() if any(t.startswith(start) for t in texts)]
-    return f': {found[0]}' if found else ''
+    fitting = (why for start, why in _REFUSED.items() if any(t.startswith(start) for t in texts))
+    why = next(fitting, '')
+    return f'; {why}' if why else ''
 
 
 def family_of(name: str, tag: str) -> str:
@@ -90,7 +97,8 @@ def nearest_names(name: str, known: Iterable[str], count: int) -> list[str]:
     def likeness(other: str) -> float:
         return SequenceMatcher(None, name.lower(), other.lower()).ratio()
 
-    return sorted(known, key=likeness, reverse=True)[:count]
+    alike = [other for other in known if likeness(other) >= _ALIKE]
+    return sorted(alike, key=likeness, reverse=True)[:count]
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,7 @@ def _own(tower: Mapping[str, Any], plain: set[str], what: str) -> str | None:
     if not own:
         return None
     setting, value = own[0], tower[own[0]]
-    return f'the {what} has its own {setting} ({value}){why_refused(setting, value)}'
+    return f'the {what} has its own {setting} ({value}{why_refused(setting, value)})'
 
 
 def count_parameters(config: Mapping[str, Any]) -> int:
@@ -257,7 +257,8 @@ def _image_parameters(vision: Mapping[str, Any], dim: int) -> int:
         return count_trunk(trunk, (height // trunk.patch_size) * (wide // trunk.patch_size), dim)
     width, patch = vision['width'], vision['patch_size']
     positions = 1 + (height // patch) * (wide // patch)
-    return int(_blocks(vision) + 3 * patch**2 * width + (1 + positions + 4 + dim) * width)
+    ends = 3 * patch**2 * width + (1 + positions + 4 + dim) * width
+    return _blocks(vision) + int(ends)
 
 
 def _blocks(tower: Mapping[str, Any]) -> int:

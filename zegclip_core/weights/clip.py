@@ -190,7 +190,8 @@ def clip_config(reference: TowerReference) -> dict[str, Any]:
     if name not in known:
         usable = (each for each in known if not unusable(open_clip.get_model_config(each)))
         near = ', '.join(nearest_names(name, usable, _SHOWN))
-        raise TowerError(f'Expected a model name of open_clip, such as {near}, but got {name!r}.')
+        such = f', such as {near},' if near else ''
+        raise TowerError(f'Expected a model name of open_clip{such} but got {name!r}.')
     return dict(open_clip.get_model_config(name))
 
 

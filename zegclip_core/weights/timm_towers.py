@@ -154,9 +154,8 @@ def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dic
 
     if not timm.is_model(reference.name.split('.')[0]):
         near = ', '.join(nearest_names(reference.name.split('.')[0], timm.list_models('vit_*'), 5))
-        raise TowerError(
-            f'Expected a model name of timm, such as {near}, but got {reference.name!r}.'
-        )
+        such = f', such as {near},' if near else ''
+        raise TowerError(f'Expected a model name of timm{such} but got {reference.name!r}.')
     path = None if reference.path is None else user_path(reference.path)
     if path is not None and not path.is_file():
         raise TowerError(f'Expected a file with timm weights, but there is none at {path}.')
