@@ -194,7 +194,7 @@ def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dic
 
 def _check_arithmetic(model: nn.Module, reference: TowerReference) -> None:
     """Refuse a model that has no blocks, or rotary positions that are not computed here."""
-    rope = getattr(model, 'rope', None)
+    rope: Any = getattr(model, 'rope', None)
     kind = type(rope).__name__
     is_dinov3 = kind == 'RotaryEmbeddingDinoV3' and (
         (rope.temperature, rope.normalize_coords, rope.rotate_half) == _DINOV3_PLACES
