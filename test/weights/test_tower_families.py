@@ -103,6 +103,23 @@ def test_an_image_tower_equals_timm(
         compare_lean(network, torch.randn(5, 16), size)
 
 
+@pytest.mark.parametrize(
+    ('base', 'message'),
+    [
+        ('vit_medium_patch16_rope_reg1_gap_256', 'DINOv3 kind, but it has'),
+        ('vit_base_patch16_rope_mixed_224', r'rotary positions \(RotaryEmbeddingMixed\)'),
+        ('eva02_small_patch14_224', 'but it has'),
+    ],
+)
+def test_a_tower_that_differs_in_its_arithmetic_is_refused(
+    base: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, _, path = timm_tower(monkeypatch, tmp_path, GRIDS[0], base)
+    with pytest.raises(TowerError, match=message) as caught:
+        load_image_tower(f'timm:{name}/file:{path}')
+    assert '\n' not in str(caught.value)
+
+
 def images_of(grid: tuple[int, int]) -> Tensor:
     generator = torch.Generator().manual_seed(2)
     return torch.randn(2, 3, PATCH * grid[0], PATCH * grid[1], generator=generator)

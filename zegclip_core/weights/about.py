@@ -55,7 +55,7 @@ _REFUSED = {
 first that fits counts."""
 
 
-_ALIKE = 0.6
+_ALIKE = 0.5
 """Likeness of two names, in [0, 1], from which one may be meant by the other."""
 
 

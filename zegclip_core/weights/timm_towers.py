@@ -122,7 +122,7 @@ def _dinov3_completed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, weight in weights.items():
         if key.endswith('.attn.qkv.weight'):
             found.setdefault(key.replace('weight', 'bias'), weight.new_zeros(len(weight)))
-    found['pos_embed'] = torch.zeros_like(weights['reg_token'][:, :1])
+    found['no_places'] = torch.zeros_like(weights['reg_token'][:, :1])
     return found
 
 
@@ -131,7 +131,12 @@ DINOV3 = replace(
     kind='a ViT of the DINOv3 kind',
     mark='blocks.0.gamma_1',
     names={
-        **{key: name for key, name in REGISTERS.names.items() if '.ls' not in str(key)},
+        **{
+            key: name
+            for key, name in REGISTERS.names.items()
+            if '.ls' not in str(key) and key != 'pos_embed'
+        },
+        'no_places': 'positional_embedding',
         'blocks.*.gamma_1': f'{_OURS}.ls_1.gamma',
         'blocks.*.gamma_2': f'{_OURS}.ls_2.gamma',
         ('blocks.*.mlp.fc1_g.*', 'blocks.*.mlp.fc1_x.*'): f'{_OURS}.mlp.c_fc.*',
@@ -140,6 +145,8 @@ DINOV3 = replace(
     completed=_dinov3_completed,
 )
 """DINOv3 (Simeoni et al., https://arxiv.org/abs/2508.10104): places are angles alone."""
+_DINOV3_PLACES = (100.0, 'separate', True)
+"""Base, division by each side, and pairs of channels of DINOv3's rotary positions."""
 _GATED = ('SwiGLU', 'GluMlp')
 """Feed-forward parts of timm's whose gate comes first."""
 
@@ -173,6 +180,7 @@ def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dic
             f'Cannot load {reference}: {reason}. Without a network, fetch the weights elsewhere '
             f'and name them as timm:{reference.name}/file:PATH.'
         ) from error
+    _check_arithmetic(model, reference)
     return model.state_dict(), {
         'mean': tuple(255.0 * value for value in model.pretrained_cfg['mean']),
         'std': tuple(255.0 * value for value in model.pretrained_cfg['std']),
@@ -182,6 +190,22 @@ def load_timm_weights(reference: TowerReference) -> tuple[dict[str, Tensor], dic
         'gated_mlp': type(model.blocks[0].mlp).__name__ in _GATED,
         'grid': tuple(model.patch_embed.grid_size),
     }
+
+
+def _check_arithmetic(model: nn.Module, reference: TowerReference) -> None:
+    """Refuse a model that has no blocks, or rotary positions that are not computed here."""
+    rope: Any = getattr(model, 'rope', None)
+    kind = type(rope).__name__
+    is_dinov3 = kind == 'RotaryEmbeddingDinoV3' and (
+        (rope.temperature, rope.normalize_coords, rope.rotate_half) == _DINOV3_PLACES
+    )
+    if not hasattr(model, 'blocks') or not hasattr(model, 'patch_embed'):
+        why = 'which has no patch tokens that go through blocks'
+    elif rope is not None and not is_dinov3 and kind != 'RotaryEmbeddingCat':
+        why = f'whose rotary positions ({kind}) are not computed here'
+    else:
+        return
+    raise TowerError(f'Expected a ViT of a known family, but got {reference}, {why}.')
 
 
 def _activation(layer: nn.Module) -> Activation:
