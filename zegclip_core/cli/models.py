@@ -31,8 +31,8 @@ are used without training. Behind each: its size, the side of a patch and of the
 made for in pixels, the licence of its weights, and the languages of its words.
 """
 _ADVICE = """\
-CLIP weights in a file of yours are used as NAME@FILE, and a trained model by its path. Nothing
-asks for an account; --json tells what is downloaded, and to which folder.
+CLIP weights in a file of yours are used as NAME@FILE, and a trained model by its path. As far as
+is known nothing asks for an account; --json tells what is downloaded, and to which folder.
 """
 
 
