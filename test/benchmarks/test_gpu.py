@@ -332,7 +332,9 @@ def test_the_seeded_model_needs_few_libraries() -> None:
 
 def test_make_takes_the_python_that_is_named() -> None:
     for target, module in (('gpu', 'benchmarks.gpu'), ('gpu-bundle', 'benchmarks.gpu_packages')):
-        command = ['make', '-n', target, 'PYTHON=python9', 'ARGS=--device cpu --quick']
+        arguments = ['PYTHON=python9', 'ARGS=--device cpu --quick']
+        # Within `make test` it would also say which folder it is in.
+        command = ['make', '--no-print-directory', '-n', target, *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout.startswith(f'python9 -m {module}')
     arguments = ['--device', 'cpu', '--quick']
