@@ -50,7 +50,7 @@ demo:
 
 test: setup
 	@echo '==> Tests'
-	@$(PYTHON_OF_VENV) -m pytest $(ARGS)
+	@bash scripts/run_tests.sh $(PYTHON_OF_VENV) $(ARGS)
 
 lint: setup
 	@echo '==> Linters'
