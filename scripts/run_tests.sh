@@ -17,7 +17,7 @@
 # load (OpenVINO and its compilers, ROS 2, Lightning) shares no memory with the other parts, and a
 # crash costs one of them. With arguments they go to pytest, in one process.
 
-set -uo pipefail
+set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly PYTHON=$1
@@ -30,8 +30,8 @@ failed=0
 
 run_part() {
     echo "==> $*"
-    "$PYTHON" -m pytest "$@" 2>&1 | tee -a "$log"
-    local code=${PIPESTATUS[0]}
+    local code=0
+    "$PYTHON" -m pytest "$@" 2>&1 | tee -a "$log" || code=${PIPESTATUS[0]}
     if [[ $code -ne 0 ]]; then
         failed=1
         echo "This part ended with exit code $code: $*" >&2
@@ -60,6 +60,7 @@ run_part "${rest[@]}"
 # One line for all parts, as pytest closes with.
 counts=$(grep -E '^=+ .* in [0-9.]+s.* =+$' "$log" |
     grep -oE '[0-9]+ (failed|passed|skipped|xfailed|xpassed|warnings?|errors?)' |
-    awk '{ sum[$2] += $1 } END { for (what in sum) printf "%d %s, ", sum[what], what }')
+    awk '{ sum[$2] += $1 } END { for (what in sum) printf "%d %s, ", sum[what], what }' ||
+    true)
 echo "====== ${counts%, } in all parts ======"
 exit "$failed"
