@@ -94,6 +94,11 @@ def is_device_lost(error: BaseException) -> bool:
     return of_device and not passes
 
 
+def is_of_device(error: BaseException) -> bool:
+    """Return whether an error is about a device, not about what was computed on it."""
+    return is_memory_error(error) or is_device_lost(error)
+
+
 def reason_of(error: BaseException) -> str:
     """Return the part of an error's text that says what is wrong, without a full stop."""
     first = str(error).strip().partition('\n')[0].partition('. ')[0]

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import sdpa_kernel, SDPBackend
 import torch.nn.functional as F
-from zegclip_core.devices import is_device_lost, is_memory_error, reason_of
+from zegclip_core.devices import is_of_device, reason_of
 from zegclip_core.engines.contract import Network
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.model.zegclip import ZegCLIP
@@ -117,7 +117,7 @@ class CudnnTrial:
     def gives_up(self, error: Exception) -> bool:
         """Return whether an error is cuDNN's and gone now that PyTorch takes other kernels."""
         ours = 'cudnn' in str(error).lower() and self.enabled and self._matters
-        if not ours or is_memory_error(error) or is_device_lost(error):
+        if not ours or is_of_device(error):
             return False
         self._turn_off(reason_of(error))
         return True
@@ -138,7 +138,7 @@ class CudnnTrial:
         try:
             found, seconds = attend(), seconds_of(attend, self._device)
         except Exception as error:
-            if is_memory_error(error) or is_device_lost(error):
+            if is_of_device(error):
                 raise
             self._turn_off(reason_of(error))
             return

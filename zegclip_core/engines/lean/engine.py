@@ -19,13 +19,7 @@ import logging
 
 import torch
 from torch import Tensor
-from zegclip_core.devices import (
-    device_guard,
-    is_device_lost,
-    is_memory_error,
-    reason_of,
-    side_stream,
-)
+from zegclip_core.devices import device_guard, is_of_device, reason_of, side_stream
 from zegclip_core.engines.contract import (
     EngineVocabulary,
     Network,
@@ -361,7 +355,7 @@ class LeanEngine:
 
     def _go_without_kernel(self, error: Exception) -> None:
         """Label without the kernel from now on, unless the error is of the device."""
-        if is_memory_error(error) or is_device_lost(error):
+        if is_of_device(error):
             raise error
         self._has_kernel = self.model.rows.fused = False
         logger.warning(

@@ -20,7 +20,7 @@ from types import ModuleType
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
-from zegclip_core.devices import is_device_lost, is_memory_error, reason_of
+from zegclip_core.devices import is_of_device, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class RowKernels:
             return compute(rows_cuda)
         # No compiler, or too few registers: each its own kind of error, and nothing was computed.
         except Exception as error:
-            if is_memory_error(error) or is_device_lost(error):
+            if is_of_device(error):
                 raise
             self.fused = False
             logger.warning(
