@@ -14,14 +14,12 @@
 """Buckets of classes, and the CUDA kernel's arithmetic as Triton's interpreter runs it."""
 
 from dataclasses import replace
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 from test_lean import detailed, lean, words
 import torch
+from triton_interpreter import interpreted
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
 from zegclip_core.engines.lean.vocabulary import bucket_of, LeanVocabulary, padded, penalties_of
 
@@ -29,7 +27,6 @@ triton = pytest.importorskip('triton')
 backends = pytest.importorskip('triton.backends.compiler')
 kernels = pytest.importorskip('zegclip_core.engines.lean.postprocess_cuda')
 
-# Triton reads its environment when it is imported.
 INTERPRETED = """
 from itertools import product
 import torch
@@ -79,18 +76,7 @@ for (classes, biased, scoring, grid, size), counted in product(cases, (True, Fal
 
 
 def test_the_kernel_computes_what_the_plain_engine_does() -> None:
-    done = subprocess.run(
-        [sys.executable, '-c', INTERPRETED],
-        env={
-            **os.environ,
-            'TRITON_INTERPRET': '1',
-            'PYTHONPATH': os.pathsep.join(path for path in sys.path if path),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    interpreted(INTERPRETED)
 
 
 def signature(

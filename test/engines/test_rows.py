@@ -13,12 +13,9 @@
 # limitations under the License.
 """Norms of rows of channels: by PyTorch, as Triton's interpreter runs them, and compiled."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
+from triton_interpreter import interpreted
 from zegclip_core.engines.lean.rows import RowKernels
 
 triton = pytest.importorskip('triton')
@@ -28,7 +25,6 @@ kernels = pytest.importorskip('zegclip_core.engines.lean.rows_cuda')
 GPUS = (75, 80, 87, 90)
 """Compute capabilities: T4, A100, Jetson Orin, H100."""
 
-# Triton reads its environment when it is imported.
 NORMS = """
 import torch
 from torch import nn
@@ -104,22 +100,6 @@ test_lean.test_decoders_of_any_shape_are_those_of_the_model(
 test_lean.test_every_attention_mostly_agrees_in_bfloat16('naclip')
 assert all(engine.model.rows.fused for engine in engines)
 """
-
-
-def interpreted(script: str) -> None:
-    """Run a script in which Triton interprets its kernels on a CPU."""
-    done = subprocess.run(
-        [sys.executable, '-c', script],
-        env={
-            **os.environ,
-            'TRITON_INTERPRET': '1',
-            'PYTHONPATH': os.pathsep.join(path for path in sys.path if path),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_norms_in_one_kernel_are_those_of_pytorch() -> None:
