@@ -28,7 +28,7 @@ from pathlib import Path
 import statistics
 import sys
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.calm_figures import boundary_scores, filled, flicker, Labels, Tally
 from benchmarks.reports import report
@@ -173,37 +173,48 @@ class Recorder:
         return mask_logits
 
 
-Way = Callable[[Tensor, EngineVocabulary, Tensor, RgbImage, float], tuple[Labels, float]]
-"""Labels a frame by its logits, words, working image, image and time; with the seconds it adds."""
+class Frame(NamedTuple):
+    """What a way of labelling gets of a frame.
+
+    Attributes:
+        logits: Its mask logits.
+        vocabulary: The words of their rows.
+        images: The working image.
+        image: RGB, uint8 ``(H, W, 3)``.
+        seconds: When it was taken.
+    """
+
+    logits: Tensor
+    vocabulary: EngineVocabulary
+    images: Tensor
+    image: RgbImage
+    seconds: float
+
+    def label(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return labels and scores ``(1, H, W)`` of mask logits in the place of its own."""
+        height, width = self.image.shape[:2]
+        return label_logits(logits, (height, width), self.vocabulary)
 
 
-def _label(logits: Tensor, vocabulary: EngineVocabulary, image: RgbImage) -> tuple[Tensor, Tensor]:
-    return label_logits(logits, (image.shape[0], image.shape[1]), vocabulary)
+Way = Callable[[Frame], tuple[Labels, float]]
+"""Labels a frame; with the seconds it adds."""
 
 
-def plain(
-    logits: Tensor, vocabulary: EngineVocabulary, images: Tensor, image: RgbImage, seconds: float
-) -> tuple[Labels, float]:
+def plain(frame: Frame) -> tuple[Labels, float]:
     """Label as without any option."""
-    return _label(logits, vocabulary, image)[0][0].numpy(), 0.0
+    return frame.label(frame.logits)[0][0].numpy(), 0.0
 
 
 def smoothed(share: float) -> Way:
     """Return what smooths a clip."""
     smoother = TemporalSmoother(share)
 
-    def way(
-        logits: Tensor,
-        vocabulary: EngineVocabulary,
-        images: Tensor,
-        image: RgbImage,
-        seconds: float,
-    ) -> tuple[Labels, float]:
-        smoother.moments = [Moment('clip', seconds)]
+    def way(frame: Frame) -> tuple[Labels, float]:
+        smoother.moments = [Moment('clip', frame.seconds)]
         began = time.perf_counter()
-        calm = smoother(logits, vocabulary, images)
+        calm = smoother(frame.logits, frame.vocabulary, frame.images)
         taken = time.perf_counter() - began
-        return _label(calm, vocabulary, image)[0][0].numpy(), taken
+        return frame.label(calm)[0][0].numpy(), taken
 
     return way
 
@@ -211,18 +222,13 @@ def smoothed(share: float) -> Way:
 def sharp(most: int) -> Way:
     """Return what refines the outlines of so many classes."""
 
-    def way(
-        logits: Tensor,
-        vocabulary: EngineVocabulary,
-        images: Tensor,
-        image: RgbImage,
-        seconds: float,
-    ) -> tuple[Labels, float]:
-        labels, scores = (part[0].numpy() for part in _label(logits, vocabulary, image))
+    def way(frame: Frame) -> tuple[Labels, float]:
+        labels, scores = (part[0].numpy() for part in frame.label(frame.logits))
         began = time.perf_counter()
-        bias, limits = vocabulary.bias.numpy(), vocabulary.thresholds.numpy()
-        rows = Rows(logits[0].numpy(), bias, limits, vocabulary.classes, 'sigmoid')
-        fine = sharpened(image, labels, scores, rows, most)[0]
+        words = frame.vocabulary
+        bias, limits = words.bias.numpy(), words.thresholds.numpy()
+        rows = Rows(frame.logits[0].numpy(), bias, limits, words.classes, 'sigmoid')
+        fine = sharpened(frame.image, labels, scores, rows, most)[0]
         return fine.astype(np.uint8), time.perf_counter() - began
 
     return way
@@ -269,8 +275,9 @@ def _measure_clip(
         if recorder.seen is None:
             raise TypeError('Expected the recorder to be a step of the segmenter.')
         truth = filled(view.truth, OPEN)
+        frame = Frame(*recorder.seen, view.image, number / RATE)
         for name, way in own.items():
-            labels, seconds = way(*recorder.seen, view.image, number / RATE)
+            labels, seconds = way(frame)
             tally = found.tallies[name]
             tally.add(labels, truth, view.truth != OPEN)
             tally.outlines += boundary_scores(labels, truth)
