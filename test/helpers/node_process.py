@@ -18,10 +18,11 @@
 
 import sys
 import time
+from typing import Any
 
 from fake_segmenter import FakeEncoded, FakeSegmenter
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.segmentation import Moment, Segmentation
+from zegclip_core.segmentation import Segmentation
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.runtime.runner import run_process
 
@@ -41,13 +42,11 @@ class SlowSegmenter(FakeSegmenter):
         self,
         image: RgbImage,
         vocabulary: FakeEncoded,
-        *,
-        scores: bool = True,
-        moment: Moment | None = None,
+        **wanted: Any,  # noqa: ANN401 - as the segmenter that it slows down
     ) -> Segmentation:
         print('frame', flush=True)
         time.sleep(self._seconds[1])
-        return super().segment(image, vocabulary, scores=scores, moment=moment)
+        return super().segment(image, vocabulary, **wanted)
 
 
 if __name__ == '__main__':
