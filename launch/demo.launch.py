@@ -17,6 +17,7 @@ For example ``ros2 launch zegclip_ros demo.launch.py source:=walk.mp4``. All arg
 ``zegclip.launch.py`` can be given as well.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 import runpy
 
@@ -25,10 +26,17 @@ from launch.actions import IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from zegclip_ros.launching import LARGE_DATA, warn_of_misspelled
+from zegclip_ros.launching import LARGE_DATA, ONLY_CAMERA, warn_of_misspelled
 
 NODE = Path(__file__).resolve().with_name('zegclip.launch.py')
 FILE = runpy.run_path(str(NODE))
+
+# Arguments for what is played, and what the camera calls it.
+PLAYED = {
+    'image_topic': '~/image',
+    'depth_topic': '~/depth',
+    'depth_info_topic': '~/depth/camera_info',
+}
 
 # These come before those of the same name in zegclip.launch.py, and so their defaults hold.
 ARGUMENTS = [
@@ -39,10 +47,19 @@ ARGUMENTS = [
         'Empty: images of scikit-image.',
     ),
     FILE['argument'](
+        'depth',
+        'false',
+        'Whether to play a made room with its depth instead, for points and boxes in space.',
+        FILE['SWITCH'],
+    ),
+    FILE['argument'](
         'image_topic',
         '{camera}/image',
         'Topic of the camera. {camera} stands for the name of each of several; the '
         'only one is called camera. A relative name is in the namespace.',
+    ),
+    FILE['argument'](
+        'depth_topic', '{camera}/depth/image', 'Topic of the depth; {camera} as above.'
     ),
     FILE['argument']('rviz', 'true', 'Whether to start rviz2 too.', FILE['SWITCH']),
 ]
@@ -53,20 +70,20 @@ def start_cameras(context: LaunchContext) -> list[Node]:
     names = {one.name for one in [*ARGUMENTS, *FILE['ARGUMENTS']]}
     given = {name: LaunchConfiguration(name).perform(context) for name in names}
     warn_of_misspelled(__file__, context.argv, names)
-    cameras = FILE['cameras_of'](given['cameras']) or [FILE['ONLY_CAMERA']]
-    topics = FILE['image_topics'](given).values()
-    return [camera(name, topic, given) for name, topic in zip(cameras, topics, strict=True)]
+    cameras = FILE['cameras_of'](given['cameras']) or [ONLY_CAMERA]
+    played = zip(*(FILE['topics'](given, name).values() for name in PLAYED), strict=True)
+    return [camera(name, topics, given) for name, topics in zip(cameras, played, strict=True)]
 
 
-def camera(name: str, topic: str, given: dict[str, str]) -> Node:
-    """Return a camera that publishes on a topic."""
+def camera(name: str, topics: Sequence[str], given: dict[str, str]) -> Node:
+    """Return a camera that publishes on topics, in the order of ``PLAYED``."""
     return Node(
         package='zegclip_ros',
         executable='camera_node',
         name=name,
         namespace=given['namespace'],
-        parameters=[{'source': given['source']}],
-        remappings=[('~/image', topic)],
+        parameters=[{'source': given['source'], 'depth': FILE['is_true'](given['depth'])}],
+        remappings=list(zip(PLAYED.values(), topics, strict=True)),
         additional_env=dict(LARGE_DATA) if FILE['is_true'](given['large_data']) else {},
         output='both',
         emulate_tty=True,

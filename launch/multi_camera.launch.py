@@ -31,7 +31,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from zegclip_core.messages.topic_names import check_cameras, image_topic
-from zegclip_ros.launching import topic_of, warn_of_misspelled
+from zegclip_ros.launching import topic_of, TOPICS, warn_of_misspelled
 
 NODE = Path(__file__).resolve().with_name('zegclip.launch.py')
 FILE = runpy.run_path(str(NODE))
@@ -62,8 +62,7 @@ def node(camera: str, given: dict[str, str]) -> GroupAction:
     """Return the node of a camera."""
     settings = {
         'namespace': f'{given["namespace"]}/{camera}'.lstrip('/'),
-        'image_topic': topic_of(camera, given['image_topic']),
-        'cloud_topic': topic_of(camera, given['cloud_topic'], 'cloud_topic'),
+        **{name: topic_of(camera, given[name], name) for name in TOPICS if given[name]},
         'vocabulary_topic': given['vocabulary_topic'],
         # One window shows all of them.
         'rviz': 'false',

@@ -26,11 +26,13 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from zegclip_core.errors import ConfigError
 from zegclip_core.files import user_path
-from zegclip_core.messages.topic_names import check_cameras, cloud_topic, image_topic
+from zegclip_core.messages.topic_names import check_cameras, image_topic
 from zegclip_ros.launching import (
     LARGE_DATA,
     LAYOUT_IMAGE,
-    topic_of,
+    ONLY_CAMERA,
+    TOPICS,
+    topics_of,
     warn_of_misspelled,
     write_layout,
 )
@@ -43,7 +45,6 @@ RESPAWN_DELAY = 2.0  # Seconds, in which a device that has failed can recover.
 SWITCH = ['true', 'false', 'True', 'False']
 KEPT = "Empty: the params_file's."
 NO_CAMERAS = 'none'
-ONLY_CAMERA = 'camera'
 LAYOUT = SHARE / 'rviz' / 'zegclip.rviz'
 
 # Arguments that are parameters of the node as well; those that are empty are not passed on.
@@ -91,6 +92,23 @@ ARGUMENTS = [
         '/{camera}/points',
         'Topic of the organised clouds that label images fit with output_size cloud. {camera} as '
         'above.',
+    ),
+    argument(
+        'depth_topic',
+        '/{camera}/depth/image',
+        'Topic of depth registered to the images, for points and boxes in space. {camera} as '
+        'above.',
+    ),
+    argument(
+        'depth_info_topic',
+        '',
+        'Topic of the camera of the depth. Empty: camera_info beside depth_topic.',
+    ),
+    argument(
+        'camera_info_topic',
+        '',
+        'Topic of the camera of the images, for depth of another size. Empty: camera_info beside '
+        'image_topic.',
     ),
     argument('namespace', '', 'Namespace of the node and its topics.'),
     argument(
@@ -170,21 +188,11 @@ def parameter_file(text: str) -> str:
     return str(path)
 
 
-def image_topics(given: dict[str, str]) -> dict[str, str]:
-    """Return where the node's images come from, by what their topics are called in the node."""
-    cameras, topic = cameras_of(given['cameras']), given['image_topic']
-    if not cameras:
-        return {image_topic(''): topic.replace('{camera}', ONLY_CAMERA)}
+def topics(given: dict[str, str], argument: str) -> dict[str, str]:
+    """Return where what an argument names comes from, by what it is called in the node."""
+    cameras = cameras_of(given['cameras'])
     check_cameras(cameras, 'the argument cameras')
-    return {image_topic(name): topic_of(name, topic) for name in cameras}
-
-
-def cloud_topics(given: dict[str, str]) -> dict[str, str]:
-    """Return where the node's clouds come from, by what their topics are called in the node."""
-    cameras, topic = cameras_of(given['cameras']), given['cloud_topic']
-    if not cameras:
-        return {cloud_topic(''): topic.replace('{camera}', ONLY_CAMERA)}
-    return {cloud_topic(name): topic_of(name, topic, 'cloud_topic') for name in cameras}
+    return topics_of(given, argument, cameras)
 
 
 def segmentation_node(given: dict[str, str], **fixed: object) -> LifecycleNode:
@@ -200,8 +208,7 @@ def segmentation_node(given: dict[str, str], **fixed: object) -> LifecycleNode:
         namespace=given['namespace'],
         parameters=[parameter_file(given['params_file']), {**overrides, **fixed}],
         remappings=[
-            *image_topics(given).items(),
-            *cloud_topics(given).items(),
+            *(pair for argument in TOPICS for pair in topics(given, argument).items()),
             ('vocabulary', given['vocabulary_topic']),
         ],
         ros_arguments=['--log-level', given['log_level']],
@@ -247,7 +254,7 @@ def started(context: LaunchContext, file: str, **fixed: object) -> list[Node]:
     warn_of_misspelled(file, context.argv, given)
     nodes: list[Node] = [segmentation_node(given, **fixed)]
     if is_true(given['rviz']):
-        cameras, images = cameras_of(given['cameras']), image_topics(given)
+        cameras, images = cameras_of(given['cameras']), topics(given, 'image_topic')
         shown = images if cameras else {LAYOUT_IMAGE: images[image_topic('')]}
         nodes.append(rviz(given, shown, {name: f'zegclip/{name}' for name in cameras}))
     return nodes

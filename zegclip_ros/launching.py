@@ -17,7 +17,7 @@
 environment: nothing here imports NumPy, rclpy or PyTorch.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 from zegclip_core.errors import ConfigError
-from zegclip_core.messages.topic_names import image_topic
+from zegclip_core.messages.topic_names import cloud_topic, depth_topic, image_topic, info_topic
 
 LARGE_DATA = MappingProxyType(
     {
@@ -42,6 +42,20 @@ The first variable makes Fast DDS use shared memory and TCP instead of UDP for l
 must be set on both sides: a process with it and one without exchange nothing. The others keep
 glibc from giving the memory of each message back to the system.
 """
+ONLY_CAMERA = 'camera'
+"""Name of the only camera in the topics of the launch files' arguments."""
+TOPICS: Mapping[str, Callable[[str], str]] = MappingProxyType(
+    {
+        'image_topic': image_topic,
+        'cloud_topic': cloud_topic,
+        'depth_topic': depth_topic,
+        'depth_info_topic': lambda camera: info_topic(depth_topic(camera)),
+        'camera_info_topic': info_topic,
+    }
+)
+"""Arguments for what the node takes of a camera, and how the node calls it."""
+BESIDE = MappingProxyType({'depth_info_topic': 'depth_topic', 'camera_info_topic': 'image_topic'})
+"""Arguments for camera infos, and those of the images in whose namespace drivers publish them."""
 LAYOUT_IMAGE = 'camera/image'
 """Topic of the camera in rviz's layout for one camera."""
 LAYOUT_OUTPUTS = 'zegclip'
@@ -62,6 +76,31 @@ def topic_of(camera: str, template: str, argument: str = 'image_topic') -> str:
             f'/{{camera}}/image_raw, but got {template!r}.'
         )
     return template.replace('{camera}', camera)
+
+
+def topics_of(given: Mapping[str, str], argument: str, cameras: Sequence[str]) -> dict[str, str]:
+    """Return where something of each camera comes from, by what it is called in the node.
+
+    Args:
+        given: The values of the arguments among ``TOPICS``; an empty one of ``BESIDE`` stands for
+            ``camera_info`` beside the images.
+        argument: Which of them is asked for.
+        cameras: Names of several cameras; none for the only one.
+
+    Raises:
+        ConfigError: If all of several cameras would have the same topic.
+    """
+
+    def topic(argument: str, camera: str) -> str:
+        template = given[argument]
+        if not template and argument in BESIDE:
+            namespace, slash, _ = topic(BESIDE[argument], camera).rpartition('/')
+            return f'{namespace}{slash}camera_info'
+        if cameras:
+            return topic_of(camera, template, argument)
+        return template.replace('{camera}', ONLY_CAMERA)
+
+    return {TOPICS[argument](camera): topic(argument, camera) for camera in cameras or ['']}
 
 
 def warn_of_misspelled(file: str, given: Collection[str], known: Collection[str]) -> None:

@@ -198,8 +198,14 @@ def test_the_node_gets_its_name_topics_and_options() -> None:
     )
     assert type(node).__name__ == 'LifecycleNode'
     assert (node.name, node.namespace) == ('zegclip', 'robot')
-    topics = [('image', '/front'), ('cloud', '/camera/points'), ('vocabulary', '/words')]
-    assert node.remappings == topics
+    assert node.remappings == [
+        ('image', '/front'),
+        ('cloud', '/camera/points'),
+        ('depth', '/camera/depth/image'),
+        ('depth/camera_info', '/camera/depth/camera_info'),
+        ('camera_info', '/camera_info'),
+        ('vocabulary', '/words'),
+    ]
     assert node.ros_arguments == ['--log-level', 'warn']
     assert not node.respawn
     assert segmentation(respawn='true').respawn
@@ -221,21 +227,29 @@ def test_what_is_started_is_installed() -> None:
 
 def test_the_demo_plays_what_the_node_listens_to() -> None:
     (player,) = cameras(source='walk.mp4', namespace='robot')
-    assert player.parameters == [{'source': 'walk.mp4'}]
+    assert player.parameters == [{'source': 'walk.mp4', 'depth': False}]
     assert set(player.parameters[0]) <= {one.name for one in camera_node.DECLARATIONS}
     assert (player.name, player.namespace) == ('camera', 'robot')
     # The node has it from the same argument, which the demo declares first.
-    topic = segmentation(image_topic=defaults('demo')['image_topic']).remappings[0][1]
-    assert player.remappings == [('~/image', topic)]
+    own = {name: defaults('demo')[name] for name in ('image_topic', 'depth_topic')}
+    heard = dict(segmentation(**own).remappings)
+    assert {name.removeprefix('~/'): topic for name, topic in player.remappings} == {
+        name: heard[name] for name in ('image', 'depth', 'depth/camera_info')
+    }
     assert defaults('demo')['rviz'] == 'true'
+    (player,) = cameras(depth='True')
+    assert player.parameters[0]['depth'] is True
 
 
 def test_the_demo_plays_for_several_cameras() -> None:
     front, rear = cameras(cameras='front,rear')
     assert (front.name, rear.name) == ('front', 'rear')
-    node = segmentation(cameras='front,rear', image_topic=defaults('demo')['image_topic'])
-    topics = [topic for _, topic in node.remappings[:2]]
-    assert [*front.remappings, *rear.remappings] == [('~/image', topic) for topic in topics]
+    own = {name: defaults('demo')[name] for name in ('image_topic', 'depth_topic')}
+    heard = dict(segmentation(cameras='front,rear', **own).remappings)
+    for player in (front, rear):
+        assert {
+            name.replace('~', player.name): topic for name, topic in player.remappings
+        }.items() <= heard.items()
 
 
 def test_each_camera_has_a_node_in_its_namespace() -> None:
@@ -251,7 +265,8 @@ def test_other_arguments_of_the_node_go_to_every_camera() -> None:
     own = OWN['multi_camera']
     # They are declared outside, so that the included file finds their values.
     assert set(arguments('multi_camera')) == own | set(arguments('zegclip'))
-    assert set(settings(cameras='front')[0]) == own | {'rviz', 'cloud_topic'}
+    given = own | {'rviz', 'cloud_topic', 'depth_topic'}
+    assert set(settings(cameras='front')[0]) == given
     assert settings(cameras='front')[0]['cameras'] == 'none'
 
 
@@ -272,6 +287,38 @@ def test_each_camera_has_clouds_of_its_own() -> None:
         ConfigError, match=r"^Expected the argument cloud_topic .* got '/depth'\.$"
     ):
         segmentation(cameras='front,rear', cloud_topic='/depth')
+
+
+def test_depth_comes_with_the_camera_info_beside_it() -> None:
+    depth = {'depth_topic': '/{camera}/aligned/image_raw', 'image_topic': '/{camera}/color/raw'}
+    given = dict(segmentation(**depth).remappings)
+    assert given['depth'] == '/camera/aligned/image_raw'
+    assert given['depth/camera_info'] == '/camera/aligned/camera_info'
+    assert given['camera_info'] == '/camera/color/camera_info'
+    given = dict(segmentation(cameras='a,b', **depth).remappings)
+    assert (given['b/depth'], given['a/depth/camera_info'], given['b/camera_info']) == (
+        '/b/aligned/image_raw',
+        '/a/aligned/camera_info',
+        '/b/color/camera_info',
+    )
+    infos = {'depth_info_topic': '/d/{camera}', 'camera_info_topic': '/c/{camera}'}
+    given = dict(segmentation(cameras='a', **depth, **infos).remappings)
+    assert (given['a/depth/camera_info'], given['a/camera_info']) == ('/d/a', '/c/a')
+    # Names without a namespace of their own have the camera info beside them all the same.
+    given = dict(segmentation(depth_topic='depth', image_topic='/image').remappings)
+    assert (given['depth/camera_info'], given['camera_info']) == ('camera_info', '/camera_info')
+    for name in ('depth_topic', *infos):
+        with pytest.raises(ConfigError, match=rf"^Expected the argument {name} .* got '/x'\.$"):
+            segmentation(**{'cameras': 'a,b', **depth, name: '/x'})
+
+
+def test_each_node_of_several_cameras_has_its_own_depth() -> None:
+    infos = {'depth_info_topic': '/{camera}/info', 'camera_info_topic': '/{camera}/other'}
+    one, other = settings(cameras='a,b', depth_topic='/{camera}/d', **infos)
+    assert (one['depth_topic'], one['depth_info_topic']) == ('/a/d', '/a/info')
+    assert (other['depth_topic'], other['camera_info_topic']) == ('/b/d', '/b/other')
+    # What is not given stays so, and each node takes the one beside its images.
+    assert 'depth_info_topic' not in settings(cameras='a')[0]
 
 
 def test_one_topic_for_all_cameras_is_refused_in_one_line() -> None:
