@@ -21,8 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from zegclip_core.errors import ImageError
-from zegclip_core.geometry import Intrinsics
-from zegclip_core.messages.depth import check_depth, check_fits, depth_metres, intrinsics_of
+from zegclip_core.geometry import box_around, DepthView, FOCAL_LENGTHS, Intrinsics
+from zegclip_core.messages.depth import (
+    check_depth,
+    check_fits,
+    depth_metres,
+    FARTHEST,
+    intrinsics_of,
+)
 
 
 def message(values: npt.NDArray[Any], encoding: str, padding: int = 0) -> SimpleNamespace:
@@ -59,6 +65,17 @@ def test_metres(order: str, padding: int) -> None:
     expected = np.array([[1.5, unknown, unknown], [unknown, unknown, 3e-3]], np.float32)
     np.testing.assert_array_equal(found, expected)
     assert found.dtype.isnative
+
+
+def test_the_largest_float_is_no_depth_and_makes_no_infinite_box() -> None:
+    values = np.full((48, 64), np.finfo('f4').max, '<f4')
+    values[:4] = FARTHEST
+    found = depth_metres(message(values, '32FC1'))
+    assert np.isnan(found[4:]).all()
+    wide = Intrinsics(64, 48, FOCAL_LENGTHS[0], FOCAL_LENGTHS[0], -1e7, 1e7)
+    box = box_around(DepthView(found, wide), np.ones((48, 64), bool))
+    assert box is not None
+    assert np.isfinite([*box.center, *box.size]).all()
 
 
 def test_the_message_stays_as_it_was() -> None:

@@ -13,7 +13,6 @@
 # limitations under the License.
 """Depth images and the cameras that they are of, as ROS messages have them."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,9 @@ from zegclip_core.messages.image_encodings import pixel_bytes
 
 DEPTH_ENCODINGS = ('16UC1', '32FC1')
 """Millimetres and metres; ``mono16`` is taken for the first."""
+FARTHEST = 10_000.0
+"""Greatest depth that is taken for one [m]: some drivers say "nothing there" by the largest float,
+with which boxes in space would become infinite."""
 _TYPES = {'16UC1': 'u2', 'mono16': 'u2', '32FC1': 'f4'}
 
 
@@ -40,7 +42,7 @@ def check_depth(message: Any) -> None:  # noqa: ANN401 - of ROS or of rosbags
 def depth_metres(message: Any) -> Depth:  # noqa: ANN401
     """Return the depth of a ``16UC1`` image in millimetres or a ``32FC1`` image in metres.
 
-    0, negative values, NaN and infinity mean that the depth is not known.
+    0, negative values, NaN, infinity and more than ``FARTHEST`` mean that the depth is not known.
 
     Raises:
         ImageError: As ``check_depth``.
@@ -51,7 +53,7 @@ def depth_metres(message: Any) -> Depth:  # noqa: ANN401
         metres *= np.float32(1e-3)
         unknown = values == 0
     else:
-        unknown = ~((metres > 0.0) & (metres < math.inf))
+        unknown = ~((metres > 0.0) & (metres <= FARTHEST))
     np.putmask(metres, unknown, np.float32(np.nan))
     return metres
 
