@@ -11,22 +11,21 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Hostile images and words, and what the node has to make of them.
+"""Hostile images, depth, cameras and clouds, which may be refused or used.
 
-Images may be refused or labelled. For words and, in ``benchmarks.hostile_requests``, parameters it
+Of words, in ``benchmarks.hostile_words``, and parameters, in ``benchmarks.hostile_requests``, it
 is known whether the node has to take them. Most messages are drawn by hypothesis; the functions
 ``made_*`` return those that chance would hardly find.
 """
 
 from array import array
-from collections.abc import Callable, Sequence
-import json
+from collections.abc import Callable
 import math
-from pathlib import Path
 import struct
 from typing import Any
 import zlib
 
+from benchmarks.hostile_words import CDR_HEAD, TEXTS
 import cv2
 from hypothesis import strategies as st
 import numpy as np
@@ -38,16 +37,12 @@ from sensor_msgs.msg import (
     RegionOfInterest,
 )
 from std_msgs.msg import Header
-import yaml
-from zegclip_core.messages.topic_names import topic_tokens
-from zegclip_core.text.vocabulary import Vocabulary
 
 Strategy = st.SearchStrategy[Any]
 
-_TEXTS = yaml.safe_load(Path(__file__).with_name('hostile_texts.yaml').read_text('utf-8'))
-ENCODINGS = _TEXTS['encodings']
-ODD_ENCODINGS = [*_TEXTS['odd_encodings'], 'x' * 300]
-FORMATS = [*_TEXTS['formats'], 'jpeg' * 100]
+ENCODINGS = TEXTS['encodings']
+ODD_ENCODINGS = [*TEXTS['odd_encodings'], 'x' * 300]
+FORMATS = [*TEXTS['formats'], 'jpeg' * 100]
 # Widths, heights and steps where arithmetic goes wrong.
 _SIZES = st.sampled_from([0, 1, 2, 3, 5, 255, 4096, 2**16 - 1, 2**16, 2**26, 2**31, 2**32 - 1])
 _DATA = st.binary(max_size=512).map(lambda content: array('B', content))
@@ -127,14 +122,18 @@ _COMPRESSED = st.builds(
 
 
 def images(transport: str) -> Strategy:
-    """Return a strategy for images, of which every tenth is bytes that are no ROS message at all.
+    """Return a strategy for images, some of which are bytes that are no ROS message at all.
 
     Args:
         transport: ``raw`` or ``compressed``.
     """
     raw = st.one_of(_nearly_good_images(), _nearly_good_images(), _ANY_IMAGES)
-    mangled = st.binary(max_size=200).map(lambda content: b'\x00\x01\x00\x00' + content)
-    typed = raw if transport == 'raw' else _COMPRESSED
+    return _or_mangled(raw if transport == 'raw' else _COMPRESSED)
+
+
+def _or_mangled(typed: Strategy) -> Strategy:
+    """Return a strategy of which every tenth message is bytes that are no ROS message at all."""
+    mangled = st.binary(max_size=200).map(lambda content: CDR_HEAD + content)
     return st.integers(0, 9).flatmap(lambda number: typed if number else mangled)
 
 
@@ -147,13 +146,15 @@ def _as_depth(message: Image, encoding: str) -> Image:
 _FLOATS = st.one_of(
     st.sampled_from([0.0, -1.0, 500.0, 1e-300, 1e308, math.inf, math.nan]), st.floats()
 )
-DEPTHS: Strategy = st.builds(
-    _as_depth,
-    st.one_of(_nearly_good_images(), _ANY_IMAGES),
-    st.one_of(st.sampled_from(['16UC1', '32FC1', 'mono16']), _ENCODING),
+DEPTHS: Strategy = _or_mangled(
+    st.builds(
+        _as_depth,
+        st.one_of(_nearly_good_images(), _ANY_IMAGES),
+        st.one_of(st.sampled_from(['16UC1', '32FC1', 'mono16']), _ENCODING),
+    )
 )
 """Depth images, most of which contradict themselves."""
-CAMERAS: Strategy = st.builds(
+_CAMERAS: Strategy = st.builds(
     CameraInfo,
     width=st.one_of(st.integers(1, 8), _UINT32),
     height=st.one_of(st.integers(1, 8), _UINT32),
@@ -165,6 +166,7 @@ CAMERAS: Strategy = st.builds(
         RegionOfInterest, x_offset=_UINT32, y_offset=_UINT32, width=_UINT32, height=_UINT32
     ),
 )
+CAMERAS = _or_mangled(_CAMERAS)
 """Cameras that nobody has calibrated like this."""
 
 
@@ -197,16 +199,43 @@ def made_images() -> list[Image]:
     ]
 
 
-CLOUDS: Strategy = st.builds(
-    PointCloud2,
-    header=_HEADERS,
-    height=_UINT32,
-    width=_UINT32,
-    point_step=_UINT32,
-    row_step=_UINT32,
-    is_bigendian=st.booleans(),
-    is_dense=st.booleans(),
-    data=_DATA,
+def made_depths(size: tuple[int, int]) -> list[tuple[Image, CameraInfo]]:
+    """Return depth images of a size ``(H, W)`` with their cameras, good and absurd in turn.
+
+    Depth is good, as far as a float may go, or of the sizes and steps of ``made_images``.
+    """
+    height, width = size
+    values = (0.0, -1.0, 1.0, 1e-45, 3.4e38, math.inf, -math.inf, math.nan)
+
+    def filled(value: float) -> Image:
+        content = array('B', struct.pack('<f', value) * height * width)
+        return Image(height=height, width=width, encoding='32FC1', step=4 * width, data=content)
+
+    def camera(focus: float, axis: float) -> CameraInfo:
+        k = [focus, 0.0, axis, 0.0, focus, axis, 0.0, 0.0, 1.0]
+        return CameraInfo(height=height, width=width, k=k)
+
+    odd = (0.0, -1.0, 1e-300, 0.01, 1e7, 1e308, math.inf, math.nan)
+    cameras = [camera(4.0, 2.0), *(camera(one, 2.0) for one in odd)]
+    cameras += [camera(0.01, one) for one in (-1e7, 1e7, 1e308, math.nan)]
+    depths = [filled(value) for value in values]
+    depths += [_as_depth(one, kind) for kind in ('16UC1', '32FC1') for one in made_images()]
+    pairs = [(one, camera) for one in depths[: len(values)] for camera in cameras]
+    return [*pairs, *((one, cameras[0]) for one in depths[len(values) :])]
+
+
+CLOUDS: Strategy = _or_mangled(
+    st.builds(
+        PointCloud2,
+        header=_HEADERS,
+        height=_UINT32,
+        width=_UINT32,
+        point_step=_UINT32,
+        row_step=_UINT32,
+        is_bigendian=st.booleans(),
+        is_dense=st.booleans(),
+        data=_DATA,
+    )
 )
 """Clouds, nearly all of which contradict themselves."""
 
@@ -290,94 +319,3 @@ def made_compressed() -> list[CompressedImage]:
             *((form, content) for form in FORMATS for content in (jpeg, png, b'x')),
         ]
     ]
-
-
-_LONG = (
-    *('[' * 60_000, '[' * 900 + ']' * 900, '{"a":' * 5_000, '﷽' * 200, 'person, ' * 131_072),
-    *('x' * 200, 'x' * 201, 'x' * 65_536, 'x' * 65_537),
-    # Python refuses to read numbers with more digits than this, in words of its own.
-    *(f'[{"1" * 5_000}]', f'[{{"name": "a", "threshold": {"1" * 5_000}}}]', f'[{"-" * 5_000}]'),
-    *(','.join(f'thing {number}' for number in range(count)) for count in (254, 255, 8_000)),
-)
-_NOT_UTF8 = (
-    *(b'\xff', b'per\xff\xfeson, cat', b'\xc3', b'\xed\xa0\x80', b'\xf4\x90\x80\x80', b'\xc0\x80'),
-    *(b'["\xff"]', b'[\xff]', b'cat\x00dog', b'\x00', bytes(range(256)), b'\xef\xbb\xbfcat'),
-)
-
-
-def made_words() -> list[bytes]:
-    """Return the content of vocabulary messages."""
-    texts = [*(text for group in _TEXTS['words'] for text in group), *_LONG]
-    return [*(text.encode() for text in texts), *_NOT_UTF8]
-
-
-def in_cdr(content: bytes) -> bytes:
-    """Return a ``std_msgs/String`` with any bytes in it, as it goes over the wire."""
-    return b'\x00\x01\x00\x00' + struct.pack('<I', len(content) + 1) + content + b'\x00'
-
-
-def expected_names(content: bytes | Sequence[str]) -> tuple[str, ...] | None:
-    """Return the class names that words lead to, or ``None`` if they have to be refused.
-
-    Args:
-        content: What a vocabulary message holds, or the value of ``class_names``.
-    """
-    try:
-        if isinstance(content, bytes):
-            # For a Python subscriber a text ends at a NUL, like a string of C.
-            names = Vocabulary.parse(content.split(b'\x00')[0].decode('utf-8', 'replace')).names
-        else:
-            names = Vocabulary.from_list(content).names
-        topic_tokens(names)
-    except ValueError:
-        return None
-    return names
-
-
-_NAMES = st.one_of(
-    st.sampled_from(['person', 'traffic light', '3d', 'café', 'C++', 'кошка', '猫', 'a/b~c']),
-    st.text(
-        st.characters(exclude_categories=['Cs', 'Cc'], exclude_characters=',[{'),
-        min_size=1,
-        max_size=20,
-    ),
-)
-_UNICODE = st.text(st.characters(exclude_categories=['Cs']), max_size=20)
-_JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), _UNICODE),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
-    ),
-    max_leaves=8,
-)
-_ENTRIES = st.fixed_dictionaries(
-    {'name': st.one_of(_NAMES, _NAMES, _JSON)},
-    optional={
-        'phrases': st.one_of(st.lists(_NAMES, max_size=3), _JSON),
-        'color': st.one_of(st.just('#12ab9F'), st.just([1, 2, 3]), _JSON),
-        'threshold': st.one_of(st.floats(0, 1), _JSON),
-        'id': st.one_of(st.integers(0, 254), st.integers(0, 3), _JSON),
-    },
-)
-_LISTS = st.lists(_NAMES, min_size=1, max_size=6)
-_GOOD = st.one_of(
-    _LISTS.map(', '.join),
-    _LISTS.map(json.dumps),
-    st.lists(_ENTRIES, min_size=1, max_size=4).map(json.dumps),
-).map(str.encode)
-
-
-def _spoil(content: bytes, place: int, value: int) -> bytes:
-    spoiled = bytearray(content)
-    spoiled[place % len(content)] = value
-    return bytes(spoiled)
-
-
-WORDS: Strategy = st.one_of(
-    _GOOD,
-    st.builds(_spoil, _GOOD, st.integers(0, 200), st.integers(0, 255)),
-    _JSON.map(json.dumps).map(str.encode),
-    st.text(max_size=100).map(lambda text: text.encode('utf-8', 'surrogatepass')),
-    st.binary(max_size=100),
-)
-"""Content of vocabulary messages, most of which have to be refused."""

@@ -18,7 +18,7 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from benchmarks.hostile_messages import expected_names
+from benchmarks.hostile_words import expected_names
 from hypothesis import strategies as st
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetAvailableStates, GetState
@@ -33,6 +33,7 @@ from rcl_interfaces.srv import (
 )
 from rclpy.parameter import Parameter as Typed
 from rclpy.parameter import parameter_value_to_python
+from std_srvs.srv import SetBool
 from zegclip_core.errors import VocabularyError
 from zegclip_core.options import MAX_CLASSES
 from zegclip_core.text.negatives import clean_negatives
@@ -136,6 +137,10 @@ def _change(number: int, label: str) -> HostileRequest:
     return HostileRequest('change_state', ChangeState, request)
 
 
+def _enable(on: bool) -> HostileRequest:
+    return HostileRequest('enable', SetBool, SetBool.Request(data=on))
+
+
 _TEXTS = st.one_of(
     st.sampled_from(['', 'auto', 'reliable ', 'AUTO', '../../etc/passwd', '$(reboot)', 'cuda:99']),
     st.text(st.characters(exclude_categories=['Cs'], exclude_characters='\0'), max_size=30),
@@ -232,8 +237,9 @@ REQUESTS: Strategy = st.one_of(
     ),
     _changes(),
     _questions(),
+    st.booleans().map(_enable),
 )
-"""Requests that lead to nothing, or to a value that is allowed."""
+"""Requests that lead to nothing, to a value that is allowed, or to a pause."""
 
 
 def made_requests() -> list[HostileRequest]:
@@ -287,6 +293,7 @@ def made_requests() -> list[HostileRequest]:
         _set(*(parameter(alpha, double, 0.5) for _ in range(1_000))),
         *(_set(), _set(atomically=True)),
         *(_change(number, '') for number in (0, 1, 2, 3, 5, 6, 8, 9, 10, 50, 97, 98, 99, 255)),
+        *(_enable(on) for on in (True, False, False)),
         HostileRequest('get_state', GetState, GetState.Request()),
         HostileRequest('get_available_states', GetAvailableStates, GetAvailableStates.Request()),
     ]

@@ -25,8 +25,9 @@ import random
 import time
 from typing import Any
 
-from benchmarks.hostile_messages import expected_names, in_cdr, made_images, made_words
+from benchmarks.hostile_messages import made_images
 from benchmarks.hostile_requests import made_requests, parameter
+from benchmarks.hostile_words import expected_names, in_cdr, made_words
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState

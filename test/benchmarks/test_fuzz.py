@@ -33,9 +33,8 @@ from benchmarks.hostile_messages import (
     images,
     made_clouds,
     made_compressed,
+    made_depths,
     made_images,
-    made_words,
-    WORDS,
 )
 from benchmarks.hostile_requests import (
     LIVE,
@@ -44,10 +43,12 @@ from benchmarks.hostile_requests import (
     REQUESTS,
     TYPES,
 )
+from benchmarks.hostile_words import made_words, WORDS
 from benchmarks.reports import setting, write_docs, write_json
-from fuzz_campaign import Campaign
+from fuzz_campaign import Campaign, SIZE
 from hypothesis import given, HealthCheck, Phase, settings
 from hypothesis import strategies as st
+import numpy as np
 import psutil
 import pytest
 from rcl_interfaces.srv import SetParameters
@@ -156,12 +157,18 @@ def test_hostile_clouds_and_words_with_ids_spoil_no_label_image(
 def test_hostile_depth_and_cameras_spoil_no_label_image(tmp_path: Path) -> None:
     with running_node('raw', tmp_path) as (campaign, processes):
         campaign.listen_to_points()
+        made = made_depths(SIZE)
+        for depth, camera in made[:: 1 if LONG else 3]:
+            campaign.play_depth(depth, camera, camera)
         draw(st.tuples(DEPTHS, CAMERAS, CAMERAS), campaign.play_depth)
     assert processes.exit_codes() == {'node': 0}
     assert faults_in(processes.log_of('node')) == []
+    assert campaign.points
     for cloud in campaign.points:
         assert len(cloud.data) == cloud.height * cloud.row_step
         assert cloud.row_step == cloud.width * cloud.point_step
+        places = np.frombuffer(cloud.data, np.float32).reshape(-1, cloud.point_step // 4)[:, :3]
+        assert np.isfinite(places).all()
 
 
 def report(write: bool) -> None:

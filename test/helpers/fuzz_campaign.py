@@ -20,19 +20,13 @@ import json
 import time
 from typing import Any, ClassVar
 
-from benchmarks.hostile_messages import (
-    expected_names,
-    in_cdr,
-)
-from benchmarks.hostile_requests import (
-    HostileRequest,
-    TYPES,
-    verdict,
-)
+from benchmarks.hostile_requests import HostileRequest, TYPES, verdict
+from benchmarks.hostile_words import CDR_HEAD, expected_names, in_cdr
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
 import numpy as np
+import pytest
 from rcl_interfaces.srv import GetParameters
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
@@ -41,6 +35,7 @@ from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header, String
+from std_srvs.srv import SetBool
 from zegclip_ros.nodes.segmentation import REQUESTED_ANEW
 from zegclip_ros.runtime.child_processes import Processes
 
@@ -89,6 +84,8 @@ class Campaign:
         self._executor.add_node(probe)
         self._states: list[dict[str, Any]] = []
         self._labels: list[Image] = []
+        self._regions: list[dict[str, Any]] = []
+        self._depth: Any = None
         self.points: list[PointCloud2] = []
         self._numbers: dict[str, int] = {}
         self._values: dict[str, Any] = {}
@@ -103,10 +100,14 @@ class Campaign:
         listen = probe.create_subscription
         listen(String, 'zegclip/active_vocabulary', self._on_state, latched)
         listen(Image, 'zegclip/label_image', self._labels.append, reliable)
+        listen(String, 'zegclip/regions', self._on_regions, reliable)
         listen(DiagnosticArray, '/diagnostics', self._on_diagnostics, reliable)
 
     def _on_state(self, message: String) -> None:
         self._states.append(json.loads(message.data))
+
+    def _on_regions(self, message: String) -> None:
+        self._regions.append(json.loads(message.data, parse_constant=pytest.fail))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -134,6 +135,7 @@ class Campaign:
         self.send_words(b'person, cat, traffic light')
         self._values = self._read_values()
         self.until(lambda: self._numbers, 'there are no diagnostics')
+        self._send_frames_until(lambda: self._regions, 'there are no regions')
         self.send_good_frame()
 
     def play(self, image: Any, words: bytes, request: HostileRequest) -> None:  # noqa: ANN401
@@ -144,7 +146,9 @@ class Campaign:
         """
         self._camera.publish(image)
         if isinstance(image, bytes):
-            self.counts['bytes that are no message'] += 1
+            # To the words as well, where they claim to be a text that is longer than they are.
+            self._words.publish(CDR_HEAD + b'\xff\xff\xff\x7f' + image)
+            self.counts['bytes that are no message'] += 2
         else:
             self.counts['images'] += 1
             self._images_sent += 1
@@ -174,10 +178,13 @@ class Campaign:
             'the node does not listen to depth',
         )
 
-    def play_depth(self, depth: Image, camera: CameraInfo, other: CameraInfo) -> None:
+    def play_depth(
+        self, depth: Image | bytes, camera: CameraInfo | bytes, other: CameraInfo | bytes
+    ) -> None:
         """Send hostile depth of the next frame and hostile cameras, then check that frame."""
-        # Of the next frame, so that it is not only looked at but used.
-        depth.header.stamp.sec, depth.header.stamp.nanosec = FIRST_STAMP + self._frame + 1, 0
+        if isinstance(depth, Image):
+            # Of the next frame, so that it is not only looked at but used.
+            depth.header.stamp.sec, depth.header.stamp.nanosec = FIRST_STAMP + self._frame + 1, 0
         for publisher, info in zip(self._infos, (camera, other), strict=True):
             publisher.publish(info)
         self._depth.publish(depth)
@@ -191,13 +198,20 @@ class Campaign:
         cloud.data = array('B', bytes(12 * height * width))
         self._clouds.publish(cloud)
 
-        def fits() -> bool:
-            self._frame += 1
-            frame = good_frame(0, FIRST_STAMP + self._frame, self._transport)
-            self._camera.publish(frame)
-            return any((one.height, one.width) == CLOUD for one in self._labels)
+        self._send_frames_until(
+            lambda: any((one.height, one.width) == CLOUD for one in self._labels),
+            'label images do not get the size of a good cloud',
+        )
 
-        self.until(fits, 'label images do not get the size of a good cloud')
+    def _send_frames_until(self, condition: Callable[[], object], what: str) -> None:
+        """Send frames, which need not all arrive, until a condition holds."""
+
+        def holds() -> object:
+            self._frame += 1
+            self._camera.publish(good_frame(0, FIRST_STAMP + self._frame, self._transport))
+            return condition()
+
+        self.until(holds, what)
 
     def send_words(self, content: bytes) -> None:
         """Send words and check that they are taken or refused as they should be."""
@@ -240,6 +254,7 @@ class Campaign:
     def send_good_frame(self) -> None:
         """Send a frame that can be labelled and check its labels."""
         self._labels.clear()
+        self._regions.clear()
         if self._values.get('output_size') == 'cloud':
             self._send_good_cloud()
         self._frame += 1
@@ -261,8 +276,27 @@ class Campaign:
             wanted = (height, width)
         assert (label.height, label.width) == wanted
         self._check_state(f'after frame {self._frame}')
-        number = self._states[-1]['classes'][red]['id']
-        assert np.all(np.frombuffer(label.data, kind) == number), f'wrong labels of {self._frame}'
+        one = self._states[-1]['classes'][red]
+        assert np.all(np.frombuffer(label.data, kind) == one['id']), f'wrong labels of {stamp}'
+        if self._depth is None:  # Else they may wait for depth that is never good.
+            self._check_regions(stamp, one)
+
+    def _check_regions(self, stamp: int, one: dict[str, Any]) -> None:
+        """Wait for a frame's regions: all of it is one, unless that is too small."""
+
+        def found() -> list[dict[str, Any]]:
+            return [each for each in self._regions if each['header']['stamp']['sec'] == stamp]
+
+        self.until(found, 'the regions of a good frame do not come')
+        (content,) = found()
+        (height, width), regions = SIZE, content['regions']
+        assert (content['height'], content['width']) == SIZE
+        if self._values['min_area'] > height * width:
+            assert regions == []
+            return
+        (region,) = regions
+        assert (region['id'], region['name']) == (one['id'], one['name'])
+        assert (region['box'], region['area']) == ([0, 0, width, height], height * width)
 
     def call(self, service: str, kind: Any, request: Any) -> Any:  # noqa: ANN401 - ROS services
         """Call a service of the node and return its answer."""
@@ -296,8 +330,18 @@ class Campaign:
             self._take_over(list(given) if answer.result.successful else [], request)
         elif request.service == 'change_state':
             assert not answer.success, f'a transition that does not exist: {request.content}'
+        elif request.service == 'enable':
+            assert answer.success, answer.message
+            if not request.content.data:
+                self._end_pause()
         elif request.service == 'get_state':
             assert answer.current_state.id == State.PRIMARY_STATE_ACTIVE
+
+    def _end_pause(self) -> None:
+        """Have the node go on once its pause has shown."""
+        self.until(lambda: not self._camera.get_subscription_count(), 'the node still sees images')
+        assert self.call('enable', SetBool, SetBool.Request(data=True)).success
+        self.until(self._camera.get_subscription_count, 'the node does not see images again')
 
     def _verdict(self, one: Any) -> bool | None:  # noqa: ANN401
         """Return whether a parameter has to be accepted; with ids that stay it depends."""
