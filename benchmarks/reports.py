@@ -26,6 +26,13 @@ from zegclip_core.errors import ZegCLIPError
 
 RELIABILITY_PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'reliability.md'
 
+FAULTS = (
+    'Traceback (most recent call last)',
+    'terminate called',
+    'Fatal Python error',
+    'Rejected the frame',  # As the node says of an error that no input explains.
+)
+
 
 def replace_between(text: str, name: str, content: str) -> str:
     """Return a text with new content between its markers ``<!-- name:begin/end -->``.
@@ -84,3 +91,9 @@ def setting() -> str:
     ros = 'Fast DDS' if 'fast' in os.environ.get('RMW_IMPLEMENTATION', 'fast') else 'another RMW'
     cores = len(os.sched_getaffinity(0))
     return f'{date.today()}, {cores} CPU cores, Python {python}, {ros}'
+
+
+def faults_in(log: Path) -> list[str]:
+    """Return the lines of a node's log that tell of a crash or of an error that nobody foresaw."""
+    lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
+    return [line for line in lines if any(fault in line for fault in FAULTS)]

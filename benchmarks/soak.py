@@ -26,7 +26,7 @@ import shutil
 import sys
 from typing import Any, NamedTuple
 
-from benchmarks.reports import RELIABILITY_PAGE, setting, write_docs, write_json
+from benchmarks.reports import faults_in, RELIABILITY_PAGE, setting, write_docs, write_json
 from benchmarks.soak_world import PERIODS, World
 import numpy as np
 import psutil
@@ -45,7 +45,6 @@ ATTEMPTS = 3
 LIMIT = 10e6
 """Bytes that resident memory may grow per hour."""
 MEMORY = {'rss': 'resident', 'pss': 'resident, shared parts divided', 'uss': 'unshared'}
-FAULTS = ('Traceback (most recent call last)', 'terminate called', 'Fatal Python error')
 Samples = Sequence[dict[str, float]]
 
 
@@ -227,7 +226,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         lines = {kind: trend(warm, kind, options.window) for kind in MEMORY}
     except ValueError:
         lines = {}
-    log = processes.log_of('node').read_text(encoding='utf-8', errors='replace')
     return {
         'setting': setting(),
         'minutes': options.minutes,
@@ -240,9 +238,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         'events': dict(world.counts),
         'longest gap': world.longest_gap,
         'failures': world.failures,
-        'faults in the log': [
-            line for line in log.splitlines() if any(fault in line for fault in FAULTS)
-        ],
+        'faults in the log': faults_in(processes.log_of('node')),
         'exit code': processes.exit_codes().get('node'),
         'samples': samples,
     }

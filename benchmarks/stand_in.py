@@ -37,6 +37,9 @@ from zegclip_ros.parameters import NodeParameters
 from zegclip_ros.runtime.runner import run_node
 from zegclip_ros.segmenter_like import load_segmenter
 
+PATCH = 16
+"""Side of a patch of the smoothed maps [px]."""
+
 
 class EventLog:
     """Writes events as lines of JSON, so that nothing is lost if the process is killed.
@@ -84,21 +87,29 @@ class StandInSegmenter:
     The time is slept, as a CPU sleeps while a GPU works: other threads run meanwhile.
 
     Args:
-        cost: Seconds per frame, labels included; more only if the labels alone take more.
+        cost: Seconds per run, labels included; more only if the labels alone take more.
+        smoothing: The node's parameter. The images themselves are smoothed, in the place of mask
+            logits, which changes no label and takes the memory that it takes.
     """
 
     runs_on = 'none'
     threshold = 0.0
     negatives: tuple[str, ...] = ()
 
-    def __init__(self, cost: float) -> None:
+    def __init__(self, cost: float, smoothing: float = 0.0) -> None:
         if not cost >= 0.0:
             raise ValueError(f'Expected a cost of at least 0 s, but got {cost}.')
         self._cost = cost
+        self._smoother = _smoother_of(smoothing) if smoothing else None
         self._scores: npt.NDArray[np.float32] = np.ones((0, 0), np.float32)
 
     def warm_up(self) -> None:
         """Do nothing: there is nothing to warm up."""
+
+    def prepare_frames(
+        self, vocabulary: EncodedVocabulary, size: tuple[int, int], batch: int = 1
+    ) -> None:
+        """Do nothing: every frame takes the same time."""
 
     def encode(
         self,
@@ -118,20 +129,42 @@ class StandInSegmenter:
         scores: bool = True,
         moment: Moment | None = None,
     ) -> Segmentation:
-        """Label an RGB image, uint8 ``(H, W, 3)``; the moment does nothing."""
+        """Label an RGB image, uint8 ``(H, W, 3)``."""
+        moments = None if moment is None else [moment]
+        return self.segment_batch([image], vocabulary, scores=scores, moments=moments)[0]
+
+    def segment_batch(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        vocabulary: EncodedVocabulary,
+        *,
+        scores: bool = True,
+        moments: Sequence[Moment] | None = None,
+    ) -> list[Segmentation]:
+        """Label RGB images of one size, each uint8 ``(H, W, 3)``, in the time of one."""
         due = time.monotonic() + self._cost
+        answers = [self._labelled(image, vocabulary) for image in images]
+        if self._smoother is not None and moments is not None:
+            self._smoother.moments = moments
+            _smooth(self._smoother, images, vocabulary)
+        time.sleep(max(0.0, due - time.monotonic()))
+        return answers
+
+    def _labelled(
+        self, image: npt.NDArray[np.uint8], vocabulary: EncodedVocabulary
+    ) -> Segmentation:
         classes = len(vocabulary.vocabulary)
         # More than 254 classes need wide ids; no red value reaches them.
         labels = np.remainder(image[:, :, 0], min(classes, 255), dtype=np.uint8)
         wide = labels if classes < 255 else labels.astype(np.uint16)
         if self._scores.shape != labels.shape:
             self._scores = np.ones(labels.shape, np.float32)
-        answer = Segmentation(wide, self._scores, vocabulary.vocabulary)
-        time.sleep(max(0.0, due - time.monotonic()))
-        return answer
+        return Segmentation(wide, self._scores, vocabulary.vocabulary)
 
     def release_memory(self) -> None:
-        """Do nothing: there is nothing to free."""
+        """Forget the frames before."""
+        if self._smoother is not None:
+            self._smoother.forget()
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
@@ -139,6 +172,27 @@ class StandInSegmenter:
     def memory_bytes(self) -> int | None:
         """Return ``None``: no GPU is used."""
         return None
+
+
+def _smoother_of(share: float) -> Any:  # noqa: ANN401 - of a module that takes PyTorch
+    # Only here: without smoothing a stand-in takes none of PyTorch's memory.
+    from zegclip_core.refinement.smoothing import TemporalSmoother
+
+    return TemporalSmoother(share)
+
+
+def _smooth(
+    smoother: Any,  # noqa: ANN401 - as above
+    images: Sequence[npt.NDArray[np.uint8]],
+    words: EncodedVocabulary,
+) -> None:
+    """Smooth images, brought to the resolution of patches."""
+    import torch
+    from torch.nn import functional as F
+
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+    height, width = (max(side // PATCH, 1) for side in images[0].shape[:2])
+    smoother(F.adaptive_avg_pool2d(pixels, (height, width)), words, pixels)
 
 
 class ObservedNode(SegmentationNode):
@@ -212,7 +266,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
 
     def load(parameters: NodeParameters) -> Any:  # noqa: ANN401 - whatever the node takes
-        return load_segmenter(parameters) if options.real else StandInSegmenter(options.cost)
+        if options.real:
+            return load_segmenter(parameters)
+        return StandInSegmenter(options.cost, parameters.options.smoothing)
 
     if options.log is None:
         return run_node(lambda: SegmentationNode(load), rest)
