@@ -27,7 +27,7 @@ import statistics
 import sys
 import time
 
-from benchmarks.reports import report
+from benchmarks.reports import parser_of, report
 from matplotlib.figure import Figure
 import numpy as np
 from skimage import data
@@ -153,12 +153,8 @@ def draw(cases: Sequence[Case], shown: Sequence[int] = SHOWN) -> Figure:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.candidates', description=__doc__)
-    add = parser.add_argument
-    add('--model', default='everyday-s', help='name or file (default: %(default)s)')
-    add('--repeats', type=int, default=3, metavar='N', help='frames of each photo (default: 3)')
-    add('--picture', type=Path, metavar='FILE', help='also draw the labels there')
-    add('--write-docs', action='store_true', help=f'put the table into {PAGE.name}')
+    parser = parser_of('candidates', __doc__, PAGE, repeats=3)
+    parser.add_argument('--picture', type=Path, metavar='FILE', help='also draw the labels there')
     return parser
 
 

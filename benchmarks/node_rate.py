@@ -33,10 +33,10 @@ from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from benchmarks.node_latency import Case, commands, environment, wait_until_ready, watch
-from benchmarks.reports import setting, write_docs, write_json
+from benchmarks.reports import report_of_processes
 from benchmarks.stand_in import read_events
 from tabulate import tabulate
-from zegclip_ros.runtime.child_processes import interruptible, Processes, reserved_domain
+from zegclip_ros.runtime.child_processes import Processes, reserved_domain
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs' / 'performance.md'
@@ -163,18 +163,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trees = [ROOT] if options.before is None else [options.before.resolve(), ROOT]
     threads = [0] if options.demo else options.threads
     sides = [Side(tree, count) for count in threads for tree in trees]
-    try:
-        with interruptible():
-            found = measure(sides, options)
-    except (KeyboardInterrupt, RuntimeError) as error:
-        print(f'node_rate: {error or "interrupted"}', file=sys.stderr)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
-    write_json(options.out, {'setting': setting(), 'found': found})
-    text = f'{table(found)}\n\n({setting()})'
-    print(text)
-    if options.write_docs:
-        write_docs('demo' if options.demo else 'rate', text, PAGE)
-    return 0
+    place = 'demo' if options.demo else 'rate'
+    return report_of_processes(
+        'node_rate',
+        lambda: measure(sides, options),
+        table,
+        out=options.out,
+        page=PAGE,
+        place=place if options.write_docs else None,
+    )
 
 
 if __name__ == '__main__':

@@ -17,7 +17,6 @@ The photos are public-domain ones of scikit-image, the words name what is in the
 ``python -m benchmarks.regions``; ``docs/performance.md`` has the figures.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -27,7 +26,7 @@ import statistics
 import sys
 import time
 
-from benchmarks.reports import report
+from benchmarks.reports import parser_of, report
 import cv2
 import numpy as np
 from skimage import data
@@ -113,23 +112,13 @@ def page_text(cases: Sequence[Case], device: str) -> str:
     return f'{shown}\n\n({device}, {date.today()})'
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.regions', description=__doc__)
-    add = parser.add_argument
-    add('--model', default='everyday-s', help='name or file (default: %(default)s)')
-    add('--repeats', type=int, default=15, metavar='N', help='frames of each photo (default: 15)')
-    add('--write-docs', action='store_true', help=f'put the table into {PAGE.name}')
-    return parser
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure; return the exit code.
 
     Args:
         arguments: Those of the command line; ``None`` takes those of the process.
     """
-    options = build_parser().parse_args(arguments)
+    options = parser_of('regions', __doc__, PAGE, repeats=15).parse_args(arguments)
 
     def measured() -> str:
         segmenter = Segmenter.load(options.model)

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Tables of figures, and where they stand in the documentation."""
 
+import argparse
 from collections.abc import Callable
 from datetime import date
 import json
@@ -20,10 +21,11 @@ import os
 from pathlib import Path
 import platform
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 from zegclip_core.errors import ZegCLIPError
 
+Found = TypeVar('Found')
 RELIABILITY_PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'reliability.md'
 
 FAULTS = (
@@ -77,6 +79,57 @@ def report(name: str, measured: Callable[[], str], page: Path, *, write: bool) -
     if write:
         write_docs(name, text, page)
     return 0
+
+
+def report_of_processes(
+    name: str,
+    measured: Callable[[], Found],
+    text: Callable[[Found], str],
+    *,
+    out: Path,
+    page: Path,
+    place: str | None,
+) -> int:
+    """Print what a benchmark measures of processes that it starts, and keep the figures.
+
+    Args:
+        name: Of the benchmark.
+        measured: Returns the figures, as JSON knows them.
+        text: Returns them as text.
+        out: Their file.
+        page: A page.
+        place: Of the text on the page; ``None`` for none.
+
+    Returns:
+        Exit code: 1 if a process failed, 130 after an interruption.
+    """
+    from zegclip_ros.runtime.child_processes import interruptible  # Others do without ROS.
+
+    try:
+        with interruptible():
+            found = measured()
+    except (KeyboardInterrupt, RuntimeError) as error:
+        print(f'{name}: {error or "interrupted"}', file=sys.stderr)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    write_json(out, {'setting': setting(), 'found': found})
+    shown = f'{text(found)}\n\n({setting()})'
+    print(shown)
+    if place is not None:
+        write_docs(place, shown, page)
+    return 0
+
+
+def parser_of(
+    name: str, description: str | None, page: Path, repeats: int
+) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark of a model on photos, which are labelled so many times."""
+    parser = argparse.ArgumentParser(prog=f'python -m benchmarks.{name}', description=description)
+    add = parser.add_argument
+    add('--model', default='everyday-s', help='name or file (default: %(default)s)')
+    of_each = 'frames of each photo (default: %(default)s)'
+    add('--repeats', type=int, default=repeats, metavar='N', help=of_each)
+    add('--write-docs', action='store_true', help=f'put the table into {page.name}')
+    return parser
 
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401

@@ -17,7 +17,6 @@ Camera and simulated clock play all the time. Whatever troubles are due are star
 all of their answers are awaited.
 """
 
-from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 import json
@@ -25,39 +24,35 @@ import random
 import time
 from typing import Any
 
-from benchmarks.hostile_messages import made_images
-from benchmarks.hostile_requests import made_requests, parameter
-from benchmarks.hostile_words import expected_names, in_cdr, made_words
+from benchmarks.hostile_requests import parameter
+from benchmarks.hostile_words import expected_names, in_cdr
+from benchmarks.soak_plan import (
+    Awaited,
+    BASE_WORDS,
+    Hostile,
+    NAMES,
+    ONE,
+    OUTPUTS,
+    PATIENCE,
+    PERIODS,
+    SMOOTHING,
+    STYLES,
+)
+from benchmarks.soak_sensors import Sensors
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-import numpy as np
 import psutil
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
-
-BASE_WORDS = ('person', 'cat', 'dog', 'traffic light', 'chair')
-NAMES = [*BASE_WORDS, *(f'thing {number}' for number in range(30)), 'café', '3d', 'кошка', '猫']
-OUTPUTS = {
-    **dict.fromkeys(('label_image', 'overlay', 'confidence', 'mask'), Image),
-    'regions': String,
-}
-OUTPUTS['overlay/compressed'] = CompressedImage
-PERIODS = {'words': 1.0, 'listeners': 1.5, 'camera': 18.0, 'clock': 27.0, 'states': 14.0}
-PERIODS['hostile'] = 1.7
-"""Mean seconds between two troubles of a kind."""
-PATIENCE = 15.0
-"""Seconds within which an answer has to come, on a machine that has much to do."""
-
-Awaited = tuple[Callable[[], object], str]
-"""What has to come true, and what it is."""
+from std_srvs.srv import SetBool
+from zegclip_core.messages.topic_names import output_topic
 
 
 class World:
@@ -73,6 +68,8 @@ class World:
         failures: What went wrong.
         longest_gap: Most seconds without labels or diagnostics although they should have come.
         samples: The process once a second.
+        probe: The first argument.
+        process: The second one.
     """
 
     def __init__(self, probe: Node, process: psutil.Process, seed: int) -> None:
@@ -81,27 +78,21 @@ class World:
         self.longest_gap = {'labels': 0.0, 'diagnostics': 0.0}
         self.samples: list[dict[str, float]] = []
         self._seen = dict.fromkeys(self.longest_gap, time.monotonic())
-        self._probe, self._process, self._chance = probe, process, random.Random(seed)
+        self.probe, self.process, self._chance = probe, process, random.Random(seed)
+        self._sensors = Sensors(probe)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(probe)
         self._states: list[dict[str, Any]] = []
-        self._active, self._cycles = True, 0
+        self._active, self._paused, self._cycles = True, False, 0
+        self._cameras: tuple[str, ...] = ONE
         self._steps_left: list[str] = []
         self._listeners: dict[str, Any] = {}
         self._clock_offset = 1_700_000_000.0 - time.monotonic()
-        # Nothing huge, which would raise the memory once for good; nothing that changes the words.
-        self._hostile_images = [image for image in made_images() if len(image.data) < 10_000]
-        self._hostile_requests = [
-            one.content
-            for one in made_requests()
-            if one.service == 'set_parameters'
-            and len(text := repr(one.content)) < 20_000
-            and not any(name in text for name in ('class_names', 'stable_ids'))
-        ]
+        self._hostile = Hostile()
         self._connect()
 
     def _connect(self) -> None:
-        probe, reliable = self._probe, QoSProfile(depth=10)
+        probe, reliable = self.probe, QoSProfile(depth=10)
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._clock = probe.create_publisher(Clock, '/clock', reliable)
         self._words = probe.create_publisher(String, 'vocabulary', reliable)
@@ -109,26 +100,22 @@ class World:
         probe.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, reliable)
         self._change: Any = probe.create_client(ChangeState, 'zegclip/change_state')
         self._set: Any = probe.create_client(SetParameters, 'zegclip/set_parameters')
-        pixels = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
-        self._image = Image(height=480, width=640, encoding='rgb8', step=1920)
-        self._image.data = array('B', pixels.tobytes())
-        self._image.header.frame_id = 'camera'
-        self._open_camera('reliable')
+        self._enable: Any = probe.create_client(SetBool, 'zegclip/enable')
+        self._sensors.open(self._cameras, 'reliable')
         for period, callback in ((0.05, self._tick), (1 / 30, self._shoot), (1.0, self._sample)):
             probe.create_timer(period, callback)
 
-    def _now(self) -> dict[str, int]:
-        """Return the simulated time, which may jump, as a stamp."""
+    def _now(self) -> Time:
+        """Return the simulated time, which may jump."""
         seconds = self._clock_offset + time.monotonic()
-        return {'sec': int(seconds), 'nanosec': int(seconds % 1 * 1e9)}
+        return Time(sec=int(seconds), nanosec=int(seconds % 1 * 1e9))
 
     def _tick(self) -> None:
         """Publish the time, and note for how long labels or diagnostics have stayed away."""
-        message = Clock()
-        message.clock.sec, message.clock.nanosec = self._now().values()
-        self._clock.publish(message)
+        self._clock.publish(Clock(clock=self._now()))
         now = time.monotonic()
-        if not self._active or self._camera is None or 'label_image' not in self._listeners:
+        labels = self._active and not self._paused and self._sensors.there
+        if not labels or 'label_image' not in self._listeners:
             self._seen['labels'] = now
         for name, seen in self._seen.items():
             self.longest_gap[name] = max(self.longest_gap[name], now - seen)
@@ -137,15 +124,13 @@ class World:
                 self._seen[name] = now
 
     def _shoot(self) -> None:
-        if self._camera is not None:
-            stamp = self._image.header.stamp
-            stamp.sec, stamp.nanosec = self._now().values()
-            self._camera.publish(self._image)
+        if self._sensors.there:
+            self._sensors.shoot(self._now())
             self.counts['frames'] += 1
 
     def _sample(self) -> None:
         try:
-            memory = self._process.memory_full_info()
+            memory = self.process.memory_full_info()
         except psutil.Error:  # It has just ended.
             return
         sizes = {'rss': memory.rss, 'pss': memory.pss, 'uss': memory.uss}
@@ -163,7 +148,7 @@ class World:
             self._seen['diagnostics'] = time.monotonic()
             self.counts['diagnostics'] += 1
 
-    def _on_output(self, name: str, message: Image | CompressedImage | String) -> None:
+    def _on_output(self, name: str, message: Any) -> None:  # noqa: ANN401 - of any output
         self.counts[f'{name} received'] += 1
         if name == 'label_image':
             self._seen['labels'] = time.monotonic()
@@ -180,7 +165,9 @@ class World:
         while not until():
             if time.monotonic() > end:
                 return False
-            if not self._process.is_running() or self._process.status() == psutil.STATUS_ZOMBIE:
+            if not self.probe.context.ok():
+                raise RuntimeError('the soak test was interrupted')
+            if not self.process.is_running() or self.process.status() == psutil.STATUS_ZOMBIE:
                 raise RuntimeError('the node ended')
             self._executor.spin_once(timeout_sec=0.02)
         return True
@@ -200,6 +187,8 @@ class World:
             'clock': self._jump,
             'states': self._step,
             'hostile': self._send_hostile,
+            'styles': self._change_style,
+            'pauses': self._pause,
         }
         due = dict.fromkeys(only, time.monotonic())
         end = time.monotonic() + seconds
@@ -208,17 +197,31 @@ class World:
             awaited = [one for name in chosen for one in works[name]()]
             self._await(awaited)
             for name in chosen:
-                away = {'camera': self._camera is None, 'states': not self._active}
+                away = {'camera': not self._sensors.there, 'states': not self._active}
+                away['pauses'] = self._paused
                 mean = 1.0 if away.get(name) else PERIODS[name]
                 due[name] = time.monotonic() + mean * self._chance.uniform(0.1, 1.9)
             self.live(0.05)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Bring the node back to how it began, and have it label a frame without a listener."""
         while not self._active:
             self._await(self._step())
-        if self._camera is None:
+        if self._paused:
+            self._await(self._pause())
+        if not self._sensors.there:
             self._await(self._restart_camera())
+        self._steps_left = ['deactivate', 'cleanup', 'as at first', 'configure', 'activate']
+        while self._steps_left:
+            self._await(self._step())
         self._await(self._say(', '.join(BASE_WORDS).encode()))
         for name in list(self._listeners):
             self._leave(name)
+        self._listen('label_image')
+        seen = self.counts['label_image received']
+        self._await([(lambda: self.counts['label_image received'] > seen, 'a last label image')])
+        self._leave('label_image')
         self.live(PATIENCE, self._words_settled)
 
     def _words_settled(self) -> bool:
@@ -231,6 +234,7 @@ class World:
                 self.counts['answers awaited'] += 1
             else:
                 self.failures.append(f'{what} did not come within {PATIENCE:.0f} s')
+                print(f'  {self.failures[-1]}', flush=True)
 
     def _say(self, content: bytes) -> list[Awaited]:
         """Send words; they are taken over, or refused, as they should be."""
@@ -259,58 +263,51 @@ class World:
         names = self._chance.sample(NAMES, self._chance.randint(1, 12))
         self.counts['turns of words'] += 1
         if self.counts['turns of words'] % 5 == 0:
-            bad = [one for one in made_words() if expected_names(one) is None]
-            return self._say(self._chance.choice([one for one in bad if len(one) < 70_000]))
+            return self._say(self._chance.choice(self._hostile.words))
         if self.counts['turns of words'] % 7:
             return self._say(', '.join(names).encode())
         before = self._states[-1]['requested']
         one = parameter('class_names', Parameter.Type.STRING_ARRAY.value, names)
-        future = self._set.call_async(SetParameters.Request(parameters=[one]))
         self.counts['words by parameter'] += 1
-        return [
-            (
-                lambda: future.done() and future.result().results[0].successful,
-                f'the acceptance of class_names {names}',
-            ),
-            *self._used(before, repr(names)),
-        ]
+        return [*self._set_to(one), *self._used(before, repr(names))]
 
     def _change_listener(self) -> list[Awaited]:
         name = self._chance.choice([*OUTPUTS, 'label_image'])
         if name in self._listeners:
             self._leave(name)
             return []
-        topic = f'zegclip/{name}'
+        self._listen(name)
+        return []
+
+    def _listen(self, name: str) -> None:
+        """Listen to an output of one of the cameras."""
+        camera = self._chance.choice(self._cameras)
+        topic = output_topic(camera, name).replace('~', 'zegclip')
         if name == 'mask':
-            topics = [one['topic'] for one in self._states[-1]['classes'] if one['topic']]
-            topic = self._chance.choice(topics or ['zegclip/masks/none'])
+            classes = self._states[-1]['classes']
+            topics = [one.get('topic') or one.get('topics', {}).get(camera) for one in classes]
+            topic = self._chance.choice([*filter(None, topics)] or ['zegclip/masks/none'])
 
         def on_message(message: Any) -> None:  # noqa: ANN401 - either kind of image
             self._on_output(name, message)
 
-        self._listeners[name] = self._probe.create_subscription(
+        self._listeners[name] = self.probe.create_subscription(
             OUTPUTS[name], topic, on_message, QoSProfile(depth=1)
         )
         self.counts['listeners that came'] += 1
         self._seen['labels'] = time.monotonic()
-        return []
 
     def _leave(self, name: str) -> None:
-        self._probe.destroy_subscription(self._listeners.pop(name))
+        self.probe.destroy_subscription(self._listeners.pop(name))
         self.counts['listeners that left'] += 1
 
-    def _open_camera(self, reliability: str) -> None:
-        profile = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
-        self._camera: Publisher | None = self._probe.create_publisher(Image, 'image', profile)
-
     def _restart_camera(self) -> list[Awaited]:
-        """Take the camera away, and the next time bring it back in this or another way."""
-        if self._camera is None:
-            self._open_camera(self._chance.choice(['reliable', 'best_effort']))
-            self.counts['camera restarts'] += 1
+        """Take the cameras away, and the next time bring them back in this or another way."""
+        if self._sensors.there:
+            self._sensors.close()
         else:
-            self._probe.destroy_publisher(self._camera)
-            self._camera = None
+            self._sensors.open(self._cameras, self._chance.choice(['reliable', 'best_effort']))
+            self.counts['camera restarts'] += 1
         return []
 
     def _jump(self) -> list[Awaited]:
@@ -319,12 +316,22 @@ class World:
         return []
 
     def _step(self) -> list[Awaited]:
-        """Deactivate the node or activate it again; each fourth time clean it up between them."""
+        """Deactivate the node or activate it again; each fourth time clean it up between them.
+
+        Each second time that it is clean it gets other cameras and another smoothing.
+        """
         if not self._steps_left:
             self._cycles += 1
             deep = ['cleanup', 'configure'] if self._cycles % 4 == 1 else []
+            if self._cycles % 8 == 1:
+                deep.insert(1, 'otherwise')
             self._steps_left = ['deactivate', *deep, 'activate']
         name = self._steps_left.pop(0)
+        if name == 'as at first':
+            return self._refit(ONE, SMOOTHING)
+        if name == 'otherwise':
+            cameras = self._chance.choice([ONE, ('front', 'rear')])
+            return self._refit(cameras, self._chance.choice([0.0, 0.3, 0.9]))
         self._active = False
         transition = Transition(id=getattr(Transition, f'TRANSITION_{name.upper()}'))
         future = self._change.call_async(ChangeState.Request(transition=transition))
@@ -333,39 +340,61 @@ class World:
             if not future.done():
                 return False
             self._active = name == 'activate'
+            self._paused = self._paused and not self._active
             self._seen['labels'] = time.monotonic()
             return bool(future.result().success)
 
         self.counts[name] += 1
         return [(done, f'the transition {name}')]
 
+    def _refit(self, cameras: tuple[str, ...], smoothing: float) -> list[Awaited]:
+        """Give a node without a model other cameras and another smoothing."""
+        for name in list(self._listeners):
+            self._leave(name)
+        self._cameras = cameras
+        if self._sensors.there:
+            self._sensors.close()
+            self._sensors.open(cameras, 'reliable')
+        self.counts[f'{len(cameras)} cameras, smoothing {smoothing}'] += 1
+        return self._set_to(
+            parameter('cameras', Parameter.Type.STRING_ARRAY.value, list(cameras)),
+            parameter('smoothing', Parameter.Type.DOUBLE.value, smoothing),
+        )
+
+    def _change_style(self) -> list[Awaited]:
+        """Set a parameter of the outputs."""
+        name = self._chance.choice(sorted(STYLES))
+        kind, values = STYLES[name]
+        self.counts['styles'] += 1
+        return self._set_to(parameter(name, kind.value, self._chance.choice(values)))
+
+    def _set_to(self, *parameters: Any) -> list[Awaited]:  # noqa: ANN401 - of ROS
+        """Set parameters, all of which have to be taken."""
+        future = self._set.call_async(SetParameters.Request(parameters=list(parameters)))
+
+        def taken() -> bool:
+            return future.done() and all(one.successful for one in future.result().results)
+
+        return [(taken, f'the acceptance of {[one.name for one in parameters]}')]
+
+    def _pause(self) -> list[Awaited]:
+        """Pause the node, or have it go on; it refuses while it is not active."""
+        on = self._paused
+        future = self._enable.call_async(SetBool.Request(data=on))
+        self.counts['ends of pauses' if on else 'pauses'] += 1
+
+        def done() -> bool:
+            if future.done() and future.result().success:
+                self._paused = not on
+                self._seen['labels'] = time.monotonic()
+            return bool(future.done())
+
+        return [(done, 'the answer to a pause')]
+
     def _send_hostile(self) -> list[Awaited]:
-        if self._camera is not None:
-            self._camera.publish(self._chance.choice(self._hostile_images))
+        if self._sensors.there:
+            self._sensors.send(self._chance.choice(self._hostile.images))
             self.counts['hostile images'] += 1
-        future = self._set.call_async(self._chance.choice(self._hostile_requests))
+        future = self._set.call_async(self._chance.choice(self._hostile.requests))
         self.counts['hostile requests'] += 1
         return [(future.done, 'the answer to a hostile request')]
-
-    def count(self) -> dict[str, Any]:
-        """Return the node's threads, descriptors and the ends of its topics and services."""
-        probe, own = self._probe, ('zegclip', '/')
-        publishers = probe.get_publisher_names_and_types_by_node(*own)
-        subscriptions = probe.get_subscriber_names_and_types_by_node(*own)
-        return {
-            'threads': self._process.num_threads(),
-            'descriptors': self._process.num_fds(),
-            'publishers': sorted(
-                topic
-                for topic, _ in publishers
-                for end in probe.get_publishers_info_by_topic(topic)
-                if end.node_name == 'zegclip'
-            ),
-            'subscriptions': sorted(
-                topic
-                for topic, _ in subscriptions
-                for end in probe.get_subscriptions_info_by_topic(topic)
-                if end.node_name == 'zegclip'
-            ),
-            'services': sorted(one for one, _ in probe.get_service_names_and_types_by_node(*own)),
-        }

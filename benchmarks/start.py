@@ -33,13 +33,13 @@ import time
 from typing import TypeAlias
 
 from benchmarks.node_latency import environment, watch
-from benchmarks.reports import setting, write_docs, write_json
+from benchmarks.reports import report_of_processes
 from benchmarks.stand_in import read_events
 import cv2
 import numpy as np
 import psutil
 from tabulate import tabulate
-from zegclip_ros.runtime.child_processes import interruptible, Processes, reserved_domain
+from zegclip_ros.runtime.child_processes import Processes, reserved_domain
 
 BASE, LIBRARY = 'import torch', 'Segmenter, a frame of 640x480'
 ROOT = Path(__file__).resolve().parents[1]
@@ -243,18 +243,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--out', type=Path, default=Path('runs/start.json'), help='figures')
     parser.add_argument('--write-docs', action='store_true', help=f'put them into {PAGE.name}')
     options = parser.parse_args(arguments)
-    try:
-        with interruptible():
-            found = measure(options.rounds, options.before, with_node=not options.no_node)
-    except (KeyboardInterrupt, RuntimeError) as error:
-        print(f'start: {error or "interrupted"}', file=sys.stderr)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
-    write_json(options.out, {'setting': setting(), 'found': found})
-    text = f'{table(found)}\n\n{stages(found)}\n\n({setting()})'
-    print(text)
-    if options.write_docs:
-        write_docs('started', text, PAGE)
-    return 0
+    return report_of_processes(
+        'start',
+        lambda: measure(options.rounds, options.before, with_node=not options.no_node),
+        lambda found: f'{table(found)}\n\n{stages(found)}',
+        out=options.out,
+        page=PAGE,
+        place='started' if options.write_docs else None,
+    )
 
 
 if __name__ == '__main__':

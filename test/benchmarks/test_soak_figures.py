@@ -104,6 +104,14 @@ def test_good_figures_break_no_limit_and_become_tables() -> None:
         ({'exit code': None}, 'None'),
         ({'trends': {}}, 'too few samples'),
         ({'trends': {'rss': Trend(1.1e7, 0.0, 2e7, 1e8, 15)}}, '11.0 MB per hour'),
+        (
+            {'minutes': 60.0, 'trends': {'rss': Trend(3e6, 2e6, 4e6, 1e8, 50)}},
+            'grows by 3.0 MB per hour, more than 2.0',
+        ),
+        (
+            {'minutes': 60.0, 'trends': {'rss': Trend(1e6, -4e6, 6e6, 1e8, 50)}},
+            'may grow by 6.0 MB per hour, more than 5.0',
+        ),
         ({'end': {'threads': 10, 'publishers': ['/a', '/b'], 'services': ['/s']}}, 'threads: 9'),
         ({'end': {'threads': 9, 'publishers': ['/a'], 'services': ['/s']}}, "gone ['/b']"),
         ({'end': {}}, 'threads: 9 became None'),
@@ -112,6 +120,13 @@ def test_good_figures_break_no_limit_and_become_tables() -> None:
 def test_each_limit_is_held(changes: dict[str, object], said: str) -> None:
     faults = faults_of(figures(**changes))
     assert any(said in fault for fault in faults), faults
+
+
+def test_a_short_run_may_show_a_steeper_line_than_a_long_one() -> None:
+    line = {'trends': {'rss': Trend(3e6, -4e6, 9e6, 1e8, 15)}}
+    assert faults_of(figures(**line)) == []
+    gentle = {'trends': {'rss': Trend(1e6, -1e6, 3e6, 1e8, 50)}}
+    assert faults_of(figures(minutes=60.0, **gentle)) == []
 
 
 def test_two_ends_of_one_topic_are_a_difference() -> None:

@@ -31,11 +31,13 @@ import torch
 from zegclip_core.cli.main import main
 from zegclip_core.engines.contract import EngineVocabulary, Network
 from zegclip_core.engines.lean.engine import LeanEngine
+from zegclip_core.engines.lean.model import lean_form
 from zegclip_core.engines.openvino import cache, conversion
 from zegclip_core.engines.openvino.cache import cache_folder
 from zegclip_core.engines.openvino.look import openvino_look
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import BackendError, ModelError
+from zegclip_core.model.blocks import PYTORCH
 from zegclip_core.model.scoring import Windows
 from zegclip_core.options import ATTENTIONS
 from zegclip_core.segmenter import Segmenter
@@ -124,6 +126,20 @@ def test_windows_candidates_and_steps_go_on_as_in_torch(kind: str) -> None:
             each.steps = steps
             labels.append(each.run(image, size, each.prepare(encoded), (60, 90)).labels)
         assert (labels[0] == labels[1]).float().mean() >= 0.99
+
+
+def test_features_stay_as_they_are_while_larger_images_come() -> None:
+    lean = lean_form(published(), dtype=torch.float32, device=CPU, kernels=PYTORCH)
+    look, patch = openvino_look(lean, 'fp32', 'made'), lean.tower.projection.patch
+    images = [
+        torch.rand(count, 3, height * patch, 6 * patch) * 255
+        for count, height in ((1, 4), (1, 4), (3, 9))
+    ]
+    found = [look(each) for each in images]
+    for features, again in zip(found, map(look, images), strict=True):
+        for one, other in zip(features, again, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert not torch.equal(found[0][0], found[1][0])
 
 
 def test_a_result_outlives_the_next_frame(model: str) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from zegclip_core.devices import DTYPES, pick_precision
+from zegclip_core.devices import DTYPES, is_memory_error, pick_precision, reason_of
 from zegclip_core.errors import DeviceMemoryError
 from zegclip_core.speed.inputs import Inputs
 from zegclip_core.speed.methods import Labels, Method
@@ -33,7 +33,6 @@ from zegclip_core.speed.timing import free_bytes, peak_growth, timed
 
 LEAST_ROUNDS = 2
 """Rounds that are made whatever time they take, if only there is time left in all."""
-_MEMORY_ERRORS = (DeviceMemoryError, MemoryError, torch.OutOfMemoryError)
 
 
 @contextmanager
@@ -44,10 +43,10 @@ def kept_going(report: Report, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except _MEMORY_ERRORS as error:
-        reason = str(error).partition('\n')[0].partition('. ')[0]
-        report.notes.append(f'{what} left out: {reason}')
     except Exception as error:  # Of whatever kind: the figures of the others are wanted.
+        if isinstance(error, DeviceMemoryError | MemoryError) or is_memory_error(error):
+            report.notes.append(f'{what} left out: {reason_of(error)}')
+            return
         reason = (str(error).strip() or 'no reason given').partition('\n')[0]
         report.errors.append(f'{what} failed: {type(error).__name__}: {reason}')
 

@@ -126,6 +126,7 @@ def load_or_make(place: Path, make: Callable[[], Any]) -> Any:  # noqa: ANN401 -
         logger.warning(
             'The model is converted at every start, as it cannot be kept in %s: %s', place, error
         )
-    else:
-        logger.info('Converted the model for OpenVINO, and kept it in %s.', place)
-    return graph
+        return graph
+    logger.info('Converted the model for OpenVINO, and kept it in %s.', place)
+    # That of the file is mapped, while weights of the recorded one are memory of PyTorch.
+    return load(place) or graph
