@@ -138,7 +138,7 @@ def test_features_stay_as_they_are_while_larger_images_come() -> None:
     found = [look(each) for each in images]
     for features, again in zip(found, map(look, images), strict=True):
         for one, other in zip(features, again, strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=0)
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     assert not torch.equal(found[0][0], found[1][0])
 
 
