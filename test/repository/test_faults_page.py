@@ -11,12 +11,25 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The page says what fails on a GPU and which test shows it; these tests exist."""
+"""The page says what fails and which test shows it; these tests exist."""
 
 from pathlib import Path
 import re
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_each_fault_names_test_files_that_exist() -> None:
+    page = (ROOT / 'docs' / 'reliability.md').read_text('utf-8')
+    table = page.partition('\n## Faults\n')[2].partition('\n### ')[0]
+    _, _, *rows = [line for line in table.splitlines() if line.startswith('|')]
+    assert len(rows) > 10
+    known = {path.name for path in (ROOT / 'test').rglob('test_*.py')}
+    for row in rows:
+        shown = row.split('|')[3]
+        named = re.findall(r'`(test_\w+\.py)`', shown)
+        assert named or '`make ' in shown, row
+        assert set(named) <= known, row
 
 
 def test_each_fault_on_a_gpu_names_tests_that_exist() -> None:
