@@ -49,7 +49,11 @@ ENVIRONMENT = {
     'MKL_ENABLE_INSTRUCTIONS': 'AVX2',
 }
 """What keeps PyTorch and oneDNN from newer instructions than AVX2."""
-_HIDDEN = ('avx512f', 'avx512_core', 'avx512_core_vnni', 'avx512_core_fp16', 'bfloat16')
+_HIDDEN = (
+    *('avx2_vnni', 'avx2_vnni_2', 'bfloat16', 'avx512f', 'avx512_core', 'avx512_core_vnni'),
+    *('avx512_core_fp16', 'avx512_core_amx', 'avx512_core_amx_int8', 'avx512_core_amx_bf16'),
+    'avx512_core_amx_fp16',
+)
 """Instructions that OpenVINO's own kernels look for, by the names of its functions."""
 
 
@@ -81,7 +85,9 @@ def emulated_avx2(folder: Path) -> dict[str, str]:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise ModelError(f'Expected a C++ compiler to emulate AVX2, but got: {error}') from error
-    return {**os.environ, **ENVIRONMENT, 'LD_PRELOAD': str(library)}
+    # A crash in a library says which side it was.
+    traced = {'PYTHONFAULTHANDLER': '1', 'LD_PRELOAD': str(library)}
+    return {**os.environ, **ENVIRONMENT, **traced}
 
 
 class OnnxLook:
