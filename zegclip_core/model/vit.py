@@ -349,7 +349,9 @@ def concatenated(
         parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         for parts in zip(*features, strict=True)
     )
-    return patch_tokens.transpose(1, 2).unflatten(2, grid), embedding
+    maps = patch_tokens.transpose(1, 2)  # (B, L * C, h * w)
+    # Not unflattened: the sides of what is would be constants of an ONNX file with free sizes.
+    return maps.reshape(maps.shape[0], maps.shape[1], grid[0], grid[1]), embedding
 
 
 def resize_positions(
