@@ -209,10 +209,10 @@ class SegmenterOptions:
     attention: Attention | None = option(
         None,
         'how the last block of CLIP without training attends',
-        unset='naclip',
+        unset="what its family's papers do",
         choices=ATTENTIONS,
         ros_unset='auto',
-        ros_note='; auto for naclip, and for other models',
+        ros_note="; auto for what its family's papers do, and for other models",
     )
     templates: str | Sequence[str] | None = option(
         None,
