@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import statistics
 import sys
+from typing import Any
 
 from benchmarks.reports import report
 from tabulate import tabulate
@@ -53,9 +54,9 @@ from zegclip_core.weights.tips import TIPS
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'models.md'
 SIDE, CLASSES, TEXT_DIM = 512, 20, 512
 BESIDE = 'CLIP, DFN, MetaCLIP'
-_BASE = {'width': 768, 'layers': 12, 'heads': 12, 'mlp_width': 3072}
-_BARE = {'pre_norm': False, 'patch_bias': True, 'norm_eps': 1e-6}
-_DINO = {**_BASE, **_BARE, 'layer_scale': True}
+_BASE: dict[str, Any] = {'width': 768, 'layers': 12, 'heads': 12, 'mlp_width': 3072}
+_BARE: dict[str, Any] = {'pre_norm': False, 'patch_bias': True, 'norm_eps': 1e-6}
+_DINO: dict[str, Any] = {**_BASE, **_BARE, 'layer_scale': True}
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,13 @@ class Family:
 def base_families() -> list[Family]:
     """Return the families in the order of docs/models.md, that of ``BESIDE`` first."""
     grid, tips = (14, 14), TIPS['TIPSv2-B-14']
-    eva = {**_BASE, **_BARE, 'mlp_width': 2048, 'gated_mlp': True, 'sub_norms': True}
-    two = {**_BASE, 'layers': tips.layers, 'mlp_width': tips.mlp_width}
+    eva: dict[str, Any] = {
+        **_BASE,
+        **_BARE,
+        'mlp_width': 2048,
+        'gated_mlp': True,
+        'sub_norms': True,
+    }
     return [
         Family(
             BESIDE,
@@ -107,8 +113,8 @@ def base_families() -> list[Family]:
         Family(
             'TIPSv2',
             VisionConfig(
-                *(14,),
-                **{**_DINO, **two},
+                tips.patch_size,
+                **_DINO,
                 grid=(32, 32),
                 num_prefix_tokens=2,
                 position_resize='bilinear_antialias',

@@ -91,7 +91,7 @@ class Segmenter:
         if isinstance(loaded, ExportedModel):
             self.device, self.dtype = torch.device('cpu'), torch.float32
             self.runs_on = loaded.runs_on
-            self._scoring: Scoring = 'sigmoid'
+            self._scoring: Scoring = loaded.scoring
         else:
             on_cpu = options.backend == 'openvino'
             self.device = pick_device('cpu' if on_cpu else options.device)

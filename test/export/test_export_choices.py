@@ -40,7 +40,8 @@ from zegclip_core.engines.onnx import (
     tensorrt_shapes,
 )
 from zegclip_core.errors import CheckpointError, ModelError
-from zegclip_core.export import check_onnx, export_onnx, NEWEST_OPSET, OPSET
+from zegclip_core.export import export_onnx, NEWEST_OPSET, OPSET
+from zegclip_core.export_check import check_onnx
 from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 

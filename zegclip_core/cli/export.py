@@ -44,7 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         '--model',
         default=DEFAULT_MODEL,
-        help='a trained model: a bundled name or a checkpoint (default: %(default)s)',
+        help='a bundled name, a checkpoint, or NAME/TAG or NAME@FILE for CLIP without training '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--format',
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         return _convert(args)
     if args.out is None:
         raise ConfigError('Expected --out NAME.onnx, the file to write, but it is missing.')
-    from zegclip_core.export import check_onnx, CHECKED_CLASSES, export_onnx, OPSET
+    from zegclip_core.export import export_onnx, OPSET
 
     opset = OPSET if args.opset is None else args.opset
     made = export_onnx(args.model, args.out, size=args.size, opset=opset)
@@ -116,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
         f'(classes, {made.text_dim}) in, labels and scores (1, {height}, {width}) out\n'
     )
     if args.check:
+        from zegclip_core.export_check import check_onnx, CHECKED_CLASSES
+
         found = check_onnx(args.model, made.files[0])
         sys.stdout.write(
             f'Checked with {", ".join(map(str, CHECKED_CLASSES))} words on noise: scores differ '

@@ -85,6 +85,11 @@ class TrainingFreeConfig:
                 'the words, but got one that was changed, or that has no such projection.'
             )
 
+    @property
+    def text_dim(self) -> int:
+        """Width of the text embeddings."""
+        return self.vision.embed_dim or self.vision.width
+
 
 def usual_attention(vision: VisionConfig, *, unprojected: bool = False) -> Attention:
     """Return how the last block attends by default: as the tables of a family's papers have it.

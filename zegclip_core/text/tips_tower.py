@@ -166,7 +166,7 @@ class TipsTextTower:
         """Encode texts as they are: L2-normalised embeddings, float32 ``(N, C)`` on the CPU."""
         rows, found = self.tokenize(texts), []
         for start in range(0, len(rows), BATCH_SIZE):
-            part = rows[start : start + BATCH_SIZE]
+            part = rows[start:][:BATCH_SIZE]
             lengths = torch.tensor([len(row) for row in part])
             ids = pad_sequence(part, batch_first=True).long()
             mask = torch.arange(ids.shape[1]) < lengths[:, None]

@@ -282,7 +282,7 @@ class LeanZegCLIP(LeanModel):
         """Return mask logits ``(B, R, h, w)``, on the finest tokens."""
         tokens, _, *fine = features
         queries = self._decoded(features, vocabulary)
-        return self._mask_logits(queries, *(fine or [tokens]), vocabulary)
+        return self._mask_logits(queries, fine[0] if fine else tokens, vocabulary)
 
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
