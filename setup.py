@@ -45,6 +45,7 @@ TRAIN = [
 ]
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']  # The last is for writing files.
 OPENVINO = ['nncf>=2.16', 'openvino>=2025.1']  # The first is for calibrating alone.
+TIPS = ['sentencepiece>=0.2']  # The tokenizer of TIPSv2.
 TEST = [
     'colcon-core>=0.15',
     'colcon-library-path>=0.2',
@@ -164,6 +165,7 @@ setup(
         'train': TRAIN,
         'onnx': ONNX,
         'openvino': OPENVINO,
+        'tips': TIPS,
         'test': TEST,
     },
     entry_points={

@@ -24,7 +24,7 @@ readonly VENV=.venv
 readonly STAMP=$VENV/.setup_done
 readonly FOR=${1:-all}
 EXTRAS='ros,demo,train,onnx,test'
-[[ $FOR == demo ]] || EXTRAS+=,openvino
+[[ $FOR == demo ]] || EXTRAS+=,openvino,tips
 readonly EXTRAS
 
 say() { printf '==> %s\n' "$*"; }

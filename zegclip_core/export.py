@@ -33,22 +33,29 @@ import warnings
 import torch
 from torch import nn, Tensor
 from zegclip_core.engines.backends import require
+from zegclip_core.engines.contract import Network
 from zegclip_core.engines.onnx import INPUTS, OUTPUTS
 from zegclip_core.errors import ModelError
 from zegclip_core.files import user_path
 from zegclip_core.images.checks import working_size
-from zegclip_core.loading import build_network, build_text_tower, open_checkpoint
+from zegclip_core.loading import (
+    build_network,
+    build_text_tower,
+    load_model,
+    open_checkpoint,
+)
 from zegclip_core.model.blocks import Kernels, KeysAndValues, PromptedAttention
 from zegclip_core.model.scoring import calibrated_scores, resize_maps
-from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.options import MAX_CLASSES
 from zegclip_core.weights.checkpoint import (
     Checkpoint,
-    checkpoint_metadata,
+    ExportedConfig,
+    model_metadata,
+    ModelSettings,
     save_checkpoint,
     TEXT_PREFIX,
 )
-from zegclip_core.weights.names import ONNX_SUFFIX
+from zegclip_core.weights.names import ONNX_SUFFIX, parse_model
 
 TEXT_SUFFIX = '.text.safetensors'
 """Of the file beside it that holds the text tower of a model that names none."""
@@ -89,7 +96,7 @@ class ExportedGraph(nn.Module):
         size: ``(H, W)`` of image, labels and scores, in whole patches.
     """
 
-    def __init__(self, network: ZegCLIP, size: tuple[int, int]) -> None:
+    def __init__(self, network: Network, size: tuple[int, int]) -> None:
         """Put constants in the place of what is the same for every image of this size."""
         super().__init__()
         self.network = copy.deepcopy(network).eval()
@@ -128,7 +135,8 @@ class ExportedGraph(nn.Module):
         pixels = image.float().permute(0, 3, 1, 2)
         logits = self.network((pixels - self.mean) / self.std, text)
         # (1, K, H, W) to (1, H, W)
-        best, labels = calibrated_scores(resize_maps(logits, self.size), bias).max(dim=1)
+        maps, scoring = resize_maps(logits, self.size), self.network.scoring
+        best, labels = calibrated_scores(maps, bias, scoring).max(dim=1)
         flat = labels.flatten()
         scores = best + bias.index_select(0, flat).view(best.shape)
         least = thresholds.index_select(0, flat).view(best.shape)
@@ -144,13 +152,56 @@ class Export:
     text_dim: int
 
 
+@dataclass(frozen=True)
+class Source:
+    """A model to export.
+
+    Attributes:
+        name: A short one, for people.
+        network: Float32 on the CPU.
+        config: Its shape.
+        settings: What is needed beside its weights.
+        own_text: Its text tower as a checkpoint of its own, if it does not name one.
+    """
+
+    name: str
+    network: Network
+    config: ExportedConfig
+    settings: ModelSettings
+    own_text: Checkpoint | None = None
+
+
+def open_source(model: str) -> Source:
+    """Return a model that was not exported yet, its text tower found.
+
+    Raises:
+        ModelError: If there is no such model, or it was exported.
+        CheckpointError: If its file cannot be used.
+        TowerError: If one of its towers cannot be found.
+    """
+    clip = parse_model(model).without_training
+    if clip is not None:
+        loaded = load_model(model)
+        return Source(clip.name, loaded.network, loaded.config, loaded.settings)
+    path, checkpoint = open_checkpoint(model)
+    network = build_network(checkpoint, where=str(path))
+    build_text_tower(checkpoint, where=str(path))  # Without it the file would be of no use.
+    own_text = None
+    if not checkpoint.settings.text_tower:
+        state = checkpoint.state_dict
+        tower = {key: state[key] for key in state if key.startswith(TEXT_PREFIX)}
+        own_text = replace(checkpoint, state_dict=tower)
+    name = Path(model).stem
+    return Source(name, network, checkpoint.config, checkpoint.settings, own_text)
+
+
 def export_onnx(
     model: str, path: str | Path, *, size: tuple[int, int] | None = None, opset: int = OPSET
 ) -> Export:
     """Write a model as an ONNX file; it appears whole or not at all.
 
     Args:
-        model: Name of a trained model (``zegclip_core.weights.names``).
+        model: Name of a model that was not exported (``zegclip_core.weights.names``).
         path: Where to, ``NAME.onnx``.
         size: ``(H, W)`` of the image, in whole patches; ``None`` takes the working size of an
             image of a 4:3 camera.
@@ -174,31 +225,28 @@ def export_onnx(
             f'Expected PyTorch {".".join(map(str, LEAST_TORCH))} or newer to export a model, '
             f'but got {torch.__version__}.'
         )
-    source, checkpoint = open_checkpoint(model, 'to export')
-    size = _size(size, checkpoint)
-    network = build_network(checkpoint, where=str(source))
-    build_text_tower(checkpoint, where=str(source))  # Without it the file would be of no use.
-    graph = ExportedGraph(network, size)  # type: ignore[arg-type] # It has a decoder.
-    program = _translate(graph, opset)
-    text_tower, text_dim = checkpoint.settings.text_tower, checkpoint.config.text_dim
+    source = open_source(model)
+    size = _size(size, source)
+    program = _translate(ExportedGraph(source.network, size), source.config.text_dim, opset)
+    text_tower, text_dim = source.settings.text_tower, source.config.text_dim
     program.model.metadata_props.update(
         {
-            **checkpoint_metadata(checkpoint),
-            'model': Path(model).stem,
+            **model_metadata(source.config, source.settings),
+            'model': source.name,
             'size': f'{size[0]}x{size[1]}',
             'text_dim': str(text_dim),
             'text_tower': text_tower,
             'text_tower_file': '' if text_tower else path.stem + TEXT_SUFFIX,
         }
     )
-    return Export(_write(program, checkpoint, path), size, text_dim)
+    return Export(_write(program, source.own_text, path), size, text_dim)
 
 
-def _size(size: tuple[int, int] | None, checkpoint: Checkpoint) -> tuple[int, int]:
+def _size(size: tuple[int, int] | None, source: Source) -> tuple[int, int]:
     """Return the size to export at."""
-    patch = checkpoint.config.vision.patch_size
+    patch = source.config.vision.patch_size
     if size is None:
-        short_side = checkpoint.settings.short_side
+        short_side = source.settings.short_side
         return working_size(*CAMERA, short_side=short_side, patch_size=patch)
     if max(size) > MAX_SIDE:
         raise ModelError(
@@ -214,12 +262,12 @@ def _size(size: tuple[int, int] | None, checkpoint: Checkpoint) -> tuple[int, in
     return size
 
 
-def _translate(graph: ExportedGraph, opset: int) -> Any:  # noqa: ANN401
+def _translate(graph: ExportedGraph, text_dim: int, opset: int) -> Any:  # noqa: ANN401
     """Return the graph as an ``ONNXProgram`` with any number of classes."""
     classes = torch.export.Dim('classes', min=1, max=MAX_CLASSES)
     example = (
         torch.zeros((1, *graph.size, 3), dtype=torch.uint8),
-        torch.zeros(_TRACED_CLASSES, graph.network.config.text_dim),
+        torch.zeros(_TRACED_CLASSES, text_dim),
         torch.zeros(_TRACED_CLASSES),
         torch.zeros(_TRACED_CLASSES),
     )
@@ -251,7 +299,11 @@ def _translate(graph: ExportedGraph, opset: int) -> Any:  # noqa: ANN401
     return program
 
 
-def _write(program: Any, checkpoint: Checkpoint, path: Path) -> tuple[Path, ...]:  # noqa: ANN401
+def _write(
+    program: Any,  # noqa: ANN401
+    own_text: Checkpoint | None,
+    path: Path,
+) -> tuple[Path, ...]:
     """Write the files into a folder beside the target, then move them there, the model last."""
     weights = sum(value.const_value.nbytes for value in program.model.graph.initializers.values())
     folder = None
@@ -259,11 +311,8 @@ def _write(program: Any, checkpoint: Checkpoint, path: Path) -> tuple[Path, ...]
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
         program.save(folder / path.name, external_data=weights > LARGEST_FILE)
-        if not checkpoint.settings.text_tower:
-            state = checkpoint.state_dict
-            tower = {key: state[key] for key in state if key.startswith(TEXT_PREFIX)}
-            beside = folder / (path.stem + TEXT_SUFFIX)
-            save_checkpoint(replace(checkpoint, state_dict=tower), beside)
+        if own_text is not None:
+            save_checkpoint(own_text, folder / (path.stem + TEXT_SUFFIX))
         names = sorted(
             (part.name for part in folder.iterdir()), key=lambda name: name == path.name
         )

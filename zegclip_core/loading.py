@@ -25,7 +25,11 @@ from torch import Tensor
 from zegclip_core.errors import CheckpointError, ModelError, TowerError
 from zegclip_core.model.alignment import AlignedTowers, AlignmentConfig
 from zegclip_core.model.low_rank import merge, PREFIX
-from zegclip_core.model.training_free import TrainingFreeCLIP, TrainingFreeConfig
+from zegclip_core.model.training_free import (
+    TrainingFreeCLIP,
+    TrainingFreeConfig,
+    usual_attention,
+)
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.options import Attention, OPTIONS
 from zegclip_core.text.encoder import load_text_tower, TextEncoder, TextTower
@@ -38,7 +42,12 @@ from zegclip_core.weights.checkpoint import (
     ModelSettings,
     TEXT_PREFIX,
 )
-from zegclip_core.weights.clip import load_clip_weights, MissingWeightsError, sigmoid_logits
+from zegclip_core.weights.clip import (
+    load_clip_weights,
+    MissingWeightsError,
+    sigmoid_logits,
+    temperature_of,
+)
 from zegclip_core.weights.families import load_parameters, unfilled
 from zegclip_core.weights.image_towers import (
     check_image_tower,
@@ -141,7 +150,8 @@ def load_model(
 
     Args:
         model: Its name (``zegclip_core.weights.names``), or the path of its file.
-        attention: How the last block of CLIP without training attends; ``None`` for NACLIP's.
+        attention: How the last block of CLIP without training attends; ``None`` for what its
+            family's papers do.
         templates: What words are put into, by name or as texts; ``None`` for the model's own.
 
     Raises:
@@ -265,7 +275,7 @@ def _load_trained(name: ModelName) -> LoadedModel:
 
 
 def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | None) -> LoadedModel:
-    """Load CLIP without training; its sizes are NACLIP's."""
+    """Load CLIP, or TIPSv2, without training; its sizes are NACLIP's."""
     try:
         check_image_tower(clip)
         check_text_tower(clip)
@@ -276,9 +286,15 @@ def _load_clip(name: ModelName, clip: TowerReference, attention: Attention | Non
         ) from error
     weights = load_clip_weights(clip)
     tower = clip_image_tower(weights)
-    config = TrainingFreeConfig(tower.config)
-    if attention is not None:
-        config = replace(config, attention=attention)
+    temperature = temperature_of(weights)
+    unprojected = temperature is not None
+    config = TrainingFreeConfig(
+        tower.config,
+        attention=attention or usual_attention(tower.config, unprojected=unprojected),
+        unprojected=unprojected,
+    )
+    if temperature is not None:
+        config = replace(config, scale=1.0 / temperature)
     logits = sigmoid_logits(weights)
     if logits is not None:
         scale, offset = logits

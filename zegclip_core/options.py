@@ -209,10 +209,10 @@ class SegmenterOptions:
     attention: Attention | None = option(
         None,
         'how the last block of CLIP without training attends',
-        unset='naclip',
+        unset="what its family's papers do",
         choices=ATTENTIONS,
         ros_unset='auto',
-        ros_note='; auto for naclip, and for other models',
+        ros_note="; auto for what its family's papers do, and for other models",
     )
     templates: str | Sequence[str] | None = option(
         None,
@@ -222,6 +222,14 @@ class SegmenterOptions:
         open_ended=True,
         ros_unset='auto',
         ros_note=". Auto for the model's own",
+    )
+    blend: float = option(
+        0.0,
+        'share of the plain cosine of patch and word in the mask logits of words that training '
+        'did not ask for; 0 for the decoder alone',
+        bounds=(0.0, 1.0),
+        flag=False,
+        parameter=False,
     )
     candidates: int = option(
         0,

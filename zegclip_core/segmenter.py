@@ -91,7 +91,7 @@ class Segmenter:
         if isinstance(loaded, ExportedModel):
             self.device, self.dtype = torch.device('cpu'), torch.float32
             self.runs_on = loaded.runs_on
-            self._scoring: Scoring = 'sigmoid'
+            self._scoring: Scoring = loaded.scoring
         else:
             on_cpu = options.backend == 'openvino'
             self.device = pick_device('cpu' if on_cpu else options.device)
@@ -199,6 +199,7 @@ class Segmenter:
                 threshold=self.threshold if threshold is None else threshold,
                 negatives=self.negatives if negatives is None else clean_negatives(negatives),
                 device=self.device,
+                blend=self.options.blend,
             )
             self._prepare(encoded)  # Here, and not with the first frame that needs it.
         return encoded

@@ -17,11 +17,13 @@ from pathlib import Path
 
 from benchmarks import cpu_backends, cpu_sides
 from benchmarks.cpu_backends import build_parser, measure, PAGE, page_text, row, Side, table
-from benchmarks.cpu_sides import Calibration, make_engine, SIDES
+from benchmarks.cpu_sides import Calibration, export_features, make_engine, OnnxLook, SIDES
+from exported_models import write_dinov2
 import numpy as np
 import pytest
 from tiny_models import write_published
 import torch
+from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.errors import ModelError
 from zegclip_core.loading import load_model
 from zegclip_core.speed.inputs import load_bundle
@@ -79,3 +81,19 @@ def test_every_side_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(KeyError):
         make_engine('tensorflow fp32', network, calibration)
     assert torch.get_default_dtype() == torch.float32
+
+
+@torch.inference_mode()
+def test_features_by_onnxruntime_are_those_of_torch_at_every_size(tmp_path: Path) -> None:
+    pytest.importorskip('onnxruntime')
+    network = load_model(str(write_dinov2(tmp_path / 'tiny.safetensors'))).network
+    model = LeanEngine(network, dtype=torch.float32, device=torch.device('cpu')).model
+    export_features(model, tmp_path / 'features.onnx')
+    look = OnnxLook(model, tmp_path / 'features.onnx')
+    patch = model.tower.projection.patch
+    generator = torch.Generator().manual_seed(0)
+    # The grid that it was exported at, the same turned, and others.
+    for grid in ((3, 5), (5, 3), (6, 4), (2, 7)):
+        images = 50 * torch.randn(1, 3, *(patch * side for side in grid), generator=generator)
+        for found, expected in zip(look(images), model.features(images), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

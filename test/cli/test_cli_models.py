@@ -26,11 +26,19 @@ import torch
 from zegclip_core.cli.main import main
 from zegclip_core.text.towers import check_text_tower
 from zegclip_core.weights.about import TIMM_ENTRIES
-from zegclip_core.weights.catalogue import cache_folder, clip_entries, TOKENIZER_FILES, unusable
+from zegclip_core.weights.catalogue import (
+    cache_folder,
+    clip_entries,
+    tips_entries,
+    TOKENIZER_FILES,
+    unusable,
+)
 from zegclip_core.weights.image_towers import check_image_tower
 from zegclip_core.weights.names import bundled_models, parse_model
+from zegclip_core.weights.tips import FILE, TOKENIZER_FILE
 
-ENTRIES = list(clip_entries())
+CLIPS = list(clip_entries())
+ENTRIES = [*CLIPS, *tips_entries()]
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +68,12 @@ def test_every_listed_clip_passes_the_checks_of_loading() -> None:
         assert reference is not None
         check_image_tower(reference)
         check_text_tower(reference)
-        assert open_clip.is_pretrained_cfg(reference.name, reference.tag)
+        known = open_clip.is_pretrained_cfg(reference.name, reference.tag)
+        assert known == (entry in CLIPS)
 
 
 def test_list_has_every_plain_clip_of_open_clip() -> None:
-    names = {entry.name for entry in ENTRIES}
+    names = {entry.name for entry in CLIPS}
     for name, tag in open_clip.list_pretrained():
         is_vit = name.startswith(('ViT-', 'EVA02-')) and not name.endswith('-quickgelu')
         special = any(part in name for part in ('CLIPA', 'worldwide', 'EVA02-E'))
@@ -91,7 +100,7 @@ def test_every_published_clip_that_is_not_listed_says_why() -> None:
 
 
 def test_sizes_are_those_of_open_clips_models() -> None:
-    found = {entry.name.partition('/')[0]: entry for entry in ENTRIES}
+    found = {entry.name.partition('/')[0]: entry for entry in CLIPS}
     assert len(found) >= 10
     for name, entry in found.items():
         config = open_clip.get_model_config(name)
@@ -124,7 +133,7 @@ def test_json_says_of_every_family_what_is_to_be_known(
     content = json.loads(listed(capsys, '--json'))
     clips, towers = content['downloadable'], content['image_towers']
     assert {row['family'] for row in clips} == {
-        *('CLIP', 'DFN', 'MetaCLIP', 'SigLIP', 'SigLIP 2', 'EVA-02'),
+        *('CLIP', 'DFN', 'MetaCLIP', 'SigLIP', 'SigLIP 2', 'EVA-02', 'TIPSv2'),
     }
     assert {row['family'] for row in towers} == {'DINOv2', 'DINOv2, registers', 'DINOv3'}
     for row in (*clips, *towers):
@@ -137,11 +146,16 @@ def test_json_says_of_every_family_what_is_to_be_known(
     assert (second['languages'], second['patch_size'], second['image_size']) == ('many', 16, 224)
     assert [url.rpartition('/')[2] for url in second['urls'][1:]] == [*TOKENIZER_FILES]
     assert by_name['ViT-B-16-SigLIP/webli']['languages'] == 'English'
+    tips = by_name['TIPSv2-B-14/webli']
+    assert [url.rpartition('/')[2] for url in tips['urls']] == [FILE, TOKENIZER_FILE]
+    assert (tips['patch_size'], tips['image_size'], tips['languages']) == (14, 448, 'English')
+    licence = timm.get_pretrained_cfg('vit_base_patch14_reg1_tipsv2.webli').license
+    assert tips['licence'].lower() == licence
 
 
 def test_licences_and_sizes_are_those_that_timm_says() -> None:
     published, compared = set(timm.list_pretrained()), 0
-    for entry in ENTRIES:
+    for entry in CLIPS:
         copy = entry.urls[0].split('/')[4]
         # timm's table has another licence for OpenAI's weights than OpenAI's own, MIT.
         if copy in published and not entry.name.endswith('/openai'):
@@ -166,6 +180,7 @@ def test_text_shows_one_tag_of_each_clip_or_all(capsys: pytest.CaptureFixture[st
     assert line in short.splitlines()
     for family in ('ViT-B-16-SigLIP/webli', 'ViT-B-16-SigLIP2/webli', 'EVA02-B-16/merged2b'):
         assert family in short
+    assert 'TIPSv2-L-14/webli' in short
     for tower in TIMM_ENTRIES:
         assert f'  timm:{tower.name} ' in short
     assert 'ViT-B-16/dfn2b' not in short

@@ -26,6 +26,7 @@ from made_vocabularies import seeded_vocabulary
 import onnx
 from onnx import helper, TensorProto
 import pytest
+from tiny_models import write_published
 from zegclip_core.cli.main import build_parser, main
 from zegclip_core.engines import backends
 from zegclip_core.engines import onnx as onnx_engine
@@ -40,9 +41,12 @@ from zegclip_core.engines.onnx import (
 )
 from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.export import export_onnx, NEWEST_OPSET, OPSET
+from zegclip_core.export_check import check_onnx
 from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 
+NAMED = (('tiny', 5), ('other', 6))
+"""Two models that differ in their weights, with the seeds of these."""
 CUDA = ['TensorrtExecutionProvider', 'CUDAExecutionProvider', 'CPUExecutionProvider']
 CPU = ['AzureExecutionProvider', 'CPUExecutionProvider']
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'export.md'
@@ -288,3 +292,28 @@ def test_images_of_another_shape_are_squeezed_with_one_word(
     assert len(caplog.messages) == warned
     if warned:
         assert f'{size[1]}x{size[0]} are squeezed into the 182x140' in caplog.messages[0]
+
+
+@pytest.mark.slow
+def test_check_tells_how_near_the_file_is_and_fails_for_that_of_another_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, other = (write_published(tmp_path / f'{name}.pth', seed=seed) for name, seed in NAMED)
+    file = tmp_path / 'tiny.onnx'
+    command = ['export', '--model', str(model), '--out', str(file), '--size', '32x48', '--check']
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r'with 1, 7, 40 words on noise: scores .* at most \d\.\de-0[5-9]', shown)
+    assert '100.00% of the labels' in shown
+    with pytest.raises(ModelError, match=r'to give the scores of PyTorch to 0\.001') as caught:
+        check_onnx(str(other), file)
+    assert '\n' not in str(caught.value)
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match='Cannot read the exported model') as caught:
+        check_onnx(str(model), file)
+    assert '\n' not in str(caught.value)
+
+
+def test_check_is_for_onnx_files_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['export', '--format', 'openvino', '--check']) == 2
+    assert 'Expected --check only for the format onnx' in capsys.readouterr().err

@@ -56,7 +56,7 @@ def test_a_fall_to_the_cpu_is_one_warning(
     monkeypatch.setattr(onnx, '_open', lambda path, providers: Session(*used))
     monkeypatch.setattr(onnx, 'has_nvidia_gpu', lambda: gpu)
     with caplog.at_level(logging.WARNING):
-        onnx._open_session(Path('a.onnx'), device, 'auto')
+        onnx.open_session(Path('a.onnx'), device, 'auto')
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == (said is not None)
     if said is not None:

@@ -14,18 +14,21 @@
 """Small seeded models of other families than CLIP's, built and saved by their own libraries."""
 
 from collections.abc import Callable
+import io
 import json
 from pathlib import Path
 
 import open_clip
 import pytest
 from safetensors.torch import save_file
+import sentencepiece
 import timm
 from timm.models import register_model
 from tokenizers import models, normalizers, pre_tokenizers, processors, Tokenizer
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, Tipsv2Config, Tipsv2Model
+from zegclip_core.weights.tips import TIPS, TipsModel, TOKENIZER_FILE
 from zegclip_core.weights.trunks import Trunk, TRUNKS
 
 WIDTH, LAYERS, HEADS = 64, 2, 2
@@ -202,3 +205,43 @@ def siglip(
     path = folder / 'open_clip_model.safetensors'
     save_file(model.state_dict(), path)
     return name, model, path
+
+
+def tips(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, grid: tuple[int, int], *, gated: bool = False
+) -> tuple[str, Tipsv2Model, Path]:
+    """Write a small TIPSv2 as transformers does, with its tokenizer beside it.
+
+    Its position table is square whatever the grid, as transformers knows no other. Returns its
+    name, the model, and its weights file.
+    """
+    name, side, text_width = f'TIPSv2-tiny-{"g" if gated else "b"}', 4 * PATCH, 96
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = write_sentencepiece(folder)
+    shared = {'hidden_size': WIDTH, 'num_hidden_layers': LAYERS, 'num_attention_heads': HEADS}
+    sizes = {'image_size': side, 'patch_size': PATCH, 'use_swiglu_ffn': gated}
+    text = {'vocab_size': vocabulary, 'intermediate_size': text_width}
+    config = Tipsv2Config(vision_config=shared | sizes, text_config=shared | text)
+    model = randomise(Tipsv2Model(config))
+    with torch.no_grad():
+        model.temperature.fill_(0.02)
+    model.save_pretrained(folder)
+    shape = TipsModel(
+        *('nobody/tiny-tips', WIDTH, LAYERS, HEADS, 4 * WIDTH, LAYERS, text_width, 0.5),
+        **{'gated': gated, 'image_size': side, 'patch_size': PATCH, 'vocabulary': vocabulary},
+    )
+    monkeypatch.setitem(TIPS, name, shape)
+    return name, model, folder / 'model.safetensors'
+
+
+def write_sentencepiece(folder: Path) -> int:
+    """Write a tokenizer as SentencePiece does; return its size."""
+    written, size = io.BytesIO(), 330  # Each byte is a token, and some pairs of letters.
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([' '.join(WORDS), 'a photo of the red wall.'] * 4),
+        model_writer=written,
+        **{'model_type': 'bpe', 'vocab_size': size, 'byte_fallback': True, 'minloglevel': 2},
+        **{'pad_id': 0, 'unk_id': 1, 'bos_id': -1, 'eos_id': -1},
+    )
+    (folder / TOKENIZER_FILE).write_bytes(written.getvalue())
+    return size

@@ -56,6 +56,7 @@ MAY_IMPORT = {
     # What uses it.
     'explanation': 'engines errors images model options segmentation segmenter text',
     'export': 'devices engines errors files images loading model options text weights',
+    'export_check': 'engines errors export files model options',
     'bags': 'errors files images messages options segmentation segmenter text',
     'speed': 'data devices engines errors images loading model options segmenter text versions '
     'weights',

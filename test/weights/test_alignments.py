@@ -32,6 +32,7 @@ from torch import Tensor
 from zegclip_core.cli.main import main
 from zegclip_core.errors import CheckpointError, ModelError, TowerError, ZegCLIPError
 from zegclip_core.export import export_onnx
+from zegclip_core.export_check import check_onnx
 from zegclip_core.loading import build_network, load_model, open_checkpoint
 from zegclip_core.model.alignment import AlignedTowers, AlignmentConfig
 from zegclip_core.segmenter import Segmenter
@@ -289,7 +290,6 @@ def test_what_needs_a_decoder_refuses_aligned_towers(made: Made, tmp_path: Path)
         load_published(write_published(tmp_path / 'voc.pth')), where='the test'
     )
     calls: dict[str, Callable[[], object]] = {
-        'to export': lambda: export_onnx(path, tmp_path / 'x.onnx'),
         'to compare the methods': lambda: load_bundle(path),
         'to start from': lambda: initialize_from(network, path, {}, {}),  # type: ignore[arg-type]
         'to reproduce a row': lambda: open_checkpoint(path, 'to reproduce a row'),
@@ -298,6 +298,22 @@ def test_what_needs_a_decoder_refuses_aligned_towers(made: Made, tmp_path: Path)
         message = f'Expected a model with a decoder {purpose}, but got {path!r}, aligned towers.'
         with pytest.raises(ModelError, match=f'^{re.escape(message)}$'):
             call()
+
+
+def test_aligned_towers_are_exported_as_they_are(made: Made, tmp_path: Path) -> None:
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    file = tmp_path / 'aligned.onnx'
+    export_onnx(str(made.path), file, size=(48, 80))
+    assert check_onnx(str(made.path), file).difference < 1e-4
+    picture = noise(48, 80)
+    exported = Segmenter.load(str(file)).segment(picture, WORDS)
+    own = Segmenter.load(
+        str(made.path), device='cpu', precision='fp32', engine='plain', short_side=48
+    )
+    expected = own.segment(picture, WORDS)
+    np.testing.assert_allclose(exported.scores, expected.scores, rtol=0, atol=1e-3)
+    assert (exported.labels == expected.labels).mean() >= 0.999
 
 
 def test_reproduce_refuses_aligned_towers_before_it_looks_for_pictures(

@@ -26,9 +26,18 @@ import torch
 from zegclip_core.cli.main import main
 from zegclip_core.errors import CheckpointError, ModelError, TowerError, ZegCLIPError
 from zegclip_core.loading import build_network, load_model
+from zegclip_core.model.training_free import TrainingFreeConfig
+from zegclip_core.model.vit import VisionConfig
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_core.weights.checkpoint import change_settings, load_checkpoint, save_checkpoint
+from zegclip_core.weights.checkpoint import (
+    change_settings,
+    load_checkpoint,
+    model_metadata,
+    ModelSettings,
+    read_metadata,
+    save_checkpoint,
+)
 from zegclip_core.weights.published import convert_published, load_published
 
 WORDS = Vocabulary.from_names(['cat', 'aeroplane', 'tree'])
@@ -258,3 +267,18 @@ def test_settings_of_what_is_no_checkpoint_do_not_change(tmp_path: Path) -> None
         change_settings(foreign, foreign, threshold=0.5)
     with pytest.raises(CheckpointError, match='no file'):
         change_settings(tmp_path / 'none.safetensors', foreign, threshold=0.5)
+
+
+def test_a_header_of_a_model_without_training_is_for_exported_files_alone(tmp_path: Path) -> None:
+    vision = VisionConfig(8, 32, 2, 4, 64, (4, 4), embed_dim=16)
+    metadata = model_metadata(TrainingFreeConfig(vision), ModelSettings())
+    path = tmp_path / 'clip.safetensors'
+    save_file({'a': torch.zeros(1)}, path, metadata=metadata)
+    config, _ = read_metadata(path, metadata, [])
+    assert config == TrainingFreeConfig(vision)
+    with pytest.raises(CheckpointError, match='hold a trained model') as caught:
+        load_checkpoint(path)
+    assert '\n' not in str(caught.value)
+    odd = {**json.loads(metadata['config']), 'scale': -1.0}
+    with pytest.raises(CheckpointError, match='is damaged: Expected `scale`'):
+        read_metadata(path, {**metadata, 'config': json.dumps(odd)}, [])

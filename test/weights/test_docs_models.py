@@ -54,7 +54,7 @@ def test_every_example_of_a_model_name_is_of_its_form() -> None:
 
 
 def test_every_reference_on_the_page_parses() -> None:
-    found = re.findall(r'`((?:open_clip|timm|package):[^`]+)`', PAGE)
+    found = re.findall(r'`((?:open_clip|tips|timm|package):[^`]+)`', PAGE)
     assert len(found) > 8
     for reference in found:
         parse_reference(reference)

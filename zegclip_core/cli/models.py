@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 List the models that need no file of yours: those that come with the package, the CLIPs in the
 cache of this machine, and those that are downloaded into it when they are used first. All CLIPs
-are used without training. Behind each: its size, the side of a patch and of the images that it was
-made for in pixels, the licence of its weights, and the languages of its words.
+are used without training, and so is TIPSv2. Behind each: its size, the side of a patch and of the
+images that it was made for in pixels, the licence of its weights, and the languages of its words.
 """
 _ADVICE = """\
 CLIP weights in a file of yours are used as NAME@FILE, and a trained model by its path. As far as
@@ -52,10 +52,10 @@ def run(args: argparse.Namespace) -> int:
     """List; returns 0."""
     # None of these imports torch, so that the list is there at once.
     from zegclip_core.weights.about import TIMM_ENTRIES
-    from zegclip_core.weights.catalogue import cache_root, clip_entries
+    from zegclip_core.weights.catalogue import cache_root, clip_entries, tips_entries
     from zegclip_core.weights.names import bundled_models
 
-    entries = list(clip_entries())
+    entries = [*clip_entries(), *tips_entries()]
     local = [entry for entry in entries if entry.path]
     others = [entry for entry in entries if not entry.path]
     if args.json:

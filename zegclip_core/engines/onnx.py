@@ -36,11 +36,15 @@ from zegclip_core.engines.contract import (
 from zegclip_core.engines.lean.postprocess_cpu import label_logits
 from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.loading import build_text_tower, with_local_towers
+from zegclip_core.model.alignment import AlignedTowers, AlignmentConfig
+from zegclip_core.model.scoring import Scoring
+from zegclip_core.model.training_free import TrainingFreeConfig
+from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.options import MAX_CLASSES
 from zegclip_core.text.encoder import EncodedVocabulary, load_text_tower, TextEncoder
 from zegclip_core.weights.checkpoint import (
+    ExportedConfig,
     load_checkpoint,
-    ModelConfig,
     ModelSettings,
     read_metadata,
 )
@@ -68,14 +72,16 @@ class ExportedModel:
         text_encoder: Encodes words.
         engine: Runs it.
         runs_on: Where it does: ``cpu``, ``cuda:0``, ``tensorrt``.
+        scoring: How logits become scores.
     """
 
     name: str
-    config: ModelConfig
+    config: ExportedConfig
     settings: ModelSettings
     text_encoder: TextEncoder
     engine: 'OnnxEngine'
     runs_on: str
+    scoring: Scoring
 
 
 def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') -> ExportedModel:
@@ -97,14 +103,15 @@ def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') 
     path = name.file or Path(model)
     if not path.is_file():
         raise CheckpointError(f'Expected an exported model, but there is no file at {path}.')
-    session = _open_session(path, device, precision)
+    session = open_session(path, device, precision)
     header = session.get_modelmeta().custom_metadata_map
     names = [entry.name for entry in session.get_inputs()]
     config, settings = read_metadata(path, header, names)
     if name.clip is not None:
         settings = with_local_towers(settings, name.clip, where=str(path))
     most = TENSORRT_CLASSES[-1] if device == 'tensorrt' else MAX_CLASSES
-    engine = OnnxEngine(session, path, most)
+    scoring = scoring_of(config)
+    engine = OnnxEngine(session, path, most, scoring)
     if settings.text_tower:
         tower = load_text_tower(settings.text_tower)
     else:
@@ -122,7 +129,14 @@ def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') 
         )
     settings = replace(settings, short_side=min(engine.size))
     encoder = TextEncoder(tower, settings.templates)
-    return ExportedModel(model, config, settings, encoder, engine, place_of(session))
+    return ExportedModel(model, config, settings, encoder, engine, place_of(session), scoring)
+
+
+def scoring_of(config: ExportedConfig) -> Scoring:
+    """Return how a model's logits become scores."""
+    if isinstance(config, TrainingFreeConfig):
+        return config.scoring
+    return AlignedTowers.scoring if isinstance(config, AlignmentConfig) else ZegCLIP.scoring
 
 
 def pick_providers(
@@ -197,8 +211,13 @@ def place_of(session: Any) -> str:  # noqa: ANN401 - onnxruntime has no annotati
     return f'cuda:{session.get_provider_options()[provider].get("device_id", 0)}'
 
 
-def _open_session(path: Path, device: str, precision: str) -> Any:  # noqa: ANN401 - no annotations
-    """Return an ``onnxruntime.InferenceSession`` on a device."""
+def open_session(path: Path, device: str, precision: str) -> Any:  # noqa: ANN401 - no annotations
+    """Return an ``onnxruntime.InferenceSession`` on a device; arguments as of ``load_exported``.
+
+    Raises:
+        ModelError: If onnxruntime has no such device or precision.
+        CheckpointError: If the file cannot be read.
+    """
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
@@ -247,6 +266,7 @@ class OnnxEngine:
         session: The opened file.
         path: What the file is called in an error message.
         most: Most classes that it can take.
+        scoring: How its logits become scores.
 
     Raises:
         CheckpointError: If the file has other inputs or outputs than an exported model.
@@ -254,7 +274,13 @@ class OnnxEngine:
 
     steps: Sequence[PostprocessStep] = ()
 
-    def __init__(self, session: Any, path: Path, most: int) -> None:  # noqa: ANN401 - as above
+    def __init__(
+        self,
+        session: Any,  # noqa: ANN401 - as above
+        path: Path,
+        most: int,
+        scoring: Scoring = 'sigmoid',
+    ) -> None:
         """Read the size off the file."""
         import onnxruntime
 
@@ -265,7 +291,7 @@ class OnnxEngine:
                 f'Expected {path} to take {", ".join(INPUTS)} and to give {", ".join(OUTPUTS)}, '
                 f'but it takes {", ".join(inputs)} and gives {", ".join(sorted(outputs))}.'
             )
-        self._session, self._most = session, most
+        self._session, self._most, self._scoring = session, most, scoring
         self._options = onnxruntime.RunOptions()
         # The labels at the size of the graph are for those who have no ``label_logits``.
         self._options.only_execute_path_to_fetches = True
@@ -309,7 +335,7 @@ class OnnxEngine:
         logits = torch.cat([torch.from_numpy(part) for part in found])  # (B, R, h, w)
         if self.steps:
             logits = run_steps(self.steps, logits, vocabulary, images.float())
-        labels, scores = label_logits(logits, output_size, vocabulary)
+        labels, scores = label_logits(logits, output_size, vocabulary, scoring=self._scoring)
         return Prediction(labels, scores, logits if mask_logits else None)
 
     def _say_squeezed(self, height: int, width: int) -> None:

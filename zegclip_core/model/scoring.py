@@ -43,12 +43,13 @@ def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size=size, mode='bilinear', align_corners=False)
 
 
-def calibrated_scores(mask_logits: Tensor, bias: Tensor) -> Tensor:
-    """Return sigmoid scores ``(B, K, H, W)`` less the bias ``(K,)`` of the seen classes.
+def calibrated_scores(mask_logits: Tensor, bias: Tensor, scoring: Scoring = 'sigmoid') -> Tensor:
+    """Return scores ``(B, K, H, W)`` less the bias ``(K,)`` of the seen classes.
 
     Training pulls the scores of seen classes up; subtracting a little gives unseen ones a chance.
     """
-    return mask_logits.sigmoid() - bias.view(1, -1, 1, 1)
+    scores = mask_logits.sigmoid() if scoring == 'sigmoid' else mask_logits.softmax(dim=1)
+    return scores - bias.view(1, -1, 1, 1)
 
 
 @dataclass(frozen=True)

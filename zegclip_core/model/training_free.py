@@ -55,6 +55,7 @@ class TrainingFreeConfig:
         offset: What is added to them then.
         scoring: Whether a softmax over the classes makes scores of these logits, or the sigmoid
             of each, as SigLIP was trained.
+        unprojected: Whether the tower's own tokens are in the space of the words, as TIPSv2's are.
 
     Raises:
         ModelError: If a value is out of its range, or the tower is not CLIP's kind.
@@ -66,6 +67,7 @@ class TrainingFreeConfig:
     scale: float = 40.0
     offset: float = 0.0
     scoring: Scoring = 'softmax'
+    unprojected: bool = False
 
     def __post_init__(self) -> None:
         OPTIONS['attention'].check(self.attention)
@@ -75,19 +77,39 @@ class TrainingFreeConfig:
         vision = self.vision
         trained = vision.prompt_tokens or vision.prompt_norm or vision.class_embedding_twice
         # Attention pooling leads to the space of the words by itself.
-        is_joint = bool(vision.embed_dim) != (vision.pooling == 'map')
+        ways = (bool(vision.embed_dim), vision.pooling == 'map', self.unprojected)
+        is_joint = sum(ways) == 1
         if trained or vision.feature_layers or not is_joint:
             raise ModelError(
                 "Expected CLIP's own image tower, whose last block is projected to the space of "
                 'the words, but got one that was changed, or that has no such projection.'
             )
 
+    @property
+    def text_dim(self) -> int:
+        """Width of the text embeddings."""
+        return self.vision.embed_dim or self.vision.width
+
+
+def usual_attention(vision: VisionConfig, *, unprojected: bool = False) -> Attention:
+    """Return how the last block attends by default: as the tables of a family's papers have it.
+
+    SigLIP's stays as it is, as the value path of its pooling follows (``TrainingFreeCLIP.joint``).
+    EVA-02 takes the value path by CLIPSelf (Wu et al., https://arxiv.org/abs/2310.01403), and
+    TIPSv2 by the evaluation of its release (https://github.com/google-deepmind/tips). For all
+    others it is NACLIP's.
+    """
+    if vision.pooling == 'map':
+        return 'clip'
+    return 'maskclip' if unprojected or vision.rotary == 'eva02' else 'naclip'
+
 
 class TrainingFreeCLIP(nn.Module):
     """CLIP's image tower with another last block; nothing is trained.
 
     Args:
-        config: The model's shape. Position tables are brought to other grids as NACLIP does it.
+        config: The model's shape. Position tables are brought to other grids as NACLIP does it,
+            but for those that have a way of their own (TIPSv2).
             Its release compares the numbers of tokens, so that a grid with as many patches in
             another shape (2 by 8 for 4 by 4) keeps the table as it is; here it is resized.
 
@@ -104,7 +126,9 @@ class TrainingFreeCLIP(nn.Module):
     def __init__(self, config: TrainingFreeConfig) -> None:
         super().__init__()
         self.scoring = config.scoring
-        vision = replace(config.vision, position_resize='bicubic_offset')
+        vision = config.vision
+        if vision.position_resize == 'bicubic':
+            vision = replace(vision, position_resize='bicubic_offset')
         self.config = replace(config, vision=vision)
         self.visual = VisionTransformer(vision)
         self.requires_grad_(False)

@@ -49,9 +49,9 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 CLIP_STD = (68.5005327, 66.6321579, 70.32316305)
 
-PositionResize = Literal['bilinear', 'bicubic', 'bicubic_offset']
-"""Bilinear, bicubic, or as DINO and NACLIP do it: bicubic, with the scale of a grid that is a
-tenth of a patch larger."""
+PositionResize = Literal['bilinear', 'bilinear_antialias', 'bicubic', 'bicubic_offset']
+"""Bilinear, the same with a low-pass before it where the grid shrinks (TIPSv2), bicubic, or as
+DINO and NACLIP do it: bicubic, with the scale of a grid that is a tenth of a patch larger."""
 _GRID_OFFSET = 0.1
 
 _PROMPT_NORM_EPS = 1e-6
@@ -349,7 +349,9 @@ def concatenated(
         parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         for parts in zip(*features, strict=True)
     )
-    return patch_tokens.transpose(1, 2).unflatten(2, grid), embedding
+    maps = patch_tokens.transpose(1, 2)  # (B, L * C, h * w)
+    # Not unflattened: the sides of what is would be constants of an ONNX file with free sizes.
+    return maps.reshape(maps.shape[0], maps.shape[1], grid[0], grid[1]), embedding
 
 
 def resize_positions(
@@ -375,5 +377,8 @@ def resize_positions(
         scale = [(wide + _GRID_OFFSET) / narrow for wide, narrow in zip(new, old, strict=True)]
         grid = F.interpolate(grid, scale_factor=scale, mode='bicubic', align_corners=False)
     else:
-        grid = F.interpolate(grid, size=new, mode=mode, align_corners=False)
+        way, _, low_pass = mode.partition('_')
+        grid = F.interpolate(
+            grid, size=new, mode=way, align_corners=False, antialias=bool(low_pass)
+        )
     return torch.cat([prefix, grid.flatten(2).squeeze(0).T.to(table.dtype)])

@@ -120,9 +120,7 @@ def load_tokenizer(weights: CLIPWeights) -> Any:  # noqa: ANN401 - open_clip's H
     from open_clip.tokenizer import HFTokenizer
 
     text = weights.config['text_cfg']
-    folder = Path(weights.source).parent
-    if weights.reference.path is None or not (folder / TOKENIZER_FILES[0]).is_file():
-        folder = _hub_folder(text['hf_tokenizer_name'], weights)
+    folder = tokenizer_folder(weights, TOKENIZER_FILES)
     with reading(f'the tokenizer of {weights.reference} in {folder}', TowerError):
         return HFTokenizer(
             str(folder),
@@ -132,31 +130,44 @@ def load_tokenizer(weights: CLIPWeights) -> Any:  # noqa: ANN401 - open_clip's H
         )
 
 
-def _hub_folder(repository: str, weights: CLIPWeights) -> Path:
-    """Return the folder of the local cache with a tokenizer of the hub, downloaded if need be."""
-    cached = cached_hub_file(repository, [TOKENIZER_FILES[0]])
+def tokenizer_folder(weights: CLIPWeights, names: Sequence[str]) -> Path:
+    """Return the folder with the tokenizer of weights, downloaded if need be.
+
+    That is the one of a weights file of the user's, if it has the first of the tokenizer's files,
+    else one of the hub's local cache.
+
+    Raises:
+        TowerError: If it cannot be had.
+    """
+    folder = Path(weights.source).parent
+    if weights.reference.path is not None and (folder / names[0]).is_file():
+        return folder
+    repository = weights.config['text_cfg']['hf_tokenizer_name']
+    cached = cached_hub_file(repository, [names[0]])
     if cached is not None:
         return cached.parent
     if not hub_is_reachable():
-        raise _missing(
-            repository, weights, 'is not on this machine and the model hub cannot be reached'
-        )
+        reason = 'is not on this machine and the model hub cannot be reached'
+        raise _missing(repository, names, weights, reason)
     from huggingface_hub import hf_hub_download
 
     logger.info('Downloading the tokenizer of %s, once.', weights.reference)
     try:
-        paths = [hf_hub_download(repository, name) for name in reversed(TOKENIZER_FILES)]
+        paths = [hf_hub_download(repository, name) for name in reversed(names)]
     except (OSError, RuntimeError, ValueError) as error:
         reason = f'cannot be downloaded ({first_line(error)})'
-        raise _missing(repository, weights, reason) from error
+        raise _missing(repository, names, weights, reason) from error
     return Path(paths[0]).parent
 
 
-def _missing(repository: str, weights: CLIPWeights, reason: str) -> TowerError:
+def _missing(
+    repository: str, names: Sequence[str], weights: CLIPWeights, reason: str
+) -> TowerError:
     """Return the error of a tokenizer that cannot be had; says what to do."""
-    files = ' and '.join(hub_url(repository, name) for name in TOKENIZER_FILES)
+    files = ' and '.join(hub_url(repository, name) for name in names)
+    what = 'them' if len(names) > 1 else 'it'
     return TowerError(
         f'The tokenizer of {weights.reference} {reason}: fetch {files} where there is a network, '
-        f'and put them into the folder {cache_folder(repository)}, or beside a weights file of '
+        f'and put {what} into the folder {cache_folder(repository)}, or beside a weights file of '
         'yours.'
     )

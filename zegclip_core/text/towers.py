@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Frozen text towers: open_clip's; sentence towers and SigLIP's have files of their own.
+"""Frozen text towers: open_clip's; sentence towers, SigLIP's and TIPSv2's have files of their own.
 
 Every tower runs on the CPU in float32: words change rarely and their embeddings are kept.
 """
@@ -28,10 +28,11 @@ from torch.nn import functional
 from zegclip_core.errors import TowerError
 from zegclip_core.text.sentence_tower import BATCH_SIZE, load_sentence_tower
 from zegclip_core.text.siglip_tower import load_tokenizer, SigLIPTextTower
+from zegclip_core.text.tips_tower import load_tips_tower, TipsTextTower
 from zegclip_core.weights.catalogue import is_siglip_text, unusable_text
 from zegclip_core.weights.clip import clip_config, CLIPWeights, load_clip_weights, NAMES
 from zegclip_core.weights.families import load_parameters, rename_weights, under, unfilled
-from zegclip_core.weights.names import parse_reference, TowerReference
+from zegclip_core.weights.names import PAIR_KINDS, parse_reference, TowerReference
 
 _HEAD_WIDTH = 64  # of every CLIP that OpenAI released; their files do not tell the head count
 
@@ -78,30 +79,35 @@ class BoundedTower(Protocol):
 def load_text_tower(reference: str | TowerReference) -> TextTower:
     """Load the text tower that a reference names.
 
-    Only ``open_clip:NAME/TAG`` may be downloaded, if this machine does not have it yet.
+    Only ``open_clip:NAME/TAG`` and ``tips:NAME/TAG`` may be downloaded, if this machine does not
+    have them yet.
 
     Raises:
         TowerError: If the tower is not known, cannot be had, or its files do not fit.
     """
     if isinstance(reference, str):
         reference = parse_reference(reference)
-    if reference.kind == 'open_clip':
+    if reference.kind in PAIR_KINDS:
         check_text_tower(reference)
         return clip_text_tower(load_clip_weights(reference))
     if reference.kind == 'package':
         return load_sentence_tower(reference)
     raise TowerError(
-        'Expected a text tower named open_clip:NAME/TAG, open_clip:NAME/file:PATH or '
-        f'package:MODULE, but got {reference}, which has no text tower.'
+        'Expected a text tower named open_clip:NAME/TAG, open_clip:NAME/file:PATH, the same of '
+        f'tips:, or package:MODULE, but got {reference}, which has no text tower.'
     )
 
 
-def clip_text_tower(weights: CLIPWeights) -> 'OpenCLIPTextTower | SigLIPTextTower':
-    """Build the text tower of weights of open_clip.
+def clip_text_tower(
+    weights: CLIPWeights,
+) -> 'OpenCLIPTextTower | SigLIPTextTower | TipsTextTower':
+    """Build the text tower of weights of open_clip or of TIPSv2.
 
     Raises:
-        TowerError: If the weights do not fit, or SigLIP's tokenizer cannot be had.
+        TowerError: If the weights do not fit, or a tokenizer of its own cannot be had.
     """
+    if weights.reference.kind == 'tips':
+        return load_tips_tower(weights)
     if not is_siglip_text(weights.config['text_cfg']):
         return OpenCLIPTextTower.from_weights(weights)
     # Before the weights, which take longer, as it may be missing.
@@ -113,7 +119,8 @@ def clip_text_tower(weights: CLIPWeights) -> 'OpenCLIPTextTower | SigLIPTextTowe
 
 def check_text_tower(reference: TowerReference) -> None:
     """Raise TowerError before any download unless a CLIP's text tower can be used."""
-    reason = unusable_text(clip_config(reference))
+    config = clip_config(reference)
+    reason = None if reference.kind == 'tips' else unusable_text(config)
     if reason:
         raise TowerError(
             f"Expected a CLIP with a plain text transformer or SigLIP's, but got {reference}: "

@@ -26,7 +26,7 @@ from zegclip_core.errors import ConfigError
 from zegclip_core.loading import check_decoder, model_path
 from zegclip_core.model.alignment import AlignmentConfig, cosine_scale
 from zegclip_core.model.low_rank import merge, PREFIX
-from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD
+from zegclip_core.model.vit import IMAGENET_MEAN, IMAGENET_STD, PositionResize
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.training.checkpoints import read_run_checkpoint, RECORD, trained_weights
 from zegclip_core.training.config import CourseConfig, TowersConfig, TrainConfig
@@ -37,6 +37,8 @@ _GIVEN = ('dim', 'projections', 'text_hidden', 'image_blocks')
 """What of a model's shape an alignment gives."""
 _POWER = 0.9
 """Exponent of the published decay."""
+_PUBLISHED_RESIZE: PositionResize = 'bilinear'
+"""How the release, and of ours only a model set up as it is, brings position tables to a grid."""
 _SHAPE_BEFORE = {'feature_layers': (), 'decoder_heads': 8, 'published': False}
 """What ``_unweighted`` of a run was before its record said it."""
 _FILE = '/file:'
@@ -60,19 +62,8 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
             f'{config.towers.image} has {layers} layers, but got {list(model.feature_layers)}.'
         )
     if model.published:
-        # As ZegCLIP's release sets it up for images of a size.
         grid = (config.views.size[0] // patch, config.views.size[1] // patch)
-        tower = resized_positions(tower, grid, 'bilinear')
-        published = replace(
-            tower.config,
-            class_embedding_twice=True,
-            # Its tower without prompts has none, and what is frozen must not change.
-            prompt_norm=model.prompt_tokens > 0,
-            position_resize='bilinear',
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-        )
-        tower = replace(tower, config=published)
+        tower = _as_published(tower, grid, prompted=model.prompt_tokens > 0)
     vision = replace(
         tower.config, prompt_tokens=model.prompt_tokens, feature_layers=model.feature_layers
     )
@@ -96,6 +87,26 @@ def new_network(config: TrainConfig, tower: ImageTower, text_dim: int) -> ZegCLI
     if model.tower == 'finetuned':
         network.train_tower(True)
     return network
+
+
+def _as_published(tower: ImageTower, grid: tuple[int, int], *, prompted: bool) -> ImageTower:
+    """Return a tower as ZegCLIP's release sets it up for images of a patch grid.
+
+    What the release changes of CLIP's own inputs, a class embedding that enters twice and
+    ImageNet's pixels, other families are spared: they were frozen with theirs.
+    """
+    tower = resized_positions(tower, grid, _PUBLISHED_RESIZE)
+    changed = replace(
+        tower.config,
+        # The release's tower without prompts has none, and what is frozen must not change.
+        prompt_norm=prompted,
+        position_resize=_PUBLISHED_RESIZE,
+    )
+    if tower.config.pre_norm and tower.config.pooling == 'token':
+        changed = replace(
+            changed, class_embedding_twice=True, mean=IMAGENET_MEAN, std=IMAGENET_STD
+        )
+    return replace(tower, config=changed)
 
 
 def read_alignment(path: str, towers: TowersConfig, key: str) -> Checkpoint:
@@ -248,7 +259,7 @@ def _unweighted(config: ModelConfig) -> dict[str, Any]:
     return {
         'feature_layers': config.vision.feature_layers,
         'decoder_heads': getattr(config, 'decoder_heads', 0),
-        'published': config.vision.class_embedding_twice,
+        'published': config.vision.position_resize == _PUBLISHED_RESIZE,
     }
 
 

@@ -30,6 +30,7 @@ from zegclip_core.weights.about import (
     licence_of,
     why_refused,
 )
+from zegclip_core.weights.tips import FILE, TAG, TIPS, TOKENIZER_FILE
 from zegclip_core.weights.trunks import count_trunk, trunk_of
 
 REACH_TIMEOUT = 3.0
@@ -185,8 +186,28 @@ def _entry(
     )
 
 
+def tips_entries() -> Iterator[CLIPEntry]:
+    """Return every model of TIPSv2, the smallest first."""
+    for name, model in TIPS.items():
+        path = cached_hub_file(model.repository, [FILE])
+        yield CLIPEntry(
+            f'{name}/{TAG}',
+            'TIPSv2',
+            licence_of(TAG),
+            'English',
+            model.patch_size,
+            image_size_of(model.config),
+            model.parameters,
+            tuple(hub_url(model.repository, file) for file in (FILE, TOKENIZER_FILE)),
+            cache_folder(model.repository),
+            path,
+        )
+
+
 def tags_of(name: str) -> list[str]:
-    """Return the tags of a model of open_clip, the first one first; none of an unknown one."""
+    """Return the tags of a model, the first one first; none of an unknown one."""
+    if name in TIPS:
+        return [TAG]
     pairs = _open_clip_module('pretrained').list_pretrained()
     return [tag for model, tag in pairs if model == name]
 
@@ -277,7 +298,7 @@ def hub_files(tag_config: Mapping[str, Any]) -> tuple[str, list[str]]:
     constants = _open_clip_module('constants')
     if not file:
         return repository, [constants.HF_SAFE_WEIGHTS_NAME, constants.HF_WEIGHTS_NAME]
-    return repository, [f'{Path(file).stem}.safetensors', file]
+    return repository, [*dict.fromkeys((f'{Path(file).stem}.safetensors', file))]
 
 
 def _open_clip_module(name: str) -> Any:  # noqa: ANN401 - a module

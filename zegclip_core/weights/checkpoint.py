@@ -30,8 +30,9 @@ from safetensors.torch import save
 import torch
 from torch import Tensor
 from zegclip_core import __version__
-from zegclip_core.errors import CheckpointError
+from zegclip_core.errors import CheckpointError, ModelError
 from zegclip_core.model.alignment import AlignmentConfig
+from zegclip_core.model.training_free import TrainingFreeConfig
 from zegclip_core.model.vit import VisionConfig
 from zegclip_core.model.zegclip import ZegCLIPConfig
 
@@ -42,7 +43,13 @@ TEXT_PREFIX = 'text_encoder.'
 
 ModelConfig = ZegCLIPConfig | AlignmentConfig
 """Shape of a model of which there are files."""
-_KINDS: dict[str, type[ModelConfig]] = {'zegclip': ZegCLIPConfig, 'alignment': AlignmentConfig}
+ExportedConfig = ModelConfig | TrainingFreeConfig
+"""Shape of a model that may be exported."""
+_KINDS: dict[str, type[ExportedConfig]] = {
+    'zegclip': ZegCLIPConfig,
+    'alignment': AlignmentConfig,
+    'training_free': TrainingFreeConfig,
+}
 """What a file's header says under ``kind``; files from before there were several say nothing."""
 
 
@@ -148,14 +155,19 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
 
 def checkpoint_metadata(checkpoint: Checkpoint) -> dict[str, str]:
     """Return a checkpoint's shape and settings as the strings of a file's header."""
-    kind = next(name for name, each in _KINDS.items() if isinstance(checkpoint.config, each))
+    return model_metadata(checkpoint.config, checkpoint.settings)
+
+
+def model_metadata(config: ExportedConfig, settings: ModelSettings) -> dict[str, str]:
+    """Return a model's shape and settings as the strings of a file's header."""
+    kind = next(name for name, each in _KINDS.items() if isinstance(config, each))
     return {
         'format': FORMAT,
         'kind': kind,
         'format_version': str(FORMAT_VERSION),
         'zegclip_version': __version__,
-        'config': json.dumps(asdict(checkpoint.config)),
-        'settings': json.dumps(asdict(checkpoint.settings)),
+        'config': json.dumps(asdict(config)),
+        'settings': json.dumps(asdict(settings)),
     }
 
 
@@ -168,6 +180,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     with _opened(path) as file:
         config, settings = read_metadata(path, file.metadata() or {}, list(file.keys()))
+        if isinstance(config, TrainingFreeConfig):
+            raise CheckpointError(
+                f'Expected {path} to hold a trained model, but its header says that it is one '
+                'without training, of which only exported files exist.'
+            )
         # Copies: a user may write to the file while the model is in use, which would change a
         # tensor that lies in the mapped file.
         tensors = {
@@ -193,7 +210,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def read_metadata(
     path: Path, metadata: Mapping[str, str], keys: list[str]
-) -> tuple[ModelConfig, ModelSettings]:
+) -> tuple[ExportedConfig, ModelSettings]:
     """Return shape and settings out of a file's header; ``keys`` name what else it holds.
 
     Raises:
@@ -216,9 +233,9 @@ def read_metadata(
             f'Expected {path} to hold a model of the kind {" or ".join(_KINDS)}, but got {kind!r}.'
         )
     try:
-        config: ModelConfig = _from_json(_KINDS[kind], json.loads(metadata['config']))
+        config: ExportedConfig = _from_json(_KINDS[kind], json.loads(metadata['config']))
         settings = _from_json(ModelSettings, json.loads(metadata['settings']))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ModelError) as error:
         raise CheckpointError(f'The metadata of {path} is damaged: {error}.') from error
     return config, settings
 

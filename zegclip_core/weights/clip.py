@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""CLIP's weights: open_clip's tags, and files in OpenAI's or open_clip's layout."""
+"""CLIP's weights: open_clip's tags, and files in OpenAI's or open_clip's layout; TIPSv2's too."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,6 +45,7 @@ from zegclip_core.weights.families import (
     TowerFamily,
 )
 from zegclip_core.weights.names import TowerReference
+from zegclip_core.weights.tips import tips_model
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,12 @@ NAMES: Names = {
 }
 """Of both towers: ``visual.*`` for the image tower and ``text.*`` for the text tower; beside them
 the logarithm of the cosines' factor and, for SigLIP, what is added to the logits."""
+TIPS_NAMES: Names = {
+    'vision_encoder.**': 'visual.**',
+    'text_encoder.**': 'text.**',
+    'temperature': 'temperature',
+}
+"""Of both towers of TIPSv2, and what cosines are divided by, which published files lack."""
 CLIP = TowerFamily(
     kind="a ViT of CLIP's kind",
     mark='conv1.weight',
@@ -108,7 +115,7 @@ class CLIPWeights:
         config: open_clip's model configuration: ``embed_dim``, ``vision_cfg``, ``text_cfg``, ...
         quick_gelu: Whether the weights were trained with QuickGELU instead of GELU.
         state_dict: Parameters of both towers, ``visual.*`` and ``text.*``, with the file's dtypes,
-            and ``logit_scale`` and ``logit_bias``, where the file has them.
+            and ``logit_scale``, ``logit_bias`` or ``temperature``, where the file has them.
         pixels: ``mean`` and ``std`` of the RGB pixels in [0, 255] that they were trained with;
             empty if they are CLIP's own.
     """
@@ -122,7 +129,7 @@ class CLIPWeights:
 
 
 def load_clip_weights(reference: TowerReference) -> CLIPWeights:
-    """Read the weights that an ``open_clip:`` reference names.
+    """Read the weights that an ``open_clip:`` or ``tips:`` reference names.
 
     A tag's weights are taken from the local cache; only if they are not there, they are
     downloaded once. Weights from a file are taken to be trained with QuickGELU if the file is
@@ -132,6 +139,8 @@ def load_clip_weights(reference: TowerReference) -> CLIPWeights:
         TowerError: If the model, tag or file is not known, cannot be had or cannot be read.
     """
     config = clip_config(reference)
+    if reference.kind == 'tips':
+        return _load_tips(reference, config)
     if reference.path is not None:
         source = user_path(reference.path)
         state_dict, is_openai = read_clip_file(source)
@@ -151,9 +160,35 @@ def load_clip_weights(reference: TowerReference) -> CLIPWeights:
             )
     quick_gelu = is_openai or bool(known.get('quick_gelu', False))
     logger.info('Read %s (%s).', source, 'QuickGELU' if quick_gelu else 'GELU')
-    said = {key: known[key] for key in ('mean', 'std') if key in known}  # of pixels in [0, 1]
-    pixels = {str(key): tuple(255.0 * value for value in said[key]) for key in said}
-    return CLIPWeights(reference, str(source), config, quick_gelu, state_dict, pixels)
+    return CLIPWeights(reference, str(source), config, quick_gelu, state_dict, _pixels(known))
+
+
+def _pixels(known: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """Return mean and std of pixels in [0, 255], where those of pixels in [0, 1] are told."""
+    said = {key: known[key] for key in ('mean', 'std') if key in known}
+    return {str(key): tuple(255.0 * value for value in said[key]) for key in said}
+
+
+def _load_tips(reference: TowerReference, config: dict[str, Any]) -> CLIPWeights:
+    """Read the weights of a model of TIPSv2."""
+    known, path = tips_model(reference.name, reference.tag).tag_config, reference.path
+    source = _hub_file(reference, known) if path is None else user_path(path)
+    tensors, _, _ = _read_tensors(source)
+    expected = f'{source} to hold both towers of TIPSv2, vision_encoder.* and text_encoder.*'
+    weights = rename_weights(tensors, TIPS_NAMES, expected=expected)
+    for key in ('visual.cls_token', 'text.token_embedding.weight'):
+        if key not in weights:
+            raise TowerError(f'Expected {expected}, but it lacks {key}.')
+    logger.info('Read %s.', source)
+    return CLIPWeights(reference, str(source), config, False, weights, _pixels(known))
+
+
+def temperature_of(weights: CLIPWeights) -> float | None:
+    """Return what a model of TIPSv2 divides cosines by, which is part of none of the others."""
+    if 'temperature' not in weights.config:
+        return None
+    found = weights.state_dict.get('temperature')
+    return float(weights.config['temperature'] if found is None else found)
 
 
 def sigmoid_logits(weights: CLIPWeights) -> tuple[float, float] | None:
@@ -177,11 +212,13 @@ def sigmoid_logits(weights: CLIPWeights) -> tuple[float, float] | None:
 
 
 def clip_config(reference: TowerReference) -> dict[str, Any]:
-    """Return open_clip's configuration of the model that a reference names.
+    """Return open_clip's configuration of the model that a reference names, or TIPSv2's alike.
 
     Raises:
-        TowerError: If the reference is of another kind or open_clip has no such model.
+        TowerError: If the reference is of another kind or there is no such model.
     """
+    if reference.kind == 'tips':
+        return tips_model(reference.name, reference.tag).config
     import open_clip  # takes seconds, and a model of another kind never needs it
 
     if reference.kind != 'open_clip':
@@ -207,6 +244,18 @@ def read_clip_file(path: Path) -> tuple[dict[str, Tensor], bool]:
     Raises:
         TowerError: If there is no such file, or it is damaged or holds no CLIP text tower.
     """
+    tensors, is_jit, found = _read_tensors(path)
+    weights = rename_weights(tensors, NAMES, expected=f'{path} to hold CLIP weights')
+    if 'text.token_embedding.weight' not in weights and 'visual.conv1.weight' not in weights:
+        raise TowerError(
+            f'Expected {path} to hold CLIP weights in the layout of OpenAI or open_clip, with '
+            f'keys such as token_embedding.weight, but its first keys are: {found or "none"}.'
+        )
+    return weights, is_jit or any(key in tensors for key in _OPENAI_MARKS)
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], bool, str]:
+    """Read a file's tensors by name, whether it is a JIT archive, and its first keys."""
     if not path.is_file():
         raise TowerError(f'Expected a file with CLIP weights, but there is none at {path}.')
     with reading(f'CLIP weights from {path}', TowerError):
@@ -222,15 +271,8 @@ def read_clip_file(path: Path) -> tuple[dict[str, Tensor], bool]:
             loaded = load_archive(str(path), map_location='cpu').state_dict()
         else:
             loaded = torch.load(path, map_location='cpu', weights_only=True)
-    tensors = tensors_in(loaded)
-    weights = rename_weights(tensors, NAMES, expected=f'{path} to hold CLIP weights')
-    if 'text.token_embedding.weight' not in weights and 'visual.conv1.weight' not in weights:
-        found = ', '.join(sorted(map(str, loaded))[:3]) if isinstance(loaded, Mapping) else 'none'
-        raise TowerError(
-            f'Expected {path} to hold CLIP weights in the layout of OpenAI or open_clip, with '
-            f'keys such as token_embedding.weight, but its first keys are: {found or "none"}.'
-        )
-    return weights, is_jit or any(key in tensors for key in _OPENAI_MARKS)
+    found = ', '.join(sorted(map(str, loaded))[:3]) if isinstance(loaded, Mapping) else ''
+    return tensors_in(loaded), is_jit, found
 
 
 def _tagged_file(reference: TowerReference) -> tuple[Path, dict[str, Any]]:
@@ -244,15 +286,22 @@ def _tagged_file(reference: TowerReference) -> tuple[Path, dict[str, Any]]:
             f'Expected a tag of {reference.name}: {", ".join(tags) or "it has none"}; '
             f'but got {reference.tag!r}.'
         )
+    return _hub_file(reference, tag_config), dict(tag_config)
+
+
+def _hub_file(reference: TowerReference, tag_config: Mapping[str, Any]) -> Path:
+    """Return a file of the hub in the local cache, downloaded if need be."""
     cached = cached_hub_file(*hub_files(tag_config))
     if cached is not None:
-        return cached, dict(tag_config)
+        return cached
     if not hub_is_reachable():
         reason = 'are not on this machine and the model hub cannot be reached'
         raise MissingWeightsError(reference, tag_config, reason)
     logger.info('Downloading the weights of %s, once.', reference)
+    import open_clip
+
     try:
-        return Path(open_clip.download_pretrained(tag_config)), dict(tag_config)
+        return Path(open_clip.download_pretrained(dict(tag_config)))
     except (OSError, RuntimeError, ValueError) as error:
         reason = f'cannot be downloaded ({first_line(error)})'
         raise MissingWeightsError(reference, tag_config, reason) from error

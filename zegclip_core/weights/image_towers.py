@@ -13,7 +13,8 @@
 # limitations under the License.
 """Frozen image towers by reference: weights of a known family, and the shape read off them.
 
-They come from open_clip, from timm, or from ONNX files of DINOv2 in transformers' naming.
+They come from open_clip, from timm, from TIPSv2's release, or from ONNX files of DINOv2 in
+transformers' naming.
 """
 
 from collections.abc import Mapping
@@ -43,7 +44,12 @@ from zegclip_core.weights.families import (
     TowerFamily,
     under,
 )
-from zegclip_core.weights.names import package_path, parse_reference, TowerReference
+from zegclip_core.weights.names import (
+    package_path,
+    PAIR_KINDS,
+    parse_reference,
+    TowerReference,
+)
 from zegclip_core.weights.onnx_file import Array, OnnxGraph, read_onnx
 from zegclip_core.weights.timm_towers import (
     DINOV3,
@@ -52,6 +58,8 @@ from zegclip_core.weights.timm_towers import (
     REGISTERS,
     SIGLIP,
     TIMM,
+    TIPS,
+    TIPS_GATED,
 )
 from zegclip_core.weights.trunks import trunk_of
 
@@ -142,7 +150,10 @@ def _named(graph: OnnxGraph) -> dict[str, Array]:
     return named
 
 
-FAMILIES: tuple[TowerFamily, ...] = (CLIP, SIGLIP, DINOV3, EVA02, REGISTERS, TIMM, DINOV2)
+FAMILIES: tuple[TowerFamily, ...] = (
+    *(CLIP, SIGLIP, DINOV3, EVA02, REGISTERS, TIPS_GATED, TIPS),
+    *(TIMM, DINOV2),
+)
 """Those that image towers can be of; the first whose mark fits counts."""
 _NEEDED = ('conv1.weight', 'positional_embedding', f'{BLOCKS}0.mlp.c_fc.weight')
 """Weights, under our names, that tell a tower's shape."""
@@ -167,7 +178,7 @@ def load_image_tower(reference: str) -> ImageTower:
         TowerError: If it cannot be found or read, or is of a kind that this project cannot use.
     """
     parsed = parse_reference(reference)
-    if parsed.kind == 'open_clip':
+    if parsed.kind in PAIR_KINDS:
         check_image_tower(parsed)
         return clip_image_tower(load_clip_weights(parsed))
     if parsed.kind == 'timm':
@@ -177,8 +188,9 @@ def load_image_tower(reference: str) -> ImageTower:
 
 
 def check_image_tower(reference: TowerReference) -> None:
-    """Raise TowerError before any download unless a CLIP's image tower is a plain ViT."""
-    reason = unusable_image(clip_config(reference))
+    """Raise TowerError before any download unless a CLIP's image tower can be used."""
+    config = clip_config(reference)
+    reason = None if reference.kind == 'tips' else unusable_image(config)
     if reason:
         raise TowerError(
             f'Expected a CLIP whose image tower is a ViT of a known family, but got {reference}: '

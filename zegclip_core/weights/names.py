@@ -17,7 +17,8 @@
 ``everyday-s``            a model that comes with the package
 ``PATH``                  a file of a trained model: ``.safetensors``, ``.pth``, ``.pt``, or an
                           exported ``.onnx``
-``NAME/TAG``              CLIP without training: a model of open_clip and the tag of its weights
+``NAME/TAG``              CLIP without training: a model of open_clip, or TIPSv2's, and the tag
+                          of its weights
 ``NAME@FILE``             the same model with weights from a local file
 ``CHECKPOINT+NAME@FILE``  a trained model whose frozen CLIP lies in a file of its own
 ========================  ====================================================================
@@ -30,6 +31,8 @@ References to frozen towers are the short strings that checkpoints and users nam
 =================================  ===========================================================
 ``open_clip:NAME/TAG``             a model of open_clip and the tag of its weights
 ``open_clip:NAME/file:PATH``       the same model with weights from a local file
+``tips:NAME/TAG``                  a model of TIPSv2 and the tag of its weights
+``tips:NAME/file:PATH``            the same model with weights from a local file
 ``timm:NAME``                      a timm model with its own weights (``NAME`` may end in a tag)
 ``timm:NAME/file:PATH``            the same model with weights from a local file
 ``package:MODULE``                 a model folder inside an installed Python package
@@ -43,16 +46,19 @@ from importlib import resources
 import importlib.util
 from pathlib import Path
 import re
-from typing import Literal
+from typing import get_args, Literal
 
 from zegclip_core.errors import ModelError, TowerError
 from zegclip_core.files import user_path
 
-Kind = Literal['open_clip', 'timm', 'package']
+PairKind = Literal['open_clip', 'tips']
+"""Where an image and a text tower are had that were trained together."""
+Kind = PairKind | Literal['timm', 'package']
+PAIR_KINDS: tuple[PairKind, ...] = get_args(PairKind)
 
 GRAMMAR = (
-    'open_clip:NAME/TAG, open_clip:NAME/file:PATH, timm:NAME, timm:NAME/file:PATH, '
-    'package:MODULE or package:MODULE/PATH'
+    'open_clip:NAME/TAG, open_clip:NAME/file:PATH, tips:NAME/TAG, tips:NAME/file:PATH, timm:NAME, '
+    'timm:NAME/file:PATH, package:MODULE or package:MODULE/PATH'
 )
 _FILE = '/file:'
 
@@ -62,7 +68,7 @@ class TowerReference:
     """A parsed reference to a frozen tower.
 
     The name is that of a model or of a package, the path that of a weights file or one inside the
-    package; only weights of open_clip have a tag.
+    package; only weights of open_clip and of TIPSv2 have a tag.
     """
 
     kind: Kind
@@ -109,14 +115,22 @@ def parse_reference(text: str) -> TowerReference:
         raise _no_reference(text)
     if kind == 'timm':
         return TowerReference('timm', name, path=path or None)
-    if kind == 'open_clip':
-        if is_file:
-            return TowerReference('open_clip', clip_model_name(name), path=path)
-        name, _, tag = rest.rpartition('/')
-        if not name or not tag:
-            raise _no_reference(text)
-        return TowerReference('open_clip', clip_model_name(name), tag=tag)
-    raise _no_reference(text)
+    pair = next((each for each in PAIR_KINDS if each == kind), None)
+    if pair is None:
+        raise _no_reference(text)
+    if is_file:
+        return TowerReference(pair, clip_model_name(name), path=path)
+    name, _, tag = rest.rpartition('/')
+    if not name or not tag:
+        raise _no_reference(text)
+    return TowerReference(pair, clip_model_name(name), tag=tag)
+
+
+def _pair(name: str, *, tag: str | None = None, path: str | None = None) -> TowerReference:
+    """Return the reference to towers that were trained together, by the name of their model."""
+    name = clip_model_name(name)
+    kind: PairKind = 'tips' if name.lower().startswith(_TIPS) else 'open_clip'
+    return TowerReference(kind, name, tag=tag, path=path)
 
 
 def package_path(reference: TowerReference) -> Path:
@@ -177,6 +191,8 @@ _OTHER_SUFFIXES = ('.ckpt', '.bin')
 """Of files that are no trained model of ours, but may hold weights of CLIP."""
 _NAME = r'[^/@+:~.\s][^/@+:]*(?:/\d+)?'
 """A model of open_clip, also as OpenAI writes it: ViT-B/16."""
+_TIPS = 'tips'
+"""What the names of TIPSv2's models begin with, in small letters."""
 _LARGER = ('ViT-L/14@336px', 'ViT-L-14-336')
 """The one name with an ``@`` in OpenAI's spelling, and open_clip's."""
 _WITH_FILE = re.compile(rf'(?:(?P<checkpoint>.+?)\+)?(?P<name>{_NAME})@(?P<file>.+)')
@@ -244,9 +260,7 @@ def parse_model(text: str) -> ModelName:
     trained = _trained_file(name)
     with_file = _WITH_FILE.fullmatch(name)
     if with_file is not None:
-        clip = TowerReference(
-            'open_clip', clip_model_name(with_file['name']), path=with_file['file']
-        )
+        clip = _pair(with_file['name'], path=with_file['file'])
         if with_file['checkpoint'] is None:
             return ModelName(text, clip=clip)
         checkpoint = _trained_file(with_file['checkpoint'])
@@ -260,8 +274,7 @@ def parse_model(text: str) -> ModelName:
     with_tag = _WITH_TAG.fullmatch(name)
     if with_tag is None or with_tag['tag'].isdecimal():  # ViT-B/16 has none.
         raise _refusal(text)
-    clip = TowerReference('open_clip', clip_model_name(with_tag['name']), tag=with_tag['tag'])
-    return ModelName(text, clip=clip)
+    return ModelName(text, clip=_pair(with_tag['name'], tag=with_tag['tag']))
 
 
 def _trained_file(name: str) -> Path | None:

@@ -81,6 +81,42 @@ REGISTERS = replace(
 """DINOv2 with registers (Darcet et al., https://arxiv.org/abs/2309.16588)."""
 
 
+TIPS = replace(
+    REGISTERS,
+    kind='a ViT of TIPSv2, with two class tokens',
+    mark='register_tokens',
+    names={
+        **{key: name for key, name in REGISTERS.names.items() if key != 'reg_token'},
+        'register_tokens': 'register_embedding',
+        'mask_token': None,
+        # As transformers writes them.
+        'blocks.*.mlp.c_fc.*': f'{_OURS}.mlp.c_fc.*',
+        'blocks.*.mlp.c_proj.*': f'{_OURS}.mlp.c_proj.*',
+    },
+    placed=1,
+    facts={
+        **TIMM.facts,
+        'position_resize': 'bilinear_antialias',
+        'mean': (0.0, 0.0, 0.0),
+        'std': (255.0, 255.0, 255.0),
+    },
+)
+"""TIPSv2 (Cao et al., https://arxiv.org/abs/2604.12012) as released, in DINOv2's own naming: its
+one register is the second class token, which was trained with synthetic captions."""
+TIPS_GATED = replace(
+    TIPS,
+    kind='a ViT of TIPSv2, with two class tokens and SwiGLU',
+    mark='blocks.0.mlp.w12.weight',
+    names={
+        **{key: name for key, name in TIPS.names.items() if '.mlp.' not in str(key)},
+        'blocks.*.mlp.w12.*': f'{_OURS}.mlp.c_fc.*',
+        'blocks.*.mlp.w3.*': f'{_OURS}.mlp.c_proj.*',
+    },
+    needed=(*TIPS.needed, 'register_embedding'),
+    facts={**TIPS.facts, 'gated_mlp': True},
+)
+
+
 def _eva02_completed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Add the biases of keys, which are zero, and turn the projection to the joint space."""
     found = dict(weights)
