@@ -50,15 +50,24 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         'label-bag', help='label the images of a recorded bag', description=_DESCRIPTION
     )
     parser.add_argument(
-        'source', metavar='IN', help='the bag: its folder, .mcap or .db3 file, also .zstd'
+        'source', metavar='IN', help='the bag: its folder, .mcap or .db3 file, also .zstd or .lz4'
     )
     parser.add_argument('target', metavar='OUT', help='folder for the new bag')
     parser.add_argument(
-        '--topic', metavar='NAME', help='topic with images (default: the only one that IN has)'
+        '--topic',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help='topic with images, or a pattern such as "/cam*/image"; may be given several times '
+        '(default: all cameras)',
     )
     add_word_options(parser)
     parser.add_argument(
-        '--every', type=positive, default=1, metavar='N', help='label each Nth image only'
+        '--every',
+        type=positive,
+        default=1,
+        metavar='N',
+        help='label each Nth image only',
     )
     add_model_options(parser)
     parser.add_argument(
@@ -102,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     job = LabelJob(
         source=user_path(args.source),
         target=user_path(args.target),
-        topic=args.topic,
+        topics=tuple(args.topic),
         added=AddedTopics(vocabulary, args.prefix, args.overlay, args.confidence, args.masks),
         load=lambda: load_segmenter(args),
         settings=_settings(args, vocabulary),
@@ -111,27 +120,10 @@ def run(args: argparse.Namespace) -> int:
         every=args.every,
     )
     report = label_bag(job, _warn)
-    if report.copied != report.expected:
-        _warn(
-            f'Expected {report.expected} messages in {job.source}, as it says itself, but read '
-            f'{report.copied}.'
-        )
-    if report.unfinished:
-        _warn(
-            f'The end of {job.source} is missing, as of an interrupted recording: it was read to '
-            f'its last whole message, {report.copied} in all.'
-        )
-    parts = [f'{report.labelled} images of {report.topic} labelled']
-    if report.earlier:
-        parts.append(f'{report.earlier} of them by an earlier run')
-    if report.rate:
-        parts.append(f'{report.rate:.1f} frames/s')
-    if report.unreadable:
-        parts.append(f'{report.unreadable.total()} could not be read')
-    parts.append(f'{report.copied} messages copied, {report.added} added')
-    sys.stdout.write(f'{job.target}: {", ".join(parts)}\n')
-    whole = report.copied == report.expected and not report.unfinished
-    return 0 if whole and not report.unreadable else USER_ERROR
+    for line in report.faults(job.source):
+        _warn(line)
+    sys.stdout.write(f'{job.target}: {report.summary()}\n')
+    return 0 if report.whole else USER_ERROR
 
 
 def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str]:
