@@ -119,6 +119,7 @@ class _Video:
         self._context = _context(codec)
         self._waiting: dict[int, tuple[Frame, bool]] = {}
         self._count = 0
+        self._parameters = b''
         self._synchronised = False
         self._reason = 'No key frame has come before it.'
 
@@ -133,10 +134,13 @@ class _Video:
         if not self._synchronised:
             yield from [frame._replace(found=self._reason)] * (wanted and image)
             return
-        packet = av.Packet(data)
+        if not image:  # Parameters alone, which a decoder takes with a frame.
+            self._parameters = data
+            return
+        packet = av.Packet(self._parameters + data)
+        self._parameters = b''
         packet.pts = packet.dts = self._count
-        if image:  # Parameters alone may come as a message of their own.
-            self._waiting[self._count] = (frame, wanted)
+        self._waiting[self._count] = (frame, wanted)
         self._count += 1
         yield from self._decode(packet)
 

@@ -38,6 +38,11 @@ THRESHOLD: Final = 'threshold of the model'
 """What the labels keep beside the settings: of the first model that was loaded."""
 
 
+def note_name(prefix: str) -> str:
+    """Return under which name a bag's ``custom_data`` say what made the labels of a prefix."""
+    return f'zegclip /{prefix.strip("/")}'
+
+
 class Filling:
     """Writes a labelled bag from the recorded one and the labels that are kept.
 
@@ -85,8 +90,6 @@ class Filling:
             shutil.rmtree(path, ignore_errors=True)
             reason = getattr(error, 'strerror', None) or str(error)
             raise BagError(f'Cannot write {path}: {reason}.') from error
-        self._report.added = writer.added
-        self._report.copied = sum(writer.counts.values()) - writer.added
 
     def _fill(self, writer: BagWriter) -> None:
         """Write topics, extras and messages."""
@@ -97,13 +100,17 @@ class Filling:
             self._warn(f'{named(left)} are not copied: SQLite has no place for them.')
         messages = self._source.messages(self._source.connections)
         total = self._source.message_count
-        for message in tqdm(messages, total=total, unit='message', disable=None):
+        quiet = self._job.quiet or None
+        for message in tqdm(messages, total=total, unit='message', disable=quiet):
             writer.copy(message)
             if message.connection.topic in self._added:
                 self._follow(writer, message)
         for decoder in self._decoders.values():
             for frame in decoder.flush():
                 self._add(writer, frame.key, frame)
+        self._report.added = writer.added
+        self._report.copied = sum(writer.counts.values()) - writer.added
+        writer.set_custom_data(note_name(self._job.added.prefix), self._report.note())
 
     def _follow(self, writer: BagWriter, message: Recorded) -> None:
         """Write what is added after a message with an image, or with a part of a video."""

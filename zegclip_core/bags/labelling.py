@@ -62,6 +62,7 @@ class LabelJob:
         storage: ``mcap`` or ``sqlite3``; ``None`` takes that of the source.
         compress: Whether the chunks of an MCAP are compressed.
         every: Of how many images of a topic one is labelled.
+        quiet: Whether to show no progress.
     """
 
     source: Path
@@ -73,6 +74,7 @@ class LabelJob:
     storage: str | None = None
     compress: bool = False
     every: int = 1
+    quiet: bool = False
 
     @property
     def partial(self) -> Path:
@@ -177,13 +179,13 @@ class _Run:
 
     def agree(self) -> None:
         """Note what the labels depend on, or refuse to go on with something else."""
-        wanted = {
-            'IN': self.source.fingerprint(),
+        self.report.settings = {
             '--topic': ', '.join(self.cameras),
             **self.job.settings,
             '--every': str(self.job.every),
             '--confidence': str(self.job.added.confidence),
         }
+        wanted = {'IN': self.source.fingerprint(), **self.report.settings}
         known = self.store.settings() if self.store.keys() else {}
         for name, value in wanted.items():
             if name in known and known[name] != value:
@@ -216,8 +218,9 @@ class _Run:
             report.topics[topic].note_earlier()
         segment: Callable[[RgbImage], Segmentation] | None = None
         began = time.perf_counter()
+        quiet = self.job.quiet or None
         with (
-            tqdm(total=self._total(), initial=len(done), unit='frame', disable=None) as bar,
+            tqdm(total=self._total(), initial=len(done), unit='frame', disable=quiet) as bar,
             closing(_ahead(self._undone_images(done), WAITING)) as frames,
         ):
             for frame in frames:

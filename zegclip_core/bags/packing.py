@@ -14,7 +14,7 @@
 """Bytes as recorders pack them: messages, chunks and files, by zstd or lz4."""
 
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 import sys
 from typing import BinaryIO, cast, Final
 
@@ -33,12 +33,12 @@ _FAULTS: Final = (zstd.ZstdError, RuntimeError, EOFError)
 """What packed data that are damaged or break off make the libraries raise."""
 
 
-def packing(path: Path) -> str | None:
+def packing(path: PurePath) -> str | None:
     """Return by what a file is packed as a whole, as its name says: zstd, lz4, or ``None``."""
     return _ENDINGS.get(path.suffix)
 
 
-def plain_name(path: Path) -> str:
+def plain_name(path: PurePath) -> str:
     """Return the name of a file without what says that it is packed."""
     return path.stem if packing(path) else path.name
 

@@ -15,6 +15,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+import json
 
 from zegclip_core.bags.source import BagSource
 
@@ -69,6 +70,7 @@ class LabelReport:
         added: Count of messages beside them.
         unfinished: Whether the end of a recorded file is missing.
         missing: Names of recorded files that are not there.
+        settings: What the labels depend on, by the name of the option that sets it.
     """
 
     topics: dict[str, TopicReport]
@@ -78,6 +80,7 @@ class LabelReport:
     added: int = 0
     unfinished: bool = False
     missing: list[str] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, source: BagSource, topics: list[str]) -> 'LabelReport':
@@ -134,6 +137,22 @@ class LabelReport:
                 f'{self.copied}.'
             )
         return lines
+
+    def note(self) -> str:
+        """Return what the new bag says of its labels, as JSON: the same for the same labels."""
+        topics = [
+            {
+                'topic': one.topic,
+                'frames': one.labelled,
+                'unreadable': one.unreadable.total(),
+                'seconds': one.span,
+                'pixels': dict(one.pixels),
+            }
+            for one in self.topics.values()
+        ]
+        faults = self.faults('the bag')
+        content = {'settings': self.settings, 'topics': topics, 'faults': faults}
+        return json.dumps(content, ensure_ascii=False)
 
     def summary(self) -> str:
         """Return what was done in a line."""

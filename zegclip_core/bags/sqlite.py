@@ -88,7 +88,9 @@ def _settled(path: Path, scratch: Path, *, cut: bool) -> Path:
     """Return a file that can be read as it is: the given one, or one made of it."""
     beside = [Path(f'{path}{ending}') for ending in _JOURNALS]
     beside = [one for one in beside if one.is_file() and one.stat().st_size]
-    target = scratch / path.name
+    folder = scratch / 'settled'  # An unpacked file already lies in the other one.
+    folder.mkdir()
+    target = folder / path.name
     if cut:
         try:
             with path.open('rb') as file:
@@ -99,7 +101,7 @@ def _settled(path: Path, scratch: Path, *, cut: bool) -> Path:
     if not beside:
         return path
     for one in (path, *beside):
-        shutil.copy(one, scratch / one.name)
+        shutil.copy(one, folder / one.name)
     with closing(sqlite3.connect(target)) as database:
         # SQLite takes in what is beside it on reading, and changes the files with it.
         database.execute('PRAGMA journal_mode = DELETE').fetchall()
