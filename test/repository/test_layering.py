@@ -57,6 +57,7 @@ MAY_IMPORT = {
     'explanation': 'engines errors images model options segmentation segmenter text',
     'export': 'devices engines errors files images loading model options text weights',
     'bags': 'errors files images messages options segmentation segmenter text',
+    'fleet': 'bags errors files segmenter',
     'speed': 'data devices engines errors images loading model options segmenter text versions '
     'weights',
     'data': 'errors files images model options settings text',
