@@ -283,6 +283,8 @@ def _messages(records: bytes, known: dict[int, Connection]) -> Iterator[Recorded
     while place + RECORD.size <= len(records):
         kind, length = RECORD.unpack_from(records, place)
         place += RECORD.size
+        if length > len(records) - place:
+            raise BagError('a record of it is longer than what holds it')
         if kind == MESSAGE:
             channel, number, time, published = MESSAGE_HEAD.unpack_from(records, place)
             if channel in known:

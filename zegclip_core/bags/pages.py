@@ -18,6 +18,7 @@ https://www.sqlite.org/fileformat2.html
 """
 
 from collections.abc import Iterator
+import io
 import struct
 from typing import BinaryIO, Final, TypeAlias
 
@@ -50,6 +51,7 @@ class Pages:
         if self._used < 480 or struct.unpack_from('>I', head, 56)[0] not in {0, 1}:
             raise ValueError('its first page is damaged')
         self._seen: set[int] = set()
+        self._end = file.seek(0, io.SEEK_END)
 
     def _page(self, number: int) -> bytes | None:
         """Return a page, counted from 1; ``None`` if it is not there."""
@@ -112,6 +114,8 @@ class Pages:
 
     def _payload(self, page: bytes, place: int, length: int) -> bytes | None:
         """Return the bytes of a row, which go on in further pages if they are many."""
+        if length > self._end:
+            return None
         largest, least = self._used - 35, (self._used - 12) * 32 // 255 - 23
         if length <= largest:
             return page[place : place + length]

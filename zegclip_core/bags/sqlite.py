@@ -16,6 +16,7 @@
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+import re
 import shutil
 import sqlite3
 import struct
@@ -118,7 +119,8 @@ def _rescue(file: BinaryIO, target: Path) -> None:
                 raise ValueError('its first page is damaged')
             if name.startswith('sqlite_'):
                 continue
-            if not text.upper().startswith('CREATE TABLE'):
+            # Nothing but columns: a query might never end.
+            if not re.match(r'CREATE TABLE(?!.*\bSELECT\b)', text, re.IGNORECASE | re.DOTALL):
                 raise ValueError(f'{name} is no table')
             database.execute(text)
             if name != _MESSAGES and isinstance(root, int):
