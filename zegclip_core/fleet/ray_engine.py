@@ -52,6 +52,7 @@ class RayEngine:
         self._started = not ray.is_initialized()
         if self._started:
             self._start()
+        self._check_gpus()
         self._kind = ray.remote(Worker).options(num_cpus=1, num_gpus=gpus or None)
 
     def _start(self) -> None:
@@ -65,9 +66,12 @@ class RayEngine:
             where = 'start Ray here' if here else f'reach the cluster at {os.environ[ADDRESS]}'
             reason = ' '.join(str(error).split())[:200].rstrip('.')
             raise BagError(f'Cannot {where}: {reason}.') from error
+
+    def _check_gpus(self) -> None:
+        """Refuse more GPUs than this machine has, for which Ray would wait for ever."""
         there = self._ray.cluster_resources().get('GPU', 0)
-        if here and self._gpus > there:  # Ray would wait for them for ever.
-            self._ray.shutdown()
+        if self._gpus > there and not os.environ.get(ADDRESS):  # A cluster may grow.
+            self.close()
             raise BagError(
                 f'Expected --gpus-per-worker of at most {there:g}, the GPUs of this machine, but '
                 f'got {self._gpus:g}.'
