@@ -32,6 +32,7 @@ import pytest
 from zegclip_core.cli import label_bags
 from zegclip_core.fleet.finding import find_tasks, Task
 from zegclip_core.fleet.manifest import COLUMNS
+from zegclip_core.fleet.ray_engine import RayEngine
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -83,10 +84,10 @@ def _found() -> Iterator[None]:
 @pytest.fixture(scope='module')
 def _ray(_found: None) -> Iterator[None]:
     """Start Ray once for all tests with two workers at a time."""
-    ray = pytest.importorskip('ray')
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level='ERROR')
+    pytest.importorskip('ray')
+    engine = RayEngine(2)
     yield
-    ray.shutdown()
+    engine.close()
 
 
 @pytest.fixture(params=ENGINES)

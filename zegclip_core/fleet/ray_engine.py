@@ -15,7 +15,7 @@
 
 from collections.abc import Iterator, Sequence
 import os
-from typing import Any
+from typing import Any, Final
 
 from zegclip_core.errors import BagError
 from zegclip_core.fleet.engines import LOST
@@ -24,6 +24,10 @@ from zegclip_core.fleet.work import Outcome, Work, Worker
 
 ADDRESS = 'RAY_ADDRESS'
 """Environment variable with the address of a running cluster."""
+
+_STARTS: Final = 5
+"""How often Ray is started before that is given up: it gives itself 30 seconds, which are few on
+a machine that is busy."""
 
 
 class RayEngine:
@@ -60,12 +64,17 @@ class RayEngine:
         here = not os.environ.get(ADDRESS)
         # As many places as workers: they divide the processor's threads themselves.
         more = {'num_cpus': self._count, 'include_dashboard': False} if here else {}
-        try:
-            self._ray.init(log_to_driver=False, logging_level='ERROR', **more)
-        except Exception as error:
-            where = 'start Ray here' if here else f'reach the cluster at {os.environ[ADDRESS]}'
-            reason = ' '.join(str(error).split())[:200].rstrip('.')
-            raise BagError(f'Cannot {where}: {reason}.') from error
+        for attempt in range(_STARTS):
+            try:
+                self._ray.init(log_to_driver=False, logging_level='ERROR', **more)
+                return
+            except Exception as error:
+                self._ray.shutdown()
+                if attempt + 1 == _STARTS or not here:
+                    where = f'reach the cluster at {os.environ.get(ADDRESS)}'
+                    reason = ' '.join(str(error).split())[:200].rstrip('.')
+                    start = 'start Ray here' if here else where
+                    raise BagError(f'Cannot {start}: {reason}.') from error
 
     def _check_gpus(self) -> None:
         """Refuse more GPUs than this machine has, for which Ray would wait for ever."""
