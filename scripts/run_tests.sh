@@ -42,6 +42,7 @@ readonly PARTS=(
     'test/repository test/benchmarks'
     'test/engines test/export test/segmenter'
     'test/ros test/bags test/cli'
+    'test/fleet'
     'test/training test/alignment'
 )
 rest=(zegclip_core)

@@ -86,7 +86,20 @@ def test_labels_stand_beside_everything_that_was_recorded(
     assert {topic: now[topic] for topic in known} == known
     with Reader(out) as reader:
         assert reader.message_count == len(content(source)) + 8
-        assert reader.storage.metadata.custom == {'robot': 'husky'}
+        custom = reader.storage.metadata.custom
+    assert custom['robot'] == 'husky'
+    note = json.loads(custom['zegclip /zegclip'])
+    assert note['settings']['--classes'] == 'tomato, sky'
+    # Columns 0 to 5 of 12 rows in six images of 16 columns are red, more and more of them.
+    pixels = {'tomato': 12 * (1 + 2 + 3 + 4 + 5 + 6), '': 12 * (6 * 16 - 21)}
+    (topic,) = note['topics']
+    assert topic == {
+        'topic': '/camera/image',
+        'frames': 6,
+        'unreadable': 0,
+        'seconds': pytest.approx(5 * STEP / 1e9),
+        'pixels': pixels,
+    }
 
 
 @pytest.mark.parametrize('storage', STORAGES)

@@ -275,7 +275,7 @@ def test_a_fault_of_ours_leaves_no_half_bag_under_the_final_name(
 
     source, out = camera_bag(tmp_path / 'in'), tmp_path / 'out'
     with monkeypatch.context() as patch:
-        patch.setattr(BagWriter, 'write', fail)
+        patch.setattr(BagWriter, '_put', fail)
         assert run(source, out, *WORDS)[0] == 1
     assert names(tmp_path) == ['in', 'out.partial']
     run.segmenter = ColorSegmenter()

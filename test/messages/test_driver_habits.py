@@ -148,3 +148,30 @@ def test_generic_types_of_distances_look_like_depth(encoding: str) -> None:
     message = raw(np.zeros((4, 5), np.float32), encoding)
     with pytest.raises(ImageError, match=f'{encoding}, which looks like depth'):
         check_image(message)
+
+
+MOSAIC = {'rggb': 'BG', 'bggr': 'RG', 'gbrg': 'GR', 'grbg': 'GB'}
+"""What OpenCV calls a pattern: by its second row."""
+
+
+@pytest.mark.parametrize('pattern', MOSAIC)
+@pytest.mark.parametrize('ending', ['8; png compressed ', '8; png compressed mono8', '8'])
+def test_the_mosaic_of_a_sensor_that_was_compressed_as_it_is_becomes_colours(
+    pattern: str, ending: str
+) -> None:
+    rng = np.random.default_rng(3)
+    mosaic = rng.integers(0, 256, (20, 30), np.uint8)
+    _, file = cv2.imencode('.png', mosaic)
+    message = SimpleNamespace(format=f'bayer_{pattern}{ending}', data=file.reshape(-1))
+    code = getattr(cv2, f'COLOR_Bayer{MOSAIC[pattern]}2RGB')
+    assert np.array_equal(packed_rgb(message), cv2.cvtColor(mosaic, code))
+
+
+@pytest.mark.parametrize(
+    'kind', ['bayer_rggb8; png compressed bgr8', 'rgb8; png compressed bgr8', '']
+)
+def test_colours_that_a_driver_has_computed_stay(kind: str) -> None:
+    rgb = np.random.default_rng(3).integers(0, 256, (20, 30, 3), np.uint8)
+    _, file = cv2.imencode('.png', rgb[..., ::-1])
+    message = SimpleNamespace(format=kind, data=file.reshape(-1))
+    assert np.array_equal(packed_rgb(message), rgb)

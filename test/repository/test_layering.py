@@ -58,6 +58,7 @@ MAY_IMPORT = {
     'export': 'devices engines errors files images loading model options text weights',
     'export_check': 'engines errors export files model options',
     'bags': 'errors files images messages options segmentation segmenter text',
+    'fleet': 'bags errors files segmenter',
     'speed': 'data devices engines errors images loading model options segmenter text versions '
     'weights',
     'data': 'errors files images model options settings text',

@@ -33,7 +33,7 @@ import yaml
 import zegclip_core
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = ('ros', 'demo', 'train', 'onnx', 'openvino', 'tips', 'test')
+EXTRAS = ('ros', 'demo', 'train', 'onnx', 'openvino', 'ray', 'tips', 'test')
 NODES = ('segmentation_node', 'camera_node', 'recorder_node')
 SHARED = (
     'package.xml',

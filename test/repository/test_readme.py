@@ -49,6 +49,7 @@ PAGES = (
     'docs/bags.md',
     'docs/candidates.md',
     'docs/doctor.md',
+    'docs/fleet.md',
     'docs/install.md',
     'docs/launch.md',
     'docs/node.md',
@@ -166,14 +167,29 @@ def labels_a_bag(command: str, folder: Path) -> None:
         [BIN / program, *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    topics = [topic for topic, *_ in content(folder / arguments[2])]
-    assert '/zegclip/label_image' in topics
-    assert ('/zegclip/overlay' in topics) == ('--overlay' in arguments)
+    topics = {topic for topic, *_ in content(folder / arguments[2])}
+    cameras = 2 if arguments[1] == 'two_cameras' and '--topic' not in arguments else 1
+    assert sum(name.endswith('/label_image') for name in topics) == cameras
+    assert any(name.endswith('/overlay') for name in topics) == ('--overlay' in arguments)
+
+
+def labels_bags(command: str, folder: Path) -> None:
+    """Run ``zegclip label-bags`` over two bags."""
+    for day in ('monday', 'tuesday'):
+        camera_bag(folder / 'drives' / day / 'run1', frames=2)
+    program, *arguments = shlex.split(command)
+    done = subprocess.run(
+        [BIN / program, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / 'labelled' / 'monday' / 'run1' / 'metadata.yaml').is_file()
+    assert len((folder / 'labelled' / 'manifest.csv').read_text().splitlines()) == 3
 
 
 def is_understood(command: str, folder: Path) -> None:
     """Check a command that takes hours: its arguments and settings are known."""
-    arguments = build_parser().parse_args(shlex.split(command)[1:])
+    words = shlex.split(command)
+    arguments = build_parser().parse_args(words[words.index('zegclip') + 1 :])
     if arguments.command in (ALIGN, 'adapt'):
         path = find_recipe(arguments.config, ALIGN)
         assert read_settings(AlignConfig, path, arguments.settings).teachers
@@ -243,6 +259,8 @@ CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'zegclip benchmark .*': measures,
     r'zegclip doctor': examines,
     r'zegclip label-bag .*': labels_a_bag,
+    r'zegclip label-bags .*': labels_bags,
+    r'RAY_ADDRESS=\S+ zegclip label-bags .*': is_understood,
     r'segmentation_node .*': starts_the_node,
     r'recorder_node .*': records,
 }

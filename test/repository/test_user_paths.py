@@ -38,6 +38,8 @@ COMMANDS = {
     'segment --classes-file': ('segment', 'a.png', '--classes-file=~/x', '--out', 'out'),
     'label-bag source': ('label-bag', '~/x', 'out', *WORDS),
     'label-bag --classes-file': ('label-bag', 'in', 'out', '--classes-file', '~/x'),
+    'label-bags sources': ('label-bags', '~/x', '--out', 'out', *WORDS),
+    'label-bags --classes-file': ('label-bags', 'in', '--out', 'out', '--classes-file', '~/x'),
     'explain photo': ('explain', '~/x', *WORDS),
     'explain --classes-file': ('explain', 'a.png', '--classes-file', '~/x'),
     'data check folder': ('data', 'check', '~/x'),
@@ -67,6 +69,9 @@ COMMANDS = {
 ELSEWHERE = {
     'segment --out',
     'label-bag target',
+    'label-bags --out',
+    'label-bags --manifest',
+    'label-bags --cache',
     'explain --out',
     'export --out',
     'convert target',
@@ -81,7 +86,7 @@ def options(parser: argparse.ArgumentParser, name: str = '') -> Iterator[str]:
         if isinstance(action, argparse._SubParsersAction):
             for command, below in action.choices.items():
                 yield from options(below, f'{name} {command}'.strip())
-        elif action.metavar in {'FILE', 'DIR', 'IN', 'OUT', 'IMAGE', 'PHOTO'} or (
+        elif action.metavar in {'FILE', 'DIR', 'IN', 'OUT', 'SOURCE', 'IMAGE', 'PHOTO'} or (
             action.dest == 'config'
         ):
             yield f'{name} {(action.option_strings or [action.dest])[0]}'

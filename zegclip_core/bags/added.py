@@ -14,7 +14,7 @@
 """What a labelled bag has beside the recorded messages: the topics that the node publishes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 import json
@@ -29,7 +29,7 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from zegclip_core.bags.types import LABEL_INFO, STRING, TYPES, VISION_CLASS
 from zegclip_core.errors import BagError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import draw_overlay
@@ -38,23 +38,6 @@ from zegclip_core.messages.image_encodings import IMAGE
 from zegclip_core.messages.topic_names import topic_tokens
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
-
-_STRING = 'std_msgs/msg/String'
-_LABEL_INFO = 'vision_msgs/msg/LabelInfo'
-_VISION_CLASS = 'vision_msgs/msg/VisionClass'
-
-# Nothing that stands in a bag gets into it: rosbags turns definitions into code.
-TYPES: Any = get_typestore(Stores.LATEST)
-"""The message types of ROS 2, with those of vision_msgs that are written here."""
-TYPES.register(
-    {
-        **get_types_from_msg('uint16 class_id\nstring class_name\n', _VISION_CLASS),
-        **get_types_from_msg(
-            'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n',
-            _LABEL_INFO,
-        ),
-    }
-)
 
 _NO_LIMIT = QosTime(9223372036, 854775807)
 _EACH_FRAME = Qos(
@@ -112,13 +95,17 @@ class AddedTopics:
         tokens = topic_tokens(self.vocabulary.names) if self.masks else ()
         return [self._topic(f'{outputs.MASKS}/{token}') for token in tokens]
 
+    def below(self, camera: str) -> 'AddedTopics':
+        """Return the same for a topic with images, below its name as well."""
+        return replace(self, prefix=f'/{self.prefix.strip("/")}{camera}')
+
     def topics(self) -> dict[str, tuple[str, Qos]]:
         """Return type and quality of service of each topic by its name, in a fixed order."""
         images = [outputs.LABEL_IMAGE]
         images += [outputs.OVERLAY] * self.overlay + [outputs.CONFIDENCE] * self.confidence
         return {
-            self._topic(outputs.ACTIVE_VOCABULARY): (_STRING, _LATCHED),
-            self._topic(outputs.LABEL_INFO): (_LABEL_INFO, _LATCHED),
+            self._topic(outputs.ACTIVE_VOCABULARY): (STRING, _LATCHED),
+            self._topic(outputs.LABEL_INFO): (LABEL_INFO, _LATCHED),
             **dict.fromkeys([*map(self._topic, images), *self._mask_topics], (IMAGE, _EACH_FRAME)),
         }
 
@@ -143,10 +130,10 @@ class AddedTopics:
             requested=1,
         )
         text = json.dumps(content, ensure_ascii=False)
-        yield self._topic(outputs.ACTIVE_VOCABULARY), TYPES.types[_STRING](data=text)
-        make_class = TYPES.types[_VISION_CLASS]
+        yield self._topic(outputs.ACTIVE_VOCABULARY), TYPES.types[STRING](data=text)
+        make_class = TYPES.types[VISION_CLASS]
         classes = [make_class(**fields) for fields in outputs.class_map(self.vocabulary)]
-        info = TYPES.types[_LABEL_INFO](header=header, class_map=classes, threshold=threshold)
+        info = TYPES.types[LABEL_INFO](header=header, class_map=classes, threshold=threshold)
         yield self._topic(outputs.LABEL_INFO), info
 
     def for_frame(

@@ -23,19 +23,20 @@ import os
 from pathlib import Path
 import re
 import shutil
-import sqlite3
 import time
 from typing import TYPE_CHECKING, TypeVar
 
 from rosbags.interfaces import Connection
 from tqdm import tqdm
-from zegclip_core.bags.added import AddedTopics, TYPES
+from zegclip_core.bags.added import AddedTopics
+from zegclip_core.bags.cameras import Cameras
+from zegclip_core.bags.decoding import Decoder, Frame
+from zegclip_core.bags.filling import Filling, THRESHOLD
+from zegclip_core.bags.report import LabelReport, TopicReport
 from zegclip_core.bags.source import BagSource
 from zegclip_core.bags.store import Key, key_of, LabelStore, NAME
-from zegclip_core.bags.writing import BagWriter
 from zegclip_core.errors import BagError, ImageError, shortened, ZegCLIPError
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.messages.image_encodings import packed_rgb
 from zegclip_core.segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 WAITING = 4
 """Images that are decoded ahead of the model."""
-_THRESHOLD = 'threshold of the model'
 
 Item = TypeVar('Item')
 
@@ -55,61 +55,31 @@ class LabelJob:
     Attributes:
         source: The recorded bag.
         target: The labelled bag, which does not exist yet.
-        topic: The topic with the images; ``None`` takes the only one.
-        added: The topics that are added, with the classes.
+        topics: The topics with the images, or patterns of them; none take all cameras.
+        added: The topics that are added for a camera, with the classes.
         load: Loads the model; called when the first image that needs it is there.
         settings: What else the labels depend on, by the name of the option that sets it.
         storage: ``mcap`` or ``sqlite3``; ``None`` takes that of the source.
         compress: Whether the chunks of an MCAP are compressed.
-        every: Of how many images one is labelled.
+        every: Of how many images of a topic one is labelled.
+        quiet: Whether to show no progress.
     """
 
     source: Path
     target: Path
-    topic: str | None
+    topics: tuple[str, ...]
     added: AddedTopics
     load: 'Callable[[], Segmenter]'
     settings: dict[str, str] = field(default_factory=dict)
     storage: str | None = None
     compress: bool = False
     every: int = 1
+    quiet: bool = False
 
     @property
     def partial(self) -> Path:
         """Folder of an unfinished run, beside the target."""
         return self.target.with_name(f'{self.target.name}.partial')
-
-
-@dataclass
-class LabelReport:
-    """What was done.
-
-    Attributes:
-        topic: The topic with the images.
-        labelled: Images that have labels.
-        earlier: How many of them had labels before this run.
-        unreadable: Count of images that could not be read, by reason.
-        seconds: Time of the labelling.
-        copied: Count of recorded messages that were written.
-        expected: Count of recorded messages as the bag states it.
-        added: Count of messages beside them.
-        unfinished: Whether the end of a recorded file is missing.
-    """
-
-    topic: str
-    labelled: int = 0
-    earlier: int = 0
-    unreadable: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    copied: int = 0
-    expected: int = 0
-    added: int = 0
-    unfinished: bool = False
-
-    @property
-    def rate(self) -> float:
-        """Images labelled in a second by this run."""
-        return (self.labelled - self.earlier) / self.seconds if self.seconds else 0.0
 
 
 def label_bag(job: LabelJob, warn: Callable[[str], object]) -> LabelReport:
@@ -129,28 +99,22 @@ def label_bag(job: LabelJob, warn: Callable[[str], object]) -> LabelReport:
     if job.source.resolve() in job.target.resolve().parents:
         raise BagError(f'Expected OUT outside of IN, but {job.target} is in {job.source}.')
     with BagSource(job.source) as source:
-        images = source.pick_topic(job.topic)
-        taken = sorted({one.topic for one in source.connections} & job.added.topics().keys())
-        if taken:
-            raise BagError(
-                f'Expected topics that {source.path} does not have, but it has '
-                f'{", ".join(taken)}: give another --prefix.'
-            )
+        cameras = Cameras(source, warn).choose(job.topics)
+        added = _added_topics(job, source, list(cameras))
         if job.compress and (job.storage or source.storage) != 'mcap':
             raise BagError('Expected --compress with MCAP, but the bag is to be SQLite.')
-        report = LabelReport(images[0].topic, expected=source.message_count)
-        report.unfinished = source.unfinished
+        report = LabelReport.of(source, list(cameras))
         if source.loose:
             warn(
                 f'{source.path} has no metadata.yaml, as of an interrupted recording: its files '
-                'are taken in the order of their names.'
+                'are taken in the order of their first messages.'
             )
         with _work_folder(job) as store:
-            run = _Run(job, source, images, store, report, warn)
+            run = _Run(job, source, cameras, store, report, warn)
             run.agree()
             with run.keeping():
                 run.label()
-                run.write()
+                Filling(job, source, added, store, report, warn).write()
     finished = job.partial / job.target.name
     for path in finished.iterdir():
         with path.open('rb') as file:
@@ -158,6 +122,25 @@ def label_bag(job: LabelJob, warn: Callable[[str], object]) -> LabelReport:
     finished.rename(job.target)
     shutil.rmtree(job.partial)
     return report
+
+
+def _added_topics(job: LabelJob, source: BagSource, cameras: list[str]) -> dict[str, AddedTopics]:
+    """Return what is added for each camera; of several, each has its topics below its name.
+
+    Raises:
+        BagError: If the bag has such topics.
+    """
+    found = {
+        camera: job.added.below(camera) if len(cameras) > 1 else job.added for camera in cameras
+    }
+    names = {one.topic for one in source.connections}
+    taken = sorted(names & {topic for one in found.values() for topic in one.topics()})
+    if taken:
+        raise BagError(
+            f'Expected topics that {source.path} does not have, but it has '
+            f'{", ".join(taken)}: give another --prefix.'
+        )
+    return found
 
 
 @contextmanager
@@ -185,24 +168,24 @@ def _work_folder(job: LabelJob) -> Iterator[LabelStore]:
 
 @dataclass
 class _Run:
-    """A job that is being done: its bag and images, and the labels and report so far."""
+    """A job that is being done: its bag and cameras, and the labels and report so far."""
 
     job: LabelJob
     source: BagSource
-    images: list[Connection]
+    cameras: dict[str, list[Connection]]
     store: LabelStore
     report: LabelReport
     warn: Callable[[str], object]
 
     def agree(self) -> None:
         """Note what the labels depend on, or refuse to go on with something else."""
-        wanted = {
-            'IN': self.source.fingerprint(),
-            '--topic': self.report.topic,
+        self.report.settings = {
+            '--topic': ', '.join(self.cameras),
             **self.job.settings,
             '--every': str(self.job.every),
             '--confidence': str(self.job.added.confidence),
         }
+        wanted = {'IN': self.source.fingerprint(), **self.report.settings}
         known = self.store.settings() if self.store.keys() else {}
         for name, value in wanted.items():
             if name in known and known[name] != value:
@@ -229,106 +212,77 @@ class _Run:
             raise
 
     def label(self) -> None:
-        """Label every image that has no labels yet."""
+        """Label every image that has no labels yet, of all cameras in one pass over the bag."""
         report, done = self.report, self.store.keys()
-        report.earlier = report.labelled = len(done)
-        total = -(-sum(one.msgcount for one in self.images) // self.job.every)
+        for topic, _, _ in done:
+            report.topics[topic].note_earlier()
         segment: Callable[[RgbImage], Segmentation] | None = None
         began = time.perf_counter()
+        quiet = self.job.quiet or None
         with (
-            tqdm(total=total, initial=len(done), unit='frame', disable=None) as bar,
-            closing(_ahead(self._undone_images(done), WAITING)) as images,
+            tqdm(total=self._total(), initial=len(done), unit='frame', disable=quiet) as bar,
+            closing(_ahead(self._undone_images(done), WAITING)) as frames,
         ):
-            for key, found in images:
+            for frame in frames:
                 if segment is None:
                     segment = self._load()
                     began = time.perf_counter()
                     bar.unpause()
-                try:
-                    if isinstance(found, str):
-                        raise ImageError(found)
-                    self.store.save(key, segment(found), scores=self.job.added.confidence)
-                    report.labelled += 1
-                except ImageError as error:
-                    self._note_unreadable(str(error), key)
+                self._label_frame(frame, segment)
                 bar.update()
         report.seconds = time.perf_counter() - began
         if not report.labelled:
             reason = ''.join(list(report.unreadable)[:1])
-            raise BagError(f'Expected images on {report.topic}, but none can be read. {reason}')
+            names = ', '.join(self.cameras)
+            raise BagError(f'Expected images on {names}, but none can be read. {reason}')
+
+    def _total(self) -> int:
+        """Return how many images there are to label."""
+        counts = (sum(one.msgcount for one in found) for found in self.cameras.values())
+        return sum(-(-count // self.job.every) for count in counts)
 
     def _load(self) -> Callable[[RgbImage], Segmentation]:
         """Load the model and return what labels an image."""
         segmenter = self.job.load()
         encoded = segmenter.encode(self.job.added.vocabulary)
-        self.store.note({_THRESHOLD: repr(float(segmenter.threshold))})
+        self.store.note({THRESHOLD: repr(float(segmenter.threshold))})
         return lambda image: segmenter.segment(image, encoded)
 
-    def _undone_images(self, done: set[Key]) -> Iterator[tuple[Key, RgbImage | str]]:
+    def _undone_images(self, done: set[Key]) -> Iterator[Frame]:
         """Yield each image without labels, or why it cannot be read."""
-        for number, (connection, recorded, raw) in enumerate(self.source.messages(self.images)):
-            key = key_of(recorded, raw)
-            if number % self.job.every or key in done:
-                continue
-            try:
-                found: RgbImage | str = packed_rgb(TYPES.deserialize_cdr(raw, connection.msgtype))
-            except ImageError as error:
-                found = str(error)
-            except Exception as error:
-                # Whatever bytes that are no such message make the decoder raise.
-                found = f'It is no {connection.msgtype}: {error or type(error).__name__}.'
-            yield key, found
+        decoders = {topic: Decoder() for topic in self.cameras}
+        counts: Counter[str] = Counter()
+        connections = [one for found in self.cameras.values() for one in found]
+        for message in self.source.messages(connections):
+            key, topic = key_of(message), message.connection.topic
+            wanted = not counts[topic] % self.job.every and key not in done
+            counts[topic] += 1
+            yield from decoders[topic].feed(message, key, wanted=wanted)
+        for decoder in decoders.values():
+            yield from decoder.flush()
 
-    def _note_unreadable(self, reason: str, key: Key) -> None:
+    def _label_frame(self, frame: Frame, segment: Callable[[RgbImage], Segmentation]) -> None:
+        """Keep the labels of an image, or note why it has none."""
+        report = self.report.topics[frame.key[0]]
+        try:
+            if isinstance(frame.found, str):
+                raise ImageError(frame.found)
+            labels = segment(frame.found)
+        except ImageError as error:
+            self._note_unreadable(report, str(error), frame.key)
+            return
+        self.store.save(frame.key, labels, scores=self.job.added.confidence)
+        report.labelled += 1
+
+    def _note_unreadable(self, report: TopicReport, reason: str, key: Key) -> None:
         """Count an image that cannot be read, and report the first of its kind."""
-        kinds = {re.sub(r'\d+', '0', known) for known in self.report.unreadable}
+        kinds = {re.sub(r'\d+', '0', known) for known in report.unreadable}
         if re.sub(r'\d+', '0', reason) not in kinds:
             self.warn(
-                f'Cannot read the image of {self.report.topic} recorded at {key[0] / 1e9:.3f} s: '
+                f'Cannot read the image of {report.topic} recorded at {key[1] / 1e9:.3f} s: '
                 f'{reason} It gets no labels; more of this kind are only counted.'
             )
-        self.report.unreadable[reason] += 1
-
-    def write(self) -> None:
-        """Write the whole bag into the work folder; one that a killed run left is removed."""
-        path = self.job.partial / self.job.target.name
-        if path.exists():
-            shutil.rmtree(path)
-        storage = self.job.storage or self.source.storage
-        writer = BagWriter(path, storage, compress=self.job.compress)
-        try:
-            with writer:
-                writer.add_topics(self.source, self.job.added.topics())
-                self._fill(writer)
-        except (OSError, sqlite3.Error) as error:
-            # Room on the disk is what is short most likely.
-            shutil.rmtree(path, ignore_errors=True)
-            reason = getattr(error, 'strerror', None) or str(error)
-            raise BagError(f'Cannot write {path}: {reason}.') from error
-        self.report.added = writer.added
-        self.report.copied = sum(writer.counts.values()) - writer.added
-
-    def _fill(self, writer: BagWriter) -> None:
-        """Write each recorded message, and after each labelled image what is added for it."""
-        added, labelled = self.job.added, {one.id for one in self.images}
-        threshold: float | None = float(self.store.settings()[_THRESHOLD])
-        messages = self.source.messages(self.source.connections)
-        total = self.source.message_count
-        for connection, recorded, raw in tqdm(messages, total=total, unit='message', disable=None):
-            writer.copy(connection, recorded, raw)
-            if connection.id not in labelled:
-                continue
-            found = self.store.load(key_of(recorded, raw), added.vocabulary)
-            if found is None:
-                continue
-            message = TYPES.deserialize_cdr(raw, connection.msgtype)
-            if threshold is not None:
-                for topic, content in added.for_vocabulary(message.header, threshold):
-                    writer.add(topic, content, recorded)
-                threshold = None
-            image = packed_rgb(message) if added.overlay else None
-            for topic, content in added.for_frame(message.header, found, image):
-                writer.add(topic, content, recorded)
+        report.unreadable[reason] += 1
 
 
 def _ahead(items: Iterable[Item], size: int) -> Generator[Item, None, None]:

@@ -11,250 +11,211 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Bags as recorders leave them: without their end, without ``metadata.yaml``, packed."""
+"""Bags as recorders leave them: whole, without their end, without ``metadata.yaml``, packed."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
-import io
-from pathlib import Path
-import shutil
-import struct
-import sys
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
-from types import MappingProxyType
-from typing import Any, BinaryIO, cast
+from typing import Any, Protocol
 
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader
-from rosbags.rosbag2.metadata import ReaderMetadata
-from rosbags.rosbag2.reader import DirectoryReader
-from rosbags.rosbag2.storage_mcap import McapReader
-from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
+import yaml
+from zegclip_core.bags.mcap import Extra, McapStorage, Recorded
+from zegclip_core.bags.packing import packing, plain_name, unpack_file, unpacker
+from zegclip_core.bags.sqlite import SqliteStorage
 from zegclip_core.errors import BagError
 from zegclip_core.files import visible
 from zegclip_core.images.media import natural_key
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-PACKED = '.zstd'
-"""Ending of a file that was compressed as a whole."""
-_MAGIC = b'\x89MCAP0\r\n'
-_END = b'\x02' + struct.pack('<QQQI', 20, 0, 0, 0) + _MAGIC
-"""A footer that says that there is no index: readers then look at every record."""
-_HEAD = 9
-"""Bytes before the content of a record: its kind and its length."""
-_CHUNK, _DATA_END = 0x06, 0x0F
-_LATEST = 2**63 - 1
+METADATA = 'metadata.yaml'
+_SUFFIXES = ('.mcap', '.db3')
+_Kind = tuple[str, str, str]
+"""What tells topics apart that are recorded beside each other: name, type, quality of service."""
 
 
-def _whole_records(file: BinaryIO, start: int, end: int) -> tuple[int, int | None]:
-    """Return where the last whole record from ``start`` on ends, and the kind of the torn one."""
-    while end - start >= _HEAD:
-        file.seek(start)
-        kind, length = struct.unpack('<BQ', file.read(_HEAD))
-        if kind == _DATA_END:
-            break
-        if length > end - start - _HEAD:
-            return start, kind
-        start += _HEAD + length
-    return start, None
+class _Storage(Protocol):
+    """One file of a bag."""
 
+    connections: list[Connection]
+    metadata: Any
+    unfinished: bool
 
-def _torn_chunk(data: bytes) -> bytes:
-    """Return the whole records of a chunk whose end is missing."""
-    try:
-        (length,) = struct.unpack_from('<I', data, 28)
-        name, packed = data[32:][:length], data[32:][length:][8:]
-        plain = packed
-        if name == b'zstd':
-            plain = zstd.ZstdDecompressor().decompress(packed)
-        elif name:
-            return b''
-    except (struct.error, zstd.ZstdError):
-        return b''
-    end, _ = _whole_records(io.BytesIO(plain), 0, len(plain))
-    return plain[:end]
-
-
-class _Joined(io.RawIOBase):
-    """The first bytes of a file, and others behind them, as one file to read."""
-
-    def __init__(self, file: BinaryIO, length: int, rest: bytes) -> None:
-        self._file, self._length, self._rest = file, length, rest
-        self._place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place}
-        self._place = offset + base.get(whence, self._length + len(self._rest))
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - of any type that holds bytes
-        if self._place < self._length:
-            self._file.seek(self._place)
-            data = self._file.read(min(len(buffer), self._length - self._place))
-        else:
-            start = self._place - self._length
-            data = self._rest[start:][: len(buffer)]
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)
+    def open(self) -> None:  # noqa: A003, RUF100
+        """Open it."""
 
     def close(self) -> None:
-        self._file.close()
-        super().close()
+        """Close it."""
+
+    def messages(self, connections: Collection[Connection]) -> Iterator[Recorded]:
+        """Yield the messages of some topics in recorded order."""
+
+    def extras(self) -> Iterator[Extra]:
+        """Yield what is no message."""
 
 
-class UnfinishedMcap(McapReader):
-    """Reads an MCAP, one that breaks off up to the last whole record.
+@dataclass
+class _Metadata:
+    """What a recorder says of a bag in ``metadata.yaml``.
 
     Attributes:
-        unfinished: Whether its end is missing.
+        files: Names of the files, in their order.
+        message_count: How many messages there are.
+        packed: By what each message is packed, if it is.
+        custom: What the recorder's user noted.
+        hashes: Hash of the type of a topic, by the names of both.
     """
 
-    unfinished = False
-
-    def open(self) -> None:  # noqa: A003, RUF100 - its base's name for it
-        """Open the file."""
-        with self.path.open('rb') as file:
-            head = file.read(len(_MAGIC))
-            size = file.seek(0, io.SEEK_END)
-            file.seek(max(size - len(_MAGIC), 0))
-            self.unfinished = head == _MAGIC and file.read() != _MAGIC
-        if not self.unfinished:
-            super().open()
-            return
-        raw = self.path.open('rb')
-        end, torn = _whole_records(raw, len(_MAGIC), size)
-        rest = b''
-        if torn == _CHUNK:
-            raw.seek(end + _HEAD)
-            rest = _torn_chunk(raw.read())
-        self.bio = cast('BinaryIO', io.BufferedReader(_Joined(raw, end, rest + _END)))
-        try:
-            self._open()
-        except BaseException:
-            self.close()
-            raise
-
-    def messages(
-        self,
-        connections: Collection[Connection],
-        start: int | None = None,
-        stop: int | None = None,
-    ) -> Any:  # noqa: ANN401 - a generator, of the base's own type
-        """Return the messages, those without an index in the order of the file."""
-        if self.unfinished:
-            return self.messages_scan(connections, start, stop)
-        return super().messages(connections, start, stop)
+    files: list[str]
+    message_count: int
+    packed: str | None = None
+    custom: dict[str, str] = field(default_factory=dict)
+    hashes: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-class _Folder(DirectoryReader):
-    """Reads a folder with its ``metadata.yaml``."""
+def _read_metadata(folder: Path) -> _Metadata | None:
+    """Return what the recorder says; ``None`` if it has not come to it.
 
-    STORAGE_PLUGINS = MappingProxyType({'mcap': UnfinishedMcap, 'sqlite3': Sqlite3Reader})
-
-
-class _LooseFiles(DirectoryReader):
-    """Reads the files of a folder without ``metadata.yaml`` one after another, by their names."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
-        self.connections: list[Connection] = []
-        self.metadata = ReaderMetadata(0, _LATEST, 0, 0, None, None, None, None)
-        self.files = []
-        self.storages = []
-        self.stack: ExitStack | None = None
-
-    def open(self) -> None:  # noqa: A003, RUF100 - its base's name for it
-        """Open all files, and number their topics together."""
-        self.stack = ExitStack()
-        try:
-            for path in self.paths:
-                storage = (UnfinishedMcap if path.suffix == '.mcap' else Sqlite3Reader)(path)
-                storage.open()
-                self.stack.callback(storage.close)
-                self.storages.append(storage)
-        except BaseException:
-            self.close()
-            raise
-        self._join()
-
-    def _join(self) -> None:
-        """Join the topics, counts and times of the files."""
-        known: dict[tuple[object, ...], Connection] = {}
-        counts: Counter[tuple[object, ...]] = Counter()
-        for one in (one for storage in self.storages for one in storage.connections):
-            key = (one.topic, one.msgtype, repr(one.ext))
-            known.setdefault(key, one._replace(id=len(known) + 1, owner=self))
-            counts[key] += one.msgcount
-        self.connections = [one._replace(msgcount=counts[key]) for key, one in known.items()]
-        found = [one.metadata for one in self.storages]
-        start, end = min(one.start_time for one in found), max(one.end_time for one in found)
-        self.metadata = self.metadata._replace(
-            message_count=sum(one.message_count for one in found),
-            start_time=start,
-            end_time=end,
-            duration=max(end - start, 0),
+    Raises:
+        BagError: If it is none of a bag.
+    """
+    path = folder / METADATA
+    if not path.exists() or not path.read_bytes().strip(b'\0 \r\n'):
+        return None  # An empty one is what a loss of power leaves.
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))['rosbag2_bagfile_information']
+        topics = [one['topic_metadata'] for one in content['topics_with_message_count']]
+        found = _Metadata(
+            # The folders before a name are of the machine that has recorded.
+            files=[PurePath(name).name for name in content['relative_file_paths']],
+            message_count=int(content['message_count']),
+            custom={str(k): str(v) for k, v in (content.get('custom_data') or {}).items()},
+            hashes={
+                (one['name'], one['type']): one.get('type_description_hash') or ''
+                for one in topics
+            },
         )
+        if str(content.get('compression_mode') or '').lower() == 'message':
+            found.packed = content['compression_format']
+    except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+        reason = ' '.join(str(error).split())[:120]
+        raise BagError(f'its {METADATA} is damaged ({type(error).__name__}: {reason})') from error
+    return found
 
 
-class BagReader(Reader):
-    """Reads a folder, with or without its ``metadata.yaml``, or one file, packed or not."""
+class BagReader:
+    """Reads a folder, with or without its ``metadata.yaml``, or one file, packed or not.
 
-    STORAGE_PLUGINS = MappingProxyType(
-        {'dir': _Folder, '.mcap': UnfinishedMcap, '.db3': Sqlite3Reader}
-    )
+    Attributes:
+        storage: ``mcap`` or ``sqlite3``.
+        connections: The topics, of all files together.
+        message_count: How many messages there are: as the recorder says, else as found.
+        start_time: Of the first message [ns].
+        end_time: Behind the last one [ns].
+        custom: What the recorder's user noted.
+        loose: Whether it is a folder without ``metadata.yaml``.
+        missing: Names of files that the recorder names and that are not there.
+        unfinished: Whether the end of a file is missing.
+
+    Raises:
+        BagError: If it is none.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._unpacked = ExitStack()
-        self.loose = path.is_dir() and not (path / 'metadata.yaml').exists()
-        if not self.loose:
-            super().__init__(self._plain(path))
-            return
-        files = sorted(filter(_is_bag_file, visible(path.iterdir())), key=natural_key)
-        if not files:
-            raise BagError('it has neither a metadata.yaml nor a file of MCAP or SQLite')
-        self.path, self.is_open = path, False
-        self.storage = _LooseFiles([self._plain(file) for file in files])
+        """Open all files, and number their topics together."""
+        self._path = path
+        self._open = ExitStack()
+        said = _read_metadata(path) if path.is_dir() else None
+        self.loose = path.is_dir() and said is None
+        self.missing: list[str] = []
+        self.unfinished = False
+        try:
+            self._files = [self._opened(file) for file in self._paths(said)]
+            if said is None:  # Of equal times they keep the order of their names.
+                self._files.sort(key=lambda one: int(one.metadata.start_time))
+            self.storage = 'mcap' if isinstance(self._files[0], McapStorage) else 'sqlite3'
+            self._join(said)
+        except BaseException:
+            self.close()
+            raise
 
-    def _plain(self, path: Path) -> Path:
-        """Return a file, unpacked into a folder that is removed with the reader."""
-        if path.suffix != PACKED or path.is_dir():
-            return path
-        folder = self._unpacked.enter_context(TemporaryDirectory())
-        target = Path(folder, path.stem)
-        with zstd.open(path, 'rb') as packed, target.open('wb') as plain:
-            shutil.copyfileobj(packed, plain)
-        return target
+    def _paths(self, said: _Metadata | None) -> list[Path]:
+        """Return the files in their order."""
+        if not self._path.is_dir():
+            return [self._path]
+        if said is None:
+            files = sorted(filter(_is_bag_file, visible(self._path.iterdir())), key=natural_key)
+            if not files:
+                raise BagError(f'it has neither a {METADATA} nor a file of MCAP or SQLite')
+            return files
+        paths = [self._path / name for name in said.files]
+        self.missing = [one.name for one in paths if not one.is_file()]
+        if len(self.missing) == len(paths):
+            raise BagError(f'none of the files that its {METADATA} names is there')
+        return [one for one in paths if one.is_file()]
+
+    def _opened(self, path: Path) -> _Storage:
+        """Open a file; a packed one is unpacked into a folder that is removed with the reader."""
+        scratch = Path(self._open.enter_context(TemporaryDirectory()))
+        if packing(path):
+            target = scratch / plain_name(path)
+            self.unfinished |= not unpack_file(path, target)
+            path = target
+        if path.suffix not in _SUFFIXES:
+            raise BagError(f'its name ends in none of {", ".join(_SUFFIXES)}')
+        storage: _Storage = (
+            McapStorage(path) if path.suffix == '.mcap' else SqliteStorage(path, scratch)
+        )
+        storage.open()
+        self._open.callback(storage.close)
+        self.unfinished |= storage.unfinished
+        return storage
+
+    def _join(self, said: _Metadata | None) -> None:
+        """Join the topics, counts and times of the files."""
+        known: dict[_Kind, Connection] = {}
+        counts: Counter[_Kind] = Counter()
+        hashes = said.hashes if said else {}
+        for one in (one for storage in self._files for one in storage.connections):
+            digest = hashes.get((one.topic, one.msgtype)) or one.digest
+            new = one._replace(id=len(known) + 1, digest=digest, owner=self)
+            known.setdefault(_kind(one), new)
+            counts[_kind(one)] += one.msgcount
+        self._known = {kind: one._replace(msgcount=counts[kind]) for kind, one in known.items()}
+        self.connections = list(self._known.values())
+        found = [one.metadata for one in self._files]
+        self.start_time = min(int(one.start_time) for one in found)
+        self.end_time = max(int(one.end_time) for one in found)
+        counted = sum(int(one.message_count) for one in found)
+        self.message_count = said.message_count if said else counted
+        self.custom = said.custom if said else {}
+        self._unpack = unpacker(said.packed) if said and said.packed else None
+
+    def messages(self, connections: Collection[Connection]) -> Iterator[Recorded]:
+        """Yield the messages of some topics, file by file, each in recorded order."""
+        wanted = {one.id for one in connections}
+        for storage in self._files:
+            joined = {one.id: self._known[_kind(one)] for one in storage.connections}
+            local = [one for one in storage.connections if joined[one.id].id in wanted]
+            for message in storage.messages(local):
+                data = self._unpack(message.data) if self._unpack else message.data
+                yield message._replace(connection=joined[message.connection.id], data=data)
+
+    def extras(self) -> Iterator[Extra]:
+        """Yield the attachments and metadata of all files."""
+        for storage in self._files:
+            yield from storage.extras()
 
     def close(self) -> None:
         """Close the files, and remove what was unpacked."""
-        with self._unpacked:
-            super().close()
+        self._open.close()
 
-    @property
-    def is_mcap(self) -> bool:
-        """Whether it is stored as MCAP."""
-        return isinstance(next(self._storages()), McapReader)
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether the end of a file is missing."""
-        return any(getattr(one, 'unfinished', False) for one in self._storages())
-
-    def _storages(self) -> Iterator[object]:
-        yield from getattr(self.storage, 'storages', None) or [self.storage]
+def _kind(connection: Connection) -> _Kind:
+    return connection.topic, connection.msgtype, repr(connection.ext)
 
 
 def _is_bag_file(path: Path) -> bool:
-    return path.name.removesuffix(PACKED).endswith(('.mcap', '.db3'))
+    return PurePath(plain_name(path)).suffix in _SUFFIXES

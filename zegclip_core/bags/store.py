@@ -20,29 +20,30 @@ import sqlite3
 import zlib
 
 import numpy as np
+from zegclip_core.bags.mcap import Recorded
 from zegclip_core.errors import BagError
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
-Key = tuple[int, int]
-"""What tells a frame from all others: time of recording [ns], and checksum of its message."""
+Key = tuple[str, int, int]
+"""What tells a frame from all others: topic, time of recording [ns], checksum of its message."""
 
 NAME = 'labels.sqlite3'
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS frames (
-    time INTEGER NOT NULL, checksum INTEGER NOT NULL,
+    topic TEXT NOT NULL, time INTEGER NOT NULL, checksum INTEGER NOT NULL,
     type TEXT NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL,
     labels BLOB NOT NULL, scores BLOB,
-    PRIMARY KEY (time, checksum)
+    PRIMARY KEY (topic, time, checksum)
 );
 """
 
 
-def key_of(time: int, message: bytes) -> Key:
+def key_of(message: Recorded) -> Key:
     """Return what tells a frame from all others, whatever order they are read in."""
-    return time, zlib.crc32(message)
+    return message.connection.topic, message.time, zlib.crc32(message.data)
 
 
 class LabelStore:
@@ -98,7 +99,8 @@ class LabelStore:
     def keys(self) -> set[Key]:
         """Return the frames that are labelled."""
         with self._using():
-            return set(self._database.execute('SELECT time, checksum FROM frames').fetchall())
+            query = 'SELECT topic, time, checksum FROM frames'
+            return set(self._database.execute(query).fetchall())
 
     def save(self, key: Key, segmentation: Segmentation, *, scores: bool) -> None:
         """Keep a frame's labels and, if asked for, its scores."""
@@ -113,12 +115,13 @@ class LabelStore:
             segmentation.scores.astype('<f4').tobytes() if scores else None,
         )
         with self._using():
-            self._database.execute('INSERT OR REPLACE INTO frames VALUES (?,?,?,?,?,?,?)', row)
+            self._database.execute('INSERT OR REPLACE INTO frames VALUES (?,?,?,?,?,?,?,?)', row)
 
     def load(self, key: Key, vocabulary: Vocabulary) -> Segmentation | None:
         """Return a frame's labels, if it has some; where scores were not kept, they are empty."""
         query = (
-            'SELECT type, height, width, labels, scores FROM frames WHERE time=? AND checksum=?'
+            'SELECT type, height, width, labels, scores FROM frames '
+            'WHERE topic=? AND time=? AND checksum=?'
         )
         with self._using():
             row = self._database.execute(query, key).fetchone()

@@ -25,33 +25,26 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.metadata import dump_qos_v8
-from rosbags.rosbag2.storage_mcap import McapWriter, Schema, write_schema
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from rosbags.typesys import get_typestore, Stores
-from zegclip_core.bags.added import TYPES
+from zegclip_core.bags.mcap import Extra, Recorded
+from zegclip_core.bags.mcap_writing import McapFile
 from zegclip_core.bags.source import BagSource
+from zegclip_core.bags.types import TYPES
 from zegclip_core.errors import BagError
 
 
-class _Mcap(McapWriter):
-    """Writes types without a definition too, as MCAP has it: an empty schema."""
-
-    def add_msgtype(self, connection: Connection) -> None:
-        """Write the definition of a type if there is one."""
-        if connection.msgdef.data:
-            super().add_msgtype(connection)
-            return
-        self.schemas.append(Schema(len(self.schemas) + 1, connection.msgtype, '', ''))
-        write_schema(self.chunk.bio, self.schemas[-1])
-
-
 class _Sqlite3(Sqlite3Writer):
-    """Leaves out the definition of types that have none."""
+    """Leaves out what SQLite has no place for: times of publication, types without definition."""
 
     def add_msgtype(self, connection: Connection) -> None:
         """Write the definition of a type if there is one."""
         if connection.msgdef.data:
             super().add_msgtype(connection)
+
+    def put(self, connection: Connection, message: Recorded) -> None:
+        """Write a message."""
+        self.write(connection, message.time, message.data)
 
 
 class BagWriter(Writer):
@@ -65,7 +58,7 @@ class BagWriter(Writer):
 
     STORAGE_PLUGINS = {  # noqa: RUF012 - its base's name for it
         StoragePlugin.SQLITE3: _Sqlite3,
-        StoragePlugin.MCAP: _Mcap,
+        StoragePlugin.MCAP: McapFile,
     }
 
     def __init__(self, path: Path, storage: str, *, compress: bool = False) -> None:
@@ -118,14 +111,31 @@ class BagWriter(Writer):
         self.counts[made.id] = 0
         return made
 
-    def copy(self, connection: Connection, time: int, message: bytes) -> None:
-        """Write a recorded message, with its time of recording [ns], as it is."""
-        self.write(self._copied[connection.id], time, message)
+    def copy(self, message: Recorded) -> None:
+        """Write a recorded message, with its times, as it is."""
+        self._put(self._copied[message.connection.id], message)
+
+    def copy_extra(self, extra: Extra) -> bool:
+        """Write an attachment or metadata; return whether the storage has a place for it."""
+        if not isinstance(self.storage, McapFile):
+            return False
+        self.storage.add_extra(extra)
+        return True
 
     def add(self, topic: str, message: Any, time: int) -> None:  # noqa: ANN401 - of rosbags
         """Write an added message with the time of recording [ns] of its image."""
         connection = self._added[topic]
-        self.write(connection, time, TYPES.serialize_cdr(message, connection.msgtype))
+        data = bytes(TYPES.serialize_cdr(message, connection.msgtype))
+        self._put(connection, Recorded(connection, time, data))
+
+    def _put(self, connection: Connection, message: Recorded) -> None:
+        """Do what the base's ``write`` does, which takes one time."""
+        if not isinstance(self.storage, (McapFile, _Sqlite3)):
+            raise BagError('Expected an open bag.')
+        self.storage.put(connection, message)
+        self.counts[connection.id] += 1
+        self.min_timestamp = min(message.time, self.min_timestamp)
+        self.max_timestamp = max(message.time, self.max_timestamp)
 
     @property
     def added(self) -> int:

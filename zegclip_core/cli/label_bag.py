@@ -16,32 +16,18 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-from pathlib import Path
 import sys
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
-from zegclip_core.cli._model import (
-    add_model_options,
-    add_word_options,
-    load_segmenter,
-    positive,
-    read_words,
-)
+from zegclip_core.cli._bags import add_bag_options, added_topics, label_settings
+from zegclip_core.cli._model import load_segmenter, read_words
 from zegclip_core.files import user_path
-from zegclip_core.options import OPTIONS
-
-if TYPE_CHECKING:
-    from zegclip_core.text.vocabulary import Vocabulary
 
 _DESCRIPTION = """\
 Label the images of a recorded ROS 2 bag (MCAP or SQLite) at full speed, without ROS. The new bag
 OUT holds everything that IN holds, and the label image of every image beside it. IN is only read.
 A run that is interrupted keeps its labels in OUT.partial: the same command goes on there.
 """
-_SAME_LABELS = ('device', 'threads')
-"""Options that labels do not depend on."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -50,38 +36,10 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         'label-bag', help='label the images of a recorded bag', description=_DESCRIPTION
     )
     parser.add_argument(
-        'source', metavar='IN', help='the bag: its folder, .mcap or .db3 file, also .zstd'
+        'source', metavar='IN', help='the bag: its folder, .mcap or .db3 file, also .zstd or .lz4'
     )
     parser.add_argument('target', metavar='OUT', help='folder for the new bag')
-    parser.add_argument(
-        '--topic', metavar='NAME', help='topic with images (default: the only one that IN has)'
-    )
-    add_word_options(parser)
-    parser.add_argument(
-        '--every', type=positive, default=1, metavar='N', help='label each Nth image only'
-    )
-    add_model_options(parser)
-    parser.add_argument(
-        '--overlay', action='store_true', help='also add the images tinted in class colours'
-    )
-    parser.add_argument(
-        '--confidence', action='store_true', help='also add the score of each pixel'
-    )
-    parser.add_argument(
-        '--masks', action='store_true', help='also add a mask of 0 and 255 for each class'
-    )
-    parser.add_argument(
-        '--prefix',
-        default='/zegclip',
-        metavar='NAME',
-        help='what the added topics begin with (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--storage', choices=('mcap', 'sqlite3'), help='of OUT (default: that of IN)'
-    )
-    parser.add_argument(
-        '--compress', action='store_true', help='compress OUT with zstd, if it is MCAP'
-    )
+    add_bag_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -94,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ZegCLIPError: If the bag, the words or the model cannot be used.
     """
-    from zegclip_core.bags.added import AddedTopics
     from zegclip_core.bags.labelling import label_bag, LabelJob
     from zegclip_core.cli.main import USER_ERROR
 
@@ -102,84 +59,19 @@ def run(args: argparse.Namespace) -> int:
     job = LabelJob(
         source=user_path(args.source),
         target=user_path(args.target),
-        topic=args.topic,
-        added=AddedTopics(vocabulary, args.prefix, args.overlay, args.confidence, args.masks),
+        topics=tuple(args.topic),
+        added=added_topics(args, vocabulary),
         load=lambda: load_segmenter(args),
-        settings=_settings(args, vocabulary),
+        settings=label_settings(args, vocabulary),
         storage=args.storage,
         compress=args.compress,
         every=args.every,
     )
     report = label_bag(job, _warn)
-    if report.copied != report.expected:
-        _warn(
-            f'Expected {report.expected} messages in {job.source}, as it says itself, but read '
-            f'{report.copied}.'
-        )
-    if report.unfinished:
-        _warn(
-            f'The end of {job.source} is missing, as of an interrupted recording: it was read to '
-            f'its last whole message, {report.copied} in all.'
-        )
-    parts = [f'{report.labelled} images of {report.topic} labelled']
-    if report.earlier:
-        parts.append(f'{report.earlier} of them by an earlier run')
-    if report.rate:
-        parts.append(f'{report.rate:.1f} frames/s')
-    if report.unreadable:
-        parts.append(f'{report.unreadable.total()} could not be read')
-    parts.append(f'{report.copied} messages copied, {report.added} added')
-    sys.stdout.write(f'{job.target}: {", ".join(parts)}\n')
-    whole = report.copied == report.expected and not report.unfinished
-    return 0 if whole and not report.unreadable else USER_ERROR
-
-
-def _settings(args: argparse.Namespace, vocabulary: Vocabulary) -> dict[str, str]:
-    """Return what the labels depend on, by option."""
-    classes = [
-        [entry.name, entry.phrases, entry.color, entry.threshold, entry.exact]
-        for entry in vocabulary.classes
-    ]
-    if vocabulary.has_ids:
-        classes = [[*row, number] for row, number in zip(classes, vocabulary.ids, strict=True)]
-    plain = not any(',' in name for name in vocabulary.names) and all(
-        rest == [(), None, None, False] for _, *rest in classes
-    )
-    words = ', '.join(vocabulary.names) if plain else json.dumps(classes, ensure_ascii=False)
-    settings = {'--classes': words, '--model': _model_identity(args.model)}
-    for name, option in OPTIONS.items():
-        if option.flag and name not in _SAME_LABELS:
-            value = getattr(args, name)
-            text = ', '.join(value) or 'none' if isinstance(value, tuple) else str(value)
-            shown = "the model's" if value is None else text
-            settings[f'--{name.replace("_", "-")}'] = shown
-    return settings
-
-
-def _model_identity(text: str) -> str:
-    """Return a model's name with the digests of its files, so that other ones are noticed."""
-    from zegclip_core.weights.names import parse_model
-
-    name, parts = parse_model(text), []
-    if name.file is not None:
-        parts.append(_file_identity(name.file))
-    if name.clip is not None:
-        path, tag = name.clip.path, name.clip.tag
-        weights = f'/{tag}' if path is None else f'@{_file_identity(Path(path))}'
-        parts.append(f'{name.clip.name}{weights}')
-    return '+'.join(parts)
-
-
-def _file_identity(path: Path) -> str:
-    """Return a file's name and digest; its path if there is none, which loading will tell."""
-    path = user_path(path)
-    if not path.is_file():
-        return str(path)
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while part := file.read(2**20):
-            digest.update(part)
-    return f'{path.stem} ({digest.hexdigest()[:12]})'
+    for line in report.faults(job.source):
+        _warn(line)
+    sys.stdout.write(f'{job.target}: {report.summary()}\n')
+    return 0 if report.whole else USER_ERROR
 
 
 def _warn(text: str) -> None:

@@ -84,6 +84,7 @@ _END = b'\xff\xd9'
 _PNG_END = b'IEND\xaeB`\x82'
 _FILLING = b'\x55' * 256
 """Bits that stand for something in the data of a JPEG."""
+_MOSAIC = 'bayer_'
 _DEEP = 'images with a 16-bit encoding'
 
 
@@ -200,10 +201,25 @@ def _decoded(message: Any) -> RgbImage:  # noqa: ANN401
             f'Cannot decode the compressed image of {data.size} bytes: it is damaged, or its end '
             'is missing.'
         )
+    code = _BAYER.get(_pattern(message.format))
+    if code is not None and _is_grey(bgr):
+        # image_transport compresses the mosaic of a sensor as it is, as a grey image.
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(bgr[..., 0]), code), dtype=np.uint8)
     # Some drivers swap the channels before they encode and say so; the rest encode as usual.
     if 'compressed rgb' in message.format:
         return bgr
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _pattern(kind: str) -> str:
+    """Return the Bayer pattern of a format such as ``bayer_rggb8; jpeg compressed``, if any."""
+    encoding = kind.partition(';')[0].strip()
+    return encoding.removeprefix(_MOSAIC).rstrip('0123456789') if _MOSAIC in encoding else ''
+
+
+def _is_grey(bgr: npt.NDArray[np.uint8]) -> bool:
+    """Return whether all channels of an image are equal, as of a file with one."""
+    return np.array_equal(bgr[..., 0], bgr[..., 1]) and np.array_equal(bgr[..., 0], bgr[..., 2])
 
 
 def _file_pixels(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:

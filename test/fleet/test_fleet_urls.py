@@ -1,0 +1,105 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Bags on S3, as moto stands in for it: read, labelled, written, and gone on with."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bag_helpers import camera_bag, ColorSegmenter, content, hashes
+from commands import Answer, answer_of
+import pytest
+from zegclip_core.cli import label_bags
+
+pytest.importorskip('s3fs')
+moto_server = pytest.importorskip('moto.server')
+WORDS = ('--classes', 'tomato, sky')
+Fleet = Callable[..., Answer]
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return a store with an empty bucket, which URLs lead to."""
+    import s3fs
+
+    server = moto_server.ThreadedMotoServer(ip_address='127.0.0.1', port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'):
+        monkeypatch.setenv(name, 'testing')
+    monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')
+    monkeypatch.setenv('AWS_ENDPOINT_URL', f'http://{host}:{port}')
+    s3fs.S3FileSystem.clear_instance_cache()
+    system = s3fs.S3FileSystem()
+    system.mkdir('fleet')
+    yield system
+    system.rm('fleet', recursive=True)  # The stand-in keeps its buckets in this process.
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture
+def fleet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Fleet:
+    monkeypatch.setattr(label_bags, 'load_segmenter', a_segmenter)
+    more = ('--cache', tmp_path / 'cache', '--manifest', tmp_path / 'manifest.csv')
+    return lambda *arguments: answer_of(capsys, 'label-bags', *arguments, *WORDS, *more)
+
+
+def a_segmenter(args: object) -> ColorSegmenter:
+    del args
+    return ColorSegmenter()
+
+
+def test_bags_come_from_a_bucket_and_go_to_one(
+    fleet: Fleet, store: Any, tmp_path: Path  # noqa: ANN401
+) -> None:  # fmt: skip
+    for number in range(2):
+        camera_bag(tmp_path / 'in' / f'drive{number}', frames=number + 2)
+    (tmp_path / 'in' / 'bad.mcap').write_bytes(b'no bag')
+    store.put(str(tmp_path / 'in'), 'fleet/in', recursive=True)
+    code, text, err = fleet('s3://fleet/in', '--out', 's3://fleet/out')
+    assert (code, '2 of 3 bags labelled, 1 failed' in text) == (2, True)
+    assert 's3://fleet/in/bad.mcap: failed: Cannot read the bag' in err
+    assert fleet(tmp_path / 'in', '--out', tmp_path / 'single')[0] == 2
+    for number in range(2):
+        name = f'drive{number}'
+        store.get(f'fleet/out/{name}', str(tmp_path / 'got' / name), recursive=True)
+        assert hashes(tmp_path / 'got' / name) == hashes(tmp_path / 'single' / name)
+        assert len(content(tmp_path / 'got' / name)) == 10 + 2 * number
+    # What was fetched and written is not kept, but for the bag that failed.
+    kept = {path.name for path in (tmp_path / 'cache').rglob('*') if path.is_file()}
+    assert kept == {'bad.mcap'}
+    code, text, _ = fleet('s3://fleet/in', '--out', 's3://fleet/out', '--retries', 0)
+    assert (code, '2 of them before this run' in text) == (2, True)
+
+
+def test_a_single_file_of_a_bucket_is_a_bag(
+    fleet: Fleet, store: Any, tmp_path: Path  # noqa: ANN401
+) -> None:  # fmt: skip
+    bag = camera_bag(tmp_path / 'in', 'sqlite3')
+    store.put_file(str(bag / 'in.db3'), 'fleet/a/run.db3')
+    code, _, err = fleet('s3://fleet/a/run.db3', '--out', tmp_path / 'out')
+    assert (code, err) == (0, '')
+    assert len(content(tmp_path / 'out' / 'run')) == 18
+
+
+@pytest.mark.parametrize('url', ['s3://fleet/gone', 's3://nobody/x', 'nonsense://x/y'])
+def test_what_is_not_there_gets_one_line(fleet: Fleet, store: Any, url: str) -> None:  # noqa: ANN401
+    del store
+    code, _, err = fleet(url, '--out', 'nowhere')
+    assert code == 2
+    assert err.count('\n') == 1
+    assert url in err
