@@ -44,6 +44,7 @@ TRAIN = [
     'tensorboard>=2.15',
 ]
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']  # The last is for writing files.
+HEIC = ['pillow-heif>=0.16']  # Its wheels hold x265, whose licence is the GPL.
 OPENVINO = ['nncf>=2.16', 'openvino>=2025.1']  # The first is for calibrating alone.
 TEST = [
     'colcon-core>=0.15',
@@ -65,6 +66,7 @@ TEST = [
     'hypothesis>=6.123',
     'lxml>=5',
     'mypy>=1.8',
+    *HEIC,
     'pydocstyle>=6.3',
     'pytest>=7.4',
     'pytest-timeout>=2.2',
@@ -164,6 +166,7 @@ setup(
         'train': TRAIN,
         'onnx': ONNX,
         'openvino': OPENVINO,
+        'heic': HEIC,
         'test': TEST,
     },
     entry_points={
