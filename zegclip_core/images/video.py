@@ -59,7 +59,10 @@ def _upright(image: RgbImage, frame: av.VideoFrame) -> RgbImage:
 
     Phones store frames as the sensor has them, and front cameras mirrored.
     """
-    data = frame.side_data.get('DISPLAYMATRIX')
+    try:
+        data = frame.side_data.get('DISPLAYMATRIX')
+    except ValueError:  # Beside it lies what this PyAV does not know, such as EXIF data.
+        return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
     if data is None:
         return image
     # Stored (x, y) is shown at (a * x + c * y, b * x + d * y), but for where it begins.
