@@ -52,8 +52,13 @@ PATIENCE = 600.0
 """Seconds that it may take by the clock, on a machine that has other things to do."""
 MOST_MEMORY = 3 << 30
 """Bytes that the process may hold after a file of a few kilobytes."""
+PROGRAM = 'from benchmarks.file_fuzz import read_all; read_all(*{given!r})'
+"""What the process of readers runs."""
 READ, IN_PART, REFUSED = 'read', 'read in part, and said', 'refused in one line'
 OUTCOMES = (READ, IN_PART, REFUSED)
+_SIZED = ('.gif', '.avif', '.heic')
+"""Formats that decode to any size that they say, whatever they hold: the frames of a GIF lie on a
+canvas of its own size, and an arithmetic code never ends."""
 _TOLERATED = 0.95
 """Share of a video's frames from which on it counts as whole, as its count is an estimate."""
 
@@ -107,8 +112,7 @@ def judge(one: Input, found: Reading | ZegCLIPError, truth: Callable[[], Reading
     if one.damage == OTHER:
         return READ
     whole = truth()
-    # A GIF says itself how large the canvas is that its frames lie on.
-    if one.kind not in TEXTS and not one.name.endswith('.gif'):
+    if one.kind not in TEXTS and not one.origin.endswith(_SIZED):
         # Twice the same frames or messages are twice as many.
         limit = whole.size * (2 if one.damage in {REPEATED, APPENDED} else 1)
         assert found.size <= limit, f'{found.size} are claimed of {whole.size}'
@@ -202,10 +206,12 @@ class Campaign:
         self._folder.mkdir(parents=True)
         reading, writing = os.pipe()
         given = (str(self._folder), self._kinds, self._seed, begin, self._count, writing)
-        code = f'from benchmarks.file_fuzz import read_all; read_all(*{given!r})'
         with (self._folder / 'log').open('w') as log:
             process = subprocess.Popen(
-                [sys.executable, '-c', code], pass_fds=(writing,), stdout=log, stderr=log
+                [sys.executable, '-c', PROGRAM.format(given=given)],
+                pass_fds=(writing,),
+                stdout=log,
+                stderr=log,
             )
         os.close(writing)
         try:
@@ -232,7 +238,7 @@ class Campaign:
         log = (self._folder / 'log').read_text('utf-8', errors='replace')
         if at < begin:
             raise RuntimeError(f'The readers do not start: {lost}; {log[-2000:]}')
-        kept = next((path.name for path in (self._folder / 'work/input').iterdir()), '')
+        kept = ', '.join(path.name for path in self._folder.glob('work/input/*'))
         kind = sorted(self._kinds)[at % len(self._kinds)]
         self._note(at, {'kind': kind, 'damage': kept, 'fault': f'{lost}; {log[-500:]}'})
         return at + 1
@@ -248,10 +254,10 @@ class Campaign:
 
 def _answers(process: subprocess.Popen[bytes], reading: int) -> Iterator[Any]:
     """Yield what a process says, and at last in what way it was lost."""
-    rest = b''
+    rest, at_work = b'', False
     with selectors.DefaultSelector() as selector:
         selector.register(reading, selectors.EVENT_READ)
-        busy, since = _processor_time(process), time.monotonic()
+        busy, since = 0.0, time.monotonic()
         while True:
             if selector.select(timeout=1.0):
                 block = os.read(reading, 1 << 16)
@@ -261,9 +267,14 @@ def _answers(process: subprocess.Popen[bytes], reading: int) -> Iterator[Any]:
                     yield f'the process died: {name}'
                     return
                 *lines, rest = (rest + block).split(b'\n')
-                yield from map(json.loads, lines)
+                answers = [json.loads(line) for line in lines]
+                yield from answers
+                at_work = 'at' in answers[-1] if answers else at_work
                 busy, since = _processor_time(process), time.monotonic()
-            elif _processor_time(process) - busy > LONGEST or time.monotonic() - since > PATIENCE:
+                continue
+            # Starting takes longer than any file may.
+            hangs = at_work and _processor_time(process) - busy > LONGEST
+            if hangs or time.monotonic() - since > PATIENCE:
                 yield f'no end after {time.monotonic() - since:.0f} s'
                 return
 
