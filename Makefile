@@ -23,14 +23,15 @@ ARGS ?=
 unexport PYTHONPATH AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test lint fuzz soak bench bench-node gpu gpu-bundle ablation clean distclean
+.PHONY: help setup demo test lint fuzz fuzz-files soak bench bench-node gpu gpu-bundle ablation clean distclean
 
 help:
 	@echo 'make setup      create .venv with every pinned package (the others do it by themselves)'
 	@echo 'make demo       camera, segmentation and recorder as three processes; writes demo_output/'
 	@echo 'make test       run all tests;              ARGS="-k vocabulary" picks some'
 	@echo 'make lint       run the linters alone'
-	@echo 'make fuzz       hostile messages to the node, minutes;  FUZZ_ARGS="--hypothesis-seed=2"'
+	@echo 'make fuzz       hostile messages and files, minutes;    FUZZ_ARGS="--hypothesis-seed=2"'
+	@echo 'make fuzz-files damaged files alone;       FILE_FUZZ_ARGS="--seed 2 --kinds PNG"'
 	@echo 'make soak       the same, then the node kept busy for 20 minutes, memory watched'
 	@echo 'make bench      speed of the model, ten minutes on two cores;  ARGS="--write-docs"'
 	@echo 'make gpu        on a machine with a GPU, ten minutes: tests, speed;  PYTHON=python3'
@@ -60,6 +61,11 @@ fuzz: setup
 	@echo '==> Fuzz: hostile messages, some minutes; results go to runs/fuzz/'
 	@$(PYTHON_OF_VENV) -m pytest -q -s -p no:cacheprovider test/benchmarks/test_fuzz.py \
 		--hypothesis-profile=fuzz --hypothesis-seed=1 $(FUZZ_ARGS)
+	@$(MAKE) fuzz-files
+
+fuzz-files: setup
+	@echo '==> Fuzz: 5000 damaged files, some minutes; results go to runs/file_fuzz/'
+	@$(PYTHON_OF_VENV) -m benchmarks.file_fuzz $(FILE_FUZZ_ARGS)
 
 soak: fuzz
 	@echo '==> Soak: the node is kept busy, 20 minutes unless told; results go to runs/soak/'

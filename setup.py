@@ -44,6 +44,7 @@ TRAIN = [
     'tensorboard>=2.15',
 ]
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']  # The last is for writing files.
+HEIC = ['pillow-heif>=0.16']  # Its wheels hold x265, whose licence is the GPL.
 OPENVINO = ['nncf>=2.16', 'openvino>=2025.1']  # The first is for calibrating alone.
 TIPS = ['sentencepiece>=0.2']  # The tokenizer of TIPSv2.
 RAY = ['fsspec>=2024.2', 'pyarrow>=15', 'ray>=2.40', 's3fs>=2024.2']
@@ -70,6 +71,7 @@ TEST = [
     'lxml>=5',
     'moto>=5',
     'mypy>=1.8',
+    *HEIC,
     'pydocstyle>=6.3',
     'pytest>=7.4',
     'pytest-timeout>=2.2',
@@ -172,6 +174,7 @@ setup(
         'openvino': OPENVINO,
         'tips': TIPS,
         'ray': RAY,
+        'heic': HEIC,
         'test': TEST,
     },
     entry_points={

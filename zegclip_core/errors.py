@@ -17,6 +17,10 @@
 class ZegCLIPError(Exception):
     """Base of every error that a user can mend; its text is one line fit to be shown as it is."""
 
+    def __str__(self) -> str:
+        """Return the text as one line, also where that of a library in it has several."""
+        return ' '.join(line.strip() for line in super().__str__().splitlines())
+
 
 class UnexpectedError(ZegCLIPError, RuntimeError):
     """The program is at fault; the text is of what nobody has foreseen."""

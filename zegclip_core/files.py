@@ -22,6 +22,9 @@ from zegclip_core.errors import ConfigError, shortened, ZegCLIPError
 
 _ADDRESS = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+://|https?:/')
 """How an address begins; ``Path`` leaves one of its slashes."""
+_STREAM = re.compile(r'(mms|rtmp|rtmps|rtp|rtsp|rtsps|srt|tcp|udp)://', re.IGNORECASE)
+RECORD = 'record it first, as with ffmpeg -i ADDRESS -c copy walk.mp4, and name the file'
+"""What to do with a stream, which has no end."""
 _UTF_16 = (b'\xff\xfe', b'\xfe\xff')
 
 
@@ -39,15 +42,27 @@ def expanded(text: str) -> str:
 
     """
     if _ADDRESS.match(text):
+        stream = RECORD if _STREAM.match(text) else 'download it first, and name the file'
         raise ConfigError(
-            f'Expected a file or folder of this machine, but got the address {shortened(text)}: '
-            'download it first, and name the file.'
+            'Expected a file or folder of this machine, but got the address '
+            f'{shortened(without_password(text))}: {stream}.'
         )
     if '\0' in text:
         raise ConfigError(
             f'Expected the path of a file or folder, but got {shortened(repr(text))}.'
         )
     return os.path.expanduser(text)  # Path's own raises for a user that is not there.
+
+
+def without_password(address: str) -> str:
+    """Return an address without the name and the password of a user in it.
+
+    Example:
+        >>> without_password('rtsp://me:secret@camera/1')
+        'rtsp://camera/1'
+
+    """
+    return re.sub(r'(?<=://)[^/?#]*@', '', address)
 
 
 def user_path(text: str | Path) -> Path:

@@ -21,7 +21,7 @@ from typing import Annotated, Any, get_args, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 import yaml
-from zegclip_core.errors import ConfigError, ZegCLIPError
+from zegclip_core.errors import ConfigError, shortened, ZegCLIPError
 from zegclip_core.files import expanded, read_text, user_path
 
 Positive = Annotated[int, Field(ge=1)]
@@ -32,6 +32,10 @@ Factor = Annotated[float, Field(ge=0)]
 """A number of at least 0."""
 PathText = Annotated[str, AfterValidator(expanded)]
 """A path as a user writes it, with the home folder in place of ``~``; empty for none."""
+_MOST_VALUES = 100_000
+"""Values that a file in YAML may hold, so that its aliases cannot stand for millions."""
+_LONGEST = 200
+"""Letters of a value in an error."""
 _BASE = 'base'
 _WORDS = (
     ('a valid boolean', 'true or false'),
@@ -117,7 +121,7 @@ def _sentence(error: ValidationError, model: type[Settings], where: str) -> str:
     for theirs, ours in _WORDS:
         allowed = allowed.replace(theirs, ours)
     shown = list(value) if isinstance(value, tuple) else value
-    return f'Expected {key} to be {allowed}, but got {shown!r}.'
+    return f'Expected {key} to be {allowed}, but got {shortened(repr(shown), _LONGEST)}.'
 
 
 def _known_keys(model: type[Settings], location: Sequence[str]) -> list[str]:
@@ -134,11 +138,37 @@ def read_yaml(
     path: Path, what: str = 'configuration', kind: type[ZegCLIPError] = ConfigError
 ) -> Any:  # noqa: ANN401 - whatever YAML holds
     """Return what a YAML file holds; ``what`` it is says the error of that kind otherwise."""
+    text = read_text(path, f'the {what}', kind)
     try:
-        return yaml.safe_load(read_text(path, f'the {what}', kind))
-    except yaml.YAMLError as error:
-        reason = ' '.join(str(error).split())
-        raise kind(f'Cannot read the {what} {path}: {reason}.') from error
+        return _decoded(text)
+    except ConfigError as error:
+        raise kind(f'Cannot read the {what} {path}: {error}.') from error
+
+
+def _decoded(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
+    """Return what a text in YAML holds; a ``ConfigError`` says the end of a sentence."""
+    try:
+        values = yaml.safe_load(text)
+        count = _count(values, {})
+    # A date that is none, or a number of thousands of digits, is a plain ValueError.
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(' '.join(str(error).split()).rstrip('.')) from error
+    except RecursionError as error:
+        raise ConfigError('its values lie too deep in one another') from error
+    if count > _MOST_VALUES:
+        raise ConfigError(f'its aliases stand for more than {_MOST_VALUES} values')
+    return values
+
+
+def _count(value: Any, known: dict[int, int]) -> int:  # noqa: ANN401
+    """Return how many values there are, those behind aliases as often as they stand there."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = _MOST_VALUES + 1  # Of what holds itself there is no end.
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count(part, known) for part in parts)
+    return known[id(value)]
 
 
 def read_values(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -155,7 +185,8 @@ def read_values(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """
     values = read_yaml(path)
     if not isinstance(values, dict):
-        raise ConfigError(f'Expected {path} to be a mapping of settings, but got {values!r}.')
+        given = shortened(repr(values), _LONGEST)
+        raise ConfigError(f'Expected {path} to be a mapping of settings, but got {given}.')
     base = values.pop(_BASE, None)
     if base is None:
         return values
@@ -203,9 +234,10 @@ def override(values: Any, text: str) -> None:  # noqa: ANN401 - whatever YAML ho
     if not equals or not key:
         raise ConfigError(f'Expected a setting key=value, but got {text!r}.')
     try:
-        decoded = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f'Expected a value in YAML for {key}, but got {value!r}.') from error
+        decoded = _decoded(value)
+    except ConfigError as error:
+        given = shortened(repr(value))
+        raise ConfigError(f'Expected a value in YAML for {key}, but got {given}.') from error
     *parents, last = key.split('.')
     for parent in parents:
         place = _place(values, parent, key)

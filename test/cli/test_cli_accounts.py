@@ -68,12 +68,12 @@ def test_a_folder_of_many_formats_is_done_but_for_what_is_named(tmp_path: Path, 
     folder.mkdir()
     for name in ('a.JPG', 'b.jfif', 'c.jp2', 'd.avif', 'e.png'):
         half_red(folder / name)
-    (folder / 'f.HEIC').write_bytes(b'\0\0\0\x18ftypheic')
+    (folder / 'f.CR2').write_bytes(b'II*\0')
     (folder / '._e.png').write_bytes(b'\0\5\x16\7')
     code, _, err = run(folder)
     assert code == 2
     assert done(tmp_path / 'out') == set('abcde')
-    assert '1 file left out: f.HEIC (their format is not read; convert it' in err
+    assert '1 file left out: f.CR2 (their format is not read; convert it' in err
     assert '5 of 6 inputs done.' in err
 
 
@@ -92,8 +92,8 @@ def test_a_folder_of_unread_formats_alone_is_refused_with_their_names(
 ) -> None:
     folder = tmp_path / 'in'
     folder.mkdir()
-    (folder / 'a.heic').write_bytes(b'x')
-    assert 'but a.heic; convert it to JPEG or PNG' in refused(run(folder))
+    (folder / 'a.jxl').write_bytes(b'x')
+    assert 'but a.jxl; convert it to JPEG or PNG' in refused(run(folder))
 
 
 def test_a_video_that_is_cut_in_the_middle_is_done_in_part(tmp_path: Path, run: Run) -> None:

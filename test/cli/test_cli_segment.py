@@ -28,7 +28,8 @@ from PIL import Image
 import pytest
 import torch
 from zegclip_core import segmenter
-from zegclip_core.cli.segment import plan_jobs
+from zegclip_core.cli._account import Account
+from zegclip_core.cli._inputs import planned_jobs
 from zegclip_core.errors import ModelError
 from zegclip_core.options import UNLABELLED
 from zegclip_core.segmentation import Moment, Segmentation
@@ -368,8 +369,8 @@ def test_an_interrupted_video_leaves_no_half_file(
 
 def test_jobs_name_files_in_the_order_given(tmp_path: Path) -> None:
     photo, video = half_red(tmp_path / 'z.png'), write_video(tmp_path / 'a.avi')
-    jobs = plan_jobs([str(photo), str(video)])
-    assert [(job.stem, job.video) for job in jobs] == [('z', False), ('a', True)]
+    with planned_jobs([str(photo), str(video)], Account()) as jobs:
+        assert [(job.stem, job.video) for job in jobs] == [('z', False), ('a', True)]
 
 
 def test_help_answers_without_the_heavy_libraries() -> None:

@@ -130,9 +130,9 @@ def test_values_above_12_bits_and_black_images_are_16_bit(
 @pytest.mark.parametrize(
     ('name', 'content', 'says'),
     [
-        ('a.jpg', b'\0\0\0\x18ftypheic' + bytes(40), 'it is HEIC, which is not supported'),
-        ('a.heic', b'\0\0\0\x18ftypmif1' + bytes(40), 'it is HEIF, which is not supported'),
-        ('a.heic', b'ftypheic', '.heic files are not read; convert it'),
+        ('a.cr2', b'II*\0', '.cr2 files are not read; convert it'),
+        ('a.avif', b'\0\0\0\x18ftypavif' + bytes(40), 'it is not a picture or is damaged'),
+        ('a.heic', b'\0\0\0\x18ftypheic' + bytes(40), 'it is not a picture or is damaged'),
         ('a.jpg', b'\xff\x0a' + bytes(40), 'it is JPEG XL'),
         ('a.png', b'8BPS' + bytes(40), 'it is a file of Photoshop'),
         ('a.png', b'<!doctype html><html>404</html>', 'it is a page in HTML or XML'),
@@ -149,6 +149,57 @@ def test_what_a_file_is_instead_is_told(
     with pytest.raises(ImageError) as error:
         read_image(tmp_path / name)
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize('suffix', ['heic', 'HIF', 'jpg'])
+def test_heic_is_read_and_turned_as_it_says(tmp_path: Path, suffix: str) -> None:
+    pixels = TALL.copy()
+    pixels[:15] = (255, 0, 0)
+    image = Image.fromarray(pixels)
+    for exif, expected in ((block(1), pixels), (block(6), np.rot90(pixels, -1))):
+        image.save(tmp_path / 'photo.heic', exif=exif, quality=100)
+        path = (tmp_path / 'photo.heic').rename(tmp_path / f'photo.{suffix}')
+        found = read_image(path)
+        assert found.shape == expected.shape
+        assert np.abs(found.astype(int) - expected).mean() < 4
+
+
+def test_heic_breaks_off_in_one_line(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = tmp_path / 'photo.heic'
+    Image.fromarray(noise).save(path)
+    content = path.read_bytes()
+    for end in (len(content) // 2, len(content) - 9, 300, 40):
+        path.write_bytes(content[:end])
+        with pytest.raises(ImageError, match='damaged'):
+            read_image(path)
+
+
+def test_without_pillow_heif_heic_is_not_read_and_the_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / 'a.jpg').write_bytes(b'\0\0\0\x18ftypheic' + bytes(40))
+    (tmp_path / 'b.heic').write_bytes(b'\0\0\0\x18ftypmif1' + bytes(40))
+    (tmp_path / 'c.heic').write_bytes(b'ftypheic')
+    code = f"""
+import sys
+from pathlib import Path
+sys.modules['pillow_heif'] = None
+from zegclip_core.images.media import content_of, read_image
+folder = Path({str(tmp_path)!r})
+for path in sorted(folder.iterdir()):
+    try:
+        read_image(path)
+    except ValueError as error:
+        print(error)
+found = content_of(folder)
+print([path.name for path in found.unread])
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    first, second, third, unread = done.stdout.splitlines()
+    assert 'it is HEIC, which is not supported; convert it to JPEG or PNG, or for HEIC:' in first
+    assert first.endswith('pip install pillow-heif.')
+    assert 'it is HEIF, which is not supported' in second
+    assert '.heic files are not read' in third
+    assert unread == "['b.heic', 'c.heic']"
 
 
 def test_too_many_pixels_are_called_too_large_and_not_damaged(tmp_path: Path) -> None:

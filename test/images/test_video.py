@@ -95,6 +95,30 @@ def test_a_video_from_a_phone_is_turned_upright(
     assert np.array_equal(turned, read_with_opencv(path))
 
 
+@pytest.mark.parametrize(
+    ('matrix', 'shown'),
+    [
+        ((-65536, 0, 0, 0, 65536, 0), np.fliplr),
+        ((65536, 0, 0, 0, -65536, 0), np.flipud),
+        ((0, 65536, 0, 65536, 0, 0), lambda frame: frame.transpose(1, 0, 2)),
+        ((0, -65536, 0, -65536, 0, 0), lambda frame: np.rot90(frame, 2).transpose(1, 0, 2)),
+        # A quarter but for rounding, and no turn at all.
+        ((-3, 65535, 0, -65536, 2, 0), lambda frame: np.rot90(frame, -1)),
+        ((65536, 0, 0, 0, 65536, 0), lambda frame: frame),
+        ((0, 0, 0, 0, 0, 0), lambda frame: frame),
+    ],
+)
+def test_a_video_of_a_front_camera_is_mirrored_back(
+    tmp_path: Path, matrix: tuple[int, ...], shown: Callable[..., npt.NDArray[np.uint8]]
+) -> None:
+    path = write(tmp_path / 'phone.mp4', moving(2))
+    plain = list(Video(path))
+    content = bytearray(path.read_bytes())
+    struct.pack_into('>6i', content, content.index(b'tkhd') + 4 + 40, *matrix)
+    path.write_bytes(content)
+    assert np.array_equal(list(Video(path)), [shown(frame) for frame in plain])
+
+
 @pytest.mark.parametrize('rate', [0.5, 12.0, 29.97, 30000 / 1001])
 def test_a_written_video_has_the_rate_and_nearly_the_pixels(tmp_path: Path, rate: float) -> None:
     frames = moving(20)

@@ -136,6 +136,23 @@ def test_two_processes_train_as_one_does(
     assert second == pytest.approx(first, abs=0.01)
 
 
+@pytest.mark.slow
+def test_two_processes_with_readers_that_stop_within_a_round_go_on_as_if_they_had_not(
+    runs: Runs,
+) -> None:
+    # Six pictures: two steps of four views end within the second round of them.
+    settings = ('schedule.steps=4', 'schedule.batch_size=2', 'schedule.workers=1', 'devices=2')
+    for name, further in (
+        ('whole', ()),
+        ('parts', ('schedule.stop=2',)),
+        ('parts', ('--resume',)),
+    ):
+        common = (*LIVE, *settings, f'name={name}', *further)
+        arguments = run_arguments(runs.squares, runs.clip, runs.out, *common)
+        _train(runs.clip, runs.out, 'torchrun', arguments)
+    runs.assert_same('whole', 'parts')
+
+
 def test_processes_share_the_pictures_out() -> None:
     class Views:
         """Five views, of which a batch is their numbers."""

@@ -40,7 +40,7 @@ class Account:
         self._notes: list[str] = []
 
     @contextmanager
-    def one(self, source: Path) -> Iterator[None]:
+    def one(self, source: str) -> Iterator[None]:
         """Work on an input: an error is shown at once, and the input left out.
 
         Raises:
@@ -55,11 +55,19 @@ class Account:
             with tqdm.external_write_mode(file=sys.stderr):
                 show_error(one_line(error, about=source))
 
-    def done(self, source: Path, part: str = '') -> None:
-        """Note that an input is done; ``part`` says how much of it, if not all."""
+    def done(self, source: str, part: str = '', note: str = '') -> None:
+        """Note that an input is done.
+
+        Args:
+            source: What the user knows it as.
+            part: How much of it is done, if not all.
+            note: What is to be said of it, and is no fault.
+        """
         self._done += not part
         if part:
-            self._faults.append(f'{source.name}: {part}')
+            self._faults.append(f'{source}: {part}')
+        if note:
+            self._notes.append(f'{source}: {note}')
 
     def left_out(self, paths: Sequence[Path], why: str) -> None:
         """Note that inputs cannot be done."""

@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 import os
@@ -39,7 +39,7 @@ from zegclip_core.cli._model import (
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from zegclip_core.cli._account import Account
+    from zegclip_core.cli._inputs import Job
     from zegclip_core.segmentation import Moment, Segmentation
     from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 
@@ -64,7 +64,14 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         'segment', help='segment images, videos and folders', description=_DESCRIPTION
     )
     parser.add_argument(
-        'inputs', nargs='+', metavar='IMAGE', help='images, videos, or folders of them'
+        'inputs',
+        nargs='+',
+        metavar='IMAGE',
+        help='images, videos, folders or patterns of them, addresses (https://...), or - for an '
+        'image on standard input',
+    )
+    parser.add_argument(
+        '--recursive', action='store_true', help='also look into the folders below folders'
     )
     add_word_options(parser)
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results')
@@ -91,27 +98,30 @@ def run(args: argparse.Namespace) -> int:
     """
     from tqdm import tqdm
     from zegclip_core.cli._account import Account
+    from zegclip_core.cli._inputs import planned_jobs
     from zegclip_core.files import user_path
 
     vocabulary = read_words(args)
     account = Account()
-    jobs = plan_jobs(args.inputs, account)
     out = user_path(args.out)
-    _check_outputs(out, jobs, frame_labels=args.frame_labels)
-    out.mkdir(parents=True, exist_ok=True)
+    with planned_jobs(args.inputs, account, recursive=args.recursive, out=out) as jobs:
+        _check_outputs(out, jobs, frame_labels=args.frame_labels)
+        out.mkdir(parents=True, exist_ok=True)
 
-    # Last, since it takes seconds: everything that can be refused without it has been.
-    segmenter = load_segmenter(args)
-    encode_words(segmenter, vocabulary)
-    encoded = segmenter.encode(vocabulary)
-    task = _Task(segmenter, encoded, out, args.alpha, args.frame_labels)
-    with tqdm(jobs, unit='file', disable=None) as bar:
-        for job in bar:
-            bar.set_description(job.source.name)
-            with account.one(job.source):
-                done = _segment_video(job, task) if job.video else _segment_image(job, task)
-                bar.write(f'{_output_paths(out, job)[0]}: {_in_words(done.shares)}', sys.stdout)
-                account.done(job.source, done.part)
+        # Last, since it takes seconds: everything that can be refused without it has been.
+        segmenter = load_segmenter(args)
+        encode_words(segmenter, vocabulary)
+        encoded = segmenter.encode(vocabulary)
+        task = _Task(segmenter, encoded, out, args.alpha, args.frame_labels)
+        with tqdm(jobs, unit='file', disable=None) as bar:
+            for job in bar:
+                bar.set_description(job.source.name)
+                with account.one(job.called):
+                    _output_paths(out, job)[0].parent.mkdir(parents=True, exist_ok=True)
+                    done = _segment_video(job, task) if job.video else _segment_image(job, task)
+                    first = _output_paths(out, job)[0]
+                    bar.write(f'{first}: {_in_words(done.shares)}', sys.stdout)
+                    account.done(job.called, done.part, done.note)
     return account.close()
 
 
@@ -138,65 +148,6 @@ def _check_outputs(out: Path, jobs: list[Job], *, frame_labels: bool) -> None:
                 f'Expected {folder} to be free for the label images of a video, which replace '
                 f'those of an earlier run, but it {held}: move it, or give another --out.'
             )
-
-
-@dataclass(frozen=True)
-class Job:
-    """One image or video and what its outputs are called.
-
-    Attributes:
-        source: The file to read.
-        stem: First part of the names of its outputs; no two jobs have the same.
-        video: Whether it is read as a video.
-    """
-
-    source: Path
-    stem: str
-    video: bool
-
-
-def plan_jobs(inputs: Iterable[str], account: Account | None = None) -> list[Job]:
-    """Return a job for every file that is named or lies in a named folder, each file once.
-
-    The first of several files with one stem has the stem itself, the next ``stem-2`` and so on,
-    also where a file system knows no upper and lower case.
-
-    Args:
-        inputs: Names of files and folders.
-        account: Gets what of a folder is left out.
-
-    Raises:
-        ConfigError: If one is no path of this machine.
-        ImageError: If there is no such file or folder, or a folder holds no image or video.
-    """
-    from zegclip_core.errors import ImageError
-    from zegclip_core.files import absent, user_path
-    from zegclip_core.images.media import content_of, CONVERT, is_video
-
-    files: dict[Path, Path] = {}
-    for text in inputs:
-        path = user_path(text)
-        if not path.exists():
-            raise ImageError(f'Cannot read {path}: {absent(path)}.')
-        found = [path]
-        if path.is_dir():
-            content = content_of(path)
-            found = content.media
-            if account is not None:
-                account.left_out(content.unread, f'their format is not read; {CONVERT}')
-                account.passed_over(content.others)
-        for file in found:
-            files.setdefault(file.resolve(), file)
-    stems: set[str] = set()
-    jobs = []
-    for file in files.values():
-        number, stem = 1, file.stem
-        while stem.casefold() in stems:
-            number += 1
-            stem = f'{file.stem}-{number}'
-        stems.add(stem.casefold())
-        jobs.append(Job(file, stem, is_video(file)))
-    return jobs
 
 
 def _output_paths(out: Path, job: Job) -> list[Path]:
@@ -257,22 +208,27 @@ def _in_words(shares: dict[str, float]) -> str:
 
 @dataclass(frozen=True)
 class _Done:
-    """What came of an input: the shares of the classes, and what part of it was decoded.
+    """What came of an input.
 
-    ``part`` is empty for all of it.
+    Attributes:
+        shares: The shares of the classes.
+        part: What part of it was decoded; empty for all of it.
+        note: What else is to be said of it.
     """
 
     shares: dict[str, float]
     part: str = ''
+    note: str = ''
 
 
 def _segment_image(job: Job, task: _Task) -> _Done:
     """Segment an image and write its three files."""
     from zegclip_core.cli._outputs import write_json, write_png
     from zegclip_core.images.drawing import overlay_with_legend
-    from zegclip_core.images.media import read_image
+    from zegclip_core.images.media import read_picture
 
-    image = read_image(job.source)
+    picture = read_picture(job.source, job.called)
+    image = picture.pixels
     segmentation, seconds = task.segment(image)
     shares = segmentation.shares()
     overlay_path, label_path, json_path = _output_paths(task.out, job)
@@ -280,14 +236,15 @@ def _segment_image(job: Job, task: _Task) -> _Done:
     write_png(overlay_path, overlay_with_legend(image, segmentation, alpha=task.alpha))
     height, width = segmentation.labels.shape
     report = {
-        'source': str(job.source),
+        'source': job.called,
         'width': width,
         'height': height,
         **task.report(segmentation, shares, segmentation.unlabelled_share),
         'seconds': round(seconds, 4),
     }
     write_json(json_path, report)
-    return _Done(shares)
+    note = 'holds several pictures, of which the first is labelled'
+    return _Done(shares, note=note if picture.first_of_several else '')
 
 
 def _label_folder(out: Path, job: Job) -> Path:
@@ -317,7 +274,7 @@ def _segment_video(job: Job, task: _Task) -> _Done:
     from zegclip_core.images.video import Video, VideoWriter
     from zegclip_core.segmentation import Moment
 
-    video = Video(job.source)
+    video = Video(job.source, job.called)
     rate = video.frame_rate or FALLBACK_RATE
     overlay_path, json_path = _output_paths(task.out, job)
     totals: dict[str, float] = {}
@@ -337,7 +294,7 @@ def _segment_video(job: Job, task: _Task) -> _Done:
     shares = {name: total / count for name, total in totals.items()}
     height, width = last.labels.shape
     report = {
-        'source': str(job.source),
+        'source': job.called,
         'width': width,
         'height': height,
         'frames': count,

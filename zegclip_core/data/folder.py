@@ -29,7 +29,7 @@ from PIL import Image
 from zegclip_core.errors import DataError, VocabularyError
 from zegclip_core.files import read_lines, user_path, visible
 from zegclip_core.images.headers import opened, orientation_of, upright
-from zegclip_core.images.media import IMAGE_SUFFIXES, read_oriented
+from zegclip_core.images.media import IMAGE_SUFFIXES, read_picture
 from zegclip_core.options import UNLABELLED
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -190,7 +190,8 @@ def read_sample(pair: Pair, table: LabelTable) -> Sample:
         ImageError: If the image cannot be read.
         DataError: If the mask cannot be read, has another size, or holds an unknown value.
     """
-    image, turn = read_oriented(pair.image)
+    picture = read_picture(pair.image)
+    image, turn = picture.pixels, picture.orientation
     values = _read_mask(pair, turn, image.shape[:2])
     if values.shape != image.shape[:2]:
         raise DataError(

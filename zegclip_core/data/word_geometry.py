@@ -113,7 +113,7 @@ def _names_of(path: Path, names: Mapping[str, Sequence[str]]) -> Sequence[object
     text = read_text(listed, 'the names', DataError)
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f'Expected {listed} to be JSON, but it cannot be read.') from error
     if not isinstance(found, list):
         raise DataError(f'Expected a list of names in {listed}, but got another value.')

@@ -104,8 +104,13 @@ def load_exported(model: str, *, device: str = 'auto', precision: str = 'auto') 
     if not path.is_file():
         raise CheckpointError(f'Expected an exported model, but there is no file at {path}.')
     session = open_session(path, device, precision)
-    header = session.get_modelmeta().custom_metadata_map
-    names = [entry.name for entry in session.get_inputs()]
+    try:
+        header = session.get_modelmeta().custom_metadata_map
+        names = [entry.name for entry in session.get_inputs()]
+    except UnicodeDecodeError as error:
+        raise CheckpointError(
+            f'Cannot read the exported model {path}: a name in it is no text.'
+        ) from error
     config, settings = read_metadata(path, header, names)
     if name.clip is not None:
         settings = with_local_towers(settings, name.clip, where=str(path))

@@ -22,16 +22,30 @@ import warnings
 
 from PIL import Image
 
+try:
+    from pillow_heif import register_heif_opener
+except ImportError:
+    pass
+else:
+    register_heif_opener()
+
 Image.init()
 FORMATS = tuple(
     name
     for name in (
-        *('AVIF', 'BMP', 'DIB', 'GIF', 'JPEG', 'JPEG2000'),
+        *('AVIF', 'BMP', 'DIB', 'GIF', 'HEIF', 'JPEG', 'JPEG2000'),
         *('PNG', 'PPM', 'TIFF', 'WEBP'),
     )
     if name in Image.OPEN
 )
-"""Formats that are read, by Pillow's names, as far as this build of Pillow has them."""
+"""Formats that are read, by Pillow's names, as far as this build of Pillow has them.
+
+``HEIF``, as phones write it, needs the package pillow-heif.
+"""
+_READ_BY = {'AVIF': 'AVIF', 'HEIC': 'HEIF', 'HEIF': 'HEIF'}
+"""Kinds of files that are read if there is this format."""
+_SEVERAL = {'AVIF', 'GIF', 'PNG', 'TIFF', 'WEBP'}
+"""Formats that hold animations or pages. Of JPEGs the further images are previews and maps."""
 _KINDS = (
     (4, b'ftyphei', 'HEIC'),
     (4, b'ftyphev', 'HEIC'),
@@ -83,14 +97,27 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 
 def kind_of(path: Path) -> str | None:
-    """Return what a file is that is no image of ``FORMATS``; ``None`` if its head does not say."""
+    """Return what a file is that is no image of ``FORMATS``; ``None`` if its head does not say.
+
+    So it is for a damaged image of a format that is read.
+    """
     with path.open('rb') as file:
         head = file.read(64)
     if not head:
         return 'empty'
     if head.lstrip()[:1] == b'<':
         return 'SVG' if path.suffix.lower() == '.svg' else 'a page in HTML or XML'
-    return next((what for at, start, what in _KINDS if head[at:].startswith(start)), None)
+    kind = next((what for at, start, what in _KINDS if head[at:].startswith(start)), None)
+    return None if _READ_BY.get(str(kind)) in FORMATS else kind
+
+
+def has_several(path: Path) -> bool:
+    """Return whether an image file holds further images: an animation's frames, or pages."""
+    with opened(path) as image:  # Of its own, since looking at a GIF's second frame changes it.
+        try:
+            return image.format in _SEVERAL and bool(getattr(image, 'is_animated', False))
+        except Exception:  # Whatever damage leads a decoder to.
+            return True  # It has a second one, though a damaged one.
 
 
 def orientation_of(image: Image.Image) -> int:

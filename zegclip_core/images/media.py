@@ -13,10 +13,10 @@
 # limitations under the License.
 """Read image files as RGB arrays, and find images and videos in folders."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+import logging
 from pathlib import Path
 import re
-import struct
 
 import cv2
 import numpy as np
@@ -25,8 +25,17 @@ from PIL import Image, UnidentifiedImageError
 from zegclip_core.errors import ImageError
 from zegclip_core.files import absent, is_hidden
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.images.headers import FORMATS, kind_of, opened, orientation_of, upright
+from zegclip_core.images.headers import (
+    FORMATS,
+    has_several,
+    kind_of,
+    opened,
+    orientation_of,
+    upright,
+)
 from zegclip_core.images.values import is_shallow, say_shallow, shallow_bytes
+
+logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset(
     suffix
@@ -49,15 +58,24 @@ _OTHER_SUFFIXES = frozenset(
 )
 """Endings of images and videos that are not read."""
 CONVERT = 'convert it to JPEG or PNG'
+if 'HEIF' not in FORMATS:
+    CONVERT += ', or for HEIC: pip install pillow-heif'
 
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-)
-"""What Pillow's decoders are known to raise on damaged files."""
+
+@dataclass(frozen=True)
+class Picture:
+    """What is read of an image file.
+
+    Attributes:
+        pixels: RGB, uint8 ``(H, W, 3)``, 0 to 255, writable and contiguous.
+        orientation: The EXIF orientation that was applied, 1 to 8.
+        first_of_several: Whether the file holds further images, the frames of an animation or
+            pages, which are not read.
+    """
+
+    pixels: RgbImage
+    orientation: int
+    first_of_several: bool
 
 
 def read_image(path: str | Path) -> RgbImage:
@@ -65,6 +83,7 @@ def read_image(path: str | Path) -> RgbImage:
 
     The EXIF orientation is applied; grey, palette and CMYK images become RGB, transparent
     parts white, and 16-bit values are scaled to 8 bits, as 12-bit ones where none exceeds these.
+    Of an animation the first frame is read, and of several pages the first, with a warning.
 
     Returns:
         RGB, uint8 ``(H, W, 3)``, 0 to 255, writable and contiguous.
@@ -72,15 +91,24 @@ def read_image(path: str | Path) -> RgbImage:
     Raises:
         ImageError: If there is no such file or it does not decode as an image.
     """
-    return read_oriented(path)[0]
+    picture = read_picture(path)
+    if picture.first_of_several:
+        logger.warning('%s holds several pictures: only the first is read.', path)
+    return picture.pixels
 
 
-def read_oriented(path: str | Path) -> tuple[RgbImage, int]:
-    """Read an image file as ``read_image`` does; return it with its EXIF orientation, 1 to 8."""
+def read_picture(path: str | Path, called: str = '') -> Picture:
+    """Read an image file as ``read_image`` does, without a warning, and what else it says.
+
+    Args:
+        path: The file.
+        called: What it is in errors, if not its path.
+    """
     path = Path(path)
+    called = called or str(path)
     if not path.is_file():
         what = 'it is a folder' if path.is_dir() else absent(path)
-        raise ImageError(f'Cannot read the picture {path}: {what}.')
+        raise ImageError(f'Cannot read the picture {called}: {what}.')
     try:
         with opened(path) as image:
             deep = '16' in str(getattr(image, 'tile', '')) and image.mode in {'RGB', 'RGBA'}
@@ -88,15 +116,17 @@ def read_oriented(path: str | Path) -> tuple[RgbImage, int]:
             orientation = orientation_of(image)
             found = upright(image, orientation)
             shallow = _shallow_color(path, orientation) if deep else None
+        several = has_several(path)
     except Image.DecompressionBombError as error:
         most = 2 * int(Image.MAX_IMAGE_PIXELS or 0)
         raise ImageError(
-            f'Cannot read the picture {path}: it is too large, with more than {most} pixels; '
+            f'Cannot read the picture {called}: it is too large, with more than {most} pixels; '
             'scale it down.'
         ) from error
-    except _DECODE_ERRORS as error:
-        raise ImageError(f'Cannot read the picture {path}: {_reason(path, error)}.') from error
-    return (_to_rgb(found, path) if shallow is None else shallow), orientation
+    except Exception as error:  # Damage leads decoders to errors of any kind.
+        raise ImageError(f'Cannot read the picture {called}: {_reason(path, error)}.') from error
+    pixels = _to_rgb(found, called) if shallow is None else shallow
+    return Picture(pixels, orientation, several)
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -107,7 +137,7 @@ def _reason(path: Path, error: Exception) -> str:
     if kind is not None:
         return f'it is {kind}, which is not supported; {CONVERT}'
     if isinstance(error, UnidentifiedImageError):
-        if path.suffix.casefold() in _OTHER_SUFFIXES:
+        if path.suffix.casefold() in _OTHER_SUFFIXES - IMAGE_SUFFIXES:
             return f'{path.suffix} files are not read; {CONVERT}'
         return 'it is not a picture or is damaged'
     text = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
@@ -131,10 +161,10 @@ def _shallow_color(path: Path, orientation: int) -> RgbImage | None:
     return np.array(upright(rgb, orientation))
 
 
-def _to_rgb(image: Image.Image, path: Path) -> RgbImage:
+def _to_rgb(image: Image.Image, called: str) -> RgbImage:
     """Convert any mode of Pillow to RGB uint8 ``(H, W, 3)``."""
     if image.mode.startswith('I') or image.mode == 'F':
-        return _deep_grey_to_rgb(np.asarray(image), path)
+        return _deep_grey_to_rgb(np.asarray(image), called)
     if image.mode in {'LA', 'La', 'PA', 'RGBA', 'RGBa'} or 'transparency' in image.info:
         # RGBa and La hold premultiplied colours, which Pillow converts only to RGBA and LA.
         rgba = image.convert('LA' if image.mode == 'La' else 'RGBA').convert('RGBA')
@@ -142,13 +172,13 @@ def _to_rgb(image: Image.Image, path: Path) -> RgbImage:
     return np.array(image.convert('RGB'), dtype=np.uint8)
 
 
-def _deep_grey_to_rgb(values: npt.NDArray[np.generic], path: Path) -> RgbImage:
+def _deep_grey_to_rgb(values: npt.NDArray[np.generic], called: str) -> RgbImage:
     """Scale 16-bit, or float in [0, 1], grey values to 8 bits and repeat them for R, G and B."""
     top = 1.0 if np.issubdtype(values.dtype, np.floating) else 65535.0
     grey = values.astype(np.float64)
     if not (np.isfinite(grey).all() and grey.min() >= 0.0 and grey.max() <= top):
         raise ImageError(
-            f'Cannot read the picture {path}: expected {values.dtype} grey values in '
+            f'Cannot read the picture {called}: expected {values.dtype} grey values in '
             f'[0, {top:g}], but got {grey.min():g} to {grey.max():g}.'
         )
     scaled = np.rint(grey * (255.0 / top)).astype(np.uint8)
@@ -173,43 +203,79 @@ def natural_key(path: Path) -> tuple[tuple[int, int | str], ...]:
 
 @dataclass(frozen=True)
 class FolderContent:
-    """What lies directly in a folder, each in natural order; hidden files are left out.
+    """What lies in a folder, each in natural order; hidden files are left out.
 
     Attributes:
         media: Images and videos, told by their endings.
         unread: Images and videos of formats that are not read.
-        others: Anything else, folders included.
+        others: Anything else, also folders that were not looked into.
+        closed: Folders that cannot be listed.
     """
 
-    media: list[Path]
-    unread: list[Path]
-    others: list[Path]
+    media: list[Path] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    closed: list[Path] = field(default_factory=list)
+
+    def add(self, path: Path, *, is_file: bool) -> None:
+        """Put something to its kind."""
+        suffix = path.suffix.casefold() if is_file else ''
+        if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+            self.media.append(path)
+        else:
+            (self.unread if suffix in _OTHER_SUFFIXES else self.others).append(path)
 
 
-def content_of(folder: str | Path) -> FolderContent:
-    """Return what lies directly in a folder.
+def content_of(
+    folder: str | Path, *, recursive: bool = False, without: Path | None = None
+) -> FolderContent:
+    """Return what lies in a folder.
+
+    Args:
+        folder: The folder.
+        recursive: Whether also in the folders below it that are not hidden, each once, whatever
+            links lead there.
+        without: A folder below it that is not looked into.
 
     Raises:
         ImageError: If there is no such folder, it cannot be listed, or holds no image and no
             video that can be read.
     """
-    folder = Path(folder)
-    try:
-        entries = [(entry, entry.is_file()) for entry in folder.iterdir() if not is_hidden(entry)]
-    except OSError as error:
-        raise ImageError(f'Cannot list the folder {folder}: {error.strerror}.') from error
-    entries.sort(key=lambda entry: natural_key(entry[0]))
-    parts: dict[str, list[Path]] = {'media': [], 'unread': [], 'others': []}
-    for path, is_file in entries:
-        suffix = path.suffix.casefold()
-        known = suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES
-        part = 'media' if known else 'unread' if suffix in _OTHER_SUFFIXES else 'others'
-        parts[part if is_file else 'others'].append(path)
-    if not parts['media']:
-        held = ', '.join(path.name for path in [*parts['unread'], *parts['others']][:3])
-        hint = f', but {held}; {CONVERT}' if parts['unread'] else ''
+    folder, content = Path(folder), FolderContent()
+    waiting = [folder]
+    known = set() if without is None else {without.resolve()} - {folder.resolve()}
+    while waiting:
+        here = waiting.pop()
+        if here.resolve() not in known:
+            known.add(here.resolve())
+            try:
+                below = _add_entries(here, content, recursive=recursive)
+            except OSError as error:
+                if here == folder:
+                    reason = error.strerror
+                    raise ImageError(f'Cannot list the folder {folder}: {reason}.') from error
+                content.closed.append(here)
+            else:
+                waiting += reversed(below)
+    if not content.media:
+        held = ', '.join(path.name for path in [*content.unread, *content.others][:3])
+        hint = f', but {held}; {CONVERT}' if content.unread else ''
         raise ImageError(f'Found no picture and no video in the folder {folder}{hint}.')
-    return FolderContent(**parts)
+    return content
+
+
+def _add_entries(folder: Path, content: FolderContent, *, recursive: bool) -> list[Path]:
+    """Add what lies directly in a folder; return the folders to look into."""
+    entries = [
+        (path, path.is_dir(), path.is_file()) for path in folder.iterdir() if not is_hidden(path)
+    ]
+    below = []
+    for path, is_folder, is_file in sorted(entries, key=lambda entry: natural_key(entry[0])):
+        if recursive and is_folder:
+            below.append(path)
+        else:
+            content.add(path, is_file=is_file)
+    return below
 
 
 def media_in(folder: str | Path) -> list[Path]:

@@ -19,7 +19,7 @@ from fractions import Fraction
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import cast, Final
 
 import av
 from av.container import InputContainer, OutputContainer
@@ -40,18 +40,36 @@ OPTIONS = {'preset': 'veryfast', 'crf': '20'}
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _opened(path: Path, called: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video file and find its first video stream."""
     try:
         # An absolute path, since a colon in a relative one would name a protocol.
         container = av.open(str(path.absolute()), metadata_errors='replace')
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = 'not a video or damaged' if path.exists() else absent(path)
-        raise ImageError(f'Cannot open the video {path}: {reason}.') from error
+        raise ImageError(f'Cannot open the video {called}: {reason}.') from error
     with container:
         if not container.streams.video:
-            raise ImageError(f'Cannot open the video {path}: not a video or damaged.')
+            raise ImageError(f'Cannot open the video {called}: not a video or damaged.')
         yield container, container.streams.video[0]
+
+
+def _upright(image: RgbImage, frame: av.VideoFrame) -> RgbImage:
+    """Return a frame turned and mirrored as its file says.
+
+    Phones store frames as the sensor has them, and front cameras mirrored.
+    """
+    try:
+        data = frame.side_data.get('DISPLAYMATRIX')
+    except ValueError:  # Beside it lies what this PyAV does not know, such as EXIF data.
+        return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
+    if data is None:
+        return image
+    # Stored (x, y) is shown at (a * x + c * y, b * x + d * y), but for where it begins.
+    a, b, _, c, d = np.frombuffer(cast(bytes, data), np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 class Video:
@@ -59,6 +77,7 @@ class Video:
 
     Args:
         path: The file.
+        called: What it is in errors, if not its path.
 
     Attributes:
         frame_rate: Frames per second that the file declares, in (0, 1000], or ``None``.
@@ -71,9 +90,9 @@ class Video:
         ImageError: If the file cannot be opened or holds no video.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with _opened(path) as (container, stream):
+    def __init__(self, path: Path, called: str = '') -> None:
+        self._path, self._called = path, called or str(path)
+        with _opened(self._path, self._called) as (container, stream):
             rate = float(stream.guessed_rate or stream.average_rate or 0.0)
             seconds = (container.duration or 0) / av.time_base
             count = stream.frames or int(seconds * rate + 0.5)
@@ -99,7 +118,7 @@ class Video:
             ImageError: If the file cannot be opened or no frame of it can be decoded.
         """
         self.decoded, self.damaged = 0, False
-        with _opened(self._path) as (container, stream), self._noting():
+        with _opened(self._path, self._called) as (container, stream), self._noting():
             stream.thread_type = 'AUTO'
             for packet in container.demux(stream):
                 frames = []
@@ -109,11 +128,9 @@ class Video:
                 for frame in frames:
                     self.decoded += 1
                     image = np.asarray(frame.to_ndarray(format='rgb24'), np.uint8)
-                    # Phones store frames as the sensor has them, and how to turn them.
-                    turns = frame.rotation // 90
-                    yield np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+                    yield _upright(image, frame)
         if not self.decoded:
-            raise ImageError(f'Cannot read {self._path.name}: no frame of it could be decoded.')
+            raise ImageError(f'Cannot read {self._called}: no frame of it could be decoded.')
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
