@@ -45,6 +45,7 @@ TRAIN = [
 ]
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']  # The last is for writing files.
 OPENVINO = ['nncf>=2.16', 'openvino>=2025.1']  # The first is for calibrating alone.
+WEB = ['starlette>=0.46', 'uvicorn>=0.35', 'websockets>=13']
 TEST = [
     'colcon-core>=0.15',
     'colcon-library-path>=0.2',
@@ -65,6 +66,7 @@ TEST = [
     'hypothesis>=6.123',
     'lxml>=5',
     'mypy>=1.8',
+    'playwright>=1.50',  # Drives a Chromium that is there; it brings none.
     'pydocstyle>=6.3',
     'pytest>=7.4',
     'pytest-timeout>=2.2',
@@ -124,6 +126,7 @@ setup(
             'models/*.md',
             '**/*.yaml',
             '**/*.txt',
+            'web/static/*',
         ],
         'zegclip_ros': ['py.typed'],
     },
@@ -164,6 +167,7 @@ setup(
         'train': TRAIN,
         'onnx': ONNX,
         'openvino': OPENVINO,
+        'web': WEB,
         'test': TEST,
     },
     entry_points={

@@ -55,6 +55,7 @@ MAY_IMPORT = {
     'text weights',
     # What uses it.
     'explanation': 'engines errors images model options segmentation segmenter text',
+    'web': 'engines errors explanation images options refinement segmentation segmenter text',
     'export': 'devices engines errors files images loading model options text weights',
     'bags': 'errors files images messages options segmentation segmenter text',
     'speed': 'data devices engines errors images loading model options segmenter text versions '
