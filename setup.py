@@ -176,6 +176,7 @@ setup(
             'segmentation_node = zegclip_ros.nodes.segmentation:main',
             'camera_node = zegclip_ros.nodes.camera:main',
             'recorder_node = zegclip_ros.nodes.recorder:main',
+            'web_node = zegclip_ros.nodes.web:main',
         ],
     },
 )

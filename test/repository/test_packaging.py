@@ -34,7 +34,7 @@ import zegclip_core
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = ('ros', 'demo', 'train', 'onnx', 'openvino', 'web', 'test')
-NODES = ('segmentation_node', 'camera_node', 'recorder_node')
+NODES = ('segmentation_node', 'camera_node', 'recorder_node', 'web_node')
 SHARED = (
     'package.xml',
     'launch/zegclip.launch.py',

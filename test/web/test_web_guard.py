@@ -181,7 +181,7 @@ def test_a_place_that_cannot_be_listened_at_is_one_line(desk: ModelDesk) -> None
             Server(desk, Place(port=port))
     with pytest.raises(ConfigError, match=r'no\.such\.host\.invalid'):
         Server(desk, Place('no.such.host.invalid'))
-    with pytest.raises(ConfigError, match='port 99999'):
+    with pytest.raises(ConfigError, match='65535, but got 99999'):
         Server(desk, Place(port=99_999))
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 from importlib.util import find_spec
+import json
 import os
 import sys
 from typing import Any
@@ -32,7 +33,6 @@ open to this machine alone unless --host says otherwise.
 _NODE = 'zegclip_ros.nodes.web'
 """What serves the page of a running node."""
 _NEEDED = ('starlette', 'uvicorn', 'websockets')
-_MAX_PORT = 65535
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -86,8 +86,6 @@ def run(args: argparse.Namespace) -> int:
                 f'Expected the Python package {name} to be installed, but it is not: '
                 "pip install 'zegclip-ros[web]' has what the page needs."
             )
-    if args.port > _MAX_PORT:
-        raise ConfigError(f'Expected --port to be at most {_MAX_PORT}, but got {args.port}.')
     if args.ros:
         return _run_node(args)
     from zegclip_core.web.model_desk import ModelDesk
@@ -120,7 +118,16 @@ def _run_node(args: argparse.Namespace) -> int:
         raise ConfigError(
             'Expected ROS 2 for --ros, but its package rclpy is not there: source its setup.bash.'
         )
-    values = {'node': args.node, 'host': args.host, 'port': args.port, 'token': args.token or ''}
-    given = [part for name, value in values.items() for part in ('-p', f'{name}:={value}')]
+    values = {
+        'node': args.node,
+        'host': args.host,
+        'port': args.port,
+        'token': args.token or '',
+        'names': args.name or [''],
+    }
+    # JSON is YAML: what looks like a number stays a text.
+    given = [
+        part for name, value in values.items() for part in ('-p', f'{name}:={json.dumps(value)}')
+    ]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, '-m', _NODE, '--ros-args', *given])

@@ -43,9 +43,9 @@ from zegclip_core.web.limits import (
     SHOWN_SIDE,
 )
 from zegclip_core.web.photos import bundled_photos
+from zegclip_core.web.pictures import jpeg, read_photo, shown
 from zegclip_core.web.sessions import Session, Sessions
 from zegclip_core.web.settings import BoxError, Settings
-from zegclip_core.web.uploads import jpeg, read_photo, shown
 from zegclip_core.web.wire import text
 
 STATIC = Path(__file__).with_name('static')

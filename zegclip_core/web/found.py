@@ -15,22 +15,18 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-import io
 import json
 import threading
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 import torch
 from zegclip_core.engines.contract import EngineVocabulary
 from zegclip_core.engines.plain import label_maps
 from zegclip_core.explanation import explained, Explanation
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.images.drawing import overlay_with_legend
-from zegclip_core.segmentation import LabelArray, Segmentation, unlabelled_id
+from zegclip_core.segmentation import Segmentation, unlabelled_id
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 from zegclip_core.web.limits import MAP_SIDE, MAP_VALUES
 from zegclip_core.web.wire import levels, packed, text
@@ -191,21 +187,6 @@ class Found:
             'seconds': round(self.seconds, 4),
         }
         return f'{json.dumps(about, indent=2, ensure_ascii=False)}\n'.encode()
-
-
-def png(pixels: LabelArray | RgbImage) -> bytes:
-    """Return grey ``(H, W)``, uint8 or uint16, or RGB ``(H, W, 3)``, uint8, as a PNG."""
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, format='PNG', compress_level=3)
-    return data.getvalue()
-
-
-def overlay_png(image: RgbImage, segmentation: Segmentation, alpha: float) -> bytes:
-    """Return an image in the colours of its classes, with the legend, as a PNG."""
-    if image.shape[:2] != segmentation.labels.shape:
-        size = segmentation.labels.shape[::-1]
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return png(overlay_with_legend(image, segmentation, alpha=alpha))
 
 
 def _finite(threshold: float) -> float | None:

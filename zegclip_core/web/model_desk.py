@@ -26,11 +26,11 @@ from zegclip_core.refinement.smoothing import TemporalSmoother
 from zegclip_core.segmentation import Moment
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 from zegclip_core.web.desk import About, Download
-from zegclip_core.web.found import Found, overlay_png, png
+from zegclip_core.web.found import Found
+from zegclip_core.web.pictures import overlay_png, png, read_frame, read_photo
 from zegclip_core.web.sessions import Session
 from zegclip_core.web.settings import BoxError, Settings
 from zegclip_core.web.turns import Turns
-from zegclip_core.web.uploads import read_frame, read_photo
 from zegclip_core.web.wire import text
 
 _AT_ONCE = 16

@@ -15,6 +15,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import os
 import secrets
 import socket
 
@@ -30,6 +31,7 @@ HOST = '127.0.0.1'
 """Where the page is served unless told otherwise: this machine alone."""
 PORT = 8017
 _BACKLOG = 64
+_MAX_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,16 @@ class Server:
 
 def _listening(place: Place) -> socket.socket:
     """Return a socket that listens."""
+    if not 0 <= place.port <= _MAX_PORT:
+        raise ConfigError(f'Expected a port from 0 to {_MAX_PORT}, but got {place.port}.')
     try:
         found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
         family, *_, address = found[0]
         made = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
-        reason = getattr(error, 'strerror', None) or str(error)
+        number = getattr(error, 'errno', None)
+        known = number is not None and number > 0  # Those of names are below.
+        reason = os.strerror(number) if known else getattr(error, 'strerror', '') or str(error)
         raise ConfigError(
             f'Cannot serve the page at {place.host} and port {place.port}: {reason}.'
         ) from error

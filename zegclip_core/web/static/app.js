@@ -53,6 +53,10 @@ function threshold() {
   return state.threshold ?? about.threshold;
 }
 
+function thresholdText() {
+  return about.kind === 'node' && state.threshold === null ? 'own' : threshold().toFixed(2);
+}
+
 function controls() {
   if (document.activeElement !== at('words') || at('words').value !== state.words) at('words').value = state.words;
   at('negatives').value = state.negatives;
@@ -65,7 +69,7 @@ function controls() {
 function figures() {
   at('opacity-value').textContent = state.opacity.toFixed(2);
   at('smoothing-value').textContent = state.smoothing.toFixed(2);
-  at('threshold-value').textContent = threshold().toFixed(2);
+  at('threshold-value').textContent = thresholdText();
   at('threshold-reset').disabled = state.threshold === null;
   at('undo').disabled = !past.states.length;
 }
@@ -127,7 +131,7 @@ function show(fields) {
   maps = new Map();
   view.label(fields.labels, fields.classes);
   legend.show(fields);
-  at('warning').textContent = fields.warning;
+  if (about.kind === 'model') at('warning').textContent = fields.warning;
   if (fields.map) maps.set(fields.row, fields.map);
   if (hovered !== null) heat();
   if (wanted || view.place) ask(view.place);
@@ -174,7 +178,7 @@ function heat() {
   const word = at('legend').querySelector(`[data-row="${hovered}"]`);
   at('scale').querySelector('span').textContent = word?.title ?? '';
   const isClass = hovered < result.classes.length;
-  view.score(map, isClass ? result.thresholds?.[hovered] ?? result.threshold : null);
+  view.score(map, isClass ? result.thresholds?.[hovered] ?? result.threshold ?? null : null);
 }
 
 function ask(place) {
@@ -389,7 +393,8 @@ async function hello() {
   if (sources?.file || sources?.live) await sources.resend();
   else if (about.kind === 'model') await first();
   hovered = null;
-  send();
+  // A robot's words are changed by typing, not by opening a page.
+  if (about.kind === 'model') send();
 }
 
 async function first() {
@@ -404,7 +409,7 @@ async function start() {
   about = await (await fetch('/about')).json();
   at('about').textContent = about.kind === 'node' ? `node ${about.model}`
     : `${about.model}, short side ${about.short_side}`;
-  at('negatives').placeholder = about.negatives.join(', ') || 'none';
+  at('negatives').placeholder = about.negatives.join(', ') || (about.kind === 'node' ? 'its own' : 'none');
   document.body.dataset.kind = about.kind;
   const isNode = about.kind === 'node';
   at('node').hidden = !isNode;

@@ -121,7 +121,7 @@ export function showValue(note, answer, classes, at) {
     line.append(element('span', name), element('span', score.toFixed(2)));
     note.append(line);
   }
-  note.append(element('small', verdict(answer, classes)));
+  note.append(element('small', answer.why ?? verdict(answer, classes)));
   note.dataset.label = label === null ? '' : classes[label]?.name ?? '';
   note.hidden = false;
   const board = note.parentElement.getBoundingClientRect();

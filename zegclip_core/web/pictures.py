@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Photos and frames that browsers send, read with distrust."""
+"""Photos and frames that browsers send, read with distrust, and files that they get."""
 
 import io
 from pathlib import Path
@@ -23,8 +23,10 @@ import numpy as np
 from PIL import Image
 from zegclip_core.errors import ImageError
 from zegclip_core.images.checks import RgbImage
+from zegclip_core.images.drawing import overlay_with_legend
 from zegclip_core.images.headers import opened
 from zegclip_core.images.media import read_image
+from zegclip_core.segmentation import LabelArray, Segmentation
 from zegclip_core.web.limits import MAX_FRAME_SIDE, MAX_PIXELS, SHOWN_SIDE
 
 _one_at_a_time = threading.Lock()
@@ -105,3 +107,18 @@ def jpeg(image: RgbImage, quality: int = 90) -> bytes:
     if not done:
         raise ImageError(f'Cannot write an image of {image.shape[1]} x {image.shape[0]} pixels.')
     return data.tobytes()
+
+
+def png(pixels: LabelArray | RgbImage) -> bytes:
+    """Return grey ``(H, W)``, uint8 or uint16, or RGB ``(H, W, 3)``, uint8, as a PNG."""
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, format='PNG', compress_level=3)
+    return data.getvalue()
+
+
+def overlay_png(image: RgbImage, segmentation: Segmentation, alpha: float) -> bytes:
+    """Return an image in the colours of its classes, with the legend, as a PNG."""
+    if image.shape[:2] != segmentation.labels.shape:
+        size = segmentation.labels.shape[::-1]
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return png(overlay_with_legend(image, segmentation, alpha=alpha))
