@@ -40,6 +40,7 @@ import psutil
 from skimage import data
 from tabulate import tabulate
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 _TYPED = ('cup', 'spoon', 'table', 'saucer', 'plate', 'coffee', 'wood', 'shadow')
 _SIZE = (640, 480)
@@ -206,7 +207,9 @@ def streamed(
         working = [
             Client(
                 stack.enter_context(
-                    connect(f'ws://{where}/socket', origin=f'http://{where}', max_size=None)
+                    connect(
+                        f'ws://{where}/socket', origin=Origin(f'http://{where}'), max_size=None
+                    )
                 ),
                 files,
                 seconds,

@@ -65,10 +65,10 @@ def places_of(ids: LabelArray, vocabulary: Vocabulary) -> LabelArray:
     An id that no class has is unlabelled.
     """
     kind = label_type(len(vocabulary))
-    table = np.full(int(np.iinfo(ids.dtype).max) + 1, unlabelled_id(kind), kind)
-    table[list(vocabulary.ids)] = np.arange(len(vocabulary), dtype=kind)
-    places: LabelArray = table[ids]
-    return places
+    table = np.full(int(np.iinfo(ids.dtype).max) + 1, unlabelled_id(kind))
+    table[list(vocabulary.ids)] = np.arange(len(vocabulary))
+    places = table[ids]
+    return places.astype(np.uint8) if kind is np.uint8 else places.astype(np.uint16)
 
 
 class NodeDesk:

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 from zegclip_core.web.desk import Desk
 from zegclip_core.web.serve import Place, Server
 from zegclip_core.web.wire import unpacked
@@ -84,7 +85,7 @@ class Talk:
         self._address = address
         self._opened = connect(
             f'ws://{where.netloc}/socket?session={session}',
-            origin=f'http://{where.netloc}',  # type: ignore[arg-type]
+            origin=Origin(f'http://{where.netloc}'),
             max_size=None,
             open_timeout=PATIENCE,
             additional_headers={} if cookie is None else {'Cookie': cookie},

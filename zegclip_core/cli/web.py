@@ -24,6 +24,7 @@ from typing import Any
 
 from zegclip_core.cli._model import add_model_options, load_segmenter, natural
 from zegclip_core.errors import ConfigError
+from zegclip_core.web.limits import HOST, PORT
 
 _DESCRIPTION = """\
 Serve a page on which words are typed and seen at once: on a photo, the camera of the browser, a
@@ -48,13 +49,13 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument(
         '--host',
-        default='127.0.0.1',
+        default=HOST,
         metavar='ADDRESS',
         help='address to listen at, such as 0.0.0.0 for all of this machine, and then with a '
         'token (default: %(default)s, this machine alone)',
     )
     parser.add_argument(
-        '--port', type=natural, default=8017, help='0 for any (default: %(default)s)'
+        '--port', type=natural, default=PORT, help='0 for any (default: %(default)s)'
     )
     parser.add_argument(
         '--token', metavar='TEXT', help='what the address must hold (default: a new one, if any)'

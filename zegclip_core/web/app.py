@@ -25,7 +25,7 @@ from pathlib import Path
 import struct
 from typing import Any, get_args
 
-from anyio import fail_after, to_thread
+from anyio import fail_after, move_on_after, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -65,6 +65,8 @@ _FRAME_HEAD = struct.Struct('<Id')
 _SWEEP = 10.0
 """Seconds between two looks at pages that were closed."""
 _MAX_NUMBER = 2**31
+_RELOAD = 1.0
+"""Longest wait for the old socket of a page that was reloaded [s]."""
 
 logger = logging.getLogger(__name__)
 
@@ -193,8 +195,12 @@ class Page:
     async def _socket(self, socket: WebSocket) -> None:
         """Talk to a page until it is closed."""
         await socket.accept()
+        name = socket.query_params.get('session', '')
+        with move_on_after(_RELOAD):
+            while self._sessions.is_open(name):  # A page is reloaded: its old socket is closing.
+                await asyncio.sleep(_RELOAD / 20)
         try:
-            session = self._sessions.open(socket.query_params.get('session', ''))
+            session = self._sessions.open(name)
         except ZegCLIPError as error:
             await socket.send_text(text('error', box='image', text=str(error)))
             await socket.close(1013)
@@ -213,8 +219,10 @@ class Page:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             self._sessions.close(session)
         for result in results:
-            if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
-                logger.info('A page was given up: %s.', type(result).__name__)
+            if isinstance(result, TimeoutError):
+                logger.info('A page took nothing for %g s and was given up.', SEND_TIMEOUT)
+            elif isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
+                logger.error('A page was given up.', exc_info=result)
 
     async def _hear(self, socket: WebSocket, session: Session) -> None:
         """Do what a page asks for."""

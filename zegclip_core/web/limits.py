@@ -11,7 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the page takes at most, and what it keeps."""
+"""Where the page is unless told otherwise, what it takes at most, and what it keeps."""
+
+HOST = '127.0.0.1'
+"""Address that the page listens at: this machine alone."""
+PORT = 8017
 
 MAX_UPLOAD = 20 * 2**20
 """Most bytes of an uploaded photo."""

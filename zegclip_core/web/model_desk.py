@@ -25,6 +25,7 @@ from zegclip_core.images.checks import RgbImage
 from zegclip_core.refinement.smoothing import TemporalSmoother
 from zegclip_core.segmentation import Moment
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
+from zegclip_core.text.phrases import StandardForms
 from zegclip_core.web.desk import About, Download
 from zegclip_core.web.found import Found
 from zegclip_core.web.pictures import overlay_png, png, read_frame, read_photo
@@ -207,7 +208,10 @@ class ModelDesk:
 
     def _encoded(self, asked: Settings, begun: int) -> EncodedVocabulary | None:
         """Encode the classes from ``begun`` on; ``None`` unless these are the last."""
-        classes = asked.vocabulary.encoded_phrases(self._segmenter.settings.seen_classes)
+        known = self._segmenter.settings.seen_classes
+        forms = StandardForms(known)
+        rivals = ((forms.of(word),) for word in asked.negatives or ())
+        classes = [*asked.vocabulary.encoded_phrases(known), *rivals]
         if begun + _AT_ONCE < len(classes):
             self._segmenter.text_encoder.encode_classes(classes[begun:][:_AT_ONCE])
             return None

@@ -25,11 +25,8 @@ from zegclip_core.errors import ConfigError
 from zegclip_core.web.app import Page
 from zegclip_core.web.desk import Desk
 from zegclip_core.web.guard import Guard, is_loopback, TOKEN
-from zegclip_core.web.limits import MAX_FRAME
+from zegclip_core.web.limits import HOST, MAX_FRAME, PORT
 
-HOST = '127.0.0.1'
-"""Where the page is served unless told otherwise: this machine alone."""
-PORT = 8017
 _BACKLOG = 64
 _MAX_PORT = 65535
 
@@ -89,7 +86,7 @@ class Server:
         end = f'/?{TOKEN}={self._token}' if self._token else '/'
         shown = [self._host]
         if self._host in {'0.0.0.0', '::'}:
-            shown = ['127.0.0.1', socket.gethostname()]
+            shown = [HOST, _own_address()]
         return [
             f'http://{f"[{name}]" if ":" in name else name}:{self._port}{end}' for name in shown
         ]
@@ -112,11 +109,21 @@ def _listening(place: Place) -> socket.socket:
         family, *_, address = found[0]
         made = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
-        number = getattr(error, 'errno', None)
-        known = number is not None and number > 0  # Those of names are below.
-        reason = os.strerror(number) if known else getattr(error, 'strerror', '') or str(error)
+        number = getattr(error, 'errno', None) or 0
+        # Below 0 are errors of names, which the system has other texts for.
+        reason = os.strerror(number) if number > 0 else getattr(error, 'strerror', '') or 'no name'
         raise ConfigError(
             f'Cannot serve the page at {place.host} and port {place.port}: {reason}.'
         ) from error
     made.setblocking(False)
     return made
+
+
+def _own_address() -> str:
+    """Return the address that this machine has in its network, its name if it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(('192.0.2.1', 9))  # Reserved for documents; nothing is sent.
+        except OSError:
+            return socket.gethostname()
+        return str(probe.getsockname()[0])

@@ -89,6 +89,10 @@ class Sessions:
             raise ZegCLIPError('This page is no longer known here: reload it.')
         return self._known[name]
 
+    def is_open(self, name: str) -> bool:
+        """Return whether a page of that name is open, as beside one that was duplicated."""
+        return name in self._known and self._known[name].left is None
+
     def open(self, name: str) -> Session:
         """Return the page of that name if it was closed a short time ago, else a new one.
 

@@ -58,7 +58,7 @@ def unpacked(message: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the JSON of a ``packed`` message, and its parts by name."""
     end = 4 + int.from_bytes(message[:4], 'little')
     fields = json.loads(message[4:end])
-    parts = {}
+    parts: dict[str, Any] = {}
     for one in fields['parts']:
         body, end = message[end:][: one['bytes']], end + one['bytes']
         if 'dtype' in one:

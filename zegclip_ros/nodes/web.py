@@ -34,7 +34,8 @@ from zegclip_core.messages.outputs import ACTIVE_VOCABULARY, CONFIDENCE, LABEL_I
 from zegclip_core.messages.topic_names import check_cameras, image_topic, output_topic
 from zegclip_core.options import OPTIONS
 from zegclip_core.text.negatives import NONE
-from zegclip_core.web.serve import HOST, Place, PORT, Server
+from zegclip_core.web.limits import HOST, PORT
+from zegclip_core.web.serve import Place, Server
 from zegclip_ros.conversions import image_to_labels, image_to_scores, packed_rgb
 from zegclip_ros.frames.image_input import ImageInput
 from zegclip_ros.parameters import Declaration, declare, descriptions, given
@@ -80,14 +81,14 @@ class WebNode(RunnableNode):
     def __init__(self) -> None:
         super().__init__('zegclip_web')
         values = declare(self, DECLARATIONS)
-        self._node: str = values['node']
+        self._segmentation: str = values['node']
         self._camera: str = values['camera']
         if self._camera:
             check_cameras([self._camera], 'the parameter camera')
-        self._subscriptions: list[Subscription] = []
+        self._outputs: list[Subscription] = []
         self._words = self.create_publisher(String, 'vocabulary', _QUEUE)
-        self._parameters = AsyncParameterClient(self, self._node)
-        self.desk = NodeDesk(self._node, self._say, self._set)
+        self._remote = AsyncParameterClient(self, self._segmentation)
+        self.desk = NodeDesk(self._segmentation, self._say, self._set)
         self._image = ImageInput(
             self,
             image_topic(self._camera),
@@ -96,7 +97,7 @@ class WebNode(RunnableNode):
             partial(self._on_part, 'image', packed_rgb),
         )
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        topic = f'{self._node}/{ACTIVE_VOCABULARY}'
+        topic = f'{self._segmentation}/{ACTIVE_VOCABULARY}'
         self.create_subscription(String, topic, self._on_announcement, latched)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, _QUEUE)
         place = Place(
@@ -120,19 +121,19 @@ class WebNode(RunnableNode):
         """Subscribe to what pages show while one is open: the node makes it for nobody else."""
         watched = self.desk.watched
         self._image.update(wanted=watched)
-        if watched and not self._subscriptions:
+        if watched and not self._outputs:
             readers: dict[str, tuple[str, Callable[[Any], Any]]] = {
                 LABEL_IMAGE: ('labels', image_to_labels),
                 CONFIDENCE: ('scores', image_to_scores),
             }
             for output, (part, read) in readers.items():
-                topic = output_topic(self._camera, output).replace('~', self._node)
+                topic = output_topic(self._camera, output).replace('~', self._segmentation)
                 take = partial(self._on_part, part, read)
-                self._subscriptions.append(self.create_subscription(Image, topic, take, _QUEUE))
+                self._outputs.append(self.create_subscription(Image, topic, take, _QUEUE))
         elif not watched:
-            for subscription in self._subscriptions:
+            for subscription in self._outputs:
                 self.destroy_subscription(subscription)
-            self._subscriptions.clear()
+            self._outputs.clear()
 
     def _on_part(
         self, part: str, read: Callable[[Any], Any], message: Image | CompressedImage
@@ -158,14 +159,14 @@ class WebNode(RunnableNode):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             node, _, part = status.name.partition(': ')
-            if part == 'segmentation' and node.split('/')[-1] == self._node.split('/')[-1]:
+            if part == 'segmentation' and node.split('/')[-1] == self._segmentation.split('/')[-1]:
                 self.desk.diagnosed(status.message, {one.key: one.value for one in status.values})
 
     def _say(self, words: str) -> None:
         """Publish words for the node."""
         if self._words.get_subscription_count() == 0:
             raise ConfigError(
-                f'Expected the node {self._node} to hear the words, but nobody does on '
+                f'Expected the node {self._segmentation} to hear the words, but nobody does on '
                 f'{self._words.topic_name}.'
             )
         self._words.publish(String(data=words))
@@ -177,8 +178,10 @@ class WebNode(RunnableNode):
         answered: Callable[[str | None], None],
     ) -> None:
         """Set the node's parameters for the threshold and the negative words."""
-        if not self._parameters.services_are_ready():
-            raise ConfigError(f'Expected the node {self._node} to be there, but it is not.')
+        if not self._remote.services_are_ready():
+            raise ConfigError(
+                f'Expected the node {self._segmentation} to be there, but it is not.'
+            )
         unset = OPTIONS['threshold'].ros_unset
         words = [OPTIONS['negatives'].ros_unset] if negatives is None else list(negatives)
         wanted = [
@@ -190,7 +193,7 @@ class WebNode(RunnableNode):
             reasons = [one.reason for one in future.result().results if not one.successful]
             answered(reasons[0] if reasons else None)
 
-        self._parameters.set_parameters(wanted, callback=done)
+        self._remote.set_parameters(wanted, callback=done)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
