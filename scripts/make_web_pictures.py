@@ -18,23 +18,34 @@ import shutil
 import threading
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright, ViewportSize
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.web.model_desk import ModelDesk
 from zegclip_core.web.serve import Place, Server
 
 TARGET = Path(__file__).resolve().parents[1] / 'docs' / 'images'
-SIZE = {'width': 1200, 'height': 760}
+SIZE: ViewportSize = {'width': 1200, 'height': 760}
 PATIENCE = 120_000
 """Longest wait for labels [ms]."""
 
 
 def save(page: Page, name: str) -> None:
     """Write what is seen as a JPEG."""
+    # How long it took is this machine's affair.
+    page.evaluate("document.getElementById('status').textContent = ''")
     path = TARGET / f'{name}.png'
     page.screenshot(path=path)
     Image.open(path).convert('RGB').save(path.with_suffix('.jpg'), quality=88)
     path.unlink()
+
+
+def opened(browser: Browser, address: str, words: str, photo: str) -> Page:
+    """Open the page with words and a photo, and wait for all that it says of them."""
+    page = browser.new_page(viewport=SIZE, color_scheme='dark')
+    page.set_default_timeout(PATIENCE)
+    page.goto(f'{address}#words={words}&photo={photo}')
+    page.wait_for_selector('#taken li')
+    return page
 
 
 def main() -> None:
@@ -46,17 +57,11 @@ def main() -> None:
     program = shutil.which('chromium') or shutil.which('google-chrome')
     with sync_playwright() as tools:
         browser = tools.chromium.launch(executable_path=program, args=['--no-sandbox'])
-        page = browser.new_page(viewport=SIZE, color_scheme='dark')
-        page.set_default_timeout(PATIENCE)
-        page.goto(f'{address}#words=cup, table&photo=coffee.png')
-        page.wait_for_selector('#taken li')
-        save(page, 'web-labels')
-        page.goto('about:blank')
-        page.goto(f'{address}#words=person, helmet, flag&photo=astronaut.png')
-        page.wait_for_selector('#taken li')
-        page.click('#legend [data-row="1"]')
+        save(opened(browser, address, 'person, helmet, flag', 'astronaut.png'), 'web-labels')
+        page = opened(browser, address, 'cup, spoon, table', 'coffee.png')
+        page.click('#legend [data-row="0"]')
         page.wait_for_selector('#scale:not([hidden])')
-        page.hover('#view', position={'x': 430, 'y': 330})
+        page.hover('#view', position={'x': 330, 'y': 250})
         page.wait_for_selector('#value:not([hidden])')
         save(page, 'web-scores')
         browser.close()

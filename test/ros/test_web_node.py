@@ -73,7 +73,7 @@ def names(fields: dict[str, Any]) -> list[str]:
 def test_frames_of_the_node_are_shown_with_labels_and_shares(rig: Rig, page: WebNode) -> None:
     def scenario() -> None:
         with Talk(page.addresses[0]) as talk:
-            assert 'person, cat' in talk.next('answer')['text']
+            until(talk, 'answer', lambda one: 'person, cat' in one['text'])
             found = talk.next('result')
             assert (names(found), found['live']) == (['person', 'cat'], True)
             assert (found['labels'] == 1).all()

@@ -241,6 +241,18 @@ def test_a_reload_keeps_words_settings_and_photo(page: Page) -> None:
     assert pixels(page).shape[:2] == photo.shape[:2]
 
 
+def test_a_tab_that_goes_on_with_another_link_shows_nothing_of_the_first(
+    page: Page, address: str
+) -> None:
+    page.goto('about:blank')
+    page.goto(address + LOCATION.format(words='cat, sofa', photo='chelsea.png'))
+    shows(page, 'cat', 'sofa')
+    page.locator('#legend [data-row="0"]').hover()
+    expect(page.locator('#scale')).to_contain_text('cat')
+    assert pixels(page).shape[:2] == data.chelsea().shape[:2]
+    assert share(page) > 0.3
+
+
 def test_a_link_holds_words_and_settings(browser: Browser, page: Page) -> None:
     page.locator('#words').fill('cup, red plate')
     page.locator('#threshold').fill('0.3')

@@ -2,14 +2,14 @@
 
 import { Legend, element, showDiagnostics, showTaken, showValue } from './panels.js';
 import { Sources } from './sources.js';
-import { DEFAULTS, Past, fromLink, toLink } from './state.js';
+import { Past, START, fromLink, toLink } from './state.js';
 import { View } from './view.js';
 import { Socket } from './wire.js';
 
 const PAUSE = 250; // Milliseconds after the last key before the words are sent.
 const SUGGESTED = { 'coffee.png': 'cup, spoon, table', 'chelsea.png': 'cat, cushion',
   'astronaut.png': 'person, helmet, flag', 'rocket.jpg': 'rocket, tower, sky' };
-const BOXES = ['words', 'negatives', 'threshold', 'smoothing', 'image', 'download'];
+const RATED = 10; // Frames that the rate is a mean over.
 const at = (id) => document.getElementById(id);
 const state = fromLink();
 const past = new Past();
@@ -19,13 +19,14 @@ let sources;
 let result = null;
 let maps = new Map();
 let hovered = null;
-let asked = 0;
+let asked = START;
 let kept = null;
 let timer = 0;
 let pointing = false;
 let wanted = null;
 let shownNumber = 0;
 let frames = [];
+let told = '';
 
 const view = new View(at('view'), ask);
 const legend = new Legend(at('legend'), hover);
@@ -156,8 +157,7 @@ function count(fields) {
     return;
   }
   const now = performance.now();
-  frames = frames.filter((time) => now - time < 2000);
-  frames.push(now);
+  frames = [...frames.slice(-RATED), now];
   const rate = frames.length > 1 ? (1000 * (frames.length - 1)) / (now - frames[0]) : 0;
   at('rate').textContent = `${rate.toFixed(1)} frames/s`;
   say(fields.seconds ? `${Math.round(1000 * fields.seconds)} ms a frame` : `${rate.toFixed(1)} frames/s`);
@@ -271,6 +271,7 @@ function playing(video) {
   at('play').textContent = 'Pause';
   at('camera').setAttribute('aria-pressed', String(Boolean(video?.srcObject)));
   frames = [];
+  at('why').hidden = Boolean(video);
   if (video) {
     state.photo = null;
     toLink(state);
@@ -450,7 +451,9 @@ async function start() {
     },
     diagnostics: ({ rows }) => showDiagnostics(at('diagnostics'), rows),
     words({ text }) {
-      if (state.words) return;
+      // What somebody else had the node look for, unless other words stand here.
+      if (state.words && state.words !== told) return;
+      told = text;
       state.words = text;
       controls();
     },
@@ -465,4 +468,3 @@ async function start() {
 }
 
 start().catch((error) => say(`The page cannot start: ${error.message}`, 'lost'));
-export { DEFAULTS };

@@ -50,7 +50,7 @@ export class Legend {
     const line = element('button');
     line.disabled = true;
     this.rest = element('b');
-    line.append(swatch(null), element('span', 'none of these'), element('span'), this.rest);
+    line.append(swatch(null), element('span', 'none of these', 'wide'), this.rest);
     item.append(line);
     this.list.append(item);
     negatives.forEach((name, place) => this.add(classes.length + place, name, null));

@@ -1,5 +1,7 @@
 // Where pictures come from: photos, folders, videos and the browser's camera.
 
+import { START } from './state.js';
+
 const FRAME_SIDE = 640;
 const QUALITY = 0.85;
 const STALE = 5000;
@@ -14,7 +16,7 @@ export class Sources {
   constructor(limits, hooks) {
     this.limits = limits;
     this.hooks = hooks;
-    this.number = 0;
+    this.number = START;
     this.name = 'picture';
     this.file = null;
     this.waiting = new Map();

@@ -1,8 +1,10 @@
 // What is looked for and how: kept in the address, and taken back step by step.
 
-export const DEFAULTS = {
+const DEFAULTS = {
   words: '', negatives: '', threshold: null, opacity: 0.5, smoothing: 0, photo: null,
 };
+/** Where counts begin: above those of the page before it was reloaded. */
+export const START = Math.floor(Date.now() / 10) % 2 ** 30;
 const NUMBERS = ['threshold', 'opacity', 'smoothing'];
 const LONGEST = 100;
 
