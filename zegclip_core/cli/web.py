@@ -132,3 +132,4 @@ def _run_node(args: argparse.Namespace) -> int:
     ]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, '-m', _NODE, '--ros-args', *given])
+    return 0
