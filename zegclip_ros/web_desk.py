@@ -33,8 +33,8 @@ from zegclip_core.web.sessions import Session
 from zegclip_core.web.settings import Settings
 from zegclip_core.web.wire import levels, packed, text
 
-MOST_WAITING = 20
-"""Frames that wait for their labels at most."""
+MOST_WAITING = 64 * 2**20
+"""Bytes of images that wait for their labels at most: 2 s of a camera of 640x480 at 30 Hz."""
 _VERSIONS = 8
 """Lists of words that are remembered, for frames that are late."""
 _QUALITY = 80
@@ -123,9 +123,10 @@ class NodeDesk:
 
     def ask(self, session: Session, settings: Settings) -> None:
         """Publish words, and set what else has changed."""
+        if settings.smoothing:
+            raise ConfigError(_SMOOTHING)
         chosen = settings.threshold, settings.negatives
         if chosen != self._sent:
-            self._sent = chosen
 
             def answered(reason: str | None) -> None:
                 if reason is not None:
@@ -134,8 +135,7 @@ class NodeDesk:
                     session.outbox.post('error', line)
 
             self._set(*chosen, answered)
-        if settings.smoothing:
-            raise ConfigError(_SMOOTHING)
+            self._sent = chosen
         self._say(settings.text)
 
     def show(self, session: Session, number: int, image: RgbImage, original: bytes) -> None:
@@ -215,11 +215,15 @@ class NodeDesk:
     def received(self, part: str, stamp: int, array: npt.NDArray[Any]) -> None:
         """Take a part of a frame: ``image``, ``labels`` or ``scores``; show it if it is whole."""
         parts = self._parts.setdefault(stamp, {})
-        parts[part] = array
+        # A copy, since the memory of a message is not for keeping.
+        parts[part] = np.array(shown(array) if part == 'image' else array)
         if {'image', 'labels', 'scores'} <= parts.keys():
             del self._parts[stamp]
             self._show(stamp, parts)
-        while len(self._parts) > MOST_WAITING:
+        while (
+            sum(one.nbytes for each in self._parts.values() for one in each.values())
+            > MOST_WAITING
+        ):
             self._parts.popitem(last=False)
 
     def _words_at(self, stamp: int) -> tuple[int, Vocabulary] | None:
@@ -237,7 +241,7 @@ class NodeDesk:
         if words is None:
             return
         version, vocabulary = words
-        image = shown(parts['image'])
+        image = parts['image']
         size = image.shape[:2]
         labels = sampled(places_of(parts['labels'], vocabulary), *size)
         scores = cv2.resize(parts['scores'], size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -20,7 +20,6 @@ import threading
 from typing import Any, NoReturn
 
 from diagnostic_msgs.msg import DiagnosticArray
-import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.parameter import Parameter
@@ -45,7 +44,7 @@ from zegclip_ros.web_desk import NodeDesk
 
 _LOOK = 0.5
 """Seconds between two looks whether a page is open."""
-_QUEUE = 5
+_QUEUE = 10
 _ENDING = 0.5
 """Seconds that the server gets at the end."""
 
@@ -95,6 +94,7 @@ class WebNode(RunnableNode):
             values['image_transport'],
             'auto',
             partial(self._on_part, 'image', packed_rgb),
+            depth=_QUEUE,
         )
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         topic = f'{self._segmentation}/{ACTIVE_VOCABULARY}'
@@ -140,8 +140,7 @@ class WebNode(RunnableNode):
     ) -> None:
         stamp = int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
         try:
-            # A copy, since the message's own memory is not for keeping.
-            self.desk.received(part, stamp, np.array(read(message)))
+            self.desk.received(part, stamp, read(message))
         except ZegCLIPError as error:
             self.get_logger().warning(f'Cannot show {part}: {error}', throttle_duration_sec=10.0)
 
