@@ -24,6 +24,7 @@ from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 import json
 import math
+from pathlib import Path
 import shutil
 import statistics
 import struct
@@ -33,6 +34,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+from benchmarks.reports import report, setting
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +44,7 @@ from tabulate import tabulate
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
+PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'web.md'
 _TYPED = ('cup', 'spoon', 'table', 'saucer', 'plate', 'coffee', 'wood', 'shadow')
 _SIZE = (640, 480)
 _MIB = 2**20
@@ -107,19 +110,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--clients', type=int, default=4)
     parser.add_argument('--minutes', type=float, default=10.0, help='of frames')
     parser.add_argument('--quick', action='store_true', help='half a minute of frames')
+    parser.add_argument('--write-docs', action='store_true', help='put the table into docs/web.md')
     args = parser.parse_args(argv)
     seconds = 30.0 if args.quick else 60.0 * args.minutes
-    with serving(args.short_side) as (address, process):
-        typed = typing_seconds(address)
-        print(tabulated(address, process, args.clients, seconds, typed))
-    return 0
 
+    def measured() -> str:
+        with serving(args.short_side) as (address, process):
+            typed = typing_seconds(address)
+            found = streamed(address, process, args.clients, seconds, typed)
+        return f'{found.table()}\n\n{args.clients} clients. {setting()}'
 
-def tabulated(
-    address: str, process: psutil.Process, clients: int, seconds: float, typed: list[float]
-) -> str:
-    """Return the table of what clients measured together."""
-    return streamed(address, process, clients, seconds, typed).table()
+    return report('web', measured, PAGE, write=args.write_docs)
 
 
 @contextmanager
