@@ -48,6 +48,7 @@ HEIC = ['pillow-heif>=0.16']  # Its wheels hold x265, whose licence is the GPL.
 OPENVINO = ['nncf>=2.16', 'openvino>=2025.1']  # The first is for calibrating alone.
 TIPS = ['sentencepiece>=0.2']  # The tokenizer of TIPSv2.
 RAY = ['fsspec>=2024.2', 'pyarrow>=15', 'ray>=2.40', 's3fs>=2024.2']
+WEB = ['starlette>=0.46', 'uvicorn>=0.35', 'websockets>=13']
 TEST = [
     'colcon-core>=0.15',
     'colcon-library-path>=0.2',
@@ -72,6 +73,7 @@ TEST = [
     'moto>=5',
     'mypy>=1.8',
     *HEIC,
+    'playwright>=1.50',  # Drives a Chromium that is there; it brings none.
     'pydocstyle>=6.3',
     'pytest>=7.4',
     'pytest-timeout>=2.2',
@@ -131,6 +133,7 @@ setup(
             'models/*.md',
             '**/*.yaml',
             '**/*.txt',
+            'web/static/*',
         ],
         'zegclip_ros': ['py.typed'],
     },
@@ -175,6 +178,7 @@ setup(
         'tips': TIPS,
         'ray': RAY,
         'heic': HEIC,
+        'web': WEB,
         'test': TEST,
     },
     entry_points={
@@ -183,6 +187,7 @@ setup(
             'segmentation_node = zegclip_ros.nodes.segmentation:main',
             'camera_node = zegclip_ros.nodes.camera:main',
             'recorder_node = zegclip_ros.nodes.recorder:main',
+            'web_node = zegclip_ros.nodes.web:main',
         ],
     },
 )

@@ -135,6 +135,16 @@ ARGUMENTS = [
     ),
     argument('use_sim_time', '', f'Whether /clock gives the time. {KEPT}', ['', *SWITCH]),
     argument('rviz', 'false', 'Whether to start rviz2 too.', SWITCH),
+    argument(
+        'web', 'false', "Whether to serve the node's page for browsers too (docs/web.md).", SWITCH
+    ),
+    argument(
+        'web_host',
+        '127.0.0.1',
+        'Address that the page listens at: this machine alone, or 0.0.0.0, and then with a token, '
+        'which the log shows.',
+    ),
+    argument('web_port', '8017', 'Port of the page.'),
     argument('respawn', 'false', 'Whether to start the node again when it ends.', SWITCH),
     argument(
         'log_level',
@@ -243,6 +253,38 @@ def rviz(given: dict[str, str], images: dict[str, str], outputs: dict[str, str])
     )
 
 
+def web(given: dict[str, str]) -> Node:
+    """Return the node that serves the page, of the first of several cameras."""
+    cameras = cameras_of(given['cameras'])
+    parameters = {
+        'host': given['web_host'],
+        'port': web_port(given['web_port']),
+        'camera': cameras[0] if cameras else '',
+        'image_transport': given['image_transport'] or 'raw',
+        'use_sim_time': is_true(given['use_sim_time']),
+    }
+    return Node(
+        package='zegclip_ros',
+        executable='web_node',
+        name='zegclip_web',
+        namespace=given['namespace'],
+        parameters=[parameters],
+        remappings=[*image_topics(given).items(), ('vocabulary', given['vocabulary_topic'])],
+        additional_env=dict(LARGE_DATA) if is_true(given['large_data']) else {},
+        output='both',
+        emulate_tty=True,
+    )
+
+
+def web_port(text: str) -> int:
+    """Return a port from its text."""
+    if not (text.isascii() and text.isdecimal() and int(text) < 2**16):
+        raise ConfigError(
+            f'Expected the argument web_port to be a port from 0 to {2**16 - 1}, but got {text!r}.'
+        )
+    return int(text)
+
+
 def start(context: LaunchContext) -> list[Node]:
     """Return what to start, once the values of all arguments are known."""
     return started(context, __file__)
@@ -253,6 +295,8 @@ def started(context: LaunchContext, file: str, **fixed: object) -> list[Node]:
     given = {one.name: LaunchConfiguration(one.name).perform(context) for one in ARGUMENTS}
     warn_of_misspelled(file, context.argv, given)
     nodes: list[Node] = [segmentation_node(given, **fixed)]
+    if is_true(given['web']):
+        nodes.append(web(given))
     if is_true(given['rviz']):
         cameras, images = cameras_of(given['cameras']), topics(given, 'image_topic')
         shown = images if cameras else {LAYOUT_IMAGE: images[image_topic('')]}

@@ -33,7 +33,7 @@ from zegclip_core.images.drawing import cut_to_width, draw_legend, draw_overlay,
 from zegclip_core.images.sheets import draw_panels, Panel, sheet_width, TEXT, WIDTH
 from zegclip_core.model.scoring import resize_maps, scores_of, Scoring
 from zegclip_core.segmentation import label_type, LabelArray, Segmentation, unlabelled_id
-from zegclip_core.segmenter import Segmenter
+from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 
 MAX_SIDE = 1024
@@ -204,10 +204,32 @@ def explain(
             f'the engine {segmenter.options.engine} and the mode {segmenter.options.mode}.'
         )
     encoded = segmenter.encode(vocabulary)
-    words = engine.prepare(encoded)
+    maps = _mask_logits(segmenter, engine, image, engine.prepare(encoded))
+    return explained(segmenter, image, encoded, maps)
+
+
+def explained(
+    segmenter: Segmenter,
+    image: npt.NDArray[np.uint8],
+    encoded: EncodedVocabulary,
+    mask_logits: npt.NDArray[np.float32],
+    *,
+    max_side: int = MAX_SIDE,
+    max_values: int = MAX_VALUES,
+) -> Explanation:
+    """Explain an image that was segmented, whatever engine did it.
+
+    Args:
+        segmenter: What did it; of it, what does not change is read, so any thread may ask.
+        image: RGB, uint8 ``(H, W, 3)``.
+        encoded: The words.
+        mask_logits: Of all rows, those of negative words too, float32 ``(R, h, w)``.
+        max_side: Longest side of the score maps [px].
+        max_values: Most scores of all maps together.
+    """
     height, width = image.shape[:2]
-    longest, area = max(height, width), len(words.bias) * height * width
-    scale = min(1.0, MAX_SIDE / longest, math.sqrt(MAX_VALUES / area))
+    longest, area = max(height, width), len(encoded.bias) * height * width
+    scale = min(1.0, max_side / longest, math.sqrt(max_values / area))
     size = max(round(height * scale), 1), max(round(width * scale), 1)
     shown = image
     if size != (height, width):
@@ -215,26 +237,25 @@ def explain(
         shown = np.asarray(small, dtype=np.uint8)
     return Explanation(
         model=segmenter.model_name,
-        scoring=engine.network.scoring,
+        scoring=segmenter.scoring,
         image=shown,
-        vocabulary=vocabulary,
-        phrases=vocabulary.encoded_phrases(segmenter.settings.seen_classes),
+        vocabulary=encoded.vocabulary,
+        phrases=encoded.vocabulary.encoded_phrases(segmenter.settings.seen_classes),
         negatives=encoded.negatives,
-        scores=_scores(segmenter, engine, image, words, size),
-        bias=words.bias.cpu().numpy(),
-        thresholds=words.thresholds.cpu().numpy(),
+        scores=_scores(mask_logits, size, segmenter.scoring),
+        bias=encoded.bias.numpy(),
+        thresholds=encoded.thresholds.numpy(),
     )
 
 
 @torch.inference_mode()
-def _scores(
+def _mask_logits(
     segmenter: Segmenter,
     engine: PlainEngine,
     image: npt.NDArray[np.uint8],
     words: EngineVocabulary,
-    size: tuple[int, int],
-) -> Scores:
-    """Return the scores of all rows without their bias, float32 ``(R, H, W)``."""
+) -> npt.NDArray[np.float32]:
+    """Return the mask logits of all rows, float32 ``(R, h, w)``."""
     inner = working_size(
         *image.shape[:2],
         short_side=segmenter.short_side,
@@ -243,15 +264,23 @@ def _scores(
     )
     # A copy, since an image that was read from a file may be read-only.
     images = engine.normalised(torch.tensor(image)[None], inner)
-    maps = engine.network(images, words.embeddings.to(engine.dtype)).float()
-    rows = len(words.bias)
+    maps = engine.network(images, words.embeddings.to(engine.dtype))[0]
+    return np.asarray(maps.float().cpu().numpy(), dtype=np.float32)
+
+
+@torch.inference_mode()
+def _scores(
+    mask_logits: npt.NDArray[np.float32], size: tuple[int, int], scoring: Scoring
+) -> Scores:
+    """Return the scores of all rows without their bias, float32 ``(R, H, W)``."""
+    maps, rows = torch.from_numpy(mask_logits)[None], len(mask_logits)
     everything = scores_of(
         lambda chunk: resize_maps(maps[:, chunk], size)[0],
-        torch.zeros_like(words.bias),
-        engine.network.scoring,
+        torch.zeros(rows),
+        scoring,
         at_once=rows,
     )
-    return np.asarray(everything(slice(0, rows)).cpu().numpy(), dtype=np.float32)
+    return np.asarray(everything(slice(0, rows)).numpy(), dtype=np.float32)
 
 
 def explanation_sheet(explanation: Explanation) -> RgbImage:

@@ -76,8 +76,9 @@ class Segmentation:
             unlabelled; ``(0, 0)`` if the segmenter was told that nobody wants them.
         vocabulary: The classes.
         mask_logits: What the labels were made of, before the upsampling, the bias and the
-            sigmoid or softmax: a row for each class, float32 ``(K, h, w)`` at the resolution of
-            the patches, or finer; ``None`` if nobody asked.
+            sigmoid or softmax: a row for each class, and if asked for each negative word after
+            them, float32 ``(K, h, w)`` at the resolution of the patches, or finer; ``None`` if
+            nobody asked.
     """
 
     labels: LabelArray
@@ -114,6 +115,10 @@ class Segmentation:
             for name, count in zip(self.vocabulary.names, counts, strict=True)
         }
 
+    def report(self) -> dict[str, Any]:
+        """Return id, name, colour and share of each class and of what is none, fit for JSON."""
+        return report_of(self, self.shares(), self.unlabelled_share)
+
     @property
     def unlabelled(self) -> npt.NDArray[np.bool_]:
         """Where no class is, bool ``(H, W)``."""
@@ -123,3 +128,21 @@ class Segmentation:
     def unlabelled_share(self) -> float:
         """Share of pixels, in [0, 1], that are none of the classes."""
         return float(np.mean(self.unlabelled))
+
+
+def report_of(last: Segmentation, shares: dict[str, float], unlabelled: float) -> dict[str, Any]:
+    """Return what JSON files say about classes and their shares of an image or a video.
+
+    Args:
+        last: Any segmentation of it.
+        shares: Share of the pixels, in [0, 1], by class name, in the order of the classes.
+        unlabelled: Share of the pixels that are none of them.
+    """
+    colors, ids = last.vocabulary.colors.tolist(), last.vocabulary.ids
+    return {
+        'classes': [
+            {'id': ids[place], 'name': name, 'color': colors[place], 'share': round(share, 6)}
+            for place, (name, share) in enumerate(shares.items())
+        ],
+        'unlabelled': {'id': unlabelled_id(last.ids.dtype), 'share': round(unlabelled, 6)},
+    }

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 import gc
 from os import fspath, PathLike
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -47,6 +47,8 @@ from zegclip_core.weights.checkpoint import ModelSettings
 
 __all__ = ['EncodedVocabulary', 'Segmenter']
 
+MaskLogits = bool | Literal['all']
+
 
 class Segmenter:
     """Labels every pixel of an image with a class of a vocabulary.
@@ -65,6 +67,7 @@ class Segmenter:
         options: The options; of those of ``load`` the backend is what auto stood for.
         device: Where its tensors are; onnxruntime brings them to its own device.
         runs_on: Where the model runs: ``cpu``, ``cuda:0``, ``tensorrt``.
+        scoring: How mask logits become scores.
         dtype: Floating-point type of the image tower; of int8, of what is not in eight bits.
         short_side: Short side that images are brought to, in pixels.
         threshold: Least score of a labelled pixel that ``encode`` takes where none is given.
@@ -91,14 +94,14 @@ class Segmenter:
         if isinstance(loaded, ExportedModel):
             self.device, self.dtype = torch.device('cpu'), torch.float32
             self.runs_on = loaded.runs_on
-            self._scoring: Scoring = loaded.scoring
+            self.scoring: Scoring = loaded.scoring
         else:
             on_cpu = options.backend == 'openvino'
             self.device = pick_device('cpu' if on_cpu else options.device)
             self.dtype = pick_precision(options.precision, self.device)
             self.runs_on = str(self.device)
             self.network = loaded.network
-            self._scoring = loaded.network.scoring
+            self.scoring = loaded.network.scoring
         self.short_side = options.short_side or loaded.settings.short_side
         if not self.patch_size <= self.short_side <= MAX_SHORT_SIDE:
             raise ModelError(
@@ -251,7 +254,7 @@ class Segmenter:
         image: npt.NDArray[np.uint8],
         vocabulary: Vocabulary | EncodedVocabulary,
         *,
-        mask_logits: bool = False,
+        mask_logits: MaskLogits = False,
         scores: bool = True,
         moment: Moment | None = None,
     ) -> Segmentation:
@@ -260,7 +263,8 @@ class Segmenter:
         Args:
             image: RGB, uint8 ``(H, W, 3)``, of any size.
             vocabulary: The classes to look for.
-            mask_logits: Whether the result holds the mask logits as well.
+            mask_logits: Whether the result holds the mask logits as well; ``all`` has rows for
+                the negative words, too, after those of the classes.
             scores: Whether it holds the scores; from a GPU they take longer than the labels.
             moment: Which stream it is of, and when it was taken, for ``smoothing``; without it
                 the image stands alone.
@@ -281,7 +285,7 @@ class Segmenter:
         images: Sequence[npt.NDArray[np.uint8]],
         vocabulary: Vocabulary | EncodedVocabulary,
         *,
-        mask_logits: bool = False,
+        mask_logits: MaskLogits = False,
         scores: bool = True,
         moments: Sequence[Moment] | None = None,
     ) -> list[Segmentation]:
@@ -290,7 +294,7 @@ class Segmenter:
         Args:
             images: RGB, uint8 ``(H, W, 3)`` each, at least one.
             vocabulary: The classes to look for.
-            mask_logits: Whether the results hold the mask logits as well.
+            mask_logits: As ``segment`` takes it.
             scores: Whether they hold the scores; from a GPU these take longer than the labels.
             moments: Of each image, which stream it is of and when it was taken, for
                 ``smoothing``, no stream twice; without them each image stands alone.
@@ -314,7 +318,9 @@ class Segmenter:
         needed = f'an image of {width}x{height} pixels at a short side of {self.short_side}'
         try:
             with device_errors(self.runs_on, needed):
-                return self._segment(images, vocabulary, self.short_side, mask_logits, scores)
+                every = vocabulary.bias if mask_logits == 'all' else vocabulary.vocabulary
+                rows = len(every) if mask_logits else 0
+                return self._segment(images, vocabulary, self.short_side, rows, scores)
         except DeviceMemoryError as error:
             message = str(error)
         # Past the handler, whose error holds the tensors of the attempt.
@@ -326,7 +332,7 @@ class Segmenter:
         images: Sequence[npt.NDArray[np.uint8]],
         encoded: EncodedVocabulary,
         short_side: int,
-        mask_logits: bool = False,
+        rows: int = 0,
         scores: bool = True,
     ) -> list[Segmentation]:
         """Label every pixel of images that were checked; its tensors go with it if it fails."""
@@ -344,19 +350,18 @@ class Segmenter:
             size,
             self._prepare(encoded),
             (height, width),
-            mask_logits=mask_logits or self.options.sharp_edges > 0,
+            mask_logits=rows > 0 or self.options.sharp_edges > 0,
         )
         if self.options.sharp_edges and found.mask_logits is not None:
             arrays = self._downloads(found.labels, found.scores, found.mask_logits)
             most = self.options.sharp_edges
-            labels, best = sharpened(images, arrays, encoded, self._scoring, most)
+            labels, best = sharpened(images, arrays, encoded, self.scoring, most)
             parts = torch.from_numpy(labels), torch.from_numpy(best)
             found = Prediction(*parts, found.mask_logits)
         # Those of no pixel where nobody asked.
         tensors = [found.labels, found.scores if scores else found.scores[:, :0, :0]]
-        if mask_logits and found.mask_logits is not None:
-            # A user's classes are the first rows, negative words the others.
-            tensors.append(found.mask_logits[:, : len(encoded.vocabulary)])
+        if rows and found.mask_logits is not None:  # Those of negative words are the last.
+            tensors.append(found.mask_logits[:, :rows])
         return [
             Segmentation(labels, best, encoded.vocabulary, *logits)
             for labels, best, *logits in zip(*self._downloads(*tensors), strict=True)

@@ -200,3 +200,19 @@ def image_to_labels(message: Image) -> LabelArray:
     if not wide:
         return pixels[:, :, 0]
     return pixels.view(np.dtype('>u2' if message.is_bigendian else '<u2'))[:, :, 0]
+
+
+def image_to_scores(message: Image) -> npt.NDArray[np.float32]:
+    """Return the scores of a confidence image, float32 ``(H, W)`` in [0, 1].
+
+    Raises:
+        ImageError: If the message contradicts itself or has another encoding.
+    """
+    if message.encoding not in {'mono8', '32FC1'}:
+        raise ImageError(f'Expected scores of mono8 or 32FC1, but got {message.encoding!r}.')
+    wide = message.encoding == '32FC1'
+    pixels = image_encodings.pixel_bytes(message, 4 if wide else 1)
+    if not wide:
+        return np.asarray(pixels[:, :, 0] / np.float32(255.0), np.float32)
+    values = pixels.view(np.dtype('>f4' if message.is_bigendian else '<f4'))[:, :, 0]
+    return np.asarray(values, np.float32)

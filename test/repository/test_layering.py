@@ -55,6 +55,7 @@ MAY_IMPORT = {
     'text weights',
     # What uses it.
     'explanation': 'engines errors images model options segmentation segmenter text',
+    'web': 'engines errors explanation images options refinement segmentation segmenter text',
     'export': 'devices engines errors files images loading model options text weights',
     'export_check': 'engines errors export files model options',
     'bags': 'errors files images messages options segmentation segmenter text',
@@ -83,15 +84,16 @@ NODES_MAY_IMPORT = {
     'diagnostics': '',
     'frames': 'conversions diagnostics parameters runtime segmenter_like vocabulary_state',
     'made_scene': '',
+    'web_desk': '',
     'nodes': 'conversions diagnostics frames made_scene parameters recording runtime '
-    'segmenter_like vocabulary_state',
+    'segmenter_like vocabulary_state web_desk',
     'demo': 'runtime',
     'doctor': 'launching nodes',
 }
 """The same for zegclip_ros; of the core, its modules may import those of NODES_USE."""
 
 NODES_USE = (
-    'doctor errors files geometry images messages options segmentation segmenter text weights'
+    'doctor errors files geometry images messages options segmentation segmenter text web weights'
 )
 
 ROS = {

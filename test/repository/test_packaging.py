@@ -33,8 +33,8 @@ import yaml
 import zegclip_core
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = ('ros', 'demo', 'train', 'onnx', 'openvino', 'ray', 'tips', 'test')
-NODES = ('segmentation_node', 'camera_node', 'recorder_node')
+EXTRAS = ('ros', 'demo', 'train', 'onnx', 'openvino', 'ray', 'tips', 'web', 'test')
+NODES = ('segmentation_node', 'camera_node', 'recorder_node', 'web_node')
 SHARED = (
     'package.xml',
     'launch/zegclip.launch.py',
@@ -129,6 +129,7 @@ def test_the_wheel_carries_code_model_and_data(wheel: zipfile.ZipFile) -> None:
         for package in ('zegclip_core', 'zegclip_ros')
         for path in (ROOT / package).rglob('*')
         if path.suffix in {'.py', '.yaml', '.txt', '.safetensors', '.typed', '.md'}
+        or path.parent.name == 'static'
         if '__pycache__' not in path.parts
     }
     assert expected - names == set()

@@ -29,6 +29,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from urllib.request import urlopen
 
 from bag_helpers import camera_bag, COMPRESSED, content, raw_file, red_until, write_bag
 import cv2
@@ -56,6 +57,7 @@ PAGES = (
     'docs/segment.md',
     'docs/training.md',
     'docs/unknown.md',
+    'docs/web.md',
     'docs/words.md',
 )
 BIN = Path(sys.executable).parent
@@ -250,12 +252,27 @@ def records(command: str, folder: Path) -> None:
     assert [entry['classes'] for entry in summary['vocabularies']] == [['person', 'cat']]
 
 
+def serves_a_page(command: str, folder: Path) -> None:
+    """Ask the page that a command serves for itself."""
+    program, *rest = shlex.split(command)
+    parts = [str(BIN / program), *rest, '--port', '0']
+    with subprocess.Popen(parts, cwd=folder, stdout=subprocess.PIPE, text=True) as page:
+        try:
+            assert page.stdout is not None
+            with urlopen(page.stdout.readline().strip()) as answer:
+                assert b'<title>ZegCLIP</title>' in answer.read()
+        finally:
+            page.terminate()
+
+
 CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'(PYTHON=\S+ )?make \w+': is_target_of_make,
     r'zegclip segment (?!.*--model runs/).*': segments,
     r'zegclip segment .*--model runs/.*': is_understood,
     r'zegclip (align|adapt|train|evaluate|calibrate|convert|data) .*': is_understood,
     r'zegclip explain .*': explains,
+    r'zegclip web': serves_a_page,
+    r'zegclip web --.*': is_understood,
     r'zegclip benchmark .*': measures,
     r'zegclip doctor': examines,
     r'zegclip label-bag .*': labels_a_bag,

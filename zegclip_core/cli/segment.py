@@ -183,20 +183,12 @@ class _Task:
         self, last: Segmentation, shares: dict[str, float], unlabelled: float
     ) -> dict[str, object]:
         """Return what the JSON files say about model and classes."""
-        from zegclip_core.segmentation import unlabelled_id
+        from zegclip_core.segmentation import report_of
 
-        colors, ids = last.vocabulary.colors.tolist(), last.vocabulary.ids
         return {
             'model': self.segmenter.model_name,
             'device': str(self.segmenter.device),
-            'classes': [
-                {'id': ids[place], 'name': name, 'color': colors[place], 'share': round(share, 6)}
-                for place, (name, share) in enumerate(shares.items())
-            ],
-            'unlabelled': {
-                'id': unlabelled_id(last.ids.dtype),
-                'share': round(unlabelled, 6),
-            },
+            **report_of(last, shares, unlabelled),
         }
 
 

@@ -1,0 +1,186 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The page of a running node: what it shows comes over topics, and words go out the same way."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+import io
+import json
+from typing import Any
+
+import numpy as np
+from PIL import Image
+import pytest
+from ros_helpers import Rig, running_rig, solid
+from web_pages import encoded, Talk
+from zegclip_core.messages.outputs import score_fields
+from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
+from zegclip_ros.conversions import image_message, image_to_scores
+from zegclip_ros.nodes.web import WebNode
+from zegclip_ros.web_desk import places_of
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(300)]
+
+PERIOD = 0.2
+"""Seconds between two frames of the camera."""
+ARGUMENTS = ('-p', 'zegclip:class_names:=["person", "cat"]', '-p', 'zegclip_web:port:=0')
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    with running_rig(*ARGUMENTS) as made:
+        made.start_camera()
+        yield made
+
+
+@pytest.fixture
+def page(rig: Rig) -> Iterator[WebNode]:
+    node = WebNode()
+    rig.executor.add_node(node)
+    yield node
+    node.close()
+    node.destroy_node()
+
+
+def meanwhile(rig: Rig, scenario: Callable[[], Any]) -> Any:  # noqa: ANN401 - what it returns
+    """Play a page in a thread of its own while a camera sends frames of the class 1."""
+
+    def send() -> None:
+        rig.stamp += 1
+        rig.camera.publish(solid(1, stamp=rig.stamp))
+
+    timer = rig.probe.create_timer(PERIOD, send)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(scenario)
+            rig.until(future.done, 'what the page does')
+            return future.result()
+    finally:
+        rig.probe.destroy_timer(timer)
+
+
+def until(talk: Talk, kind: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Return the first message of a kind for which something holds."""
+    while not holds(found := talk.next(kind)):
+        pass
+    return found
+
+
+def names(fields: dict[str, Any]) -> list[str]:
+    return [one['name'] for one in fields['classes']]
+
+
+def test_frames_of_the_node_are_shown_with_labels_and_shares(rig: Rig, page: WebNode) -> None:
+    def scenario() -> None:
+        with Talk(page.addresses[0]) as talk:
+            until(talk, 'answer', lambda one: 'person, cat' in one['text'])
+            found = talk.next('result')
+            assert (names(found), found['live']) == (['person', 'cat'], True)
+            assert (found['labels'] == 1).all()
+            assert [one['share'] for one in found['classes']] == [0.0, 1.0]
+            photo = np.asarray(Image.open(io.BytesIO(found['photo'])))
+            assert photo.shape == (*found['labels'].shape, 3)
+            rows = dict(until(talk, 'diagnostics', lambda one: len(one['rows']) > 3)['rows'])
+            assert rows['state'] == 'active'
+            talk.say('hover', row=1)
+            heat = until(talk, 'result', lambda one: 'map' in one)
+            assert heat['row'] == 1
+            place = talk.point(0.5, 0.5)
+            assert (place['label'], place['ranking'][0]['name']) == (1, 'cat')
+            score = place['ranking'][0]['score']
+            assert np.abs(heat['map'] / 255.0 - score).max() < 0.01
+            status, file = talk.download('label.png')
+            assert (status, np.unique(np.asarray(Image.open(io.BytesIO(file))))) == (200, [1])
+            report = json.loads(talk.download('result.json')[1])
+            assert report['classes'][1]['share'] == 1.0
+
+    meanwhile(rig, scenario)
+
+
+def test_words_go_over_the_topic_and_come_back(rig: Rig, page: WebNode) -> None:
+    def scenario() -> None:
+        with Talk(page.addresses[0]) as talk:
+            talk.next('result')
+            talk.look_for('dog, tree', 1)
+            until(talk, 'answer', lambda one: 'dog, tree' in one['text'])
+            assert (
+                until(talk, 'result', lambda one: names(one) == ['dog', 'tree'])['labels'] == 1
+            ).all()
+            talk.look_for('dog, dog', 2)
+            assert talk.next('error')['box'] == 'words'
+            with Talk(page.addresses[0]) as other:
+                assert other.next('words')['text'] == 'dog, tree'
+
+    meanwhile(rig, scenario)
+    assert rig.segmenter.encoded[-1] == ('dog', 'tree')
+
+
+def test_threshold_and_negatives_are_the_parameters_of_the_node(rig: Rig, page: WebNode) -> None:
+    def scenario() -> None:
+        with Talk(page.addresses[0]) as talk:
+            talk.next('result')
+            talk.look_for('person, cat', 1, threshold=0.75, negatives='sky, sea')
+            talk.look_for('person, cat, dog', 2, threshold=0.75, negatives='sky, sea')
+            until(talk, 'answer', lambda one: 'dog' in one['text'])
+
+    meanwhile(rig, scenario)
+    rig.until(lambda: rig.node.get_parameter('threshold').value == 0.75, 'the threshold')
+    rig.until(
+        lambda: list(rig.node.get_parameter('negatives').value) == ['sky', 'sea'], 'the negatives'
+    )
+
+
+def test_opening_a_page_changes_nothing_and_photos_are_refused(rig: Rig, page: WebNode) -> None:
+    def scenario() -> None:
+        with Talk(page.addresses[0]) as talk:
+            talk.next('result')
+            assert talk.photo(encoded(np.zeros((8, 8, 3), np.uint8)))[0] in (409, 422)
+            talk.frame(b'frame', 1, 0.0)
+            assert 'camera' in talk.next('error')['text']
+            talk.look_for('person', 1, smoothing=0.5)
+            assert 'smoothing' in talk.next('error')['text']
+
+    meanwhile(rig, scenario)
+    assert set(rig.segmenter.encoded) == {('person', 'cat')}
+
+
+def test_outputs_are_subscribed_to_only_while_a_page_is_open(rig: Rig, page: WebNode) -> None:
+    topic = rig.node.resolve_topic_name('~/label_image')
+    assert rig.node.count_subscribers(topic) == 0
+
+    def scenario() -> None:
+        with Talk(page.addresses[0]) as talk:
+            talk.next('result')
+
+    meanwhile(rig, scenario)
+    rig.until(lambda: rig.node.count_subscribers(topic) == 0, 'the page letting go')
+
+
+def test_ids_of_label_images_become_places() -> None:
+    vocabulary = Vocabulary(
+        (VocabularyClass('cat', class_id=7), VocabularyClass('dog', class_id=2))
+    )
+    ids = np.array([[7, 2], [255, 9]], np.uint8)
+    assert places_of(ids, vocabulary).tolist() == [[0, 1], [255, 255]]
+    plain = Vocabulary.from_names(['a', 'b'])
+    assert places_of(np.array([[0, 1, 255]], np.uint8), plain).tolist() == [[0, 1, 255]]
+    many = Vocabulary.from_names([f'word {number}' for number in range(300)])
+    assert places_of(np.array([[299, 65535]], np.uint16), many).tolist() == [[299, 65535]]
+
+
+@pytest.mark.parametrize('encoding', ['32FC1', 'mono8'])
+def test_scores_are_read_as_they_were_sent(encoding: Any) -> None:  # noqa: ANN401 - a literal
+    scores = np.linspace(0.0, 1.0, 12, dtype=np.float32).reshape(3, 4)
+    message = image_message(score_fields(scores, encoding), solid(1).header)
+    assert image_to_scores(message) == pytest.approx(scores, abs=0.002)
