@@ -218,10 +218,10 @@ def made_depths(size: tuple[int, int]) -> list[tuple[Image, CameraInfo]]:
     odd = (0.0, -1.0, 1e-300, 0.01, 1e7, 1e308, math.inf, math.nan)
     cameras = [camera(4.0, 2.0), *(camera(one, 2.0) for one in odd)]
     cameras += [camera(0.01, one) for one in (-1e7, 1e7, 1e308, math.nan)]
-    depths = [filled(value) for value in values]
-    depths += [_as_depth(one, kind) for kind in ('16UC1', '32FC1') for one in made_images()]
-    pairs = [(one, camera) for one in depths[: len(values)] for camera in cameras]
-    return [*pairs, *((one, cameras[0]) for one in depths[len(values) :])]
+    whole = [filled(value) for value in values]
+    broken = [_as_depth(one, kind) for kind in ('16UC1', '32FC1') for one in made_images()]
+    pairs = [(one, camera) for one in whole for camera in cameras]
+    return [*pairs, *((one, cameras[0]) for one in broken)]
 
 
 CLOUDS: Strategy = _or_mangled(

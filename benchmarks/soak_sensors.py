@@ -53,7 +53,7 @@ class Sensors:
         """Whether there are cameras."""
         return bool(self._publishers)
 
-    def open(self, cameras: Sequence[str], reliability: str) -> None:
+    def appear(self, cameras: Sequence[str], reliability: str) -> None:
         """Bring cameras of these names, of which ``''`` is the only one."""
         profile = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
 
@@ -70,7 +70,7 @@ class Sensors:
         ]
         self._turn = cycle(self._publishers)
 
-    def close(self) -> None:
+    def vanish(self) -> None:
         """Take the cameras away."""
         for publisher in (one for camera in self._publishers for one in camera):
             self._probe.destroy_publisher(publisher)

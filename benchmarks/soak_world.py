@@ -101,7 +101,7 @@ class World:
         self._change: Any = probe.create_client(ChangeState, 'zegclip/change_state')
         self._set: Any = probe.create_client(SetParameters, 'zegclip/set_parameters')
         self._enable: Any = probe.create_client(SetBool, 'zegclip/enable')
-        self._sensors.open(self._cameras, 'reliable')
+        self._sensors.appear(self._cameras, 'reliable')
         for period, callback in ((0.05, self._tick), (1 / 30, self._shoot), (1.0, self._sample)):
             probe.create_timer(period, callback)
 
@@ -304,9 +304,9 @@ class World:
     def _restart_camera(self) -> list[Awaited]:
         """Take the cameras away, and the next time bring them back in this or another way."""
         if self._sensors.there:
-            self._sensors.close()
+            self._sensors.vanish()
         else:
-            self._sensors.open(self._cameras, self._chance.choice(['reliable', 'best_effort']))
+            self._sensors.appear(self._cameras, self._chance.choice(['reliable', 'best_effort']))
             self.counts['camera restarts'] += 1
         return []
 
@@ -353,8 +353,8 @@ class World:
             self._leave(name)
         self._cameras = cameras
         if self._sensors.there:
-            self._sensors.close()
-            self._sensors.open(cameras, 'reliable')
+            self._sensors.vanish()
+            self._sensors.appear(cameras, 'reliable')
         self.counts[f'{len(cameras)} cameras, smoothing {smoothing}'] += 1
         return self._set_to(
             parameter('cameras', Parameter.Type.STRING_ARRAY.value, list(cameras)),
