@@ -318,30 +318,6 @@ def test_an_exported_model_gives_the_same_logits(
     assert checked.alike >= 0.999
 
 
-@pytest.mark.parametrize('family', EVERY)
-def test_an_exported_clip_without_training_gives_the_same_scores(
-    family: str, make: Made, tmp_path: Path
-) -> None:
-    pytest.importorskip('onnxruntime')
-    pytest.importorskip('onnxscript')
-    name, _, path = make(family, GRIDS[1])
-    model, file = f'{name}@{path}', tmp_path / 'own.onnx'
-    export_onnx(model, file, size=(48, 80))
-    checked = check_onnx(model, file)
-    assert 0 <= checked.difference < 1e-4
-    assert checked.alike >= 0.999
-    exported = Segmenter.load(str(file), negatives=('wall',))
-    plain = Segmenter.load(
-        model, device='cpu', precision='fp32', engine='plain', short_side=48, negatives=('wall',)
-    )
-    image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
-    words = Vocabulary.from_names(['cat', 'bus', 'sky'])
-    ours, theirs = (each.segment(image, words, mask_logits=True) for each in (exported, plain))
-    np.testing.assert_allclose(ours.mask_logits, theirs.mask_logits, rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(ours.scores, theirs.scores, rtol=0, atol=1e-3)
-    assert (ours.labels == theirs.labels).mean() >= 0.999
-
-
 def compare_lean(network: nn.Module, text: Tensor, size: tuple[int, int]) -> None:
     vision = network.config.vision
     generator = torch.Generator().manual_seed(2)
