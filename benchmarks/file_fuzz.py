@@ -296,7 +296,8 @@ def table(result: Result) -> str:
     ]
     rows.append(['all', *(sum(row[place] for row in rows) for place in range(1, 6))])
     head = ['kind', 'files', *OUTCOMES, 'faults']
-    return f'{setting()}.\n\n{tabulate(rows, head, tablefmt="github")}'
+    machine, _, _ = setting().rpartition(', ')  # No ROS has a part in this.
+    return f'{machine}.\n\n{tabulate(rows, head, tablefmt="github")}'
 
 
 def run(count: int, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Result:
