@@ -122,3 +122,28 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / 'a.npy').write_bytes(b'no array')
     with pytest.raises(DataError, match='array of NumPy'):
         read_word_geometry(tmp_path)
+
+
+def damaged(root: Path, content: bytes) -> None:
+    made_file(root, 'a', [[1, 0]], ['dog'])
+    (root / 'a.npy').write_bytes(content)
+    with pytest.raises(DataError, match='Expected an array of NumPy'):
+        read_word_geometry(root)
+
+
+def test_archives_and_heads_that_claim_too_much_are_no_arrays(tmp_path: Path) -> None:
+    np.savez(tmp_path / 'several.npz', np.eye(2))
+    archive = (tmp_path / 'several.npz').read_bytes()
+    damaged(tmp_path, archive)
+    damaged(tmp_path, archive[:40])
+    np.save(tmp_path / 'a.npy', np.eye(2))
+    head = (tmp_path / 'a.npy').read_bytes()
+    damaged(tmp_path, head.replace(b'(2, 2), }      ', b'(9999999999, 9)'))
+    damaged(tmp_path, b'')
+
+
+def test_names_that_are_nested_too_deeply_are_no_json(tmp_path: Path) -> None:
+    made_file(tmp_path, 'a', [[1, 0]], ['dog'])
+    (tmp_path / 'a_names.json').write_text('[' * 100_000)
+    with pytest.raises(DataError, match='to be JSON, but it cannot be read'):
+        read_word_geometry(tmp_path)

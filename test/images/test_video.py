@@ -20,6 +20,7 @@ import struct
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 import pytest
 from zegclip_core.errors import ImageError
 from zegclip_core.images.video import Video, VideoWriter
@@ -117,6 +118,17 @@ def test_a_video_of_a_front_camera_is_mirrored_back(
     struct.pack_into('>6i', content, content.index(b'tkhd') + 4 + 40, *matrix)
     path.write_bytes(content)
     assert np.array_equal(list(Video(path)), [shown(frame) for frame in plain])
+
+
+def test_exif_data_beside_a_frame_which_pyav_does_not_know_leave_it_readable(
+    tmp_path: Path,
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / 'camera.mov'
+    Image.fromarray(moving(1)[0]).save(path, 'JPEG', exif=exif)
+    (frame,) = Video(path)
+    assert frame.shape == (64, 48, 3)
 
 
 @pytest.mark.parametrize('rate', [0.5, 12.0, 29.97, 30000 / 1001])

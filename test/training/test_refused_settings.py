@@ -22,7 +22,7 @@ from zegclip_core.alignment.config import AlignConfig
 from zegclip_core.data.captions import open_captions
 from zegclip_core.data.word_geometry import read_word_geometry
 from zegclip_core.errors import ConfigError, DataError
-from zegclip_core.settings import validated
+from zegclip_core.settings import override, read_values, validated
 from zegclip_core.training import networks
 from zegclip_core.training.config import ModelConfig, SourceConfig, TowersConfig, TrainConfig
 
@@ -158,3 +158,47 @@ def test_names_of_embeddings_that_are_no_text_are_told(tmp_path: Path) -> None:
         read_word_geometry(tmp_path)
     (tmp_path / 'x_names.json').write_bytes('\ufeff["café"]'.encode())
     assert read_word_geometry(tmp_path) is not None
+
+
+ALIASES = 'a0: &a0 [x, x]\n' + ''.join(
+    f'a{n}: &a{n} [{", ".join([f"*a{n - 1}"] * 9)}]\n' for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ('text', 'says'),
+    [
+        (ALIASES, 'its aliases stand for more than 100000 values'),
+        ('name: &a\n  name: *a\n', 'its aliases stand for more than 100000 values'),
+        ('a: &a [*a]', 'its aliases stand for more than 100000 values'),
+        ('[' * 5000, 'its values lie too deep in one another'),
+        ('{a: ' * 5000 + '}' * 5000, 'its values lie too deep in one another'),
+        ('name: 2026-13-45', 'month must be in 1..12'),
+        ('steps: 0b_', 'invalid literal'),
+        ('steps: ' + '9' * 5000, 'Exceeds the limit'),
+    ],
+)
+def test_yaml_that_no_person_writes_is_refused_in_one_line_at_once(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    path = tmp_path / 'mine.yaml'
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=says) as error:
+        read_values(path)
+    assert str(error.value).startswith(f'Cannot read the configuration {path}: ')
+    assert len(str(error.value)) < 500
+    with pytest.raises(ConfigError, match='Expected a value in YAML for a'):
+        override({}, f'a={text}')
+
+
+def test_aliases_and_merged_keys_of_people_are_read(tmp_path: Path) -> None:
+    path = tmp_path / 'mine.yaml'
+    path.write_text('a: &a {x: 1, y: [1, 2]}\nb: {<<: *a, x: 2}\nc: [*a, *a]\n')
+    one = {'x': 1, 'y': [1, 2]}
+    assert read_values(path) == {'a': one, 'b': {**one, 'x': 2}, 'c': [one, one]}
+
+
+def test_a_large_value_that_is_wrong_is_not_shown_as_a_whole() -> None:
+    with pytest.raises(ConfigError, match='Expected seed to be an integer') as error:
+        train(seed='x' * 10_000)
+    assert len(str(error.value)) < 400

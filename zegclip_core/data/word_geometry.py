@@ -124,7 +124,9 @@ def _entries(path: Path, names: Sequence[object]) -> list[_Entry]:
     """Return the rows of a file with their names."""
     try:
         rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if isinstance(rows, np.lib.npyio.NpzFile):
+            raise ValueError('an archive of arrays')
+    except Exception as error:  # Damage leads NumPy to errors of any kind.
         raise DataError(f'Expected an array of NumPy in {path}, but it cannot be read.') from error
     if rows.ndim != 2 or len(rows) != len(names) or rows.dtype.kind != 'f':
         raise DataError(

@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info, IterableDataset
+from tqdm import tqdm
 from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.data.views import (
     present_classes,
@@ -89,7 +90,8 @@ class LiveViews:
     def pixel_counts(self, classes: int) -> Tensor:
         """Return how many labelled pixels each class has, float ``(classes,)``."""
         counts = np.zeros(256, dtype=np.int64)
-        for index in self.indices:
+        title = f'pixels of {self.dataset.title}'
+        for index in tqdm(self.indices, title, disable=None):
             counts += np.bincount(self.dataset[index].labels.ravel(), minlength=256)
         return torch.from_numpy(counts[:classes]).float()
 
@@ -134,7 +136,8 @@ def more_of_rare(dataset: SegmentationDataset, indices: Sequence[int], below: fl
     """
     if not below:
         return list(indices)
-    shown = [present_classes(torch.from_numpy(dataset[index].labels)) for index in indices]
+    read = tqdm(indices, f'classes of {dataset.title}', disable=None)
+    shown = [present_classes(torch.from_numpy(dataset[index].labels)) for index in read]
     return repeated(indices, shown, below)
 
 
