@@ -20,8 +20,8 @@ import pytest
 from tiny_models import write_published
 import tqdm
 from zegclip_core.cli import _outputs
+from zegclip_core.cli._bags import label_settings
 from zegclip_core.cli._model import encode_words
-from zegclip_core.cli.label_bag import _settings
 from zegclip_core.cli.main import build_parser, main
 from zegclip_core.loading import load_model
 from zegclip_core.options import SegmenterOptions
@@ -94,7 +94,7 @@ def test_each_command_has_a_line_of_help() -> None:
 def test_one_name_with_a_comma_is_not_stored_as_two() -> None:
     args = build_parser().parse_args(['label-bag', 'a', 'b', '--classes', 'x', '--topic', '/t'])
     two, one = (
-        _settings(args, Vocabulary.parse(text))['--classes']
+        label_settings(args, Vocabulary.parse(text))['--classes']
         for text in ('a, b', '[{"name": "a, b"}]')
     )
     assert two == 'a, b'
