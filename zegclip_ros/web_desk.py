@@ -111,7 +111,7 @@ class NodeDesk:
     def join(self, session: Session) -> None:
         """Tell a page what is known."""
         with self._lock:
-            self._pages[session.id] = session
+            self._pages[session.name] = session
             latest = dict(self._latest)
         for kind, message in latest.items():
             session.outbox.post(kind, message)
@@ -119,7 +119,7 @@ class NodeDesk:
     def forget(self, session: Session) -> None:
         """Let go of a page."""
         with self._lock:
-            self._pages.pop(session.id, None)
+            self._pages.pop(session.name, None)
 
     def ask(self, session: Session, settings: Settings) -> None:
         """Publish words, and set what else has changed."""

@@ -91,7 +91,7 @@ class Talk:
             additional_headers={} if cookie is None else {'Cookie': cookie},
         )
         self.socket: ClientConnection = self._opened.__enter__()
-        self.session = self.next('hello')['session']
+        self.session = self.heard('hello')['session']
         self.number = 0
 
     def __enter__(self) -> 'Talk':
@@ -100,7 +100,7 @@ class Talk:
     def __exit__(self, *error: object) -> None:
         self.socket.close()
 
-    def next(self, *kinds: str) -> dict[str, Any]:
+    def heard(self, *kinds: str) -> dict[str, Any]:
         """Return the next message of one of these kinds, with its arrays."""
         while True:
             message = self.socket.recv(timeout=PATIENCE)
@@ -131,7 +131,7 @@ class Talk:
 
     def point(self, x: object, y: object) -> dict[str, Any]:
         self.say('point', x=x, y=y)
-        return self.next('point', 'error')
+        return self.heard('point', 'error')
 
 
 def encoded(image: Any, kind: str = 'PNG') -> bytes:  # noqa: ANN401 - any array

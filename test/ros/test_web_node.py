@@ -72,7 +72,7 @@ def meanwhile(rig: Rig, scenario: Callable[[], Any]) -> Any:  # noqa: ANN401 - w
 
 def until(talk: Talk, kind: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Return the first message of a kind for which something holds."""
-    while not holds(found := talk.next(kind)):
+    while not holds(found := talk.heard(kind)):
         pass
     return found
 
@@ -85,7 +85,7 @@ def test_frames_of_the_node_are_shown_with_labels_and_shares(rig: Rig, page: Web
     def scenario() -> None:
         with Talk(page.addresses[0]) as talk:
             until(talk, 'answer', lambda one: 'person, cat' in one['text'])
-            found = talk.next('result')
+            found = talk.heard('result')
             assert (names(found), found['live']) == (['person', 'cat'], True)
             assert (found['labels'] == 1).all()
             assert [one['share'] for one in found['classes']] == [0.0, 1.0]
@@ -111,16 +111,16 @@ def test_frames_of_the_node_are_shown_with_labels_and_shares(rig: Rig, page: Web
 def test_words_go_over_the_topic_and_come_back(rig: Rig, page: WebNode) -> None:
     def scenario() -> None:
         with Talk(page.addresses[0]) as talk:
-            talk.next('result')
+            talk.heard('result')
             talk.look_for('dog, tree', 1)
             until(talk, 'answer', lambda one: 'dog, tree' in one['text'])
             assert (
                 until(talk, 'result', lambda one: names(one) == ['dog', 'tree'])['labels'] == 1
             ).all()
             talk.look_for('dog, dog', 2)
-            assert talk.next('error')['box'] == 'words'
+            assert talk.heard('error')['box'] == 'words'
             with Talk(page.addresses[0]) as other:
-                assert other.next('words')['text'] == 'dog, tree'
+                assert other.heard('words')['text'] == 'dog, tree'
 
     meanwhile(rig, scenario)
     assert rig.segmenter.encoded[-1] == ('dog', 'tree')
@@ -129,7 +129,7 @@ def test_words_go_over_the_topic_and_come_back(rig: Rig, page: WebNode) -> None:
 def test_threshold_and_negatives_are_the_parameters_of_the_node(rig: Rig, page: WebNode) -> None:
     def scenario() -> None:
         with Talk(page.addresses[0]) as talk:
-            talk.next('result')
+            talk.heard('result')
             talk.look_for('person, cat', 1, threshold=0.75, negatives='sky, sea')
             talk.look_for('person, cat, dog', 2, threshold=0.75, negatives='sky, sea')
             until(talk, 'answer', lambda one: 'dog' in one['text'])
@@ -144,12 +144,12 @@ def test_threshold_and_negatives_are_the_parameters_of_the_node(rig: Rig, page: 
 def test_opening_a_page_changes_nothing_and_photos_are_refused(rig: Rig, page: WebNode) -> None:
     def scenario() -> None:
         with Talk(page.addresses[0]) as talk:
-            talk.next('result')
+            talk.heard('result')
             assert talk.photo(encoded(np.zeros((8, 8, 3), np.uint8)))[0] in (409, 422)
             talk.frame(b'frame', 1, 0.0)
-            assert 'camera' in talk.next('error')['text']
+            assert 'camera' in talk.heard('error')['text']
             talk.look_for('person', 1, smoothing=0.5)
-            assert 'smoothing' in talk.next('error')['text']
+            assert 'smoothing' in talk.heard('error')['text']
 
     meanwhile(rig, scenario)
     assert set(rig.segmenter.encoded) == {('person', 'cat')}
@@ -161,7 +161,7 @@ def test_outputs_are_subscribed_to_only_while_a_page_is_open(rig: Rig, page: Web
 
     def scenario() -> None:
         with Talk(page.addresses[0]) as talk:
-            talk.next('result')
+            talk.heard('result')
 
     meanwhile(rig, scenario)
     rig.until(lambda: rig.node.count_subscribers(topic) == 0, 'the page letting go')

@@ -272,3 +272,21 @@ def test_a_model_file_from_another_folder_works(tiny: str, tmp_path: Path) -> No
     segmenter = Segmenter.load(str(moved), device='cpu')
     segmenter.warm_up()
     assert segmenter.model_name == str(moved)
+
+
+@pytest.mark.parametrize('engine', ['lean', 'plain'])
+def test_all_mask_logits_have_rows_for_the_negative_words_too(tiny: str, engine: str) -> None:
+    rivals = ('wall', 'sky')
+    segmenter = Segmenter.load(
+        tiny, device='cpu', precision='fp32', engine=engine, negatives=rivals
+    )
+    image = noise(20, 30)
+    classes = segmenter.segment(image, WORDS, mask_logits=True).mask_logits
+    everything = segmenter.segment(image, WORDS, mask_logits='all').mask_logits
+    asked = Vocabulary.from_names([*WORDS.names, *rivals])
+    reference = segmenter.segment(image, asked, mask_logits=True).mask_logits
+    assert classes is not None
+    assert everything is not None
+    assert len(everything) == len(WORDS) + len(rivals)
+    assert np.array_equal(everything[: len(WORDS)], classes)
+    assert everything == pytest.approx(reference, abs=1e-5)

@@ -13,6 +13,7 @@
 # limitations under the License.
 """The page's server, asked as browsers and as others ask it."""
 
+from contextlib import suppress
 import io
 import json
 import threading
@@ -36,7 +37,7 @@ def test_a_photo_is_labelled_as_the_segmenter_does(talk: Talk, segmenter: Segmen
     status, copy = talk.photo(encoded(COFFEE), 7)
     assert (status, Image.open(io.BytesIO(copy)).size) == (200, COFFEE.shape[1::-1])
     talk.look_for(WORDS, 3)
-    found = talk.next('result')
+    found = talk.heard('result')
     assert (found['image'], found['asked'], found['live']) == (7, 3, False)
     assert [one['name'] for one in found['classes']] == ['cup', 'spoon', 'table']
     reference = segmenter.segment(COFFEE, Vocabulary.parse(WORDS))
@@ -49,14 +50,14 @@ def test_a_photo_is_labelled_as_the_segmenter_does(talk: Talk, segmenter: Segmen
 def test_other_words_and_thresholds_change_the_labels(talk: Talk, segmenter: Segmenter) -> None:
     talk.photo(encoded(COFFEE))
     talk.look_for('cup', 1)
-    before = talk.next('result')['labels']
+    before = talk.heard('result')['labels']
     talk.look_for('cup', 2, threshold=0.5)
-    after = talk.next('result')
+    after = talk.heard('result')
     assert (after['labels'] == 0).sum() < (before == 0).sum()
     encoded_words = segmenter.encode(Vocabulary.parse('cup'), threshold=0.5)
     assert np.array_equal(after['labels'], segmenter.segment(COFFEE, encoded_words).labels)
     talk.look_for('cup', 3, negatives='table, saucer')
-    rivals = talk.next('result')
+    rivals = talk.heard('result')
     assert rivals['negatives'] == ['table', 'saucer']
     assert (rivals['labels'] == 0).sum() < (before == 0).sum()
 
@@ -64,7 +65,7 @@ def test_other_words_and_thresholds_change_the_labels(talk: Talk, segmenter: Seg
 def test_the_explanation_is_that_of_the_command(talk: Talk, segmenter: Segmenter) -> None:
     talk.photo(encoded(COFFEE))
     talk.look_for(WORDS, 1, negatives='wall')
-    told = talk.next('explanation')
+    told = talk.heard('explanation')
     plain = Segmenter.load(
         'everyday-s', device='cpu', short_side=SIDE, engine='plain', negatives=('wall',)
     )
@@ -77,7 +78,7 @@ def test_the_explanation_is_that_of_the_command(talk: Talk, segmenter: Segmenter
     assert (first['winner'], first['loser']) == (most.winner, most.loser)
     assert first['margin'] == pytest.approx(most.margin, abs=0.02)
     talk.say('hover', row=0)
-    found = talk.next('map')
+    found = talk.heard('map')
     height, width = found['map'].shape
     small = np.asarray(
         Image.fromarray(reference.scores[0]).resize((width, height), Image.Resampling.BOX)
@@ -98,7 +99,7 @@ def test_downloads_have_the_size_of_the_photo_itself(talk: Talk) -> None:
     assert max(Image.open(io.BytesIO(copy)).size) == 1024
     assert talk.download('label.png')[0] == 409
     talk.look_for(WORDS)
-    found = talk.next('result')
+    found = talk.heard('result')
     status, label = talk.download('label.png')
     labels = np.asarray(Image.open(io.BytesIO(label)))
     assert (status, labels.shape) == (200, large.shape[:2])
@@ -115,21 +116,21 @@ def test_downloads_have_the_size_of_the_photo_itself(talk: Talk) -> None:
 def test_frames_are_labelled_and_smoothed(talk: Talk, segmenter: Segmenter) -> None:
     frame = encoded(COFFEE, 'JPEG')
     talk.frame(frame, 1, 0.0)
-    assert talk.next('idle', 'result')['type'] == 'idle'  # There are no words yet.
+    assert talk.heard('idle', 'result')['type'] == 'idle'  # There are no words yet.
     talk.look_for(WORDS, 1, smoothing=0.9)
-    assert talk.next('result')['live'] is False
+    assert talk.heard('result')['live'] is False
     shifted = encoded(np.roll(COFFEE, 3, axis=1), 'JPEG')
     talk.frame(frame, 2, 0.0)
-    assert talk.next('result')['image'] == 2
+    assert talk.heard('result')['image'] == 2
     talk.frame(shifted, 3, 0.1)
-    smooth = talk.next('result')
+    smooth = talk.heard('result')
     talk.look_for(WORDS, 2, smoothing=0.0)
-    talk.next('result')
+    talk.heard('result')
     talk.frame(shifted, 4, 0.2)
-    plain = talk.next('result')
+    plain = talk.heard('result')
     assert (smooth['live'], plain['live']) == (True, True)
     assert not np.array_equal(smooth['labels'], plain['labels'])
-    pixels = np.asarray(Image.open(io.BytesIO(shifted)).convert('RGB'))
+    pixels = np.array(Image.open(io.BytesIO(shifted)).convert('RGB'))
     words = Vocabulary.parse(WORDS)
     assert np.array_equal(plain['labels'], segmenter.segment(pixels, words).labels)
 
@@ -156,13 +157,13 @@ def test_an_error_names_its_box_in_one_line_and_the_words_before_stay(
 ) -> None:
     talk.photo(encoded(COFFEE))
     talk.look_for('cup')
-    talk.next('result')
+    talk.heard('result')
     talk.say('settings', number=2, **fields)
-    error = talk.next('error')
+    error = talk.heard('error')
     assert (error['box'], '\n' in error['text']) == (box, False)
     assert 0 < len(error['text']) < 400
     talk.photo(encoded(COFFEE[:, ::-1]), 2)
-    assert talk.next('result')['classes'][0]['name'] == 'cup'
+    assert talk.heard('result')['classes'][0]['name'] == 'cup'
 
 
 @pytest.mark.parametrize(
@@ -189,10 +190,10 @@ def test_messages_of_no_sense_are_refused_and_the_page_goes_on(
 ) -> None:
     talk.socket.send(message)
     if message != b'' and message != '':
-        assert talk.next('error')['text']
+        assert talk.heard('error')['text']
     talk.photo(encoded(COFFEE))
     talk.look_for('cup')
-    assert talk.next('result')['classes'][0]['name'] == 'cup'
+    assert talk.heard('result')['classes'][0]['name'] == 'cup'
 
 
 def test_pages_are_told_apart_and_unknown_ones_refused(address: str) -> None:
@@ -201,8 +202,8 @@ def test_pages_are_told_apart_and_unknown_ones_refused(address: str) -> None:
         other.photo(encoded(data.chelsea()))
         one.look_for('cup')
         other.look_for('cat')
-        assert one.next('result')['classes'][0]['name'] == 'cup'
-        found = other.next('result')
+        assert one.heard('result')['classes'][0]['name'] == 'cup'
+        found = other.heard('result')
         assert found['labels'].shape == data.chelsea().shape[:2]
         assert one.session != other.session
     assert asked(address, '/download/label.png?session=guess')[0] == 410
@@ -214,10 +215,10 @@ def test_a_reloaded_page_gets_its_photo_and_labels_again(address: str) -> None:
     with Talk(address) as first:
         first.photo(encoded(COFFEE), 5)
         first.look_for('cup', 2)
-        first.next('result')
+        first.heard('result')
     with Talk(address, first.session) as again:
         assert again.session == first.session
-        assert again.next('result')['image'] == 5
+        assert again.heard('result')['image'] == 5
         status, body, headers = asked(address, f'/photo?session={again.session}')
         assert (status, headers['x-number']) == (200, '5')
         assert Image.open(io.BytesIO(body)).size == COFFEE.shape[1::-1]
@@ -227,22 +228,23 @@ def test_a_page_that_takes_nothing_holds_no_other(address: str) -> None:
     noise = encoded(np.random.default_rng(0).integers(0, 256, (900, 1000, 3), np.uint8), 'JPEG')
     with Talk(address) as slow, Talk(address) as other:
         slow.look_for(WORDS)
-        slow.next('answer')
+        slow.heard('answer')
         # From here on nothing is read of what comes for it.
         stop = threading.Event()
 
         def press() -> None:
             number = 0
-            while not stop.is_set():
-                number += 1
-                slow.frame(noise, number, number / 30)
+            with suppress(ConnectionClosed):  # It ends with the page.
+                while not stop.is_set():
+                    number += 1
+                    slow.frame(noise, number, number / 30)
 
         flood = threading.Thread(target=press, daemon=True)
         flood.start()
         other.photo(encoded(COFFEE))
         for number in range(1, 6):
             other.look_for(f'cup, thing {number}', number)
-            assert other.next('result')['asked'] == number
+            assert other.heard('result')['asked'] == number
         stop.set()
         slow.socket.close_socket()
         flood.join(10)

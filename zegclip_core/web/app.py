@@ -25,7 +25,7 @@ from pathlib import Path
 import struct
 from typing import Any, get_args
 
-from anyio import fail_after, move_on_after, to_thread
+from anyio import CapacityLimiter, fail_after, move_on_after, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -84,6 +84,8 @@ class Page:
         # Read once: whatever a request names, no other file can be reached.
         self._files = {path.name: path.read_bytes() for path in STATIC.iterdir()}
         self._photos = bundled_photos()
+        # One photo of full size at a time: each takes some 100 MB.
+        self._large = CapacityLimiter(1)
 
     def app(self) -> Starlette:
         """Return the application, without its guard."""
@@ -148,9 +150,10 @@ class Page:
         """Take a photo, and send back the copy that is labelled."""
         session = self._session(request)
         number = _number(request)
-        data = await _body(request)
+        async with session.uploading:
+            data = await _body(request)
         try:
-            image = await to_thread.run_sync(lambda: shown(read_photo(data)))
+            image = await to_thread.run_sync(lambda: shown(read_photo(data)), limiter=self._large)
             self._desk.show(session, number, image, data)
         except ImageError as error:
             raise HTTPException(422, str(error)) from error
@@ -176,7 +179,8 @@ class Page:
         if alpha is None:
             raise HTTPException(400, 'Expected alpha to be a number in [0, 1].')
         try:
-            data = await to_thread.run_sync(self._desk.download, session, what, alpha)
+            work = partial(self._desk.download, session, what, alpha)
+            data = await to_thread.run_sync(work, limiter=self._large)
         except ZegCLIPError as error:
             raise HTTPException(409, str(error)) from error
         return Response(
@@ -200,12 +204,12 @@ class Page:
             while self._sessions.is_open(name):  # A page is reloaded: its old socket is closing.
                 await asyncio.sleep(_RELOAD / 20)
         try:
-            session = self._sessions.open(name)
+            session = self._sessions.enter(name)
         except ZegCLIPError as error:
             await socket.send_text(text('error', box='image', text=str(error)))
             await socket.close(1013)
             return
-        session.outbox.post('hello', text('hello', session=session.id))
+        session.outbox.post('hello', text('hello', session=session.name))
         self._desk.join(session)
         tasks = [
             asyncio.create_task(work)
@@ -244,9 +248,10 @@ class Page:
         if len(data) <= _FRAME_HEAD.size:
             raise ImageError('Expected a frame, but got too few bytes.')
         number, seconds = _FRAME_HEAD.unpack_from(data)
+        start = _FRAME_HEAD.size
         if not math.isfinite(seconds):
             raise ImageError('Expected the time of a frame to be a number.')
-        self._desk.frame(session, number, seconds, data[_FRAME_HEAD.size :])
+        self._desk.frame(session, number, seconds, data[start:])
 
     async def _asked(self, session: Session, fields: dict[str, Any]) -> None:
         """Do what a message of JSON asks for."""
@@ -281,7 +286,7 @@ class Page:
 async def _send(socket: WebSocket, session: Session) -> None:
     """Send what waits for a page, one after the other."""
     while True:
-        payload = await session.outbox.next()
+        payload = await session.outbox.take()
         with fail_after(SEND_TIMEOUT):
             if isinstance(payload, str):
                 await socket.send_text(payload)

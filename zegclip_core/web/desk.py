@@ -54,10 +54,10 @@ class Desk(Protocol):
         """What it is."""
 
     def join(self, session: Session) -> None:
-        """A page was opened, or opened again."""
+        """Take note of a page that was opened, or opened again."""
 
     def forget(self, session: Session) -> None:
-        """A page was closed and is not coming back."""
+        """Let go of a page that was closed and is not coming back."""
 
     def ask(self, session: Session, settings: Settings) -> None:
         """Look for other words, or in another way."""

@@ -170,7 +170,8 @@ class ModelDesk:
         if found is None:
             raise ImageError('Expected labels to download, but there are none yet.')
         image = read_photo(data) if data else found.image
-        segmentation = found.whole(image.shape[:2])
+        height, width = image.shape[:2]
+        segmentation = found.whole((height, width))
         if what == 'label.png':
             return png(segmentation.ids)
         if what == 'overlay.png':

@@ -49,7 +49,7 @@ class Outbox:
         except RuntimeError:  # The server has ended, and with it all pages.
             return
 
-    async def next(self) -> Payload:
+    async def take(self) -> Payload:
         """Wait for a message and take it."""
         while not self._waiting:
             self._there.clear()
@@ -63,18 +63,20 @@ class Session:
     """One open page.
 
     Attributes:
-        id: Its secret name.
+        name: Its secret name.
         outbox: What waits to be sent to it.
         settings: What it asked for last; ``None`` before that.
         left: When it was closed [s]; ``None`` while it is open.
         state: What the desk knows of it.
+        uploading: Held while a photo comes: a second one waits.
     """
 
-    id: str
+    name: str
     outbox: Outbox
     settings: Settings | None = None
     left: float | None = None
     state: Any = field(default=None, repr=False)
+    uploading: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
 
 class Sessions:
@@ -93,7 +95,7 @@ class Sessions:
         """Return whether a page of that name is open, as beside one that was duplicated."""
         return name in self._known and self._known[name].left is None
 
-    def open(self, name: str) -> Session:
+    def enter(self, name: str) -> Session:
         """Return the page of that name if it was closed a short time ago, else a new one.
 
         Raises:
@@ -106,7 +108,7 @@ class Sessions:
         if sum(one.left is None for one in self._known.values()) >= MAX_SESSIONS:
             raise ZegCLIPError(f'Expected at most {MAX_SESSIONS} open pages: close another one.')
         session = Session(secrets.token_urlsafe(18), Outbox())
-        self._known[session.id] = session
+        self._known[session.name] = session
         return session
 
     def close(self, session: Session) -> None:
@@ -125,5 +127,5 @@ class Sessions:
             if place < surplus or now - (one.left or now) > KEPT
         ]
         for one in old:
-            del self._known[one.id]
+            del self._known[one.name]
         return old

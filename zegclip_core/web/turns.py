@@ -44,7 +44,7 @@ class Turns:
     def add(self, session: Session) -> None:
         """Have a page wait for its turn; may be called from any thread."""
         with self._change:
-            self._waiting.setdefault(session.id, session)
+            self._waiting.setdefault(session.name, session)
             self._change.notify()
 
     def close(self) -> None:
