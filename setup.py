@@ -45,6 +45,7 @@ TRAIN = [
 ]
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']  # The last is for writing files.
 OPENVINO = ['nncf>=2.16', 'openvino>=2025.1']  # The first is for calibrating alone.
+RERUN = ['rerun-sdk>=0.24']
 TEST = [
     'colcon-core>=0.15',
     'colcon-library-path>=0.2',
@@ -62,6 +63,7 @@ TEST = [
     'flake8-docstrings>=1.7',
     'flake8-import-order>=0.18',
     'flake8-quotes>=3.3',
+    'foxglove-sdk>=0.20',  # What our layout is compared with.
     'hypothesis>=6.123',
     'lxml>=5',
     'mypy>=1.8',
@@ -164,6 +166,7 @@ setup(
         'train': TRAIN,
         'onnx': ONNX,
         'openvino': OPENVINO,
+        'rerun': RERUN,
         'test': TEST,
     },
     entry_points={

@@ -15,7 +15,7 @@
 #
 # Create or complete .venv: every package of setup.py in the version of constraints.txt.
 # Does nothing, in well under a second, if that is done already. PYTHON=... picks the interpreter.
-# With the argument "demo" without OpenVINO, which the demo does not need.
+# With the argument "demo" without OpenVINO and Rerun, which the demo does not need.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,7 +24,7 @@ readonly VENV=.venv
 readonly STAMP=$VENV/.setup_done
 readonly FOR=${1:-all}
 EXTRAS='ros,demo,train,onnx,test'
-[[ $FOR == demo ]] || EXTRAS+=,openvino
+[[ $FOR == demo ]] || EXTRAS+=,openvino,rerun
 readonly EXTRAS
 
 say() { printf '==> %s\n' "$*"; }

@@ -33,7 +33,7 @@ import yaml
 import zegclip_core
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = ('ros', 'demo', 'train', 'onnx', 'openvino', 'test')
+EXTRAS = ('ros', 'demo', 'train', 'onnx', 'openvino', 'rerun', 'test')
 NODES = ('segmentation_node', 'camera_node', 'recorder_node')
 SHARED = (
     'package.xml',
