@@ -132,7 +132,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
-        *shared_files('launch', 'config', 'rviz'),
+        *shared_files('launch', 'config', 'rviz', 'foxglove'),
     ],
     zip_safe=False,
     install_requires=[

@@ -41,6 +41,7 @@ SHARED = (
     'launch/demo.launch.py',
     'launch/multi_camera.launch.py',
     'launch/nav2_semantic.launch.py',
+    'foxglove/zegclip.json',
     'config/nav2_semantic.yaml',
     'config/diagnostics_aggregator.yaml',
     'config/zegclip.yaml',

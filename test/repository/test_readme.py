@@ -55,6 +55,7 @@ PAGES = (
     'docs/segment.md',
     'docs/training.md',
     'docs/unknown.md',
+    'docs/viewers.md',
     'docs/words.md',
 )
 BIN = Path(sys.executable).parent
