@@ -41,7 +41,7 @@ def rate(key: str, color: str) -> layouts.PlotSeries:
     )
 
 
-def panels() -> dict[str, layouts.Panel]:
+def panels() -> dict[str, layouts.BasePanel]:
     """Return the panels by the last part of their ids."""
     return {
         'overlay': layouts.ImagePanel(
