@@ -314,6 +314,15 @@ def test_the_picture_is_small_enough_to_travel() -> None:
     assert Image.open(picture).width > 600
 
 
+def test_the_animation_moves_and_is_small_enough_to_travel() -> None:
+    path = ROOT / 'docs' / 'images' / 'typed-words.webp'
+    assert path.stat().st_size < 1_000_000
+    with Image.open(path) as animation:
+        assert animation.n_frames > 30
+        assert 600 < animation.width < 1000
+    assert f'(docs/images/{path.name})' in (ROOT / 'README.md').read_text(encoding='utf-8')
+
+
 def test_the_topics_table_names_what_the_node_has() -> None:
     text = (ROOT / 'README.md').read_text(encoding='utf-8')
     topics = re.findall(r'^\| `(~?/?[\w/<>]+)`', text, re.MULTILINE)
