@@ -60,7 +60,8 @@ def frame(row: RgbImage, typed: str, words: tuple[str, ...]) -> RgbImage:
     write_text(line, f'{typed}|', TEXT // 2, round(1.35 * TEXT), TEXT)
     legend = draw_legend(Vocabulary.from_names(WORDS), width=width, text_height=TEXT)
     # All words have their places from the start, one in each column; those to come are hidden.
-    legend[:, len(words) * (width // len(WORDS)) :] = BACKGROUND
+    shown = len(words) * (width // len(WORDS))
+    legend[:, shown:] = BACKGROUND
     return np.vstack([row, line, legend])
 
 

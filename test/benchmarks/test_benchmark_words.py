@@ -66,6 +66,8 @@ def test_every_way_is_measured_with_every_number_of_words() -> None:
 @pytest.mark.usefixtures('tiny')
 def test_a_way_that_fails_ends_the_run_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Method):
+        """A way that fails."""
+
         def label(self, inputs: object) -> None:
             raise RuntimeError('no such kernel')
 

@@ -31,7 +31,9 @@ def test_a_report_goes_to_a_folder_of_its_own_or_where_it_is_told(
     assert check_report('none', 'x') is None
     assert list(tmp_path.iterdir()) == []
     assert check_report(None, 'x') == Path('runs/x.html')
-    assert (tmp_path / 'runs').is_dir()
+    assert list(tmp_path.iterdir()) == []  # Until there is something to be written.
+    write_report(Path('runs/x.html'), Page('a'))
+    assert check_report(None, 'x') == Path('runs/x.html')
     assert check_report('a.html', 'x') == Path('a.html')
     with pytest.raises(ConfigError, match=r"a file that ends in .html, but got 'a'"):
         check_report('a', 'x')

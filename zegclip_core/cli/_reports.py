@@ -58,13 +58,9 @@ def check_report(given: str | None, name: str) -> Path | None:
         return None
     if given is not None:
         return check_output('--report', given, '.html')
-    try:
-        FOLDER.mkdir(exist_ok=True)
-    except OSError as error:
-        warn(f'No report is written, as there can be no folder {FOLDER} here: {error.strerror}.')
-        return None
     path = FOLDER / f'{name}.html'
-    if path.is_dir() or not os.access(FOLDER, os.W_OK):
+    beside = FOLDER if FOLDER.exists() else Path()
+    if path.is_dir() or not beside.is_dir() or not os.access(beside, os.W_OK):
         warn(f'No report is written, as {path} cannot be: --report names another file.')
         return None
     return path
@@ -86,6 +82,7 @@ def write_report(path: Path, page: Page) -> None:
         'when': datetime.now().astimezone().isoformat(sep=' ', timespec='minutes'),
     }
     page.table([{'what': name, 'which': version} for name, version in versions.items()])
+    path.parent.mkdir(exist_ok=True)
     with replacing(path) as partial:
         partial.write_text(page.html(), encoding='utf-8')
     sys.stdout.write(f'Report: {path}\n')

@@ -108,7 +108,8 @@ def _draw(axes: Axes, curves: Mapping[str, Curve], start: str, title: str) -> No
     """Draw the curves whose names begin in one way."""
     for name, curve in curves.items():
         if name.startswith(start):
-            axes.plot(*zip(*curve.items(), strict=True), marker='.', label=name[len(start) :])
+            label = name.removeprefix(start)
+            axes.plot(*zip(*curve.items(), strict=True), marker='.', label=label)
     axes.set(xlabel='step', ylabel=title)
     axes.grid(alpha=0.3)
     if axes.lines:
