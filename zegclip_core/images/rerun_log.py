@@ -38,6 +38,8 @@ MAX_MAPS = 24
 """Most maps of mask logits with one image: those of the words with the most pixels."""
 PICTURES, VIDEOS = 'pictures', 'videos'
 """Entities that images and videos lie below; each video has one of its own."""
+LONGEST = 60.0
+"""How long a viewer may take for what is left at the end [s]."""
 _QUALITY = 90
 _PATIENCE = 2.0
 """How long a viewer may take to answer [s]."""
@@ -155,8 +157,8 @@ class RerunLog:
         names = segmentation.vocabulary.names
         for index in chosen[:MAX_MAPS]:
             logits = segmentation.mask_logits[index].astype(np.float16)
-            entity = [*root, 'mask_logits', names[index]]
-            self._stream.log(entity, rerun.Tensor(logits, dim_names=('height', 'width')))
+            shown = rerun.Tensor(logits, dim_names=('height', 'width'))
+            self._stream.log([*root, 'mask_logits', names[index]], shown)
         mapped = {names[index] for index in chosen[:MAX_MAPS]}
         path = rerun.new_entity_path(root)
         for name in self._mapped[path] - mapped:
@@ -186,6 +188,9 @@ def rerun_log(target: Path | str, vocabulary: Vocabulary, *, alpha: float) -> It
         target: File, or URL of a viewer (``check_viewer``).
         vocabulary: The classes of all images.
         alpha: Weight of the colours in [0, 1].
+
+    Raises:
+        ConfigError: After the block, if a viewer did not take all.
     """
     import rerun
 
@@ -197,6 +202,22 @@ def rerun_log(target: Path | str, vocabulary: Vocabulary, *, alpha: float) -> It
         stream.connect_grpc(target)
     try:
         yield RerunLog(stream, vocabulary, alpha=alpha)
+        if isinstance(target, Path):
+            stream.flush()
+        else:
+            _send(stream, target)
     finally:
-        stream.flush()
         stream.disconnect()
+
+
+def _send(stream: rerun.RecordingStream, url: str) -> None:
+    """Wait until a viewer has all.
+
+    Raises:
+        ConfigError: If it does not take it.
+    """
+    try:
+        stream.flush(timeout_sec=LONGEST)
+    except Exception as error:  # Rerun has no type of its own for it.
+        reason = str(error).partition('\n')[0]
+        raise ConfigError(f'Expected the viewer at {url} to take all, but: {reason}') from error
