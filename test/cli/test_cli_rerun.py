@@ -20,6 +20,7 @@ import io
 from pathlib import Path
 import re
 import socket
+import threading
 from typing import Any, ClassVar
 
 from commands import Answer, answer_of, refused
@@ -217,6 +218,31 @@ def test_a_viewer_of_a_url_gets_what_a_file_gets(
         assert run('segment', tmp_path / 'a.png', *options)[0] == 0
     assert to == [url]
     assert '/pictures/labels' in logged(tmp_path / 'sent.rrd')
+
+
+def test_a_viewer_that_goes_away_is_told_of_and_the_files_are_there(
+    run: Run, tmp_path: Path
+) -> None:
+    half_red(tmp_path / 'a.png')
+    listening = socket.create_server(('127.0.0.1', 0))
+    url = f'rerun+http://127.0.0.1:{listening.getsockname()[1]}/proxy'
+
+    def leave() -> None:
+        # First comes the question whether there is a viewer, then Rerun itself.
+        for _ in range(2):
+            listening.accept()[0].close()
+        listening.close()
+
+    viewer = threading.Thread(target=leave)
+    viewer.start()
+    options = ('--classes', 'a', '--out', tmp_path / 'out', '--rerun', url)
+    code, out, err = run('segment', tmp_path / 'a.png', *options)
+    viewer.join()
+    assert code == 2
+    assert 'a_overlay.png' in out
+    line = f'zegclip: error: Expected the viewer at {url} to take all, but: '
+    assert line in err
+    assert (tmp_path / 'out' / 'a_label.png').is_file()
 
 
 @pytest.mark.parametrize(
