@@ -49,6 +49,7 @@ OPENVINO = ['nncf>=2.16', 'openvino>=2025.1']  # The first is for calibrating al
 TIPS = ['sentencepiece>=0.2']  # The tokenizer of TIPSv2.
 RAY = ['fsspec>=2024.2', 'pyarrow>=15', 'ray>=2.40', 's3fs>=2024.2']
 WEB = ['starlette>=0.46', 'uvicorn>=0.35', 'websockets>=13']
+RERUN = ['rerun-sdk>=0.24']
 TEST = [
     'colcon-core>=0.15',
     'colcon-library-path>=0.2',
@@ -68,6 +69,7 @@ TEST = [
     'flake8-quotes>=3.3',
     'flask>=3',  # What serves moto's stand-in for S3.
     'flask-cors>=4',
+    'foxglove-sdk>=0.20',  # What our layout is compared with.
     'hypothesis>=6.123',
     'lxml>=5',
     'moto>=5',
@@ -140,7 +142,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
-        *shared_files('launch', 'config', 'rviz'),
+        *shared_files('launch', 'config', 'rviz', 'foxglove'),
     ],
     zip_safe=False,
     install_requires=[
@@ -179,6 +181,7 @@ setup(
         'ray': RAY,
         'heic': HEIC,
         'web': WEB,
+        'rerun': RERUN,
         'test': TEST,
     },
     entry_points={

@@ -43,6 +43,7 @@ COPY resource src/zegclip_ros/resource
 COPY config src/zegclip_ros/config
 COPY launch src/zegclip_ros/launch
 COPY rviz src/zegclip_ros/rviz
+COPY foxglove src/zegclip_ros/foxglove
 COPY zegclip_core src/zegclip_ros/zegclip_core
 COPY zegclip_ros src/zegclip_ros/zegclip_ros
 

@@ -15,7 +15,7 @@
 #
 # Create or complete .venv: every package of setup.py in the version of constraints.txt.
 # Does nothing, in well under a second, if that is done already. PYTHON=... picks the interpreter.
-# With the argument "demo" without OpenVINO, Ray, TIPSv2's tokenizer and the page, which the demo does not need.
+# With the argument "demo" without what the demo does not need: OpenVINO, Ray, Rerun, the page, ...
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,7 +24,7 @@ readonly VENV=.venv
 readonly STAMP=$VENV/.setup_done
 readonly FOR=${1:-all}
 EXTRAS='ros,demo,train,onnx,test'
-[[ $FOR == demo ]] || EXTRAS+=,openvino,ray,tips,web
+[[ $FOR == demo ]] || EXTRAS+=,openvino,ray,rerun,tips,web
 readonly EXTRAS
 
 say() { printf '==> %s\n' "$*"; }

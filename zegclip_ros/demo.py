@@ -28,6 +28,7 @@ from typing import Any
 
 from tabulate import tabulate
 from zegclip_core.files import user_path
+from zegclip_core.images.page import Page
 from zegclip_ros.runtime.child_processes import interruptible, Processes, reserved_domain
 
 FIRST_WORDS = ('person', 'cat', 'cup', 'table', 'helmet', 'car')
@@ -38,6 +39,8 @@ NEXT_WORDS = (
     'astronaut, furry pet, espresso, breakfast table',
 )
 """What the recorder publishes; no phrase of the last list occurs anywhere in training."""
+PAGE = 'index.html'
+"""What shows all that the demo leaves, in the folder of the rest."""
 SHOWN = ('segmentation', 'recorder')
 """Processes whose log lines show the progress."""
 _POLL = 0.2
@@ -75,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, domain: int) -> int:
     """Run the three processes in a DDS domain of their own; return the exit code."""
     out: Path = options.out
-    names = ('overlay.mp4', 'summary.json', 'points.png', 'regions.json')
+    names = ('overlay.mp4', 'summary.json', 'points.png', 'regions.json', PAGE)
     for stale in (*out.glob('vocabulary_*.png'), *(out / name for name in names)):
         stale.unlink(missing_ok=True)
     logs = out / 'logs'
@@ -99,34 +102,71 @@ def run(options: argparse.Namespace, domain: int) -> int:
     summary = json.loads((out / 'summary.json').read_text(encoding='utf-8'))
     if not summary['frames_out']:
         return explain('segmentation', processes.log_of('segmentation'))
+    (out / PAGE).write_text(page(summary, out).html(), encoding='utf-8')
     print(report(summary, out))
     return 0
 
 
 def report(summary: Mapping[str, Any], folder: Path) -> str:
     """Return a run's summary as text: figures, a block for each vocabulary, the files to see."""
+    blocks = [tabulate(figures(summary).items(), tablefmt='plain')]
+    for entry in summary['vocabularies']:
+        rows = [(name, f'{share:.1%}') for name, share in shares(entry).items()]
+        table = tabulate(rows, tablefmt='plain', colalign=('left', 'right'), disable_numparse=True)
+        blocks.append(f'{in_short(entry)}\n{table}')
+    blocks.append(tabulate(summary['versions'].items(), tablefmt='plain', disable_numparse=True))
+    images = [entry['picture'] for entry in summary['vocabularies'] if entry['picture']]
+    points = [name for name in ('points.png', 'regions.json') if (folder / name).exists()]
+    names = (PAGE, 'overlay.mp4', *images, *points, 'summary.json')
+    files = [folder / name for name in names]
+    blocks.append('\n'.join(['Look at:', *(f'  {path}' for path in files)]))
+    return f'\n{"-" * 60}\n'.join(['', *blocks])
+
+
+def figures(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the recorder counted and timed, in words."""
     latency = summary['latency_ms']
-    figures = {
+    return {
         'frames in': f'{summary["frames_in"]} at {summary["camera_rate_hz"]} Hz',
         'frames out': f'{summary["frames_out"]} at {summary["frame_rate_hz"]} Hz',
         'latency': f'p50 {latency["p50"]} ms, p95 {latency["p95"]} ms',
     }
-    blocks = [tabulate(figures.items(), tablefmt='plain')]
+
+
+def shares(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Return each class's share of the pixels, that of none of them last."""
+    return {**entry['pixel_share'], 'none of these': entry['unlabelled_share']}
+
+
+def in_short(entry: Mapping[str, Any]) -> str:
+    """Return which words these are, for how many frames, and how soon they were heard."""
+    switch = entry['switch_seconds']
+    since = 'from the start' if switch is None else f'first overlay {switch:.2f} s after the words'
+    return f'vocabulary {entry["version"]}: {entry["frames"]} frames, {since}'
+
+
+def page(summary: Mapping[str, Any], folder: Path) -> Page:
+    """Return all that a run left as one page, with the video and the pictures in it."""
+    made = Page('ZegCLIP-ROS: what the demo saw')
+    made.text(
+        'A camera played photos, the segmentation node labelled them, and a recorder changed the '
+        'words twice; all three spoke over DDS.'
+    )
+    made.video(folder / 'overlay.mp4', 'What the node published as ~/overlay, frame by frame.')
+    made.table([{'': name, 'this run': value} for name, value in figures(summary).items()])
     for entry in summary['vocabularies']:
-        switch = entry['switch_seconds']
-        since = 'from the start'
-        if switch is not None:
-            since = f'first overlay {switch:.2f} s after the words'
-        shares = {**entry['pixel_share'], 'none of these': entry['unlabelled_share']}
-        rows = [(name, f'{share:.1%}') for name, share in shares.items()]
-        table = tabulate(rows, tablefmt='plain', colalign=('left', 'right'), disable_numparse=True)
-        blocks.append(f'vocabulary {entry["version"]}: {entry["frames"]} frames, {since}\n{table}')
-    blocks.append(tabulate(summary['versions'].items(), tablefmt='plain', disable_numparse=True))
-    images = [entry['picture'] for entry in summary['vocabularies'] if entry['picture']]
-    points = [name for name in ('points.png', 'regions.json') if (folder / name).exists()]
-    files = [folder / name for name in ('overlay.mp4', *images, *points, 'summary.json')]
-    blocks.append('\n'.join(['Look at:', *(f'  {path}' for path in files)]))
-    return f'\n{"-" * 60}\n'.join(['', *blocks])
+        made.heading(', '.join(entry['classes']))
+        made.text(in_short(entry))
+        if entry['picture']:
+            made.picture(folder / entry['picture'])
+        share = 'share of all pixels'
+        made.table([{'class': k, share: v} for k, v in shares(entry).items()], bars=[share])
+    if (folder / 'points.png').exists():
+        made.heading('Points in space')
+        made.picture(folder / 'points.png')
+    made.heading('Versions')
+    made.table([{'what': key, 'version': text} for key, text in summary['versions'].items()])
+    return made
 
 
 def commands(options: argparse.Namespace) -> dict[str, list[str]]:

@@ -59,8 +59,14 @@ class ColorSegmenter:
         return vocabulary
 
     def segment(
-        self, image: np.ndarray, vocabulary: Vocabulary, *, moment: Moment | None = None
+        self,
+        image: np.ndarray,
+        vocabulary: Vocabulary,
+        *,
+        moment: Moment | None = None,
+        mask_logits: bool = False,
     ) -> Segmentation:
+        assert not mask_logits  # Which cost time, and nobody asked for.
         self.moments.append(moment)
         labels = np.full(image.shape[:2], UNLABELLED, dtype=np.uint8)
         labels[image[..., 0] > 128] = 0

@@ -295,6 +295,14 @@ def test_the_worst_pictures_are_those_of_least_mean_iou() -> None:
     assert evaluate(Answers(*answers), Made(*masks), range(4)).worst == ()
 
 
+def test_the_best_pictures_are_those_of_the_greatest_mean_iou() -> None:
+    masks = [np.array([[0, 0, 1, 1]], np.uint8)] * 3
+    answers = [np.array([labels], np.uint8) for labels in ([0, 0, 1, 0], [0, 0, 1, 1], [1] * 4)]
+    result = evaluate(Answers(*answers), Made(*masks), range(3), worst=1, best=2)
+    assert [score.index for score in result.best] == [1, 0]
+    assert [score.index for score in result.worst] == [2]
+
+
 def test_low_scores_are_counted_where_the_mask_is_labelled() -> None:
     dataset = Made([0, 255], [1, 1])
     assert evaluate(Answers([0, 0], [0, 1], score=0.01), dataset, [0, 1]).low_scores == 1.0

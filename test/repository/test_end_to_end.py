@@ -105,6 +105,10 @@ def test_the_demo_writes_what_it_promises(tmp_path: Path) -> None:
     video = cv2.VideoCapture(str(tmp_path / 'overlay.mp4'))
     assert video.read()[0]
     assert str(tmp_path / 'overlay.mp4') in done.stdout
+    page = (tmp_path / 'index.html').read_text(encoding='utf-8')
+    assert page.count('src="data:video/mp4;base64,') == 1
+    assert page.count('src="data:image/png;base64,') == 3
+    assert f'{summary["latency_ms"]["p50"]} ms' in page
 
 
 def test_a_demo_without_a_model_fails_and_shows_why(tmp_path: Path) -> None:

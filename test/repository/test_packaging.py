@@ -33,7 +33,7 @@ import yaml
 import zegclip_core
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = ('ros', 'demo', 'train', 'onnx', 'openvino', 'ray', 'tips', 'web', 'test')
+EXTRAS = ('ros', 'demo', 'train', 'onnx', 'openvino', 'ray', 'rerun', 'tips', 'web', 'test')
 NODES = ('segmentation_node', 'camera_node', 'recorder_node', 'web_node')
 SHARED = (
     'package.xml',
@@ -41,6 +41,7 @@ SHARED = (
     'launch/demo.launch.py',
     'launch/multi_camera.launch.py',
     'launch/nav2_semantic.launch.py',
+    'foxglove/zegclip.json',
     'config/nav2_semantic.yaml',
     'config/diagnostics_aggregator.yaml',
     'config/zegclip.yaml',

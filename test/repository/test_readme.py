@@ -57,6 +57,7 @@ PAGES = (
     'docs/segment.md',
     'docs/training.md',
     'docs/unknown.md',
+    'docs/viewers.md',
     'docs/web.md',
     'docs/words.md',
 )
@@ -346,6 +347,15 @@ def test_the_picture_is_small_enough_to_travel() -> None:
     (picture,) = (ROOT / 'docs' / 'images').glob('everyday-s.jpg')
     assert picture.stat().st_size < 400_000
     assert Image.open(picture).width > 600
+
+
+def test_the_animation_moves_and_is_small_enough_to_travel() -> None:
+    path = ROOT / 'docs' / 'images' / 'typed-words.webp'
+    assert path.stat().st_size < 1_000_000
+    with Image.open(path) as animation:
+        assert animation.n_frames > 30
+        assert 600 < animation.width < 1000
+    assert f'(docs/images/{path.name})' in (ROOT / 'README.md').read_text(encoding='utf-8')
 
 
 def test_the_topics_table_names_what_the_node_has() -> None:

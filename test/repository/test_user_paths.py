@@ -36,6 +36,7 @@ WORDS = ('--classes', 'cat')
 COMMANDS = {
     'segment inputs': ('segment', '~/x', *WORDS, '--out', 'out'),
     'segment --classes-file': ('segment', 'a.png', '--classes-file=~/x', '--out', 'out'),
+    'segment --rerun': ('segment', 'a.png', *WORDS, '--out', 'out', '--rerun', '~/x/a.rrd'),
     'label-bag source': ('label-bag', '~/x', 'out', *WORDS),
     'label-bag --classes-file': ('label-bag', 'in', 'out', '--classes-file', '~/x'),
     'label-bags sources': ('label-bags', '~/x', '--out', 'out', *WORDS),
@@ -49,6 +50,7 @@ COMMANDS = {
     'evaluate --json': ('evaluate', '--data', '.', '--json', '~/x/a.json'),
     'evaluate --worst': ('evaluate', '--data', '.', '--worst', '~/x/a.png'),
     'evaluate --confusion': ('evaluate', '--data', '.', '--confusion', '~/x/a.png'),
+    'evaluate --report': ('evaluate', '--data', '.', '--report', '~/x/a.html'),
     'calibrate --data': ('calibrate', '--data', '~/x'),
     'calibrate --json': ('calibrate', '--data', '.', '--json', '~/x/a.json'),
     'calibrate --plot': ('calibrate', '--data', '.', '--plot', '~/x/a.png'),
@@ -56,6 +58,7 @@ COMMANDS = {
     'reproduce --data': ('reproduce', 'voc12-inductive', '--data', '~/x'),
     'reproduce --json': ('reproduce', 'voc12-inductive', '--data', '.', '--json', '~/x/a.json'),
     'benchmark --json': ('benchmark', '--json', '~/x/a.json'),
+    'benchmark --report': ('benchmark', '--report', '~/x/a.html'),
     'benchmark --compare': ('benchmark', '--compare', '~/x'),
     'export --calibrate': (
         *('export', '--format', 'openvino', '--model', 'everyday-s', '--calibrate', '~/x'),

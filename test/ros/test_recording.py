@@ -173,7 +173,7 @@ def test_the_table_holds_the_figures_and_the_files(run: Recording, tmp_path: Pat
     for entry in summary['vocabularies']:
         entry['picture'] = f'vocabulary_{entry["version"]}.png'
     text = report(summary, tmp_path)
-    for part in ('0.91 Hz', 'p50 250.0 ms', '75.0%', '0.80 s after', 'overlay.mp4'):
+    for part in ('index.html', '0.91 Hz', 'p50 250.0 ms', '75.0%', '0.80 s after', 'overlay.mp4'):
         assert part in text
     assert str(tmp_path / 'vocabulary_2.png') in text
 

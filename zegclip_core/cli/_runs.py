@@ -57,7 +57,12 @@ def add_run_parser(
 
 def say_written(path: Path) -> None:
     """Say which file a run has written; of several processes one does."""
+    if is_main_process():
+        sys.stdout.write(f'Wrote {path}\n')
+
+
+def is_main_process() -> bool:
+    """Return whether this is the one of a run's processes that writes."""
     from lightning.pytorch.utilities import rank_zero_only  # takes seconds
 
-    if getattr(rank_zero_only, 'rank', 0) == 0:
-        sys.stdout.write(f'Wrote {path}\n')
+    return getattr(rank_zero_only, 'rank', 0) == 0

@@ -23,6 +23,7 @@ from typing import Any
 
 from zegclip_core.cli._model import number, positive
 from zegclip_core.cli._outputs import check_output, write_json
+from zegclip_core.cli._reports import add_report_option, check_report, write_report
 from zegclip_core.errors import ConfigError
 from zegclip_core.files import user_path
 from zegclip_core.speed.compare import compare, read_report
@@ -39,6 +40,8 @@ from zegclip_core.weights.names import parse_model
 
 DEVICE_VARIABLE = 'ZEGCLIP_BENCH_DEVICE'
 """Environment variable that names the device when the option does not."""
+_NAME = 'benchmark'
+"""How the report is called."""
 _DESCRIPTION = """\
 Measure the published shape (CLIP's ViT-B/16 with seeded weights) in one process, all methods in
 turn: literal (the published pipeline), plain and lean_fp32 (ours), lean (ours, in the device's
@@ -74,6 +77,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     compared = 'put the run beside that of a --json file; with two files measure nothing'
     add('--compare', nargs='+', metavar='FILE', help=compared)
     add('--plots', metavar='DIR', help='also draw them there, benchmark-*.png in a folder')
+    add_report_option(parser, _NAME)
 
 
 def _listed(text: str) -> list[str]:
@@ -107,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
 def measured(args: argparse.Namespace) -> Report:
     """Measure what the options say, print the table and write the files."""
     json_file = check_output('--json', args.json)
+    page = check_report(args.report, _NAME)
     folder = user_path(args.plots) if args.plots else None
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,4 +145,8 @@ def measured(args: argparse.Namespace) -> Report:
     sys.stdout.write(report.text())
     if folder:
         save_plots(report, folder)
+    if page:
+        from zegclip_core.speed.page import benchmark_page
+
+        write_report(page, benchmark_page(report))
     return report

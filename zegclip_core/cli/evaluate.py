@@ -26,6 +26,7 @@ from zegclip_core.cli._model import (
     load_segmenter,
     natural,
 )
+from zegclip_core.cli._reports import add_report_option, check_report, write_report
 
 if TYPE_CHECKING:
     from zegclip_core.data.folder import SegmentationDataset
@@ -37,8 +38,12 @@ that the model leaves unlabelled counts as wrong; one that is unlabelled in the 
 count. Unless told otherwise, the classes that the model's training saw count as seen, and all if
 it saw none of these.
 """
+_NAME = 'evaluation'
+"""How the report is called."""
 _WORST = 8
 """Images on the sheet of the worst ones."""
+_BEST = 4
+"""Those on the sheet of the best ones."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -87,6 +92,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         '--confusion', metavar='FILE', help='also draw the confusion matrix there, as PNG'
     )
+    add_report_option(parser, _NAME)
     parser.set_defaults(run=run)
 
 
@@ -104,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
     figures = check_output('--json', args.json)
     worst = check_output('--worst', args.worst, '.png')
     confusion = check_output('--confusion', args.confusion, '.png')
+    report = check_report(args.report, _NAME)
     dataset = _opened(args)
     result = _evaluate(args, dataset)
     from zegclip_core.evaluation.evaluate import find_symptoms
@@ -122,6 +129,10 @@ def run(args: argparse.Namespace) -> int:
 
         with replacing(confusion) as partial:
             save_confusion(result, partial)
+    if report:
+        from zegclip_core.evaluation.report import evaluation_page
+
+        write_report(report, evaluation_page(result, dataset, args.model))
     return 0
 
 
@@ -168,5 +179,6 @@ def _evaluate(args: argparse.Namespace, dataset: SegmentationDataset) -> Evaluat
         distractors=distractors,
         seen=seen,
         bias=bias,
-        worst=_WORST if args.worst else 0,
+        worst=_WORST,
+        best=_BEST,
     )

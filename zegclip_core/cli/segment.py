@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from zegclip_core.cli._inputs import Job
+    from zegclip_core.images.rerun_log import RerunLog
     from zegclip_core.segmentation import Moment, Segmentation
     from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 
@@ -84,6 +85,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         action='store_true',
         help='also write NAME_label/NUMBER.png for every frame of a video',
     )
+    parser.add_argument(
+        '--rerun',
+        metavar='FILE',
+        help='also log all to this file (.rrd), to a viewer that runs here (connect), or to that '
+        'of a URL (rerun+http://HOST:9876/proxy)',
+    )
     parser.set_defaults(run=run)
 
 
@@ -99,9 +106,11 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
     from zegclip_core.cli._account import Account
     from zegclip_core.cli._inputs import planned_jobs
+    from zegclip_core.cli._rerun import check_log, opened_log
     from zegclip_core.files import user_path
 
     vocabulary = read_words(args)
+    log_target = check_log(args.rerun)
     account = Account()
     out = user_path(args.out)
     with planned_jobs(args.inputs, account, recursive=args.recursive, out=out) as jobs:
@@ -112,8 +121,11 @@ def run(args: argparse.Namespace) -> int:
         segmenter = load_segmenter(args)
         encode_words(segmenter, vocabulary)
         encoded = segmenter.encode(vocabulary)
-        task = _Task(segmenter, encoded, out, args.alpha, args.frame_labels)
-        with tqdm(jobs, unit='file', disable=None) as bar:
+        with (
+            opened_log(log_target, vocabulary, args.alpha) as log,
+            tqdm(jobs, unit='file', disable=None) as bar,
+        ):
+            task = _Task(segmenter, encoded, out, args.alpha, args.frame_labels, log)
             for job in bar:
                 bar.set_description(job.source.name)
                 with account.one(job.called):
@@ -170,14 +182,21 @@ class _Task:
     out: Path
     alpha: float
     frame_labels: bool
+    log: RerunLog | None
 
     def segment(
-        self, image: npt.NDArray[np.uint8], moment: Moment | None = None
+        self, name: str, image: npt.NDArray[np.uint8], moment: Moment | None = None
     ) -> tuple[Segmentation, float]:
-        """Return the segmentation of an RGB uint8 ``(H, W, 3)`` image and its seconds."""
-        start = time.perf_counter()
-        segmentation = self.segmenter.segment(image, self.encoded, moment=moment)
-        return segmentation, time.perf_counter() - start
+        """Return the segmentation of an RGB uint8 ``(H, W, 3)`` image and its seconds.
+
+        ``name`` is that of the image, or of its video, where it is logged.
+        """
+        start, maps = time.perf_counter(), self.log is not None
+        found = self.segmenter.segment(image, self.encoded, moment=moment, mask_logits=maps)
+        seconds = time.perf_counter() - start
+        if self.log is not None:
+            self.log.add(name, image, found, moment)
+        return found, seconds
 
     def report(
         self, last: Segmentation, shares: dict[str, float], unlabelled: float
@@ -221,7 +240,7 @@ def _segment_image(job: Job, task: _Task) -> _Done:
 
     picture = read_picture(job.source, job.called)
     image = picture.pixels
-    segmentation, seconds = task.segment(image)
+    segmentation, seconds = task.segment(job.stem, image)
     shares = segmentation.shares()
     overlay_path, label_path, json_path = _output_paths(task.out, job)
     write_png(label_path, segmentation.ids)
@@ -275,7 +294,7 @@ def _segment_video(job: Job, task: _Task) -> _Done:
     folder = _replaced_folder(_label_folder(task.out, job)) if task.frame_labels else nullcontext()
     with VideoWriter(overlay_path, rate) as writer, folder as labels:
         for count, frame in enumerate(bar, start=1):
-            last, taken = task.segment(frame, Moment(job.stem, count / rate))
+            last, taken = task.segment(job.stem, frame, Moment(job.stem, count / rate))
             if labels is not None:
                 write_png(labels / f'{count - 1:06d}.png', last.ids)
             writer.write(overlay_with_legend(frame, last, alpha=task.alpha, every_class=True))

@@ -18,12 +18,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from zegclip_core.cli._runs import add_run_parser, say_written
+from zegclip_core.cli._reports import write_report
+from zegclip_core.cli._runs import add_run_parser, is_main_process, say_written
 
 _DESCRIPTION = """\
 Train a model. The configuration is a YAML file; any setting can be changed on the command line,
-as in schedule.steps=100 or train.0.root=/data/camvid. Checkpoints, logs, sample pictures and the
-exported model lie in OUTPUT/NAME, the frozen tower's features in OUTPUT/features.
+as in schedule.steps=100 or train.0.root=/data/camvid. Checkpoints, logs, sample pictures, a report
+(report.html) and the exported model lie in OUTPUT/NAME, the frozen tower's features in
+OUTPUT/features.
 """
 
 
@@ -46,5 +48,10 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(find_recipe(args.config), args.settings)
     from zegclip_core.training.run import Run  # takes seconds; a wrong key should not
 
-    say_written(Run(config).train(resume=args.resume))
+    run = Run(config)
+    say_written(run.train(resume=args.resume))
+    if is_main_process():
+        from zegclip_core.training.report import training_page
+
+        write_report(run.folder / 'report.html', training_page(run.folder, config))
     return 0

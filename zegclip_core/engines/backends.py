@@ -22,6 +22,7 @@ from zegclip_core.weights.names import ONNX_SUFFIX, parse_model
 EXTRAS = {
     **dict.fromkeys(('onnxruntime', 'onnxscript'), 'onnx'),
     **dict.fromkeys(('openvino', 'nncf'), 'openvino'),
+    'rerun': 'rerun',
 }
 """By optional Python package, the extra of this one that brings it."""
 

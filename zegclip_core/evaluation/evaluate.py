@@ -72,6 +72,7 @@ class Evaluation:
         low_scores: Share of the counted pixels whose best score is below ``LOW_SCORE``; nan if no
             pixel was counted.
         worst: The images with the least mean IoU, the worst first, as many as were asked for.
+        best: Those with the greatest, the best first, as many as were asked for.
         painted: Of each distractor, by name, the share of all pixels of the images that got it,
             those that the masks leave unlabelled included; nan if there was no image.
     """
@@ -82,6 +83,7 @@ class Evaluation:
     confusion: ConfusionMatrix
     low_scores: float
     worst: tuple[ImageScore, ...] = ()
+    best: tuple[ImageScore, ...] = ()
     painted: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -113,6 +115,7 @@ def evaluate(
     seen: Sequence[str] | None = None,
     bias: Mapping[str, float] | None = None,
     worst: int = 0,
+    best: int = 0,
 ) -> Evaluation:
     """Label images and compare with their masks.
 
@@ -128,6 +131,7 @@ def evaluate(
             whatever it is asked for as, and of distractors, by their own names; ``None`` takes
             the model's.
         worst: How many of the worst images to return.
+        best: How many of the best images to return.
 
     Returns:
         The scores; a pixel left unlabelled, or labelled as a distractor, counts as wrong, one
@@ -139,7 +143,7 @@ def evaluate(
 
     """
     asking = _Asking(segmenter, dataset.classes, words, distractors, bias)
-    tally = _Tally(len(dataset.classes), [entry.name for entry in distractors], worst)
+    tally = _Tally(len(dataset.classes), [entry.name for entry in distractors], worst, best)
     chosen = list(indices)
     for index in tqdm(chosen, desc=f'evaluating on {dataset.title}'):
         sample = dataset[index]
@@ -192,15 +196,15 @@ class _Asking:
 class _Tally:
     """Counts pixels over the whole set."""
 
-    def __init__(self, classes: int, distractors: Sequence[str], worst: int) -> None:
+    def __init__(self, classes: int, distractors: Sequence[str], worst: int, best: int) -> None:
         self.seconds = 0.0
         self._confusion = ConfusionMatrix(classes)
         self._distractors = distractors
         self._painted = np.zeros(len(distractors), dtype=np.int64)
         self._pixels = 0
         self._low = 0
-        self._keep = worst
-        self._worst: list[ImageScore] = []
+        self._keep = {'worst': worst, 'best': best}
+        self._kept: dict[str, list[ImageScore]] = {'worst': [], 'best': []}
 
     def add(
         self,
@@ -211,7 +215,7 @@ class _Tally:
     ) -> None:
         """Count one image that was asked for some classes and behind them the distractors.
 
-        One whose mask labels no pixel cannot be among the worst.
+        One whose mask labels no pixel cannot be among the worst or best.
         """
         # One entry for each value that labels may have: distractors are no class of the dataset.
         ids = np.full(np.iinfo(found.labels.dtype).max + 1, UNLABELLED, dtype=np.uint8)
@@ -227,10 +231,16 @@ class _Tally:
         known = truth != UNLABELLED
         self._low += int(np.count_nonzero(found.scores[known] < LOW_SCORE))
         present = image.matrix.any(axis=1)
-        if self._keep and present.any():
+        if any(self._keep.values()) and present.any():
             miou = float(image.iou()[present].mean())
-            score = ImageScore(index, miou, image.accuracy(), labels)
-            self._worst = sorted([*self._worst, score], key=lambda entry: entry.miou)[: self._keep]
+            self._consider(ImageScore(index, miou, image.accuracy(), labels))
+
+    def _consider(self, score: ImageScore) -> None:
+        """Keep an image if it is among the worst or best so far."""
+        for kind, sign in (('worst', 1.0), ('best', -1.0)):
+            several = [*self._kept[kind], score]
+            several.sort(key=lambda entry: sign * entry.miou)
+            self._kept[kind] = several[: self._keep[kind]]
 
     def result(
         self, classes: Sequence[str], seen: Sequence[str] | None, images: int
@@ -243,7 +253,8 @@ class _Tally:
             seconds=self.seconds,
             confusion=self._confusion,
             low_scores=self._low / counted if counted else float('nan'),
-            worst=tuple(self._worst),
+            worst=tuple(self._kept['worst']),
+            best=tuple(self._kept['best']),
             painted={
                 name: int(count) / self._pixels if self._pixels else math.nan
                 for name, count in zip(self._distractors, self._painted, strict=True)
