@@ -39,7 +39,7 @@ from zegclip_core.options import Mode, SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.speed.inputs import Bundle, Inputs, seeded_bundle
 from zegclip_core.speed.methods import build_method, Method, Ours
-from zegclip_core.speed.report import Case, Report, Row, table_text
+from zegclip_core.speed.report import Case, Cells, Report, Row, table_text
 from zegclip_core.speed.timing import device_name
 from zegclip_core.speed.turns import Turns
 from zegclip_core.weights.checkpoint import ModelSettings
@@ -135,7 +135,7 @@ def measure(
     bundle = seeded_bundle(Case().prompts)
     methods = build(bundle, device)
     about = Report(device_name(device), device.type, bundle.name, '', Case())
-    rows = []
+    rows: list[Row] = []
     for count in tqdm(counts, unit='count'):
         case = Case(classes=count)
         turns = Turns(methods, case, bundle.inputs(case), device, about)
@@ -188,7 +188,7 @@ def _name(axes: Axes, title: str) -> None:
 def page_text(rows: Sequence[Row], device: str, remark: str = '') -> str:
     """Return the table of the page, with the device's name below."""
     one = {row.method: row for row in rows if row.classes == min(r.classes for r in rows)}
-    cells = [
+    cells: list[Cells] = [
         {
             'way': row.method,
             'words': str(row.classes),
@@ -253,7 +253,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measured(options: argparse.Namespace, pictures: Sequence[Path | None]) -> str:
     """Measure, draw the chart, and return the table."""
     device = pick_device(options.device)
-    counts, remark = COUNTS, ''
+    counts: Sequence[int] = COUNTS
+    remark = ''
     if options.short:
         counts = SHORT
         remark = 'SHORT RUN on a busy machine: one call each, to be measured again'

@@ -66,7 +66,7 @@ def test_what_is_copied_is_there_and_not_ignored(path: Path) -> None:
     # All that setup.py reads or installs.
     setup = (ROOT / 'setup.py').read_text('utf-8')
     folders = re.findall(r"'(\w+)'", re.findall(r'shared_files\((.*)\),', setup)[-1])
-    assert len(folders) == 3
+    assert len(folders) == 4
     code = {'zegclip_core', 'zegclip_ros', 'resource', 'README.md', 'package.xml', 'setup.cfg'}
     assert {*folders, *code} <= set(names)
 
