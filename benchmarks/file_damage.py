@@ -64,7 +64,7 @@ def _over(rng: Random, data: bytes) -> bytes:
     start = int(rng.integers(len(data)))
     length = min(int(rng.integers(1, 600)), len(data) - start)
     fill = (bytes(length), b'\xff' * length, rng.bytes(length))[rng.integers(3)]
-    return data[:start] + fill + data[start + length :]
+    return data[:start] + fill + data[start:][length:]
 
 
 def _number(rng: Random, data: bytes) -> bytes:
@@ -72,12 +72,13 @@ def _number(rng: Random, data: bytes) -> bytes:
     numbers = (0, 1, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
     raw = numbers[rng.integers(len(numbers))].to_bytes(4, ('little', 'big')[rng.integers(2)])
     start = int(rng.integers(min(len(data), 2000)))
-    return data[:start] + raw + data[start + 4 :]
+    return data[:start] + raw + data[start:][4:]
 
 
 def _drop(rng: Random, data: bytes) -> bytes:
     start, end = sorted(rng.integers(len(data), size=2).tolist())
-    return data[:start] + data[min(end, start + 500) :]
+    length = min(end - start, 500)
+    return data[:start] + data[start:][length:]
 
 
 def _repeat(rng: Random, data: bytes) -> bytes:

@@ -185,7 +185,7 @@ def test_a_text_becomes_a_path(home: Path, text: str, path: str) -> None:
 def test_addresses_are_refused_as_they_were_typed(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ConfigError, match='download it first'):
+    with pytest.raises(ConfigError, match='(download|record) it first'):
         user_path(text)
     assert text in answer_of(capsys, 'segment', text, *WORDS, '--out', 'x')[2]
 

@@ -31,6 +31,8 @@ from zegclip_core.training.config import TrainConfig
 from zegclip_core.training.task import SegmentationTask
 
 STEPS, STOPPED = 9, 4
+DONE = 2 * STOPPED
+"""Batches until then, of which a step has two."""
 IMAGES = 6
 """In a round of the squares; four steps of eight views end within the sixth."""
 
@@ -77,8 +79,9 @@ def test_in_the_middle_of_a_round_readers_go_on_with_the_views_that_would_have_f
     whole = batches(0, STEPS, workers=0)
     assert_equal(batches(0, STEPS, workers=workers), whole)
     rest = batches(STOPPED, STEPS - STOPPED, workers=workers)
-    assert_equal(rest, whole[2 * STOPPED :])
-    assert not any(torch.equal(rest[0].images, batch.images) for batch in whole[: 2 * STOPPED])
+    done, left = whole[:DONE], whole[DONE:]
+    assert_equal(rest, left)
+    assert not any(torch.equal(rest[0].images, batch.images) for batch in done)
 
 
 def test_so_do_two_processes_with_readers_each(batches: Callable[..., list[Batch]]) -> None:
@@ -87,7 +90,8 @@ def test_so_do_two_processes_with_readers_each(batches: Callable[..., list[Batch
     # Of each step two batches of two views on either process: the first half of its views is that
     # of the first batches of both.
     for number in range(2):
-        expected = torch.cat([batch.images for batch in whole[2 * (STOPPED + number) :][:2]])
+        begin = 2 * (STOPPED + number)
+        expected = torch.cat([batch.images for batch in whole[begin:][:2]])
         mine = [parts[rank][2 * number + part].images for part in range(2) for rank in range(2)]
         assert torch.equal(torch.cat(mine), expected)
 
