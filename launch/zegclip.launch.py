@@ -269,7 +269,10 @@ def web(given: dict[str, str]) -> Node:
         name='zegclip_web',
         namespace=given['namespace'],
         parameters=[parameters],
-        remappings=[*image_topics(given).items(), ('vocabulary', given['vocabulary_topic'])],
+        remappings=[
+            *topics(given, 'image_topic').items(),
+            ('vocabulary', given['vocabulary_topic']),
+        ],
         additional_env=dict(LARGE_DATA) if is_true(given['large_data']) else {},
         output='both',
         emulate_tty=True,

@@ -17,7 +17,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 import types
-from typing import get_args
+from typing import get_args, NoReturn
+from urllib.error import URLError
 
 from commands import answer_of
 import pytest
@@ -183,9 +184,13 @@ def test_a_text_becomes_a_path(home: Path, text: str, path: str) -> None:
     'text', ['https://a.org/b.png', 'http:/a.org/b', 'rtsp://10.0.0.1/a', 's3://a/b', 'file:///a']
 )
 def test_addresses_are_refused_as_they_were_typed(
-    text: str, capsys: pytest.CaptureFixture[str]
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match='(download|record) it first'):
+    def nothing(*args: object, **options: object) -> NoReturn:
+        raise URLError('no network in this test')
+
+    monkeypatch.setattr('zegclip_core.cli._inputs.urlopen', nothing)
+    with pytest.raises(ConfigError, match=r'(download|record) it first'):
         user_path(text)
     assert text in answer_of(capsys, 'segment', text, *WORDS, '--out', 'x')[2]
 

@@ -57,7 +57,7 @@ def evaluation_page(result: Evaluation, dataset: SegmentationDataset, model: str
     page.table(classes, bars=['IoU'])
     if result.painted:
         page.heading('Painted by words that no image shows')
-        painted = [
+        painted: list[dict[str, Cell]] = [
             {'word': name, 'share of all pixels': share} for name, share in result.painted.items()
         ]
         page.table(painted, bars=['share of all pixels'])
