@@ -66,7 +66,8 @@ def make_bag(path: Path, frames: int) -> None:
 def loop(bags: Path, out: Path, options: Sequence[str]) -> None:
     """Label bag after bag in one process with one model, without any of the fleet's code."""
     from zegclip_core.bags.added import AddedTopics
-    from zegclip_core.bags.labelling import label_bag, LabelJob
+    from zegclip_core.bags.job import LabelJob
+    from zegclip_core.bags.labelling import label_bag
     from zegclip_core.cli._bags import label_settings
     from zegclip_core.cli._model import load_segmenter
     from zegclip_core.cli.main import build_parser

@@ -16,12 +16,13 @@
 from collections.abc import Callable
 import shutil
 import sqlite3
-from typing import Final, TYPE_CHECKING
+from typing import Final
 
 import numpy as np
 from tqdm import tqdm
 from zegclip_core.bags.added import AddedTopics
 from zegclip_core.bags.decoding import Decoder, Frame
+from zegclip_core.bags.job import LabelJob
 from zegclip_core.bags.mcap import named, Recorded
 from zegclip_core.bags.report import LabelReport, TopicReport
 from zegclip_core.bags.source import BagSource
@@ -30,9 +31,6 @@ from zegclip_core.bags.types import header_of, TYPES
 from zegclip_core.bags.writing import BagWriter
 from zegclip_core.errors import BagError
 from zegclip_core.segmentation import Segmentation
-
-if TYPE_CHECKING:
-    from zegclip_core.bags.labelling import LabelJob
 
 THRESHOLD: Final = 'threshold of the model'
 """What the labels keep beside the settings: of the first model that was loaded."""
@@ -57,7 +55,7 @@ class Filling:
 
     def __init__(
         self,
-        job: 'LabelJob',
+        job: LabelJob,
         source: BagSource,
         added: dict[str, AddedTopics],
         store: LabelStore,

@@ -17,14 +17,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 import os
-from pathlib import Path
 import re
 import shutil
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from rosbags.interfaces import Connection
 from tqdm import tqdm
@@ -32,6 +31,7 @@ from zegclip_core.bags.added import AddedTopics
 from zegclip_core.bags.cameras import Cameras
 from zegclip_core.bags.decoding import Decoder, Frame
 from zegclip_core.bags.filling import Filling, THRESHOLD
+from zegclip_core.bags.job import LabelJob
 from zegclip_core.bags.report import LabelReport, TopicReport
 from zegclip_core.bags.source import BagSource
 from zegclip_core.bags.store import Key, key_of, LabelStore, NAME
@@ -39,47 +39,10 @@ from zegclip_core.errors import BagError, ImageError, shortened, ZegCLIPError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.segmentation import Segmentation
 
-if TYPE_CHECKING:
-    from zegclip_core.segmenter import Segmenter
-
 WAITING = 4
 """Images that are decoded ahead of the model."""
 
 Item = TypeVar('Item')
-
-
-@dataclass(frozen=True)
-class LabelJob:
-    """What is to be labelled, how, and where it goes.
-
-    Attributes:
-        source: The recorded bag.
-        target: The labelled bag, which does not exist yet.
-        topics: The topics with the images, or patterns of them; none take all cameras.
-        added: The topics that are added for a camera, with the classes.
-        load: Loads the model; called when the first image that needs it is there.
-        settings: What else the labels depend on, by the name of the option that sets it.
-        storage: ``mcap`` or ``sqlite3``; ``None`` takes that of the source.
-        compress: Whether the chunks of an MCAP are compressed.
-        every: Of how many images of a topic one is labelled.
-        quiet: Whether to show no progress.
-    """
-
-    source: Path
-    target: Path
-    topics: tuple[str, ...]
-    added: AddedTopics
-    load: 'Callable[[], Segmenter]'
-    settings: dict[str, str] = field(default_factory=dict)
-    storage: str | None = None
-    compress: bool = False
-    every: int = 1
-    quiet: bool = False
-
-    @property
-    def partial(self) -> Path:
-        """Folder of an unfinished run, beside the target."""
-        return self.target.with_name(f'{self.target.name}.partial')
 
 
 def label_bag(job: LabelJob, warn: Callable[[str], object]) -> LabelReport:

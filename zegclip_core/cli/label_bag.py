@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ZegCLIPError: If the bag, the words or the model cannot be used.
     """
-    from zegclip_core.bags.labelling import label_bag, LabelJob
+    from zegclip_core.bags.job import LabelJob
+    from zegclip_core.bags.labelling import label_bag
     from zegclip_core.cli.main import USER_ERROR
 
     vocabulary = read_words(args)

@@ -23,7 +23,8 @@ from typing import Any, Literal, TYPE_CHECKING
 import yaml
 from zegclip_core.bags.added import AddedTopics
 from zegclip_core.bags.filling import note_name
-from zegclip_core.bags.labelling import label_bag, LabelJob
+from zegclip_core.bags.job import LabelJob
+from zegclip_core.bags.labelling import label_bag
 from zegclip_core.errors import BagError, shortened, ZegCLIPError
 from zegclip_core.fleet.finding import Task
 from zegclip_core.fleet.places import fetched, is_url, put, read_metadata, room_for
