@@ -109,7 +109,12 @@ class RayEngine:
                 self._end(actor)
             yield outcome
 
-    def _begin(self, task: Task, actor: Any, running: dict[Any, tuple[Task, Any]]) -> None:  # noqa: ANN401
+    def _begin(
+        self,
+        task: Task,
+        actor: Any,  # noqa: ANN401
+        running: dict[Any, tuple[Task, Any]],
+    ) -> None:
         if actor not in self._actors:
             self._actors.append(actor)
         running[actor.label.remote(task)] = (task, actor)
