@@ -157,7 +157,8 @@ def _fleet(args: argparse.Namespace) -> Fleet:
         every=args.every,
     )
     number, count = args.part
-    tasks = find_tasks(args.sources, out)[number - 1 :: count]
+    first = number - 1
+    tasks = find_tasks(args.sources, out)[first::count]
     return Fleet(tasks, work, user_path(manifest), args.retries, show_line)
 
 
