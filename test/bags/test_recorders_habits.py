@@ -23,7 +23,6 @@ from backports import zstd
 from bag_helpers import (
     camera_bag,
     Command,
-    content,
     hashes,
     IMAGE,
     on_topic,
@@ -226,9 +225,10 @@ def chunks_of(data: bytes, place: int) -> list[bytes]:
     found = []
     while data[place] != 0x0F:
         kind, length = struct.unpack_from('<BQ', data, place)
+        start, end = place + 9 + 40, place + 9 + length
         if kind == 6:
-            found.append(data[place + 9 + 40 : place + 9 + length])
-        place += 9 + length
+            found.append(data[start:end])
+        place = end
     return found
 
 
@@ -364,8 +364,8 @@ def test_the_index_of_a_new_mcap_leads_to_everything(run: Command, tmp_path: Pat
     seen, place = {}, start
     while place < offsets:
         kind, length = struct.unpack_from('<BQ', data, place)
-        seen.setdefault(kind, []).append(data[place + 9 : place + 9 + length])
-        place += 9 + length
+        content, place = place + 9, place + 9 + length
+        seen.setdefault(kind, []).append(data[content:place])
     for kind, target in ((0x08, 0x06), (0x0A, 0x09), (0x0D, 0x0C)):
         for one in seen[kind]:
             where, size = struct.unpack_from('<QQ', one, 16 if kind == 8 else 0)

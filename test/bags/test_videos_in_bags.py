@@ -34,8 +34,8 @@ from bag_helpers import (
 import numpy as np
 import numpy.typing as npt
 import pytest
-from zegclip_core.bags.types import PACKET, VIDEO
-from zegclip_core.bags.types import TYPES as KNOWN
+from zegclip_core.bags.message_types import PACKET, VIDEO
+from zegclip_core.bags.message_types import TYPES as KNOWN
 
 WORDS = ('--classes', 'tomato, sky')
 SIZE = (64, 96)

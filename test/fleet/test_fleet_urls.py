@@ -97,7 +97,11 @@ def test_a_single_file_of_a_bucket_is_a_bag(
 
 
 @pytest.mark.parametrize('url', ['s3://fleet/gone', 's3://nobody/x', 'nonsense://x/y'])
-def test_what_is_not_there_gets_one_line(fleet: Fleet, store: Any, url: str) -> None:  # noqa: ANN401
+def test_what_is_not_there_gets_one_line(
+    fleet: Fleet,
+    store: Any,  # noqa: ANN401
+    url: str,
+) -> None:
     del store
     code, _, err = fleet(url, '--out', 'nowhere')
     assert code == 2

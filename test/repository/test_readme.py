@@ -192,7 +192,8 @@ def labels_bags(command: str, folder: Path) -> None:
 def is_understood(command: str, folder: Path) -> None:
     """Check a command that takes hours: its arguments and settings are known."""
     words = shlex.split(command)
-    arguments = build_parser().parse_args(words[words.index('zegclip') + 1 :])
+    first = words.index('zegclip') + 1
+    arguments = build_parser().parse_args(words[first:])
     if arguments.command in (ALIGN, 'adapt'):
         path = find_recipe(arguments.config, ALIGN)
         assert read_settings(AlignConfig, path, arguments.settings).teachers

@@ -29,7 +29,7 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from zegclip_core.bags.types import LABEL_INFO, STRING, TYPES, VISION_CLASS
+from zegclip_core.bags.message_types import LABEL_INFO, STRING, TYPES, VISION_CLASS
 from zegclip_core.errors import BagError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import draw_overlay

@@ -19,8 +19,8 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from rosbags.interfaces import Connection
+from zegclip_core.bags.message_types import IMAGES, TYPES
 from zegclip_core.bags.source import BagSource
-from zegclip_core.bags.types import IMAGES, TYPES
 from zegclip_core.errors import BagError
 from zegclip_core.messages import outputs
 from zegclip_core.messages.image_encodings import DEPTH

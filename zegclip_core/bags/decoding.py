@@ -20,8 +20,8 @@ import av
 from av.video.codeccontext import VideoCodecContext
 import numpy as np
 from zegclip_core.bags.mcap import Recorded
+from zegclip_core.bags.message_types import header_of, PACKET, TYPES, VIDEO
 from zegclip_core.bags.store import Key
-from zegclip_core.bags.types import header_of, PACKET, TYPES, VIDEO
 from zegclip_core.errors import EncodingError, ImageError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.messages.image_encodings import check_size, packed_rgb

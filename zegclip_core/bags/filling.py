@@ -24,10 +24,10 @@ from zegclip_core.bags.added import AddedTopics
 from zegclip_core.bags.decoding import Decoder, Frame
 from zegclip_core.bags.job import LabelJob
 from zegclip_core.bags.mcap import named, Recorded
+from zegclip_core.bags.message_types import header_of, TYPES
 from zegclip_core.bags.report import LabelReport, TopicReport
 from zegclip_core.bags.source import BagSource
 from zegclip_core.bags.store import Key, key_of, LabelStore
-from zegclip_core.bags.types import header_of, TYPES
 from zegclip_core.bags.writing import BagWriter
 from zegclip_core.errors import BagError
 from zegclip_core.segmentation import Segmentation
@@ -143,8 +143,9 @@ def _count(report: TopicReport, found: Segmentation, time: int) -> None:
     """Note which classes an image shows, and when it was recorded."""
     report.note_time(time)
     names = found.vocabulary.names
-    counts = np.bincount(found.labels.ravel(), minlength=len(names))
+    known = len(names)
+    counts = np.bincount(found.labels.ravel(), minlength=known)
     report.pixels.update(
         {name: int(count) for name, count in zip(names, counts, strict=False) if count}
     )
-    report.pixels[''] += int(counts[len(names) :].sum())
+    report.pixels[''] += int(counts[known:].sum())

@@ -104,7 +104,8 @@ def _torn_chunk(data: bytes) -> bytes:
         name, place = read_string(data, 28)
     except struct.error:
         return b''
-    plain = unpacked_part(name, data[place + 8 :])
+    start = place + 8
+    plain = unpacked_part(name, data[start:])
     end, _ = _whole_records(io.BytesIO(plain), 0, len(plain))
     return plain[:end]
 
@@ -270,7 +271,8 @@ def _records_of(chunk: bytes) -> bytes:
     size, checksum = struct.unpack_from('<QI', chunk, 16)
     name, place = read_string(chunk, 28)
     (length,) = struct.unpack_from('<Q', chunk, place)
-    packed = chunk[place + 8 :][:length]
+    start = place + 8
+    packed = chunk[start:][:length]
     plain = unpacker(name)(packed) if name else packed
     if len(plain) != size or (checksum and crc32(plain) != checksum):
         raise BagError('a chunk of it does not fit its length or checksum')
@@ -288,7 +290,8 @@ def _messages(records: bytes, known: dict[int, Connection]) -> Iterator[Recorded
         if kind == MESSAGE:
             channel, number, time, published = MESSAGE_HEAD.unpack_from(records, place)
             if channel in known:
-                data = records[place + MESSAGE_HEAD.size : place + length]
+                start, end = place + MESSAGE_HEAD.size, place + length
+                data = records[start:end]
                 yield Recorded(known[channel], time, data, published, number)
         place += length
 

@@ -137,7 +137,8 @@ class McapFile(McapWriter):
         if kind == ATTACHMENT:
             name, place = read_string(head, 16)
             media, place = read_string(head, place)
-            what = head[:16] + head[place : place + 8] + _text(name) + _text(media)
+            size = head[place:][:8]
+            what = head[:16] + size + _text(name) + _text(media)
         self._indices[kind].append(struct.pack('<QQ', start, self.bio.tell() - start) + what)
 
     def _summary(self) -> Iterator[tuple[int, list[bytes]]]:
@@ -172,6 +173,6 @@ def _contents(records: bytes) -> list[bytes]:
     found, place = [], 0
     while place < len(records):
         _, length = RECORD.unpack_from(records, place)
-        found.append(records[place + RECORD.size :][:length])
-        place += RECORD.size + length
+        start, place = place + RECORD.size, place + RECORD.size + length
+        found.append(records[start:place])
     return found

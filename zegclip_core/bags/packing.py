@@ -62,7 +62,7 @@ def unpacked_part(kind: str, data: bytes) -> bytes:
     """Return what packed data give whose end is missing; nothing for an unknown packing."""
     try:
         if kind == 'zstd':
-            return zstd.ZstdDecompressor().decompress(data)
+            return bytes(zstd.ZstdDecompressor().decompress(data))
         if kind == 'lz4':
             return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data))
     except _FAULTS:

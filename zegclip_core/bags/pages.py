@@ -118,17 +118,18 @@ class Pages:
             return None
         largest, least = self._used - 35, (self._used - 12) * 32 // 255 - 23
         if length <= largest:
-            return page[place : place + length]
+            return page[place:][:length]
         here = least + (length - least) % (self._used - 4)
         here = here if here <= largest else least
-        parts, left = [page[place : place + here]], length - here
+        parts, left = [page[place:][:here]], length - here
         (further,) = struct.unpack_from('>I', page, place + here)
         while left > 0:
             following = self._page(further)
             if following is None:
                 return None
             (further,) = struct.unpack_from('>I', following)
-            parts.append(following[4 : 4 + min(left, self._used - 4)])
+            end = 4 + min(left, self._used - 4)
+            parts.append(following[4:end])
             left -= len(parts[-1])
         return b''.join(parts)
 
@@ -166,10 +167,11 @@ def _values(record: bytes) -> list[Value]:
         kinds.append(kind)
     for kind in kinds:
         size = (kind - 12) // 2 if kind >= 12 else _SIZES[kind]
-        if start + size > len(record):
+        end = start + size
+        if end > len(record):
             raise IndexError
-        values.append(_value(kind, record[start : start + size]))
-        start += size
+        values.append(_value(kind, record[start:end]))
+        start = end
     return values
 
 

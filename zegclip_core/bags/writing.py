@@ -29,8 +29,8 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from rosbags.typesys import get_typestore, Stores
 from zegclip_core.bags.mcap import Extra, Recorded
 from zegclip_core.bags.mcap_writing import McapFile
+from zegclip_core.bags.message_types import TYPES
 from zegclip_core.bags.source import BagSource
-from zegclip_core.bags.types import TYPES
 from zegclip_core.errors import BagError
 
 
