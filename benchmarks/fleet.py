@@ -33,7 +33,7 @@ from typing import Final
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from tabulate import tabulate
-from zegclip_core.bags.types import TYPES
+from zegclip_core.bags.message_types import TYPES
 from zegclip_core.cli.main import main as zegclip
 from zegclip_core.messages.image_encodings import IMAGE
 

@@ -364,8 +364,8 @@ def test_the_index_of_a_new_mcap_leads_to_everything(run: Command, tmp_path: Pat
     seen, place = {}, start
     while place < offsets:
         kind, length = struct.unpack_from('<BQ', data, place)
-        content, place = place + 9, place + 9 + length
-        seen.setdefault(kind, []).append(data[content:place])
+        first, place = place + 9, place + 9 + length
+        seen.setdefault(kind, []).append(data[first:place])
     for kind, target in ((0x08, 0x06), (0x0A, 0x09), (0x0D, 0x0C)):
         for one in seen[kind]:
             where, size = struct.unpack_from('<QQ', one, 16 if kind == 8 else 0)
