@@ -23,6 +23,7 @@ from backports import zstd
 from bag_helpers import (
     camera_bag,
     Command,
+    content,
     hashes,
     IMAGE,
     on_topic,

@@ -19,16 +19,18 @@ its names against the package; every other command has a check below, and one wi
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 import json
 import os
 from pathlib import Path
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
+from threading import Thread
 from urllib.request import urlopen
 
 from bag_helpers import camera_bag, COMPRESSED, content, raw_file, red_until, write_bag
@@ -92,8 +94,9 @@ def folder(tmp_path: Path) -> Path:
     """Return a folder with the files that the commands name."""
     small = cv2.resize(data.chelsea(), (226, 150), interpolation=cv2.INTER_AREA)
     Image.fromarray(small).save(tmp_path / 'photo.jpg')
-    (tmp_path / 'holiday').mkdir()
-    shutil.copy(tmp_path / 'photo.jpg', tmp_path / 'holiday' / 'cat.jpg')
+    for name in ('holiday/cat.jpg', 'drive/monday/road.jpg', 'street.png'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.open(tmp_path / 'photo.jpg').save(tmp_path / name)
     (tmp_path / 'words.txt').write_text('person\ncat\n', encoding='utf-8')
     code = cv2.VideoWriter.fourcc(*'mp4v')
     writer = cv2.VideoWriter(str(tmp_path / 'walk.mp4'), code, 10.0, (226, 150))
@@ -113,20 +116,31 @@ def is_target_of_make(command: str, folder: Path) -> None:
     assert f'make {target}' in ci or re.search(rf'^test: {target}$', makefile, re.MULTILINE)
 
 
-def segments(command: str, folder: Path) -> None:
+def segments(command: str, folder: Path, given: bytes | None = None) -> None:
     """Run ``zegclip segment`` in a folder with the files that it names."""
     program, *arguments = shlex.split(command)
     done = subprocess.run(
-        [BIN / program, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
+        [BIN / program, *arguments], cwd=folder, input=given, capture_output=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    made = [path for path in (folder / 'results').iterdir() if '_overlay' in path.name]
-    assert len(made) == len(done.stdout.splitlines())
+    assert done.returncode == 0, done.stderr.decode()
+    made = [path for path in (folder / 'results').rglob('*') if '_overlay' in path.name]
+    assert len(made) == len(done.stdout.splitlines()) > 0
     assert all(path.stat().st_size > 1000 for path in made)
+
+
+def segments_from_a_server(command: str, folder: Path) -> None:
+    """Run ``zegclip segment`` on an address, of a server here, or on what curl gets from it."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        command = command.replace('https://example.org', f'http://127.0.0.1:{server.server_port}')
+        *fetched, command = command.split(' | ')
+        given = None
+        for fetching in fetched:
+            with urlopen(fetching.removeprefix('curl -s ')) as answer:
+                given = answer.read()
+        segments(command, folder, given)
+        server.shutdown()
 
 
 def explains(command: str, folder: Path) -> None:
@@ -269,7 +283,8 @@ def serves_a_page(command: str, folder: Path) -> None:
 
 CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'(PYTHON=\S+ )?make \w+': is_target_of_make,
-    r'zegclip segment (?!.*--model runs/).*': segments,
+    r'zegclip segment (?!.*(--model runs/|https:)).*': segments,
+    r'(zegclip segment .*https:|curl -s https:.* \| zegclip segment ).*': segments_from_a_server,
     r'zegclip segment .*--model runs/.*': is_understood,
     r'zegclip (align|adapt|train|evaluate|calibrate|convert|data) .*': is_understood,
     r'zegclip explain .*': explains,

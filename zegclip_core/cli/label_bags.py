@@ -54,6 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     add_bag_options(parser)
     parser.add_argument(
         '--engine',
+        dest='fleet_engine',  # The model's options have an engine, too.
         choices=('processes', 'ray'),
         default='processes',
         help='what runs the workers; RAY_ADDRESS names a running cluster (default: %(default)s)',
@@ -164,7 +165,7 @@ def _fleet(args: argparse.Namespace) -> Fleet:
 
 def _engine(args: argparse.Namespace) -> Engine:
     """Return what runs the workers."""
-    if args.engine == 'ray':
+    if args.fleet_engine == 'ray':
         from zegclip_core.fleet.ray_engine import RayEngine
 
         return RayEngine(args.workers, args.gpus_per_worker)
