@@ -81,6 +81,7 @@ assert rows.fused  # PyTorch did not stand in.
 
 MODELS = """
 import test_lean
+import test_lean_clip
 
 class Fused(test_lean.LeanEngine):
     def __init__(self, *args, **options):
@@ -89,7 +90,7 @@ class Fused(test_lean.LeanEngine):
         engines.append(self)
 
 engines = []
-test_lean.LeanEngine = Fused
+test_lean.LeanEngine = test_lean_clip.LeanEngine = Fused
 assert test_lean.lean(test_lean.detailed()).model.rows.fused
 for model in test_lean.MODELS:
     test_lean.test_logits_are_those_of_the_model(model)
@@ -97,7 +98,7 @@ test_lean.test_bfloat16_mostly_agrees('detailed')
 test_lean.test_decoders_of_any_shape_are_those_of_the_model(
     4, {'relationship_descriptor': False, 'detail_width': 8}
 )
-test_lean.test_every_attention_mostly_agrees_in_bfloat16('naclip')
+test_lean_clip.test_every_attention_mostly_agrees_in_bfloat16('naclip')
 assert all(engine.model.rows.fused for engine in engines)
 """
 
