@@ -353,7 +353,8 @@ def test_without_ray_or_fsspec_one_line_says_what_to_install(
 
 
 def test_more_gpus_than_there_are_is_refused(fleet: Fleet, tmp_path: Path) -> None:
-    options = ('--engine', 'ray', '--gpus-per-worker', 99)
+    options = ('--engine', 'ray', '--gpus-per-worker', 8)
     source = drives(tmp_path / 'in', 1)
     code, _, err = fleet(source, '--out', tmp_path / 'out', *WORDS, *options)
-    assert (code, 'Expected --gpus-per-worker of at most' in err) == (2, True)
+    assert code == 2
+    assert 'Expected --gpus-per-worker of at most' in err
