@@ -94,9 +94,8 @@ def folder(tmp_path: Path) -> Path:
     """Return a folder with the files that the commands name."""
     small = cv2.resize(data.chelsea(), (226, 150), interpolation=cv2.INTER_AREA)
     Image.fromarray(small).save(tmp_path / 'photo.jpg')
-    for name in ('holiday/cat.jpg', 'drive/monday/road.jpg', 'street.png'):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.open(tmp_path / 'photo.jpg').save(tmp_path / name)
+    (tmp_path / 'holiday').mkdir()
+    shutil.copy(tmp_path / 'photo.jpg', tmp_path / 'holiday' / 'cat.jpg')
     (tmp_path / 'words.txt').write_text('person\ncat\n', encoding='utf-8')
     code = cv2.VideoWriter.fourcc(*'mp4v')
     writer = cv2.VideoWriter(str(tmp_path / 'walk.mp4'), code, 10.0, (226, 150))
@@ -130,6 +129,9 @@ def segments(command: str, folder: Path, given: bytes | None = None) -> None:
 
 def segments_from_a_server(command: str, folder: Path) -> None:
     """Run ``zegclip segment`` on an address, of a server here, or on what curl gets from it."""
+    (folder / 'drive' / 'monday').mkdir(parents=True)
+    for name in ('drive/monday/road.jpg', 'street.png'):
+        Image.open(folder / 'photo.jpg').save(folder / name)
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
     with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
