@@ -338,6 +338,19 @@ def test_which_bags_there_are_in_a_folder(tmp_path: Path) -> None:
     assert task == Task(str(tmp_path / 'in' / 'a'), str(tmp_path / 'out' / 'a'))
 
 
+@pytest.mark.parametrize('name', ['labelled', 'day0/labelled', 'link/../labelled'])
+def test_labelled_bags_among_the_recorded_ones_are_not_labelled(
+    fleet: Fleet, tmp_path: Path, name: str
+) -> None:
+    source = drives(tmp_path / 'in', 2)
+    (source / 'link').symlink_to(source / 'day0')
+    out = source / name
+    first, second = (fleet(source, '--out', out, *WORDS) for _ in range(2))
+    assert (first[0], second[0]) == (0, 0)
+    assert '2 of 2 bags labelled, 2 of them before this run' in second[1]
+    assert len(contents(out)) == 2
+
+
 def test_without_ray_or_fsspec_one_line_says_what_to_install(
     fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
