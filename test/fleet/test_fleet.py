@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import MagicMock
 
 from bag_helpers import camera_bag, ColorSegmenter, Command, hashes
 from commands import Answer, answer_of, refused
@@ -275,6 +276,12 @@ def test_parts_of_a_batch_system_are_all_bags_together(fleet: Fleet, tmp_path: P
         assert fleet(source, '--out', out, *WORDS, *more)[0] == 0
         assert len(listed(manifest)) == (1 if part == '3/3' else 2)
     assert len(contents(out)) == 5
+    for part in ('1/3', '2/3'):
+        assert fleet(source, '--out', out, *WORDS, '--part', part)[0] == 0
+    names = ('manifest-1-of-3.csv', 'manifest-2-of-3.csv')
+    assert {row['bag'] for name in names for row in listed(out / name)} == {
+        row['bag'] for name in '12' for row in listed(tmp_path / f'{name}.csv')
+    }
     for part in ('0/3', '4/3', '1', 'a/b', '1/0'):
         assert 'such as 1/4' in fleet(source, '--out', out, *WORDS, '--part', part)[2]
 
@@ -363,6 +370,24 @@ def test_without_ray_or_fsspec_one_line_says_what_to_install(
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, module, None)
             assert "'zegclip-ros[ray]'" in refused(fleet(*options, *WORDS))
+
+
+@pytest.mark.parametrize('address', ['', 'head:6379'])
+def test_ray_joins_no_cluster_that_was_not_named(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """Ray itself would join any that was started on the machine."""
+    asked: dict[str, object] = {}
+    fake = MagicMock()
+    fake.is_initialized.return_value = False
+    fake.cluster_resources.return_value = {}
+    fake.init.side_effect = lambda **options: asked.update(options)
+    monkeypatch.setitem(sys.modules, 'ray', fake)
+    monkeypatch.setenv('RAY_ADDRESS', address)
+    RayEngine(3)
+    named = {name: asked.get(name) for name in ('address', 'num_cpus')}
+    local = {'address': 'local', 'num_cpus': 3}
+    assert named == (dict.fromkeys(named) if address else local)
 
 
 def test_more_gpus_than_there_are_is_refused(fleet: Fleet, tmp_path: Path) -> None:
