@@ -265,6 +265,9 @@ def test_bags_that_are_done_are_skipped_and_others_are_not_touched(
     assert (out / 'manifest.csv').read_text() == manifest
     code, _, err = fleet(source, '--out', out, '--classes', 'car')
     assert (code, err.count('was labelled with --classes tomato, sky, not car')) == (2, 2)
+    for option in ('overlay', 'confidence', 'masks/sky'):
+        code, _, err = fleet(source, '--out', out, *WORDS, f'--{option.partition("/")[0]}')
+        assert (code, err.count(f'was labelled without /zegclip/{option}')) == (2, 2)
     assert contents(out) == before
 
 
@@ -377,17 +380,15 @@ def test_ray_joins_no_cluster_that_was_not_named(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     """Ray itself would join any that was started on the machine."""
-    asked: dict[str, object] = {}
     fake = MagicMock()
     fake.is_initialized.return_value = False
     fake.cluster_resources.return_value = {}
-    fake.init.side_effect = lambda **options: asked.update(options)
     monkeypatch.setitem(sys.modules, 'ray', fake)
     monkeypatch.setenv('RAY_ADDRESS', address)
     RayEngine(3)
-    named = {name: asked.get(name) for name in ('address', 'num_cpus')}
-    local = {'address': 'local', 'num_cpus': 3}
-    assert named == (dict.fromkeys(named) if address else local)
+    asked = fake.init.call_args.kwargs
+    named = asked.get('address'), asked.get('num_cpus')
+    assert named == ((None, None) if address else ('local', 3))
 
 
 def test_more_gpus_than_there_are_is_refused(fleet: Fleet, tmp_path: Path) -> None:
