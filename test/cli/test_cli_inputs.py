@@ -232,6 +232,7 @@ class Site(BaseHTTPRequestHandler):
 
     def _send(self, name: str) -> None:
         typed = {'clip': ('video/x-msvideo', 'walk.avi'), 'img': ('image/png', 'a.png')}
+        name = 'a.png' if name.startswith('%E5') else name
         kind, name = typed.get(name, ('application/octet-stream', name))
         path = self.root / name.replace('%20', ' ').removeprefix('cut/')
         if not path.is_file():
@@ -277,6 +278,7 @@ def site(tmp_path: Path) -> Iterator[str]:
         ('walk.avi', 'walk'),
         ('clip', 'clip'),
         ('img?id=3', 'img'),
+        ('%E5%9B%BE' * 90 + '.png', '\u56fe' * 48),
     ],
 )
 def test_pictures_and_videos_are_downloaded(
