@@ -108,8 +108,8 @@ def bag(path: Path) -> Reading:
     """Read all messages of a bag."""
     with BagSource(path) as source:
         parts = tuple(
-            _sum(connection.topic, *times, bytes(raw))
-            for connection, *times, raw in source.messages(source.connections)
+            _sum(one.connection.topic, one.time, one.published, one.number, bytes(one.data))
+            for one in source.messages(source.connections)
         )
         return Reading(parts, len(parts), whole=not source.unfinished)
 

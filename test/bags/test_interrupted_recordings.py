@@ -15,6 +15,7 @@
 
 from pathlib import Path
 import shutil
+import struct
 
 from backports import zstd
 from bag_helpers import (
@@ -99,6 +100,29 @@ def test_compressed_chunks_are_read_as_far_as_they_are_there(tmp_path: Path, kep
     found = read(file)
     assert found == whole[: len(found)]
     assert len(found) >= int(40 * kept) - 2
+
+
+def test_an_mcap_whose_chunks_have_no_index_of_messages_is_read(
+    run: Command, tmp_path: Path
+) -> None:
+    source = camera_bag(tmp_path / 'in')
+    whole = read(source)
+    (file,) = source.glob('*.mcap')
+    data = file.read_bytes()
+    (place,) = struct.unpack_from('<Q', data, len(data) - 28)
+    parts = [data[:place]]
+    while (kind := data[place]) not in {0x02, 0x0E}:
+        (length,) = struct.unpack_from('<Q', data, place + 1)
+        record, place = data[place + 9 :][:length], place + 9 + length
+        if kind == 0x08:  # Of a chunk: 32 bytes, the index by channel and its length.
+            (size,) = struct.unpack_from('<I', record, 32)
+            record = record[:32] + bytes(4) + bytes(8) + record[36 + size + 8 :]
+        parts.append(struct.pack('<BQ', kind, len(record)) + record)
+    start = len(parts[0])
+    footer = struct.pack('<BQQQI', 0x02, 20, start, 0, 0)
+    file.write_bytes(b''.join(parts) + footer + data[-8:])
+    assert read(source) == whole
+    assert run(source, tmp_path / 'out', *WORDS)[0] == 0
 
 
 @pytest.mark.parametrize('kept', [9, 30])

@@ -279,6 +279,20 @@ def test_a_single_file_is_a_bag_too(run: Command, tmp_path: Path, storage: str) 
     assert recorded(tmp_path / 'out') == content(tmp_path / 'in')
 
 
+@pytest.mark.parametrize('name', ['run #1', 'why?', '50%20', 'über'])
+@pytest.mark.parametrize('storage', STORAGES)
+def test_folders_may_have_any_name(run: Command, tmp_path: Path, name: str, storage: str) -> None:
+    source = camera_bag(tmp_path / 'in', storage)
+    code, _, err = run(source, tmp_path / name / 'first', *WORDS)
+    assert (code, err) == (0, '')
+    source.rename(tmp_path / name / 'in')
+    code, _, err = run(tmp_path / name / 'in', tmp_path / 'second', *WORDS)
+    assert (code, err) == (0, '')
+    (tmp_path / name / 'first').rename(tmp_path / 'first')
+    assert content(tmp_path / 'first') == content(tmp_path / 'second')
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(('first', name, 'second'))
+
+
 @pytest.mark.parametrize('wanted', STORAGES)
 @pytest.mark.parametrize('bare', [FOREIGN, '%'])
 def test_types_without_a_definition_stay_without_unless_none_has_one_and_they_are_common(

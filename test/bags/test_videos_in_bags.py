@@ -187,6 +187,20 @@ def test_parameters_may_come_as_a_message_of_their_own(run: Command, tmp_path: P
     assert 0 not in columns(tmp_path / 'out')
 
 
+@pytest.mark.parametrize('codec', CODECS)
+def test_each_unit_of_the_parameters_may_be_a_message(
+    run: Command, tmp_path: Path, codec: str
+) -> None:
+    first, *others = encoded(codec)
+    # Between the parameters before and the image, which is the last unit.
+    units = [b'\0\0\1' + unit for unit in first.split(b'\0\0\1')[1:]]
+    assert len(units) > 2
+    source = bag(tmp_path / 'in', [*units, *others], codec)
+    code, out, err = run(source, tmp_path / 'out', *WORDS)
+    assert (code, err) == (0, '')
+    assert f'{FRAMES} images of /camera labelled' in out
+
+
 def test_an_interrupted_video_goes_on_in_the_middle(run: Command, tmp_path: Path) -> None:
     source, out = bag(tmp_path / 'in', encoded('h264')), tmp_path / 'out'
     run(source, tmp_path / 'whole', *WORDS, '--overlay')

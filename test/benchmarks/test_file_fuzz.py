@@ -16,6 +16,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 from benchmarks import file_fuzz
 from benchmarks.file_damage import CUT, DAMAGES, draw, Input
@@ -31,6 +32,8 @@ from benchmarks.file_fuzz import (
 from benchmarks.file_readers import READERS, Reading
 from benchmarks.file_seeds import Files, KINDS
 import pytest
+from zegclip_core.bags.mcap import Recorded
+from zegclip_core.bags.source import BagSource
 from zegclip_core.errors import ConfigError, ImageError
 
 COUNT = 180
@@ -59,6 +62,20 @@ def test_whole_files_are_read_as_a_whole(whole: dict[str, Files], tmp_path: Path
             found = truths.of(Input(kind, '', name, name, content))
             assert found.parts
             assert found.size > 0
+
+
+def test_messages_are_compared_by_what_they_hold(
+    whole: dict[str, Files], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, data = next(iter(whole['MCAP'].items()))
+    path = tmp_path / name
+    path.write_bytes(data)
+    topic = SimpleNamespace(topic='/a')
+    # A number that a damaged file may say is not how many bytes there are.
+    messages = [Recorded(topic, 1, content, 2, 2**40) for content in (b'a', b'a', b'b')]
+    monkeypatch.setattr(BagSource, 'messages', lambda *_: messages)
+    first, second, third = READERS['MCAP'](path).parts
+    assert (first == second, first == third) == (True, False)
 
 
 def test_inputs_are_the_same_each_time_and_others_with_another_seed(

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Inputs of all kinds: patterns, folders below folders, addresses, standard input, animations."""
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -198,6 +199,9 @@ def test_without_anything_on_standard_input_nobody_waits(
     assert 'Expected a picture on standard input for -' in refused(run('-'))
 
 
+LOGIN = f'Basic {b64encode(b"me:se/cret").decode()}'
+
+
 class Site(BaseHTTPRequestHandler):
     """Serves the files of a folder, and what goes wrong on the way."""
 
@@ -209,6 +213,12 @@ class Site(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header('Location', '/sub/a%20b.png')
             self.end_headers()
+        elif name == 'locked/a.png' and self.headers['Authorization'] == LOGIN:
+            self.send_response(302)
+            self.send_header('Location', '/a.png')
+            self.end_headers()
+        elif self.headers['Authorization'] == LOGIN:
+            self.send_error(400)  # It is only for the address that has it.
         elif name == 'inward.png':
             self.send_response(302)
             self.send_header('Location', f'file://{self.root}/a.png')
@@ -222,6 +232,7 @@ class Site(BaseHTTPRequestHandler):
 
     def _send(self, name: str) -> None:
         typed = {'clip': ('video/x-msvideo', 'walk.avi'), 'img': ('image/png', 'a.png')}
+        name = 'a.png' if name.startswith('%E5') else name
         kind, name = typed.get(name, ('application/octet-stream', name))
         path = self.root / name.replace('%20', ' ').removeprefix('cut/')
         if not path.is_file():
@@ -267,6 +278,7 @@ def site(tmp_path: Path) -> Iterator[str]:
         ('walk.avi', 'walk'),
         ('clip', 'clip'),
         ('img?id=3', 'img'),
+        ('%E5%9B%BE' * 90 + '.png', '\u56fe' * 48),
     ],
 )
 def test_pictures_and_videos_are_downloaded(
@@ -279,6 +291,18 @@ def test_pictures_and_videos_are_downloaded(
     assert ('frames' in figures) == (stem in {'walk', 'clip'})
     after = set(os.listdir(_inputs.TemporaryDirectory().name.rpartition('/')[0]))
     assert not [one for one in after - before if one.startswith('zegclip-')]
+
+
+def test_a_password_is_sent_to_its_server_alone_and_shown_nowhere(
+    run: Run, site: str, tmp_path: Path
+) -> None:
+    address = f'{site}/locked/a.png'
+    code, out, err = run(address.replace('//', '//me:se%2Fcret@'))
+    assert (code, 'cret' in out + err) == (0, False)
+    assert results(tmp_path / 'out') == {'a': address}
+    line = refused(run('http://me:cret@127.0.0.1/a.png'))
+    assert 'Cannot download http://127.0.0.1/a.png' in line
+    assert 'cret' not in line
 
 
 @pytest.mark.parametrize(

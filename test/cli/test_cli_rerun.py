@@ -156,7 +156,7 @@ def test_frames_of_a_video_have_numbers_and_times(run: Run, tmp_path: Path) -> N
     rows = logged(file)['/videos/walk/labels']
     assert [row['frame'] for row in rows] == [0, 1, 2]
     seconds = [row['video_time'].total_seconds() for row in rows]
-    assert seconds == pytest.approx([0.1, 0.2, 0.3])
+    assert seconds == pytest.approx([0.0, 0.1, 0.2])
     # A picture is at no time of the video before it.
     assert 'frame' not in logged(file)['/pictures/labels'][0]
 

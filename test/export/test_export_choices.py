@@ -23,10 +23,13 @@ from typing import Any
 
 from exported_models import export
 from made_vocabularies import seeded_vocabulary
+import numpy as np
 import onnx
 from onnx import helper, TensorProto
 import pytest
 from tiny_models import write_published
+import torch
+from zegclip_core import export_check
 from zegclip_core.cli.main import build_parser, main
 from zegclip_core.engines import backends
 from zegclip_core.engines import onnx as onnx_engine
@@ -312,6 +315,28 @@ def test_check_tells_how_near_the_file_is_and_fails_for_that_of_another_model(
     with pytest.raises(CheckpointError, match='Cannot read the exported model') as caught:
         check_onnx(str(model), file)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('place', range(len(export_check.CHECKED_CLASSES)))
+def test_scores_that_are_no_numbers_are_no_agreement(
+    monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    labels, scores = np.zeros((1, 4, 4), np.int32), np.zeros((1, 4, 4), np.float32)
+    wrong = export_check.CHECKED_CLASSES[place]
+    session = SimpleNamespace(
+        run=lambda _, feed: [labels, scores * (np.nan if len(feed['text']) == wrong else 1)]
+    )
+    source = SimpleNamespace(network=None, config=SimpleNamespace(text_dim=8))
+    same = (torch.from_numpy(labels), torch.from_numpy(scores))
+    for name, value in (
+        ('open_source', lambda _: source),
+        ('open_session', lambda *_: session),
+        ('OnnxEngine', lambda *_: SimpleNamespace(size=(4, 4))),
+        ('_by_torch', lambda *_: same),
+    ):
+        monkeypatch.setattr(export_check, name, value)
+    with pytest.raises(ModelError, match='differ by up to nan'):
+        check_onnx('a', 'a.onnx')
 
 
 def test_check_is_for_onnx_files_alone(capsys: pytest.CaptureFixture[str]) -> None:

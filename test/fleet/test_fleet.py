@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import MagicMock
 
 from bag_helpers import camera_bag, ColorSegmenter, Command, hashes
 from commands import Answer, answer_of, refused
@@ -264,6 +265,9 @@ def test_bags_that_are_done_are_skipped_and_others_are_not_touched(
     assert (out / 'manifest.csv').read_text() == manifest
     code, _, err = fleet(source, '--out', out, '--classes', 'car')
     assert (code, err.count('was labelled with --classes tomato, sky, not car')) == (2, 2)
+    for option in ('overlay', 'confidence', 'masks/sky'):
+        code, _, err = fleet(source, '--out', out, *WORDS, f'--{option.partition("/")[0]}')
+        assert (code, err.count(f'was labelled without /zegclip/{option}')) == (2, 2)
     assert contents(out) == before
 
 
@@ -275,6 +279,12 @@ def test_parts_of_a_batch_system_are_all_bags_together(fleet: Fleet, tmp_path: P
         assert fleet(source, '--out', out, *WORDS, *more)[0] == 0
         assert len(listed(manifest)) == (1 if part == '3/3' else 2)
     assert len(contents(out)) == 5
+    for part in ('1/3', '2/3'):
+        assert fleet(source, '--out', out, *WORDS, '--part', part)[0] == 0
+    names = ('manifest-1-of-3.csv', 'manifest-2-of-3.csv')
+    assert {row['bag'] for name in names for row in listed(out / name)} == {
+        row['bag'] for name in '12' for row in listed(tmp_path / f'{name}.csv')
+    }
     for part in ('0/3', '4/3', '1', 'a/b', '1/0'):
         assert 'such as 1/4' in fleet(source, '--out', out, *WORDS, '--part', part)[2]
 
@@ -338,6 +348,19 @@ def test_which_bags_there_are_in_a_folder(tmp_path: Path) -> None:
     assert task == Task(str(tmp_path / 'in' / 'a'), str(tmp_path / 'out' / 'a'))
 
 
+@pytest.mark.parametrize('name', ['labelled', 'day0/labelled', 'link/../labelled'])
+def test_labelled_bags_among_the_recorded_ones_are_not_labelled(
+    fleet: Fleet, tmp_path: Path, name: str
+) -> None:
+    source = drives(tmp_path / 'in', 2)
+    (source / 'link').symlink_to(source / 'day0')
+    out = source / name
+    first, second = (fleet(source, '--out', out, *WORDS) for _ in range(2))
+    assert (first[0], second[0]) == (0, 0)
+    assert '2 of 2 bags labelled, 2 of them before this run' in second[1]
+    assert len(contents(out)) == 2
+
+
 def test_without_ray_or_fsspec_one_line_says_what_to_install(
     fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +373,22 @@ def test_without_ray_or_fsspec_one_line_says_what_to_install(
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, module, None)
             assert "'zegclip-ros[ray]'" in refused(fleet(*options, *WORDS))
+
+
+@pytest.mark.parametrize('address', ['', 'head:6379'])
+def test_ray_joins_no_cluster_that_was_not_named(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """Ray itself would join any that was started on the machine."""
+    fake = MagicMock()
+    fake.is_initialized.return_value = False
+    fake.cluster_resources.return_value = {}
+    monkeypatch.setitem(sys.modules, 'ray', fake)
+    monkeypatch.setenv('RAY_ADDRESS', address)
+    RayEngine(3)
+    asked = fake.init.call_args.kwargs
+    named = asked.get('address'), asked.get('num_cpus')
+    assert named == ((None, None) if address else ('local', 3))
 
 
 def test_more_gpus_than_there_are_is_refused(fleet: Fleet, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@
 # limitations under the License.
 """What a labelled bag has beside the recorded messages: the topics that the node publishes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -98,6 +98,11 @@ class AddedTopics:
     def below(self, camera: str) -> 'AddedTopics':
         """Return the same for a topic with images, below its name as well."""
         return replace(self, prefix=f'/{self.prefix.strip("/")}{camera}')
+
+    def for_cameras(self, cameras: Sequence[str]) -> 'dict[str, AddedTopics]':
+        """Return what is added for each camera; of several, each has its topics below its name."""
+        several = len(cameras) > 1
+        return {camera: self.below(camera) if several else self for camera in cameras}
 
     def topics(self) -> dict[str, tuple[str, Qos]]:
         """Return type and quality of service of each topic by its name, in a fixed order."""

@@ -29,6 +29,8 @@ from zegclip_core.messages.storage import message_bytes
 
 _LONGEST: Final = 64
 """Messages after which a frame that the decoder has not given will not come."""
+_MOST_PARAMETERS: Final = 2**20
+"""Bytes of parameters that wait for a frame."""
 _START: Final = b'\0\0\1'
 """What a unit of H.264 and H.265 begins with."""
 _CODECS: Final = {'264': 'h264', 'avc': 'h264', '265': 'hevc', 'hevc': 'hevc'}
@@ -135,7 +137,8 @@ class _Video:
             yield from [frame._replace(found=self._reason)] * (wanted and image)
             return
         if not image:  # Parameters alone, which a decoder takes with a frame.
-            self._parameters = data
+            kept = self._parameters + data  # Each kind of them may be a message of its own.
+            self._parameters = kept if len(kept) <= _MOST_PARAMETERS else data
             return
         packet = av.Packet(self._parameters + data)
         self._parameters = b''

@@ -88,14 +88,12 @@ def label_bag(job: LabelJob, warn: Callable[[str], object]) -> LabelReport:
 
 
 def _added_topics(job: LabelJob, source: BagSource, cameras: list[str]) -> dict[str, AddedTopics]:
-    """Return what is added for each camera; of several, each has its topics below its name.
+    """Return what is added for each camera.
 
     Raises:
         BagError: If the bag has such topics.
     """
-    found = {
-        camera: job.added.below(camera) if len(cameras) > 1 else job.added for camera in cameras
-    }
+    found = job.added.for_cameras(cameras)
     names = {one.topic for one in source.connections}
     taken = sorted(names & {topic for one in found.values() for topic in one.topics()})
     if taken:

@@ -210,7 +210,12 @@ class McapStorage(McapReader):
         """Yield messages by the index of chunks: in memory are those that overlap in time."""
         waiting: list[tuple[int, int, Recorded]] = []
         held = count = 0
-        wanted = (one for one in self.chunks if one.channel_count.keys() & known.keys())
+        # A recorder may leave out which channels a chunk has.
+        wanted = (
+            one
+            for one in self.chunks
+            if not one.channel_count or one.channel_count.keys() & known.keys()
+        )
         for chunk in sorted(wanted, key=lambda one: one.message_start_time):
             while waiting and (waiting[0][0] < chunk.message_start_time or held > _LARGEST_CHUNK):
                 message = heapq.heappop(waiting)[2]

@@ -21,6 +21,7 @@ import shutil
 import sqlite3
 import struct
 from typing import BinaryIO, Final
+from urllib.parse import quote
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
@@ -51,6 +52,16 @@ class SqliteStorage(Sqlite3Reader):
     def __init__(self, path: Path, scratch: Path) -> None:
         self.unfinished = is_cut(path)
         super().__init__(_settled(path, scratch, cut=self.unfinished))
+
+    def open(self) -> None:  # noqa: A003, RUF100 - its base's name for it
+        """Open the file."""
+        path = self.path
+        # The base makes a URL of it as it is, in which # and ? are no part of a path.
+        self.path = Path(quote(str(path), errors='surrogateescape'))
+        try:
+            super().open()
+        finally:
+            self.path = path
 
     def messages(  # type: ignore[override]
         self, connections: Collection[Connection]

@@ -14,6 +14,7 @@
 """The labelled bag: every recorded message as it is, and the added ones beside them."""
 
 from pathlib import Path
+import sqlite3
 from typing import Any
 
 from rosbags.interfaces import (
@@ -36,6 +37,13 @@ from zegclip_core.errors import BagError
 
 class _Sqlite3(Sqlite3Writer):
     """Leaves out what SQLite has no place for: times of publication, types without definition."""
+
+    def __init__(self, path: Path, _: CompressionMode) -> None:
+        # The base's own makes a URL of the path, in which # and ? are no part of it.
+        self.path = path / f'{path.name}.db3'
+        self.conn = sqlite3.connect(self.path)
+        self.conn.executescript(self.SQLITE_SCHEMA)
+        self.cursor = self.conn.cursor()
 
     def add_msgtype(self, connection: Connection) -> None:
         """Write the definition of a type if there is one."""

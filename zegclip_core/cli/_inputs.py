@@ -43,8 +43,8 @@ _RESERVED = "!#$%&'()*+,/:;=?@[]~"
 """What stands in an address as it is."""
 _PATIENCE = 30.0
 """Seconds that a server may let us wait."""
-_LONGEST_NAME = 100
-"""Letters of a name that an address gives to its results."""
+_LONGEST_NAME = 150
+"""Bytes of a name that an address gives to its results; a file system takes 255."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,8 @@ def _name_of(answer: HTTPResponse) -> str:
     """Return what a downloaded file is called: by its address, and its type if that says none."""
     parts = urlsplit(answer.url)
     name = unquote(PurePosixPath(parts.path).name, errors='replace') or str(parts.hostname)
-    name = re.sub(r'[\x00-\x1f/\x7f]', '_', name).lstrip('.')[-_LONGEST_NAME:] or 'download'
+    name = re.sub(r'[\x00-\x1f/\x7f]', '_', name)
+    name = name.encode()[-_LONGEST_NAME:].decode(errors='ignore').lstrip('.') or 'download'
     if not Path(name).suffix:
         name += mimetypes.guess_extension(answer.headers.get_content_type()) or ''
     return name

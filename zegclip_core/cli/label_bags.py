@@ -92,7 +92,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         '--manifest',
         metavar='FILE',
         help='.csv or .parquet file that lists bags, topics, frames and classes (default: '
-        'manifest.csv in DIR, or here if that is a URL)',
+        'manifest.csv in DIR, or here if that is a URL; manifest-I-of-N.csv for a part)',
     )
     parser.add_argument(
         '--cache',
@@ -142,7 +142,10 @@ def _fleet(args: argparse.Namespace) -> Fleet:
 
     vocabulary = read_words(args)
     out = absolute(args.out)
-    manifest = args.manifest or ('manifest.csv' if is_url(out) else f'{out}/manifest.csv')
+    number, count = args.part
+    # Each part has its own, since parts run at the same time.
+    name = 'manifest.csv' if count == 1 else f'manifest-{number}-of-{count}.csv'
+    manifest = args.manifest or (name if is_url(out) else f'{out}/{name}')
     check_manifest(user_path(manifest))
     settings = label_settings(args, vocabulary)
     if args.threads is None:
@@ -157,7 +160,6 @@ def _fleet(args: argparse.Namespace) -> Fleet:
         compress=args.compress,
         every=args.every,
     )
-    number, count = args.part
     first = number - 1
     tasks = find_tasks(args.sources, out)[first::count]
     return Fleet(tasks, work, user_path(manifest), args.retries, show_line)

@@ -16,13 +16,14 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+import os
 from pathlib import PurePosixPath
 from typing import Final
 
 from zegclip_core.bags.packing import plain_name
 from zegclip_core.bags.reading import METADATA
 from zegclip_core.errors import BagError
-from zegclip_core.fleet.places import absolute, below, files_below, Place
+from zegclip_core.fleet.places import absolute, below, files_below, is_url, Place
 
 _SUFFIXES: Final = ('.mcap', '.db3')
 
@@ -45,7 +46,7 @@ def find_tasks(sources: Sequence[str], out: Place) -> list[Task]:
 
     A folder with ``metadata.yaml`` is a bag, and so is one below a named one that holds nothing
     but files of bags; files that lie in a named folder itself, or beside others or folders, are
-    a bag each.
+    a bag each. What lies in ``out`` is no source, where that is a folder of one.
 
     Args:
         sources: Bags, files of bags, or folders with any number of them; paths or URLs.
@@ -58,7 +59,7 @@ def find_tasks(sources: Sequence[str], out: Place) -> list[Task]:
     out = absolute(out)
     for text in sources:
         source = absolute(text)
-        bags = _bags(files_below(source))
+        bags = _bags(_outside(files_below(source), source, out))
         if not bags:
             raise BagError(f'Expected bags in {source}, but found none.')
         for bag in bags:
@@ -71,6 +72,16 @@ def find_tasks(sources: Sequence[str], out: Place) -> list[Task]:
                     f'become {target}: label them with another --out.'
                 )
     return [Task(found[target], target) for target in sorted(found)]
+
+
+def _outside(files: Sequence[str], source: Place, out: Place) -> list[str]:
+    """Return the files of a source that are not in a folder of it for the labelled bags."""
+    folder, inner = (one if is_url(one) else os.path.realpath(one) for one in (source, out))
+    start = below(folder, '')
+    if not inner.startswith(start) or inner == start:
+        return list(files)
+    labelled = below(inner.removeprefix(start), '')
+    return [file for file in files if not file.startswith(labelled)]
 
 
 def _name(path: PurePosixPath) -> str:

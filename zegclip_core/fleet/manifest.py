@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,7 +84,7 @@ def write_manifest(path: Path, outcomes: Sequence[Outcome]) -> None:
         OSError: If there is no room.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.part')
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
     if path.suffix == '.csv':
         partial.write_text(_csv(rows(outcomes)), encoding='utf-8')
     else:

@@ -63,7 +63,9 @@ class RayEngine:
         """Join the cluster, or start Ray here."""
         here = not os.environ.get(ADDRESS)
         # As many places as workers: they divide the processor's threads themselves.
-        more = {'num_cpus': self._count, 'include_dashboard': False} if here else {}
+        more: dict[str, Any] = {'num_cpus': self._count, 'include_dashboard': False}
+        # Else Ray would join one that runs here by chance, and refuse the number.
+        more = {'address': 'local', **more} if here else {}
         for attempt in range(_STARTS):
             try:
                 self._ray.init(log_to_driver=False, logging_level='ERROR', **more)

@@ -93,9 +93,12 @@ def done_before(task: Task, work: Work) -> Outcome | None:
             raise BagError(f'Expected a new bag at {task.target}, but something else is there.')
         return None
     try:
-        custom = yaml.safe_load(text)['rosbag2_bagfile_information']['custom_data']
-        note = json.loads(custom[note_name(work.added.prefix)])
+        content = yaml.safe_load(text)['rosbag2_bagfile_information']
+        note = json.loads(content['custom_data'][note_name(work.added.prefix)])
         known = note['settings']
+        topics = content['topics_with_message_count']
+        there = {one['topic_metadata']['name'] for one in topics}
+        wanted = work.added.for_cameras([one['topic'] for one in note['topics']]).values()
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise BagError(
             f'Expected {task.target} to be new, but a bag without these labels is there.'
@@ -106,6 +109,12 @@ def done_before(task: Task, work: Work) -> Outcome | None:
                 f'{task.target} was labelled with {name} {shortened(str(known.get(name)))}, not '
                 f'{shortened(value)}: remove it, or give another --out.'
             )
+    missing = sorted({topic for one in wanted for topic in one.topics()} - there)
+    if missing:
+        raise BagError(
+            f'{task.target} was labelled without {shortened(", ".join(missing))}: remove it, or '
+            'give another --out.'
+        )
     return _outcome(task, note, earlier=True)
 
 
