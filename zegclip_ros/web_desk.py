@@ -196,6 +196,8 @@ class NodeDesk:
         """Take note of the words in use, and of the node's answer to the last request."""
         version, stamp = int(state['version']), state.get('stamp')
         since = None if stamp is None else stamp['sec'] * 10**9 + stamp['nanosec']
+        if version < max(self._versions, default=0):  # The node was started again.
+            self._versions.clear()
         if vocabulary is not None:
             self._versions[version] = since, vocabulary
             for old in sorted(self._versions)[:-_VERSIONS]:

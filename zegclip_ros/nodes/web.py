@@ -156,9 +156,10 @@ class WebNode(RunnableNode):
         self.desk.announced(state, vocabulary_of(state) if int(state['version']) else None)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        # The whole name: nodes of other cameras are called alike.
+        name = f'{self.resolve_topic_name(self._segmentation).lstrip("/")}: segmentation'
         for status in message.status:
-            node, _, part = status.name.partition(': ')
-            if part == 'segmentation' and node.split('/')[-1] == self._segmentation.split('/')[-1]:
+            if status.name == name:
                 self.desk.diagnosed(status.message, {one.key: one.value for one in status.values})
 
     def _say(self, words: str) -> None:
