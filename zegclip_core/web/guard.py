@@ -18,7 +18,7 @@ from http.cookies import CookieError, SimpleCookie
 import ipaddress
 import secrets
 import socket
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -132,13 +132,15 @@ class Guard:
         given = parse_qs(scope['query_string'].decode('latin-1')).get(TOKEN, [''])[0]
         if scope['type'] == 'http' and scope['path'] == '/' and self._fits(given):
             answer = RedirectResponse('/', 303)
-            answer.set_cookie(_COOKIE, self._token, httponly=True, samesite='lax')
+            value = quote(self._token, safe='')
+            answer.set_cookie(_cookie(headers), value, httponly=True, samesite='lax')
             return answer
         try:
             cookies = SimpleCookie(headers.get('cookie', ''))
         except CookieError:
             cookies = SimpleCookie()
-        if _COOKIE in cookies and self._fits(cookies[_COOKIE].value):
+        cookie = cookies.get(_cookie(headers))
+        if cookie is not None and self._fits(unquote(cookie.value)):
             return None
         return PlainTextResponse(
             'Expected the address with its token, as the terminal shows it.', 401
@@ -147,6 +149,12 @@ class Guard:
     def _fits(self, given: str) -> bool:
         """Return whether a token is the right one, in a time that does not tell how nearly."""
         return secrets.compare_digest(given.encode(), (self._token or '').encode())
+
+
+def _cookie(headers: Headers) -> str:
+    """Return the cookie's name, with the port: browsers send a host's cookies to all its ports."""
+    port = headers.get('host', '').rpartition(':')[2]
+    return f'{_COOKIE}_{port}' if port.isascii() and port.isdecimal() else _COOKIE
 
 
 def _seal(headers: MutableHeaders, host: str) -> None:

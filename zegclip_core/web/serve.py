@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import os
 import secrets
 import socket
+from urllib.parse import quote
 
 from starlette.types import ASGIApp
 import uvicorn
@@ -83,7 +84,7 @@ class Server:
     @property
     def addresses(self) -> list[str]:
         """Addresses of the page, with its token if it has one."""
-        end = f'/?{TOKEN}={self._token}' if self._token else '/'
+        end = f'/?{TOKEN}={quote(self._token, safe="")}' if self._token else '/'
         shown = [self._host]
         if self._host in {'0.0.0.0', '::'}:
             shown = [HOST, _own_address()]
