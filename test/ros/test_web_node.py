@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 import pytest
 from ros_helpers import Rig, running_rig, solid
+from std_msgs.msg import String
 from web_pages import encoded, Talk
 from zegclip_core.messages.outputs import score_fields
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
@@ -167,6 +168,20 @@ def test_outputs_are_subscribed_to_only_while_a_page_is_open(rig: Rig, page: Web
 
     meanwhile(rig, scenario)
     rig.until(lambda: rig.node.count_subscribers(topic) == 0, 'the page letting go')
+
+
+@pytest.mark.parametrize(
+    ('camera', 'stamps'),
+    [('front', {'stamp': None}), ('', {'stamps': {'rear': None}}), ('x', {'stamps': {'y': None}})],
+)
+def test_a_camera_that_the_node_has_not_ends_it(
+    page: WebNode, monkeypatch: pytest.MonkeyPatch, camera: str, stamps: dict[str, Any]
+) -> None:
+    end = Mock()
+    monkeypatch.setattr(page, 'end', end)
+    monkeypatch.setattr(page, '_camera', camera)
+    page._on_announcement(String(data=json.dumps({'version': 0, 'classes': [], **stamps})))
+    end.assert_called_once_with(1)
 
 
 def test_diagnostics_of_a_node_of_the_same_name_elsewhere_are_not_shown(
