@@ -29,6 +29,7 @@ from std_msgs.msg import String
 from web_pages import encoded, Talk
 from zegclip_core.messages.outputs import score_fields
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
+from zegclip_core.web.settings import Settings
 from zegclip_ros.conversions import image_message, image_to_scores
 from zegclip_ros.nodes.web import WebNode
 from zegclip_ros.web_desk import NodeDesk, places_of
@@ -196,6 +197,19 @@ def test_diagnostics_of_a_node_of_the_same_name_elsewhere_are_not_shown(
     ]
     page._on_diagnostics(DiagnosticArray(status=statuses))
     assert shown == ['its own']
+
+
+def test_words_of_one_page_leave_the_threshold_that_another_has_set() -> None:
+    say, set_parameters = Mock(), Mock()
+    desk = NodeDesk('zegclip', say, set_parameters)
+    one, other = Mock(), Mock()
+    one.name, other.name = 'one', 'other'
+    desk.ask(one, Settings.read({'number': 1, 'words': 'cat', 'threshold': 0.5}))
+    desk.ask(other, Settings.read({'number': 1, 'words': 'dog'}))
+    assert [call.args[:2] for call in set_parameters.call_args_list] == [(0.5, None)]
+    assert [call.args for call in say.call_args_list] == [('cat',), ('dog',)]
+    desk.ask(one, Settings.read({'number': 2, 'words': 'cat'}))
+    assert set_parameters.call_args.args[:2] == (None, None)
 
 
 def test_a_node_that_was_started_again_counts_its_words_anew() -> None:
