@@ -58,14 +58,16 @@ ARGUMENTS = [
 SHARED = [one for one in FILE['ARGUMENTS'] if one.name not in {own.name for own in ARGUMENTS}]
 
 
-def node(camera: str, given: dict[str, str]) -> GroupAction:
-    """Return the node of a camera."""
+def node(camera: str, given: dict[str, str], *, first: bool) -> GroupAction:
+    """Return the node of a camera; the page is of the first one."""
     settings = {
         'namespace': f'{given["namespace"]}/{camera}'.lstrip('/'),
         **{name: topic_of(camera, given[name], name) for name in TOPICS if given[name]},
         'vocabulary_topic': given['vocabulary_topic'],
         # One window shows all of them.
         'rviz': 'false',
+        # There is one port.
+        'web': given['web'] if first else 'false',
         # The argument of this name is for all nodes; each has one camera, whatever the
         # params_file says.
         'cameras': 'none',
@@ -94,7 +96,7 @@ def start(context: LaunchContext) -> list[GroupAction | Node]:
     warn_of_misspelled(__file__, context.argv, given)
     cameras = [name.strip() for name in given['cameras'].split(',')]
     check_cameras(cameras, 'the argument cameras')
-    nodes = [node(camera, given) for camera in cameras]
+    nodes = [node(camera, given, first=place == 0) for place, camera in enumerate(cameras)]
     return [*nodes, rviz(cameras, given)] if FILE['is_true'](given['rviz']) else nodes
 
 

@@ -130,7 +130,7 @@ class Option:
         low, high = self.bounds
         whole = isinstance(low, int)
         is_number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
-        if not (is_number and low <= float(value) <= high):
+        if not (is_number and low <= value <= high):
             kind = 'an integer ' if whole and not is_number else ''
             raise ModelError(
                 f'Expected the {self.title} to be {kind}in [{low:g}, {high:g}], but got {value}.'

@@ -100,7 +100,7 @@ class NodeDesk:
         self._latest: dict[str, str] = {}
         self._last: Labelled | None = None
         self._count = 0
-        self._sent: tuple[float | None, tuple[str, ...] | None] = None, None
+        self._sent: dict[str, tuple[float | None, tuple[str, ...] | None]] = {}
 
     @property
     def watched(self) -> bool:
@@ -120,13 +120,15 @@ class NodeDesk:
         """Let go of a page."""
         with self._lock:
             self._pages.pop(session.name, None)
+        self._sent.pop(session.name, None)
 
     def ask(self, session: Session, settings: Settings) -> None:
         """Publish words, and set what else has changed."""
         if settings.smoothing:
             raise ConfigError(_SMOOTHING)
         chosen = settings.threshold, settings.negatives
-        if chosen != self._sent:
+        # Of this page: one whose sliders nobody touched leaves those of the others.
+        if chosen != self._sent.get(session.name, (None, None)):
 
             def answered(reason: str | None) -> None:
                 if reason is not None:
@@ -135,7 +137,7 @@ class NodeDesk:
                     session.outbox.post('error', line)
 
             self._set(*chosen, answered)
-            self._sent = chosen
+            self._sent[session.name] = chosen
         self._say(settings.text)
 
     def show(self, session: Session, number: int, image: RgbImage, original: bytes) -> None:
@@ -196,6 +198,8 @@ class NodeDesk:
         """Take note of the words in use, and of the node's answer to the last request."""
         version, stamp = int(state['version']), state.get('stamp')
         since = None if stamp is None else stamp['sec'] * 10**9 + stamp['nanosec']
+        if version < max(self._versions, default=0):  # The node was started again.
+            self._versions.clear()
         if vocabulary is not None:
             self._versions[version] = since, vocabulary
             for old in sorted(self._versions)[:-_VERSIONS]:

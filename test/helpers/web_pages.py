@@ -44,9 +44,9 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def served(desk: Desk, host: str = '127.0.0.1') -> Iterator[str]:
+def served(desk: Desk, host: str = '127.0.0.1', token: str | None = None) -> Iterator[str]:
     """Serve the page of a desk; yield its address."""
-    server = Server(desk, Place(host, 0))
+    server = Server(desk, Place(host, 0, token))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

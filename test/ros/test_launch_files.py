@@ -265,7 +265,7 @@ def test_other_arguments_of_the_node_go_to_every_camera() -> None:
     own = OWN['multi_camera']
     # They are declared outside, so that the included file finds their values.
     assert set(arguments('multi_camera')) == own | set(arguments('zegclip'))
-    given = own | {'rviz', 'cloud_topic', 'depth_topic'}
+    given = own | {'rviz', 'web', 'cloud_topic', 'depth_topic'}
     assert set(settings(cameras='front')[0]) == given
     assert settings(cameras='front')[0]['cameras'] == 'none'
 

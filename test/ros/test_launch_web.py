@@ -54,6 +54,13 @@ def test_of_several_cameras_the_first_is_shown() -> None:
     assert ('front/image', '/front/raw') in page.remappings
 
 
+def test_of_a_node_for_each_camera_the_first_has_the_page() -> None:
+    given = context('multi_camera', cameras='front, rear, left', web='true')
+    groups = load('multi_camera')['start'](given)
+    includes = [dict(group.args[0][0].launch_arguments) for group in groups]
+    assert [one['web'] for one in includes] == ['true', 'false', 'false']
+
+
 @pytest.mark.parametrize('port', ['x', '-1', '65536', '', '8e3'])
 def test_a_port_that_is_none_is_refused(port: str) -> None:
     with pytest.raises(ConfigError, match=r'^Expected the argument web_port .* but got .*\.$'):

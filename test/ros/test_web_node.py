@@ -18,17 +18,21 @@ from concurrent.futures import ThreadPoolExecutor
 import io
 import json
 from typing import Any
+from unittest.mock import Mock
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
 from PIL import Image
 import pytest
 from ros_helpers import Rig, running_rig, solid
+from std_msgs.msg import String
 from web_pages import encoded, Talk
 from zegclip_core.messages.outputs import score_fields
 from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
+from zegclip_core.web.settings import Settings
 from zegclip_ros.conversions import image_message, image_to_scores
 from zegclip_ros.nodes.web import WebNode
-from zegclip_ros.web_desk import places_of
+from zegclip_ros.web_desk import NodeDesk, places_of
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(300)]
 
@@ -165,6 +169,63 @@ def test_outputs_are_subscribed_to_only_while_a_page_is_open(rig: Rig, page: Web
 
     meanwhile(rig, scenario)
     rig.until(lambda: rig.node.count_subscribers(topic) == 0, 'the page letting go')
+
+
+@pytest.mark.parametrize(
+    ('camera', 'stamps'),
+    [('front', {'stamp': None}), ('', {'stamps': {'rear': None}}), ('x', {'stamps': {'y': None}})],
+)
+def test_a_camera_that_the_node_has_not_ends_it(
+    page: WebNode, monkeypatch: pytest.MonkeyPatch, camera: str, stamps: dict[str, Any]
+) -> None:
+    end = Mock()
+    monkeypatch.setattr(page, 'end', end)
+    monkeypatch.setattr(page, '_camera', camera)
+    page._on_announcement(String(data=json.dumps({'version': 0, 'classes': [], **stamps})))
+    end.assert_called_once_with(1)
+
+
+def test_diagnostics_of_a_node_of_the_same_name_elsewhere_are_not_shown(
+    page: WebNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(page.desk, 'diagnosed', lambda message, values: shown.append(message))
+    statuses = [
+        DiagnosticStatus(name='rear/zegclip: segmentation', message='of another'),
+        DiagnosticStatus(name='zegclip: camera front', message='of a camera'),
+        DiagnosticStatus(name='zegclip: segmentation', message='its own'),
+    ]
+    page._on_diagnostics(DiagnosticArray(status=statuses))
+    assert shown == ['its own']
+
+
+def test_words_of_one_page_leave_the_threshold_that_another_has_set() -> None:
+    say, set_parameters = Mock(), Mock()
+    desk = NodeDesk('zegclip', say, set_parameters)
+    one, other = Mock(), Mock()
+    one.name, other.name = 'one', 'other'
+    desk.ask(one, Settings.read({'number': 1, 'words': 'cat', 'threshold': 0.5}))
+    desk.ask(other, Settings.read({'number': 1, 'words': 'dog'}))
+    assert [call.args[:2] for call in set_parameters.call_args_list] == [(0.5, None)]
+    assert [call.args for call in say.call_args_list] == [('cat',), ('dog',)]
+    desk.ask(one, Settings.read({'number': 2, 'words': 'cat'}))
+    assert set_parameters.call_args.args[:2] == (None, None)
+
+
+def test_a_node_that_was_started_again_counts_its_words_anew() -> None:
+    desk = NodeDesk('zegclip', Mock(), Mock())
+    lists = [(number, f'old {number}') for number in range(1, 12)]
+    for version, name in [*lists, (0, ''), (1, 'new')]:
+        stamp = {'sec': version if name.startswith('old') else 100, 'nanosec': 0}
+        words = Vocabulary.from_names([name]) if version else None
+        desk.announced({'version': version, 'stamp': stamp if version else None}, words)
+    for part, array in (
+        ('image', np.zeros((2, 2, 3), np.uint8)),
+        ('labels', np.zeros((2, 2), np.uint8)),
+        ('scores', np.ones((2, 2), np.float32)),
+    ):
+        desk.received(part, 101 * 10**9, array)
+    assert desk.point(Mock(), 0.5, 0.5)['ranking'][0]['name'] == 'new'
 
 
 def test_ids_of_label_images_become_places() -> None:

@@ -151,7 +151,31 @@ def test_where_others_reach_it_nothing_is_there_without_the_token(desk: ModelDes
         with Talk(address, cookie=cookie) as talk:
             assert talk.session
         assert asked(address, '/', headers={'Cookie': cookie, 'Host': 'evil.example'})[0] == 421
-        assert asked(address, '/', headers={'Cookie': cookie, 'Host': '10.1.2.3'})[0] == 200
+        elsewhere = f'10.1.2.3:{urlsplit(address).port}'
+        assert asked(address, '/', headers={'Cookie': cookie, 'Host': elsewhere})[0] == 200
+
+
+@pytest.mark.parametrize('token', ['a b&c=d#e+f', 'über 100 %', 'żółw;x, "y"'])
+def test_a_token_of_any_letters_opens_the_page(desk: ModelDesk, token: str) -> None:
+    with served(desk, token=token) as address:
+        parts = urlsplit(address)
+        status, _, headers = asked(address, f'/?{parts.query}')
+        assert (status, parts.fragment) == (303, '')
+        cookie = headers['set-cookie'].split(';')[0]
+        assert asked(address, '/', headers={'Cookie': cookie})[0] == 200
+        assert asked(address, '/', headers={'Cookie': f'{cookie}x'})[0] == 401
+
+
+def test_pages_at_two_ports_of_a_machine_have_cookies_of_their_own(desk: ModelDesk) -> None:
+    with served(desk, token='one') as one, served(desk, token='other') as other:
+        cookies = [
+            asked(address, f'/?{urlsplit(address).query}')[2]['set-cookie'].split(';')[0]
+            for address in (one, other)
+        ]
+        # A browser sends all cookies of a host, of those of one name the last one.
+        jar = dict(cookie.split('=', 1) for cookie in cookies)
+        sent = {'Cookie': '; '.join(f'{name}={value}' for name, value in jar.items())}
+        assert [asked(address, '/', headers=sent)[0] for address in (one, other)] == [200, 200]
 
 
 def test_each_answer_keeps_the_page_to_itself(address: str) -> None:

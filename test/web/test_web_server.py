@@ -13,10 +13,13 @@
 # limitations under the License.
 """The page's server, asked as browsers and as others ask it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 import io
 import json
 import threading
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 from PIL import Image
@@ -27,7 +30,9 @@ from websockets.exceptions import ConnectionClosed
 from zegclip_core.explanation import explain
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_core.web import app
 from zegclip_core.web.limits import MAX_SESSIONS
+from zegclip_core.web.model_desk import ModelDesk
 
 WORDS = 'cup, spoon, table'
 COFFEE = data.coffee()
@@ -113,6 +118,43 @@ def test_downloads_have_the_size_of_the_photo_itself(talk: Talk) -> None:
     assert report['classes'][0]['share'] == pytest.approx((labels == 0).mean(), abs=1e-5)
 
 
+def test_a_photo_without_labels_yet_is_not_downloaded_with_those_before(
+    talk: Talk, desk: ModelDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk.photo(encoded(COFFEE), 1)
+    talk.look_for(WORDS)
+    talk.heard('result')
+    with monkeypatch.context() as patch:
+        patch.setattr(desk, '_frames', Mock())  # A model that is busy.
+        assert talk.photo(encoded(COFFEE[:90]), 2)[0] == 200
+        assert talk.download('label.png')[0] == 409
+
+
+def test_photos_of_one_page_are_taken_one_after_the_other(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    second = threading.Event()
+    body, read = app._body, app.read_photo
+
+    async def noted_body(request: Any) -> bytes:  # noqa: ANN401 - starlette's
+        begun.append('body')
+        if begun.count('body') > 1:
+            second.set()
+        return await body(request)
+
+    def noted_read(data: bytes) -> Any:  # noqa: ANN401 - an array
+        begun.append('read')
+        second.wait(0.5)  # Without end if the second one waits for this one.
+        return read(data)
+
+    monkeypatch.setattr(app, '_body', noted_body)
+    monkeypatch.setattr(app, 'read_photo', noted_read)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda number: talk.photo(encoded(COFFEE), number)[0], (1, 2)))
+    assert (answers, begun) == ([200, 200], ['body', 'read', 'body', 'read'])
+
+
 def test_frames_are_labelled_and_smoothed(talk: Talk, segmenter: Segmenter) -> None:
     frame = encoded(COFFEE, 'JPEG')
     talk.frame(frame, 1, 0.0)
@@ -149,6 +191,7 @@ def test_frames_are_labelled_and_smoothed(talk: Talk, segmenter: Segmenter) -> N
         ('negatives', {'words': 'cat', 'negatives': ['dog']}),
         ('threshold', {'words': 'cat', 'threshold': 1.5}),
         ('threshold', {'words': 'cat', 'threshold': 'much'}),
+        ('threshold', {'words': 'cat', 'threshold': 10**309}),
         ('smoothing', {'words': 'cat', 'smoothing': -1}),
     ],
 )

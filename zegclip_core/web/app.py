@@ -33,6 +33,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from zegclip_core.errors import ImageError, ZegCLIPError
+from zegclip_core.images.checks import RgbImage
 from zegclip_core.web.desk import Desk, Download
 from zegclip_core.web.limits import (
     MAX_FRAME,
@@ -150,15 +151,16 @@ class Page:
         """Take a photo, and send back the copy that is labelled."""
         session = self._session(request)
         number = _number(request)
-        async with session.uploading:
+        async with session.uploading:  # Until it is decoded: else files would pile up there.
             data = await _body(request)
-        try:
-            image = await to_thread.run_sync(lambda: shown(read_photo(data)), limiter=self._large)
-            self._desk.show(session, number, image, data)
-        except ImageError as error:
-            raise HTTPException(422, str(error)) from error
-        except ZegCLIPError as error:
-            raise HTTPException(409, str(error)) from error
+            try:
+                work = partial(_copy, data)
+                image = await to_thread.run_sync(work, limiter=self._large)
+                self._desk.show(session, number, image, data)
+            except ImageError as error:
+                raise HTTPException(422, str(error)) from error
+            except ZegCLIPError as error:
+                raise HTTPException(409, str(error)) from error
         return Response(await to_thread.run_sync(jpeg, image), media_type='image/jpeg')
 
     async def _shown(self, request: Request) -> Response:
@@ -292,6 +294,11 @@ async def _send(socket: WebSocket, session: Session) -> None:
                 await socket.send_text(payload)
             else:
                 await socket.send_bytes(payload)
+
+
+def _copy(data: bytes) -> RgbImage:
+    """Return the copy of a photo that the page shows."""
+    return shown(read_photo(data))
 
 
 async def _body(request: Request) -> bytes:

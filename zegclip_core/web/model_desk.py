@@ -167,6 +167,8 @@ class ModelDesk:
             if file is not None:
                 file.seek(0)
                 data = file.read()
+                # The labels of the photo before would fit its file in no pixel.
+                found = found if found is not None and found.number == view.number else None
         if found is None:
             raise ImageError('Expected labels to download, but there are none yet.')
         image = read_photo(data) if data else found.image

@@ -146,19 +146,23 @@ class WebNode(RunnableNode):
 
     def _on_announcement(self, message: String) -> None:
         state = json.loads(message.data)
-        if 'stamps' in state:
-            if self._camera not in state['stamps']:
-                known = ', '.join(state['stamps'])
-                self.get_logger().fatal(f'Expected the parameter camera to be one of {known}.')
-                self.end(1)
-                return
-            state['stamp'] = state['stamps'][self._camera]
+        several = 'stamps' in state
+        stamps = state['stamps'] if several else {'': state['stamp']}
+        if self._camera not in stamps:
+            known = f'one of {", ".join(stamps)}' if several else 'empty for one camera'
+            self.get_logger().fatal(
+                f'Expected the parameter camera to be {known}, but got {self._camera!r}.'
+            )
+            self.end(1)
+            return
+        state['stamp'] = stamps[self._camera]
         self.desk.announced(state, vocabulary_of(state) if int(state['version']) else None)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        # The whole name: nodes of other cameras are called alike.
+        name = f'{self.resolve_topic_name(self._segmentation).lstrip("/")}: segmentation'
         for status in message.status:
-            node, _, part = status.name.partition(': ')
-            if part == 'segmentation' and node.split('/')[-1] == self._segmentation.split('/')[-1]:
+            if status.name == name:
                 self.desk.diagnosed(status.message, {one.key: one.value for one in status.values})
 
     def _say(self, words: str) -> None:

@@ -24,7 +24,7 @@ let kept = null;
 let timer = 0;
 let pointing = false;
 let wanted = null;
-let shownNumber = 0;
+let drawn = 0;
 let frames = [];
 let told = '';
 
@@ -124,13 +124,13 @@ function send() {
 
 /* What comes back */
 
-function show(fields) {
+async function show(fields) {
   if (about.kind === 'node') showFrame(fields);
-  else if (!sources.back(fields.image) && fields.image !== shownNumber) return;
+  else if (!await sources.fits(fields.image)) return;
   if (fields.asked < asked && !fields.live) return;
   result = fields;
   maps = new Map();
-  view.label(fields.labels, fields.classes);
+  if (about.kind === 'model') view.label(fields.labels, fields.classes);
   legend.show(fields);
   if (about.kind === 'model') at('warning').textContent = fields.warning;
   if (fields.map) maps.set(fields.row, fields.map);
@@ -144,7 +144,8 @@ function show(fields) {
 function showFrame(fields) {
   if (!fields.photo) return;
   createImageBitmap(fields.photo).then((image) => {
-    if (result !== fields) return;
+    if (fields.image < drawn) return;
+    drawn = fields.image;
     view.show(image, fields.width, fields.height);
     view.label(fields.labels, fields.classes);
     if (hovered !== null) heat();
@@ -166,7 +167,7 @@ function count(fields) {
 function hover(row) {
   if (row === hovered) return;
   hovered = row;
-  if (row === null || !maps.has(row)) socket.send({ type: 'hover', row });
+  socket.send({ type: 'hover', row }); // Of maps that are here, too: the next frame's is sent.
   heat();
 }
 
@@ -329,8 +330,13 @@ function listen() {
   });
   at('undo').addEventListener('click', () => travel(past.back(state)));
   at('link').addEventListener('click', copyLink);
-  at('open').addEventListener('change', () => own(at('open').files));
-  at('folder').addEventListener('change', () => own(at('folder').files));
+  for (const input of [at('open'), at('folder')]) {
+    input.addEventListener('change', () => {
+      const files = [...input.files];
+      input.value = ''; // Else the same file could not be opened again.
+      own(files);
+    });
+  }
   at('camera').addEventListener('click', () => (at('video').srcObject ? sources.stop() : sources.camera()));
   at('stop').addEventListener('click', () => sources.stop());
   at('play').addEventListener('click', () => {
@@ -391,6 +397,7 @@ function keys(event) {
 async function hello() {
   say('connected');
   pointing = false;
+  drawn = 0;
   if (sources?.file || sources?.live) await sources.resend();
   else if (about.kind === 'model') await first();
   hovered = null;
@@ -417,10 +424,7 @@ async function start() {
   for (const id of ['sources', 'why', 'smoothing-field']) at(id).hidden = isNode;
   view.opacity = state.opacity;
   sources = new Sources(about.limits, {
-    shown(image, width, height, number) {
-      shownNumber = number;
-      view.show(image, width, height);
-    },
+    shown: (image, width, height) => view.show(image, width, height),
     failed(text) { fail('image', text); },
     playing,
     listed,
@@ -461,7 +465,7 @@ async function start() {
       if (fields.asked && fields.asked < asked) return;
       fail(fields.box, fields.text);
       say('');
-      if (fields.box === 'image') sources?.waiting.clear();
+      if (fields.box === 'image') sources?.retry();
     },
     lost() { say('The connection was lost; trying again.', 'lost'); },
   });

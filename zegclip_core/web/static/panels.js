@@ -43,6 +43,7 @@ export class Legend {
 
   build(classes, negatives) {
     this.pinned = null;
+    this.onHover(null); // What was pointed at is gone, and so no event says that it is left.
     this.buttons = [];
     this.list.replaceChildren();
     classes.forEach(({ name, color }, row) => this.add(row, name, color));

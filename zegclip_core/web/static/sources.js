@@ -5,11 +5,12 @@ import { START } from './state.js';
 const FRAME_SIDE = 640;
 const QUALITY = 0.85;
 const STALE = 5000;
+const RETRY = 1000; // Milliseconds before the next frame after one that failed.
 const HEIC = /\.(heic|heif)$/i;
 
 export class Sources {
   /**
-   * `hooks`: `shown(image, width, height, number, name)` when there is a picture to show,
+   * `hooks`: `shown(image, width, height)` when there is a picture to show,
    * `failed(text)`, `playing(video or null)`, `session()`, `frame(number, seconds, blob)`,
    * `listed(files)` when a folder was opened.
    */
@@ -21,8 +22,11 @@ export class Sources {
     this.file = null;
     this.waiting = new Map();
     this.video = document.getElementById('video');
-    this.grabber = document.createElement('canvas');
     this.live = false;
+    this.shown = 0;
+    this.missed = false;
+    this.cameras = 0;
+    this.coming = Promise.resolve();
     this.sent = 0;
     this.video.addEventListener('error', () => {
       if (this.live) this.hooks.failed('This browser does not play that video: convert it to MP4 (H.264) or WebM.');
@@ -57,8 +61,14 @@ export class Sources {
   }
 
   /** Send a photo, and show the copy that comes back. */
-  async photo(blob, name) {
+  photo(blob, name) {
+    this.coming = this.upload(blob, name);
+    return this.coming;
+  }
+
+  async upload(blob, name) {
     this.stop();
+    this.cameras += 1;
     this.file = blob;
     const number = this.next();
     if (blob.size > this.limits.upload) {
@@ -94,7 +104,15 @@ export class Sources {
   async display(blob, number) {
     const image = await createImageBitmap(blob);
     if (number !== this.number) return;
-    this.hooks.shown(image, image.width, image.height, number, this.name);
+    this.shown = number;
+    this.hooks.shown(image, image.width, image.height);
+  }
+
+  /** Return whether labels are of the picture that is shown, or of one that comes with them. */
+  async fits(number) {
+    if (this.back(number)) return true;
+    if (number === this.number) await this.coming; // They may be here before the copy is.
+    return number === this.shown;
   }
 
   /** Send it again after the connection was lost. */
@@ -107,6 +125,7 @@ export class Sources {
 
   async camera() {
     this.stop();
+    const turn = ++this.cameras;
     if (!navigator.mediaDevices?.getUserMedia) {
       return this.hooks.failed('Browsers give a camera to pages of this machine (127.0.0.1) or with https only: take a photo with Open.');
     }
@@ -114,6 +133,10 @@ export class Sources {
       const stream = await navigator.mediaDevices.getUserMedia({
         video: { width: { ideal: FRAME_SIDE }, facingMode: 'environment' }, audio: false,
       });
+      if (turn !== this.cameras) { // Something else was chosen while the browser asked.
+        stream.getTracks().forEach((track) => track.stop());
+        return undefined;
+      }
       this.video.srcObject = stream;
     } catch (error) {
       return this.hooks.failed(`The camera cannot be used: ${error.name}.`);
@@ -123,6 +146,7 @@ export class Sources {
 
   async play(address, name) {
     this.stop();
+    this.cameras += 1;
     this.video.srcObject = null;
     this.video.src = address;
     this.video.loop = true;
@@ -131,6 +155,7 @@ export class Sources {
 
   async begin(name) {
     this.live = true;
+    this.waiting.clear();
     this.file = null;
     this.name = name;
     this.hooks.playing(this.video);
@@ -151,7 +176,6 @@ export class Sources {
     this.video.srcObject = null;
     this.video.removeAttribute('src');
     this.video.load();
-    this.waiting.clear();
     this.hooks.playing(null);
   }
 
@@ -159,7 +183,8 @@ export class Sources {
   async grab() {
     const { videoWidth: width, videoHeight: height } = this.video;
     if (!this.live || !width) return;
-    if (this.waiting.size && performance.now() - this.sent < STALE) return;
+    this.missed = this.waiting.size > 0 && performance.now() - this.sent < STALE;
+    if (this.missed) return;
     const scale = Math.min(1, FRAME_SIDE / Math.max(width, height));
     const image = document.createElement('canvas');
     image.width = Math.max(1, Math.round(width * scale));
@@ -176,10 +201,17 @@ export class Sources {
   /** Take note that a frame came back; return whether it is one of ours. */
   back(number) {
     const image = this.waiting.get(number);
-    if (!image) return false;
+    if (!image || number < this.shown) return false;
     this.waiting.delete(number);
-    this.hooks.shown(image, image.width, image.height, number, this.name);
-    if (!this.video.paused) requestAnimationFrame(() => this.grab());
+    this.shown = number;
+    this.hooks.shown(image, image.width, image.height);
+    if (!this.video.paused || this.missed) requestAnimationFrame(() => this.grab());
     return true;
+  }
+
+  /** Go on after a frame that failed, though not at once, as the next one may fail too. */
+  retry() {
+    this.waiting.clear();
+    setTimeout(() => { if (!this.video.paused) this.grab(); }, RETRY);
   }
 }
