@@ -13,6 +13,7 @@
 # limitations under the License.
 """What a user names as inputs: files, folders, patterns, addresses, standard input."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -179,10 +180,7 @@ def _downloaded(address: str, folder: Path) -> Path:
     """
     called = shortened(without_password(address), 200)
     try:
-        request = Request(
-            quote(address, _RESERVED), headers={'User-Agent': f'zegclip/{__version__}'}
-        )
-        with cast(HTTPResponse, urlopen(request, timeout=_PATIENCE)) as answer:
+        with cast(HTTPResponse, urlopen(_request(address), timeout=_PATIENCE)) as answer:
             if answer.headers.get_content_maintype() == 'multipart':
                 raise ConfigError(
                     f'Expected a picture or a video, but {called} is a stream: {RECORD}.'
@@ -204,6 +202,19 @@ def _downloaded(address: str, folder: Path) -> Path:
             return path
         reason = f'it broke off after {size} of {expected} bytes'
     raise ImageError(f'Cannot download {called}: {reason}.')
+
+
+def _request(address: str) -> Request:
+    """Return the request for a file; name and password in its address go to that server alone."""
+    request = Request(
+        quote(without_password(address), _RESERVED),
+        headers={'User-Agent': f'zegclip/{__version__}'},
+    )
+    user = re.match(r'[^/]*//([^/?#]*)@', address)
+    if user:
+        token = b64encode(unquote(user[1]).encode(errors='replace')).decode()
+        request.add_unredirected_header('Authorization', f'Basic {token}')
+    return request
 
 
 def _name_of(answer: HTTPResponse) -> str:

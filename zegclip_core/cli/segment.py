@@ -294,7 +294,7 @@ def _segment_video(job: Job, task: _Task) -> _Done:
     folder = _replaced_folder(_label_folder(task.out, job)) if task.frame_labels else nullcontext()
     with VideoWriter(overlay_path, rate) as writer, folder as labels:
         for count, frame in enumerate(bar, start=1):
-            last, taken = task.segment(job.stem, frame, Moment(job.stem, count / rate))
+            last, taken = task.segment(job.stem, frame, Moment(job.stem, (count - 1) / rate))
             if labels is not None:
                 write_png(labels / f'{count - 1:06d}.png', last.ids)
             writer.write(overlay_with_legend(frame, last, alpha=task.alpha, every_class=True))
