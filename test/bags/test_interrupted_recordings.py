@@ -113,10 +113,12 @@ def test_an_mcap_whose_chunks_have_no_index_of_messages_is_read(
     parts = [data[:place]]
     while (kind := data[place]) not in {0x02, 0x0E}:
         (length,) = struct.unpack_from('<Q', data, place + 1)
-        record, place = data[place + 9 :][:length], place + 9 + length
+        first, place = place + 9, place + 9 + length
+        record = data[first:place]
         if kind == 0x08:  # Of a chunk: 32 bytes, the index by channel and its length.
             (size,) = struct.unpack_from('<I', record, 32)
-            record = record[:32] + bytes(4) + bytes(8) + record[36 + size + 8 :]
+            rest = 36 + size + 8
+            record = record[:32] + bytes(4) + bytes(8) + record[rest:]
         parts.append(struct.pack('<BQ', kind, len(record)) + record)
     start = len(parts[0])
     footer = struct.pack('<BQQQI', 0x02, 20, start, 0, 0)
