@@ -75,5 +75,6 @@ def test_rates_are_compared_with_the_first_round_by_round() -> None:
 @pytest.mark.skipif(torch.version.cuda is None, reason='PyTorch alone is smaller without CUDA')
 def test_loading_takes_little_more_memory_than_pytorch() -> None:
     alone = start.run_python(start.ROOT, start.IMPORT)['peak']
-    # 1.32 on two cores; 1.48 when files and weights were held several times.
-    assert start.run_python(start.ROOT, start.SEGMENTER)['loading peak'] < 1.39 * alone
+    # 1.32 to 1.43 on two cores, by how much of the mapped files the system has at hand; more than
+    # 1.48 when files and weights were held several times.
+    assert start.run_python(start.ROOT, start.SEGMENTER)['loading peak'] < 1.46 * alone
