@@ -89,8 +89,10 @@ def test_onnxruntime_labels_as_torch_does(exported: Exported, classes: int) -> N
     kind = label_type(classes)
     assert (labels.dtype, labels.shape) == (np.int32, (1, *exported.size))
     # -1 is the greatest value of an unsigned type.
-    assert (labels.astype(kind) == expected[0].numpy()).mean() >= 0.999
-    np.testing.assert_allclose(scores, expected[1].numpy(), rtol=0, atol=1e-4)
+    same = labels.astype(kind) == expected[0].numpy()
+    assert same.mean() >= 0.999
+    # Where two classes are as good as equal, either may win, and each has a bias of its own.
+    np.testing.assert_allclose(scores[same], expected[1].numpy()[same], rtol=0, atol=1e-4)
     assert logits.shape[:2] == (1, classes)
     assert 0.2 < (labels == -1).mean() < 0.8
     assert {-1, *range(classes)} >= set(np.unique(labels))
