@@ -56,10 +56,7 @@ class SigLIPTextTower:
 
     def __init__(self, model: nn.Module, tokenizer: Any, *, name: str) -> None:  # noqa: ANN401
         known, needed = int(model.vocab_size), len(tokenizer.tokenizer)  # type: ignore[arg-type]
-        if known < needed:
-            raise TowerError(
-                f'Expected {name} to have {needed} token embeddings, but it has {known}.'
-            )
+        check_tokens(name, known, needed)
         self._model = model.float().eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._device = torch.device('cpu')
@@ -128,6 +125,16 @@ def load_tokenizer(weights: CLIPWeights) -> Any:  # noqa: ANN401 - open_clip's H
             local_files_only=True,
             **text.get('tokenizer_kwargs', {}),
         )
+
+
+def check_tokens(name: str, known: int, needed: int) -> None:
+    """Refuse a text tower that has fewer token embeddings than its tokenizer has tokens.
+
+    Raises:
+        TowerError: If it has.
+    """
+    if known < needed:
+        raise TowerError(f'Expected {name} to have {needed} token embeddings, but it has {known}.')
 
 
 def tokenizer_folder(weights: CLIPWeights, names: Sequence[str]) -> Path:

@@ -30,7 +30,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from zegclip_core.errors import TowerError
 from zegclip_core.text.sentence_tower import BATCH_SIZE
-from zegclip_core.text.siglip_tower import tokenizer_folder
+from zegclip_core.text.siglip_tower import check_tokens, tokenizer_folder
 from zegclip_core.weights.clip import CLIPWeights
 from zegclip_core.weights.families import load_parameters, reading, under, unfilled
 from zegclip_core.weights.tips import TOKENIZER_FILE
@@ -129,10 +129,7 @@ class TipsTextTower:
         name: str,
     ) -> None:
         known, needed = model.token_embedding.num_embeddings, len(tokenizer)
-        if known < needed:
-            raise TowerError(
-                f'Expected {name} to have {needed} token embeddings, but it has {known}.'
-            )
+        check_tokens(name, known, needed)
         self._model = model.float().eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._device = torch.device('cpu')

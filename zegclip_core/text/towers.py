@@ -27,7 +27,7 @@ from torch import nn, Tensor
 from torch.nn import functional
 from zegclip_core.errors import TowerError
 from zegclip_core.text.sentence_tower import BATCH_SIZE, load_sentence_tower
-from zegclip_core.text.siglip_tower import load_tokenizer, SigLIPTextTower
+from zegclip_core.text.siglip_tower import check_tokens, load_tokenizer, SigLIPTextTower
 from zegclip_core.text.tips_tower import load_tips_tower, TipsTextTower
 from zegclip_core.weights.catalogue import is_siglip_text, unusable_text
 from zegclip_core.weights.clip import clip_config, CLIPWeights, load_clip_weights, NAMES
@@ -141,10 +141,7 @@ class OpenCLIPTextTower:
     def __init__(self, model: nn.Module, tokenizer: Any, *, name: str) -> None:  # noqa: ANN401
         known = int(model.vocab_size)  # type: ignore[arg-type]
         needed = int(getattr(tokenizer, 'vocab_size', known))
-        if known < needed:
-            raise TowerError(
-                f'Expected {name} to have {needed} token embeddings, but it has {known}.'
-            )
+        check_tokens(name, known, needed)
         self._model = model.float().eval().requires_grad_(False)
         self._mask: Tensor = model.attn_mask  # type: ignore[assignment]
         self._tokenizer = tokenizer
