@@ -25,8 +25,7 @@ import cv2
 import numpy as np
 from PIL import Image
 import pytest
-from test_cli_segment import ColorSegmenter, half_red
-from zegclip_core import segmenter
+from segment_stand_ins import ColorSegmenter, half_red, stand_in
 from zegclip_core.images.video import VideoWriter
 
 Run = Callable[..., Answer]
@@ -37,8 +36,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Run:
     """Return a function that segments inputs into ``out`` with a stand-in for the model."""
-    monkeypatch.setattr(segmenter, 'Segmenter', ColorSegmenter)
-    monkeypatch.setattr('zegclip_core.cli.segment.encode_words', lambda *_: None)
+    stand_in(monkeypatch, ColorSegmenter)
     words = ('--classes', 'red, blue', '--out', tmp_path / 'out')
     return partial(answer_of, capsys, 'segment', *words)
 

@@ -29,8 +29,7 @@ from commands import Answer, answer_of, refused
 import numpy as np
 from PIL import Image
 import pytest
-from test_cli_segment import ColorSegmenter, half_red, write_video
-from zegclip_core import segmenter
+from segment_stand_ins import ColorSegmenter, half_red, stand_in, write_video
 from zegclip_core.cli import _inputs
 from zegclip_core.images.media import read_picture
 
@@ -42,8 +41,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Run:
     """Return a function that segments inputs into ``out``, from the folder of the test."""
-    monkeypatch.setattr(segmenter, 'Segmenter', ColorSegmenter)
-    monkeypatch.setattr('zegclip_core.cli.segment.encode_words', lambda *_: None)
+    stand_in(monkeypatch, ColorSegmenter)
     monkeypatch.chdir(tmp_path)
     return partial(answer_of, capsys, 'segment', '--classes', 'red, blue', '--out', 'out')
 

@@ -30,8 +30,7 @@ from PIL import Image
 import pytest
 import rerun
 from rerun.chunk import RrdReader
-import torch
-from zegclip_core import segmenter
+from segment_stand_ins import ColorSegmenter, stand_in
 from zegclip_core.images import rerun_log
 from zegclip_core.images.rerun_log import annotation_context, MAX_MAPS
 from zegclip_core.segmentation import Moment, Segmentation
@@ -40,19 +39,10 @@ from zegclip_core.text.vocabulary import Vocabulary
 Run = Callable[..., Answer]
 
 
-class RedSegmenter:
-    """Stands in for the model: red is class 0, the rest unlabelled; logits count the classes."""
+class RedSegmenter(ColorSegmenter):
+    """Red is class 0, the rest unlabelled; mask logits are asked for, and count the classes."""
 
-    model_name = 'red'
-    device = torch.device('cpu')
     fails: ClassVar[bool] = False
-
-    @classmethod
-    def load(cls, model: str, **options: object) -> 'RedSegmenter':
-        return cls()
-
-    def encode(self, vocabulary: Vocabulary) -> Vocabulary:
-        return vocabulary
 
     def segment(
         self,
@@ -74,8 +64,7 @@ class RedSegmenter:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setattr(segmenter, 'Segmenter', RedSegmenter)
-    monkeypatch.setattr('zegclip_core.cli.segment.encode_words', lambda *_: None)
+    stand_in(monkeypatch, RedSegmenter)
     monkeypatch.setattr(RedSegmenter, 'fails', False)
     return partial(answer_of, capsys)
 

@@ -19,87 +19,27 @@ import json
 from pathlib import Path
 import subprocess
 import sys
-from typing import ClassVar
 
 from commands import Answer, answer_of, refused
 import cv2
 import numpy as np
 from PIL import Image
 import pytest
-import torch
-from zegclip_core import segmenter
+from segment_stand_ins import ColorSegmenter, half_red, stand_in, write_video
 from zegclip_core.cli._account import Account
 from zegclip_core.cli._inputs import planned_jobs
-from zegclip_core.errors import ModelError
-from zegclip_core.options import UNLABELLED
-from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
 Run = Callable[..., Answer]
 
 
-class ColorSegmenter:
-    """Stands in for the model: red is class 0, blue class 1, the rest unlabelled."""
-
-    loaded: list[dict[str, object]] = []  # noqa: RUF012 - one list, which the fixture empties
-
-    model_name = 'colours'
-    device = torch.device('cpu')
-    moments: ClassVar[list[Moment | None]] = []
-
-    @classmethod
-    def load(cls, model: str, **options: object) -> 'ColorSegmenter':
-        cls.moments.clear()
-        cls.loaded.append({'model': model, **options})
-        if model == 'unheard-of':
-            raise ModelError("Expected a known model, but got 'unheard-of'.")
-        return cls()
-
-    def encode(self, vocabulary: Vocabulary) -> Vocabulary:
-        return vocabulary
-
-    def segment(
-        self,
-        image: np.ndarray,
-        vocabulary: Vocabulary,
-        *,
-        moment: Moment | None = None,
-        mask_logits: bool = False,
-    ) -> Segmentation:
-        assert not mask_logits  # Which cost time, and nobody asked for.
-        self.moments.append(moment)
-        labels = np.full(image.shape[:2], UNLABELLED, dtype=np.uint8)
-        labels[image[..., 0] > 128] = 0
-        labels[image[..., 2] > 128] = 1
-        return Segmentation(labels, np.ones(labels.shape, np.float32), vocabulary)
-
-
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Return a function that runs ``zegclip`` with the stand-in: exit code, stdout, stderr."""
-    monkeypatch.setattr(segmenter, 'Segmenter', ColorSegmenter)
-    monkeypatch.setattr('zegclip_core.cli.segment.encode_words', lambda *_: None)
+    stand_in(monkeypatch, ColorSegmenter)
     ColorSegmenter.loaded.clear()
 
     return partial(answer_of, capsys)
-
-
-def half_red(path: Path, size: tuple[int, int] = (30, 40)) -> Path:
-    """Write a picture whose left half is red and whose right half is grey."""
-    pixels = np.full((*size, 3), 100, dtype=np.uint8)
-    pixels[:, : size[1] // 2] = (255, 0, 0)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def write_video(path: Path, frames: int = 3, size: tuple[int, int] = (48, 64)) -> Path:
-    """Write a red video at 12 frames a second."""
-    code = cv2.VideoWriter.fourcc(*'MJPG')
-    writer = cv2.VideoWriter(str(path), code, 12.0, size[::-1])
-    for _ in range(frames):
-        writer.write(np.full((*size, 3), (0, 0, 255), dtype=np.uint8))
-    writer.release()
-    return path
 
 
 def names(folder: Path) -> list[str]:
