@@ -16,6 +16,7 @@
 from collections.abc import Iterator
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.nodes.segmentation import SegmentationNode
 from zegclip_ros.runtime.runner import run_node
+from zegclip_ros.vocabulary_state import AcceptedRequest
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
@@ -208,6 +210,24 @@ def test_words_that_come_while_the_model_loads_are_kept(slow_rig: Rig) -> None:
     assert state['version'] == 3
     assert 'sheep' in state['error']
     assert rig.segmenter.encoded == [('horse', 'sheep')]
+
+
+def test_words_that_come_as_the_loading_begins_are_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with running_rig('-p', 'autostart:=false', '-p', 'class_names:=[""]') as rig:
+        accept = rig.node._state.accept
+
+        def slow_accept(*arguments: Any) -> AcceptedRequest:  # noqa: ANN401 - what it wraps takes
+            """Have the node configured meanwhile, unless that waits for these words."""
+            monkeypatch.undo()
+            rig.node.autostart()
+            rig.node._background[-1].join(1.0)
+            return accept(*arguments)
+
+        monkeypatch.setattr(rig.node._state, 'accept', slow_accept)
+        assert rig.say('dog')['requested'] == 1
+        rig.until_active('dog')
 
 
 @pytest.mark.parametrize('none', ['[]', '[""]'])

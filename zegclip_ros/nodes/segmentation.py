@@ -16,6 +16,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 import logging
+import threading
 import time
 from typing import Any, NoReturn
 
@@ -94,6 +95,8 @@ class SegmentationNode(ManagedNode):
         self._style = OutputStyle.of(parameters)
         self._enabled = True
         self._pipeline: Pipeline | None = None
+        # Words that come while a pipeline is made would else reach neither it nor its beginning.
+        self._requesting = threading.RLock()
         self._log_handler = RosLogHandler(self)
         library = logging.getLogger('zegclip_core')
         library.addHandler(self._log_handler)
@@ -122,20 +125,21 @@ class SegmentationNode(ManagedNode):
         """Load the model, run it once, and encode the words."""
         parameters = NodeParameters.read(self)
         began = time.monotonic()
-        if self._state.newest is None:
+        with self._requesting:
             vocabulary = parameters.vocabulary()
-            if vocabulary is not None:
+            if vocabulary is not None and self._state.newest is None:
                 self._use(vocabulary)
         self.get_logger().info(f'Loading the model {parameters.model}.')
-        self._pipeline = Pipeline(
-            self,
-            parameters,
-            self._load,
-            self._state,
-            self._style,
-            self._monitor,
-            self._words_left.trigger,
-        )
+        with self._requesting:
+            self._pipeline = Pipeline(
+                self,
+                parameters,
+                self._load,
+                self._state,
+                self._style,
+                self._monitor,
+                self._words_left.trigger,
+            )
         self._pipeline.load(self.wait_for)
         self.get_logger().info(f'The model is ready after {time.monotonic() - began:.1f} s.')
 
@@ -194,15 +198,16 @@ class SegmentationNode(ManagedNode):
 
     def _use(self, vocabulary: Vocabulary) -> None:
         """Request that frames are labelled with a vocabulary; every request passes here."""
-        topics = self._mask_topics(vocabulary, self._value('cameras'))
-        numbered = self._numbered(vocabulary, stable=self._value('stable_ids'))
-        pipeline = self._pipeline
-        if pipeline is not None:
-            pipeline.provide_masks(topics)
-        painted = numbered.painted(self._value('overlay_palette'))
-        self._state.accept(painted, topics, vocabulary)
-        if pipeline is not None:
-            pipeline.encode_words()
+        with self._requesting:
+            topics = self._mask_topics(vocabulary, self._value('cameras'))
+            numbered = self._numbered(vocabulary, stable=self._value('stable_ids'))
+            pipeline = self._pipeline
+            if pipeline is not None:
+                pipeline.provide_masks(topics)
+            painted = numbered.painted(self._value('overlay_palette'))
+            self._state.accept(painted, topics, vocabulary)
+            if pipeline is not None:
+                pipeline.encode_words()
 
     def _numbered(self, vocabulary: Vocabulary, *, stable: bool) -> Vocabulary:
         """Return words with the ids that stay, if they are to; else as they are."""
