@@ -100,7 +100,7 @@ def test_names_that_look_a_little_like_it_stay(name: str) -> None:
         ('[' * MAX_TEXT, 'cannot be read: maximum recursion depth'),
         ('cat,' * (MAX_TEXT // 4), f'1 to 1024 classes, but got {MAX_TEXT // 4}'),
     ],
-    ids='letters words equals points brackets json commas'.split(),
+    ids=['letters', 'words', 'equals', 'points', 'brackets', 'json', 'commas'],
 )
 def test_the_longest_text_is_refused_at_once(text: str, says: str) -> None:
     assert len(text) <= MAX_TEXT
