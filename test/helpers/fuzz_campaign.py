@@ -13,17 +13,18 @@
 # limitations under the License.
 """Hostile messages for a node, and the state that it should be in after each."""
 
-from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import cycle
 import json
 import time
 from typing import Any, ClassVar
 
 from benchmarks.hostile_requests import HostileRequest, TYPES, verdict
 from benchmarks.hostile_words import CDR_HEAD, expected_names, in_cdr
-import cv2
 from diagnostic_msgs.msg import DiagnosticArray
+from fuzz_frames import CLOUD, good_cloud, good_frame, SIZE
 from lifecycle_msgs.msg import State
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import Header, String
+from std_msgs.msg import String
 from std_srvs.srv import SetBool
 from zegclip_ros.nodes.segmentation import REQUESTED_ANEW
 from zegclip_ros.runtime.child_processes import Processes
@@ -44,25 +45,8 @@ DEADLINE = 30.0
 FIRST_STAMP = 1_000_000_000
 LARGE = 200_000
 """Bytes of an image that takes so long that the next one may overtake it."""
-SIZE = (4, 6)
-CLOUD = (8, 6)
 WITHOUT_IDS = ('stable_ids is on', 'were not in use in the last')
 """What is said of words that cannot have ids that stay."""
-
-
-def good_frame(red: int, stamp: int, transport: str) -> Image | CompressedImage:
-    """Return a small image of one colour; PNG changes no colour."""
-    header = Header(frame_id='camera')
-    header.stamp.sec = stamp
-    pixels = np.full((*SIZE, 3), (red, 0, 0), np.uint8)
-    if transport == 'compressed':
-        content = cv2.imencode('.png', pixels[:, :, ::-1])[1].tobytes()
-        form = 'rgb8; png compressed bgr8'
-        return CompressedImage(header=header, format=form, data=array('B', content))
-    height, width = SIZE
-    image = Image(header=header, height=height, width=width, encoding='rgb8', step=3 * width)
-    image.data = array('B', pixels.tobytes())
-    return image
 
 
 class Campaign:
@@ -70,6 +54,10 @@ class Campaign:
 
     Attributes:
         counts: Messages sent, by kind.
+
+    Args:
+        cameras: Their names, ``''`` for the only one. Each in turn sends hostile images, all send
+            good frames.
     """
 
     _camera_topics: ClassVar = {
@@ -77,14 +65,16 @@ class Campaign:
         'compressed': (CompressedImage, 'image/compressed'),
     }
 
-    def __init__(self, probe: Node, transport: str, processes: Processes) -> None:
+    def __init__(
+        self, probe: Node, transport: str, processes: Processes, cameras: Sequence[str] = ('',)
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self._probe, self._transport, self._processes = probe, transport, processes
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(probe)
         self._states: list[dict[str, Any]] = []
-        self._labels: list[Image] = []
-        self._regions: list[dict[str, Any]] = []
+        self._labels: dict[str, list[Image]] = {camera: [] for camera in cameras}
+        self._regions: dict[str, list[dict[str, Any]]] = {camera: [] for camera in cameras}
         self._depth: Any = None
         self.points: list[PointCloud2] = []
         self._numbers: dict[str, int] = {}
@@ -94,20 +84,27 @@ class Campaign:
         self._frame = self._images_sent = 0
         reliable = QoSProfile(depth=10)
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._camera = probe.create_publisher(*self._camera_topics[transport], reliable)
+        kind, topic = self._camera_topics[transport]
+        self._cameras = {
+            camera: probe.create_publisher(kind, f'{camera}/{topic}'.lstrip('/'), reliable)
+            for camera in cameras
+        }
+        self._turns = cycle(cameras)
         self._words = probe.create_publisher(String, 'vocabulary', reliable)
         self._clouds = probe.create_publisher(PointCloud2, 'cloud', reliable)
         listen = probe.create_subscription
         listen(String, 'zegclip/active_vocabulary', self._on_state, latched)
-        listen(Image, 'zegclip/label_image', self._labels.append, reliable)
-        listen(String, 'zegclip/regions', self._on_regions, reliable)
+        for camera in cameras:
+            below = f'zegclip/{camera}'.rstrip('/')
+            listen(Image, f'{below}/label_image', self._labels[camera].append, reliable)
+            listen(String, f'{below}/regions', partial(self._on_regions, camera), reliable)
         listen(DiagnosticArray, '/diagnostics', self._on_diagnostics, reliable)
 
     def _on_state(self, message: String) -> None:
         self._states.append(json.loads(message.data))
 
-    def _on_regions(self, message: String) -> None:
-        self._regions.append(json.loads(message.data, parse_constant=pytest.fail))
+    def _on_regions(self, camera: str, message: String) -> None:
+        self._regions[camera].append(json.loads(message.data, parse_constant=pytest.fail))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -127,7 +124,7 @@ class Campaign:
     def begin(self) -> None:
         """Wait for the node, give it good words and see what it is set to."""
         self.until(lambda: self._words.get_subscription_count(), 'the node does not hear words')
-        self.until(lambda: self._camera.get_subscription_count(), 'the node does not see images')
+        self.until(self._is_seen, 'the node does not see images')
         self.until(
             lambda: self._states and self._states[-1]['version'] > 0, 'there are no first words'
         )
@@ -135,8 +132,12 @@ class Campaign:
         self.send_words(b'person, cat, traffic light')
         self._values = self._read_values()
         self.until(lambda: self._numbers, 'there are no diagnostics')
-        self._send_frames_until(lambda: self._regions, 'there are no regions')
+        self._send_frames_until(lambda: all(self._regions.values()), 'there are no regions')
         self.send_good_frame()
+
+    def _is_seen(self) -> bool:
+        """Return whether the node listens to each camera."""
+        return all(camera.get_subscription_count() for camera in self._cameras.values())
 
     def play(self, image: Any, words: bytes, request: HostileRequest) -> None:  # noqa: ANN401
         """Send three hostile messages and await their answers, then check a good frame.
@@ -144,7 +145,9 @@ class Campaign:
         The node keeps the newest image only, so that two of them must not follow one another
         closely: what is answered between them gives it the time, except for large ones.
         """
-        self._camera.publish(image)
+        turn = next(self._turns)
+        camera = self._cameras[turn]
+        camera.publish(image)
         if isinstance(image, bytes):
             # To the words as well, where they claim to be a text that is longer than they are.
             self._words.publish(CDR_HEAD + b'\xff\xff\xff\x7f' + image)
@@ -153,7 +156,8 @@ class Campaign:
             self.counts['images'] += 1
             self._images_sent += 1
             if len(image.data) > LARGE:
-                self._camera.wait_for_all_acked(Duration(seconds=DEADLINE))
+                camera.wait_for_all_acked(Duration(seconds=DEADLINE))
+        self.send_good_frame(without=turn)  # Some of them are labelled at once with that image.
         self.send_words(words)
         self.send_request(request)
         self.send_good_frame()
@@ -193,13 +197,9 @@ class Campaign:
 
     def _send_good_cloud(self) -> None:
         """Send a cloud, and frames until label images have its size."""
-        height, width = CLOUD
-        cloud = PointCloud2(height=height, width=width, point_step=12, row_step=12 * width)
-        cloud.data = array('B', bytes(12 * height * width))
-        self._clouds.publish(cloud)
-
+        self._clouds.publish(good_cloud())
         self._send_frames_until(
-            lambda: any((one.height, one.width) == CLOUD for one in self._labels),
+            lambda: any((one.height, one.width) == CLOUD for one in self._labels['']),
             'label images do not get the size of a good cloud',
         )
 
@@ -208,7 +208,8 @@ class Campaign:
 
         def holds() -> object:
             self._frame += 1
-            self._camera.publish(good_frame(0, FIRST_STAMP + self._frame, self._transport))
+            for camera in self._cameras.values():
+                camera.publish(good_frame(0, FIRST_STAMP + self._frame, self._transport))
             return condition()
 
         self.until(holds, what)
@@ -251,22 +252,31 @@ class Campaign:
         found = (state['requested'], state['version'], [one['name'] for one in state['classes']])
         assert found == (self._requested, self._requested, list(self._names)), repr(message)[:1000]
 
-    def send_good_frame(self) -> None:
-        """Send a frame that can be labelled and check its labels."""
-        self._labels.clear()
-        self._regions.clear()
+    def send_good_frame(self, without: str | None = None) -> None:
+        """Send a frame of each camera but one that can be labelled, and check their labels."""
+        for received in (*self._labels.values(), *self._regions.values()):
+            received.clear()
         if self._values.get('output_size') == 'cloud':
             self._send_good_cloud()
-        self._frame += 1
-        stamp, red = FIRST_STAMP + self._frame, self._frame % min(len(self._names), 255)
-        self.counts['good frames'] += 1
-        self._images_sent += 1
-        self._camera.publish(good_frame(red, stamp, self._transport))
-        self.until(
-            lambda: any(label.header.stamp.sec == stamp for label in self._labels),
-            'a good frame is not labelled',
-        )
-        (label,) = [label for label in self._labels if label.header.stamp.sec == stamp]
+        sent = {}
+        for camera in [name for name in self._cameras if name != without]:
+            self._frame += 1
+            sent[camera] = FIRST_STAMP + self._frame, self._frame % min(len(self._names), 255)
+            stamp, red = sent[camera]
+            self.counts['good frames'] += 1
+            self._images_sent += 1
+            self._cameras[camera].publish(good_frame(red, stamp, self._transport))
+        for camera, (stamp, red) in sent.items():
+            self._check_labels(camera, stamp, red)
+
+    def _check_labels(self, camera: str, stamp: int, red: int) -> None:
+        """Wait for the label image of a frame of one colour, and check it and the regions."""
+
+        def found() -> list[Image]:
+            return [label for label in self._labels[camera] if label.header.stamp.sec == stamp]
+
+        self.until(found, f'a good frame of the camera {camera!r} is not labelled')
+        (label,) = found()
         kind = np.uint8 if label.encoding == 'mono8' else np.uint16
         size, wanted = self._values.get('output_size', 'camera'), SIZE
         if size == 'cloud':
@@ -275,17 +285,18 @@ class Campaign:
             width, height = map(int, size.split('x'))
             wanted = (height, width)
         assert (label.height, label.width) == wanted
-        self._check_state(f'after frame {self._frame}')
+        self._check_state(f'after the frame {stamp}')
         one = self._states[-1]['classes'][red]
         assert np.all(np.frombuffer(label.data, kind) == one['id']), f'wrong labels of {stamp}'
         if self._depth is None:  # Else they may wait for depth that is never good.
-            self._check_regions(stamp, one)
+            self._check_regions(camera, stamp, one)
 
-    def _check_regions(self, stamp: int, one: dict[str, Any]) -> None:
+    def _check_regions(self, camera: str, stamp: int, one: dict[str, Any]) -> None:
         """Wait for a frame's regions: all of it is one, unless that is too small."""
 
         def found() -> list[dict[str, Any]]:
-            return [each for each in self._regions if each['header']['stamp']['sec'] == stamp]
+            some = self._regions[camera]
+            return [each for each in some if each['header']['stamp']['sec'] == stamp]
 
         self.until(found, 'the regions of a good frame do not come')
         (content,) = found()
@@ -339,9 +350,12 @@ class Campaign:
 
     def _end_pause(self) -> None:
         """Have the node go on once its pause has shown."""
-        self.until(lambda: not self._camera.get_subscription_count(), 'the node still sees images')
+        self.until(
+            lambda: not any(one.get_subscription_count() for one in self._cameras.values()),
+            'the node still sees images',
+        )
         assert self.call('enable', SetBool, SetBool.Request(data=True)).success
-        self.until(self._camera.get_subscription_count, 'the node does not see images again')
+        self.until(self._is_seen, 'the node does not see images again')
 
     def _verdict(self, one: Any) -> bool | None:  # noqa: ANN401
         """Return whether a parameter has to be accepted; with ids that stay it depends."""
@@ -381,4 +395,5 @@ class Campaign:
         """Check that the images arrived, but for few; return how many were refused."""
         least = self._images_sent - self._images_sent // 50  # A newer one may overtake another.
         self.until(lambda: self._numbers['frames in'] >= least, 'images got lost')
-        return self._numbers['dropped: bad image']
+        self.counts['images refused'] = self._numbers['dropped: bad image']
+        return self.counts['images refused']

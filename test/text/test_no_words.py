@@ -13,13 +13,15 @@
 # limitations under the License.
 """What users type in the place of words: lists in other forms, files, scores, JSON."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 from zegclip_core.errors import VocabularyError
-from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_core.text.negatives import clean_negatives
+from zegclip_core.text.vocabulary import MAX_TEXT, Vocabulary
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,42 @@ def test_json_says_what_it_says() -> None:
 )
 def test_names_that_look_a_little_like_it_stay(name: str) -> None:
     assert Vocabulary.parse(name).names == (name,)
+
+
+@pytest.mark.timeout(60)  # Milliseconds; hours where time grows with the square of the length.
+@pytest.mark.parametrize(
+    ('text', 'says'),
+    [
+        ('x' * MAX_TEXT, f'1 to 200 characters, but got .* with {MAX_TEXT}'),
+        ('cat ' * (MAX_TEXT // 4), f'1 to 200 characters, but got .* with {MAX_TEXT - 1}'),
+        ('cat' + '=' * (MAX_TEXT - 5) + '.5', r'"cat=+\.\.\.", "threshold": 0.5'),
+        ('cat:' + '.5' * (MAX_TEXT // 2 - 2), f'1 to 200 characters, but got .* with {MAX_TEXT}'),
+        ('cat' + '(' * (MAX_TEXT - 3), f'1 to 200 characters, but got .* with {MAX_TEXT}'),
+        ('[' * MAX_TEXT, 'cannot be read: maximum recursion depth'),
+        ('cat,' * (MAX_TEXT // 4), f'1 to 1024 classes, but got {MAX_TEXT // 4}'),
+    ],
+    ids=['letters', 'words', 'equals', 'points', 'brackets', 'json', 'commas'],
+)
+def test_the_longest_text_is_refused_at_once(text: str, says: str) -> None:
+    assert len(text) <= MAX_TEXT
+    with pytest.raises(VocabularyError, match=says):
+        Vocabulary.parse(text)
+
+
+@pytest.mark.timeout(60)
+def test_the_longest_word_with_spaces_in_it_is_read_at_once() -> None:
+    spaces = ' ' * (MAX_TEXT - 6)
+    assert Vocabulary.parse(f'cat{spaces}dog').names == ('cat dog',)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize('read', [Vocabulary.from_list, clean_negatives])
+def test_too_many_words_are_refused_before_each_is_looked_at(
+    read: Callable[[Iterable[str]], object],
+) -> None:
+    words = [f'thing {number}' for number in range(2000)]
+    with pytest.raises(VocabularyError, match=r'1024 .*, but got 2002'):
+        read([*words, 'not a word', ''])
 
 
 @given(st.text(max_size=40))

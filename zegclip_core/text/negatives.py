@@ -55,18 +55,18 @@ def clean_negatives(words: Iterable[object]) -> tuple[str, ...]:
     """
     if isinstance(words, str):
         raise VocabularyError(f'Expected a list of negative words, but got {words!r}.')
-    cleaned: dict[str, str] = {}
-    for word in (clean_text(word, 'a negative word') for word in words):
+    given, cleaned = list(words), dict[str, str]()
+    for word in (clean_text(word, 'a negative word') for word in given):
         if is_negated(word):
             raise VocabularyError(
                 'Expected a negative word to name what is there, as "wall" does, '
                 f'but got {word!r}.'
             )
         cleaned.setdefault(standard_form(word), word)
-    if len(cleaned) > MAX_CLASSES:
-        raise VocabularyError(
-            f'Expected at most {MAX_CLASSES} negative words, but got {len(cleaned)}.'
-        )
+        if len(cleaned) > MAX_CLASSES:  # At once: a parameter may hold millions.
+            raise VocabularyError(
+                f'Expected at most {MAX_CLASSES} negative words, but got {len(given)}.'
+            )
     return tuple(cleaned.values())
 
 

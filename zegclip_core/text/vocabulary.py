@@ -170,11 +170,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'classes', tuple(self.classes))
-        if not 1 <= len(self.classes) <= MAX_CLASSES:
-            raise VocabularyError(
-                f'Expected a vocabulary of 1 to {MAX_CLASSES} classes, '
-                f'but got {len(self.classes)}.'
-            )
+        _check_count(len(self.classes))
         seen: set[str] = set()
         for name in self.names:
             if name.casefold() in seen:
@@ -290,6 +286,7 @@ class Vocabulary:
             VocabularyError: If an entry holds several words, or is no word; else as ``parse``.
         """
         words = list(entries)
+        _check_count(len(words))  # Before each is looked at: a parameter may hold millions.
         for word in words:
             check_word(word)
             if ',' in word or '\n' in word:
@@ -328,6 +325,7 @@ class Vocabulary:
         if not entries and '[' not in text:
             raise VocabularyError('Expected at least one class name, but got an empty text.')
         is_json = text.lstrip('\ufeff \t\r\n').startswith('[')
+        _check_count(len(entries))
         words = entries if is_json else [_with_phrases(str(entry)) for entry in entries]
         return cls(tuple(map(VocabularyClass.from_json, words)))
 
@@ -339,6 +337,14 @@ class Vocabulary:
             VocabularyError: If the file cannot be read or its content cannot be used.
         """
         return cls.parse(read_text(user_path(path), 'the vocabulary file', VocabularyError))
+
+
+def _check_count(count: int) -> None:
+    """Refuse no classes, or more than a vocabulary may have."""
+    if not 1 <= count <= MAX_CLASSES:
+        raise VocabularyError(
+            f'Expected a vocabulary of 1 to {MAX_CLASSES} classes, but got {count}.'
+        )
 
 
 def _with_phrases(word: str) -> object:
