@@ -103,7 +103,8 @@ def test_compressed_chunks_are_read_as_far_as_they_are_there(tmp_path: Path, kep
 
 
 @pytest.mark.parametrize(
-    'statistics', ['whole', 'absent', 'without the counts of topics', 'absent, and no chunk listed']
+    'statistics',
+    ['whole', 'absent', 'without the counts of topics', 'absent, and no chunk listed'],
 )
 @pytest.mark.parametrize('folder', [True, False])
 def test_an_mcap_whose_chunks_have_no_index_of_messages_is_read(

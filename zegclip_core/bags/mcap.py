@@ -186,8 +186,8 @@ class McapStorage(McapReader):
     def read_index(self) -> None:
         """Read the index; where that does not count the messages, the file itself is counted.
 
-        Statistics may leave out how many a topic has, and chunks where their messages lie. The base
-        then takes all topics for empty.
+        Statistics may leave out how many a topic has, and chunks where their messages lie. The
+        base then takes all topics for empty.
         """
         super().read_index()
         said = self.statistics
