@@ -64,6 +64,9 @@ def label_bag(job: LabelJob, warn: Callable[[str], object]) -> LabelReport:
     with BagSource(job.source) as source:
         cameras = Cameras(source, warn).choose(job.topics)
         added = _added_topics(job, source, list(cameras))
+        for camera, topics in added.items():
+            if len(added) > 1 and not topics.prefix.endswith(camera):
+                warn(f'{camera} is no name that ROS allows: its labels are below {topics.prefix}.')
         if job.compress and (job.storage or source.storage) != 'mcap':
             raise BagError('Expected --compress with MCAP, but the bag is to be SQLite.')
         report = LabelReport.of(source, list(cameras))
