@@ -13,6 +13,7 @@
 # limitations under the License.
 """``zegclip label-bags``: many bags, in processes of this machine and by Ray."""
 
+import argparse
 from collections.abc import Callable, Iterator
 import csv
 from functools import partial
@@ -31,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from zegclip_core.cli import label_bags
+from zegclip_core.devices import processor_count
 from zegclip_core.fleet.finding import find_tasks, Task
 from zegclip_core.fleet.manifest import COLUMNS
 from zegclip_core.fleet.ray_engine import RayEngine
@@ -42,10 +44,12 @@ WORDS = ('--classes', 'tomato, sky')
 ENGINES = ('processes', 'ray')
 
 
-def load(folder: Path | None, args: object) -> ColorSegmenter:
-    """Stand in for the model, in processes that import this file."""
-    del args
-    return SlowSegmenter(folder) if folder else ColorSegmenter()
+def load(folder: Path | None, args: argparse.Namespace) -> ColorSegmenter:
+    """Stand in for the model, in processes that import this file; note their threads."""
+    if folder is None:
+        return ColorSegmenter()
+    (folder / f'threads_{args.threads}_{os.getpid()}').touch()
+    return SlowSegmenter(folder)
 
 
 class SlowSegmenter(ColorSegmenter):
@@ -164,7 +168,17 @@ def test_each_bag_is_what_a_single_run_makes_of_it(
     assert {row['words'] for row in rows} == {'tomato, sky'}
     assert all(row['model'].startswith('everyday-s') for row in rows)
     # Of 16 columns 1, 2 and 3 are red.
-    assert json.loads(rows[0]['shares']) == {'tomato': 0.125, 'unlabelled': 0.875}
+    assert json.loads(rows[0]['shares']) == {'tomato': 0.125}
+    assert rows[0]['unlabelled'] == '0.875'
+
+
+@pytest.mark.parametrize('word', ['unlabelled', 'помидор', 'settings'])
+def test_a_class_of_any_name_has_its_own_share(fleet: Fleet, tmp_path: Path, word: str) -> None:
+    source, out = drives(tmp_path / 'in', 1), tmp_path / 'out'
+    assert fleet(source, '--out', out, '--classes', f'{word}, sky')[0] == 0
+    (row,) = listed(out / 'manifest.csv')
+    assert json.loads(row['shares']) == {word: 0.125}
+    assert (row['unlabelled'], word in row['shares']) == ('0.875', True)
 
 
 def test_a_worker_that_is_killed_loses_nothing_and_does_nothing_twice(
@@ -269,6 +283,81 @@ def test_bags_that_are_done_are_skipped_and_others_are_not_touched(
         code, _, err = fleet(source, '--out', out, *WORDS, f'--{option.partition("/")[0]}')
         assert (code, err.count(f'was labelled without /zegclip/{option}')) == (2, 2)
     assert contents(out) == before
+
+
+@pytest.mark.parametrize(
+    ('first', 'second', 'says'),
+    [
+        ('--topic /camera/image', '', '--topic /camera/image, not all cameras'),
+        ('', '--topic /camera/*', '--topic all cameras, not /camera/*'),
+        ('--topic rear/image', '--topic /camera/image', '--topic /rear/image, not /camera/image'),
+        ('--storage sqlite3', '--storage mcap', '--storage sqlite3, not mcap'),
+        ('', '--storage sqlite3', '--storage mcap, not sqlite3'),
+        ('', '--compress', '--compress False, not True'),
+        ('', '--every 2', '--every 1, not 2'),
+        ('', '--prefix /other', 'a bag without these labels is there'),
+        (
+            '--topic camera/image --topic rear/image',
+            '--topic /rear/image --topic /camera/image',
+            '',
+        ),
+        ('--storage sqlite3', '', ''),
+        ('--compress --overlay', '', ''),
+    ],
+)
+def test_a_bag_that_was_labelled_with_other_options_is_not_done(
+    fleet: Fleet, tmp_path: Path, first: str, second: str, says: str
+) -> None:
+    """What nobody asks for may be there; an order of topics, or a slash, is no difference."""
+    camera_bag(tmp_path / 'in' / 'drive', more=('/rear/image',))
+    command = (tmp_path / 'in', '--out', tmp_path / 'out', *WORDS)
+    assert fleet(*command, *first.split())[0] == 0
+    before = contents(tmp_path / 'out')
+    code, text, err = fleet(*command, *second.split())
+    assert (code, says in err) == (2 if says else 0, True)
+    assert ('1 of them before this run' in text) == (not says)
+    assert ('remove it, or give another --out' in err) == (bool(says) and 'these' not in says)
+    assert contents(tmp_path / 'out') == before
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_threads_are_those_of_the_machine_of_a_worker(
+    fleet: Fleet, tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """The one that the command is given on may have many more than those of a cluster."""
+    source, notes = drives(tmp_path / 'in'), tmp_path / 'notes'
+    expected = max(processor_count() // workers, 1)
+    monkeypatch.setattr(os, 'cpu_count', lambda: 64)
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(64)))
+    notes.mkdir()
+    use_model(monkeypatch, notes)
+    options = ('--engine', engine, '--workers', workers)
+    assert fleet(source, '--out', tmp_path / 'out', *WORDS, *options)[0] == 0
+    found = [path.name.split('_')[1] for path in notes.glob('threads_*')]
+    assert found == [str(expected)] * workers
+
+
+@pytest.mark.parametrize(
+    ('machines', 'sharing'), [((4,), 4), ((4, 8, 16), 2), ((16, 16, 16, 16, 16), 1), ((0, 16), 4)]
+)
+def test_workers_of_a_cluster_share_the_machines_evenly(
+    monkeypatch: pytest.MonkeyPatch, machines: tuple[int, ...], sharing: int
+) -> None:
+    """A head without processors has none, nor one that has left."""
+    fake = MagicMock()
+    fake.cluster_resources.return_value = {}
+    gone = {'Alive': False, 'Resources': {'CPU': 64.0}}
+    nodes = [{'Alive': True, 'Resources': {'CPU': float(one)}} for one in machines]
+    fake.nodes.return_value = [gone, *nodes]
+    fake.wait.side_effect = lambda running, **_: (running[:1], [])
+    monkeypatch.setitem(sys.modules, 'ray', fake)
+    kind = fake.remote.return_value.options
+    actors = kind.return_value.remote
+    tasks = [Task(str(place), str(place)) for place in range(4)]
+    for one in RayEngine(4).run(tasks, MagicMock()):
+        del one
+    assert kind.call_args.kwargs['scheduling_strategy'] == 'SPREAD'
+    assert {call.args[1] for call in actors.call_args_list} == {sharing}
 
 
 def test_parts_of_a_batch_system_are_all_bags_together(fleet: Fleet, tmp_path: Path) -> None:

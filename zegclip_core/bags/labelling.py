@@ -31,7 +31,7 @@ from zegclip_core.bags.added import AddedTopics
 from zegclip_core.bags.cameras import Cameras
 from zegclip_core.bags.decoding import Decoder, Frame
 from zegclip_core.bags.filling import Filling, THRESHOLD
-from zegclip_core.bags.job import LabelJob
+from zegclip_core.bags.job import LabelJob, named_topics
 from zegclip_core.bags.report import LabelReport, TopicReport
 from zegclip_core.bags.source import BagSource
 from zegclip_core.bags.store import Key, key_of, LabelStore, NAME
@@ -144,12 +144,13 @@ class _Run:
     def agree(self) -> None:
         """Note what the labels depend on, or refuse to go on with something else."""
         self.report.settings = {
-            '--topic': ', '.join(self.cameras),
+            '--topic': named_topics(self.job.topics),
             **self.job.settings,
             '--every': str(self.job.every),
             '--confidence': str(self.job.added.confidence),
         }
         wanted = {'IN': self.source.fingerprint(), **self.report.settings}
+        wanted['--topic'] = ', '.join(self.cameras)  # However they are asked for.
         known = self.store.settings() if self.store.keys() else {}
         for name, value in wanted.items():
             if name in known and known[name] != value:
