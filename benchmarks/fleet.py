@@ -146,7 +146,7 @@ def memory(args: argparse.Namespace, folder: Path) -> list[dict[str, float | str
     process = multiprocessing.get_context('spawn').Process(target=_exit_with, args=(command,))
     process.start()
     process.join()
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
     return [{'bag [GB]': args.bag_gb, 'frames': frames, 'peak resident [GB]': round(peak, 2)}]
 
 

@@ -14,7 +14,7 @@
 """Devices and precisions: what can be asked for, what ``auto`` means, what errors mean."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 import logging
 import os
@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 """Floating-point types by the precisions of ``zegclip_core.options`` but for ``auto``."""
 _CPU_INFO = Path('/proc/cpuinfo')
-_CPU_LIMIT = Path('/sys/fs/cgroup/cpu.max')
-"""What a container may have of the processor: microseconds of every so many, or ``max``."""
 _INSTRUCTIONS = {
     torch.bfloat16: (
         ('AMX_BF16', {'amx_tile', 'amx_bf16'}, 'AVX512_CORE_AMX'),
@@ -276,12 +274,3 @@ def use_threads(threads: int | None) -> None:
     OPTIONS['threads'].check(threads)
     if threads is not None:
         torch.set_num_threads(threads)
-
-
-def processor_count() -> int:
-    """Return how many processors this process may use: a batch system or container limits them."""
-    count = len(os.sched_getaffinity(0))
-    with suppress(OSError, ValueError):  # Not in a container, or without a limit.
-        quota, period = map(int, _CPU_LIMIT.read_text(encoding='ascii').split())
-        count = min(count, max(quota // period, 1))
-    return count

@@ -25,6 +25,7 @@ from zegclip_core.cli._bags import add_bag_options, added_topics, label_settings
 from zegclip_core.cli._model import between, load_segmenter, natural, positive, read_words
 from zegclip_core.cli.main import show_line, USER_ERROR
 from zegclip_core.files import user_path
+from zegclip_core.options import processor_count
 
 if TYPE_CHECKING:
     from zegclip_core.fleet.engines import Engine
@@ -168,8 +169,6 @@ def _load(
     load: Callable[[argparse.Namespace], Segmenter], args: argparse.Namespace, sharing: int
 ) -> Segmenter:
     """Load the model in a worker, whose share of the threads is that of its own machine."""
-    from zegclip_core.devices import processor_count
-
     options = argparse.Namespace(**vars(args))
     if options.threads is None:
         options.threads = max(processor_count() // sharing, 1)

@@ -17,8 +17,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 import multiprocessing
 from multiprocessing.connection import Connection, wait
+from threading import RLock
 from typing import Any, Protocol
 
+from tqdm import tqdm
 from zegclip_core.fleet.finding import Task
 from zegclip_core.fleet.work import Outcome, Work, Worker
 
@@ -37,6 +39,9 @@ class Engine(Protocol):
 
 def _serve(work: Work, sharing: int, tasks: Connection) -> None:
     """Do the tasks that come, until none comes any more: the life of a process."""
+    # No other process writes where this one does. The semaphore that would be taken instead is
+    # lost with a process that is ended, which Python reports at the end of the command.
+    tqdm.set_lock(RLock())
     worker = Worker(work, sharing)
     with suppress(EOFError, KeyboardInterrupt, BrokenPipeError):
         while True:
