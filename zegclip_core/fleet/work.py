@@ -214,4 +214,4 @@ def _waiting(task: Task, target: Path, work: Work) -> dict[str, Any] | None:
         found = None
     if found is None:
         shutil.rmtree(target, ignore_errors=True)
-    return found and found.note
+    return None if found is None else found.note
