@@ -20,7 +20,6 @@ on the fly. The ways take turns; ``docs/fleet.md`` says which there are.
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-import json
 import multiprocessing
 from pathlib import Path
 import resource
@@ -30,6 +29,7 @@ from tempfile import TemporaryDirectory
 import time
 from typing import Final
 
+from benchmarks.reports import setting, write_docs, write_json
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from tabulate import tabulate
@@ -37,6 +37,7 @@ from zegclip_core.bags.message_types import TYPES
 from zegclip_core.cli.main import main as zegclip
 from zegclip_core.messages.image_encodings import IMAGE
 
+PAGE: Final = Path(__file__).resolve().parents[1] / 'docs' / 'fleet.md'
 SIZE: Final = (480, 640)
 WORDS: Final = ('--classes', 'person, car, road')
 _START: Final = 1_700_000_000_000_000_000
@@ -146,7 +147,7 @@ def memory(args: argparse.Namespace, folder: Path) -> list[dict[str, float | str
     process = multiprocessing.get_context('spawn').Process(target=_exit_with, args=(command,))
     process.start()
     process.join()
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
     return [{'bag [GB]': args.bag_gb, 'frames': frames, 'peak resident [GB]': round(peak, 2)}]
 
 
@@ -166,12 +167,21 @@ def main() -> None:
     parser.add_argument('--option', action='append', default=[], help='of zegclip label-bag')
     parser.add_argument('--folder', type=Path, help='where there is room (default: of the system)')
     parser.add_argument('--json', type=Path)
+    parser.add_argument('--write-docs', action='store_true', help=f'put it into {PAGE.name}')
     args = parser.parse_args()
     with TemporaryDirectory(dir=args.folder) as folder:
         found = (memory if args.bag_gb else compare)(args, Path(folder))
-    print(tabulate(found, headers='keys', tablefmt='github'))
+    table = tabulate(found, headers='keys', tablefmt='github')
+    print(table)
     if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
+        write_json(args.json, found)
+    if args.write_docs and not args.bag_gb:
+        where = setting().rpartition(', ')[0]  # Without the middleware, which has no part in it.
+        what = (
+            f'{args.bags} bags with {args.frames} images of 640x480 each, the median of '
+            f'{args.rounds} rounds in which the ways take turns, loading included; {where}:'
+        )
+        write_docs('fleet', f'{what}\n\n{table}', PAGE)
 
 
 if __name__ == '__main__':

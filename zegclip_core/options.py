@@ -22,10 +22,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 import os
+from pathlib import Path
 from typing import Any, get_args, Literal
 
 from zegclip_core.errors import ModelError
 
+_CPU_LIMIT = Path('/sys/fs/cgroup/cpu.max')
+"""What a container may have of the processors: microseconds of every so many, or ``max``."""
 Attention = Literal['naclip', 'key_key', 'sclip', 'maskclip', 'clip']
 """How the last block of CLIP without training attends.
 
@@ -328,3 +331,13 @@ def wait_without_spinning() -> None:
     they wait for then gets no core, and everything takes many times longer.
     """
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+
+def processor_count() -> int:
+    """Return how many processors this process may use: a batch system or container limits them."""
+    count = len(os.sched_getaffinity(0))
+    try:
+        quota, period = map(int, _CPU_LIMIT.read_text(encoding='ascii').split())
+    except (OSError, ValueError):  # Not in a container, or without a limit.
+        return count
+    return min(count, max(quota // period, 1))

@@ -155,3 +155,34 @@ def test_every_counts_for_each_camera(run: Command, tmp_path: Path) -> None:
     source = camera_bag(tmp_path / 'in', more=['/rear'])
     code, out, _ = run(source, tmp_path / 'out', *WORDS, '--every', 4)
     assert (code, '2 images of /camera/image, 2 images of /rear labelled' in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ('names', 'below'),
+    [
+        # Each as other recorders write it: ROS allows letters, digits and _ alone.
+        (('/cam-1/image', '/rear/image'), ('/cam_1/image', '/rear/image')),
+        (('/cam-1/image', '/cam_1/image'), ('/cam_1/image_2', '/cam_1/image')),
+        (('/camera/0/image', '/camera/1/image'), ('/camera/_0/image', '/camera/_1/image')),
+        (('front/image', 'rear/image'), ('/front/image', '/rear/image')),
+        (('/前/image', '/后/image'), ('/u524d/image', '/u540e/image')),
+        (('/left camera', '//right.camera/'), ('/left_camera', '/right_camera')),
+    ],
+)
+def test_cameras_whose_names_ros_does_not_allow_have_topics_that_it_does(
+    run: Command, tmp_path: Path, names: tuple[str, str], below: tuple[str, str]
+) -> None:
+    images = {name: [raw_image(red_until(place), 'rgb8')] for place, name in enumerate(names, 3)}
+    source = write_bag(tmp_path / 'in', {name: (IMAGE, found) for name, found in images.items()})
+    code, out, err = run(source, tmp_path / 'out', *WORDS)
+    assert code == 0, err
+    for place, topic in enumerate(below, 3):
+        ((_, label),) = on_topic(tmp_path / 'out', f'/zegclip{topic}/label_image')
+        assert (pixels_of(label)[0] == 0).sum() == place
+    for name, topic in zip(names, below, strict=True):
+        said = f'{name} is no name that ROS allows: its labels are below /zegclip{topic}.'
+        assert (said in err) == (topic.strip('/') != name.strip('/'))
+    # Each can be named as it stands in the bag, and is not labelled again.
+    assert run(source, tmp_path / 'one', *WORDS, '--topic', names[0])[0] == 0
+    code, out, _ = run(tmp_path / 'out', tmp_path / 'again', *WORDS, '--prefix', '/second')
+    assert (code, out.count('1 images of')) == (0, 2)

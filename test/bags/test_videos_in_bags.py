@@ -48,18 +48,20 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return Command(monkeypatch, capsys)
 
 
-def picture(place: int) -> npt.NDArray[np.uint8]:
+def picture(place: int, size: tuple[int, int] = SIZE) -> npt.NDArray[np.uint8]:
     """Return a grey image whose left part, wider with each frame, is red."""
-    pixels = np.full((*SIZE, 3), 100, np.uint8)
+    pixels = np.full((*size, 3), 100, np.uint8)
     pixels[:, : 8 * (place % FRAMES)] = (255, 0, 0)
     return pixels
 
 
-def encoded(codec: str, frames: int = FRAMES, *, reordered: int = 0) -> list[bytes]:
+def encoded(
+    codec: str, frames: int = FRAMES, *, reordered: int = 0, size: tuple[int, int] = SIZE
+) -> list[bytes]:
     """Return the frames of a video, a key frame every fourth, as a driver sends them."""
     library, option = CODECS[codec]
     encoder = av.CodecContext.create(library, 'w')
-    encoder.height, encoder.width = SIZE
+    encoder.height, encoder.width = size
     encoder.pix_fmt = 'yuv420p'
     encoder.time_base = Fraction(1, 30)
     more = f'keyint=4:min-keyint=4:scenecut=0:bframes={reordered}:repeat-headers=1:annexb=1'
@@ -67,7 +69,7 @@ def encoded(codec: str, frames: int = FRAMES, *, reordered: int = 0) -> list[byt
     encoder.options = {'preset': 'ultrafast', option: more + quiet, 'crf': '5'}
     found = []
     for place in range(frames):
-        frame = av.VideoFrame.from_ndarray(picture(place), format='rgb24')
+        frame = av.VideoFrame.from_ndarray(picture(place, size), format='rgb24')
         frame.pts = place
         found += encoder.encode(frame)
     return [bytes(packet) for packet in (*found, *encoder.encode(None))]
@@ -161,6 +163,89 @@ def test_a_damaged_message_costs_the_images_up_to_the_next_key_frame(
     found = columns(tmp_path / 'out')
     assert {0, 1, 2, 3, 4, 8, 9, 10, 11} <= found.keys() <= set(range(FRAMES)) - {5}
     assert max(abs(found[place] - 8 * place) for place in found.keys() - {6, 7}) <= 1
+
+
+def bare(codec: str, parts: list[bytes], kept: set[int]) -> list[bytes]:
+    """Return a video whose parameters stand in some of its messages only, as cameras send them."""
+    kinds = {'h264': {7, 8}, 'h265': {32, 33, 34}}[codec]
+
+    def without(part: bytes) -> bytes:
+        units = (unit.rstrip(b'\0') for unit in part.split(b'\0\0\1')[1:])
+        kind = (lambda head: head & 31) if codec == 'h264' else (lambda head: head >> 1 & 63)
+        return b''.join(b'\0\0\0\1' + unit for unit in units if kind(unit[0]) not in kinds)
+
+    return [part if place in kept else without(part) for place, part in enumerate(parts)]
+
+
+@pytest.mark.parametrize('codec', CODECS)
+@pytest.mark.parametrize(
+    ('damaged', 'lost'),
+    [((5,), {5, 6, 7}), ((5, 9), {5, 6, 7, 9, 10, 11}), ((4,), {4, 5, 6, 7}), ((1, 2), {1, 2, 3})],
+)
+def test_parameters_that_come_once_outlive_a_damaged_part(
+    run: Command, tmp_path: Path, codec: str, damaged: tuple[int, ...], lost: set[int]
+) -> None:
+    parts = bare(codec, encoded(codec), kept={0})
+    for place in damaged:
+        parts[place] = b'no video at all'
+    code, _, _ = run(bag(tmp_path / 'in', parts, codec), tmp_path / 'out', *WORDS)
+    found = columns(tmp_path / 'out')
+    assert (code, found.keys()) == (2, set(range(FRAMES)) - lost)
+    assert max(abs(found[place] - 8 * place) for place in found) <= 1
+
+
+@pytest.mark.parametrize('codec', CODECS)
+def test_parameters_of_a_first_frame_that_is_damaged_serve_the_next_key_frame(
+    run: Command, tmp_path: Path, codec: str
+) -> None:
+    parts = bare(codec, encoded(codec), kept={0})
+    image = parts[0].rindex(b'\0\0\1') + 5
+    parts[0] = parts[0][:image] + b'\xff' * 40
+    code, _, _ = run(bag(tmp_path / 'in', parts, codec), tmp_path / 'out', *WORDS)
+    found = columns(tmp_path / 'out')
+    assert code == 2
+    assert set(range(4, FRAMES)) <= found.keys()
+    assert max(abs(found[place] - 8 * place) for place in range(4, FRAMES)) <= 1
+
+
+@pytest.mark.parametrize('codec', CODECS)
+@pytest.mark.parametrize(
+    ('damaged', 'kept', 'whole'),
+    [
+        (4, {0, 4}, {0, 1, 2, 3, 8, 9, 10, 11}),  # The third key frame has none of its own.
+        (0, {0, 4}, {4, 5, 6, 7, 8, 9, 10, 11}),
+        (0, {0, 8}, {8, 9, 10, 11}),
+    ],
+)
+def test_damaged_parameters_spoil_no_later_part(
+    run: Command, tmp_path: Path, codec: str, damaged: int, kept: set[int], whole: set[int]
+) -> None:
+    parts = bare(codec, encoded(codec), kept)
+    first, second, *others = parts[damaged].split(b'\0\0\1')[1:]
+    parts[damaged] = b''.join(b'\0\0\1' + unit for unit in (first[:4], second[:3], *others))
+    run(bag(tmp_path / 'in', parts, codec), tmp_path / 'out', *WORDS)
+    found = columns(tmp_path / 'out')
+    assert found.keys() == whole
+    assert max(abs(found[place] - 8 * place) for place in whole) <= 1
+
+
+@pytest.mark.parametrize('codec', CODECS)
+def test_parameters_that_change_are_the_last_ones(
+    run: Command, tmp_path: Path, codec: str
+) -> None:
+    """A camera that is set to another size, and back, and then loses a frame."""
+    wide = encoded(codec, 4, size=(96, 128))
+    parts = bare(codec, encoded(codec, 4) + wide + encoded(codec, 8), kept={0, 4, 8})
+    parts[10] = b'no video at all'
+    run(bag(tmp_path / 'in', parts, codec), tmp_path / 'out', *WORDS)
+    sizes = {
+        (time - START) // STEP: (label.height, label.width)
+        for time, label in on_topic(tmp_path / 'out', LABELS)
+    }
+    assert sizes == {
+        **dict.fromkeys((0, 1, 2, 3, 8, 9, 12, 13, 14, 15), SIZE),
+        **dict.fromkeys((4, 5, 6, 7), (96, 128)),
+    }
 
 
 def test_frames_that_a_camera_reorders_keep_their_own_times(run: Command, tmp_path: Path) -> None:

@@ -13,12 +13,14 @@
 # limitations under the License.
 """What all commands share: their options, the words they encode and the files they write."""
 
+import os
 from pathlib import Path
 import re
 
 import pytest
 from tiny_models import write_published
 import tqdm
+from zegclip_core import options
 from zegclip_core.cli import _outputs
 from zegclip_core.cli._bags import label_settings
 from zegclip_core.cli._model import encode_words
@@ -134,3 +136,27 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         break_off(target)
     assert target.read_text() == 'old'
     assert [path.name for path in tmp_path.iterdir()] == ['result.json']
+
+
+@pytest.mark.parametrize(
+    ('limit', 'expected'),
+    [
+        ('max 100000', 8),
+        ('400000 100000', 4),
+        ('150000 100000', 1),
+        ('50000 100000', 1),  # Half a processor is one thread.
+        ('3200000 100000', 8),
+        ('', 8),
+        (None, 8),
+    ],
+)
+def test_a_container_limits_the_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, expected: int
+) -> None:
+    """A batch system gives a process some of them, a container shares of their time."""
+    path = tmp_path / 'cpu.max'
+    if limit is not None:
+        path.write_text(f'{limit}\n')
+    monkeypatch.setattr(options, '_CPU_LIMIT', path)
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(8)))
+    assert options.processor_count() == expected

@@ -14,13 +14,20 @@
 """Bags on S3, as moto stands in for it: read, labelled, written, and gone on with."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bag_helpers import camera_bag, ColorSegmenter, content, hashes
 from commands import Answer, answer_of
 import pytest
+from zegclip_core.bags.added import AddedTopics
 from zegclip_core.cli import label_bags
+from zegclip_core.errors import BagError
+from zegclip_core.fleet.finding import Task
+from zegclip_core.fleet.places import at_hand
+from zegclip_core.fleet.work import done_before, Work, Worker
+from zegclip_core.text.vocabulary import Vocabulary
 
 pytest.importorskip('s3fs')
 moto_server = pytest.importorskip('moto.server')
@@ -79,11 +86,81 @@ def test_bags_come_from_a_bucket_and_go_to_one(
         store.get(f'fleet/out/{name}', str(tmp_path / 'got' / name), recursive=True)
         assert hashes(tmp_path / 'got' / name) == hashes(tmp_path / 'single' / name)
         assert len(content(tmp_path / 'got' / name)) == 10 + 2 * number
-    # What was fetched and written is not kept, but for the bag that failed.
-    kept = {path.name for path in (tmp_path / 'cache').rglob('*') if path.is_file()}
-    assert kept == {'bad.mcap'}
+    # What was fetched and written is not kept, nor is the bag that failed.
+    assert not list((tmp_path / 'cache').rglob('*'))
     code, text, _ = fleet('s3://fleet/in', '--out', 's3://fleet/out', '--retries', 0)
     assert (code, '2 of them before this run' in text) == (2, True)
+
+
+def test_an_upload_that_breaks_off_goes_on_without_the_model(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: ANN401
+) -> None:  # fmt: skip
+    camera_bag(tmp_path / 'in' / 'drive', frames=3)
+    store.put(str(tmp_path / 'in'), 'fleet/in', recursive=True)
+    task, cache = Task('s3://fleet/in/drive', 's3://fleet/out/drive'), tmp_path / 'cache'
+    segmenter = ColorSegmenter()
+    work = Work(
+        topics=(),
+        added=AddedTopics(Vocabulary.parse(WORDS[1])),
+        load=lambda _: segmenter,
+        settings={'--model': 'stand-in'},
+        cache=cache,
+    )
+
+    def label(work: Work) -> str:
+        return Worker(work).label(task).state
+
+    upload = store.put_file
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            store, 'put_file', lambda file, to: upload(file, to) if 'mcap' in to else 1 / 0
+        )
+        assert label(work) == 'failed'
+        assert done_before(task, work) is None
+    # The recording is not needed any more, the labelled bag is.
+    assert {path.name for path in cache.rglob('*') if path.is_file()} == {
+        'drive.mcap',
+        'metadata.yaml',
+    }
+    assert len(list(cache.iterdir())) == 1
+    assert segmenter.seen == 3
+    assert (label(work), segmenter.seen) == ('done', 3)
+    assert not list(cache.rglob('*'))
+    local = Task(str(tmp_path / 'in' / 'drive'), str(tmp_path / 'single' / 'drive'))
+    Worker(work).label(local)
+    store.get('fleet/out/drive', str(tmp_path / 'got'), recursive=True)
+    assert content(tmp_path / 'got') == content(tmp_path / 'single' / 'drive')
+    # What waits with other labels is not taken.
+    with monkeypatch.context() as patch:
+        patch.setattr(store, 'put_file', lambda *_: 1 / 0)
+        label(work)
+    other = replace(work, every=2)
+    assert (label(other), segmenter.seen) == ('done', 11)
+
+
+@pytest.mark.parametrize('ended', [True, False])
+def test_a_copy_of_a_recording_outlives_the_end_of_its_process_alone(
+    store: Any, tmp_path: Path, ended: bool  # noqa: ANN401
+) -> None:  # fmt: skip
+    camera_bag(tmp_path / 'drive', frames=3)
+    store.put(str(tmp_path / 'drive'), 'fleet/drive', recursive=True)
+    error = KeyboardInterrupt if ended else BagError
+    copies = []
+
+    def use() -> None:
+        with at_hand('s3://fleet/drive', tmp_path / 'cache') as path:
+            copies.append(path)
+            assert hashes(path) == hashes(tmp_path / 'drive')
+            raise error
+
+    with pytest.raises(error):
+        use()
+    assert copies[0].exists() == ended
+    store.rm('fleet/drive', recursive=True)
+    if ended:
+        with at_hand('s3://fleet/drive', tmp_path / 'cache') as again:
+            assert hashes(again) == hashes(tmp_path / 'drive')
+    assert not list((tmp_path / 'cache').rglob('*'))
 
 
 def test_a_single_file_of_a_bucket_is_a_bag(

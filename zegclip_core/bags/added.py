@@ -35,7 +35,7 @@ from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import draw_overlay
 from zegclip_core.messages import outputs
 from zegclip_core.messages.image_encodings import IMAGE
-from zegclip_core.messages.topic_names import topic_tokens
+from zegclip_core.messages.topic_names import allowed_topics, TOKEN, topic_tokens
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
@@ -78,8 +78,7 @@ class AddedTopics:
 
     def __post_init__(self) -> None:
         """Check the names."""
-        word = '[A-Za-z_][A-Za-z0-9_]*'
-        if not re.fullmatch(f'/?{word}(/{word})*', self.prefix):
+        if not re.fullmatch(f'/?{TOKEN}(/{TOKEN})*', self.prefix):
             raise BagError(
                 'Expected --prefix to be a topic name of letters, digits and _ between slashes, '
                 f'but got {self.prefix!r}.'
@@ -95,14 +94,15 @@ class AddedTopics:
         tokens = topic_tokens(self.vocabulary.names) if self.masks else ()
         return [self._topic(f'{outputs.MASKS}/{token}') for token in tokens]
 
-    def below(self, camera: str) -> 'AddedTopics':
-        """Return the same for a topic with images, below its name as well."""
-        return replace(self, prefix=f'/{self.prefix.strip("/")}{camera}')
-
     def for_cameras(self, cameras: Sequence[str]) -> 'dict[str, AddedTopics]':
-        """Return what is added for each camera; of several, each has its topics below its name."""
-        several = len(cameras) > 1
-        return {camera: self.below(camera) if several else self for camera in cameras}
+        """Return what is added for each camera; of several, each has its topics below its name.
+
+        A name that ROS does not allow, as other recorders have them, is spelled as it does.
+        """
+        if len(cameras) < 2:
+            return dict.fromkeys(cameras, self)
+        start, topics = f'/{self.prefix.strip("/")}', allowed_topics(cameras)
+        return {one: replace(self, prefix=f'{start}{topics[one]}') for one in cameras}
 
     def topics(self) -> dict[str, tuple[str, Qos]]:
         """Return type and quality of service of each topic by its name, in a fixed order."""

@@ -127,8 +127,8 @@ class Cameras:
 
     def _named(self, name: str) -> list[str]:
         """Return the topics that a user means by a name or pattern."""
-        if not name.startswith('/'):  # As people write it, and ROS does not.
-            name = f'/{name}'
+        if not name.startswith('/') and name not in self._topics:
+            name = f'/{name}'  # Without it people write it, and ROS does not.
         if any(sign in name for sign in _PATTERN) and name not in self._topics:
             found = [topic for topic in self._used if fnmatchcase(topic, name)]
             if not found:

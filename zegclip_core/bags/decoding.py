@@ -30,11 +30,15 @@ from zegclip_core.messages.storage import message_bytes
 _LONGEST: Final = 64
 """Messages after which a frame that the decoder has not given will not come."""
 _MOST_PARAMETERS: Final = 2**20
-"""Bytes of parameters that wait for a frame."""
+"""Bytes of parameters that wait for a frame, and of those that are kept for a new decoder."""
 _START: Final = b'\0\0\1'
 """What a unit of H.264 and H.265 begins with."""
 _CODECS: Final = {'264': 'h264', 'avc': 'h264', '265': 'hevc', 'hevc': 'hevc'}
 """FFmpeg's codec by what its names have in common."""
+
+
+_PARAMETERS: Final = {'h264': (7, 8), 'hevc': (32, 33, 34)}
+"""Kinds of units that hold parameters, each of which refers to the one before it."""
 
 
 class Frame(NamedTuple):
@@ -118,16 +122,17 @@ class _Video:
 
     def __init__(self, codec: str) -> None:
         self.codec = codec
-        self._context = _context(codec)
+        self._context, self._new = _context(codec), True
         self._waiting: dict[int, tuple[Frame, bool]] = {}
         self._count = 0
         self._parameters = b''
+        self._kept = _Parameters(codec)
         self._synchronised = False
         self._reason = 'No key frame has come before it.'
 
     def feed(self, data: bytes, frame: Frame, *, wanted: bool) -> Iterator[Frame]:
         """Decode the next message, and yield the frames that it completes."""
-        units = set(_units(self.codec, data))
+        units = {kind for kind, _ in _units(self.codec, data)}
         image = any(_is_image(self.codec, unit) for unit in units)
         self._synchronised |= any(_is_key(self.codec, unit) for unit in units)
         if not units:
@@ -140,12 +145,16 @@ class _Video:
             kept = self._parameters + data  # Each kind of them may be a message of its own.
             self._parameters = kept if len(kept) <= _MOST_PARAMETERS else data
             return
-        packet = av.Packet(self._parameters + data)
-        self._parameters = b''
+        content = self._parameters + data
+        if self._new and not _parameters(self.codec, content):
+            content = self._kept.content() + content
+        self._parameters, self._new = b'', False
+        packet = av.Packet(content)
         packet.pts = packet.dts = self._count
         self._waiting[self._count] = (frame, wanted)
         self._count += 1
         yield from self._decode(packet)
+        self._kept.add(content, decoded=self._synchronised)
 
     def flush(self) -> Iterator[Frame]:
         """Yield the last frames."""
@@ -175,7 +184,7 @@ class _Video:
         yield from self._given_up(self._count, reason)
         if frame is not None and wanted:
             yield frame._replace(found=reason)
-        self._context = _context(self.codec)
+        self._context, self._new = _context(self.codec), True
 
     def _given_up(self, before: int, reason: str = '') -> Iterator[Frame]:
         """Yield the frames that will not come any more."""
@@ -183,6 +192,37 @@ class _Video:
             frame, wanted = self._waiting.pop(place)
             if wanted:
                 yield frame._replace(found=reason or 'The decoder has no image for it.')
+
+
+class _Parameters:
+    """The parameters of a video, which many cameras send once, before the first frame.
+
+    A new decoder needs them again. Those of a message that could not be decoded may be damaged,
+    and would spoil what follows: they are kept as long as there are no others.
+    """
+
+    def __init__(self, codec: str) -> None:
+        self._codec = codec
+        self._units: list[tuple[int, bytes]] = []
+        self._decoded = False
+
+    def add(self, content: bytes, *, decoded: bool) -> None:
+        """Keep those in the content of a message; ``decoded`` says whether it could be decoded."""
+        found = _parameters(self._codec, content)
+        if self._decoded and not decoded:
+            return
+        if found:
+            first = min(kind for kind, _ in found)
+            replaced = first < max(_PARAMETERS[self._codec])  # Else one more of the last kind.
+            kept = [one for one in self._units if not replaced or one[0] < first]
+            self._units = [one for one in kept if one not in found] + found
+        self._decoded = decoded
+        while sum(len(unit) for _, unit in self._units) > _MOST_PARAMETERS:
+            del self._units[0]
+
+    def content(self) -> bytes:
+        """Return all of them."""
+        return b''.join(_START + unit for _, unit in self._units)
 
 
 def _context(codec: str) -> VideoCodecContext:
@@ -204,13 +244,17 @@ def _pixels(decoded: av.VideoFrame) -> RgbImage | str:
     return np.asarray(decoded.to_ndarray(format='rgb24'), np.uint8)
 
 
-def _units(codec: str, data: bytes) -> Iterator[int]:
-    """Yield the kind of each unit of a message."""
-    place = data.find(_START)
-    while 0 <= place < len(data) - len(_START):
-        head = data[place + len(_START)]
-        yield head & 0x1F if codec == 'h264' else head >> 1 & 0x3F
-        place = data.find(_START, place + len(_START))
+def _units(codec: str, data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the kind and the bytes of each unit of a message."""
+    for unit in data.split(_START)[1:]:
+        if unit:
+            kind = unit[0] & 0x1F if codec == 'h264' else unit[0] >> 1 & 0x3F
+            yield kind, unit.rstrip(b'\0')  # Zeros behind a unit are no part of it.
+
+
+def _parameters(codec: str, data: bytes) -> list[tuple[int, bytes]]:
+    """Return the kind and the bytes of each unit with parameters."""
+    return [one for one in _units(codec, data) if one[0] in _PARAMETERS[codec]]
 
 
 def _is_image(codec: str, unit: int) -> bool:

@@ -78,8 +78,9 @@ class Filling:
         path = self._job.partial / self._job.target.name
         if path.exists():
             shutil.rmtree(path)
-        storage = self._job.storage or self._source.storage
-        writer = BagWriter(path, storage, compress=self._job.compress)
+        storage, compress = self._job.storage or self._source.storage, self._job.compress
+        self._report.written = {'--storage': storage, '--compress': str(compress)}
+        writer = BagWriter(path, storage, compress=compress)
         try:
             with writer:
                 self._fill(writer)

@@ -13,7 +13,7 @@
 # limitations under the License.
 """What is to be done with a bag."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,17 @@ from zegclip_core.bags.added import AddedTopics
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import Segmenter
+
+
+def named_topics(topics: Sequence[str]) -> str:
+    """Return which topics a user asks for by names and patterns, as text: the same for the same.
+
+    Example:
+        >>> named_topics(['rear/image', '/front*']), named_topics([])
+        ('/front*, /rear/image', 'all cameras')
+
+    """
+    return ', '.join(sorted({f'/{one.lstrip("/")}' for one in topics})) or 'all cameras'
 
 
 @dataclass(frozen=True)

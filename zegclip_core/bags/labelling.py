@@ -31,7 +31,7 @@ from zegclip_core.bags.added import AddedTopics
 from zegclip_core.bags.cameras import Cameras
 from zegclip_core.bags.decoding import Decoder, Frame
 from zegclip_core.bags.filling import Filling, THRESHOLD
-from zegclip_core.bags.job import LabelJob
+from zegclip_core.bags.job import LabelJob, named_topics
 from zegclip_core.bags.report import LabelReport, TopicReport
 from zegclip_core.bags.source import BagSource
 from zegclip_core.bags.store import Key, key_of, LabelStore, NAME
@@ -64,6 +64,9 @@ def label_bag(job: LabelJob, warn: Callable[[str], object]) -> LabelReport:
     with BagSource(job.source) as source:
         cameras = Cameras(source, warn).choose(job.topics)
         added = _added_topics(job, source, list(cameras))
+        for camera, topics in added.items():
+            if len(added) > 1 and not topics.prefix.endswith(camera):
+                warn(f'{camera} is no name that ROS allows: its labels are below {topics.prefix}.')
         if job.compress and (job.storage or source.storage) != 'mcap':
             raise BagError('Expected --compress with MCAP, but the bag is to be SQLite.')
         report = LabelReport.of(source, list(cameras))
@@ -141,12 +144,13 @@ class _Run:
     def agree(self) -> None:
         """Note what the labels depend on, or refuse to go on with something else."""
         self.report.settings = {
-            '--topic': ', '.join(self.cameras),
+            '--topic': named_topics(self.job.topics),
             **self.job.settings,
             '--every': str(self.job.every),
             '--confidence': str(self.job.added.confidence),
         }
         wanted = {'IN': self.source.fingerprint(), **self.report.settings}
+        wanted['--topic'] = ', '.join(self.cameras)  # However they are asked for.
         known = self.store.settings() if self.store.keys() else {}
         for name, value in wanted.items():
             if name in known and known[name] != value:

@@ -183,6 +183,21 @@ class McapStorage(McapReader):
             self.close()
             raise
 
+    def read_index(self) -> None:
+        """Read the index; where that does not count the messages, the file itself is counted.
+
+        Statistics may leave out how many a topic has, and chunks where their messages lie. The
+        base then takes all topics for empty.
+        """
+        super().read_index()
+        said = self.statistics
+        if said is None:
+            counted = all(one.channel_count for one in self.chunks)
+        else:
+            counted = bool(said.channel_message_counts) or not said.message_count
+        if not counted:
+            self.meta_scan()
+
     def _type_hash(self, channel: int) -> str:
         """Return the hash of a channel's type, if the recorder has noted it there."""
         data, place = self.channels[channel].metadata, 0

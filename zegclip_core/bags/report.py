@@ -71,6 +71,7 @@ class LabelReport:
         unfinished: Whether the end of a recorded file is missing.
         missing: Names of recorded files that are not there.
         settings: What the labels depend on, by the name of the option that sets it.
+        written: How the new bag is stored, likewise.
     """
 
     topics: dict[str, TopicReport]
@@ -81,6 +82,7 @@ class LabelReport:
     unfinished: bool = False
     missing: list[str] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, source: BagSource, topics: list[str]) -> 'LabelReport':
@@ -151,7 +153,12 @@ class LabelReport:
             for one in self.topics.values()
         ]
         faults = self.faults('the bag')
-        content = {'settings': self.settings, 'topics': topics, 'faults': faults}
+        content = {
+            'settings': self.settings,
+            'written': self.written,
+            'topics': topics,
+            'faults': faults,
+        }
         return json.dumps(content, ensure_ascii=False)
 
     def summary(self) -> str:

@@ -33,6 +33,7 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 from zegclip_core import __version__
 from zegclip_core.cli._account import Account
+from zegclip_core.cli._results import Results
 from zegclip_core.errors import ConfigError, ImageError, shortened, ZegCLIPError
 from zegclip_core.files import absent, RECORD, user_path, without_password
 from zegclip_core.images.media import content_of, CONVERT, is_video, natural_key
@@ -99,6 +100,7 @@ class _Gathered:
     def __init__(self, account: Account, kept: Path, recursive: bool, out: Path | None) -> None:
         self._account, self._kept, self._recursive, self._out = account, kept, recursive, out
         self._files: dict[object, tuple[Path, Path, str]] = {}
+        self._results = Results()
 
     def add(self, text: str) -> None:
         """Add what one argument names."""
@@ -112,29 +114,58 @@ class _Gathered:
             folder.mkdir()
             self._add_fetched(text, _downloaded(text, folder))
         else:
-            for path in _matches(user_path(text)):
-                self._add_path(path)
+            path = user_path(text)
+            matches = _matches(path)
+            if matches == [path]:
+                self._add_named(path)
+            else:
+                self._add_matches(matches)
 
     def _add_fetched(self, text: str, file: Path) -> None:
         called = without_password(text)
         self._files[text] = file, Path(file.name), called
 
-    def _add_path(self, path: Path) -> None:
+    def _add_named(self, path: Path) -> None:
         if not path.exists():
             raise ImageError(f'Cannot read {path}: {absent(path)}.')
-        if not path.is_dir():
-            self._files.setdefault(path.resolve(), (path, Path(path.name), str(path)))
-            return
+        if path.is_dir():
+            self._add_folder(path)
+        else:
+            self._add_file(path, Path(path.name))
+
+    def _add_file(self, path: Path, name: Path) -> None:
+        self._files.setdefault(path.resolve(), (path, name, str(path)))
+
+    def _add_matches(self, paths: list[Path]) -> None:
+        """Add what matches a pattern: what is no input is passed over, as nobody has named it."""
+        files, results = self._results.split(path for path in paths if not path.is_dir())
+        self._account.passed_over(results)
+        for file in files:
+            self._add_file(file, Path(file.name))
+        for folder in filter(Path.is_dir, paths):
+            try:
+                self._add_folder(folder)
+            except ImageError:
+                self._account.passed_over([folder])
+
+    def _add_folder(self, path: Path) -> None:
         content = content_of(path, recursive=self._recursive, without=self._out)
-        for file in content.media:
-            name = file.relative_to(path)
-            self._files.setdefault(file.resolve(), (file, name, str(file)))
+        files, results = self._results.split(content.media)
+        if not files:
+            self._account.passed_over([path])
+            return
+        for file in files:
+            self._add_file(file, file.relative_to(path))
         self._account.left_out(content.unread, f'their format is not read; {CONVERT}')
         self._account.left_out(content.closed, 'they cannot be listed')
-        self._account.passed_over(content.others)
+        self._account.passed_over([*content.others, *results])
 
     def jobs(self) -> list[Job]:
         """Return a job for each file."""
+        if not self._files:
+            raise ImageError(
+                'Expected pictures or videos, but found none beside results of an earlier run.'
+            )
         stems: set[str] = set()
         jobs = []
         for file, name, called in self._files.values():

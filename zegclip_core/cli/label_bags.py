@@ -16,8 +16,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from functools import partial
-import os
 import sys
 from typing import Any, TYPE_CHECKING
 
@@ -25,10 +25,12 @@ from zegclip_core.cli._bags import add_bag_options, added_topics, label_settings
 from zegclip_core.cli._model import between, load_segmenter, natural, positive, read_words
 from zegclip_core.cli.main import show_line, USER_ERROR
 from zegclip_core.files import user_path
+from zegclip_core.options import processor_count
 
 if TYPE_CHECKING:
     from zegclip_core.fleet.engines import Engine
     from zegclip_core.fleet.run import Fleet
+    from zegclip_core.segmenter import Segmenter
 
 _DESCRIPTION = """\
 Label many recorded ROS 2 bags as zegclip label-bag does each of them: in processes of this
@@ -148,12 +150,10 @@ def _fleet(args: argparse.Namespace) -> Fleet:
     manifest = args.manifest or (name if is_url(out) else f'{out}/{name}')
     check_manifest(user_path(manifest))
     settings = label_settings(args, vocabulary)
-    if args.threads is None:
-        args.threads = max((os.cpu_count() or 1) // args.workers, 1)
     work = Work(
         topics=tuple(args.topic),
         added=added_topics(args, vocabulary),
-        load=partial(load_segmenter, args),
+        load=partial(_load, load_segmenter, args),
         settings=settings,
         cache=user_path(args.cache),
         storage=args.storage,
@@ -163,6 +163,16 @@ def _fleet(args: argparse.Namespace) -> Fleet:
     first = number - 1
     tasks = find_tasks(args.sources, out)[first::count]
     return Fleet(tasks, work, user_path(manifest), args.retries, show_line)
+
+
+def _load(
+    load: Callable[[argparse.Namespace], Segmenter], args: argparse.Namespace, sharing: int
+) -> Segmenter:
+    """Load the model in a worker, whose share of the threads is that of its own machine."""
+    options = argparse.Namespace(**vars(args))
+    if options.threads is None:
+        options.threads = max(processor_count() // sharing, 1)
+    return load(options)
 
 
 def _engine(args: argparse.Namespace) -> Engine:

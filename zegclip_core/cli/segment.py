@@ -21,7 +21,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 import os
 from pathlib import Path
-import re
 import shutil
 import sys
 import time
@@ -35,6 +34,7 @@ from zegclip_core.cli._model import (
     load_segmenter,
     read_words,
 )
+from zegclip_core.cli._results import check_outputs, label_folder, output_paths
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 
 FALLBACK_RATE = 25.0
 """Frames per second of an overlay whose video declares no rate."""
-
-_FRAME_LABEL = re.compile(r'\d{6,}\.png')
-"""How the label image of a frame is called."""
 
 _DESCRIPTION = """\
 Label every pixel of images and videos with one of the given words. For each image NAME it
@@ -114,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     account = Account()
     out = user_path(args.out)
     with planned_jobs(args.inputs, account, recursive=args.recursive, out=out) as jobs:
-        _check_outputs(out, jobs, frame_labels=args.frame_labels)
+        check_outputs(out, jobs, frame_labels=args.frame_labels)
         out.mkdir(parents=True, exist_ok=True)
 
         # Last, since it takes seconds: everything that can be refused without it has been.
@@ -129,48 +126,12 @@ def run(args: argparse.Namespace) -> int:
             for job in bar:
                 bar.set_description(job.source.name)
                 with account.one(job.called):
-                    _output_paths(out, job)[0].parent.mkdir(parents=True, exist_ok=True)
+                    output_paths(out, job)[0].parent.mkdir(parents=True, exist_ok=True)
                     done = _segment_video(job, task) if job.video else _segment_image(job, task)
-                    first = _output_paths(out, job)[0]
+                    first = output_paths(out, job)[0]
                     bar.write(f'{first}: {_in_words(done.shares)}', sys.stdout)
                     account.done(job.called, done.part, done.note)
     return account.close()
-
-
-def _check_outputs(out: Path, jobs: list[Job], *, frame_labels: bool) -> None:
-    """Refuse to write over an input, or over files that are no label images of a video.
-
-    Raises:
-        ConfigError: If that would happen.
-    """
-    from zegclip_core.errors import ConfigError
-
-    sources = {job.source.resolve() for job in jobs}
-    for path in (path for job in jobs for path in _output_paths(out, job)):
-        if path.resolve() in sources:
-            raise ConfigError(
-                f'Expected --out to be a folder where no input is overwritten, '
-                f'but {path} is both an input and an output.'
-            )
-    for folder in (_label_folder(out, job) for job in jobs if job.video and frame_labels):
-        others = [path for path in folder.glob('*') if not _FRAME_LABEL.fullmatch(path.name)]
-        if others or (folder.exists() and not folder.is_dir()):
-            held = f'holds {others[0].name}' if others else 'is a file'
-            raise ConfigError(
-                f'Expected {folder} to be free for the label images of a video, which replace '
-                f'those of an earlier run, but it {held}: move it, or give another --out.'
-            )
-
-
-def _output_paths(out: Path, job: Job) -> list[Path]:
-    """Return the files of a job, the one to look at first."""
-    if job.video:
-        return [out / f'{job.stem}_overlay.mp4', out / f'{job.stem}.json']
-    return [
-        out / f'{job.stem}_overlay.png',
-        out / f'{job.stem}_label.png',
-        out / f'{job.stem}.json',
-    ]
 
 
 @dataclass(frozen=True)
@@ -242,7 +203,7 @@ def _segment_image(job: Job, task: _Task) -> _Done:
     image = picture.pixels
     segmentation, seconds = task.segment(job.stem, image)
     shares = segmentation.shares()
-    overlay_path, label_path, json_path = _output_paths(task.out, job)
+    overlay_path, label_path, json_path = output_paths(task.out, job)
     write_png(label_path, segmentation.ids)
     write_png(overlay_path, overlay_with_legend(image, segmentation, alpha=task.alpha))
     height, width = segmentation.labels.shape
@@ -256,11 +217,6 @@ def _segment_image(job: Job, task: _Task) -> _Done:
     write_json(json_path, report)
     note = 'holds several pictures, of which the first is labelled'
     return _Done(shares, note=note if picture.first_of_several else '')
-
-
-def _label_folder(out: Path, job: Job) -> Path:
-    """Return the folder for the label images of a video's frames."""
-    return out / f'{job.stem}_label'
 
 
 @contextmanager
@@ -287,11 +243,11 @@ def _segment_video(job: Job, task: _Task) -> _Done:
 
     video = Video(job.source, job.called)
     rate = video.frame_rate or FALLBACK_RATE
-    overlay_path, json_path = _output_paths(task.out, job)
+    overlay_path, json_path = output_paths(task.out, job)
     totals: dict[str, float] = {}
     count, unlabelled, seconds = 0, 0.0, 0.0
     bar = tqdm(video, total=video.frame_count, unit='frame', leave=False, disable=None)
-    folder = _replaced_folder(_label_folder(task.out, job)) if task.frame_labels else nullcontext()
+    folder = _replaced_folder(label_folder(task.out, job)) if task.frame_labels else nullcontext()
     with VideoWriter(overlay_path, rate) as writer, folder as labels:
         for count, frame in enumerate(bar, start=1):
             last, taken = task.segment(job.stem, frame, Moment(job.stem, (count - 1) / rate))

@@ -17,8 +17,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 import multiprocessing
 from multiprocessing.connection import Connection, wait
+from threading import RLock
 from typing import Any, Protocol
 
+from tqdm import tqdm
 from zegclip_core.fleet.finding import Task
 from zegclip_core.fleet.work import Outcome, Work, Worker
 
@@ -35,9 +37,12 @@ class Engine(Protocol):
         """End all workers, at once."""
 
 
-def _serve(work: Work, tasks: Connection) -> None:
+def _serve(work: Work, sharing: int, tasks: Connection) -> None:
     """Do the tasks that come, until none comes any more: the life of a process."""
-    worker = Worker(work)
+    # No other process writes where this one does. The semaphore that would be taken instead is
+    # lost with a process that is ended, which Python reports at the end of the command.
+    tqdm.set_lock(RLock())
+    worker = Worker(work, sharing)
     with suppress(EOFError, KeyboardInterrupt, BrokenPipeError):
         while True:
             tasks.send(worker.label(tasks.recv()))
@@ -46,10 +51,10 @@ def _serve(work: Work, tasks: Connection) -> None:
 class _Process:
     """A process that does one task at a time."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, sharing: int) -> None:
         context = multiprocessing.get_context('spawn')  # CUDA and threads survive no fork.
         self.answers, far = context.Pipe()
-        self._process = context.Process(target=_serve, args=(work, far), daemon=True)
+        self._process = context.Process(target=_serve, args=(work, sharing, far), daemon=True)
         self._process.start()
         far.close()  # So that the process's end is the end of the pipe.
         self.task: Task | None = None
@@ -84,14 +89,15 @@ class Processes:
     """
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self._count = self._sharing = count
         self._processes: list[_Process] = []
 
     def run(self, tasks: Sequence[Task], work: Work) -> Iterator[Outcome]:
         """Yield the outcome of each task as it comes; a process that dies fails one task."""
         left = list(reversed(tasks))
-        while len(self._processes) < min(self._count, len(tasks)):
-            self._processes.append(_Process(work))
+        if not self._processes:
+            self._sharing = min(self._count, len(tasks))
+            self._processes = [_Process(work, self._sharing) for _ in range(self._sharing)]
         for process in self._processes:
             if left:
                 process.begin(left.pop())
@@ -111,7 +117,7 @@ class Processes:
     def _replace(self, process: _Process, work: Work) -> _Process:
         """Return a new process in the place of one that has died."""
         process.close()
-        new = _Process(work)
+        new = _Process(work, self._sharing)
         self._processes[self._processes.index(process)] = new
         return new
 

@@ -26,10 +26,10 @@ from zegclip_core.fleet.work import Outcome
 
 COLUMNS: Final = (
     *('bag', 'output', 'state', 'reason', 'topic', 'frames', 'unreadable', 'seconds'),
-    *('shares', 'model', 'words', 'settings'),
+    *('shares', 'unlabelled', 'model', 'words', 'settings'),
 )
-"""Of these frames and unreadable are counts, shares and settings JSON, and seconds the time
-between the first labelled image and the last."""
+"""Of these frames and unreadable are counts, shares and settings JSON, seconds the time between
+the first labelled image and the last, and unlabelled the share of pixels without a class."""
 
 
 def rows(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
@@ -51,16 +51,18 @@ def _rows(outcome: Outcome) -> list[dict[str, Any]]:
     }
     nothing: dict[str, Any] = {'topic': '', 'frames': 0, 'unreadable': 0, 'seconds': 0.0}
     return [
-        {**common, **{name: one[name] for name in nothing}, 'shares': _shares(one)}
+        {**common, **{name: one[name] for name in nothing}, **_shares(one)}
         for one in outcome.note.get('topics', [{**nothing, 'pixels': {}}])
     ]
 
 
-def _shares(topic: dict[str, Any]) -> str:
-    """Return the share of each class in the pixels of a topic, as JSON; of no class too."""
-    total = sum(topic['pixels'].values()) or 1
-    shares = {name or 'unlabelled': count / total for name, count in topic['pixels'].items()}
-    return json.dumps({name: round(share, 6) for name, share in sorted(shares.items())})
+def _shares(topic: dict[str, Any]) -> dict[str, Any]:
+    """Return the shares of the classes in the pixels of a topic, as JSON, and that of no class."""
+    pixels = topic['pixels']
+    total = sum(pixels.values()) or 1
+    shares = {name: round(count / total, 6) for name, count in sorted(pixels.items())}
+    unlabelled = shares.pop('', 0.0)
+    return {'shares': json.dumps(shares, ensure_ascii=False), 'unlabelled': unlabelled}
 
 
 def check_manifest(path: Path) -> None:
@@ -108,6 +110,7 @@ def _write_parquet(path: Path, found: list[dict[str, Any]]) -> None:
         'frames': pyarrow.int64(),
         'unreadable': pyarrow.int64(),
         'seconds': pyarrow.float64(),
+        'unlabelled': pyarrow.float64(),
     }
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in COLUMNS])
     parquet.write_table(pyarrow.Table.from_pylist(found, schema), path)

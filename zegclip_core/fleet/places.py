@@ -111,17 +111,33 @@ def read_metadata(bag: Place) -> str | None:
         return bytes(system.cat_file(path_there)).decode()
 
 
-def fetched(bag: Place, cache: Path) -> Path:
-    """Return a path at which a bag can be read: its own, or that of a copy in the cache.
+@contextmanager
+def at_hand(bag: Place, cache: Path) -> Iterator[Path]:
+    """Give a path at which a bag can be read: its own, or that of a copy in the cache.
+
+    The copy is removed at the end and after an error, but not when the process is ended: then the
+    next one begins with it.
 
     Raises:
         BagError: If it cannot be copied.
     """
     if not is_url(bag):
-        return Path(bag)
-    target = room_for(bag, cache) / PurePosixPath(bag).name
+        yield Path(bag)
+        return
+    room = room_for(bag, cache)
+    try:
+        yield _copied(bag, room / PurePosixPath(bag).name)
+    except Exception:
+        shutil.rmtree(room, ignore_errors=True)
+        raise
+    shutil.rmtree(room)
+
+
+def _copied(bag: Place, target: Path) -> Path:
+    """Copy a bag from a URL, if it is not there yet; a path that is there is a whole copy."""
     if target.exists():
-        return target  # Of a run that was interrupted after it.
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f'{target.name}.part')
     shutil.rmtree(partial, ignore_errors=True)
     partial.unlink(missing_ok=True)
@@ -133,10 +149,8 @@ def fetched(bag: Place, cache: Path) -> Path:
 
 
 def room_for(place: Place, cache: Path) -> Path:
-    """Return a folder of the cache for what belongs to a place."""
-    folder = cache / hashlib.sha256(place.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """Return which folder of the cache is for what belongs to a place; it need not exist."""
+    return cache / hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
 def put(bag: Path, target: Place) -> None:

@@ -57,7 +57,10 @@ class RayEngine:
         if self._started:
             self._start()
         self._check_gpus()
-        self._kind = ray.remote(Worker).options(num_cpus=1, num_gpus=gpus or None)
+        # Spread, so that their number on each machine is known, whose threads they share.
+        self._kind = ray.remote(Worker).options(
+            num_cpus=1, num_gpus=gpus or None, scheduling_strategy='SPREAD'
+        )
 
     def _start(self) -> None:
         """Join the cluster, or start Ray here."""
@@ -93,7 +96,7 @@ class RayEngine:
         left = list(reversed(tasks))
         running: dict[Any, tuple[Task, Any]] = {}
         while left and len(running) < self._count:
-            self._begin(left.pop(), self._kind.remote(work), running)
+            self._begin(left.pop(), self._kind.remote(work, self._sharing()), running)
         while running:
             (ready, *_), _ = self._ray.wait(list(running), num_returns=1)
             task, actor = running.pop(ready)
@@ -104,12 +107,19 @@ class RayEngine:
                 died = isinstance(error, self._ray.exceptions.RayActorError)
                 reason = LOST if died else ' '.join(str(error).split())[:200]
                 outcome = Outcome(task, 'failed', reason)
-                actor = self._kind.remote(work) if left else None
+                actor = self._kind.remote(work, self._sharing()) if left else None
             if left:
                 self._begin(left.pop(), actor, running)
             elif actor is not None:
                 self._end(actor)
             yield outcome
+
+    def _sharing(self) -> int:
+        """Return how many workers a machine of the cluster has."""
+        machines = [
+            one for one in self._ray.nodes() if one['Alive'] and one['Resources'].get('CPU')
+        ]
+        return -(-self._count // max(len(machines), 1))
 
     def _begin(
         self,

@@ -23,11 +23,11 @@ from typing import Any, Literal, TYPE_CHECKING
 import yaml
 from zegclip_core.bags.added import AddedTopics
 from zegclip_core.bags.filling import note_name
-from zegclip_core.bags.job import LabelJob
+from zegclip_core.bags.job import LabelJob, named_topics
 from zegclip_core.bags.labelling import label_bag
 from zegclip_core.errors import BagError, shortened, ZegCLIPError
 from zegclip_core.fleet.finding import Task
-from zegclip_core.fleet.places import fetched, is_url, put, read_metadata, room_for
+from zegclip_core.fleet.places import at_hand, is_url, put, read_metadata, room_for
 
 if TYPE_CHECKING:
     from zegclip_core.segmenter import Segmenter
@@ -42,7 +42,7 @@ class Work:
     Attributes:
         topics: The topics with the images, or patterns of them; none take all cameras.
         added: The topics that are added for a camera, with the classes.
-        load: Loads the model, once for each process.
+        load: Loads the model, once for each process, given how many share the processor.
         settings: What else the labels depend on, by the name of the option that sets it.
         cache: Folder for what comes from URLs and goes to them.
         storage: ``mcap`` or ``sqlite3``; ``None`` takes that of each bag.
@@ -52,7 +52,7 @@ class Work:
 
     topics: tuple[str, ...]
     added: AddedTopics
-    load: 'Callable[[], Segmenter]'
+    load: 'Callable[[int], Segmenter]'
     settings: dict[str, str]
     cache: Path
     storage: str | None = None
@@ -95,7 +95,7 @@ def done_before(task: Task, work: Work) -> Outcome | None:
     try:
         content = yaml.safe_load(text)['rosbag2_bagfile_information']
         note = json.loads(content['custom_data'][note_name(work.added.prefix)])
-        known = note['settings']
+        known = {**note['settings'], **note['written']}
         topics = content['topics_with_message_count']
         there = {one['topic_metadata']['name'] for one in topics}
         wanted = work.added.for_cameras([one['topic'] for one in note['topics']]).values()
@@ -103,19 +103,31 @@ def done_before(task: Task, work: Work) -> Outcome | None:
         raise BagError(
             f'Expected {task.target} to be new, but a bag without these labels is there.'
         ) from error
-    for name, value in (*work.settings.items(), ('--every', str(work.every))):
+    for name, value in _demands(work).items():
         if known.get(name) != value:
-            raise BagError(
-                f'{task.target} was labelled with {name} {shortened(str(known.get(name)))}, not '
-                f'{shortened(value)}: remove it, or give another --out.'
-            )
+            raise _differs(task, f'with {name} {_short(known.get(name))}, not {_short(value)}')
     missing = sorted({topic for one in wanted for topic in one.topics()} - there)
     if missing:
-        raise BagError(
-            f'{task.target} was labelled without {shortened(", ".join(missing))}: remove it, or '
-            'give another --out.'
-        )
+        raise _differs(task, f'without {_short(", ".join(missing))}')
     return _outcome(task, note, earlier=True)
+
+
+def _demands(work: Work) -> dict[str, str]:
+    """Return what a labelled bag has to say of itself; what was not asked for may be there."""
+    demands = {**work.settings, '--topic': named_topics(work.topics), '--every': str(work.every)}
+    if work.storage:
+        demands['--storage'] = work.storage
+    if work.compress:
+        demands['--compress'] = str(work.compress)
+    return demands
+
+
+def _differs(task: Task, how: str) -> BagError:
+    return BagError(f'{task.target} was labelled {how}: remove it, or give another --out.')
+
+
+def _short(value: object) -> str:
+    return shortened(str(value))
 
 
 def _outcome(task: Task, note: dict[str, Any], *, earlier: bool = False) -> Outcome:
@@ -129,10 +141,15 @@ def _outcome(task: Task, note: dict[str, Any], *, earlier: bool = False) -> Outc
 
 
 class Worker:
-    """Labels bags one after another with one model; a fault of one bag costs no other."""
+    """Labels bags one after another with one model; a fault of one bag costs no other.
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    Args:
+        work: What is done with each.
+        sharing: How many workers share the processor of the machine, this one included.
+    """
+
+    def __init__(self, work: Work, sharing: int = 1) -> None:
+        self._work, self._sharing = work, sharing
         self._model: Segmenter | None = None
 
     def label(self, task: Task) -> Outcome:
@@ -155,32 +172,46 @@ class Worker:
 
     def _load(self) -> 'Segmenter':
         if self._model is None:
-            self._model = self._work.load()
+            self._model = self._work.load(self._sharing)
         return self._model
 
     def _label(self, task: Task, warn: Callable[[str], object]) -> dict[str, Any]:
-        """Label a bag where it is, or a copy of it; what is not needed any more is removed."""
+        """Label a bag where it is to be, or in the cache, from where it is copied to its URL."""
+        if not is_url(task.target):
+            return self._labelled(task, Path(task.target), warn)
+        room = room_for(task.target, self._work.cache)
+        target = room / PurePosixPath(task.target).name
+        note = _waiting(task, target, self._work) or self._labelled(task, target, warn)
+        put(target, task.target)
+        shutil.rmtree(room)
+        return note
+
+    def _labelled(self, task: Task, target: Path, warn: Callable[[str], object]) -> dict[str, Any]:
+        """Label a bag, or a copy of it."""
         work = self._work
-        source, target = fetched(task.source, work.cache), Path(task.target)
-        if is_url(task.target):
-            target = room_for(task.target, work.cache) / PurePosixPath(task.target).name
-            shutil.rmtree(target, ignore_errors=True)  # Its way to the URL broke off.
-        job = LabelJob(
-            source=source,
-            target=target,
-            topics=work.topics,
-            added=work.added,
-            load=self._load,
-            settings=work.settings,
-            storage=work.storage,
-            compress=work.compress,
-            every=work.every,
-            quiet=True,
-        )
-        report = label_bag(job, warn)
-        if is_url(task.target):
-            put(target, task.target)
-            shutil.rmtree(target.parent)
-        if is_url(task.source):
-            shutil.rmtree(source.parent)
+        with at_hand(task.source, work.cache) as source:
+            job = LabelJob(
+                source=source,
+                target=target,
+                topics=work.topics,
+                added=work.added,
+                load=self._load,
+                settings=work.settings,
+                storage=work.storage,
+                compress=work.compress,
+                every=work.every,
+                quiet=True,
+            )
+            report = label_bag(job, warn)
         return dict(json.loads(report.note()))
+
+
+def _waiting(task: Task, target: Path, work: Work) -> dict[str, Any] | None:
+    """Return the note of a labelled bag whose way to its URL broke off; remove another one."""
+    try:
+        found = done_before(Task(task.source, str(target)), work)
+    except BagError:
+        found = None
+    if found is None:
+        shutil.rmtree(target, ignore_errors=True)
+    return None if found is None else found.note

@@ -13,7 +13,7 @@
 # limitations under the License.
 """Names of topics: of cameras, of their outputs, and of classes, which words become."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import hashlib
 import re
 import unicodedata
@@ -23,6 +23,8 @@ from zegclip_core.errors import ConfigError, VocabularyError
 MAX_CAMERAS = 32
 LONGEST_NAME = 64
 """Characters of a camera's name, so that the rest of a topic has room."""
+TOKEN = '[A-Za-z_][A-Za-z0-9_]*'
+"""Pattern of what may stand between the slashes of a topic."""
 _LONGEST = 100
 """Longest token; DDS allows some 250 characters for the whole name, namespaces included."""
 
@@ -96,6 +98,38 @@ def topic_tokens(names: Sequence[str]) -> tuple[str, ...]:
             )
         owners[token] = name
     return tuple(owners)
+
+
+def allowed_topics(names: Iterable[str]) -> dict[str, str]:
+    """Return for each topic of any system an absolute topic that ROS allows, no two alike.
+
+    Those that ROS allows stay as they are.
+
+    Example:
+        >>> allowed_topics(['/cam-1/image', '/cam_1/image', 'rear/0'])
+        {'/cam_1/image': '/cam_1/image', '/cam-1/image': '/cam_1/image_2', 'rear/0': '/rear/_0'}
+
+    """
+    parts = {name: filter(None, name.split('/')) for name in names}
+    spelled = {
+        name: ''.join(f'/{_allowed(one)}' for one in found) for name, found in parts.items()
+    }
+    topics: dict[str, str] = {}
+    for name in sorted(spelled, key=lambda one: (spelled[one] != one, one)):
+        topic, number = spelled[name], 1
+        while topic in topics.values():
+            number += 1
+            topic = f'{spelled[name]}_{number}'
+        topics[name] = topic
+    return topics
+
+
+def _allowed(part: str) -> str:
+    """Return what stands between two slashes as ROS allows it."""
+    for one in (part, f'_{part}'):
+        if re.fullmatch(TOKEN, one):
+            return one
+    return topic_token(part)
 
 
 def check_cameras(names: Sequence[str], what: str) -> None:
