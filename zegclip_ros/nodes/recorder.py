@@ -45,8 +45,8 @@ from zegclip_ros.runtime.runner import run_process, RunnableNode
 PROGRESS_INTERVAL = 4.0
 """Seconds between two lines about the progress."""
 PACKAGES = ('torch', 'numpy', 'opencv-python-headless', 'open_clip_torch', 'timm', 'ros-rclpy')
-_REMEMBERED = 200
-"""Images that wait at most for what belongs to their frames."""
+_MOST_WAITING = 256 * 2**20
+"""Bytes of images that wait at most for what belongs to their frames: 30 s of 640x480 at 10 Hz."""
 _QUEUE = 10
 """Messages of a topic that wait at most; none is to be lost while an image is written."""
 
@@ -100,7 +100,7 @@ class RecorderNode(RunnableNode):
         self._recording = Recording(camera)
         self._video: LegendVideo | None = None
         self._parts = FrameParts[Image](
-            ('image', 'labels', 'overlay'), lambda part: 1, _REMEMBERED
+            ('image', 'labels', 'overlay'), lambda part: len(part.data), _MOST_WAITING
         )
         self._early: tuple[Labelled, Image] | None = None
         # Not the node's clock for durations: a simulated one begins late, jumps, and may stand.
