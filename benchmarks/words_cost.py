@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from functools import partial
+import math
 from pathlib import Path
 import sys
 
@@ -169,7 +170,9 @@ def draw(rows: Sequence[Row], device: str, remark: str = '') -> Figure:
     _name(memory, 'memory with weights [MB]')
     about = f'ViT-B/16 in float32 on {device}'
     figure.suptitle('\n'.join(filter(None, [about, remark])), fontsize=11)
-    figure.legend(*time.get_legend_handles_labels(), loc='outside lower center', fontsize=9)
+    figure.legend(
+        *time.get_legend_handles_labels(), loc='outside lower center', fontsize=9, ncols=2
+    )
     return figure
 
 
@@ -179,9 +182,9 @@ def _name(axes: Axes, title: str) -> None:
     axes.set_xticks(COUNTS, labels=[str(count) for count in COUNTS])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    low, high = axes.get_ylim()
+    low, high = (math.log10(limit) for limit in axes.get_ylim())
     # Whole decades, so that a slope is not made steeper by the room that is left.
-    axes.set_ylim(min(low, 100.0), max(high, 1000.0))
+    axes.set_ylim(10.0 ** math.floor(low), 10.0 ** math.ceil(high))
     axes.yaxis.set_major_formatter('{x:,.0f}')
 
 
@@ -230,7 +233,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='python -m benchmarks.words_cost', description=__doc__)
     add = parser.add_argument
     add('--device', default='auto', help='auto, cpu, cuda or cuda:N (default: %(default)s)')
-    add('--repeats', type=int, default=5, metavar='N', help='calls that count (default: 5)')
+    add('--repeats', type=int, default=3, metavar='N', help='calls that count (default: 3)')
     add('--short', action='store_true', help='three numbers of words, one call: minutes less')
     add('--picture', type=Path, metavar='FILE', help='also draw the chart there')
     add('--write-docs', action='store_true', help=f'fill {PAGE.name}, README and {CHART.name}')

@@ -15,7 +15,7 @@
 #
 # Create or complete .venv: every package of setup.py in the version of constraints.txt.
 # Does nothing, in well under a second, if that is done already. PYTHON=... picks the interpreter.
-# With the argument "demo" without what the demo does not need: OpenVINO, Ray, Rerun, the page, ...
+# With the argument "demo" only what the demo needs: nothing to train, serve, export or test with.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,8 +23,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly VENV=.venv
 readonly STAMP=$VENV/.setup_done
 readonly FOR=${1:-all}
-EXTRAS='ros,demo,train,onnx,test'
-[[ $FOR == demo ]] || EXTRAS+=,openvino,ray,rerun,tips,web
+EXTRAS='ros,demo'
+[[ $FOR == demo ]] || EXTRAS+=,train,onnx,openvino,ray,rerun,tips,web,test
 readonly EXTRAS
 
 say() { printf '==> %s\n' "$*"; }

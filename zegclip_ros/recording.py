@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from zegclip_core.errors import ConfigError
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.drawing import BACKGROUND, overlay_with_legend
 from zegclip_core.images.video import VideoWriter
 from zegclip_core.segmentation import LabelArray, Segmentation, unlabelled_id
-from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
+from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_ros.listening import Announcement, places_of, version_at
 
 FRAME_RATE = 10.0
 """Frames a second; ``tick`` is to be called as often."""
@@ -105,27 +105,18 @@ class Recording:
         """Note that words were published."""
         self._requests.append((vocabulary, when))
 
-    def announced(self, state: dict[str, Any]) -> None:
+    def announced(self, told: Announcement) -> None:
         """Note what the node announced; ``ConfigError`` if it has no such camera."""
-        several = 'stamps' in state
-        stamps: dict[str, dict[str, int] | None] = (
-            state['stamps'] if several else {'': state['stamp']}
-        )
-        if self.camera_name not in stamps:
-            known = f'one of {", ".join(stamps)}' if several else 'empty for one camera'
-            raise ConfigError(
-                f'Expected the parameter camera to be {known}, but got {self.camera_name!r}.'
-            )
-        number, stamp = int(state['version']), stamps[self.camera_name]
-        if not number:
+        number, vocabulary = told.version, told.vocabulary
+        stamp = told.first(self.camera_name)
+        if vocabulary is None:
             return
         if number not in self.versions:
-            vocabulary = vocabulary_of(state)
             times = [when for words, when in self._requests if words.names == vocabulary.names]
             said = times[-1] if times else None
             self.versions[number] = VersionRecord(number, vocabulary, said=said)
         if stamp is not None:
-            self.versions[number].stamp = stamp['sec'] * 10**9 + stamp['nanosec']
+            self.versions[number].stamp = stamp
 
     def awaits_labels(self) -> bool:
         """Return whether no frame has come yet that was labelled with the last words."""
@@ -139,12 +130,8 @@ class Recording:
 
     def owner(self, stamp: int) -> int | None:
         """Return the version that a frame was labelled with."""
-        since = [
-            record.version
-            for record in self.versions.values()
-            if record.stamp is not None and record.stamp <= stamp
-        ]
-        return max(since, default=None)
+        firsts = {version: record.stamp for version, record in self.versions.items()}
+        return version_at(stamp, firsts)
 
     def best(self, version: int) -> Labelled | None:
         """Return the frame of a vocabulary in which most is to be seen."""
@@ -155,7 +142,7 @@ class Recording:
         """Return the labels of a frame with their words; scores are not on any topic."""
         vocabulary = self.versions[version].vocabulary
         scores = np.ones(frame.labels.shape, np.float32)
-        return Segmentation(_places(frame.labels, vocabulary), scores, vocabulary)
+        return Segmentation(places_of(frame.labels, vocabulary), scores, vocabulary)
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the run; times in the units that the keys name."""
@@ -195,30 +182,6 @@ class Recording:
             },
             'unlabelled_share': round(float(shares[-1]), 4),
         }
-
-
-def vocabulary_of(state: dict[str, Any]) -> Vocabulary:
-    """Return the words of an announcement of ``~/active_vocabulary``, with colours and ids."""
-    vocabulary = Vocabulary(
-        tuple(
-            VocabularyClass(
-                entry['name'], tuple(entry['phrases']), tuple(entry['color']), entry['threshold']
-            )
-            for entry in state['classes']
-        )
-    )
-    ids = tuple(entry['id'] for entry in state['classes'])
-    return vocabulary if ids == vocabulary.ids else vocabulary.numbered(ids)
-
-
-def _places(ids: LabelArray, vocabulary: Vocabulary) -> LabelArray:
-    """Return the places of classes in their vocabulary for the ids of a label image."""
-    if not vocabulary.has_ids:
-        return ids
-    none = unlabelled_id(ids.dtype)
-    table = np.full(none + 1, none, ids.dtype)
-    table[list(vocabulary.ids)] = np.arange(len(vocabulary))
-    return np.take(table, ids)
 
 
 def _rate(times: Sequence[int]) -> float:

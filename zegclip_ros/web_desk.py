@@ -13,9 +13,8 @@
 # limitations under the License.
 """A running node behind the page of ``zegclip web``: all pages see what it sees."""
 
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 import json
 import threading
 from typing import Any
@@ -25,13 +24,14 @@ import numpy as np
 import numpy.typing as npt
 from zegclip_core.errors import ConfigError, ImageError
 from zegclip_core.images.checks import RgbImage
-from zegclip_core.segmentation import label_type, LabelArray, sampled, Segmentation, unlabelled_id
+from zegclip_core.segmentation import sampled, Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.web.desk import About, Download
 from zegclip_core.web.pictures import jpeg, overlay_png, png, shown
 from zegclip_core.web.sessions import Session
 from zegclip_core.web.settings import Settings
 from zegclip_core.web.wire import levels, packed, text
+from zegclip_ros.listening import Announcement, FrameParts, places_of, version_at
 
 MOST_WAITING = 64 * 2**20
 """Bytes of images that wait for their labels at most: 2 s of a camera of 640x480 at 30 Hz."""
@@ -59,16 +59,28 @@ class Labelled:
     segmentation: Segmentation
 
 
-def places_of(ids: LabelArray, vocabulary: Vocabulary) -> LabelArray:
-    """Return the places of classes for the ids of a label image, ``(H, W)``.
+@dataclass
+class _Asked:
+    """What a page has asked for.
 
-    An id that no class has is unlabelled.
+    Attributes:
+        chosen: Threshold and negative words of its last request.
+        words: Those of its requests that may still come into use, and what came last.
     """
-    kind = label_type(len(vocabulary))
-    table = np.full(int(np.iinfo(ids.dtype).max) + 1, unlabelled_id(kind))
-    table[list(vocabulary.ids)] = np.arange(len(vocabulary))
-    places = table[ids]
-    return places.astype(np.uint8) if kind is np.uint8 else places.astype(np.uint16)
+
+    chosen: tuple[float | None, tuple[str, ...] | None] = (None, None)
+    words: list[Settings] = field(default_factory=list)
+
+    def as_typed(self, names: Sequence[str]) -> str | None:
+        """Return words in use as the page should have them in its box.
+
+        Those of its own are as they were typed there; ``None`` while later ones are on their way.
+        """
+        places = [at for at, one in enumerate(self.words) if one.vocabulary.names == names]
+        if not places:
+            return ', '.join(names)
+        del self.words[: places[-1]]
+        return self.words[0].text if len(self.words) == 1 else None
 
 
 class NodeDesk:
@@ -95,12 +107,15 @@ class NodeDesk:
         self._say, self._set = say, set_parameters
         self._lock = threading.Lock()
         self._pages: dict[str, Session] = {}
-        self._parts: OrderedDict[int, dict[str, npt.NDArray[Any]]] = OrderedDict()
+        self._parts = FrameParts[npt.NDArray[Any]](
+            ('image', 'labels', 'scores'), lambda part: part.nbytes, MOST_WAITING
+        )
         self._versions: dict[int, tuple[int | None, Vocabulary]] = {}
         self._latest: dict[str, str] = {}
         self._last: Labelled | None = None
         self._count = 0
-        self._sent: dict[str, tuple[float | None, tuple[str, ...] | None]] = {}
+        self._asked: dict[str, _Asked] = {}
+        self._names: tuple[str, ...] | None = None
 
     @property
     def watched(self) -> bool:
@@ -112,7 +127,9 @@ class NodeDesk:
         """Tell a page what is known."""
         with self._lock:
             self._pages[session.name] = session
+            self._asked.setdefault(session.name, _Asked())
             latest = dict(self._latest)
+            self._post_words(session)
         for kind, message in latest.items():
             session.outbox.post(kind, message)
 
@@ -120,15 +137,16 @@ class NodeDesk:
         """Let go of a page."""
         with self._lock:
             self._pages.pop(session.name, None)
-        self._sent.pop(session.name, None)
+            self._asked.pop(session.name, None)
 
     def ask(self, session: Session, settings: Settings) -> None:
         """Publish words, and set what else has changed."""
         if settings.smoothing:
             raise ConfigError(_SMOOTHING)
         chosen = settings.threshold, settings.negatives
+        asked = self._asked[session.name]
         # Of this page: one whose sliders nobody touched leaves those of the others.
-        if chosen != self._sent.get(session.name, (None, None)):
+        if chosen != asked.chosen:
 
             def answered(reason: str | None) -> None:
                 if reason is not None:
@@ -137,8 +155,10 @@ class NodeDesk:
                     session.outbox.post('error', line)
 
             self._set(*chosen, answered)
-            self._sent[session.name] = chosen
-        self._say(settings.text)
+            asked.chosen = chosen
+        with self._lock:
+            self._say(settings.text)
+            asked.words = [*asked.words[-_VERSIONS:], settings]
 
     def show(self, session: Session, number: int, image: RgbImage, original: bytes) -> None:
         """Refuse a photo: the node looks through its own camera."""
@@ -194,23 +214,36 @@ class NodeDesk:
     def close(self) -> None:
         """Do nothing: there are no threads."""
 
-    def announced(self, state: dict[str, Any], vocabulary: Vocabulary | None) -> None:
-        """Take note of the words in use, and of the node's answer to the last request."""
-        version, stamp = int(state['version']), state.get('stamp')
-        since = None if stamp is None else stamp['sec'] * 10**9 + stamp['nanosec']
+    def announced(self, told: Announcement, first: int | None) -> None:
+        """Take note of the words in use, and of the node's answer to the last request.
+
+        Args:
+            told: What it says.
+            first: Stamp of the first frame with these words [ns]; ``None`` before there is one.
+        """
+        version, vocabulary = told.version, told.vocabulary
         if version < max(self._versions, default=0):  # The node was started again.
             self._versions.clear()
         if vocabulary is not None:
-            self._versions[version] = since, vocabulary
+            self._versions[version] = first, vocabulary
             for old in sorted(self._versions)[:-_VERSIONS]:
                 del self._versions[old]
-        names = '' if vocabulary is None else ', '.join(vocabulary.names)
-        refused = state.get('error') is not None
-        line = f'Refused: {state["error"]}' if refused else f'In use: {names or "no words"}'
-        if state.get('warning') and not refused:
-            line = f'{line}. {state["warning"]}'
+        names = () if vocabulary is None else vocabulary.names
+        refused = told.error is not None
+        line = f'Refused: {told.error}' if refused else f'In use: {", ".join(names) or "no words"}'
+        if told.warning and not refused:
+            line = f'{line}. {told.warning}'
         self._tell('answer', text('answer', text=line, refused=refused, version=version))
-        self._tell('words', text('words', text=names))
+        with self._lock:
+            self._names = names
+            for page in self._pages.values():
+                self._post_words(page)
+
+    def _post_words(self, page: Session) -> None:
+        """Tell a page what its box should hold, unless it knows better; the lock is held."""
+        words = None if self._names is None else self._asked[page.name].as_typed(self._names)
+        if words is not None:
+            page.outbox.post('words', text('words', text=words))
 
     def diagnosed(self, message: str, values: dict[str, str]) -> None:
         """Show what the node says of itself."""
@@ -218,33 +251,19 @@ class NodeDesk:
 
     def received(self, part: str, stamp: int, array: npt.NDArray[Any]) -> None:
         """Take a part of a frame: ``image``, ``labels`` or ``scores``; show it if it is whole."""
-        parts = self._parts.setdefault(stamp, {})
         # A copy, since the memory of a message is not for keeping.
-        parts[part] = np.array(shown(array) if part == 'image' else array)
-        if {'image', 'labels', 'scores'} <= parts.keys():
-            del self._parts[stamp]
+        kept = np.array(shown(array) if part == 'image' else array)
+        parts = self._parts.add(stamp, part, kept)
+        if parts is not None:
             self._show(stamp, parts)
-        while (
-            sum(one.nbytes for each in self._parts.values() for one in each.values())
-            > MOST_WAITING
-        ):
-            self._parts.popitem(last=False)
-
-    def _words_at(self, stamp: int) -> tuple[int, Vocabulary] | None:
-        """Return the words that a frame was labelled with, and their version."""
-        known = [
-            (version, vocabulary)
-            for version, (since, vocabulary) in self._versions.items()
-            if since is not None and since <= stamp
-        ]
-        return max(known, key=lambda one: one[0], default=None)
 
     def _show(self, stamp: int, parts: dict[str, npt.NDArray[Any]]) -> None:
         """Show a whole frame to all pages."""
-        words = self._words_at(stamp)
-        if words is None:
+        firsts = {version: first for version, (first, _) in self._versions.items()}
+        version = version_at(stamp, firsts)
+        if version is None:
             return
-        version, vocabulary = words
+        vocabulary = self._versions[version][1]
         image = parts['image']
         size = image.shape[:2]
         labels = sampled(places_of(parts['labels'], vocabulary), *size)

@@ -13,13 +13,16 @@
 # limitations under the License.
 """``zegclip segment --rerun``: what Rerun's reader finds in a recording, and what is refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 import importlib.util
 import io
 from pathlib import Path
 import re
 import socket
+import subprocess
+import sys
 import threading
 from typing import Any, ClassVar
 
@@ -37,6 +40,10 @@ from zegclip_core.segmentation import Moment, Segmentation
 from zegclip_core.text.vocabulary import Vocabulary
 
 Run = Callable[..., Answer]
+SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""What a server of HTTP/2 says first: a frame of settings, without any."""
+PATIENCE = 100.0
+"""Longest wait for a process [s]."""
 
 
 class RedSegmenter(ColorSegmenter):
@@ -190,14 +197,41 @@ def test_nothing_is_left_of_a_recording_that_breaks_off(
     assert list(tmp_path.glob('.*')) == []
 
 
+@contextmanager
+def answering(*answers: bytes | None) -> Iterator[str]:
+    """Answer one connection after the other and close it, but keep those of ``None``; yield a URL.
+
+    Nobody listens any more after the last.
+    """
+    kept: list[socket.socket] = []
+    listening = socket.create_server(('127.0.0.1', 0))
+
+    def serve() -> None:
+        for answer in answers:
+            connection = listening.accept()[0]
+            if answer is None:
+                kept.append(connection)
+                continue
+            with connection:
+                connection.recv(1024)
+                connection.sendall(answer)
+        listening.close()
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
+    yield f'rerun+http://127.0.0.1:{listening.getsockname()[1]}/proxy'
+    server.join()
+    for connection in kept:
+        connection.close()
+
+
 def test_a_viewer_of_a_url_gets_what_a_file_gets(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half_red(tmp_path / 'a.png')
-    with socket.create_server(('127.0.0.1', 0)) as listening:
-        url = f'rerun+http://127.0.0.1:{listening.getsockname()[1]}/proxy'
+    with answering(SETTINGS) as url:
         to: list[str] = []
-        # The real one is what Rerun's own tests are about; it never ends before a viewer reads.
+        # The real one is what Rerun's own tests are about.
         monkeypatch.setattr(
             rerun.RecordingStream,
             'connect_grpc',
@@ -209,29 +243,83 @@ def test_a_viewer_of_a_url_gets_what_a_file_gets(
     assert '/pictures/labels' in logged(tmp_path / 'sent.rrd')
 
 
+def test_a_real_server_of_rerun_is_found_and_takes_all(run: Run, tmp_path: Path) -> None:
+    half_red(tmp_path / 'a.png')
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1]
+    viewer = rerun.RecordingStream('viewer')
+    url = viewer.serve_grpc(grpc_port=port)
+    options = ('--classes', 'a', '--out', tmp_path / 'out', '--rerun', url)
+    code, _, err = run('segment', tmp_path / 'a.png', *options)
+    viewer.disconnect()
+    assert (code, err) == (0, '')
+
+
 def test_a_viewer_that_goes_away_is_told_of_and_the_files_are_there(
     run: Run, tmp_path: Path
 ) -> None:
     half_red(tmp_path / 'a.png')
-    listening = socket.create_server(('127.0.0.1', 0))
-    url = f'rerun+http://127.0.0.1:{listening.getsockname()[1]}/proxy'
-
-    def leave() -> None:
-        # First comes the question whether there is a viewer, then Rerun itself.
-        for _ in range(2):
-            listening.accept()[0].close()
-        listening.close()
-
-    viewer = threading.Thread(target=leave)
-    viewer.start()
-    options = ('--classes', 'a', '--out', tmp_path / 'out', '--rerun', url)
-    code, out, err = run('segment', tmp_path / 'a.png', *options)
-    viewer.join()
+    # First comes the question whether there is a viewer, then Rerun itself.
+    with answering(SETTINGS, b'') as url:
+        options = ('--classes', 'a', '--out', tmp_path / 'out', '--rerun', url)
+        code, out, err = run('segment', tmp_path / 'a.png', *options)
     assert code == 2
     assert 'a_overlay.png' in out
     line = f'zegclip: error: Expected the viewer at {url} to take all, but: '
     assert line in err
     assert (tmp_path / 'out' / 'a_label.png').is_file()
+
+
+@pytest.mark.parametrize(
+    ('answer', 'reason'),
+    [(None, 'timed out'), (b'HTTP/1.1 400 Bad Request\r\n', 'something else listens there')],
+)
+def test_what_is_no_viewer_is_refused_before_anything_is_done(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: bytes | None,
+    reason: str,
+) -> None:
+    half_red(tmp_path / 'a.png')
+    monkeypatch.setattr(rerun_log, '_PATIENCE', 0.2)
+    with answering(answer) as url:
+        options = ('--classes', 'a', '--out', tmp_path / 'out', '--rerun', url)
+        line = refused(run('segment', tmp_path / 'a.png', *options))
+    assert f'Expected a Rerun viewer at {url}, but there is none ({reason})' in line
+    assert not (tmp_path / 'out').exists()
+
+
+# A process of its own, since what is tested is that it ends.
+STUCK = """
+import numpy as np
+from zegclip_core.images import rerun_log
+from zegclip_core.segmentation import Segmentation
+from zegclip_core.text.vocabulary import Vocabulary
+rerun_log.LONGEST = rerun_log._PATIENCE = 0.5
+words, size = Vocabulary.from_names(['a']), (600, 800)  # More than travels unasked.
+found = Segmentation(np.zeros(size, np.uint8), np.ones(size, np.float32), words)
+try:
+    with rerun_log.rerun_log({url!r}, words, alpha=0.5) as log:
+        for _ in range(2):
+            log.add('a', np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8), found)
+finally:
+    print('labelled')
+"""
+
+
+def test_a_viewer_that_gets_stuck_keeps_nobody() -> None:
+    with answering(None) as url:
+        done = subprocess.run(
+            [sys.executable, '-c', STUCK.format(url=url)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert done.stdout == 'labelled\n'
+    last = done.stderr.splitlines()[-1]
+    assert f'ConfigError: Expected the viewer at {url} to take all, but: Flush timed out' in last
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_with_ros_it_becomes_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
     monkeypatch.setattr(web, 'find_spec', lambda name: name)
     monkeypatch.setattr(os, 'execv', lambda program, command: started.append(command))
-    words = ['--ros', '--node', 'front/zegclip', '--port', '0', '--token', '123']
+    words = ['--ros', '--node', 'front/zegclip', '--port', '0', '--token', '123', '--open']
     assert command_line.main(['web', *words]) == 0
     program, *parts = started[0]
     assert (program, parts[:3]) == (sys.executable, ['-m', 'zegclip_ros.nodes.web', '--ros-args'])
@@ -62,7 +62,26 @@ def test_with_ros_it_becomes_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
         'port': 0,
         'token': '123',
         'names': [''],
+        'open': True,
     }
+
+
+@pytest.mark.parametrize(
+    ('given', 'told'),
+    [
+        (['--ros', '--model', 'mine.safetensors', '--short-side', '252'], '--model, --short-side'),
+        (['--ros', '--negatives', 'sky'], '--negatives'),
+        (['--node', 'front/zegclip'], '--node with --ros alone'),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    given: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(os, 'execv', lambda program, command: pytest.fail('It went on.'))
+    assert told in refused(capsys, *given)
 
 
 @pytest.mark.slow

@@ -80,12 +80,13 @@ NODES_MAY_IMPORT = {
     'segmenter_like': 'parameters',
     'kept_ids': '',
     'vocabulary_state': 'kept_ids',
-    'recording': '',
+    'listening': '',
+    'recording': 'listening',
     'diagnostics': '',
     'frames': 'conversions diagnostics parameters runtime segmenter_like vocabulary_state',
     'made_scene': '',
-    'web_desk': '',
-    'nodes': 'conversions diagnostics frames made_scene parameters recording runtime '
+    'web_desk': 'listening',
+    'nodes': 'conversions diagnostics frames listening made_scene parameters recording runtime '
     'segmenter_like vocabulary_state web_desk',
     'demo': 'runtime',
     'doctor': 'launching nodes',

@@ -94,6 +94,40 @@ def test_a_python_without_venv_gets_the_package_that_has_it(clone: Path) -> None
     assert 'apt install python3-venv' in line
 
 
+# It fits, makes a venv with a copy of itself, and notes what is installed.
+INSTALLER = """#!/bin/sh
+case "$2" in
+    venv) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    pip) for last; do :; done; echo "$last" >>installed ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'extras'),
+    [
+        (('demo',), 'ros,demo'),
+        ((), 'ros,demo,train,onnx,openvino,ray,rerun,tips,web,test'),
+    ],
+)
+def test_the_demo_installs_only_what_it_needs(
+    clone: Path, wanted: tuple[str, ...], extras: str
+) -> None:
+    for name in ('make', 'cc'):
+        program(clone, name)
+    for name in ('mkdir', 'cp'):
+        program(clone, name, f'#!/bin/sh\nexec {shutil.which(name)} "$@"\n')
+    program(clone, 'python3', INSTALLER)
+    for _ in range(2):  # The second time all is there.
+        subprocess.run(
+            [clone.parent / 'bin' / 'bash', 'scripts/setup_venv.sh', *wanted],
+            cwd=clone,
+            env={'PATH': str(clone.parent / 'bin')},
+            check=True,
+        )
+    assert (clone / 'installed').read_text().splitlines() == ['wheel', f'.[{extras}]', 'check']
+
+
 MAKE = """#!/bin/sh
 echo "make $1" >>made
 case "$1" in

@@ -26,7 +26,8 @@ from ros_helpers import FakeSegmenter, Inbox, own_domain, qos, Rig, running_ros,
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from zegclip_core.errors import DeviceMemoryError
-from zegclip_core.messages.outputs import label_fields
+from zegclip_core.messages.outputs import announcement, label_fields
+from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_message, image_to_labels
 from zegclip_ros.nodes.recorder import RecorderNode
 
@@ -368,8 +369,9 @@ def test_a_frame_that_comes_before_its_words_is_in_the_video(tmp_path: Path) -> 
         recorder._remember('labels', image_message(labels, frame.header))
         recorder._on_overlay(frame)
         assert not (tmp_path / 'overlay.mp4').exists()
-        words = [{'id': 0, 'name': 'cat', 'phrases': [], 'color': [1, 2, 3], 'threshold': None}]
-        state = {'version': 1, 'classes': words, 'stamp': {'sec': 2, 'nanosec': 0}}
+        recorder._on_announcement(String(data='no announcement'))
+        words, stamp = Vocabulary.from_names(['cat']), {'sec': 2, 'nanosec': 0}
+        state = announcement(words, [None], version=1, stamp=stamp, requested=1)
         recorder._on_announcement(String(data=json.dumps(state)))
         recorder._tick()
         recorder.close()
@@ -382,7 +384,8 @@ def test_the_recorder_ends_where_the_node_lacks_its_camera(given: str, tmp_path:
     chosen = ('-p', f'camera:={given}') if given else ()
     with running_ros('-p', f'output:={tmp_path}', *chosen):
         recorder = RecorderNode()
-        state = {'version': 0, 'classes': [], 'stamps': {'front': None, 'rear': None}}
+        state = announcement(None, [], version=0, stamp=None, requested=0)
+        state['stamps'] = {'front': None, 'rear': None}
         recorder._on_announcement(String(data=json.dumps(state)))
         assert recorder.ended.is_set()
         assert recorder.exit_code == 1

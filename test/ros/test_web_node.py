@@ -24,15 +24,17 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
 from PIL import Image
 import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_helpers import Rig, running_rig, solid
 from std_msgs.msg import String
 from web_pages import encoded, Talk
-from zegclip_core.messages.outputs import score_fields
-from zegclip_core.text.vocabulary import Vocabulary, VocabularyClass
+from zegclip_core.messages.outputs import announcement, score_fields
+from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.web.settings import Settings
 from zegclip_ros.conversions import image_message, image_to_scores
+from zegclip_ros.listening import Announcement
 from zegclip_ros.nodes.web import WebNode
-from zegclip_ros.web_desk import NodeDesk, places_of
+from zegclip_ros.web_desk import NodeDesk
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(300)]
 
@@ -79,6 +81,14 @@ def until(talk: Talk, kind: str, holds: Callable[[dict[str, Any]], bool]) -> dic
     while not holds(found := talk.heard(kind)):
         pass
     return found
+
+
+def told(names: tuple[str, ...] = (), version: int = 0, **changed: object) -> str:
+    """Return what a node announces, with some fields changed."""
+    words = Vocabulary.from_names(names) if names else None
+    topics = [None] * len(names)
+    fields = announcement(words, topics, version=version, stamp=None, requested=version)
+    return json.dumps({**fields, **changed})
 
 
 def names(fields: dict[str, Any]) -> list[str]:
@@ -181,8 +191,23 @@ def test_a_camera_that_the_node_has_not_ends_it(
     end = Mock()
     monkeypatch.setattr(page, 'end', end)
     monkeypatch.setattr(page, '_camera', camera)
-    page._on_announcement(String(data=json.dumps({'version': 0, 'classes': [], **stamps})))
+    page._on_announcement(String(data=told(**stamps)))
     end.assert_called_once_with(1)
+
+
+def test_a_malformed_announcement_is_passed_over(rig: Rig, page: WebNode) -> None:
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    other = rig.probe.create_publisher(String, 'zegclip/active_vocabulary', latched)
+
+    def scenario() -> None:
+        with Talk(page.addresses[0]) as talk:
+            until(talk, 'answer', lambda one: 'person, cat' in one['text'])
+            for text in ('no json', '{"version": 2}', told(names=('dog',), version=7)):
+                other.publish(String(data=text))
+            until(talk, 'answer', lambda one: one['text'] == 'In use: dog')
+
+    meanwhile(rig, scenario)
+    rig.probe.destroy_publisher(other)
 
 
 def test_diagnostics_of_a_node_of_the_same_name_elsewhere_are_not_shown(
@@ -204,6 +229,8 @@ def test_words_of_one_page_leave_the_threshold_that_another_has_set() -> None:
     desk = NodeDesk('zegclip', say, set_parameters)
     one, other = Mock(), Mock()
     one.name, other.name = 'one', 'other'
+    desk.join(one)
+    desk.join(other)
     desk.ask(one, Settings.read({'number': 1, 'words': 'cat', 'threshold': 0.5}))
     desk.ask(other, Settings.read({'number': 1, 'words': 'dog'}))
     assert [call.args[:2] for call in set_parameters.call_args_list] == [(0.5, None)]
@@ -216,9 +243,9 @@ def test_a_node_that_was_started_again_counts_its_words_anew() -> None:
     desk = NodeDesk('zegclip', Mock(), Mock())
     lists = [(number, f'old {number}') for number in range(1, 12)]
     for version, name in [*lists, (0, ''), (1, 'new')]:
-        stamp = {'sec': version if name.startswith('old') else 100, 'nanosec': 0}
-        words = Vocabulary.from_names([name]) if version else None
-        desk.announced({'version': version, 'stamp': stamp if version else None}, words)
+        seconds = version if name.startswith('old') else 100
+        names = (name,) if version else ()
+        desk.announced(Announcement.read(told(names, version)), seconds * 10**9)
     for part, array in (
         ('image', np.zeros((2, 2, 3), np.uint8)),
         ('labels', np.zeros((2, 2), np.uint8)),
@@ -228,16 +255,40 @@ def test_a_node_that_was_started_again_counts_its_words_anew() -> None:
     assert desk.point(Mock(), 0.5, 0.5)['ranking'][0]['name'] == 'new'
 
 
-def test_ids_of_label_images_become_places() -> None:
-    vocabulary = Vocabulary(
-        (VocabularyClass('cat', class_id=7), VocabularyClass('dog', class_id=2))
-    )
-    ids = np.array([[7, 2], [255, 9]], np.uint8)
-    assert places_of(ids, vocabulary).tolist() == [[0, 1], [255, 255]]
-    plain = Vocabulary.from_names(['a', 'b'])
-    assert places_of(np.array([[0, 1, 255]], np.uint8), plain).tolist() == [[0, 1, 255]]
-    many = Vocabulary.from_names([f'word {number}' for number in range(300)])
-    assert places_of(np.array([[299, 65535]], np.uint16), many).tolist() == [[299, 65535]]
+def test_the_box_follows_the_words_in_use_and_keeps_its_own_as_they_were_typed() -> None:
+    desk = NodeDesk('zegclip', Mock(), Mock())
+    pages = {'one': Mock(), 'other': Mock()}
+    for name, page in pages.items():
+        page.name = name
+        desk.join(page)
+
+    def ask(name: str, words: str) -> None:
+        desk.ask(pages[name], Settings.read({'number': 1, 'words': words}))
+
+    def hears(version: int, *names: str) -> dict[str, str | None]:
+        for page in pages.values():
+            page.outbox.post.reset_mock()
+        desk.announced(Announcement.read(told(names, version)), None)
+        return {name: box(page) for name, page in pages.items()}
+
+    assert hears(1, 'person') == {'one': 'person', 'other': 'person'}
+    ask('one', 'couch | sofa')
+    ask('one', 'couch | sofa, cat')
+    # Its last ones are on their way; the box is not to go back meanwhile.
+    assert hears(2, 'couch') == {'one': None, 'other': 'couch'}
+    assert hears(3, 'couch', 'cat') == {'one': 'couch | sofa, cat', 'other': 'couch, cat'}
+    ask('other', 'dog')
+    assert hears(4, 'dog') == {'one': 'dog', 'other': 'dog'}
+    assert hears(5, 'couch', 'cat')['one'] == 'couch | sofa, cat'
+    pages['one'].outbox.post.reset_mock()
+    desk.join(pages['one'])  # It was opened again.
+    assert box(pages['one']) == 'couch | sofa, cat'
+
+
+def box(page: Mock) -> str | None:
+    """Return what a page was told to put into its box; ``None`` for nothing."""
+    posts = [json.loads(call.args[1]) for call in page.outbox.post.call_args_list]
+    return next((one['text'] for one in posts if one['type'] == 'words'), None)
 
 
 @pytest.mark.parametrize('encoding', ['32FC1', 'mono8'])

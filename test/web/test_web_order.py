@@ -14,6 +14,9 @@
 """What the page shows when answers are fast, slow, late or missing, in a real browser."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
+import json
+import re
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,9 @@ from playwright.sync_api import Browser, expect, Page, sync_playwright
 import pytest
 from skimage import data
 from web_pages import chromium, encoded, PATIENCE, served
+from zegclip_core.messages.outputs import announcement
 from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_ros.listening import Announcement
 from zegclip_ros.web_desk import NodeDesk
 
 pytestmark = [
@@ -44,19 +49,24 @@ SOURCES = """async () => {
   await made.grab();
   window.made = made;
 }"""
-# Each picture is decoded only when two later ones have come.
+# Each picture is decoded only when `decode` is called.
 SLOW = """(() => {
   const real = window.createImageBitmap.bind(window);
-  const waiting = [];
+  window.begun = 0;
   window.createImageBitmap = async (...given) => {
-    const image = await real(...given);
-    await new Promise((done) => {
-      waiting.push(done);
-      if (waiting.length > 2) waiting.shift()();
-    });
-    return image;
+    window.begun += 1;
+    await new Promise((done) => { window.decode = done; });
+    return real(...given);
   };
 })()"""
+# What object URLs stand for still, by `kept`.
+COUNTED = """() => {
+  window.kept = new Set();
+  const make = URL.createObjectURL.bind(URL);
+  const revoke = URL.revokeObjectURL.bind(URL);
+  URL.createObjectURL = (file) => { const made = make(file); kept.add(made); return made; };
+  URL.revokeObjectURL = (address) => { kept.delete(address); revoke(address); };
+}"""
 # The answer to an upload is held back until `release` is called.
 HELD = """() => {
   const real = window.fetch.bind(window);
@@ -165,21 +175,86 @@ def test_a_video_goes_on_after_a_frame_that_failed(page: Page, address: str) -> 
     becomes(page, 'sent.length === 2')
 
 
-def test_frames_of_a_node_are_shown_however_slowly_they_are_decoded(page: Page) -> None:
+def test_files_of_a_folder_are_let_go_of(page: Page, address: str) -> None:
+    begin(page, address)
+    page.evaluate(COUNTED)
+    content = encoded(data.coffee()[:50, :70])
+    files = [
+        {'name': name, 'mimeType': 'image/png', 'buffer': buffer}
+        for name, buffer in (('a.png', content), ('b.png', content), ('c.png', b'damaged'))
+    ]
+    page.locator('#open').set_input_files(files=files)  # type: ignore[arg-type]
+    expect(page.locator('#photos button')).to_have_count(3)
+    becomes(page, 'kept.size === 0')
+    assert page.locator('#photos img').evaluate_all('all => all.map(x => x.naturalWidth)') == [
+        70,
+        70,
+        0,
+    ]
+
+
+@pytest.fixture
+def robot(page: Page) -> Iterator[NodeDesk]:
+    """Yield the desk of a node that looks for cats, whose page is open."""
     desk = NodeDesk('zegclip', lambda words: None, lambda *values: None)
-    words = Vocabulary.from_names(['cat'])
-    desk.announced({'version': 1, 'stamp': {'sec': 0, 'nanosec': 0}}, words)
-    parts = {
-        'image': np.full((*SIZE, 3), 90, np.uint8),
-        'labels': np.zeros(SIZE, np.uint8),
-        'scores': np.ones(SIZE, np.float32),
-    }
+    announce(desk, 1, 'cat')
+    page.add_init_script(SLOW)
     with served(desk) as address:
-        page.add_init_script(SLOW)
         page.goto(address)
         expect(page.locator('#status')).to_have_text('connected')
-        for number in range(1, 5):
-            for part, array in parts.items():
-                desk.received(part, number, array)
-            expect(page.locator('body')).to_have_attribute('data-image', str(number))
-        expect(page.locator('#view')).to_have_attribute('width', str(SIZE[1]))
+        yield desk
+
+
+def announce(desk: NodeDesk, version: int, *names: str) -> None:
+    """Have a node announce that it looks for other words from now on."""
+    words = Vocabulary.from_names(names)
+    fields = announcement(words, [None] * len(names), version=version, stamp=None, requested=1)
+    desk.announced(Announcement.read(json.dumps(fields)), 0)
+
+
+def arrived(heard: list[Any], count: int) -> bool:
+    """Return whether so many results came over the socket."""
+    return sum(isinstance(one, bytes) for one in heard) == count
+
+
+def test_a_slow_browser_shows_the_newest_frame_of_a_node_and_drops_older_ones(
+    page: Page, robot: NodeDesk
+) -> None:
+    heard: list[Any] = []
+    page.on('websocket', lambda one: one.on('framereceived', lambda frame: heard.append(frame)))
+    page.reload()
+    expect(page.locator('#words')).to_have_value('cat')
+    for number in range(1, 6):
+        for part, array in (
+            ('image', np.full((*SIZE, 3), 90, np.uint8)),
+            ('labels', np.zeros(SIZE, np.uint8)),
+            ('scores', np.ones(SIZE, np.float32)),
+        ):
+            robot.received(part, number, array)
+        # All of them arrive while the first one is decoded.
+        wait(page, partial(arrived, heard, number))
+        becomes(page, 'begun === 1')
+    page.evaluate('decode()')
+    expect(page.locator('body')).to_have_attribute('data-image', '1')
+    becomes(page, 'begun === 2')
+    page.evaluate('decode()')
+    expect(page.locator('body')).to_have_attribute('data-image', '5')
+    expect(page.locator('#view')).to_have_attribute('width', str(SIZE[1]))
+
+
+def test_the_box_of_a_node_s_page_follows_the_words_of_others(page: Page, robot: NodeDesk) -> None:
+    box = page.locator('#words')
+    expect(box).to_have_value('cat')
+    announce(robot, 2, 'dog')
+    expect(box).to_have_value('dog')
+    box.fill('couch | sofa')
+    expect(page.locator('#status')).to_have_text('looking')
+    announce(robot, 2, 'dog')  # The node has not come to them yet.
+    announce(robot, 3, 'couch')
+    expect(page.locator('#answer')).to_have_text('In use: couch')
+    expect(box).to_have_value('couch | sofa')
+    announce(robot, 4, 'tree', 'sky')
+    expect(box).to_have_value('tree, sky')
+    expect(page).to_have_url(re.compile('words=tree'))
+    page.locator('#undo').click()
+    expect(box).to_have_value('couch | sofa')

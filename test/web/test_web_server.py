@@ -299,6 +299,11 @@ def test_only_so_many_pages_are_open_at_once(address: str) -> None:
         open_pages += [Talk(address) for _ in range(MAX_SESSIONS)]
         with pytest.raises(ConnectionClosed, match='1013'):
             Talk(address)
+        left = open_pages.pop()
+        left.socket.close()
+        open_pages.append(Talk(address))
+        with pytest.raises(ConnectionClosed, match='1013'):
+            Talk(address, left.session)  # It comes back while others have its place.
     finally:
         for page in open_pages:
             page.socket.close()

@@ -31,9 +31,12 @@ Serve a page on which words are typed and seen at once: on a photo, the camera o
 video, a folder, or with --ros on what a running node sees. It works without the internet, and is
 open to this machine alone unless --host says otherwise.
 """
+_DEFAULT_NODE = 'zegclip'
 _NODE = 'zegclip_ros.nodes.web'
 """What serves the page of a running node."""
 _NEEDED = ('starlette', 'uvicorn', 'websockets')
+_WITHOUT = ('candidates', 'sharp_edges')
+"""Options of models that the page does not have."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -45,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         '--ros', action='store_true', help='show a running node, and send it the words'
     )
     parser.add_argument(
-        '--node', default='zegclip', metavar='NAME', help='its name (default: %(default)s)'
+        '--node', metavar='NAME', help=f'its name, with --ros alone (default: {_DEFAULT_NODE})'
     )
     parser.add_argument(
         '--host',
@@ -68,7 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         help='a further name that the page is reached by; may be repeated',
     )
     parser.add_argument('--open', action='store_true', help='open it in the browser')
-    add_model_options(parser, without=('candidates', 'sharp_edges'))
+    add_model_options(parser, without=_WITHOUT)
     parser.set_defaults(run=run)
 
 
@@ -87,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
                 f'Expected the Python package {name} to be installed, but it is not: '
                 "pip install 'zegclip-ros[web]' has what the page needs."
             )
+    _check_ros(args)
     if args.ros:
         return _run_node(args)
     from zegclip_core.web.model_desk import ModelDesk
@@ -113,6 +117,23 @@ def announce(addresses: list[str], *, opened: bool) -> None:
         webbrowser.open(addresses[0])
 
 
+def _check_ros(args: argparse.Namespace) -> None:
+    """Refuse what is of no use with ``--ros``, or without it, in place of ignoring it."""
+    if not args.ros:
+        if args.node is not None:
+            raise ConfigError(f'Expected --node with --ros alone, but got {args.node!r} without.')
+        return
+    model = argparse.ArgumentParser(add_help=False)
+    add_model_options(model, without=_WITHOUT)
+    defaults = vars(model.parse_args([]))
+    given = [f'--{k.replace("_", "-")}' for k, v in defaults.items() if getattr(args, k) != v]
+    if given:
+        raise ConfigError(
+            f'Expected no options of a model with --ros, but got {", ".join(given)}: the running '
+            'node has its own.'
+        )
+
+
 def _run_node(args: argparse.Namespace) -> int:
     """Become the node that serves the page; the core itself knows no ROS."""
     if find_spec('rclpy') is None:
@@ -120,11 +141,12 @@ def _run_node(args: argparse.Namespace) -> int:
             'Expected ROS 2 for --ros, but its package rclpy is not there: source its setup.bash.'
         )
     values = {
-        'node': args.node,
+        'node': args.node or _DEFAULT_NODE,
         'host': args.host,
         'port': args.port,
         'token': args.token or '',
         'names': args.name or [''],
+        'open': args.open,
     }
     # JSON is YAML: what looks like a number stays a text.
     given = [

@@ -15,10 +15,13 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 import socket
+import ssl
+import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -39,17 +42,21 @@ MAX_MAPS = 24
 PICTURES, VIDEOS = 'pictures', 'videos'
 """Entities that images and videos lie below; each video has one of its own."""
 LONGEST = 60.0
-"""How long a viewer may take for what is left at the end [s]."""
+"""How long a viewer may take for an image [s]."""
 _QUALITY = 90
 _PATIENCE = 2.0
 """How long a viewer may take to answer [s]."""
+_GREETING = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""How HTTP/2, over which viewers are reached, begins: its preface, and a frame of no settings."""
+_SETTINGS = b'\4'
+"""Type of the frame that a server begins with, in its fourth byte."""
 
 
 def check_viewer(url: str) -> None:
     """Refuse a viewer that nobody could send to: Rerun itself would wait, and then drop all.
 
     Raises:
-        ConfigError: If the URL is none of Rerun's, or nothing listens there.
+        ConfigError: If the URL is none of Rerun's, or no viewer answers there.
     """
     form = f'a URL such as {VIEWER}'
     try:
@@ -60,12 +67,26 @@ def check_viewer(url: str) -> None:
     if parts.scheme not in {'rerun', 'rerun+http', 'rerun+https'} or parts.path != '/proxy':
         raise ConfigError(f'Expected {form}, but got {url!r}.')
     try:
-        socket.create_connection(place, timeout=_PATIENCE).close()
+        reason = _greeted(place, secure=parts.scheme == 'rerun+https')
     except OSError as error:
         reason = error.strerror or str(error)
+    if reason:
         raise ConfigError(
             f'Expected a Rerun viewer at {url}, but there is none ({reason}): start it by `rerun`.'
-        ) from error
+        )
+
+
+def _greeted(place: tuple[str, int], *, secure: bool) -> str:
+    """Greet a server; return what is wrong with its answer, ``''`` for nothing."""
+    with socket.create_connection(place, timeout=_PATIENCE) as connection:
+        if secure:
+            context = ssl.create_default_context()
+            context.set_alpn_protocols(['h2'])
+            connection = context.wrap_socket(connection, server_hostname=place[0])
+        connection.sendall(_GREETING)
+        with connection.makefile('rb') as answer:
+            fits = answer.read(4)[3:] == _SETTINGS
+    return '' if fits else 'something else listens there'
 
 
 class RerunLog:
@@ -79,12 +100,22 @@ class RerunLog:
         stream: Where to.
         vocabulary: The classes of all images.
         alpha: Weight of the colours in [0, 1].
+        waits: Whether to wait for a viewer after each image, so that none pile up.
+
+    Attributes:
+        lost: Why a viewer takes no more; ``None`` as long as it does.
     """
 
     def __init__(
-        self, stream: rerun.RecordingStream, vocabulary: Vocabulary, *, alpha: float
+        self,
+        stream: rerun.RecordingStream,
+        vocabulary: Vocabulary,
+        *,
+        alpha: float,
+        waits: bool = False,
     ) -> None:
-        self._stream, self._alpha = stream, alpha
+        self._stream, self._alpha, self._waits = stream, alpha, waits
+        self.lost: str | None = None
         self._counts: dict[Hashable, int] = {}
         self._mapped: dict[str, set[str]] = {}
         stream.log('/', annotation_context(vocabulary), static=True)
@@ -96,7 +127,7 @@ class RerunLog:
         segmentation: Segmentation,
         moment: Moment | None = None,
     ) -> None:
-        """Log an image.
+        """Log an image, unless the viewer was lost.
 
         Args:
             name: Of the image, or of its video.
@@ -106,6 +137,8 @@ class RerunLog:
         """
         import rerun
 
+        if self.lost is not None:
+            return
         root = self._begin(name, moment)
         stream = self._stream
         if moment is None:
@@ -115,6 +148,17 @@ class RerunLog:
         labels = rerun.SegmentationImage(segmentation.ids, opacity=self._alpha)
         stream.log([*root, 'labels'], labels)
         self._log_maps(root, segmentation)
+        if self._waits:
+            self.wait()
+
+    def wait(self) -> str | None:
+        """Wait until the viewer has all; return why it takes no more, ``None`` if it does."""
+        if self.lost is None:
+            try:
+                self._stream.flush(timeout_sec=LONGEST)
+            except Exception as error:  # Rerun has no type of its own for it.
+                self.lost = str(error).partition('\n')[0]
+        return self.lost
 
     def _begin(self, name: str, moment: Moment | None) -> list[str]:
         """Set the time of what is logged next; return the parts of its entity's path."""
@@ -200,24 +244,27 @@ def rerun_log(target: Path | str, vocabulary: Vocabulary, *, alpha: float) -> It
         stream.save(target)
     else:
         stream.connect_grpc(target)
+    is_file = isinstance(target, Path)
+    log = RerunLog(stream, vocabulary, alpha=alpha, waits=not is_file)
     try:
-        yield RerunLog(stream, vocabulary, alpha=alpha)
-        if isinstance(target, Path):
+        yield log
+        if is_file:
             stream.flush()
-        else:
-            _send(stream, target)
+        elif (reason := log.wait()) is not None:
+            raise ConfigError(f'Expected the viewer at {target} to take all, but: {reason}')
     finally:
-        stream.disconnect()
+        if is_file:
+            stream.disconnect()
+        else:
+            _leave(stream)
 
 
-def _send(stream: rerun.RecordingStream, url: str) -> None:
-    """Wait until a viewer has all.
+def _leave(stream: rerun.RecordingStream) -> None:
+    """Leave a viewer, also one that takes nothing, which Rerun would wait for without end."""
+    import rerun
 
-    Raises:
-        ConfigError: If it does not take it.
-    """
-    try:
-        stream.flush(timeout_sec=LONGEST)
-    except Exception as error:  # Rerun has no type of its own for it.
-        reason = str(error).partition('\n')[0]
-        raise ConfigError(f'Expected the viewer at {url} to take all, but: {reason}') from error
+    leaving = threading.Thread(target=stream.disconnect, daemon=True)
+    leaving.start()
+    leaving.join(_PATIENCE)
+    if leaving.is_alive():
+        atexit.unregister(rerun.rerun_shutdown)

@@ -101,12 +101,12 @@ class Sessions:
         Raises:
             ZegCLIPError: If too many are open.
         """
+        if sum(one.left is None for one in self._known.values()) >= MAX_SESSIONS:
+            raise ZegCLIPError(f'Expected at most {MAX_SESSIONS} open pages: close another one.')
         known = self._known.get(name)
         if known is not None and known.left is not None:
             known.left, known.outbox = None, Outbox()
             return known
-        if sum(one.left is None for one in self._known.values()) >= MAX_SESSIONS:
-            raise ZegCLIPError(f'Expected at most {MAX_SESSIONS} open pages: close another one.')
         session = Session(secrets.token_urlsafe(18), Outbox())
         self._known[session.name] = session
         return session

@@ -13,7 +13,6 @@
 # limitations under the License.
 """The recorder: listens to a run, changes the words, writes a video, images and figures."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
@@ -29,7 +28,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from zegclip_core import __version__
-from zegclip_core.errors import ConfigError
+from zegclip_core.errors import ConfigError, VocabularyError
 from zegclip_core.files import user_path
 from zegclip_core.images.drawing import overlay_with_legend
 from zegclip_core.messages.outputs import ACTIVE_VOCABULARY, LABEL_IMAGE, OVERLAY
@@ -38,6 +37,7 @@ from zegclip_core.segmentation import sampled
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_ros.conversions import image_to_labels, image_to_rgb
 from zegclip_ros.frames.image_input import ImageInput
+from zegclip_ros.listening import Announcement, FrameParts
 from zegclip_ros.parameters import Declaration, declare, descriptions
 from zegclip_ros.recording import FRAME_RATE, Labelled, LegendVideo, Recording, with_legend
 from zegclip_ros.runtime.runner import run_process, RunnableNode
@@ -45,8 +45,8 @@ from zegclip_ros.runtime.runner import run_process, RunnableNode
 PROGRESS_INTERVAL = 4.0
 """Seconds between two lines about the progress."""
 PACKAGES = ('torch', 'numpy', 'opencv-python-headless', 'open_clip_torch', 'timm', 'ros-rclpy')
-_REMEMBERED = 100
-"""Frames that wait for what belongs to them."""
+_MOST_WAITING = 256 * 2**20
+"""Bytes of images that wait at most for what belongs to their frames: 30 s of 640x480 at 10 Hz."""
 _QUEUE = 10
 """Messages of a topic that wait at most; none is to be lost while an image is written."""
 
@@ -99,7 +99,9 @@ class RecorderNode(RunnableNode):
         self._said = 0
         self._recording = Recording(camera)
         self._video: LegendVideo | None = None
-        self._parts: OrderedDict[int, dict[str, Image]] = OrderedDict()
+        self._parts = FrameParts[Image](
+            ('image', 'labels', 'overlay'), lambda part: len(part.data), _MOST_WAITING
+        )
         self._early: tuple[Labelled, Image] | None = None
         # Not the node's clock for durations: a simulated one begins late, jumps, and may stand.
         self._began = time.monotonic()
@@ -132,7 +134,10 @@ class RecorderNode(RunnableNode):
 
     def _on_announcement(self, message: String) -> None:
         try:
-            self._recording.announced(json.loads(message.data))
+            self._recording.announced(Announcement.read(message.data))
+        except VocabularyError as error:
+            self.get_logger().warning(str(error))
+            return
         except ConfigError as error:
             self.get_logger().fatal(str(error))
             self.end(1)
@@ -157,18 +162,15 @@ class RecorderNode(RunnableNode):
     def _remember(self, part: str, message: Image) -> None:
         """Keep a message until the others of its frame are there."""
         stamp = stamp_of(message)
-        parts = self._parts.setdefault(stamp, {})
-        parts[part] = message
-        if len(parts) == 3:
-            del self._parts[stamp]
-            image = image_to_rgb(parts['image'])
-            # The node may be set to another size of the label images.
-            labels = sampled(image_to_labels(parts['labels']), *image.shape[:2])
-            frame = Labelled(stamp, image, labels)
-            self._recording.labelled(frame)
-            self._show(frame, parts['overlay'])
-        while len(self._parts) > _REMEMBERED:
-            self._parts.popitem(last=False)
+        parts = self._parts.add(stamp, part, message)
+        if parts is None:
+            return
+        image = image_to_rgb(parts['image'])
+        # The node may be set to another size of the label images.
+        labels = sampled(image_to_labels(parts['labels']), *image.shape[:2])
+        frame = Labelled(stamp, image, labels)
+        self._recording.labelled(frame)
+        self._show(frame, parts['overlay'])
 
     def _show(self, frame: Labelled, overlay: Image) -> None:
         """Put a frame with its overlay into the video, or keep it until its words are known."""

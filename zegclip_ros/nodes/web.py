@@ -15,9 +15,9 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-import json
 import threading
 from typing import Any, NoReturn
+import webbrowser
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
@@ -28,7 +28,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
-from zegclip_core.errors import ConfigError, ZegCLIPError
+from zegclip_core.errors import ConfigError, VocabularyError, ZegCLIPError
 from zegclip_core.messages.outputs import ACTIVE_VOCABULARY, CONFIDENCE, LABEL_IMAGE
 from zegclip_core.messages.topic_names import check_cameras, image_topic, output_topic
 from zegclip_core.options import OPTIONS
@@ -37,8 +37,8 @@ from zegclip_core.web.limits import HOST, PORT
 from zegclip_core.web.serve import Place, Server
 from zegclip_ros.conversions import image_to_labels, image_to_scores, packed_rgb
 from zegclip_ros.frames.image_input import ImageInput
+from zegclip_ros.listening import Announcement
 from zegclip_ros.parameters import Declaration, declare, descriptions, given
-from zegclip_ros.recording import vocabulary_of
 from zegclip_ros.runtime.runner import run_process, RunnableNode
 from zegclip_ros.web_desk import NodeDesk
 
@@ -65,6 +65,7 @@ DECLARATIONS = (
     Declaration('port', PORT, 'Port of the page; 0 for any.', bounds=(0, 65535)),
     Declaration('token', '', 'What the address must hold; empty for a new one, if any.'),
     Declaration('names', [''], 'Further names that the page is reached by.'),
+    Declaration('open', False, 'Whether to open the page in a browser of this machine.'),
 )
 
 
@@ -110,6 +111,8 @@ class WebNode(RunnableNode):
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_LOOK, self._look, clock=clock)
         self.get_logger().info(f'The page is at {" and ".join(self.addresses)}')
+        if values['open']:
+            webbrowser.open(self.addresses[0])
 
     def close(self) -> bool:
         """End the server."""
@@ -145,18 +148,14 @@ class WebNode(RunnableNode):
             self.get_logger().warning(f'Cannot show {part}: {error}', throttle_duration_sec=10.0)
 
     def _on_announcement(self, message: String) -> None:
-        state = json.loads(message.data)
-        several = 'stamps' in state
-        stamps = state['stamps'] if several else {'': state['stamp']}
-        if self._camera not in stamps:
-            known = f'one of {", ".join(stamps)}' if several else 'empty for one camera'
-            self.get_logger().fatal(
-                f'Expected the parameter camera to be {known}, but got {self._camera!r}.'
-            )
+        try:
+            told = Announcement.read(message.data)
+            self.desk.announced(told, told.first(self._camera))
+        except VocabularyError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=10.0)
+        except ConfigError as error:
+            self.get_logger().fatal(str(error))
             self.end(1)
-            return
-        state['stamp'] = stamps[self._camera]
-        self.desk.announced(state, vocabulary_of(state) if int(state['version']) else None)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         # The whole name: nodes of other cameras are called alike.

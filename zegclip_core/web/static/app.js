@@ -24,9 +24,8 @@ let kept = null;
 let timer = 0;
 let pointing = false;
 let wanted = null;
-let drawn = 0;
 let frames = [];
-let told = '';
+let told = null;
 
 const view = new View(at('view'), ask);
 const legend = new Legend(at('legend'), hover);
@@ -125,7 +124,7 @@ function send() {
 /* What comes back */
 
 async function show(fields) {
-  if (about.kind === 'node') showFrame(fields);
+  if (about.kind === 'node') await showFrame(fields);
   else if (!await sources.fits(fields.image)) return;
   if (fields.asked < asked && !fields.live) return;
   result = fields;
@@ -141,15 +140,23 @@ async function show(fields) {
   document.body.dataset.image = fields.image;
 }
 
-function showFrame(fields) {
+async function showFrame(fields) {
   if (!fields.photo) return;
-  createImageBitmap(fields.photo).then((image) => {
-    if (fields.image < drawn) return;
-    drawn = fields.image;
-    view.show(image, fields.width, fields.height);
-    view.label(fields.labels, fields.classes);
-    if (hovered !== null) heat();
-  });
+  view.show(await createImageBitmap(fields.photo), fields.width, fields.height);
+  view.label(fields.labels, fields.classes);
+}
+
+/** Put the words that a node uses into the box: its own as they were typed, or somebody else's. */
+function follow({ text }) {
+  if (text === told) return;
+  const opened = told === null;
+  told = text;
+  // Words of a link stay, and those that are being typed: they go out next.
+  if ((opened && state.words) || (kept && kept.words !== state.words) || text === state.words) return;
+  if (state.words) past.keep(state);
+  state.words = text;
+  toLink(state);
+  controls();
 }
 
 function count(fields) {
@@ -247,12 +254,18 @@ function gallery() {
 }
 
 function listed(files) {
-  at('photos').replaceChildren(...files.slice(0, 200).map((file) => thumbnail(
-    file.name, URL.createObjectURL(file), () => {
+  at('photos').replaceChildren(...files.slice(0, 200).map((file) => {
+    const address = URL.createObjectURL(file);
+    const button = thumbnail(file.name, address, () => {
       fail('image', '');
       press(file.name);
       sources.photo(file, file.name);
-    })));
+    });
+    for (const end of ['load', 'error']) { // Else the browser keeps the files.
+      button.firstChild.addEventListener(end, () => URL.revokeObjectURL(address));
+    }
+    return button;
+  }));
   press(files[0].name);
 }
 
@@ -397,7 +410,6 @@ function keys(event) {
 async function hello() {
   say('connected');
   pointing = false;
-  drawn = 0;
   if (sources?.file || sources?.live) await sources.resend();
   else if (about.kind === 'model') await first();
   hovered = null;
@@ -454,13 +466,7 @@ async function start() {
       at('answer').className = fields.refused ? 'error' : '';
     },
     diagnostics: ({ rows }) => showDiagnostics(at('diagnostics'), rows),
-    words({ text }) {
-      // What somebody else had the node look for, unless other words stand here.
-      if (state.words && state.words !== told) return;
-      told = text;
-      state.words = text;
-      controls();
-    },
+    words: follow,
     error(fields) {
       if (fields.asked && fields.asked < asked) return;
       fail(fields.box, fields.text);

@@ -8,11 +8,17 @@ async function inflated(bytes, dtype) {
   return dtype === 'uint16' ? new Uint16Array(buffer) : new Uint8Array(buffer);
 }
 
-async function unpacked(buffer) {
-  const length = new DataView(buffer).getUint32(0, true);
-  const fields = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  let at = 4 + length;
-  for (const part of fields.parts) {
+/** Return the JSON of a message. */
+function read(data) {
+  if (typeof data === 'string') return JSON.parse(data);
+  const length = new DataView(data).getUint32(0, true);
+  return { ...JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length))), start: 4 + length };
+}
+
+/** Add the parts of a message to its JSON. */
+async function unpacked(fields, buffer) {
+  let at = fields.start;
+  for (const part of fields.parts ?? []) {
     const bytes = new Uint8Array(buffer, at, part.bytes);
     at += part.bytes;
     fields[part.name] = part.dtype
@@ -27,7 +33,8 @@ export class Socket {
   constructor(handlers) {
     this.handlers = handlers;
     this.tries = 0;
-    this.order = Promise.resolve();
+    this.waiting = new Map();
+    this.working = false;
     this.connect();
   }
 
@@ -36,20 +43,34 @@ export class Socket {
     const session = sessionStorage.getItem('session') || '';
     this.socket = new WebSocket(`${scheme}://${location.host}/socket?session=${session}`);
     this.socket.binaryType = 'arraybuffer';
-    this.socket.onmessage = (event) => {
-      // One after the other: arrays are unpacked in the background.
-      this.order = this.order.then(() => this.take(event.data)).catch((error) => {
-        console.error(error);
-      });
-    };
+    this.socket.onmessage = ({ data }) => this.put(read(data), data);
     this.socket.onclose = () => {
       this.handlers.lost();
       setTimeout(() => this.connect(), RETRY[Math.min(this.tries++, RETRY.length - 1)]);
     };
   }
 
-  async take(data) {
-    const fields = typeof data === 'string' ? JSON.parse(data) : await unpacked(data);
+  /** Have a message wait: of each kind the newest alone, however slow this browser is. */
+  put(fields, data) {
+    const kind = `${fields.type} ${fields.box ?? ''}`;
+    this.waiting.delete(kind); // Newer messages lie behind older ones, as in the server's outbox.
+    this.waiting.set(kind, [fields, data]);
+    if (!this.working) this.work();
+  }
+
+  /** Take what waits, one after the other: arrays are unpacked in the background. */
+  async work() {
+    this.working = true;
+    while (this.waiting.size) {
+      const [kind, message] = this.waiting.entries().next().value;
+      this.waiting.delete(kind);
+      await this.take(...message).catch((error) => { console.error(error); });
+    }
+    this.working = false;
+  }
+
+  async take(fields, data) {
+    await unpacked(fields, data);
     if (fields.type === 'hello') {
       this.tries = 0;
       this.session = fields.session;
