@@ -219,7 +219,7 @@ def planned(options: argparse.Namespace) -> list[Run]:
     if 'transductive' in steps and '5' not in steps:
         steps.insert(0, '5')
     runs = [Run(options.towers, step, seed) for seed in options.seeds for step in steps]
-    chosen = [step for step in steps if step != 'fully']
+    chosen = [step for step in steps if step != 'fully' and options.choose_bias]
     return [*runs, *(Run(options.towers, step, 0, choice=True) for step in chosen)]
 
 
@@ -262,6 +262,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     also = [step for step in STEPS if not step.isdigit()]
     add('--also', choices=also, action='append', default=[], help='also this; may be repeated')
+    add('--no-choose-bias', dest='choose_bias', action='store_false', help='only the fixed biases')
     add('--out', type=Path, default=Path('runs/ablation'), help='folder (default: %(default)s)')
     add('--write-docs', action='store_true', help='put tables and charts into docs/results.md')
     add('settings', nargs='*', metavar='KEY=VALUE', help='settings to change in every run')

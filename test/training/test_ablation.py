@@ -110,6 +110,11 @@ def test_every_seed_and_then_the_choices_and_nothing_twice(program: Program) -> 
     ]
 
 
+def test_no_bias_is_chosen_where_none_is_asked_for(program: Program) -> None:
+    assert start('--steps-of-figure', '1', '--seeds', '0', '--no-choose-bias') == 0
+    assert program.trained() == ['adapted-1-seed0']
+
+
 def test_a_bias_is_chosen_without_the_unseen_classes(program: Program) -> None:
     assert start('--steps-of-figure', '5', '--seeds', '0') == 0
     (_, classes, seen, images), (_, asked, taught, held_out) = program.swept
