@@ -63,6 +63,10 @@ STEPS = {
         'transductive, from (5) at half-way',
         ('setting=transductive', 'schedule.keep=[]'),
     ),
+    'pooled': (
+        '(5), the mean of the patch tokens in place of the class token',
+        ('model.average_pooling=true',),
+    ),
     'fully': (
         'fully supervised',
         ('setting=fully_supervised', 'unseen=[]', 'schedule.keep=[]'),
@@ -256,7 +260,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='STEPS',
         help='which of them (default: all five)',
     )
-    also = ('transductive', 'fully')
+    also = [step for step in STEPS if not step.isdigit()]
     add('--also', choices=also, action='append', default=[], help='also this; may be repeated')
     add('--no-choose-bias', dest='choose_bias', action='store_false', help='only the fixed biases')
     add('--out', type=Path, default=Path('runs/ablation'), help='folder (default: %(default)s)')

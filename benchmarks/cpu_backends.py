@@ -116,6 +116,12 @@ def segmenter_of(side: str, bundle: Bundle, calibration: Calibration) -> Segment
     return segmenter
 
 
+def note(side: str, options: argparse.Namespace) -> None:
+    """Write which side is at work beside the figures: a crash leaves nothing else."""
+    if options.json is not None:
+        options.json.with_suffix('.side').write_text(side, encoding='utf-8')
+
+
 def build(side: str, bundle: Bundle, inputs: Inputs, calibration: Calibration) -> Side:
     """Make a side and label once; what it cannot do becomes its reason."""
     made = Side(side)
@@ -147,7 +153,10 @@ def measure(case: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     bundle, calibration = bundle_of(case), calibration_of(case, options)
     inputs = inputs_of(case, bundle)
     wanted = [*(('literal',) if case == 'vit' else ()), *options.sides]
-    sides = [build(name, bundle, inputs, calibration) for name in wanted]
+    sides = []
+    for name in wanted:
+        note(name, options)
+        sides.append(build(name, bundle, inputs, calibration))
     running = [side for side in sides if side.label is not None]
     times: dict[str, list[float]] = {side.name: [] for side in running}
     labels: dict[str, Labels] = {}
@@ -157,6 +166,7 @@ def measure(case: str, options: argparse.Namespace) -> list[dict[str, Any]]:
             break
         start = turn % len(running)
         for side in running[start:] + running[:start]:
+            note(side.name, options)
             before = time.perf_counter()
             labels[side.name] = side.label()  # type: ignore[misc] # These have one.
             times[side.name].append(time.perf_counter() - before)
@@ -189,19 +199,36 @@ def row(side: Side, times: dict[str, list[float]], labels: dict[str, Labels]) ->
 
 
 def in_process(case: str, isa: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure a case in a process of its own, which sees these instructions alone."""
-    options.artefacts.mkdir(parents=True, exist_ok=True)
-    environment = emulated_avx2(options.artefacts) if isa == 'avx2' else None
-    out = options.artefacts / f'{case}-{isa}.json'
-    out.unlink(missing_ok=True)
+    """Measure a case in a process of its own, which sees these instructions alone.
+
+    A side that ends the process has that as its reason, and the others begin anew without it.
+    """
+    folder = options.artefacts.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = emulated_avx2(folder) if isa == 'avx2' else None
+    out = folder / f'{case}-{isa}.json'
+    known = out.with_suffix('.side')
+    for old in (out, known):
+        old.unlink(missing_ok=True)
     command = [sys.executable, '-m', 'benchmarks.cpu_backends', '--case', case, '--json', out]
-    command += ['--calibrate', options.calibrate, '--artefacts', options.artefacts]
-    command += ['--rounds', options.rounds, '--sides', ','.join(options.sides)]
-    done = subprocess.run([str(part) for part in command], env=environment, check=False)
-    if done.returncode or not out.exists():
-        return [{'method': 'all', 'reason': f'the process ended with {done.returncode}'}]
-    found: list[dict[str, Any]] = json.loads(out.read_text(encoding='utf-8'))
-    return found
+    command += ['--calibrate', options.calibrate, '--artefacts', folder]
+    command += ['--rounds', options.rounds, '--sides']
+    sides, lost = list(options.sides), dict[str, dict[str, Any]]()
+    while code := _code_of([*command, ','.join(sides)], environment):
+        side = known.read_text(encoding='utf-8') if known.exists() else ''
+        known.unlink(missing_ok=True)
+        reason = f'the process ended with {code}'
+        if sides == [side] or side not in sides:
+            return [*lost.values(), {'method': side or 'all', 'reason': reason}]
+        lost[side] = {'method': side, 'reason': reason}
+        sides.remove(side)
+    found = {row['method']: row for row in json.loads(out.read_text(encoding='utf-8'))} | lost
+    return [found[side] for side in ('literal', *options.sides) if side in found]
+
+
+def _code_of(command: Sequence[object], environment: dict[str, str] | None) -> int:
+    """Run a command; return its exit code, negative for a signal."""
+    return subprocess.run(list(map(str, command)), env=environment, check=False).returncode
 
 
 def score(options: argparse.Namespace) -> dict[str, dict[str, float]]:

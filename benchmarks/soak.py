@@ -27,7 +27,7 @@ import sys
 from typing import Any, NamedTuple
 
 from benchmarks.reports import faults_in, RELIABILITY_PAGE, setting, write_docs, write_json
-from benchmarks.soak_plan import PERIODS, SMOOTHING
+from benchmarks.soak_plan import PERIODS, Plan, SMOOTHING
 from benchmarks.soak_world import World
 import numpy as np
 import psutil
@@ -140,13 +140,14 @@ def in_markdown(figures: dict[str, Any]) -> str:
     ]
     return '\n\n'.join(
         [
-            f'{figures["setting"]}, {figures["minutes"]:g} minutes, transport '
-            f'{figures["transport"]}. Wrong or missing answers: {len(figures["failures"])}; '
-            f'tracebacks in the log: {len(figures["faults in the log"])}; exit code: '
-            f'{figures["exit code"]}. Longest time without labels though a camera, the node and a '
-            f'listener were there: {gaps["labels"]:.1f} s; without diagnostics: '
-            f'{gaps["diagnostics"]:.1f} s. The line is fitted to the {points} medians of '
-            f'{figures["window"]:g} s after the first {figures["warm-up"] / 60:g} minutes.',
+            f'{figures["setting"]}, {figures["minutes"]:g} minutes, {figures["rate"]:g} images a '
+            f'second, transport {figures["transport"]}. Wrong answers, or none within '
+            f'{figures["patience"]:g} s: {len(figures["failures"])}; tracebacks in the log: '
+            f'{len(figures["faults in the log"])}; exit code: {figures["exit code"]}. Longest '
+            'time without labels though a camera, the node and a listener were there: '
+            f'{gaps["labels"]:.1f} s; without diagnostics: {gaps["diagnostics"]:.1f} s. The line '
+            f'is fitted to the {points} medians of {figures["window"]:g} s after the first '
+            f'{figures["warm-up"] / 60:g} minutes.',
             *(tabulate(rows, head, tablefmt='github') for rows, head in tables),
         ]
     )
@@ -213,7 +214,7 @@ def count(probe: Node, process: psutil.Process) -> dict[str, Any]:
     }
 
 
-def start_node(processes: Processes, command: Sequence[str], seed: int) -> World:
+def start_node(processes: Processes, command: Sequence[str], plan: Plan) -> World:
     """Start the node, and return its surroundings once it answers.
 
     With LARGE_DATA, Fast DDS now and then leaves two processes that start at about the same time
@@ -222,14 +223,18 @@ def start_node(processes: Processes, command: Sequence[str], seed: int) -> World
     Raises:
         RuntimeError: If it does not get ready.
     """
-    probe = Node('probe', use_global_arguments=False)
     for _ in range(ATTEMPTS):
+        probe = Node('probe', use_global_arguments=False)
         processes.start('node', command)
         (child,) = psutil.Process().children()
-        world = World(probe, child, seed)
+        world = World(probe, child, plan)
         if world.ready():
+            # The start may take longer than any later answer.
+            world.failures.clear()
+            world.longest_gap.update(dict.fromkeys(world.longest_gap, 0.0))
             return world
         processes.stop()
+        probe.destroy_node()
     raise RuntimeError('the node does not get ready')
 
 
@@ -238,11 +243,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     environment = {**os.environ, 'PYTHONUNBUFFERED': '1'}
     command = [sys.executable, '-m', 'benchmarks.stand_in', '--cost', str(options.cost)]
     command += ['--ros-args', '-p', 'use_sim_time:=true', '-p', f'smoothing:={SMOOTHING}']
+    plan = Plan(options.seed, options.rate, options.patience)
     start: dict[str, Any] = {}
     end: dict[str, Any] = {}
     samples: list[dict[str, float]] = []
     with Processes(options.out, environment) as processes:
-        world = start_node(processes, command, options.seed)
+        world = start_node(processes, command, plan)
         try:
             world.trouble(FIRST, options.only)
             world.live(10.0)  # What is gone is still known to others for a moment.
@@ -267,6 +273,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         'minutes': options.minutes,
         'warm-up': warm_up,
         'window': options.window,
+        'rate': options.rate,
+        'patience': options.patience,
         'transport': options.transport,
         'trends': lines,
         'start': start,
@@ -290,6 +298,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     add('--warm-up', type=float, default=5.0, help='minutes that do not count for the memory')
     add('--window', type=float, default=60.0, help='seconds of which a median is taken')
     add('--cost', type=float, default=0.005, help='time of a frame [s]')
+    add('--rate', type=float, default=30.0, help='of the images [Hz]')
+    add('--patience', type=float, default=15.0, help='longest wait for an answer [s]')
     add('--transport', choices=('large_data', 'default'), default='large_data', help='of Fast DDS')
     add('--seed', type=int, default=1, help='of what happens when')
     add('--only', nargs='+', choices=PERIODS, default=list(PERIODS), help='to see what leaks')

@@ -14,7 +14,7 @@
 """What the node is given in the soak test, and how often something happens."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.hostile_messages import made_images
 from benchmarks.hostile_requests import made_requests
@@ -52,8 +52,20 @@ STYLES: dict[str, tuple[Parameter.Type, tuple[Any, ...]]] = {
 """Parameters of the outputs that change all the time, and their values."""
 Awaited = tuple[Callable[[], object], str]
 """What has to come true, and what it is."""
-PATIENCE = 15.0
-"""Seconds within which an answer has to come, on a machine that has much to do."""
+
+
+class Plan(NamedTuple):
+    """How a soak test goes.
+
+    Attributes:
+        seed: Of what happens when.
+        rate: Images per second, of all cameras together.
+        patience: Seconds within which an answer has to come, and labels and diagnostics.
+    """
+
+    seed: int
+    rate: float
+    patience: float
 
 
 class Hostile:

@@ -33,8 +33,8 @@ from benchmarks.soak_plan import (
     NAMES,
     ONE,
     OUTPUTS,
-    PATIENCE,
     PERIODS,
+    Plan,
     SMOOTHING,
     STYLES,
 )
@@ -61,7 +61,7 @@ class World:
     Args:
         probe: The node that plays it.
         process: The process of the node under test.
-        seed: Seed of what happens when.
+        plan: How it goes.
 
     Attributes:
         counts: How often what happened.
@@ -72,13 +72,14 @@ class World:
         process: The second one.
     """
 
-    def __init__(self, probe: Node, process: psutil.Process, seed: int) -> None:
+    def __init__(self, probe: Node, process: psutil.Process, plan: Plan) -> None:
         self.counts: Counter[str] = Counter()
         self.failures: list[str] = []
         self.longest_gap = {'labels': 0.0, 'diagnostics': 0.0}
         self.samples: list[dict[str, float]] = []
         self._seen = dict.fromkeys(self.longest_gap, time.monotonic())
-        self.probe, self.process, self._chance = probe, process, random.Random(seed)
+        self.probe, self.process, self._plan = probe, process, plan
+        self._chance = random.Random(plan.seed)
         self._sensors = Sensors(probe)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(probe)
@@ -102,7 +103,8 @@ class World:
         self._set: Any = probe.create_client(SetParameters, 'zegclip/set_parameters')
         self._enable: Any = probe.create_client(SetBool, 'zegclip/enable')
         self._sensors.appear(self._cameras, 'reliable')
-        for period, callback in ((0.05, self._tick), (1 / 30, self._shoot), (1.0, self._sample)):
+        shots = 1.0 / self._plan.rate
+        for period, callback in ((0.05, self._tick), (shots, self._shoot), (1.0, self._sample)):
             probe.create_timer(period, callback)
 
     def _now(self) -> Time:
@@ -113,14 +115,14 @@ class World:
     def _tick(self) -> None:
         """Publish the time, and note for how long labels or diagnostics have stayed away."""
         self._clock.publish(Clock(clock=self._now()))
-        now = time.monotonic()
+        now, patience = time.monotonic(), self._plan.patience
         labels = self._active and not self._paused and self._sensors.there
         if not labels or 'label_image' not in self._listeners:
             self._seen['labels'] = now
         for name, seen in self._seen.items():
             self.longest_gap[name] = max(self.longest_gap[name], now - seen)
-            if now - seen > PATIENCE:
-                self.failures.append(f'no {name} for {PATIENCE:.0f} s')
+            if now - seen > patience:
+                self.failures.append(f'no {name} for {patience:.0f} s')
                 self._seen[name] = now
 
     def _shoot(self) -> None:
@@ -173,10 +175,10 @@ class World:
         return True
 
     def ready(self) -> bool:
-        """Wait for the node's first words and diagnostics; return whether they came."""
-        return self.live(
-            30.0, lambda: self.counts['diagnostics'] and self.counts['answers about words']
-        )
+        """Wait for the node's first words, diagnostics and labels; return whether they came."""
+        self._listen('label_image')
+        wanted = ('diagnostics', 'answers about words', 'label_image received')
+        return self.live(2 * self._plan.patience, lambda: all(map(self.counts.get, wanted)))
 
     def trouble(self, seconds: float, only: Sequence[str]) -> None:
         """Make trouble for some time, then give the node its first words and nobody to talk to."""
@@ -222,18 +224,19 @@ class World:
         seen = self.counts['label_image received']
         self._await([(lambda: self.counts['label_image received'] > seen, 'a last label image')])
         self._leave('label_image')
-        self.live(PATIENCE, self._words_settled)
+        self.live(self._plan.patience, self._words_settled)
 
     def _words_settled(self) -> bool:
         return [one['name'] for one in self._states[-1]['classes']] == list(BASE_WORDS)
 
     def _await(self, awaited: Sequence[Awaited]) -> None:
         """Wait for answers; note those that do not come."""
+        patience = self._plan.patience
         for condition, what in awaited:
-            if self.live(PATIENCE, condition):
+            if self.live(patience, condition):
                 self.counts['answers awaited'] += 1
             else:
-                self.failures.append(f'{what} did not come within {PATIENCE:.0f} s')
+                self.failures.append(f'{what} did not come within {patience:.0f} s')
                 print(f'  {self.failures[-1]}', flush=True)
 
     def _say(self, content: bytes) -> list[Awaited]:
@@ -273,10 +276,7 @@ class World:
 
     def _change_listener(self) -> list[Awaited]:
         name = self._chance.choice([*OUTPUTS, 'label_image'])
-        if name in self._listeners:
-            self._leave(name)
-            return []
-        self._listen(name)
+        (self._leave if name in self._listeners else self._listen)(name)
         return []
 
     def _listen(self, name: str) -> None:

@@ -13,7 +13,9 @@
 # limitations under the License.
 """The comparison of backends on a CPU, with a small model."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 from benchmarks import cpu_backends, cpu_sides
 from benchmarks.cpu_backends import build_parser, measure, PAGE, page_text, row, Side, table
@@ -66,6 +68,32 @@ def test_tables_have_reasons_and_scores() -> None:
     assert 'no b' in text
     assert 'emulated' in page_text({'everyday-s avx2': rows}, {})
     assert PAGE.read_text('utf-8').count('<!-- cpu-backends:begin -->') == 1
+
+
+@pytest.mark.parametrize('crashing', [{'b'}, {'a', 'c'}, {'a', 'b', 'c'}, {'literal'}])
+def test_a_side_that_ends_the_process_costs_the_others_nothing(
+    crashing: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = build_parser().parse_args(['--sides', 'a,b,c', '--artefacts', str(tmp_path)])
+
+    def measured(command: list[str], **_: object) -> SimpleNamespace:
+        given = build_parser().parse_args(command[3:])
+        for side in ('literal', *given.sides):
+            cpu_backends.note(side, given)
+            if side in crashing:
+                return SimpleNamespace(returncode=-11)
+        rows = [{'method': side, 'ms': 1.0} for side in ('literal', *given.sides)]
+        given.json.write_text(json.dumps(rows))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(cpu_backends.subprocess, 'run', measured)
+    rows = cpu_backends.in_process('vit', 'native', options)
+    reason = 'the process ended with -11'
+    ended = [row['method'] for row in rows if row.get('reason') == reason]
+    assert ended == sorted(crashing)
+    others = {'literal', 'a', 'b', 'c'} - crashing if len(crashing) < 3 else set()
+    if crashing != {'literal'}:  # Without it there is nothing to compare with.
+        assert {row['method'] for row in rows if 'ms' in row} == others
 
 
 def test_every_side_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,8 @@ def figures(**changes: object) -> dict[str, Any]:
         'minutes': 15.0,
         'warm-up': 300.0,
         'window': 60.0,
+        'rate': 30.0,
+        'patience': 15.0,
         'transport': 'large_data',
         'trends': {kind: trend(samples(0), kind, 60.0) for kind in MEMORY},
         'start': counts,

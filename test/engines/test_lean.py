@@ -253,7 +253,13 @@ def test_factors_of_branches_are_folded_but_for_a_training_free_last_block() -> 
 
 
 @pytest.mark.parametrize('layers', [1, 4])
-@pytest.mark.parametrize('changes', [{}, {'relationship_descriptor': False, 'detail_width': 8}])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        *({}, {'relationship_descriptor': False, 'detail_width': 8}),
+        {'average_pooling': True},
+    ],
+)
 @torch.inference_mode()
 def test_decoders_of_any_shape_are_those_of_the_model(
     layers: int, changes: dict[str, Any]

@@ -194,6 +194,29 @@ def test_a_whole_model_gives_the_same_logits_in_lean_form(
     torch.testing.assert_close(found.float(), expected, **tolerance)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize('projections', [True, False])
+def test_an_averaging_descriptor_sees_the_mean_of_the_patches_and_no_class_token(
+    projections: bool,
+) -> None:
+    torch.manual_seed(6)
+    vision = seeded_tower(1, 'token', 3, False)
+    dim = 16 if projections else vision.output_dim
+    shape = {'text_dim': dim, 'dim': dim, 'decoder_heads': 2, 'projections': projections}
+    network = randomised(ZegCLIP(ZegCLIPConfig(vision, average_pooling=True, **shape)))
+    images, text = torch.randn(2, 3, 40, 48), torch.randn(5, dim)
+    tokens, class_token = network.visual(images)
+    patches, words = tokens.flatten(2).mT, text
+    if projections:
+        patches, words = network.image_projection(patches), network.text_projection(text)
+    mean = F.normalize(sum(patches.unbind(1)), dim=1)
+    joint = F.normalize(patches.mT.unflatten(2, (5, 6)), dim=1)
+    expected = network.decoder(joint, mean, F.normalize(words, dim=1))
+    found = network.decode(tokens, torch.randn_like(class_token), text, images)
+    torch.testing.assert_close(found, expected, **CLOSE)
+    torch.testing.assert_close(network(images, text), expected, **CLOSE)
+
+
 @pytest.mark.parametrize('pooling', POOLINGS)
 def test_the_image_embedding_reaches_every_part_of_its_pooling(pooling: Pooling) -> None:
     tower = tower_of(2, pooling, 0, True)

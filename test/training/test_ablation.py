@@ -170,6 +170,21 @@ def test_the_transductive_run_starts_from_the_inductive_one_of_its_seed(program:
         assert transductive.index('schedule.steps=25') > transductive.index('schedule.steps=50')
 
 
+def test_a_descriptor_without_a_class_token_is_step_5_and_has_a_choice_of_its_own(
+    program: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start('--steps-of-figure', '5', '--also', 'pooled', '--seeds', '1') == 0
+    kinds = ('seed1', 'choice')
+    assert program.trained() == [
+        f'adapted-{step}-{kind}' for kind in kinds for step in (5, 'pooled')
+    ]
+    plain, pooled = (set(shlex.split(text)) for text in program.commands[:2])
+    assert {one for one in pooled - plain if not one.startswith('name=')} == {
+        'model.average_pooling=true'
+    }
+    assert '| (5), the mean of the patch tokens in place of' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(('length', 'half'), [('1', '1'), ('abc', '100')])
 def test_any_length_has_a_half_or_is_left_to_the_training(
     program: Program, length: str, half: str

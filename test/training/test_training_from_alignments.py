@@ -116,6 +116,23 @@ def test_a_new_run_says_what_the_alignment_says(made: Alignments, trained: Runs)
     torch.testing.assert_close(logits(run.network), expected, rtol=1e-2, atol=1e-2)
 
 
+def test_the_mean_of_projected_patches_needs_no_projection_of_the_image_embedding(
+    made: Alignments, trained: Runs
+) -> None:
+    settings = (f'model.alignment={made.file("again")}', 'model.average_pooling=true')
+    network = trained_network(trained, *settings, 'model.alignment_rate=0', 'validate=[]')
+    source, own = made.weights('again'), load_checkpoint(trained.model()).state_dict
+    for name in (name for name in source if '_projection.' in name):
+        if name.startswith('global_projection.'):
+            assert name not in own
+        else:
+            assert torch.equal(own[name], source[name].float()), name
+    # The part of the queries that sees the image is learnt, and begins at nothing.
+    assert own['decoder.relationship.q_proj.weight'][:, :32].abs().max() > 0
+    loaded = load_model(trained.model()).network
+    torch.testing.assert_close(logits(loaded), logits(network), rtol=0, atol=0.05)
+
+
 def test_a_training_from_aligned_towers_is_resumed(made: Alignments, trained: Runs) -> None:
     settings = (*ALIGNED, 'schedule.validate_every=2', f'model.alignment={made.file("again")}')
     assert trained.train(*settings, 'name=whole') == 0

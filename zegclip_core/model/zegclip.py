@@ -51,6 +51,8 @@ class ZegCLIPConfig:
         decoder_mlp_dim: Hidden width of their feed-forward part.
         decoder_dropout: Dropout while training.
         relationship_descriptor: Whether queries are ``[t * g, t]`` or ``t`` alone.
+        average_pooling: Whether ``g`` is the mean of the patch tokens in the joint space, and not
+            what the image tower pools, as of CLIP its class token.
         projections: Whether image and text go through trained projections into the joint space;
             needed where the towers were not trained together.
         projection_dropout: Dropout of the image features before their projections.
@@ -70,6 +72,7 @@ class ZegCLIPConfig:
     decoder_mlp_dim: int = 2048
     decoder_dropout: float = 0.1
     relationship_descriptor: bool = True
+    average_pooling: bool = False
     projections: bool = False
     projection_dropout: float = 0.0
     detail_width: int = 0
@@ -152,7 +155,8 @@ class ZegCLIP(nn.Module):
         if config.projections:
             width, drop = config.vision.output_dim, config.projection_dropout
             self.image_projection = PatchProjection(width, config.dim, drop, config.image_blocks)
-            self.global_projection = Projection(width, config.dim, drop)
+            if not config.average_pooling:
+                self.global_projection = Projection(width, config.dim, drop)
             self.text_projection = Projection(config.text_dim, config.dim, 0.0, config.text_hidden)
         if config.detail_width:
             self.detail = DetailBranch(config.dim, config.detail_width)
@@ -205,10 +209,12 @@ class ZegCLIP(nn.Module):
 
         Returns patch tokens ``(B, C, h, w)`` and image embedding ``(B, C)``, not normalised.
         """
-        if not self.config.projections:
-            return patch_tokens, image_embedding
-        tokens = self.image_projection(patch_tokens.movedim(1, 3)).movedim(3, 1)
-        return tokens, self.global_projection(image_embedding)
+        tokens, projected = patch_tokens, self.config.projections
+        if projected:
+            tokens = self.image_projection(patch_tokens.movedim(1, 3)).movedim(3, 1)
+        if self.config.average_pooling:
+            return tokens, tokens.mean(dim=(2, 3))
+        return tokens, self.global_projection(image_embedding) if projected else image_embedding
 
     def project_text(self, text_embeddings: Tensor) -> Tensor:
         """Bring text embeddings ``(K, D)`` into the joint space: ``(K, C)``, L2-normalised."""

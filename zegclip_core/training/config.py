@@ -68,6 +68,9 @@ class ModelConfig(Settings):
     detail_width: int = Field(default=0, ge=0, multiple_of=8)
     feature_layers: Layers = ()
     relationship_descriptor: bool = True
+    average_pooling: bool = False
+    """Whether the descriptor's image embedding is the mean of the projected patch tokens, and not
+    what the image tower pools: of most, the class token."""
     prompt_tokens: Count = 0
     tower: Literal['frozen', 'finetuned'] = 'frozen'
     """Whether the image tower's own weights are trained as well; prompts are either way."""

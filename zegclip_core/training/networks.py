@@ -39,7 +39,10 @@ _POWER = 0.9
 """Exponent of the published decay."""
 _PUBLISHED_RESIZE: PositionResize = 'bilinear'
 """How the release, and of ours only a model set up as it is, brings position tables to a grid."""
-_SHAPE_BEFORE = {'feature_layers': (), 'decoder_heads': 8, 'published': False}
+_SHAPE_BEFORE = {
+    **{'feature_layers': (), 'decoder_heads': 8, 'published': False},
+    'average_pooling': False,
+}
 """What ``_unweighted`` of a run was before its record said it."""
 _FILE = '/file:'
 """In the name of a tower whose weights are a file."""
@@ -162,7 +165,8 @@ def with_shape_of(config: TrainConfig, alignment: Checkpoint | None) -> TrainCon
 def start_aligned(network: ZegCLIP, alignment: Checkpoint, rate: float) -> dict[str, Tensor]:
     """Start from aligned towers: their projections, and the image tower with its updates.
 
-    With a ``rate`` of 0 the projections are not trained.
+    With a ``rate`` of 0 the projections are not trained. A model with average pooling has no use
+    for the one of the image embedding.
 
     Returns:
         The updates, under their own names, which the image tower has in it now.
@@ -170,6 +174,8 @@ def start_aligned(network: ZegCLIP, alignment: Checkpoint, rate: float) -> dict[
     weights = dict(alignment.state_dict)
     scale = float(cosine_scale(weights.pop('log_scale').float()))
     updates = {name: weights.pop(name) for name in list(weights) if name.startswith(PREFIX)}
+    if network.config.average_pooling:
+        weights = {k: v for k, v in weights.items() if not k.startswith('global_projection.')}
     _merge_updates(network, updates)
     network.load_state_dict({**network.state_dict(), **weights}, strict=True)
     network.start_aligned(scale)
@@ -259,6 +265,7 @@ def _unweighted(config: ModelConfig) -> dict[str, Any]:
     return {
         'feature_layers': config.vision.feature_layers,
         'decoder_heads': getattr(config, 'decoder_heads', 0),
+        'average_pooling': getattr(config, 'average_pooling', False),
         'published': config.vision.position_resize == _PUBLISHED_RESIZE,
     }
 
