@@ -104,7 +104,7 @@ class Results:
     def _written(self, file: Path) -> bool:
         if _FRAME_LABEL.fullmatch(file.name) and file.parent.name.endswith(_LABELS):
             folder = file.parent
-            return self._is_report(folder.with_name(f'{folder.name[: -len(_LABELS)]}.json'))
+            return self._is_report(folder.with_name(f'{folder.name.removesuffix(_LABELS)}.json'))
         if file.suffix == '.json':
             return self._is_report(file)
         match = _RESULT.fullmatch(file.name)
