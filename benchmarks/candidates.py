@@ -139,7 +139,7 @@ def page_text(cases: Sequence[Case], device: str) -> str:
 def draw(cases: Sequence[Case], shown: Sequence[int] = SHOWN) -> Figure:
     """Return the photos' labels with different numbers of candidates, a row each."""
     drawn = [case for case in cases[1:] if case.candidates in shown]
-    figure = Figure(figsize=(12.0, 2.8 * len(drawn)), layout='constrained')
+    figure = Figure(figsize=(12.0, 3.1 * len(drawn)), layout='constrained')
     parts = figure.subfigures(len(drawn), squeeze=False)
     for part, case in zip(parts.flat, drawn, strict=True):
         part.suptitle(f'{case.candidates or "all"} of {case.words} words')
@@ -147,8 +147,15 @@ def draw(cases: Sequence[Case], shown: Sequence[int] = SHOWN) -> Figure:
             part.subplots(1, len(PHOTOS)), case.found.items(), strict=True
         ):
             axes.imshow(draw_overlay(getattr(data, name)(), found))
+            axes.set_title(_most(found), fontsize=8)
             axes.set_axis_off()
     return figure
+
+
+def _most(found: Segmentation, words: int = 2) -> str:
+    """Return the words with the most pixels and their shares, a line each."""
+    shares = sorted(found.shares().items(), key=lambda one: one[1], reverse=True)
+    return '\n'.join(f'{name} {share:.0%}' for name, share in shares[:words])
 
 
 def build_parser() -> argparse.ArgumentParser:

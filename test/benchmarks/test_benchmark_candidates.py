@@ -62,6 +62,9 @@ def test_every_case_is_measured_and_drawn(tmp_path: Path) -> None:
     rows = draw(cases, (0, 2)).subfigs
     assert [len(row.axes) for row in rows] == [len(PHOTOS)] * 2
     assert all(axes.images for row in rows for axes in row.axes)
+    shares = [found.shares() for found in everything.found.values()]
+    best = [f'{max(one, key=one.__getitem__)} {max(one.values()):.0%}' for one in shares]
+    assert [axes.get_title().splitlines()[0] for axes in rows[0].axes] == best
 
 
 def test_the_page_says_the_least_share_of_any_photo() -> None:
