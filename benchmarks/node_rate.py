@@ -40,8 +40,6 @@ from zegclip_ros.runtime.child_processes import Processes, reserved_domain
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs' / 'performance.md'
-PATIENCE = 120.0
-"""Longest wait in seconds for the node to be ready."""
 RUN = """
 import runpy, sys
 sys.path[0], module = sys.argv[1:3]
@@ -66,7 +64,7 @@ class Side:
         return f'{code}, {self.threads or "default"} threads'
 
 
-def rate_of_node(side: Side, case: Case, seconds: float) -> float:
+def rate_of_node(side: Side, case: Case, patience: float) -> float:
     """Return how many label images a second arrive at a receiver.
 
     Raises:
@@ -80,13 +78,13 @@ def rate_of_node(side: Side, case: Case, seconds: float) -> float:
                 if name == 'node' and side.threads:
                     given += ['-p', f'threads:={side.threads}']
                 processes.start(name, given)
-            wait_until_ready(processes, case, logs, PATIENCE)
+            wait_until_ready(processes, case, logs, patience)
             log = logs / 'receiver.jsonl'
             before = max(len(read_events(log, 'label')) - 1, 0)
-            watch(processes, seconds)
+            watch(processes, case.seconds)
             times = [event['time'] for event in read_events(log, 'label')][before:]
     if len(times) < 2:
-        raise RuntimeError(f'{side.name}: no two label images in {seconds:g} s')
+        raise RuntimeError(f'{side.name}: no two label images in {case.seconds:g} s')
     # Between the first and the last one: whole frames in the time that they took.
     return (len(times) - 1) / ((times[-1] - times[0]) / 1e9)
 
@@ -109,10 +107,9 @@ def rate_of_demo(side: Side, seconds: float) -> float:
 
 def measure(sides: Sequence[Side], options: argparse.Namespace) -> Rates:
     """Let all take turns, each round beginning with another."""
-    case = Case(
-        width=options.size[0], height=options.size[1], model='everyday-s', rate=options.rate
-    )
-    run = partial(rate_of_node, case=case, seconds=options.seconds)
+    width, height = options.size
+    case = Case(width, height, seconds=options.seconds, model='everyday-s', rate=options.rate)
+    run = partial(rate_of_node, case=case, patience=options.patience)
     found: Rates = {side.name: [] for side in sides}
     turns = deque(sides)
     for _ in range(options.rounds):
@@ -150,6 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--demo', action='store_true', help='run make demo, which has its own threads')
     add('--rounds', type=int, default=3, help='turns of each')
     add('--seconds', type=float, default=20.0, help='time to measure each turn [s]')
+    add('--patience', type=float, default=120.0, help='longest wait for the node [s]')
     add('--size', type=int, nargs=2, default=(640, 480), metavar=('W', 'H'), help='of frames [px]')
     add('--rate', type=float, default=30.0, help='of the camera [Hz]')
     add('--out', type=Path, default=Path('runs/node_rate.json'), help='file of figures')
