@@ -16,7 +16,6 @@
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 import glob
 from http.client import HTTPException, HTTPResponse
 import mimetypes
@@ -33,7 +32,7 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 from zegclip_core import __version__
 from zegclip_core.cli._account import Account
-from zegclip_core.cli._results import Results
+from zegclip_core.cli._results import Job, Results
 from zegclip_core.errors import ConfigError, ImageError, shortened, ZegCLIPError
 from zegclip_core.files import absent, RECORD, user_path, without_password
 from zegclip_core.images.media import content_of, CONVERT, is_video, natural_key
@@ -47,24 +46,6 @@ _PATIENCE = 30.0
 """Seconds that a server may let us wait."""
 _LONGEST_NAME = 150
 """Bytes of a name that an address gives to its results; a file system takes 255."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One image or video and what its outputs are called.
-
-    Attributes:
-        source: The file to read.
-        stem: First part of the names of its outputs, below folders if inputs were looked for in
-            folders below; no two jobs have the same.
-        video: Whether it is read as a video.
-        called: What the user knows it as: its path, its address or ``-``.
-    """
-
-    source: Path
-    stem: str
-    video: bool
-    called: str
 
 
 @contextmanager

@@ -16,15 +16,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 import json
 from pathlib import Path
 import re
-from typing import Final, TYPE_CHECKING
+from typing import Final
 
 from zegclip_core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from zegclip_core.cli._inputs import Job
 
 _FRAME_LABEL: Final = re.compile(r'\d{6,}\.png')
 """How the label image of a frame is called."""
@@ -34,6 +32,24 @@ _RESULT: Final = re.compile(r'(.+)(?:_overlay\.png|_label\.png|_overlay\.mp4)', 
 """How the pictures and videos of an input are called."""
 _SAID: Final = {'source', 'model', 'device', 'classes', 'unlabelled'}
 """What the JSON beside them says, whatever the input was."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image or video and what its outputs are called.
+
+    Attributes:
+        source: The file to read.
+        stem: First part of the names of its outputs, below folders if inputs were looked for in
+            folders below; no two jobs have the same.
+        video: Whether it is read as a video.
+        called: What the user knows it as: its path, its address or ``-``.
+    """
+
+    source: Path
+    stem: str
+    video: bool
+    called: str
 
 
 def output_paths(out: Path, job: Job) -> list[Path]:

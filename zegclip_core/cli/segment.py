@@ -39,7 +39,7 @@ from zegclip_core.cli._results import check_outputs, label_folder, output_paths
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from zegclip_core.cli._inputs import Job
+    from zegclip_core.cli._results import Job
     from zegclip_core.images.rerun_log import RerunLog
     from zegclip_core.segmentation import Moment, Segmentation
     from zegclip_core.segmenter import EncodedVocabulary, Segmenter
