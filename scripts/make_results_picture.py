@@ -11,10 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Make the picture of docs/results.md: words without masks, found by models of its experiment.
+"""Make the picture of docs/results.md: other words, as models of its experiment find them.
 
-No class that PASCAL VOC's split withholds is on a public-domain photo of scikit-image. ``helmet``,
-``cup``, ``spoon`` and ``flag`` stand for them: none of the experiment's masks has them either.
+No class that PASCAL VOC's split withholds is on a public-domain photo of scikit-image. ``helmet``
+and ``flag``, of which no mask is known to any step, and ``cup`` and ``spoon``, of which only the
+alignment saw some, stand for them.
 Call it with the weights of the models, each with a title: ``'(5)=runs/.../NAME.safetensors'``.
 """
 
@@ -29,7 +30,7 @@ from zegclip_core.images.sheets import draw_panels, Panel, sheet_width
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 
-WORDS = 'person, cat, diningtable, helmet, flag, cup, spoon'
+WORDS = 'person, cat, dining table, helmet, flag, cup, spoon'
 PHOTOS = (data.astronaut, data.chelsea, data.coffee)
 TARGET = Path(__file__).resolve().parents[1] / 'docs' / 'images' / 'results-photos.jpg'
 
