@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from zegclip_core.errors import ConfigError, shortened, VocabularyError
 from zegclip_core.segmentation import label_type, LabelArray, unlabelled_id
@@ -116,10 +117,11 @@ def places_of(ids: LabelArray, vocabulary: Vocabulary) -> LabelArray:
     """
     kind = label_type(len(vocabulary))
     none = unlabelled_id(ids.dtype)
-    table = np.full(max(none, *vocabulary.ids) + 1, unlabelled_id(kind), kind)
+    table: NDArray[Any] = np.full(max(none, *vocabulary.ids) + 1, unlabelled_id(kind), kind)
     table[list(vocabulary.ids)] = np.arange(len(vocabulary))
     table[none] = unlabelled_id(kind)
-    return np.take(table, ids)
+    places: NDArray[Any] = table[ids]
+    return places
 
 
 class FrameParts(Generic[Part]):
