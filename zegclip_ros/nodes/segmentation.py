@@ -126,8 +126,9 @@ class SegmentationNode(ManagedNode):
         parameters = NodeParameters.read(self)
         began = time.monotonic()
         with self._requesting:
-            vocabulary = parameters.vocabulary()
-            if vocabulary is not None and self._state.newest is None:
+            # First words that cannot be used are no fault once others were said.
+            vocabulary = parameters.vocabulary() if self._state.newest is None else None
+            if vocabulary is not None:
                 self._use(vocabulary)
         self.get_logger().info(f'Loading the model {parameters.model}.')
         with self._requesting:
