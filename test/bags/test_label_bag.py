@@ -48,6 +48,8 @@ from zegclip_core.text.vocabulary import Vocabulary
 
 STORAGES = ('mcap', 'sqlite3')
 WORDS = ('--classes', 'tomato, sky')
+LABEL_INFO_HASH = 'RIHS01_3d37df4015cdf660cc851c51897f2acd957e1ca6205ba0a99aebffb9406b0783'
+"""As ROS 2 makes it of ``vision_msgs`` 4.1.1."""
 
 
 @pytest.fixture
@@ -159,7 +161,9 @@ def test_the_words_are_announced_before_the_first_labels(run: Command, tmp_path:
 
 def test_label_info_is_what_ros_has(run: Command, tmp_path: Path) -> None:
     run(camera_bag(tmp_path / 'in'), tmp_path / 'out', *WORDS)
-    text = described(tmp_path / 'out')['/zegclip/label_info'][1].data
+    _, definition, digest, _ = described(tmp_path / 'out')['/zegclip/label_info']
+    assert digest == LABEL_INFO_HASH
+    text = definition.data
     fields = [line for line in text.splitlines() if line and not line.startswith('=')]
     assert fields[:3] == [
         'std_msgs/Header header',
