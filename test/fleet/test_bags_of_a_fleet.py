@@ -13,35 +13,15 @@
 # limitations under the License.
 """``zegclip label-bags``: which bags there are, which are done, and how they are listed."""
 
-from collections.abc import Callable, Iterator
 import json
 from pathlib import Path
 import sys
 
 from bag_helpers import camera_bag
-from commands import Answer, answer_of, refused
-from fleet_helpers import contents, drives, importable, listed, use_model, WORDS
+from commands import refused
+from fleet_helpers import contents, drives, Fleet, listed, WORDS
 import pytest
 from zegclip_core.fleet.finding import find_tasks, Task
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _found() -> Iterator[None]:
-    with importable():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_model(monkeypatch, None)
-
-
-Fleet = Callable[..., Answer]
-
-
-@pytest.fixture
-def fleet(capsys: pytest.CaptureFixture[str]) -> Fleet:
-    return lambda *arguments: answer_of(capsys, 'label-bags', *arguments)
 
 
 @pytest.mark.parametrize('word', ['unlabelled', 'помидор', 'settings'])

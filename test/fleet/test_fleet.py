@@ -13,7 +13,7 @@
 # limitations under the License.
 """``zegclip label-bags``: many bags, in processes of this machine and by Ray."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import json
 import os
 from pathlib import Path
@@ -24,8 +24,7 @@ import time
 from unittest.mock import MagicMock
 
 from bag_helpers import camera_bag, Command
-from commands import Answer, answer_of
-from fleet_helpers import contents, drives, importable, listed, use_model, WORDS
+from fleet_helpers import contents, drives, Fleet, listed, use_model, WORDS
 import pytest
 from zegclip_core.fleet.finding import Task
 from zegclip_core.fleet.manifest import COLUMNS
@@ -33,12 +32,6 @@ from zegclip_core.fleet.ray_engine import RayEngine
 from zegclip_core.options import processor_count
 
 ENGINES = ('processes', 'ray')
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _found() -> Iterator[None]:
-    with importable():
-        yield
 
 
 @pytest.fixture(scope='module')
@@ -55,19 +48,6 @@ def engine(request: pytest.FixtureRequest) -> str:
     if request.param == 'ray':
         request.getfixturevalue('_ray')
     return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_model(monkeypatch, None)
-
-
-Fleet = Callable[..., Answer]
-
-
-@pytest.fixture
-def fleet(capsys: pytest.CaptureFixture[str]) -> Fleet:
-    return lambda *arguments: answer_of(capsys, 'label-bags', *arguments)
 
 
 def test_each_bag_is_what_a_single_run_makes_of_it(

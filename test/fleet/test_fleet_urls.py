@@ -13,13 +13,14 @@
 # limitations under the License.
 """Bags on S3, as moto stands in for it: read, labelled, written, and gone on with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bag_helpers import camera_bag, ColorSegmenter, content, hashes
-from commands import Answer, answer_of
+from commands import answer_of
+from fleet_helpers import Fleet, WORDS
 import pytest
 from zegclip_core.bags.added import AddedTopics
 from zegclip_core.cli import label_bags
@@ -31,8 +32,6 @@ from zegclip_core.text.vocabulary import Vocabulary
 
 pytest.importorskip('s3fs')
 moto_server = pytest.importorskip('moto.server')
-WORDS = ('--classes', 'tomato, sky')
-Fleet = Callable[..., Answer]
 
 
 @pytest.fixture

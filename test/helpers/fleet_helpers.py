@@ -14,7 +14,7 @@
 """Bags of a fleet, and the stand-in for the model that workers take for it."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import csv
 from functools import partial
@@ -24,6 +24,7 @@ import signal
 import time
 
 from bag_helpers import camera_bag, ColorSegmenter, hashes
+from commands import Answer
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -33,6 +34,8 @@ from zegclip_core.text.vocabulary import Vocabulary
 
 HELPERS = Path(__file__).resolve().parent
 WORDS = ('--classes', 'tomato, sky')
+Fleet = Callable[..., Answer]
+"""``zegclip label-bags`` with its arguments."""
 
 
 @contextmanager

@@ -40,7 +40,9 @@ _POWER = 0.9
 _PUBLISHED_RESIZE: PositionResize = 'bilinear'
 """How the release, and of ours only a model set up as it is, brings position tables to a grid."""
 _SHAPE_BEFORE = {
-    **{'feature_layers': (), 'decoder_heads': 8, 'published': False},
+    'feature_layers': (),
+    'decoder_heads': 8,
+    'published': False,
     'average_pooling': False,
 }
 """What ``_unweighted`` of a run was before its record said it."""
