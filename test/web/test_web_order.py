@@ -223,6 +223,8 @@ def test_a_slow_browser_shows_the_newest_frame_of_a_node_and_drops_older_ones(
     heard: list[Any] = []
     page.on('websocket', lambda one: one.on('framereceived', lambda frame: heard.append(frame)))
     page.reload()
+    # The link holds words, too: only over the new socket they say that frames will come.
+    wait(page, lambda: any('"words"' in one for one in heard if isinstance(one, str)))
     expect(page.locator('#words')).to_have_value('cat')
     for number in range(1, 6):
         for part, array in (
