@@ -226,14 +226,6 @@ class SegmenterOptions:
         ros_unset='auto',
         ros_note=". Auto for the model's own",
     )
-    blend: float = option(
-        0.0,
-        'share of the plain cosine of patch and word in the mask logits of words that training '
-        'did not ask for; 0 for the decoder alone',
-        bounds=(0.0, 1.0),
-        flag=False,
-        parameter=False,
-    )
     candidates: int = option(
         0,
         'of more words than these, only so many are drawn in each image, those that it shows '

@@ -202,7 +202,6 @@ class Segmenter:
                 threshold=self.threshold if threshold is None else threshold,
                 negatives=self.negatives if negatives is None else clean_negatives(negatives),
                 device=self.device,
-                blend=self.options.blend,
             )
             self._prepare(encoded)  # Here, and not with the first frame that needs it.
         return encoded

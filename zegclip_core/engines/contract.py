@@ -19,7 +19,7 @@ mask logits, ``(H, W)`` pixels.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -44,8 +44,6 @@ class EngineVocabulary:
         bias: What is subtracted from each row's score, float32 ``(R,)`` on that device.
         thresholds: Least score of a labelled pixel, float32 ``(R,)`` on that device; infinite
             for negative words.
-        blend: Share of the plain cosine in each row's mask logits, float32 ``(R,)`` on that
-            device; ``None`` for the decoder alone.
     """
 
     vocabulary: Vocabulary
@@ -53,7 +51,6 @@ class EngineVocabulary:
     embeddings: Tensor
     bias: Tensor
     thresholds: Tensor
-    blend: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def classes(self) -> int:

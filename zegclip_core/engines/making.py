@@ -20,10 +20,8 @@ from zegclip_core.engines.contract import Engine
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.onnx import ExportedModel
 from zegclip_core.engines.plain import PlainEngine
-from zegclip_core.errors import ModelError
 from zegclip_core.loading import LoadedModel
 from zegclip_core.model.scoring import Windows
-from zegclip_core.model.zegclip import ZegCLIP
 from zegclip_core.options import SegmenterOptions
 
 
@@ -47,11 +45,6 @@ def make_engine(
     """
     if isinstance(loaded, ExportedModel):
         return loaded.engine
-    if options.blend and not isinstance(loaded.network, ZegCLIP):
-        raise ModelError(
-            f'Expected a blend of 0 for {loaded.name!r}, which has no decoder to blend cosines '
-            f'with, but got {options.blend:g}.'
-        )
     windows = None
     if options.mode == 'slide':
         windows = Windows(loaded.settings.crop, loaded.settings.stride)

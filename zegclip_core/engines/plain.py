@@ -65,7 +65,6 @@ class PlainEngine:
             encoded.embeddings.to(self.device),
             encoded.bias.to(self.device),
             encoded.thresholds.to(self.device),
-            blend=None if encoded.blend is None else encoded.blend.to(self.device),
         )
 
     @torch.inference_mode()
@@ -117,11 +116,9 @@ class PlainEngine:
 
     def _logits(self, images: Tensor, vocabulary: EngineVocabulary) -> Tensor:
         """Return the mask logits, float32 ``(B, R, h, w)``, after the steps."""
-        words = [vocabulary.embeddings.to(self.dtype)]
-        if vocabulary.blend is not None:  # Only a model with a decoder takes it.
-            words.append(vocabulary.blend.to(self.dtype))
+        text = vocabulary.embeddings.to(self.dtype)
         normalised = self._normalise(images)
-        logits = torch.cat([self.network(image[None], *words) for image in normalised]).float()
+        logits = torch.cat([self.network(image[None], text) for image in normalised]).float()
         return run_steps(self.steps, logits, vocabulary, images)
 
 

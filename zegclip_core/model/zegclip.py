@@ -32,10 +32,6 @@ _INITIAL_SCALE = 200.0
 _INITIAL_BIAS = -2.0
 _LIKELY = 0.3
 """Cosine of patch and word from which on aligned towers say that it is there."""
-DIRECT_SCALE = 20.0
-"""Factor of a cosine alone as a mask logit: what aligned towers start from."""
-DIRECT_OFFSET = -_LIKELY * DIRECT_SCALE
-"""What is added to it then."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +225,6 @@ class ZegCLIP(nn.Module):
         text: Tensor,
         images: Tensor,
         window: tuple[slice, slice] | None = None,
-        blend: Tensor | None = None,
     ) -> Tensor:
         """Predict mask logits from the image tower's output.
 
@@ -240,9 +235,6 @@ class ZegCLIP(nn.Module):
             images: The normalised images, ``(B, 3, H, W)``; only the detail branch looks at them.
             window: Rows and columns of patches to draw masks on; the queries still see all of
                 the image. ``None`` draws on all of it.
-            blend: Share of the plain cosine in each class's mask logits, ``(K,)`` in [0, 1], after
-                OTSeg+ (Kim et al., https://arxiv.org/abs/2403.14183), which adds up scores;
-                ``None`` for the decoder alone.
 
         Returns:
             Mask logits ``(B, K, h, w)``, or ``(B, K, H / 4, W / 4)`` with a detail branch.
@@ -256,20 +248,15 @@ class ZegCLIP(nn.Module):
             features, images = tokens[:, :, window[0], window[1]], images[:, :, rows, columns]
         if self.config.detail_width:
             features = self.detail(features, images)
-        words, features = self.project_text(text), F.normalize(features, dim=1)
         logits: Tensor = self.decoder(
-            F.normalize(tokens, dim=1), F.normalize(image_embedding, dim=-1), words, features
+            F.normalize(tokens, dim=1),
+            F.normalize(image_embedding, dim=-1),
+            self.project_text(text),
+            F.normalize(features, dim=1),
         )
-        if self.config.logit_scale:
-            logits = self.logit_scale(logits)
-        if blend is None:
-            return logits
-        direct = DIRECT_SCALE * torch.einsum('kc,bchw->bkhw', words, features) + DIRECT_OFFSET
-        return logits.lerp(direct, blend.view(1, -1, 1, 1))
+        return self.logit_scale(logits) if self.config.logit_scale else logits
 
-    def forward(
-        self, images: Tensor, text_embeddings: Tensor, blend: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
         """Predict mask logits of normalised images; arguments and result as in ``decode``."""
         patch_tokens, image_embedding = self.visual(images)
-        return self.decode(patch_tokens, image_embedding, text_embeddings, images, blend=blend)
+        return self.decode(patch_tokens, image_embedding, text_embeddings, images)

@@ -184,8 +184,6 @@ class EncodedVocabulary:
         negatives: Words that compete with the classes: where one of them wins, a pixel is
             unlabelled. Words that the vocabulary asks for are not among them.
         unfamiliar: The classes that the text tower cannot know, or may not.
-        blend: Share of the plain cosine in the mask logits of each row, float32 ``(R,)`` in
-            [0, 1]; ``None`` for the decoder alone.
 
     Raises:
         ValueError: If there is not one row for each class and negative word.
@@ -198,14 +196,12 @@ class EncodedVocabulary:
     threshold: float = 0.0
     negatives: tuple[str, ...] = ()
     unfamiliar: Unfamiliar = field(default_factory=Unfamiliar)
-    blend: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Count the rows."""
         expected = len(self.vocabulary) + len(self.negatives)
-        for name in ('embeddings', 'bias', 'thresholds', 'blend'):
-            tensor = getattr(self, name)
-            rows = expected if tensor is None else len(tensor)
+        for name in ('embeddings', 'bias', 'thresholds'):
+            rows = len(getattr(self, name))
             if rows != expected:
                 raise ValueError(
                     f'Expected `{name}` of {expected} rows, one for each class and negative word, '
@@ -221,7 +217,6 @@ def encode_vocabulary(
     threshold: float,
     negatives: Sequence[str],
     device: torch.device,
-    blend: float = 0.0,
 ) -> EncodedVocabulary:
     """Encode the words of a vocabulary and those that compete with it.
 
@@ -232,8 +227,6 @@ def encode_vocabulary(
         threshold: Least score of a labelled pixel, in [0, 1], for classes without their own.
         negatives: Words that compete, less those that the vocabulary asks for.
         device: Where the text tower computes.
-        blend: Share of the plain cosine in the mask logits of words that the model was not trained
-            on, in [0, 1].
     """
     phrases = vocabulary.encoded_phrases(settings.seen_classes)
     forms = StandardForms(settings.seen_classes)
@@ -248,7 +241,6 @@ def encode_vocabulary(
     thresholds = [
         threshold if entry.threshold is None else entry.threshold for entry in vocabulary.classes
     ]
-    unasked = [float(name not in seen) for name, *_ in phrases] + [1.0] * len(rivals)
     return EncodedVocabulary(
         vocabulary,
         embeddings,
@@ -257,5 +249,4 @@ def encode_vocabulary(
         threshold,
         rivals,
         strange,
-        blend * torch.tensor(unasked) if blend else None,
     )

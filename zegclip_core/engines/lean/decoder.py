@@ -22,12 +22,7 @@ from zegclip_core.engines.lean.pixels import FoldedConvolution
 from zegclip_core.engines.lean.rows import RowKernels
 from zegclip_core.model.blocks import Linear
 from zegclip_core.model.decoder import DecoderLayer, MaskAttention, MaskDecoder
-from zegclip_core.model.zegclip import (
-    DetailBranch,
-    DIRECT_OFFSET,
-    DIRECT_SCALE,
-    LogitScale,
-)
+from zegclip_core.model.zegclip import DetailBranch, LogitScale
 
 ALIGNED = 8
 """Rows of products begin at multiples of so many values: CUDA's fast kernels ask for it."""
@@ -86,23 +81,14 @@ class LeanDecoder:
             queries = self._rows.norm_of_sum(queries, hidden, layer.norm3)
         return queries
 
-    def mask_logits(
-        self, queries: Tensor, features: Tensor, direct: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+    def mask_logits(self, queries: Tensor, features: Tensor) -> Tensor:
         """Return mask logits ``(B, R, N)`` of decoded queries ``(B, R, C)``.
 
-        The features ``(B, N, C)`` are L2-normalised. ``direct`` is the text embeddings, ``(R, C)``
-        or of each image, and the share ``(R,)`` of their plain cosines: a cosine, too, is a
-        product with a feature, so that blending changes what features are multiplied by.
+        The features ``(B, N, C)`` are L2-normalised.
         """
         weight, bias = self._compare
         width = features.shape[-1]
         compared = F.linear(queries, weight, bias)  # (B, R, C + ALIGNED)
-        if direct is not None:
-            text, share = direct
-            plain = F.pad(DIRECT_SCALE * text, (0, 1), value=DIRECT_OFFSET)
-            plain = F.pad(plain, (0, compared.shape[-1] - width - 1)).to(compared)
-            compared = compared.lerp(plain, share[..., None].to(compared))
         logits = compared[..., :width] @ features.transpose(1, 2)
         return logits.add_(compared[..., width, None])
 

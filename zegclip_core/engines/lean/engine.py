@@ -19,7 +19,6 @@ import logging
 
 import torch
 from torch import Tensor
-import torch.nn.functional as F
 from zegclip_core.devices import device_guard, is_of_device, reason_of, side_stream
 from zegclip_core.engines.contract import (
     EngineVocabulary,
@@ -155,17 +154,10 @@ class LeanEngine:
                 *self.model.queries(embeddings),
                 *penalties_of(bias, rows),
                 used,
-                blend=self._blend(encoded, len(bias)),
             )
             if self.device.type == 'cuda':
                 torch.cuda.current_stream(self.device).synchronize()
         return vocabulary
-
-    def _blend(self, encoded: EncodedVocabulary, rows: int) -> Tensor | None:
-        """Return the blend of a vocabulary on the device, padded to so many rows."""
-        if encoded.blend is None:
-            return None
-        return F.pad(encoded.blend.to(self.device), (0, rows - len(encoded.blend)))
 
     @torch.inference_mode()
     def run(

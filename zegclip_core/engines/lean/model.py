@@ -281,8 +281,7 @@ class LeanZegCLIP(LeanModel):
     def compare(self, features: Features, vocabulary: LeanVocabulary) -> Tensor:
         """Return mask logits ``(B, R, h, w)``, on the finest tokens."""
         tokens, _, *fine = features
-        queries = self._decoded(features, vocabulary)
-        return self._mask_logits(queries, fine[0] if fine else tokens, vocabulary)
+        return self._mask_logits(self._decoded(features, vocabulary), fine[0] if fine else tokens)
 
     def best_logits(
         self, images: Tensor, vocabulary: LeanVocabulary, count: int, *, complete: bool = False
@@ -292,10 +291,9 @@ class LeanZegCLIP(LeanModel):
             return super().best_logits(images, vocabulary, count, complete=complete)
         tokens, embedding, fine = self.look(images)
         queries = self._decoded((tokens, embedding), vocabulary)
-        rows = best_rows(self._mask_logits(queries, tokens, vocabulary), vocabulary, count)
-        if complete:
-            return self._mask_logits(queries, fine, vocabulary), rows
-        return self._mask_logits(take_rows(queries, rows), fine, vocabulary, rows), rows
+        rows = best_rows(self._mask_logits(queries, tokens), vocabulary, count)
+        queries = queries if complete else take_rows(queries, rows)
+        return self._mask_logits(queries, fine), rows
 
     @property
     def _joint(self) -> torch.dtype:
@@ -310,19 +308,9 @@ class LeanZegCLIP(LeanModel):
         )
         return self.decoder.decode(queries, tokens.flatten(1, 2))
 
-    def _mask_logits(
-        self,
-        queries: Tensor,
-        tokens: Tensor,
-        vocabulary: LeanVocabulary,
-        rows: Tensor | None = None,
-    ) -> Tensor:
-        """Return mask logits ``(B, R, h, w)`` of queries ``(B, R, C)`` on tokens.
-
-        They are of ``rows`` ``(B, R)`` of the vocabulary, or of all.
-        """
-        direct = vocabulary.direct(rows)
-        logits = self.decoder.mask_logits(queries, tokens.flatten(1, 2), direct)
+    def _mask_logits(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        """Return mask logits ``(B, R, h, w)`` of queries ``(B, R, C)`` on tokens."""
+        logits = self.decoder.mask_logits(queries, tokens.flatten(1, 2))
         found: Tensor = logits.unflatten(2, tokens.shape[1:3])
         return found
 

@@ -75,8 +75,7 @@ class LeanVocabulary(EngineVocabulary):
     def shape_key(self) -> tuple[object, ...]:
         """What of a vocabulary a recorded graph depends on."""
         kind = label_type(self.classes)
-        optional = (self.used is not None, self.blend is not None)
-        return len(self.embeddings), self.calibrated, kind, *optional
+        return len(self.embeddings), self.calibrated, kind, self.used is not None
 
     def tensors(self) -> list[Tensor]:
         """Return all tensors."""
@@ -91,15 +90,6 @@ class LeanVocabulary(EngineVocabulary):
             if isinstance(value := getattr(self, field.name), Tensor)
         }
         return replace(self, **changed)
-
-    def direct(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
-        """Return text embeddings and the share of their plain cosines, if there is any.
-
-        They are of all rows, ``(R, C)`` and ``(R,)``, or of some in each image, ``(B, N)``.
-        """
-        if self.blend is None:
-            return None
-        return (self.text, self.blend) if rows is None else (self.text[rows], self.blend[rows])
 
     def unpadded(self) -> 'LeanVocabulary':
         """Return this without the padding of its bucket."""
