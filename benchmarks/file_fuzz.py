@@ -26,7 +26,6 @@ from functools import partial
 import json
 import os
 from pathlib import Path
-import resource
 import selectors
 import shutil
 import signal
@@ -40,7 +39,7 @@ from typing import Any
 from benchmarks.file_damage import APPENDED, CUT, draw, Input, OTHER, REPEATED
 from benchmarks.file_readers import check_line, READERS, Reading
 from benchmarks.file_seeds import Files, KINDS, TEXTS
-from benchmarks.reports import setting, write_docs, write_json
+from benchmarks.reports import peak_of, setting, write_docs, write_json
 import psutil
 from tabulate import tabulate
 from zegclip_core.errors import ZegCLIPError
@@ -50,8 +49,8 @@ LONGEST = 20.0
 """Seconds of processor time that a file may take."""
 PATIENCE = 600.0
 """Seconds that it may take by the clock, on a machine that has other things to do."""
-MOST_MEMORY = 3 << 30
-"""Bytes that the process may hold after a file of a few kilobytes."""
+MOST_MEMORY = 3072.0
+"""Megabytes that the process may hold after a file of a few kilobytes."""
 PROGRAM = 'from benchmarks.file_fuzz import read_all; read_all(*{given!r})'
 """What the process of readers runs."""
 READ, IN_PART, REFUSED = 'read', 'read in part, and said', 'refused in one line'
@@ -147,8 +146,8 @@ def read_all(
         try:
             found = work(folder / 'work', one)
             answer['outcome'] = judge(one, found, partial(truths.of, one))
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-            assert peak < MOST_MEMORY, f'{peak >> 20} MB were taken'
+            peak = peak_of(os.getpid())
+            assert peak < MOST_MEMORY, f'{peak:.0f} MB were taken'
         except Exception as error:  # That is what is looked for.
             place = traceback.extract_tb(error.__traceback__)[-1].name
             answer['fault'] = f'{type(error).__name__} at {place}: {str(error)[:300]}'

@@ -146,6 +146,16 @@ def setting() -> str:
     return f'{date.today()}, {cores} CPU cores, Python {python}, {ros}'
 
 
+def peak_of(pid: int) -> float:
+    """Return the most memory that a process has held, in MB; not what its parent held before.
+
+    ``getrusage`` counts that: ``ru_maxrss`` outlives ``exec``.
+    """
+    lines = Path(f'/proc/{pid}/status').read_text(encoding='utf-8').splitlines()
+    (line,) = (line for line in lines if line.startswith('VmHWM'))
+    return int(line.split()[1]) / 1024
+
+
 def faults_in(log: Path) -> list[str]:
     """Return the lines of a node's log that tell of a crash or of an error that nobody foresaw."""
     lines = log.read_text(encoding='utf-8', errors='replace').splitlines()

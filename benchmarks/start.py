@@ -33,7 +33,7 @@ import time
 from typing import TypeAlias
 
 from benchmarks.node_latency import environment, watch
-from benchmarks.reports import report_of_processes
+from benchmarks.reports import peak_of, report_of_processes
 from benchmarks.stand_in import read_events
 import cv2
 import numpy as np
@@ -151,13 +151,6 @@ def first_label(processes: Processes, log: Path) -> int:
             return int(labels[0]['time'])
         watch(processes, 0.1)
     raise RuntimeError(f'no label in {PATIENCE:g} s')
-
-
-def peak_of(pid: int) -> float:
-    """Return the most memory that a process has held, in MB; not what a parent held before."""
-    lines = Path(f'/proc/{pid}/status').read_text(encoding='utf-8').splitlines()
-    (line,) = (line for line in lines if line.startswith('VmHWM'))
-    return int(line.split()[1]) / 1024
 
 
 def sides_of(tree: Path, folder: str, *, with_node: bool) -> dict[str, Callable[[], Figures]]:

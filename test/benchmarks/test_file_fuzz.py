@@ -16,6 +16,8 @@
 import json
 import os
 from pathlib import Path
+import subprocess
+import sys
 from types import SimpleNamespace
 
 from benchmarks import file_fuzz
@@ -31,6 +33,8 @@ from benchmarks.file_fuzz import (
 )
 from benchmarks.file_readers import READERS, Reading
 from benchmarks.file_seeds import Files, KINDS
+from benchmarks.reports import peak_of
+import numpy as np
 import pytest
 from zegclip_core.bags.mcap import Recorded
 from zegclip_core.bags.source import BagSource
@@ -176,3 +180,11 @@ def test_an_error_that_is_none_of_the_program_is_a_fault(
     with os.fdopen(reading) as lines:
         *_, last = map(json.loads, lines)
     assert last['fault'].startswith('KeyError at broken')
+
+
+def test_what_the_parent_held_is_not_counted_as_memory_of_the_readers() -> None:
+    held = np.ones(1 << 30, np.uint8)
+    program = 'import os; from benchmarks.reports import peak_of; print(peak_of(os.getpid()))'
+    peak = float(subprocess.check_output([sys.executable, '-c', program]))
+    assert 1 < peak < 900 < peak_of(os.getpid())
+    del held
