@@ -21,7 +21,7 @@ them. ``docs/performance.md`` says what came of it.
 
 import argparse
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 import json
@@ -79,12 +79,21 @@ def rate_of_node(side: Side, case: Case, patience: float) -> float:
                     given += ['-p', f'threads:={side.threads}']
                 processes.start(name, given)
             wait_until_ready(processes, case, logs, patience)
-            log = logs / 'receiver.jsonl'
-            before = max(len(read_events(log, 'label')) - 1, 0)
-            watch(processes, case.seconds)
-            times = [event['time'] for event in read_events(log, 'label')][before:]
+            return label_rate(logs, partial(watch, processes, case.seconds))
+
+
+def label_rate(logs: Path, meanwhile: Callable[[], object]) -> float:
+    """Return how many label images a second a receiver gets while something is done.
+
+    Raises:
+        RuntimeError: If it gets no two.
+    """
+    log = logs / 'receiver.jsonl'
+    before = max(len(read_events(log, 'label')) - 1, 0)
+    meanwhile()
+    times = [event['time'] for event in read_events(log, 'label')][before:]
     if len(times) < 2:
-        raise RuntimeError(f'{side.name}: no two label images in {case.seconds:g} s')
+        raise RuntimeError('no two label images came')
     # Between the first and the last one: whole frames in the time that they took.
     return (len(times) - 1) / ((times[-1] - times[0]) / 1e9)
 

@@ -172,19 +172,33 @@ def frames() -> list[bytes]:
     ]
 
 
+def connected(address: str) -> ClientConnection:
+    """Return a connection like a page's; it closes at the end of its context."""
+    where = urlsplit(address).netloc
+    return connect(f'ws://{where}/socket', origin=Origin(f'http://{where}'), max_size=None)
+
+
 class Client(threading.Thread):
     """Sends a frame when the labels of the one before have come, as the page does."""
 
-    def __init__(self, socket: ClientConnection, files: list[bytes], seconds: float) -> None:
+    def __init__(
+        self,
+        socket: ClientConnection,
+        files: list[bytes],
+        seconds: float,
+        *,
+        words: str = 'cup, spoon, table',
+        smoothing: float = 0.5,
+    ) -> None:
         super().__init__(daemon=True)
         self.socket, self.files, self.seconds = socket, files, seconds
+        self.asked = {'type': 'settings', 'number': 1, 'words': words, 'smoothing': smoothing}
         self.count = self.sent = self.received = 0
         self.rate = math.nan
 
     def run(self) -> None:
         """Send and receive for so many seconds."""
-        words = {'type': 'settings', 'number': 1, 'words': 'cup, spoon, table', 'smoothing': 0.5}
-        self.socket.send(json.dumps(words))
+        self.socket.send(json.dumps(self.asked))
         begun = time.monotonic()
         while (now := time.monotonic() - begun) < self.seconds:
             file = self.files[self.count % len(self.files)]
@@ -203,19 +217,10 @@ def streamed(
     address: str, process: psutil.Process, clients: int, seconds: float, typed: list[float]
 ) -> Figures:
     """Have clients send frames at once, and watch the memory of the server meanwhile."""
-    where, files = urlsplit(address).netloc, frames()
+    files = frames()
     with ExitStack() as stack:
         working = [
-            Client(
-                stack.enter_context(
-                    connect(
-                        f'ws://{where}/socket', origin=Origin(f'http://{where}'), max_size=None
-                    )
-                ),
-                files,
-                seconds,
-            )
-            for _ in range(clients)
+            Client(stack.enter_context(connected(address)), files, seconds) for _ in range(clients)
         ]
         for one in working:
             one.start()

@@ -13,6 +13,7 @@
 # limitations under the License.
 """The benchmarks of starts and of the node's rate: their tables, and whose code they run."""
 
+import json
 from pathlib import Path
 
 from benchmarks import node_rate, start
@@ -70,6 +71,19 @@ def test_rates_are_compared_with_the_first_round_by_round() -> None:
     *_, first, last = node_rate.table(found).splitlines()
     assert _cells(first) == ['before', '2.00', '1.00', '4.00', '1.00']
     assert _cells(last) == ['after', '3.00', '2.00', '4.00', '1.50']
+
+
+def test_the_rate_is_that_of_label_images_that_come_meanwhile(tmp_path: Path) -> None:
+    def write(*seconds: float) -> None:
+        with (tmp_path / 'receiver.jsonl').open('a', encoding='utf-8') as log:
+            for one in seconds:
+                log.write(json.dumps({'kind': 'label', 'time': int(one * 1e9)}) + '\n')
+
+    write(0.0, 9.0, 10.0)
+    # Four frames in the 2 s since the last one before.
+    assert node_rate.label_rate(tmp_path, lambda: write(10.5, 11.0, 11.75, 12.0)) == 2.0
+    with pytest.raises(RuntimeError, match='no two label images'):
+        node_rate.label_rate(tmp_path, lambda: None)
 
 
 @pytest.mark.skipif(torch.version.cuda is None, reason='PyTorch alone is smaller without CUDA')
