@@ -21,7 +21,8 @@ them. ``docs/performance.md`` says what came of it.
 
 import argparse
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 import json
@@ -32,7 +33,15 @@ import sys
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from benchmarks.node_latency import Case, commands, environment, wait_until_ready, watch
+from benchmarks.node_latency import (
+    ATTEMPTS,
+    Case,
+    commands,
+    environment,
+    UnconnectedError,
+    wait_until_ready,
+    watch,
+)
 from benchmarks.reports import report_of_processes
 from benchmarks.stand_in import read_events
 from tabulate import tabulate
@@ -64,22 +73,55 @@ class Side:
         return f'{code}, {self.threads or "default"} threads'
 
 
+@contextmanager
+def running_node(
+    case: Case, patience: float, changed: Callable[[str, list[str]], list[str]]
+) -> Iterator[tuple[Processes, Path]]:
+    """Run camera, node and receiver; yield them and the folder of their logs, once it labels.
+
+    They are started again where they do not find each other (``node_latency.run_case``).
+
+    Args:
+        case: What is run.
+        patience: Longest wait for the node [s].
+        changed: Returns the command of a process, given its name and its usual one.
+
+    Raises:
+        RuntimeError: If a process ends, or the node is not ready in time.
+    """
+    for start in range(1, ATTEMPTS + 1):
+        with (
+            reserved_domain() as domain,
+            TemporaryDirectory() as folder,
+            Processes(Path(folder), environment(case.transport, domain)) as processes,
+        ):
+            logs = Path(folder)
+            for name, command in commands(case, logs).items():
+                processes.start(name, changed(name, command))
+            try:
+                wait_until_ready(processes, case, logs, patience)
+            except UnconnectedError:
+                if start == ATTEMPTS:
+                    raise
+                continue
+            yield processes, logs
+            return
+
+
 def rate_of_node(side: Side, case: Case, patience: float) -> float:
     """Return how many label images a second arrive at a receiver.
 
     Raises:
         RuntimeError: If a process ends, or the node is not ready in time.
     """
-    with reserved_domain() as domain, TemporaryDirectory() as folder:
-        logs = Path(folder)
-        with Processes(logs, environment(case.transport, domain)) as processes:
-            for name, (python, _, *command) in commands(case, logs).items():
-                given = [python, '-c', RUN, str(side.tree), *command]
-                if name == 'node' and side.threads:
-                    given += ['-p', f'threads:={side.threads}']
-                processes.start(name, given)
-            wait_until_ready(processes, case, logs, patience)
-            return label_rate(logs, partial(watch, processes, case.seconds))
+
+    def changed(name: str, usual: list[str]) -> list[str]:
+        python, _, *command = usual
+        threads = ['-p', f'threads:={side.threads}'] if name == 'node' and side.threads else []
+        return [python, '-c', RUN, str(side.tree), *command, *threads]
+
+    with running_node(case, patience, changed) as (processes, logs):
+        return label_rate(logs, partial(watch, processes, case.seconds))
 
 
 def label_rate(logs: Path, meanwhile: Callable[[], object]) -> float:

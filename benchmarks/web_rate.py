@@ -21,32 +21,24 @@ camera and receiver, as ``benchmarks.node_rate`` has it; the same while a page s
 
 import argparse
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 import sys
-from tempfile import TemporaryDirectory
 import time
 
 from benchmarks.latency_processes import words
-from benchmarks.node_latency import (
-    Case,
-    commands,
-    environment,
-    wait_until_ready,
-    WARM_UP,
-    watch,
-)
-from benchmarks.node_rate import label_rate, Rates, table
+from benchmarks.node_latency import ATTEMPTS, Case, WARM_UP, watch
+from benchmarks.node_rate import label_rate, Rates, running_node, table
 from benchmarks.reports import report_of_processes
 from benchmarks.web_page import Client, connected, frames, PAGE, serving
 from websockets.sync.client import ClientConnection
-from zegclip_ros.runtime.child_processes import Processes, reserved_domain
+from zegclip_ros.runtime.child_processes import Processes
 
 CASE = Case(model='everyday-s')
-PATIENCE = 120.0
+PATIENCE = 40.0
 """Longest wait for a process to be ready [s]."""
 NODE, WATCHED, SHOWN, OWN = (
     'the node alone',
@@ -56,34 +48,41 @@ NODE, WATCHED, SHOWN, OWN = (
 )
 
 
-@contextmanager
-def running_node(case: Case, short_side: int) -> Iterator[tuple[Processes, Path]]:
-    """Run camera, node and receiver; yield them and the folder of their logs, once it labels."""
-    with reserved_domain() as domain, TemporaryDirectory() as folder:
-        logs = Path(folder)
-        with Processes(logs, environment(case.transport, domain)) as processes:
-            for name, command in commands(case, logs).items():
-                more = ['-p', f'short_side:={short_side}'] if name == 'node' else []
-                processes.start(name, [*command, *more])
-            wait_until_ready(processes, case, logs, PATIENCE)
-            yield processes, logs
+def at_side(short_side: int, name: str, command: list[str]) -> list[str]:
+    """Return the command of a process, the node's with a short side."""
+    return [*command, '-p', f'short_side:={short_side}'] if name == 'node' else command
 
 
 def rate_of_node(case: Case, short_side: int) -> dict[str, float]:
     """Return how many label images a second arrive at a receiver while no page is open."""
-    with running_node(case, short_side) as (processes, logs):
+    with running_node(case, PATIENCE, partial(at_side, short_side)) as (processes, logs):
         return {NODE: label_rate(logs, partial(watch, processes, case.seconds))}
 
 
 def rates_with_page(case: Case, short_side: int) -> dict[str, float]:
-    """Return how many arrive there while a page is open, and how many frames a second it shows."""
-    with running_node(case, short_side) as (processes, logs):
-        command = [sys.executable, '-m', 'zegclip_ros.nodes.web', '--ros-args', '-p', 'port:=0']
-        processes.start('page', command)
-        shown: list[float] = []
-        with connected(address_in(processes)) as socket:
-            next_result(socket)
-            rate = label_rate(logs, lambda: shown.append(shown_rate(socket, case.seconds)))
+    """Return how many arrive there while a page is open, and how many frames a second it shows.
+
+    Raises:
+        RuntimeError: If a page shows no frame, started several times: now and then Fast DDS
+            leaves two processes without a connection (``node_latency.run_case``).
+    """
+    for _ in range(ATTEMPTS):
+        with (
+            running_node(case, PATIENCE, partial(at_side, short_side)) as (processes, logs),
+            suppress(TimeoutError),
+        ):
+            return watched_rates(processes, logs, case.seconds)
+    raise RuntimeError(f'The page showed no frame in {PATIENCE:g} s, {ATTEMPTS} times.')
+
+
+def watched_rates(processes: Processes, logs: Path, seconds: float) -> dict[str, float]:
+    """Open the page of a node that labels, and return both rates."""
+    command = [sys.executable, '-m', 'zegclip_ros.nodes.web', '--ros-args', '-p', 'port:=0']
+    processes.start('page', command)
+    shown: list[float] = []
+    with connected(address_in(processes)) as socket:
+        next_result(socket)
+        rate = label_rate(logs, lambda: shown.append(shown_rate(socket, seconds)))
     return {WATCHED: rate, SHOWN: shown[0]}
 
 
@@ -103,8 +102,13 @@ def address_in(processes: Processes) -> str:
 
 
 def next_result(socket: ClientConnection) -> None:
-    """Wait for the next frame with its labels, the only binary message."""
-    while isinstance(socket.recv(timeout=PATIENCE), str):
+    """Wait for the next frame with its labels, the only binary message.
+
+    Raises:
+        TimeoutError: If none comes in time.
+    """
+    end = time.monotonic() + PATIENCE
+    while isinstance(socket.recv(timeout=max(end - time.monotonic(), 0.0)), str):
         pass
 
 
