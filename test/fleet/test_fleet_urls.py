@@ -139,7 +139,7 @@ def test_an_upload_that_breaks_off_goes_on_without_the_model(
 
 @pytest.mark.parametrize('ended', [True, False])
 def test_a_copy_of_a_recording_outlives_the_end_of_its_process_alone(
-    store: Any, tmp_path: Path, ended: bool  # noqa: ANN401
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: bool  # noqa: ANN401
 ) -> None:  # fmt: skip
     camera_bag(tmp_path / 'drive', frames=3)
     store.put(str(tmp_path / 'drive'), 'fleet/drive', recursive=True)
@@ -155,11 +155,35 @@ def test_a_copy_of_a_recording_outlives_the_end_of_its_process_alone(
     with pytest.raises(error):
         use()
     assert copies[0].exists() == ended
-    store.rm('fleet/drive', recursive=True)
     if ended:
+        monkeypatch.setattr(store, 'get', lambda *_, **__: 1 / 0)
         with at_hand('s3://fleet/drive', tmp_path / 'cache') as again:
             assert hashes(again) == hashes(tmp_path / 'drive')
     assert not list((tmp_path / 'cache').rglob('*'))
+
+
+@pytest.mark.parametrize('changed', ['a message more', 'another byte', 'a file more'])
+def test_the_copy_of_a_recording_that_has_changed_since_is_not_taken(
+    store: Any, tmp_path: Path, changed: str  # noqa: ANN401
+) -> None:  # fmt: skip
+    bag = camera_bag(tmp_path / 'drive', frames=3)
+    store.put(str(bag), 'fleet/drive', recursive=True)
+    url, cache = 's3://fleet/drive', tmp_path / 'cache'
+    with pytest.raises(KeyboardInterrupt), at_hand(url, cache):
+        raise KeyboardInterrupt
+    if changed == 'a message more':
+        camera_bag(tmp_path / 'longer' / 'drive', frames=4)
+        bag = tmp_path / 'longer' / 'drive'
+    elif changed == 'another byte':
+        file = bag / 'metadata.yaml'
+        file.write_bytes(file.read_bytes().replace(b'a', b'b', 1))
+    else:
+        (bag / 'notes.txt').write_text('of the driver', encoding='utf-8')
+    store.put(f'{bag}/', 'fleet/drive', recursive=True)
+    with at_hand(url, cache) as again:
+        assert hashes(again) == hashes(bag)
+        assert len(list(cache.rglob('drive'))) == 1
+    assert not list(cache.rglob('*'))
 
 
 def test_a_single_file_of_a_bucket_is_a_bag(

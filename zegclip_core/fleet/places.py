@@ -116,7 +116,7 @@ def at_hand(bag: Place, cache: Path) -> Iterator[Path]:
     """Give a path at which a bag can be read: its own, or that of a copy in the cache.
 
     The copy is removed at the end and after an error, but not when the process is ended: then the
-    next one begins with it.
+    next one begins with it, if the bag is still the same.
 
     Raises:
         BagError: If it cannot be copied.
@@ -126,26 +126,33 @@ def at_hand(bag: Place, cache: Path) -> Iterator[Path]:
         return
     room = room_for(bag, cache)
     try:
-        yield _copied(bag, room / PurePosixPath(bag).name)
+        yield _copied(bag, room)
     except Exception:
         shutil.rmtree(room, ignore_errors=True)
         raise
     shutil.rmtree(room)
 
 
-def _copied(bag: Place, target: Path) -> Path:
-    """Copy a bag from a URL, if it is not there yet; a path that is there is a whole copy."""
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f'{target.name}.part')
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.unlink(missing_ok=True)
+def _copied(bag: Place, room: Path) -> Path:
+    """Copy a bag from a URL, unless a whole copy of what it is now is there."""
     with _reaching(bag):
         system, path = _system(bag)
+        target = room / _state(system, path) / PurePosixPath(bag).name
+        if target.exists():
+            return target
+        shutil.rmtree(room, ignore_errors=True)  # Part of a copy, or one of the bag as it was.
+        target.parent.mkdir(parents=True)
+        partial = target.with_name(f'{target.name}.part')
         system.get(path.rstrip('/'), str(partial), recursive=not system.isfile(path))
     partial.rename(target)
     return target
+
+
+def _state(system: Any, path: str) -> str:  # noqa: ANN401 - fsspec has no annotations
+    """Return what tells whether files have changed: a digest of what their store says of them."""
+    system.invalidate_cache()
+    found = system.find(path, detail=True)
+    return hashlib.sha256(str(sorted(found.items())).encode()).hexdigest()[:16]
 
 
 def room_for(place: Place, cache: Path) -> Path:
