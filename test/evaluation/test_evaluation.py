@@ -347,7 +347,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_the_model_is_loaded(
 def test_a_file_that_cannot_be_finished_leaves_nothing(
     tmp_path: Path, data: Path, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaks_off(result: object, path: Path) -> None:
+    def breaks_off(counts: object, metrics: object, path: Path) -> None:
         path.write_bytes(b'half')
         raise OSError(28, 'No space left on device')
 

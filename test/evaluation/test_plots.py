@@ -107,7 +107,8 @@ def test_rows_are_shares_of_the_pixels_of_a_class() -> None:
 
 
 def drawn(path: Path, *arguments: object) -> np.ndarray:
-    save_confusion(result(*arguments), path)
+    found = result(*arguments)
+    save_confusion(found.confusion, found.metrics, path)
     return np.array(Image.open(path).convert('RGB')).astype(int)
 
 
@@ -142,8 +143,7 @@ def test_many_classes_are_all_named(tmp_path: Path, number: int) -> None:
     names = [f'class {index}' for index in range(number)]
     confusion = ConfusionMatrix(number)
     confusion.update(np.arange(number), np.arange(number))
-    many = Evaluation(confusion.compute(names), 1, 1.0, confusion, 0.0)
-    save_confusion(many, tmp_path / 'many.png')
+    save_confusion(confusion, confusion.compute(names), tmp_path / 'many.png')
     pixels = np.array(Image.open(tmp_path / 'many.png').convert('L'))
     # In the left margin every name is a line of text with light between it and the next.
     margin = (pixels[:, 25:70] < 128).any(axis=1)

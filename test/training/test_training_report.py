@@ -50,8 +50,10 @@ def test_the_page_has_scores_curves_sheets_and_settings(tmp_path: Path) -> None:
     assert '<img' not in bare
     write_logs(tmp_path / 'logs')
     (tmp_path / 'pictures').mkdir()
-    Image.new('RGB', (2, 2)).save(tmp_path / 'pictures' / 'photos-000040.png')
+    for end in ('-000040', '.worst', '.best', '.confusion'):
+        Image.new('RGB', (2, 2)).save(tmp_path / 'pictures' / f'photos{end}.png')
     page = training_page(tmp_path, config).html()
-    assert page.count('src="data:image/png') == 2
+    assert page.count('src="data:image/png') == 5
+    assert page.index('Confusion') < page.index('Worst images') < page.index('Best images')
     assert 'val/photos/miou' in page
     assert all(text in page for text in ('--share: 10.0%', '--share: 20.0%', 'name: shapes'))

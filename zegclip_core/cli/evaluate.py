@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         from zegclip_core.evaluation.plots import save_confusion
 
         with replacing(confusion) as partial:
-            save_confusion(result, partial)
+            save_confusion(result.confusion, result.metrics, partial)
     if report:
         from zegclip_core.evaluation.report import evaluation_page
 

@@ -230,9 +230,8 @@ class _Tally:
         self._confusion.merge(image)
         known = truth != UNLABELLED
         self._low += int(np.count_nonzero(found.scores[known] < LOW_SCORE))
-        present = image.matrix.any(axis=1)
-        if any(self._keep.values()) and present.any():
-            miou = float(image.iou()[present].mean())
+        miou = image.present_miou()
+        if any(self._keep.values()) and not math.isnan(miou):
             self._consider(ImageScore(index, miou, image.accuracy(), labels))
 
     def _consider(self, score: ImageScore) -> None:

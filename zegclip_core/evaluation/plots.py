@@ -22,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.evaluation.calibration import Sweep, THRESHOLDS
-from zegclip_core.evaluation.evaluate import Evaluation, ImageScore
+from zegclip_core.evaluation.evaluate import ImageScore
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.sheets import Comparison, comparison_sheet
+from zegclip_core.model.metrics import ConfusionMatrix, SegmentationMetrics
 
 UNLABELLED_NAME = 'not labelled'
 """Name of the column of the pixels that the model left unlabelled."""
@@ -59,16 +60,17 @@ def worst_sheet(dataset: SegmentationDataset, worst: Sequence[ImageScore]) -> Rg
     return comparison_sheet(comparisons, dataset.classes)
 
 
-def save_confusion(result: Evaluation, path: Path) -> None:
+def save_confusion(confusion: ConfusionMatrix, metrics: SegmentationMetrics, path: Path) -> None:
     """Draw the confusion matrix, each row divided by its sum.
 
     Classes that are neither in the masks nor among the labels are left out.
 
     Args:
-        result: Scores of a whole set; names of unseen classes are red.
+        confusion: The counts of a whole set.
+        metrics: Its figures; names of unseen classes are red.
         path: PNG file to write.
     """
-    counts, names = result.confusion.matrix, list(result.metrics.iou)  # (K, K + 1)
+    counts, names = confusion.matrix, list(metrics.iou)  # (K, K + 1)
     occurs = counts.sum(axis=1) + counts[:, :-1].sum(axis=0) > 0
     rows = np.flatnonzero(occurs) if occurs.any() else np.arange(len(names))
     columns = [*rows, len(names)] if counts[:, -1].any() else list(rows)
@@ -80,8 +82,7 @@ def save_confusion(result: Evaluation, path: Path) -> None:
     axes = figure.add_subplot()
     drawn = axes.imshow(shares, cmap='Blues', vmin=0.0, vmax=1.0, aspect='equal')
     names.append(UNLABELLED_NAME)
-    is_seen = result.metrics.is_seen
-    _name_axes(axes, [names[k] for k in rows], [names[k] for k in columns], is_seen)
+    _name_axes(axes, [names[k] for k in rows], [names[k] for k in columns], metrics.is_seen)
     if large:
         for (row, column), share in np.ndenumerate(shares):
             if share >= 0.005:  # Others round to nothing.

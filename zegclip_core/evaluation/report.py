@@ -72,7 +72,7 @@ def _confusion(result: Evaluation) -> bytes:
     """Return the picture of the confusion matrix as a PNG file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'confusion.png'
-        save_confusion(result, path)
+        save_confusion(result.confusion, result.metrics, path)
         return path.read_bytes()
 
 

@@ -143,6 +143,11 @@ class ConfusionMatrix:
         np.divide(right, union, out=iou, where=union > 0)
         return iou
 
+    def present_miou(self) -> float:
+        """Return the mean IoU over the classes that the masks hold; nan if they hold none."""
+        present = self._matrix.any(axis=1)
+        return float(self.iou()[present].mean()) if present.any() else math.nan
+
     def _check_labels(self, labels: npt.NDArray[Any], what: str) -> None:
         """Raise unless labels are integers, each a class or unlabelled."""
         if not np.issubdtype(labels.dtype, np.integer):

@@ -11,25 +11,31 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Sample images at validation: what the model says, beside what is true."""
+"""What a validation looks like: sample, worst and best images beside the truth, confusion."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import lightning
 import numpy as np
 from PIL import Image
 import torch
+from zegclip_core.evaluation.plots import save_confusion
 from zegclip_core.images.sheets import Comparison, comparison_sheet
 from zegclip_core.training.batches import ValidationSet
 from zegclip_core.training.task import SegmentationTask
 
 ROWS = 4
 """Images of each validation set on a sheet."""
+CONFUSION, WORST, BEST = 'confusion', 'worst', 'best'
+"""Ends of the names of the files that each validation writes anew."""
 
 
 class ValidationPictures(lightning.Callback):
-    """Writes a sheet for each validation set: image, prediction, truth, names of the colours.
+    """Draws each validation set: images with prediction, truth and names of the colours.
+
+    ``TITLE-STEP.png`` has the same images each time. ``TITLE.worst.png`` and ``TITLE.best.png``,
+    of those that the first process scored, and ``TITLE.confusion.png`` are of the last validation.
 
     Args:
         folder: Where to.
@@ -40,21 +46,34 @@ class ValidationPictures(lightning.Callback):
         self._folder = folder
         self._validation = validation
 
-    def on_validation_epoch_end(
+    def on_validation_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Write the sheets."""
+        """Write the files."""
         if not trainer.is_global_zero or not isinstance(pl_module, SegmentationTask):
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         for number, entry in enumerate(self._validation):
             step = max(len(entry.views) // ROWS, 1)
-            rows = [
-                self._comparison(pl_module, number, index)
-                for index in range(0, len(entry.views), step)[:ROWS]
-            ]
-            path = self._folder / f'{entry.title}-{trainer.global_step:06d}.png'
-            Image.fromarray(comparison_sheet(rows, entry.classes)).save(path)
+            samples = range(0, len(entry.views), step)[:ROWS]
+            self._draw(pl_module, number, samples, f'{entry.title}-{trainer.global_step:06d}')
+            scores = pl_module.image_scores[number]
+            ranked = sorted(scores, key=scores.__getitem__)
+            for indices, kind in ((ranked, WORST), (reversed(ranked), BEST)):
+                chosen = list(indices)[:ROWS]
+                self._draw(pl_module, number, chosen, f'{entry.title}.{kind}')
+            confusion = pl_module.confusions[number]
+            metrics = confusion.compute(entry.classes, seen=entry.seen)
+            save_confusion(confusion, metrics, self._folder / f'{entry.title}.{CONFUSION}.png')
+
+    def _draw(
+        self, task: SegmentationTask, number: int, indices: Iterable[int], name: str
+    ) -> None:
+        """Write a sheet of some images of a validation set; none, if there are none."""
+        rows = [self._comparison(task, number, index) for index in indices]
+        if rows:
+            sheet = comparison_sheet(rows, self._validation[number].classes)
+            Image.fromarray(sheet).save(self._folder / f'{name}.png')
 
     def _comparison(self, task: SegmentationTask, number: int, index: int) -> Comparison:
         """Label one view of a validation set."""
@@ -65,4 +84,6 @@ class ValidationPictures(lightning.Callback):
         predicted, truth = (
             ids.cpu().numpy().astype(np.uint8) for ids in (labels, batch.labels[0])
         )
-        return Comparison(batch.images[0].numpy(), predicted, truth, f'view {index}')
+        miou = task.image_scores[number].get(index)
+        figures = '' if miou is None else f'mIoU {miou:.3f}'
+        return Comparison(batch.images[0].numpy(), predicted, truth, f'view {index}', figures)

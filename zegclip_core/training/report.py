@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a training run looks like as a page: last figures, curves, sample images, configuration."""
+"""What a training run looks like as a page: last figures, curves, pictures, configuration."""
 
 from collections.abc import Iterator, Mapping
 import csv
@@ -24,9 +24,15 @@ from matplotlib.figure import Figure
 import yaml
 from zegclip_core.images.page import Cell, Page
 from zegclip_core.training.config import TrainConfig
+from zegclip_core.training.pictures import BEST, CONFUSION, WORST
 
 Curve = dict[int, float]
 """A figure by the step at which it was logged."""
+_OF_THE_LAST = {
+    CONFUSION: 'Confusion: share of the pixels of each class that got each label',
+    WORST: 'Worst images of the last validation, by the mean IoU of the classes in each mask',
+    BEST: 'Best images of the last validation',
+}
 _SHOWN = re.compile(r'(train|val)/')
 
 
@@ -53,6 +59,12 @@ def training_page(folder: Path, config: TrainConfig) -> Page:
         page.heading('Sample images of the last validation')
     for title, path in pictures.items():
         page.picture(path, title)
+    for kind, heading in _OF_THE_LAST.items():
+        found = sorted((folder / 'pictures').glob(f'*.{kind}.png'))
+        if found:
+            page.heading(heading)
+        for path in found:
+            page.picture(path, path.name.removesuffix(f'.{kind}.png'))
     page.heading('Configuration')
     written = yaml.safe_dump(config.model_dump(mode='json'), sort_keys=False, allow_unicode=True)
     page.code(written)

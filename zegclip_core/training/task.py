@@ -14,6 +14,7 @@
 """One training step, one validation, and which weights they change."""
 
 from collections.abc import Sequence
+import math
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,11 @@ class SegmentationTask(TrainedPart):
         self._validation = validation
         self._loss = NonExclusiveLoss(config.loss.mask_weight, config.loss.dice_weight)
         self._divisor = 0.0
-        self._matrices: list[ConfusionMatrix] = []
+        self.confusions: list[ConfusionMatrix] = []
+        """Of each validation set, after a validation those of all processes."""
+        self.image_scores: list[dict[int, float]] = []
+        """Of each validation set, the mean IoU over the classes in each mask, by the image's
+        index: of the images that this process has scored, without those that show no class."""
 
     def _logits(
         self, batch: Batch, text: Tensor, window: tuple[slice, slice] | None = None
@@ -146,12 +151,18 @@ class SegmentationTask(TrainedPart):
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""
-        self._matrices = [ConfusionMatrix(len(entry.classes)) for entry in self._validation]
+        self.confusions = [ConfusionMatrix(len(entry.classes)) for entry in self._validation]
+        self.image_scores = [{} for _ in self._validation]
 
-    def validation_step(self, batch: Batch, _: int, dataloader_idx: int = 0) -> None:
+    def validation_step(self, batch: Batch, number: int, dataloader_idx: int = 0) -> None:
         """Count the predictions of one image."""
-        labels = self.predict_labels(batch, dataloader_idx)
-        self._matrices[dataloader_idx].update(labels.cpu().numpy(), batch.labels[0].cpu().numpy())
+        labels, whole = self.predict_labels(batch, dataloader_idx), self.confusions[dataloader_idx]
+        image = ConfusionMatrix(whole.num_classes)
+        image.update(labels.cpu().numpy(), batch.labels[0].cpu().numpy())
+        whole.merge(image)
+        if not math.isnan(miou := image.present_miou()):
+            index = self.trainer.global_rank + number * self.trainer.world_size
+            self.image_scores[dataloader_idx][index] = miou
 
     def predict_labels(self, batch: Batch, dataset: int) -> Tensor:
         """Return the class of every pixel of one image, int64 ``(H, W)``, without threshold."""
@@ -167,10 +178,11 @@ class SegmentationTask(TrainedPart):
     def on_validation_epoch_end(self) -> None:
         """Log the scores."""
         scores = []
-        for entry, matrix in zip(self._validation, self._matrices, strict=True):
-            counts = torch.from_numpy(matrix.matrix).to(self.device)
+        for number, entry in enumerate(self._validation):
+            counts = torch.from_numpy(self.confusions[number].matrix).to(self.device)
             total = self.trainer.strategy.reduce(counts, reduce_op='sum').cpu().numpy()
-            metrics = ConfusionMatrix.from_counts(total).compute(entry.classes, seen=entry.seen)
+            self.confusions[number] = ConfusionMatrix.from_counts(total)
+            metrics = self.confusions[number].compute(entry.classes, seen=entry.seen)
             figures = {'miou': metrics.miou, 'pixel_accuracy': metrics.pixel_accuracy}
             if not all(metrics.is_seen.values()):
                 figures['miou_seen'] = metrics.miou_seen
