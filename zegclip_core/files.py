@@ -71,7 +71,9 @@ def user_path(text: str | Path) -> Path:
 
 
 def absent(path: Path) -> str:
-    """Return why there is nothing at a path, as the end of a sentence."""
+    """Return why there is no file or folder at a path, as the end of a sentence."""
+    if os.path.exists(path):  # Path's own raises below a folder that may not be entered.
+        return 'it is a pipe, socket or device, and no file'
     if path.is_symlink():
         return f'it is a link to {os.readlink(path)}, which is not there'
     return 'there is no such file or folder'

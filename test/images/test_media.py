@@ -14,7 +14,9 @@
 """Reading images and folders: what comes out, and what is said when nothing does."""
 
 from collections.abc import Callable
+import os
 from pathlib import Path
+import socket
 import subprocess
 import sys
 
@@ -132,6 +134,20 @@ def test_palette_with_a_transparent_entry_and_cmyk_are_read(tmp_path: Path) -> N
     assert read_image(tmp_path / 'palette.png')[0].tolist() == [[255, 255, 255], [0, 0, 255]]
     Image.new('CMYK', (3, 2), (0, 0, 0, 0)).save(tmp_path / 'print.tiff')
     assert read_image(tmp_path / 'print.tiff')[0, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'socket', 'device'])
+def test_what_is_there_but_no_file_is_not_called_missing(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / 'a.png'
+    if kind == 'pipe':
+        os.mkfifo(path)
+    elif kind == 'socket':
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    else:
+        path.symlink_to('/dev/null')
+    with pytest.raises(ImageError, match='it is a pipe, socket or device, and no file'):
+        read_image(path)
 
 
 def test_missing_folder_text_and_truncated_files_get_one_line(

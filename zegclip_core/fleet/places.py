@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 
 from zegclip_core.bags.reading import METADATA
 from zegclip_core.errors import BagError
-from zegclip_core.files import user_path
+from zegclip_core.files import absent, user_path
 
 Place: TypeAlias = str
 """A path, or a URL such as ``s3://bucket/drives``."""
@@ -93,7 +93,7 @@ def _local_files(path: Path) -> list[str]:
     if path.is_file():
         return ['']
     if not path.is_dir():
-        raise BagError(f'Cannot read {path}: there is no such file or folder.')
+        raise BagError(f'Cannot read {path}: {absent(path)}.')
     files = (one for one in path.rglob('*') if one.is_file())
     return sorted(one.relative_to(path).as_posix() for one in files)
 
