@@ -21,7 +21,7 @@ import shlex
 from benchmarks import ablation, ablation_report
 from benchmarks.ablation import StepError
 from benchmarks.ablation_report import mean_and_spread
-from benchmarks.seen_bias import BIASES, Sweep
+from benchmarks.seen_bias import Bias, BIASES, NONE, PUBLISHED, Sweep
 import numpy as np
 from PIL import Image
 import pytest
@@ -241,6 +241,20 @@ def test_only_what_is_between_the_markers_changes(
     assert '(images/results-adapted.png)' in table
     with Image.open(page.parent / 'images' / 'results-adapted.png') as chart:
         assert chart.width > 500
+
+
+@pytest.mark.parametrize(
+    ('options', 'bias'), [((), Bias('logits', 2.0)), (('--no-choose-bias',), PUBLISHED)]
+)
+def test_the_second_chart_has_the_chosen_bias_or_else_the_published_one(
+    program: Program, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], bias: Bias
+) -> None:
+    drawn: list[list[Bias | None]] = []
+    monkeypatch.setattr(
+        ablation_report, '_bars', lambda _, steps: drawn.append([one for _, one in steps])
+    )
+    start('--steps-of-figure', '1', '--seeds', '0', *options)
+    assert drawn == [[NONE], [bias]]
 
 
 def test_a_command_that_fails_or_is_interrupted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
