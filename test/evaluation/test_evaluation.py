@@ -28,9 +28,9 @@ from tiny_models import published_state
 import torch
 from zegclip_core.cli.main import main
 from zegclip_core.data.folder import FolderDataset, Sample
-from zegclip_core.evaluation import plots
 from zegclip_core.evaluation.choices import chosen_words
 from zegclip_core.evaluation.evaluate import evaluate
+from zegclip_core.images import confusion
 from zegclip_core.segmentation import Segmentation
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
@@ -347,11 +347,11 @@ def test_what_cannot_be_is_refused_in_one_line_before_the_model_is_loaded(
 def test_a_file_that_cannot_be_finished_leaves_nothing(
     tmp_path: Path, data: Path, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaks_off(counts: object, metrics: object, path: Path) -> None:
+    def breaks_off(counts: object, is_seen: object, path: Path) -> None:
         path.write_bytes(b'half')
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(plots, 'save_confusion', breaks_off)
+    monkeypatch.setattr(confusion, 'save_confusion', breaks_off)
     out = tmp_path / 'confusion.png'
     arguments = ['evaluate', '--data', str(data), '--model', model, '--device', 'cpu']
     assert main([*arguments, '--confusion', str(out)]) == 2

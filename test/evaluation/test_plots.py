@@ -21,7 +21,8 @@ import pytest
 from test_evaluation import CLASSES
 from zegclip_core.data.folder import Sample
 from zegclip_core.evaluation.evaluate import Evaluation, ImageScore
-from zegclip_core.evaluation.plots import row_shares, save_confusion, worst_sheet
+from zegclip_core.evaluation.plots import worst_sheet
+from zegclip_core.images.confusion import row_shares, save_confusion
 from zegclip_core.images.sheets import GAP, LINE, sheet_width, WIDTH
 from zegclip_core.model.metrics import ConfusionMatrix
 from zegclip_core.text.vocabulary import Vocabulary
@@ -108,7 +109,7 @@ def test_rows_are_shares_of_the_pixels_of_a_class() -> None:
 
 def drawn(path: Path, *arguments: object) -> np.ndarray:
     found = result(*arguments)
-    save_confusion(found.confusion, found.metrics, path)
+    save_confusion(found.confusion.matrix, found.metrics.is_seen, path)
     return np.array(Image.open(path).convert('RGB')).astype(int)
 
 
@@ -143,7 +144,7 @@ def test_many_classes_are_all_named(tmp_path: Path, number: int) -> None:
     names = [f'class {index}' for index in range(number)]
     confusion = ConfusionMatrix(number)
     confusion.update(np.arange(number), np.arange(number))
-    save_confusion(confusion, confusion.compute(names), tmp_path / 'many.png')
+    save_confusion(confusion.matrix, dict.fromkeys(names, True), tmp_path / 'many.png')
     pixels = np.array(Image.open(tmp_path / 'many.png').convert('L'))
     # In the left margin every name is a line of text with light between it and the next.
     margin = (pixels[:, 25:70] < 128).any(axis=1)

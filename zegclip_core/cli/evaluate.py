@@ -125,10 +125,10 @@ def run(args: argparse.Namespace) -> int:
 
         write_png(worst, worst_sheet(dataset, result.worst))
     if confusion:
-        from zegclip_core.evaluation.plots import save_confusion
+        from zegclip_core.images.confusion import save_confusion
 
         with replacing(confusion) as partial:
-            save_confusion(result.confusion, result.metrics, partial)
+            save_confusion(result.confusion.matrix, result.metrics.is_seen, partial)
     if report:
         from zegclip_core.evaluation.report import evaluation_page
 

@@ -18,22 +18,13 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-import numpy as np
-import numpy.typing as npt
 from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.evaluation.calibration import Sweep, THRESHOLDS
 from zegclip_core.evaluation.evaluate import ImageScore
 from zegclip_core.images.checks import RgbImage
 from zegclip_core.images.sheets import Comparison, comparison_sheet
-from zegclip_core.model.metrics import ConfusionMatrix, SegmentationMetrics
 
-UNLABELLED_NAME = 'not labelled'
-"""Name of the column of the pixels that the model left unlabelled."""
 _DPI = 110
-_CELL = 0.19
-"""Least side of a cell, which a line of text needs [inch]."""
-_NUMBERS = 25
-"""Up to so many classes the cells are large and hold their percentages."""
 _MARKED_EACH = 10
 """Every so many thresholds one is marked on a curve."""
 _PLACES = ((6, 5), (-18, -12))
@@ -58,65 +49,6 @@ def worst_sheet(dataset: SegmentationDataset, worst: Sequence[ImageScore]) -> Rg
             Comparison(sample.image, score.labels, sample.labels, sample.name, figures)
         )
     return comparison_sheet(comparisons, dataset.classes)
-
-
-def save_confusion(confusion: ConfusionMatrix, metrics: SegmentationMetrics, path: Path) -> None:
-    """Draw the confusion matrix, each row divided by its sum.
-
-    Classes that are neither in the masks nor among the labels are left out.
-
-    Args:
-        confusion: The counts of a whole set.
-        metrics: Its figures; names of unseen classes are red.
-        path: PNG file to write.
-    """
-    counts, names = confusion.matrix, list(metrics.iou)  # (K, K + 1)
-    occurs = counts.sum(axis=1) + counts[:, :-1].sum(axis=0) > 0
-    rows = np.flatnonzero(occurs) if occurs.any() else np.arange(len(names))
-    columns = [*rows, len(names)] if counts[:, -1].any() else list(rows)
-    shares = row_shares(counts)[np.ix_(rows, columns)]
-    large = len(rows) <= _NUMBERS
-    side = (2.4 if large else 1.0) * _CELL
-    # A little more than the matrix, and what is left over is cut off.
-    figure = Figure(figsize=(side * len(columns) + 3.0, side * len(rows) + 2.0), dpi=_DPI)
-    axes = figure.add_subplot()
-    drawn = axes.imshow(shares, cmap='Blues', vmin=0.0, vmax=1.0, aspect='equal')
-    names.append(UNLABELLED_NAME)
-    _name_axes(axes, [names[k] for k in rows], [names[k] for k in columns], metrics.is_seen)
-    if large:
-        for (row, column), share in np.ndenumerate(shares):
-            if share >= 0.005:  # Others round to nothing.
-                color = 'white' if share > 0.5 else 'black'
-                style = {'ha': 'center', 'va': 'center', 'color': color, 'fontsize': 7}
-                axes.text(column, row, f'{100 * share:.0f}', style)
-    bar = figure.colorbar(drawn, ax=axes, fraction=0.03, pad=0.02)
-    bar.set_label('share of the pixels of the class')
-    figure.savefig(path, format='png', bbox_inches='tight', pad_inches=0.15)
-
-
-def row_shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Return each row divided by its sum; a row without pixels stays 0."""
-    shares: npt.NDArray[np.float64] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return shares
-
-
-def _name_axes(
-    axes: Axes, rows: Sequence[str], columns: Sequence[str], is_seen: Mapping[str, bool]
-) -> None:
-    """Write the class names at both axes, those of unseen classes in red."""
-    axes.set_xticks(range(len(columns)), labels=columns, rotation=90, fontsize=8, parse_math=False)
-    axes.set_yticks(range(len(rows)), labels=rows, fontsize=8, parse_math=False)
-    axes.set_ylabel('class in the masks')
-    all_seen = all(is_seen.values())
-    axes.set_xlabel('labelled as' if all_seen else 'labelled as (red: unseen in training)')
-    for tick in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        if not is_seen.get(tick.get_text(), True):
-            tick.set_color('firebrick')
-    # Lines between the cells, so that the eye finds the way from a name to its cell.
-    axes.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
-    axes.grid(which='minor', color='0.85', linewidth=0.4)
-    axes.tick_params(which='minor', length=0)
 
 
 def save_calibration(sweeps: Mapping[str, Sweep], title: str, path: Path) -> None:

@@ -18,7 +18,8 @@ import tempfile
 
 from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.evaluation.evaluate import Evaluation, find_symptoms, ImageScore
-from zegclip_core.evaluation.plots import save_confusion, worst_sheet
+from zegclip_core.evaluation.plots import worst_sheet
+from zegclip_core.images.confusion import save_confusion
 from zegclip_core.images.page import Cell, Page
 
 _FIGURES = {
@@ -72,7 +73,7 @@ def _confusion(result: Evaluation) -> bytes:
     """Return the picture of the confusion matrix as a PNG file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'confusion.png'
-        save_confusion(result.confusion, result.metrics, path)
+        save_confusion(result.confusion.matrix, result.metrics.is_seen, path)
         return path.read_bytes()
 
 

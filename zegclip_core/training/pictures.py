@@ -20,7 +20,7 @@ import lightning
 import numpy as np
 from PIL import Image
 import torch
-from zegclip_core.evaluation.plots import save_confusion
+from zegclip_core.images.confusion import save_confusion
 from zegclip_core.images.sheets import Comparison, comparison_sheet
 from zegclip_core.training.batches import ValidationSet
 from zegclip_core.training.task import SegmentationTask
@@ -63,8 +63,9 @@ class ValidationPictures(lightning.Callback):
                 chosen = list(indices)[:ROWS]
                 self._draw(pl_module, number, chosen, f'{entry.title}.{kind}')
             confusion = pl_module.confusions[number]
-            metrics = confusion.compute(entry.classes, seen=entry.seen)
-            save_confusion(confusion, metrics, self._folder / f'{entry.title}.{CONFUSION}.png')
+            is_seen = {name: name in entry.seen for name in entry.classes}
+            path = self._folder / f'{entry.title}.{CONFUSION}.png'
+            save_confusion(confusion.matrix, is_seen, path)
 
     def _draw(
         self, task: SegmentationTask, number: int, indices: Iterable[int], name: str
