@@ -19,10 +19,10 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import io
 import json
-import os
 from pathlib import Path
 import shutil
 import sys
+import tempfile
 from threading import Thread
 
 from commands import Answer, answer_of, refused
@@ -30,7 +30,6 @@ import numpy as np
 from PIL import Image
 import pytest
 from segment_stand_ins import ColorSegmenter, half_red, stand_in, write_video
-from zegclip_core.cli import _inputs
 from zegclip_core.images.media import read_picture
 
 Run = Callable[..., Answer]
@@ -280,15 +279,16 @@ def site(tmp_path: Path) -> Iterator[str]:
     ],
 )
 def test_pictures_and_videos_are_downloaded(
-    run: Run, site: str, tmp_path: Path, name: str, stem: str
+    run: Run, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, stem: str
 ) -> None:
-    before = set(os.listdir(_inputs.TemporaryDirectory().name.rpartition('/')[0]))
+    temporary = tmp_path / 'temporary'
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(temporary))
     assert run(f'{site}/{name}')[0] == 0
     assert results(tmp_path / 'out') == {stem: f'{site}/{name}'}
     figures = json.loads((tmp_path / f'out/{stem}.json').read_text())
     assert ('frames' in figures) == (stem in {'walk', 'clip'})
-    after = set(os.listdir(_inputs.TemporaryDirectory().name.rpartition('/')[0]))
-    assert not [one for one in after - before if one.startswith('zegclip-')]
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_password_is_sent_to_its_server_alone_and_shown_nowhere(
