@@ -18,7 +18,8 @@ are three processes; ``docs/performance.md`` says what is measured and holds the
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 import os
 from pathlib import Path
@@ -115,11 +116,54 @@ def commands(case: Case, logs: Path) -> dict[str, list[str]]:
     return {name: [sys.executable, '-m', *command] for name, command in found.items()}
 
 
-def run_case(case: Case, folder: Path, patience: float) -> dict[str, Any]:
-    """Run a case and return it with its figures.
+def as_usual(name: str, command: list[str]) -> list[str]:
+    """Return the command of a process as it is."""
+    del name
+    return command
+
+
+@contextmanager
+def running(
+    case: Case,
+    logs: Path,
+    patience: float,
+    changed: Callable[[str, list[str]], list[str]] = as_usual,
+) -> Iterator[tuple[Processes, int]]:
+    """Run camera, node and receiver; yield them, and how many starts it took, once it is warm.
 
     With LARGE_DATA, Fast DDS now and then leaves two processes that start at the same time
-    without a connection, for good; then all are started again, and the result says how often.
+    without a connection, for good; then all are started again.
+
+    Args:
+        case: What is run.
+        logs: Folder of their logs; those of earlier processes are removed.
+        patience: Longest wait in seconds for the node to have its words and a frame.
+        changed: Returns the command of a process, given its name and its usual one.
+
+    Raises:
+        RuntimeError: If a process ends, or they do not find each other.
+    """
+    for start in range(1, ATTEMPTS + 1):
+        for old in logs.glob('*.jsonl'):
+            old.unlink()
+        with (
+            reserved_domain() as domain,
+            Processes(logs, environment(case.transport, domain)) as processes,
+        ):
+            for name, command in commands(case, logs).items():
+                processes.start(name, changed(name, command))
+            try:
+                wait_until_ready(processes, case, logs, patience)
+            except UnconnectedError:
+                if start == ATTEMPTS:
+                    raise
+                continue
+            yield processes, start
+            return
+
+
+def run_case(case: Case, folder: Path, patience: float) -> dict[str, Any]:
+    """Run a case and return it with its figures, and how often it was started.
 
     Args:
         case: What to measure.
@@ -130,26 +174,11 @@ def run_case(case: Case, folder: Path, patience: float) -> dict[str, Any]:
         RuntimeError: If a process ends, or they do not find each other.
     """
     logs = folder / case.name
-    for start in range(1, ATTEMPTS + 1):
-        for old in logs.glob('*.jsonl'):
-            old.unlink()
-        with (
-            reserved_domain() as domain,
-            Processes(logs, environment(case.transport, domain)) as processes,
-        ):
-            for name, command in commands(case, logs).items():
-                processes.start(name, command)
-            try:
-                wait_until_ready(processes, case, logs, patience)
-            except UnconnectedError:
-                if start == ATTEMPTS:
-                    raise
-                continue
-            began = time.time_ns()
-            watch(processes, case.seconds)
-            ended = time.time_ns()
-            time.sleep(1.0)  # The last frames arrive.
-        break
+    with running(case, logs, patience) as (processes, starts):
+        began = time.time_ns()
+        watch(processes, case.seconds)
+        ended = time.time_ns()
+        time.sleep(1.0)  # The last frames arrive.
     events = {
         kind: read_events(logs / f'{name}.jsonl', kind)
         for name, kinds in (
@@ -161,7 +190,7 @@ def run_case(case: Case, folder: Path, patience: float) -> dict[str, Any]:
     }
     events['sent'] = [event for event in events['sent'] if began <= event['stamp'] < ended]
     found = figures(case.model, case.seconds, events)
-    return {'name': case.name, 'case': asdict(case), 'starts': start, **found}
+    return {'name': case.name, 'case': asdict(case), 'starts': starts, **found}
 
 
 def wait_until_ready(processes: Processes, case: Case, logs: Path, patience: float) -> None:

@@ -21,8 +21,7 @@ them. ``docs/performance.md`` says what came of it.
 
 import argparse
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 import json
@@ -33,19 +32,10 @@ import sys
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from benchmarks.node_latency import (
-    ATTEMPTS,
-    Case,
-    commands,
-    environment,
-    UnconnectedError,
-    wait_until_ready,
-    watch,
-)
+from benchmarks.node_latency import Case, running, watch
 from benchmarks.reports import report_of_processes
 from benchmarks.stand_in import read_events
 from tabulate import tabulate
-from zegclip_ros.runtime.child_processes import Processes, reserved_domain
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs' / 'performance.md'
@@ -73,41 +63,6 @@ class Side:
         return f'{code}, {self.threads or "default"} threads'
 
 
-@contextmanager
-def running_node(
-    case: Case, patience: float, changed: Callable[[str, list[str]], list[str]]
-) -> Iterator[tuple[Processes, Path]]:
-    """Run camera, node and receiver; yield them and the folder of their logs, once it labels.
-
-    They are started again where they do not find each other (``node_latency.run_case``).
-
-    Args:
-        case: What is run.
-        patience: Longest wait for the node [s].
-        changed: Returns the command of a process, given its name and its usual one.
-
-    Raises:
-        RuntimeError: If a process ends, or the node is not ready in time.
-    """
-    for start in range(1, ATTEMPTS + 1):
-        with (
-            reserved_domain() as domain,
-            TemporaryDirectory() as folder,
-            Processes(Path(folder), environment(case.transport, domain)) as processes,
-        ):
-            logs = Path(folder)
-            for name, command in commands(case, logs).items():
-                processes.start(name, changed(name, command))
-            try:
-                wait_until_ready(processes, case, logs, patience)
-            except UnconnectedError:
-                if start == ATTEMPTS:
-                    raise
-                continue
-            yield processes, logs
-            return
-
-
 def rate_of_node(side: Side, case: Case, patience: float) -> float:
     """Return how many label images a second arrive at a receiver.
 
@@ -120,8 +75,11 @@ def rate_of_node(side: Side, case: Case, patience: float) -> float:
         threads = ['-p', f'threads:={side.threads}'] if name == 'node' and side.threads else []
         return [python, '-c', RUN, str(side.tree), *command, *threads]
 
-    with running_node(case, patience, changed) as (processes, logs):
-        return label_rate(logs, partial(watch, processes, case.seconds))
+    with (
+        TemporaryDirectory() as folder,
+        running(case, Path(folder), patience, changed) as (processes, _),
+    ):
+        return label_rate(Path(folder), partial(watch, processes, case.seconds))
 
 
 def label_rate(logs: Path, meanwhile: Callable[[], object]) -> float:

@@ -27,11 +27,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 import sys
+from tempfile import TemporaryDirectory
 import time
 
 from benchmarks.latency_processes import words
-from benchmarks.node_latency import ATTEMPTS, Case, WARM_UP, watch
-from benchmarks.node_rate import label_rate, Rates, running_node, table
+from benchmarks.node_latency import ATTEMPTS, Case, running, WARM_UP, watch
+from benchmarks.node_rate import label_rate, Rates, table
 from benchmarks.reports import report_of_processes
 from benchmarks.web_page import Client, connected, frames, PAGE, serving
 from websockets.sync.client import ClientConnection
@@ -55,8 +56,11 @@ def at_side(short_side: int, name: str, command: list[str]) -> list[str]:
 
 def rate_of_node(case: Case, short_side: int) -> dict[str, float]:
     """Return how many label images a second arrive at a receiver while no page is open."""
-    with running_node(case, PATIENCE, partial(at_side, short_side)) as (processes, logs):
-        return {NODE: label_rate(logs, partial(watch, processes, case.seconds))}
+    with (
+        TemporaryDirectory() as folder,
+        running(case, Path(folder), PATIENCE, partial(at_side, short_side)) as (processes, _),
+    ):
+        return {NODE: label_rate(Path(folder), partial(watch, processes, case.seconds))}
 
 
 def rates_with_page(case: Case, short_side: int) -> dict[str, float]:
@@ -64,14 +68,15 @@ def rates_with_page(case: Case, short_side: int) -> dict[str, float]:
 
     Raises:
         RuntimeError: If a page shows no frame, started several times: now and then Fast DDS
-            leaves two processes without a connection (``node_latency.run_case``).
+            leaves two processes without a connection (``node_latency.running``).
     """
     for _ in range(ATTEMPTS):
         with (
-            running_node(case, PATIENCE, partial(at_side, short_side)) as (processes, logs),
+            TemporaryDirectory() as folder,
+            running(case, Path(folder), PATIENCE, partial(at_side, short_side)) as (processes, _),
             suppress(TimeoutError),
         ):
-            return watched_rates(processes, logs, case.seconds)
+            return watched_rates(processes, Path(folder), case.seconds)
     raise RuntimeError(f'The page showed no frame in {PATIENCE:g} s, {ATTEMPTS} times.')
 
 
