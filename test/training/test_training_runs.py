@@ -13,7 +13,7 @@
 # limitations under the License.
 """Runs of training: what they learn and leave, what ends them early, and how they go on."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 import os
 from pathlib import Path
 import resource
@@ -33,13 +33,11 @@ from zegclip_core.data.datasets import open_dataset, unseen_of
 from zegclip_core.data.folder import FolderDataset
 from zegclip_core.errors import CheckpointError
 from zegclip_core.evaluation.evaluate import evaluate
-from zegclip_core.images.checks import RgbImage
-from zegclip_core.images.sheets import Comparison, comparison_sheet, sheet_width
+from zegclip_core.images.sheets import sheet_width
 from zegclip_core.model.zegclip import ZegCLIP, ZegCLIPConfig
 from zegclip_core.options import UNLABELLED
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_core.training import pictures
 from zegclip_core.training.batches import Batch, LiveViews
 from zegclip_core.training.checkpoints import AtomicCheckpointIO, read_run_checkpoint
 from zegclip_core.training.task import SegmentationTask
@@ -95,45 +93,6 @@ def test_a_run_learns_and_leaves_a_model(runs: Runs, prompts: int) -> None:
     result = evaluate(segmenter, dataset, range(len(dataset)))
     assert result.images == 3
     assert result.metrics.miou > 0.8
-
-
-def mean_iou(row: Comparison) -> float:
-    """Return the mean IoU over the classes that a mask holds, by its definition."""
-    known = row.truth != UNLABELLED
-    found, truth = row.predicted[known], row.truth[known]
-    ious = []
-    for one in np.unique(truth):
-        both, either = (found == one) & (truth == one), (found == one) | (truth == one)
-        ious.append(both.sum() / either.sum())
-    return float(np.mean(ious))
-
-
-@pytest.mark.slow
-def test_the_worst_and_best_pictures_of_the_last_validation_are_shown(
-    runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[list[Comparison]] = []
-
-    def kept(rows: list[Comparison], classes: Sequence[str]) -> RgbImage:
-        drawn.append(rows)
-        return comparison_sheet(rows, classes)
-
-    monkeypatch.setattr(pictures, 'comparison_sheet', kept)
-    monkeypatch.setattr(pictures, 'ROWS', 2)
-    assert runs.train('schedule.steps=8', 'schedule.validate_every=4') == 0
-    _, worst, best = drawn[-3:]
-    assert [row.name for row in drawn[-3]] == ['view 0', 'view 1']
-    whole = {row.name: mean_iou(row) for row in [*worst, *best]}
-    assert len(whole) == 3
-    ranked = sorted(whole, key=whole.__getitem__)
-    assert [row.name for row in worst] == ranked[:2]
-    assert [row.name for row in best] == ranked[:0:-1]
-    assert all(row.figures == f'mIoU {whole[row.name]:.3f}' for row in worst)
-    names = {path.name for path in (runs.out / 'squares' / 'pictures').iterdir()}
-    (title,) = {name.rpartition('-')[0] for name in names if '-' in name}
-    assert {f'{title}.{kind}.png' for kind in ('worst', 'best', 'confusion')} < names
-    report = (runs.out / 'squares' / 'report.html').read_text(encoding='utf-8')
-    assert report.count('src="data:image/png') == 5
 
 
 @pytest.mark.slow
