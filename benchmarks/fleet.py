@@ -21,15 +21,16 @@ import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 import multiprocessing
+from multiprocessing.sharedctypes import Synchronized
+import os
 from pathlib import Path
-import resource
 import statistics
 import sys
 from tempfile import TemporaryDirectory
 import time
 from typing import Final
 
-from benchmarks.reports import setting, write_docs, write_json
+from benchmarks.reports import peak_of, setting, write_docs, write_json
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from tabulate import tabulate
@@ -144,15 +145,20 @@ def memory(args: argparse.Namespace, folder: Path) -> list[dict[str, float | str
     make_bag(folder / 'large', frames)
     options = [*WORDS, '--every', str(args.every), *args.option]
     command = ['label-bag', str(folder / 'large'), str(folder / 'out'), *options]
-    process = multiprocessing.get_context('spawn').Process(target=_exit_with, args=(command,))
+    context = multiprocessing.get_context('spawn')
+    held = context.Value('d')
+    process = context.Process(target=_labelled, args=(command, held))
     process.start()
     process.join()
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    peak = held.value * 2**20 / 1e9
     return [{'bag [GB]': args.bag_gb, 'frames': frames, 'peak resident [GB]': round(peak, 2)}]
 
 
-def _exit_with(command: list[str]) -> None:
-    sys.exit(zegclip(command))
+def _labelled(command: list[str], held: 'Synchronized[float]') -> None:
+    """Run a command, and say how much memory this process has held at most [MiB]."""
+    code = zegclip(command)
+    held.value = peak_of(os.getpid())
+    sys.exit(code)
 
 
 def main() -> None:
