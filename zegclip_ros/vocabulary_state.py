@@ -155,6 +155,8 @@ class VocabularyState:
         """
         with self._lock:
             self.warning = warning
+            if self.active is not None:  # A frame with its ids may be in work.
+                self._ids.published(self.active.vocabulary)
             self.active, self._taken = request, None
             self._first, self._last = {}, {}
             self.announce()

@@ -45,6 +45,15 @@ def activate(state: VocabularyState, *names: str) -> AcceptedRequest:
     return taken
 
 
+def activate_numbered(state: VocabularyState, *names: str) -> AcceptedRequest:
+    """Have words with ids that stay in use."""
+    asked = Vocabulary.from_names(names)
+    state.accept(state.with_kept_ids(asked), {'': [None] * len(names)}, asked)
+    taken = state.take()
+    state.activate(taken)
+    return taken
+
+
 def test_only_the_last_words_that_wait_are_taken(state: VocabularyState) -> None:
     request(state, 'cat')
     request(state, 'dog')
@@ -88,6 +97,17 @@ def test_a_frame_that_began_with_earlier_words_is_not_the_first_of_the_new_ones(
     assert not state.labelled(cat, Stamp(1, 0))
     assert heard[-1]['stamp'] is None
     assert state.labelled(dog, Stamp(2, 0))
+
+
+def test_ids_of_a_frame_in_work_stay_its_words_however_often_words_change(
+    state: VocabularyState,
+) -> None:
+    # The first frame with a cat is slow, and no frame had that id before.
+    cat = activate_numbered(state, 'cat')
+    dog = activate_numbered(state, 'dog')
+    hen = activate_numbered(state, 'hen')
+    state.labelled(cat, Stamp(1, 0))
+    assert [one.vocabulary.ids for one in (cat, dog, hen)] == [(0,), (1,), (2,)]
 
 
 def test_a_refusal_is_announced_until_a_request_is_accepted(
