@@ -14,12 +14,15 @@
 """Depth over DDS: points and boxes of regions of the real node, and what is said without it."""
 
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 import json
 from typing import Any
 
 from depth_rig import (
     depth_image,
     depth_rig,
+    DepthRig,
     HIGH,
     info,
     LOW,
@@ -35,6 +38,8 @@ import pytest
 from ros_helpers import qos, running_rig
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import String
+from std_srvs.srv import SetBool
+from zegclip_ros.frames.depth_outputs import DepthOutputs
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
 
@@ -267,7 +272,9 @@ def test_several_cameras_have_depth_each() -> None:
         assert {moment.stream for moment in rig.segmenter.moments} == {'front', 'rear'}
 
 
-def test_frames_that_wait_for_depth_are_forgotten_when_the_node_rests() -> None:
+@contextmanager
+def waiting_frame() -> Iterator[tuple[DepthRig, DepthOutputs]]:
+    """Have a frame with labels wait for its depth."""
     with depth_rig() as scene:
         scene.know()
         scene.see(1)
@@ -276,6 +283,25 @@ def test_frames_that_wait_for_depth_are_forgotten_when_the_node_rests() -> None:
         scene.rig.until(lambda: 20 in labels.stamps(), 'labels')
         outputs = scene.rig.node._pipeline._depth_outputs['']
         scene.rig.until(lambda: outputs.waits, 'a frame that waits')
+        yield scene, outputs
+
+
+def test_frames_that_wait_for_depth_are_forgotten_when_the_node_rests() -> None:
+    with waiting_frame() as (scene, outputs):
         scene.rig.node.trigger_deactivate()
         scene.rig.until_state('inactive')
         assert not outputs.waits
+
+
+def test_frames_that_wait_for_depth_are_forgotten_in_a_pause() -> None:
+    with waiting_frame() as (scene, outputs):
+        answer = scene.rig.node._on_enable(SetBool.Request(data=False), SetBool.Response())
+        assert answer.success
+        scene.rig.until(lambda: not outputs.waits, 'nothing waits')
+
+
+def test_frames_that_wait_for_depth_are_forgotten_with_their_last_listener() -> None:
+    # The next one would get them, however old they are by then.
+    with waiting_frame() as (scene, outputs):
+        scene.rig.probe.destroy_subscription(scene.found.subscription)
+        scene.rig.until(lambda: not outputs.waits, 'nothing waits')

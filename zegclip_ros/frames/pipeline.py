@@ -227,11 +227,15 @@ class Pipeline:
             wanted = active and (listened or not lazy)
             self.cameras[name].update(wanted=wanted)
             self.clouds[name].update(wanted=wanted and self._style.output_size == 'cloud')
+            with_depth = active and outputs.depth_wanted()
             self.depths[name].update(
-                wanted=active and outputs.depth_wanted(),
+                wanted=with_depth,
                 needed=outputs.depth_wanted(needed=True),
                 tolerance=self._style.depth_tolerance,
             )
+            waiting = self._depth_outputs[name]
+            if not with_depth and waiting.waits:  # Else they would come with the next frame.
+                self._frames.run(waiting.clear)
             self._monitor.camera(name).wanted(active and listened)
 
     def health(self) -> dict[str, CameraHealth]:
