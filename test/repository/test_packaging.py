@@ -197,6 +197,15 @@ def test_every_range_holds_the_pinned_version(about: Message) -> None:
     assert missed == []
 
 
+def test_the_page_lists_every_extra() -> None:
+    setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
+    extras = re.findall(r"'(\w+)': [A-Z]+,$", setup, re.MULTILINE)
+    assert {'ros', 'web', 'test'} <= set(extras)
+    page = (ROOT / 'docs' / 'install.md').read_text(encoding='utf-8')
+    rows = re.findall(r'^\| `zegclip-ros\[(\w+)\]` \|', page, re.MULTILINE)
+    assert sorted(rows) == sorted(extras)
+
+
 def needed(name: str, extras: tuple[str, ...], seen: dict[str, set[str]]) -> Iterator[str]:
     """Yield the canonical names of all that a package needs, itself not."""
     for text in metadata.requires(name) or ():
