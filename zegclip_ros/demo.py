@@ -38,7 +38,7 @@ NEXT_WORDS = (
     '{"name": "kitten", "phrases": ["tabby cat"]}, "mug", "spoon", "wooden table"]',
     'astronaut, furry pet, espresso, breakfast table',
 )
-"""What the recorder publishes; no phrase of the last list occurs anywhere in training."""
+"""What the recorder publishes; no mask was trained under a phrase of the last list."""
 PAGE = 'index.html'
 """What shows all that the demo leaves, in the folder of the rest."""
 SHOWN = ('segmentation', 'recorder')

@@ -26,8 +26,11 @@ import torch.nn.functional as F
 from zegclip_core.alignment.data import caption_sets
 from zegclip_core.alignment.run import AlignmentRun
 from zegclip_core.alignment.task import AlignmentTask, Teachers
+from zegclip_core.data.folder import Sample
+from zegclip_core.data.views import random_view, ViewConfig
 from zegclip_core.errors import DataError
 from zegclip_core.text.withheld import Withheld
+from zegclip_core.training import batches
 
 FORBIDDEN = (
     'sofa',
@@ -213,6 +216,30 @@ def test_held_out_photos_are_in_no_caption_set(make: Make, teachers: Path, clip:
     shown = {k for step in islice(stream, 2) if step.sentences for k in step.sentences.indices}
     assert shown == set(range(8))
     assert len(teacher.sentences._of_image) == 8
+
+
+def test_held_out_photos_are_in_no_step(
+    teachers: Path, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the images of which views are drawn, and by what the run says of them."""
+    shown: set[str] = set()
+
+    def recorded(sample: Sample, config: ViewConfig, seed: int) -> tuple[Tensor, Tensor]:
+        shown.add(Path(sample.name).stem)
+        return random_view(sample, config, seed)
+
+    monkeypatch.setattr(batches, 'random_view', recorded)
+    settings = align_settings(teachers, clip, tmp_path)
+    del settings['masks']['sources'][1]  # It has images of the same names.
+    run = AlignmentRun(align_config(settings), adapt=True)
+    for _ in islice(run.teachers()[1], 20):
+        pass
+    # Of the images with masks 0 and 3; of the captioned ones these and two to measure retrieval.
+    masks = {f'{k:012}' for k in (1, 2, 4, 5)}
+    photos = {f'coco_{k:012}' for k in (2, 4, 5, 6, 8, 9, 10, 11)}
+    assert {name for name in shown if name.isdigit()} == masks
+    assert {name for name in shown if name.startswith('coco_')} == photos
+    assert shown == {Path(name).stem for names in run.image_names().values() for name in names}
 
 
 def test_what_leaves_nothing_to_teach_is_one_line(make: Make) -> None:

@@ -20,7 +20,11 @@ runs in its card. ``test/data/held_out_images.txt`` names what it is measured on
 import gzip
 from pathlib import Path
 
+import pytest
 import yaml
+from zegclip_core.alignment.config import AlignConfig
+from zegclip_core.settings import read_settings
+from zegclip_core.training.config import ALIGN, find_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / 'test' / 'data'
@@ -28,7 +32,7 @@ TRAINED = gzip.decompress((DATA / 'everyday-s-images.txt.gz').read_bytes()).deco
 HELD_OUT = (DATA / 'held_out_images.txt').read_text('utf-8').splitlines()
 RECIPES = (
     *('align/everyday-s', 'align/everyday-s-adapt'),
-    *('train/everyday-s', 'train/everyday-s-larger'),
+    *('train/everyday-s', 'train/everyday-s-larger', 'train/everyday-s-finer'),
 )
 
 
@@ -58,3 +62,17 @@ def test_every_recipe_holds_the_same_photos_out() -> None:
             expected = 5 if 'coco' in source['root'] else None
             assert source.get('hold_out') == expected, (name, source['root'])
             assert source['split'] in {'train', 'train_aug'}
+
+
+@pytest.mark.parametrize('name', ['everyday-s', 'everyday-s-adapt'])
+def test_no_sentence_is_of_a_photo_that_a_recipe_holds_out(name: str) -> None:
+    """The captioned photos are in part those with masks, under other names."""
+    config = read_settings(AlignConfig, find_recipe(name, ALIGN))
+    held_out = {
+        (source.root, source.split, source.hold_out)
+        for source in config.masks.sources
+        if source.hold_out
+    }
+    without = {(entry.root, entry.split, entry.hold_out) for entry in config.sentences.without}
+    assert {root for root, *_ in held_out} == {'data/coco_small', 'data/coco128'}
+    assert without == held_out
