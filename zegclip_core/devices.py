@@ -65,7 +65,8 @@ _NO_MEMORY = (
 _OF_DEVICE = ('CUDA error', 'CUDA failure', 'Triton Error [CUDA]', 'CUDNN_STATUS_EXECUTION_FAILED')
 """What errors of the device say, where they have no class of their own."""
 _PASSING = (
-    'no kernel image',
+    *('kernel image', 'PTX'),  # Of a driver that is older than what it is to run.
+    'too many resources requested',
     'invalid argument',
     'invalid configuration argument',
     'invalid device function',

@@ -20,17 +20,19 @@ import subprocess
 import sys
 import tarfile
 import time
+from types import SimpleNamespace
 from typing import Any
 import zipfile
 
 from benchmarks import gpu, gpu_packages, gpu_stages, gpu_summary, speed
 from benchmarks.gpu import gpu_test_files, run_process, STAGES
-from benchmarks.gpu_checks import expect, Log, Skipped
+from benchmarks.gpu_checks import expect, Log, make_segmenter, Skipped
 from benchmarks.gpu_packages import fits, PYTHONS
 from benchmarks.gpu_summary import read, summary
 import psutil
 import pytest
 import torch
+from zegclip_core.engines.lean.rows import RowKernels
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [stage.name for stage in STAGES]
@@ -137,6 +139,20 @@ def test_results_are_written_as_they_come(tmp_path: Path) -> None:
     assert (bad['ok'], bad['us']) == (False, 4.0)
     assert bad['reason'] == 'ValueError: Expected labels alike of at least 0.9, but got nan.'
     assert (none['ok'], none['reason']) == (None, 'no such device')
+
+
+def test_without_kernels_of_triton_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = RowKernels()
+    rows.fused = True
+    model = SimpleNamespace(rows=rows)
+    engine = SimpleNamespace(_has_kernel=True, _graphs='some', model=model)
+    made = SimpleNamespace(engine=engine)
+    monkeypatch.setattr('zegclip_core.segmenter.Segmenter', lambda *_: made)
+    bundle = SimpleNamespace(loaded=lambda: None)
+    assert make_segmenter(bundle, 'cuda', precision='auto') is made
+    assert rows.fused
+    make_segmenter(bundle, 'cuda', precision='auto', kernels=False)
+    assert (rows.fused, engine._has_kernel, engine._graphs) == (False, False, None)
 
 
 def test_a_summary_is_made_of_whatever_is_there(tmp_path: Path) -> None:

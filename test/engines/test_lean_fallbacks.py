@@ -278,18 +278,25 @@ def test_a_kernel_hides_no_fault_of_the_device(
     assert caught.value is fault
 
 
+@pytest.mark.parametrize(('candidates', 'counted'), [(0, [True]), (3, [True, False])])
 def test_the_variants_that_frames_use_are_compiled_at_the_start(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, candidates: int, counted: list[bool]
 ) -> None:
-    variants = list[tuple[torch.dtype, bool, str]]()
+    variants = list[tuple[torch.dtype, str, bool, bool]]()
 
     def note(logits: Tensor, size: object, vocabulary: Any, scoring: str) -> None:  # noqa: ANN401
-        variants.append((logits.dtype, vocabulary.calibrated, scoring))
+        calibrated, used = vocabulary.calibrated, vocabulary.used
+        variants.append((logits.dtype, scoring, calibrated, used is not None))
 
     engine = with_kernel(monkeypatch, note)
     engine.device, engine.dtype = torch.device('meta'), torch.bfloat16
+    engine.candidates = candidates
     engine._try_kernel()
-    assert variants == [(torch.bfloat16, False, 'sigmoid'), (torch.bfloat16, True, 'sigmoid')]
+    assert variants == [
+        (torch.bfloat16, 'sigmoid', calibrated, used)
+        for calibrated in (False, True)
+        for used in counted
+    ]
 
 
 def test_no_size_of_a_frame_makes_triton_compile_anew() -> None:

@@ -25,6 +25,7 @@ from zegclip_core.engines.contract import EngineVocabulary, Prediction
 from zegclip_core.engines.lean import graphs
 from zegclip_core.engines.lean.engine import LeanEngine
 from zegclip_core.engines.lean.graphs import GraphCache, RECORD_AT
+from zegclip_core.engines.lean.vocabulary import LeanVocabulary
 from zegclip_core.engines.plain import label_maps
 from zegclip_core.errors import DeviceLostError
 from zegclip_core.model.scoring import Windows
@@ -215,6 +216,27 @@ def test_lack_of_memory_passes_on_and_recording_is_tried_again_later(
     for _ in range(3):
         assert_same(label(engine, vocabulary), exact())
     assert sum(replays(cuda)) == 2
+
+
+def test_lack_of_memory_before_a_recording_costs_one_frame_and_not_all(
+    cuda: FakeCuda, engine: LeanEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocabulary, logits = asked(engine), engine.model.logits
+
+    def short_of_memory(images: torch.Tensor, words: LeanVocabulary) -> torch.Tensor:
+        if len(images) == 4:  # As many as a graph of three has.
+            raise OUT_OF_MEMORY
+        return logits(images, words)
+
+    monkeypatch.setattr(engine.model, 'logits', short_of_memory)
+    for _ in range(RECORD_AT - 1):
+        label(engine, vocabulary, 3)
+    with pytest.raises(torch.OutOfMemoryError):
+        label(engine, vocabulary, 3)
+    engine.release_memory()
+    for _ in range(RECORD_AT + 1):
+        assert_same(label(engine, vocabulary, 3), exact(3))
+    assert not cuda.graphs
 
 
 def test_a_device_that_is_lost_while_recording_is_not_taken_for_slow(

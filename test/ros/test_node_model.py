@@ -15,11 +15,20 @@
 
 from collections.abc import Iterator
 import json
+import logging
 
 import numpy as np
 import pytest
 from rclpy.node import Node
-from ros_helpers import close_node, Inbox, node_parameters, qos, running_ros, spin_until
+from ros_helpers import (
+    close_node,
+    Inbox,
+    node_parameters,
+    qos,
+    running_rig,
+    running_ros,
+    spin_until,
+)
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tiny_models import noise
@@ -93,6 +102,12 @@ def test_templates_reach_the_text_encoder(tiny: str, templates: str) -> None:
     segmenter = load_segmenter(node_parameters(model=tiny, short_side=32, templates=templates))
     assert segmenter.text_encoder.templates == resolve_templates(templates)
     segmenter.close()
+
+
+def test_what_the_model_warns_of_is_in_the_node_s_log() -> None:
+    with running_rig() as rig:
+        logging.getLogger('zegclip_core.engines.onnx').warning('%s runs on the CPU.', 'a.onnx')
+        rig.until(lambda: 'a.onnx runs on the CPU.' in rig.log, 'the warning')
 
 
 def test_two_cameras_get_the_labels_that_each_image_has_by_itself(training_free: str) -> None:

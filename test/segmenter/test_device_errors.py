@@ -61,6 +61,12 @@ NEITHER = [
     RuntimeError('cuDNN Frontend error: [cudnn_frontend] Error: No execution plans support it.'),
     ACCELERATOR(f'CUDA error: invalid configuration argument{ADVICE}'),
     ACCELERATOR(f'CUDA error: no kernel image is available for execution on the device{ADVICE}'),
+    ACCELERATOR(f'CUDA error: too many resources requested for launch{ADVICE}'),
+    RuntimeError('Triton Error [CUDA]: device kernel image is invalid'),
+    RuntimeError('Triton Error [CUDA]: a PTX JIT compilation failed'),
+    RuntimeError(
+        'Triton Error [CUDA]: the provided PTX was compiled with an unsupported toolchain.'
+    ),
     ACCELERATOR(f'CUDA error: operation not permitted when stream is capturing{ADVICE}'),
     KeyError('labels'),
 ]

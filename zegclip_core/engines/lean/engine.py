@@ -15,6 +15,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from itertools import product
 import logging
 
 import torch
@@ -346,10 +347,16 @@ class LeanEngine:
         """Compile the kernel's variants that frames use, so that it fails here if it does."""
         words = Vocabulary.from_names(['object', 'other'])
         one = torch.ones(2, device=self.device)
+        # Words have it, candidates have not.
+        used = torch.tensor([2], dtype=torch.int32, device=self.device)
+        counts = (used, None) if self.candidates else (used,)
         kind = self.dtype if isinstance(self.model.network, ZegCLIP) else torch.float32
+        biases = (False, True) if self._scoring == 'sigmoid' else (False,)
         with device_guard(self.device):
-            for calibrated in (False, True) if self._scoring == 'sigmoid' else (False,):
-                vocabulary = LeanVocabulary(words, (), one, one, one, one, one, one, calibrated)
+            for calibrated, count in product(biases, counts):
+                vocabulary = LeanVocabulary(
+                    words, (), one, one, one, one, one, one, calibrated, count
+                )
                 logits = torch.zeros((1, 2, 3, 5), dtype=kind, device=self.device)
                 self._postprocess(logits, (7, 11), vocabulary)
 

@@ -21,8 +21,8 @@ does. Where recording fails, everything runs without graphs from then on.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 import logging
@@ -140,7 +140,8 @@ class GraphCache:
         if key not in self.recorded:
             if not self._is_due(key):
                 return frame(images, vocabulary)
-            return self._record(key, room, frame, images, vocabulary, constants)
+            with self._put_off_without_memory(key):
+                return self._record(key, room, frame, images, vocabulary, constants)
         self.recorded.move_to_end(key)
         recorded = self.recorded[key]
         recorded.used = self._frames
@@ -165,6 +166,20 @@ class GraphCache:
         self.clear()  # All of them: a pool ends with its last graph.
         return True
 
+    @contextmanager
+    def _put_off_without_memory(self, key: Hashable) -> Iterator[None]:
+        """Have a kind of frames run without a graph for a while if memory is short for one.
+
+        Already the runs before the recording need more than others: of padded images, on a stream
+        with memory of its own.
+        """
+        try:
+            yield
+        except Exception as error:
+            if is_memory_error(error):
+                self._seen[key] = RECORD_AT - RETRY_FRAMES
+            raise
+
     def _record(
         self,
         key: Hashable,
@@ -186,7 +201,7 @@ class GraphCache:
         current.wait_stream(self._stream)
         for tensor in eager:
             tensor.record_stream(current)
-        captured = self._capture(key, partial(frame, own_images, own_vocabulary))
+        captured = self._capture(partial(frame, own_images, own_vocabulary))
         if captured is not None:
             graph, found, grown = captured
             own = sum(tensor.nbytes for tensor in (own_images, *own_vocabulary.tensors()))
@@ -197,7 +212,7 @@ class GraphCache:
         return tuple(tensor[: len(images)].clone() for tensor in eager)
 
     def _capture(
-        self, key: Hashable, work: Callable[[], tuple[Tensor, ...]]
+        self, work: Callable[[], tuple[Tensor, ...]]
     ) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], int] | None:
         """Return a graph, its results and by how many bytes the pool grew; ``None`` if it failed.
 
@@ -218,11 +233,11 @@ class GraphCache:
                 found = work()
                 grown = torch.cuda.memory_reserved(self.device) - held
         except Exception as error:
-            self._after_failure(key, before, error)
+            self._after_failure(before, error)
             return None
         return graph, found, grown
 
-    def _after_failure(self, key: Hashable, before: torch.cuda.Stream, error: Exception) -> None:
+    def _after_failure(self, before: torch.cuda.Stream, error: Exception) -> None:
         """Undo what a failed recording has left, and record nothing any more.
 
         ``torch.cuda.graph`` leaves neither its stream nor the allocator's pool where the end of
@@ -232,7 +247,6 @@ class GraphCache:
         end_allocation(self.device, self._pool)
         for each in (error, error.__context__):
             if each is not None and is_memory_error(each):
-                self._seen[key] = RECORD_AT - RETRY_FRAMES
                 raise each
         self.clear()  # Raises the error of a device that is lost.
         self.works = False
