@@ -35,21 +35,26 @@ import time
 from typing import Any, NamedTuple
 
 from benchmarks.ablation_report import summary
-from benchmarks.seen_bias import Sweep, sweep
+from benchmarks.caption_regions import make_regions
+from benchmarks.seen_bias import PUBLISHED, Sweep, sweep
 import yaml
 from zegclip_core.data.datasets import load_spec, open_dataset
 from zegclip_core.data.views import split_indices
 from zegclip_core.errors import ZegCLIPError
 from zegclip_core.evaluation.reproduction import load_row
-from zegclip_core.training.config import find_recipe
+from zegclip_core.training.config import ALIGN, find_recipe
 
 CONFIG = 'voc12-small-inductive'
 """Step (5), from which all others differ."""
+ALIGNMENT = 'voc12-small'
+"""What its towers are aligned by, and which other words its unseen classes have."""
 DATASET, PART = 'voc12', 'val'
 INTERRUPTED = 130
 """Exit code of ``zegclip`` after Ctrl-C."""
 HELD_OUT = ('boat', 'chair', 'motorbike')
 """The fourth of every five seen classes."""
+REGIONS_SHARE = 0.25
+"""Part of the batches of ``captions`` that are photos with sentences."""
 EVERY = 10
 """Every so manieth training picture is what a bias is chosen on."""
 
@@ -63,6 +68,10 @@ STEPS = {
         'transductive, from (5) at half-way',
         ('setting=transductive', 'schedule.keep=[]'),
     ),
+    'captions': (
+        '(5) from half-way, with regions found in photos with sentences',
+        ('schedule.keep=[]',),
+    ),
     'pooled': (
         '(5), the mean of the patch tokens in place of the class token',
         ('model.average_pooling=true',),
@@ -73,6 +82,8 @@ STEPS = {
     ),
 }
 """Title of each step, and the settings in which it differs from the configuration."""
+FROM_HALF_WAY = ('transductive', 'captions')
+"""Steps that go on from (5) of the same seed."""
 TOWERS = {
     'adapted': ('the tower adapted by sentences and seen masks', ()),
     'removed': (
@@ -166,13 +177,50 @@ def run_folder(options: argparse.Namespace, run: Run) -> tuple[Path, list[str]]:
     if run.choice:
         unseen = ','.join((*content[0]['unseen'], *HELD_OUT))
         settings += [f'unseen=[{unseen}]', f'train.0.hold_out={EVERY}']
-    if run.step == 'transductive':
+    if run.step in FROM_HALF_WAY:
         half_way = run_folder(options, run._replace(step='5'))[0] / f'step={half}.ckpt'
         settings += [f'schedule.steps={half}', f'initialize_from={half_way}']
+    if run.step == 'captions':  # First, as others change its parts.
+        settings.insert(0, f'train={json.dumps(_with_regions(options, run, content))}')
     text = json.dumps([content, settings], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     which = 'choice' if run.choice else f'seed{run.seed}'
     return options.out / f'{run.towers}-{run.step}-{which}-{digest}', settings
+
+
+def _with_regions(
+    options: argparse.Namespace, run: Run, content: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Return the training sets of ``captions``: the usual ones and the regions of its teacher."""
+    usual = next(part['train'] for part in content if 'train' in part)
+    place = str(regions_folder(options, run))
+    regions = {'root': place, 'split': 'train', 'wording': 'name', 'share': REGIONS_SHARE}
+    return [*({**entry, 'share': 1.0 - REGIONS_SHARE} for entry in usual), regions]
+
+
+def regions_folder(options: argparse.Namespace, run: Run) -> Path:
+    """Return where the regions lie that (5) of the same kind finds in photos with sentences."""
+    teacher = run_folder(options, run._replace(step='5'))[0]
+    return teacher / 'regions'
+
+
+def find_regions(options: argparse.Namespace, run: Run) -> None:
+    """Let (5) find regions of unseen classes in photos with sentences, unless it has."""
+    out, spec = regions_folder(options, run), load_spec(DATASET)
+    if out.is_dir():
+        return
+    words = settings_in(find_recipe(ALIGNMENT, ALIGN))
+    withheld = next(part['withheld'] for part in words if 'withheld' in part)
+    names = settings_in(find_recipe(CONFIG))[0]['unseen']
+    unseen = [name for entry in names for name in spec.unseen.get(entry, (entry,))]
+    if run.choice:
+        unseen += HELD_OUT
+    model = out.parent / f'{out.parent.name}.safetensors'
+    found = make_regions(
+        *(model, options.captions, spec.classes, {name: withheld[name] for name in unseen}),
+        *(PUBLISHED.amount, out),
+    )
+    print(', '.join(f'{name}: {count} photos' for name, count in found.items()), flush=True)
 
 
 def finish(options: argparse.Namespace, run: Run) -> dict[str, Any]:
@@ -187,6 +235,8 @@ def finish(options: argparse.Namespace, run: Run) -> dict[str, Any]:
     command = ['zegclip', 'train', '--config', CONFIG, '--resume', *settings]
     command += [f'name={folder.name}', f'output={options.out}', 'validate=[]']
     if not model.is_file():
+        if run.step == 'captions':
+            find_regions(options, run)
         start = time.monotonic()
         call(command)
         minutes.write_text(f'{(time.monotonic() - start) / 60:.1f}\n', encoding='utf-8')
@@ -216,7 +266,7 @@ def _count(options: argparse.Namespace, run: Run, model: Path) -> Sweep:
 def planned(options: argparse.Namespace) -> list[Run]:
     """Return the runs in their order: seed by seed, then those that biases are chosen by."""
     steps = sorted({*options.steps_of_figure, *options.also})
-    if 'transductive' in steps and '5' not in steps:
+    if set(FROM_HALF_WAY) & set(steps) and '5' not in steps:
         steps.insert(0, '5')
     runs = [Run(options.towers, step, seed) for seed in options.seeds for step in steps]
     chosen = [step for step in steps if step != 'fully' and options.choose_bias]
@@ -247,6 +297,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add('--data', default='data/voc2012', help='PASCAL VOC (default: %(default)s)')
     add('--towers', choices=TOWERS, default='adapted', help='start (default: %(default)s)')
+    add('--captions', type=Path, default=Path('data/captions'), help='photos with sentences')
     add(
         '--seeds',
         type=lambda text: [int(part) for part in text.split(',')],

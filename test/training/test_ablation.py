@@ -27,6 +27,8 @@ from PIL import Image
 import pytest
 from zegclip_core.data.datasets import load_spec
 from zegclip_core.errors import DataError
+from zegclip_core.settings import validated
+from zegclip_core.training.config import SourceConfig
 
 CLASSES = load_spec('voc12').classes
 UNSEEN = load_spec('voc12').unseen['zegclip']
@@ -168,6 +170,43 @@ def test_the_transductive_run_starts_from_the_inductive_one_of_its_seed(program:
         assert 'schedule.keep=[25]' in inductive
         assert f'initialize_from=out/{name}/step=25.ckpt' in transductive
         assert transductive.index('schedule.steps=25') > transductive.index('schedule.steps=50')
+
+
+def test_regions_of_photos_are_found_once_by_step_5_of_the_seed(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[Path, list[str], Path]] = []
+
+    def make_regions(
+        model: Path, _: Path, classes: Sequence[str], unseen: dict[str, Sequence[str]], *rest: Path
+    ) -> dict[str, int]:
+        assert model.is_file()
+        assert tuple(classes) == CLASSES
+        assert 'couch' in unseen['sofa']
+        found.append((model, list(unseen), rest[1]))
+        rest[1].mkdir()
+        return dict.fromkeys(unseen, 1)
+
+    monkeypatch.setattr(ablation, 'make_regions', make_regions)
+    options = ('--steps-of-figure', '5', '--also', 'captions', '--seeds', '1')
+    assert start(*options) == 0
+    inductive, taught, _, choice = program.commands
+    name = inductive.split('name=')[1].split()[0]
+    assert [(model.parent.name, unseen) for model, unseen, _ in found] == [
+        (name, list(UNSEEN)),
+        (found[1][0].parent.name, [*UNSEEN, *ablation.HELD_OUT]),
+    ]
+    assert f'initialize_from=out/{name}/step=100.ckpt' in taught
+    usual, regions = json.loads(taught.split('train=')[1].split(' schedule.keep=')[0])
+    assert usual['split'] == 'train_aug'
+    assert regions['root'] == str(found[0][2]) == f'out/{name}/regions'
+    assert usual['share'] + regions['share'] == 1
+    [validated(SourceConfig, entry) for entry in (usual, regions)]
+    # Pictures that a bias is chosen on stay out of the new list, too.
+    assert choice.index('train.0.hold_out=10') > choice.index('train=[')
+    (Path('out') / name / 'val.npz').unlink()
+    assert start(*options) == 0
+    assert len(found) == 2
 
 
 def test_a_descriptor_without_a_class_token_is_step_5_and_has_a_choice_of_its_own(
