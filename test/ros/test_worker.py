@@ -14,8 +14,11 @@
 """The worker: the newest item, tasks between items, pauses, faults and the end."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from functools import partial
+import gc
 import threading
+import weakref
 
 import pytest
 from zegclip_ros.frames.worker import Worker, WorkerStoppedError
@@ -160,6 +163,17 @@ def test_tasks_run_in_order_in_the_thread_also_while_it_is_paused(job: Job) -> N
     with pytest.raises(ZeroDivisionError):
         job.worker.run(lambda: 1 // 0).result(DEADLINE)
     assert job.errors == []
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_a_task_that_has_ended_is_forgotten(job: Job, fails: bool) -> None:
+    future = job.worker.run((lambda: 1 // 0) if fails else (lambda: 1))
+    wait([future], DEADLINE)
+    gone = weakref.ref(future)
+    del future
+    job.flush()  # By then the thread has let go of it.
+    gc.collect()
+    assert gone() is None
 
 
 def test_tasks_come_before_the_item_that_waits(job: Job) -> None:

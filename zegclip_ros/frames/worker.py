@@ -85,9 +85,13 @@ class Worker(Generic[Item]):
 
         def fulfil() -> None:
             try:
-                future.set_result(task())
+                result = task()
             except Exception as error:
                 future.set_exception(error)
+            else:
+                future.set_result(result)
+            with self._condition:  # Else they would become more with each task, for months.
+                self._futures.discard(future)
 
         with self._condition:
             if self._stopping or not self._thread.is_alive():
