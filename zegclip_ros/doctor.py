@@ -243,10 +243,10 @@ def tuning(environ: Mapping[str, str]) -> Finding:
     lacking = [name for name in _TUNING if name not in environ]
     if found and lacking:
         wanted = ' '.join(f'{name}={LARGE_DATA[name]}' for name in lacking)
-        return _finding('malloc', ' '.join(found), f'Set the other one, too: {wanted}.')
+        return _finding('malloc', ' '.join(found), f'Set the others, too: {wanted}.')
     broken = [text for text in found if not text.partition('=')[2].isdecimal()]
     if broken:
-        return _finding('malloc', ' '.join(found), 'glibc takes a number of bytes alone.')
+        return _finding('malloc', ' '.join(found), 'glibc takes a number alone.')
     return _finding('malloc', ' '.join(found) or 'as the system has it')
 
 

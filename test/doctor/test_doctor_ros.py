@@ -105,10 +105,10 @@ def test_what_is_set_up_well_gets_no_warning(around: Surroundings, tmp_path: Pat
         ({}, {'MALLOC_TRIM_THRESHOLD_': '1'}, 'malloc', 'warning', 'MALLOC_MMAP_THRESHOLD_=268'),
         (
             {},
-            {'MALLOC_TRIM_THRESHOLD_': '1', 'MALLOC_MMAP_THRESHOLD_': '256M'},
+            {**LARGE_DATA, 'MALLOC_MMAP_THRESHOLD_': '256M'},
             'malloc',
             'warning',
-            'number of bytes',
+            'takes a number alone',
         ),
         ({}, {'ROS_LOCALHOST_ONLY': '1'}, 'ROS_LOCALHOST_ONLY', 'warning', 'Deprecated'),
         (
