@@ -209,12 +209,8 @@ def find_regions(options: argparse.Namespace, run: Run) -> None:
     out, spec = regions_folder(options, run), load_spec(DATASET)
     if out.is_dir():
         return
-    words = settings_in(find_recipe(ALIGNMENT, ALIGN))
-    withheld = next(part['withheld'] for part in words if 'withheld' in part)
-    names = settings_in(find_recipe(CONFIG))[0]['unseen']
-    unseen = [name for entry in names for name in spec.unseen.get(entry, (entry,))]
-    if run.choice:
-        unseen += HELD_OUT
+    withheld = settings_in(find_recipe(ALIGNMENT, ALIGN))[0]['withheld']
+    unseen = [*spec.unseen['zegclip'], *(HELD_OUT if run.choice else ())]
     model = out.parent / f'{out.parent.name}.safetensors'
     found = make_regions(
         *(model, options.captions, spec.classes, {name: withheld[name] for name in unseen}),

@@ -23,13 +23,12 @@ from pathlib import Path
 import shutil
 import tempfile
 
+from benchmarks.seen_bias import logits_of
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-import torch
 from tqdm import tqdm
 from zegclip_core.data.captions import open_captions
-from zegclip_core.model.scoring import resize_maps
 from zegclip_core.options import SegmenterOptions, UNLABELLED
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
@@ -79,9 +78,7 @@ def make_regions(
             (folder / part / 'train').mkdir(parents=True)
         for index in tqdm(wanted, desc='finding regions'):
             image = photos.image(index)
-            logits = segmenter.segment(image, words, mask_logits=True).mask_logits
-            size = (image.shape[0], image.shape[1])
-            scores = resize_maps(torch.from_numpy(logits)[None], size)[0].sigmoid().numpy()
+            scores = logits_of(segmenter, image, words).sigmoid().numpy()
             labels = sure_labels(scores, classes, list(unseen), named[index], bias)
             present = [name for name in unseen if (labels == classes.index(name)).any()]
             if not present:

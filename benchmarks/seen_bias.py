@@ -34,7 +34,7 @@ from zegclip_core.data.folder import SegmentationDataset
 from zegclip_core.model.metrics import ConfusionMatrix, SegmentationMetrics
 from zegclip_core.model.scoring import resize_maps
 from zegclip_core.options import SegmenterOptions, UNLABELLED
-from zegclip_core.segmenter import Segmenter
+from zegclip_core.segmenter import EncodedVocabulary, Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 
 RESAMPLES = 1000
@@ -141,11 +141,17 @@ def sweep(
     counts = []
     for index in tqdm(list(indices), desc=f'sweeping biases on {dataset.title}'):
         sample = dataset[index]
-        found = segmenter.segment(sample.image, words, mask_logits=True).mask_logits
-        truth = ids[sample.labels]
-        logits = resize_maps(torch.from_numpy(found)[None], (truth.shape[0], truth.shape[1]))[0]
-        counts.append(_counts(logits, truth, is_seen))
+        logits = logits_of(segmenter, sample.image, words)
+        counts.append(_counts(logits, ids[sample.labels], is_seen))
     return Sweep(tuple(classes), tuple(seen), np.stack(counts).astype(np.int32))
+
+
+def logits_of(
+    segmenter: Segmenter, image: npt.NDArray[np.uint8], words: EncodedVocabulary
+) -> Tensor:
+    """Return the mask logits of ``K`` words at the size of an image, float32 ``(K, H, W)``."""
+    found = segmenter.segment(image, words, mask_logits=True).mask_logits
+    return resize_maps(torch.from_numpy(found)[None], (image.shape[0], image.shape[1]))[0]
 
 
 def _counts(
