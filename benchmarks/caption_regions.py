@@ -62,12 +62,7 @@ def make_regions(
         ZegCLIPError: If the model or the photos cannot be read.
     """
     photos = open_captions(captions)
-    found = {name: Withheld({name: others}) for name, others in unseen.items()}
-    named = [
-        [name for name, word in found.items() if any(map(word.mentions, sentences))]
-        for sentences in photos.sentences
-    ]
-    wanted = [index for index, names in enumerate(named) if names]
+    named = named_in(photos.sentences, unseen)
     segmenter = Segmenter.load(model, SegmenterOptions(threshold=0.0, negatives=()))
     words = segmenter.encode(Vocabulary.from_names(classes))
     counts = dict.fromkeys(unseen, 0)
@@ -76,10 +71,10 @@ def make_regions(
         folder = Path(partial) / out.name
         for part in ('images', 'labels'):
             (folder / part / 'train').mkdir(parents=True)
-        for index in tqdm(wanted, desc='finding regions'):
+        for index, names in tqdm(named.items(), desc='finding regions'):
             image = photos.image(index)
             scores = logits_of(segmenter, image, words).sigmoid().numpy()
-            labels = sure_labels(scores, classes, list(unseen), named[index], bias)
+            labels = sure_labels(scores, classes, list(unseen), names, bias)
             present = [name for name in unseen if (labels == classes.index(name)).any()]
             if not present:
                 continue
@@ -88,10 +83,21 @@ def make_regions(
             path = photos.paths[index]
             shutil.copyfile(path, folder / 'images' / 'train' / path.name)
             Image.fromarray(labels).save(folder / 'labels' / 'train' / f'{path.stem}.png')
-        names = [name.capitalize() if name in unseen else name for name in classes]
-        (folder / 'classes.txt').write_text('\n'.join(names) + '\n', encoding='utf-8')
+        titles = [name.capitalize() if name in unseen else name for name in classes]
+        (folder / 'classes.txt').write_text('\n'.join(titles) + '\n', encoding='utf-8')
         folder.rename(out)
     return counts
+
+
+def named_in(
+    sentences: Sequence[Sequence[str]], unseen: Mapping[str, Sequence[str]]
+) -> dict[int, list[str]]:
+    """Return the classes that the sentences of each photo name, by its index, if any."""
+    words = {name: Withheld({name: others}) for name, others in unseen.items()}
+    named = [
+        [name for name, word in words.items() if any(map(word.mentions, own))] for own in sentences
+    ]
+    return {index: names for index, names in enumerate(named) if names}
 
 
 def sure_labels(
