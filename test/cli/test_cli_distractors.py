@@ -53,7 +53,9 @@ def test_the_command_tells_the_shares_that_segment_tells(
     labels = np.stack([np.array(Image.open(f'{out}/{name}_label.png')) for name in 'ab'])
     expected = {name: np.mean(labels == k) for k, name in enumerate(('sofa', 'pizza', 'lamp'), 1)}
     capsys.readouterr()
-    words = ('--distractors', 'sofa, pizza, lamp', '--absent', '0', '--seen-bias', '0')
+    absent = tmp_path / 'absent.txt'
+    absent.write_text('sofa\npizza\nlamp\n', encoding='utf-8')
+    words = ('--distractors-file', absent, '--absent', '0', '--seen-bias', '0')
     figures = tmp_path / 'scores.json'
     code, table, _ = answer_of(
         capsys, 'evaluate', '--data', folder, *model, *words, '--json', figures

@@ -14,6 +14,7 @@
 """Words that no picture shows: they compete with the classes, and what they paint is told."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +125,18 @@ def test_distractors_are_read_as_vocabularies_are() -> None:
     assert (sofa.name, pizza.phrases, pizza.threshold) == ('sofa', ('pie',), 0.5)
     # Words that a user typed, whose number does not count.
     assert not sofa.exact
+
+
+def test_distractors_may_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / 'absent.txt'
+    file.write_text('sofa\npizza\n', encoding='utf-8')
+    words = chosen_words(CLASSES)
+    assert [entry.name for entry in chosen_distractors(CLASSES, words, file=file)] == [
+        'sofa',
+        'pizza',
+    ]
+    with pytest.raises(VocabularyError, match=r"none\.txt"):
+        chosen_distractors(CLASSES, words, file=tmp_path / 'none.txt')
 
 
 @pytest.mark.parametrize(

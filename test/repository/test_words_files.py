@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from zegclip_core.data.datasets import load_spec
-from zegclip_core.evaluation.choices import chosen_words
+from zegclip_core.evaluation.choices import chosen_distractors, chosen_words
 from zegclip_core.text.phrases import standard_form
 from zegclip_core.training.queries import ClassWords, read_words
 
@@ -104,3 +104,13 @@ def test_the_other_words_for_voc_can_be_asked_for() -> None:
         # In VOC's order: what is trained at all is trained as the same class.
         phrases = {standard_form(text) for text in entry.phrases}
         assert word in UNHEARD or standard_form(word) in phrases
+
+
+def test_the_absent_words_are_none_of_vocs() -> None:
+    words = chosen_words(VOC, file=WORDS / 'voc-other.txt')
+    absent = chosen_distractors(VOC, words, file=WORDS / 'absent.txt')
+    trained = {
+        standard_form(text) for entry in words_of('voc') for text in (entry.name, *entry.phrases)
+    }
+    assert len(absent) == 5
+    assert not trained & {standard_form(entry.name) for entry in absent}

@@ -57,11 +57,15 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         metavar='N',
         help='ask for the classes in a picture and N others (default: for all)',
     )
-    parser.add_argument(
+    distractors = parser.add_mutually_exclusive_group()
+    distractors.add_argument(
         '--distractors',
         metavar='WORDS',
         help='also ask for these words, which no picture shows, and tell what share of all '
         'pixels they paint: "sofa, umbrella", or JSON',
+    )
+    distractors.add_argument(
+        '--distractors-file', metavar='FILE', help='a file with the same, or one a line'
     )
     words = parser.add_mutually_exclusive_group()
     words.add_argument(
@@ -155,7 +159,9 @@ def _evaluate(args: argparse.Namespace, dataset: SegmentationDataset) -> Evaluat
     from zegclip_core.evaluation.choices import choose_seen, chosen_distractors, chosen_words
 
     words = chosen_words(dataset.classes, args.rename, args.classes_file)
-    distractors = chosen_distractors(dataset.classes, words, args.distractors)
+    distractors = chosen_distractors(
+        dataset.classes, words, args.distractors, args.distractors_file
+    )
     chosen = {'seen': args.seen, 'unseen': args.unseen}
     choose_seen(args.dataset, dataset.classes, **chosen)
     segmenter = load_segmenter(args)

@@ -68,7 +68,10 @@ def chosen_words(
 
 
 def chosen_distractors(
-    classes: Sequence[str], words: Vocabulary, text: str | None
+    classes: Sequence[str],
+    words: Vocabulary,
+    text: str | None = None,
+    file: str | Path | None = None,
 ) -> tuple[VocabularyClass, ...]:
     """Return words that no picture shows, to be asked for beside the classes of a dataset.
 
@@ -76,15 +79,17 @@ def chosen_distractors(
         classes: The dataset's classes.
         words: What is asked for in their place, one entry for each.
         text: The distractors as ``Vocabulary.parse`` takes them; ``None`` for none.
+        file: A file with them as ``Vocabulary.from_file`` takes it, in place of ``text``.
 
     Raises:
         DataError: If one is a class of the dataset or a word for one, by name or by phrase; case,
             article and plural do not count.
-        VocabularyError: If they cannot be used, or are too many beside the classes.
+        VocabularyError: If they cannot be read or used, or are too many beside the classes.
     """
-    if text is None:
+    if text is None and file is None:
         return ()
-    distractors = Vocabulary.parse(text).classes
+    given = Vocabulary.parse(text or '') if file is None else Vocabulary.from_file(file)
+    distractors = given.classes
     asked = (*classes, *(phrase for entry in words.classes for phrase in entry.all_phrases))
     taken = {standard_form(word): word for word in asked}
     for phrase in (phrase for entry in distractors for phrase in entry.all_phrases):
