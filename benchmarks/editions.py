@@ -13,8 +13,8 @@
 # limitations under the License.
 """What a frame costs by several models, such as two editions of one, in turn in one run.
 
-Run it with ``python -m benchmarks.editions MODEL MODEL``. Each labels the same 640x480 frame at its
-own size, in the best precision of the device; the first is what the others are compared with.
+Run it with ``python -m benchmarks.editions MODEL MODEL``. Each labels the same 640x480 frame at
+its own size, in the best precision of the device; the first is what the others are compared with.
 """
 
 import argparse

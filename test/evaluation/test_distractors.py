@@ -135,7 +135,7 @@ def test_distractors_may_stand_in_a_file(tmp_path: Path) -> None:
         'sofa',
         'pizza',
     ]
-    with pytest.raises(VocabularyError, match=r"none\.txt"):
+    with pytest.raises(VocabularyError, match=r'none\.txt'):
         chosen_distractors(CLASSES, words, file=tmp_path / 'none.txt')
 
 

@@ -43,9 +43,13 @@ class Withheld:
 
     def __init__(self, groups: Mapping[str, Sequence[str]]) -> None:
         self.groups = {name: tuple(others) for name, others in groups.items()}
-        names = [name for key, others in self.groups.items() for name in (key, *others)]
-        self._names = frozenset(_joined(name) for name in names) - {''}
-        self._longest = max((len(_words(name)) for name in names), default=0) + _SPELT_APART
+        names = [(key, name) for key, others in self.groups.items() for name in (key, *others)]
+        self._names: dict[str, set[str]] = {}
+        for key, name in names:
+            if joined := _joined(name):
+                self._names.setdefault(joined, set()).add(key)
+        longest = max((len(_words(name)) for _, name in names), default=0)
+        self._longest = longest + _SPELT_APART
 
     def is_withheld(self, name: str) -> bool:
         """Return whether a name as a whole is one of the words.
@@ -61,7 +65,19 @@ class Withheld:
 
         Only whole words count, but they may be part of a longer name: ``sofa bed``.
         """
-        return bool(self._mentioned(sentence))
+        return bool(self._spans(sentence))
+
+    def named_in(self, sentence: str) -> frozenset[str]:
+        """Return the classes that a sentence mentions, by that name or by another word.
+
+        Example:
+            >>> withheld = Withheld({'sofa': ['couch'], 'train': []})
+            >>> sorted(withheld.named_in('Two couches in a train'))
+            ['sofa', 'train']
+
+        """
+        joined = (''.join(words) for words in self._spans(sentence))
+        return frozenset().union(*(self._names[name] for name in joined))
 
     def without_mentioned(self, nouns: Iterable[str], sentence: str) -> list[str]:
         """Return the nouns of a sentence but for those of what it mentions.
@@ -81,14 +97,17 @@ class Withheld:
 
     def _mentioned(self, sentence: str) -> frozenset[str]:
         """Return the words of a sentence that are part of a withheld word in it."""
-        words, found = (_words(sentence) if self._names else []), set()
-        for start in range(len(words)):
-            joined = ''
-            for count, word in enumerate(words[start:][: self._longest], start=1):
-                joined += word
-                if joined in self._names:
-                    found.update(words[start:][:count])
-        return frozenset(found)
+        return frozenset(word for span in self._spans(sentence) for word in span)
+
+    def _spans(self, sentence: str) -> list[list[str]]:
+        """Return the words of each mention of a withheld word in a sentence."""
+        words = _words(sentence) if self._names else []
+        spans = (
+            words[start : start + count]
+            for start in range(len(words))
+            for count in range(1, min(self._longest, len(words) - start) + 1)
+        )
+        return [span for span in spans if ''.join(span) in self._names]
 
 
 def _words(text: str) -> list[str]:

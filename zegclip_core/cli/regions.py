@@ -1,0 +1,138 @@
+# Copyright 2026 ZegCLIP-ROS contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""``zegclip regions``: find words in photos with sentences, as masks to train with."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import Any, TYPE_CHECKING
+
+from zegclip_core.cli._model import positive
+
+if TYPE_CHECKING:
+    from zegclip_core.data.captions import CaptionedImages
+    from zegclip_core.training.queries import ClassWords
+
+_DESCRIPTION = """\
+Find regions of words in photos that have sentences and no masks, and write them as a dataset to
+train with. From the patches of an image tower one linear layer learns which photos a word is named
+in; a region is where it says so. Pixels of a class that the model knows, and all that is unsure,
+are left unlabelled. No text tower is asked, so the words may be new to the model.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add this command to the parser of ``zegclip``."""
+    parser = subparsers.add_parser(
+        'regions', help='find words in photos with sentences', description=_DESCRIPTION
+    )
+    add = parser.add_argument
+    add(
+        '--photos',
+        required=True,
+        metavar='DIR',
+        help='folder of the photos, images/, and their sentences, captions.tsv',
+    )
+    add(
+        '--words',
+        required=True,
+        metavar='FILE',
+        help='YAML file of the words, each with phrases and overlaps, as of a training set',
+    )
+    add('--out', required=True, metavar='DIR', help='the new folder of the dataset')
+    add(
+        '--model',
+        default='everyday-s',
+        metavar='MODEL',
+        help='whose image tower looks, and whose classes are left out (default: %(default)s)',
+    )
+    add(
+        '--without',
+        action='append',
+        default=[],
+        metavar='DIR',
+        help='a dataset whose held-out photos are left out (--hold-out); may be given again',
+    )
+    add(
+        '--hold-out',
+        type=positive,
+        default=5,
+        metavar='N',
+        help='every N-th photo of those is held out (default: %(default)s)',
+    )
+    add(
+        '--per-word',
+        type=positive,
+        default=90,
+        metavar='N',
+        help='most photos that a word is learnt from (default: %(default)s)',
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Find the regions; returns 0."""
+    from zegclip_core.files import user_path
+
+    out = _new_folder(user_path(args.out))
+    words = _words(args.words)
+    photos = _photos(args)
+    from tabulate import tabulate
+    from zegclip_core.regions.making import make_regions
+
+    counts = make_regions(args.model, photos, words, out, per_word=args.per_word)
+    sys.stdout.write(tabulate(counts.items(), headers=('word', 'photos')) + '\n')
+    sys.stdout.write(f'Wrote {out}\n')
+    return 0
+
+
+def _new_folder(out: Path) -> Path:
+    """Refuse a folder that is there, before minutes have gone into what it is to hold."""
+    from zegclip_core.errors import ConfigError
+
+    if out.exists():
+        raise ConfigError(f'Expected --out to be a new folder, but {str(out)!r} is there.')
+    return out
+
+
+def _words(path: str) -> tuple[ClassWords, ...]:
+    """Read the words that are looked for."""
+    from zegclip_core.errors import ConfigError
+    from zegclip_core.options import MAX_ID
+    from zegclip_core.settings import read_yaml
+    from zegclip_core.training.queries import read_words
+
+    values = read_yaml(Path(path), 'words')
+    if not isinstance(values, dict) or not 1 <= len(values) <= MAX_ID + 1:
+        raise ConfigError(
+            f'Expected {path} to map 1 to {MAX_ID + 1} words to their phrases and overlaps, but '
+            f'got {len(values) if isinstance(values, dict) else values!r}.'
+        )
+    return read_words(path, list(values))
+
+
+def _photos(args: argparse.Namespace) -> CaptionedImages:
+    """Open the photos, less those that are held out elsewhere."""
+    from zegclip_core.data.captions import open_captions, without
+    from zegclip_core.data.datasets import FOLDER, open_dataset
+    from zegclip_core.data.views import split_indices
+
+    held_out = []
+    for root in args.without:
+        dataset = open_dataset(root, FOLDER, 'train')
+        indices = split_indices(len(dataset), args.hold_out, held_out=True)
+        held_out += [dataset.name(index) for index in indices]
+    return without(open_captions(args.photos), held_out)
