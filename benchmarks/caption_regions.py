@@ -62,7 +62,7 @@ def make_regions(
         ZegCLIPError: If the model or the photos cannot be read.
     """
     photos = open_captions(captions)
-    named = named_in(photos.sentences, unseen)
+    named, paths = named_in(photos.sentences, unseen), photos.paths
     segmenter = Segmenter.load(model, SegmenterOptions(threshold=0.0, negatives=()))
     words = segmenter.encode(Vocabulary.from_names(classes))
     counts = dict.fromkeys(unseen, 0)
@@ -80,7 +80,7 @@ def make_regions(
                 continue
             for name in present:
                 counts[name] += 1
-            path = photos.paths[index]
+            path = paths[index]
             shutil.copyfile(path, folder / 'images' / 'train' / path.name)
             Image.fromarray(labels).save(folder / 'labels' / 'train' / f'{path.stem}.png')
         titles = [name.capitalize() if name in unseen else name for name in classes]
@@ -93,11 +93,11 @@ def named_in(
     sentences: Sequence[Sequence[str]], unseen: Mapping[str, Sequence[str]]
 ) -> dict[int, list[str]]:
     """Return the classes that the sentences of each photo name, by its index, if any."""
-    words = {name: Withheld({name: others}) for name, others in unseen.items()}
-    named = [
-        [name for name, word in words.items() if any(map(word.mentions, own))] for own in sentences
-    ]
-    return {index: names for index, names in enumerate(named) if names}
+    words, named = Withheld(unseen), {}
+    for index, own in enumerate(sentences):
+        if found := frozenset().union(*map(words.named_in, own)):
+            named[index] = [name for name in unseen if name in found]
+    return named
 
 
 def sure_labels(

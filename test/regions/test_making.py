@@ -73,6 +73,7 @@ def evidence_at(*values: tuple[float, float]) -> torch.Tensor:
     return torch.tensor(values).T[:, None, :]
 
 
+HALF = GRID // 2
 NOTHING = np.zeros((2, 1, 3), dtype=bool)
 
 
@@ -156,7 +157,7 @@ def test_the_region_is_what_the_photos_of_a_word_have_in_common(
     def tokens(_: object, __: object, indices: list[int]) -> torch.Tensor:
         made = 0.2 * torch.randn(len(indices), GRID, GRID, 8)
         for row, index in enumerate(indices):
-            made[row, GRID // 2 :, :, 0] += 5.0 * (index % 2)
+            made[row, HALF:, :, 0] += 5.0 * (index % 2)
         return made.flatten(1, 2).half()
 
     monkeypatch.setattr(making, 'whitened_tokens', tokens)

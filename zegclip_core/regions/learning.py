@@ -106,7 +106,7 @@ def _tokens(
     weight = next(visual.parameters())
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (config.mean, config.std))
     for start in tqdm(range(0, len(indices), _IMAGES_AT_ONCE), title, disable=None):
-        some = [images(index) for index in indices[start : start + _IMAGES_AT_ONCE]]
+        some = [images(index) for index in indices[start:][:_IMAGES_AT_ONCE]]
         pixels = torch.stack([(_square(image, side) - mean) / std for image in some])
         with torch.inference_mode():
             tokens, _ = visual(pixels.to(weight))

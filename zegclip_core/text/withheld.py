@@ -103,7 +103,7 @@ class Withheld:
         """Return the words of each mention of a withheld word in a sentence."""
         words = _words(sentence) if self._names else []
         spans = (
-            words[start : start + count]
+            words[start:][:count]
             for start in range(len(words))
             for count in range(1, min(self._longest, len(words) - start) + 1)
         )
