@@ -24,6 +24,7 @@ import sys
 
 from tabulate import tabulate
 from tqdm import tqdm
+from zegclip_core.cli._model import positive
 from zegclip_core.devices import pick_device
 from zegclip_core.errors import ZegCLIPError
 from zegclip_core.options import wait_without_spinning
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add('models', nargs='+', metavar='MODEL', help='names or files')
     add('--device', default='auto', help='where (default: %(default)s)')
-    add('--rounds', type=int, default=15, help='frames of each (default: %(default)s)')
+    add('--rounds', type=positive, default=15, help='frames of each (default: %(default)s)')
     options = parser.parse_args(arguments)
     try:
         print(table(options.models, options.device, options.rounds))

@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from tabulate import tabulate
 from tqdm import tqdm
+from zegclip_core.cli._model import positive
 from zegclip_core.data.captions import CaptionedImages, open_captions, without
 from zegclip_core.errors import ZegCLIPError
 from zegclip_core.options import wait_without_spinning
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar='DIR',
         help='a dataset of photos to leave out',
     )
-    add('--per-word', type=int, default=15, help='photos of each (default: %(default)s)')
+    add('--per-word', type=positive, default=15, help='photos of each (default: %(default)s)')
     try:
         print(table(parser.parse_args(arguments)))
     except ZegCLIPError as error:

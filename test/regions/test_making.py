@@ -13,16 +13,20 @@
 # limitations under the License.
 """Photos with sentences become a dataset with regions of words."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
 import pytest
 import torch
 from zegclip_core.cli.main import main
 from zegclip_core.data.captions import open_captions
 from zegclip_core.data.datasets import open_dataset
 from zegclip_core.errors import DataError
+from zegclip_core.loading import load_model
 from zegclip_core.options import UNLABELLED
 from zegclip_core.regions import making
 from zegclip_core.regions.learning import GRID
@@ -78,20 +82,19 @@ NOTHING = np.zeros((2, 1, 3), dtype=bool)
 
 
 @pytest.mark.parametrize(
-    ('values', 'named', 'expected'),
+    ('values', 'expected'),
     [
-        (((5.0, 0.0), (0.5, 0.0), (-9.0, 0.0)), (True, True), [0, UNLABELLED, UNLABELLED]),
-        (((5.0, 6.0), (4.0, 0.0), (4.0, 5.0)), (True, True), [1, 0, 1]),
-        (((5.0, 6.0), (4.0, 0.0), (4.0, 5.0)), (True, False), [0, 0, 0]),  # No word of snow.
-        (((9.0, 0.0), (3.5, 0.0), (3.7, 0.0)), (True, True), [0, UNLABELLED, 0]),  # 0.4 of 9.
-        (((2.9, 0.0), (2.9, 0.0), (2.9, 0.0)), (True, True), [UNLABELLED] * 3),  # No sure patch.
-        (((2.9, 3.1), (2.9, 0.0), (2.9, 1.3)), (True, True), [1, UNLABELLED, 1]),
+        (((5.0, 0.0), (0.5, 0.0), (-9.0, 0.0)), [0, UNLABELLED, UNLABELLED]),
+        (((5.0, 6.0), (4.0, 0.0), (4.0, 5.0)), [1, 0, 1]),
+        (((9.0, 0.0), (3.5, 0.0), (3.7, 0.0)), [0, UNLABELLED, 0]),  # 0.4 of 9 is 3.6.
+        (((2.9, 0.0), (2.9, 0.0), (2.9, 0.0)), [UNLABELLED] * 3),  # No patch is sure.
+        (((2.9, 3.1), (2.9, 0.0), (2.9, 1.3)), [1, UNLABELLED, 1]),
     ],
 )
-def test_a_pixel_gets_the_named_word_with_the_most_evidence_if_it_is_enough(
-    values: tuple[tuple[float, float], ...], named: tuple[bool, bool], expected: list[int]
+def test_a_pixel_gets_the_word_with_the_most_evidence_if_it_is_enough(
+    values: tuple[tuple[float, float], ...], expected: list[int]
 ) -> None:
-    labels = find_regions(evidence_at(*values), torch.tensor(named), NOTHING)
+    labels = find_regions(evidence_at(*values), NOTHING)
     assert labels.dtype == np.uint8
     assert labels.tolist() == [expected]
 
@@ -99,15 +102,13 @@ def test_a_pixel_gets_the_named_word_with_the_most_evidence_if_it_is_enough(
 def test_pixels_that_are_taken_from_a_word_stay_unlabelled() -> None:
     taken = NOTHING.copy()
     taken[0, 0, :2] = True
-    labels = find_regions(
-        evidence_at((5.0, 0.0), (5.0, 6.0), (5.0, 0.0)), torch.tensor([True, True]), taken
-    )
+    labels = find_regions(evidence_at((5.0, 0.0), (5.0, 6.0), (5.0, 0.0)), taken)
     assert labels.tolist() == [[UNLABELLED, 1, 0]]
 
 
 def test_regions_have_the_size_of_the_photo() -> None:
     taken = np.zeros((2, 40, 60), dtype=bool)
-    labels = find_regions(evidence_at((5.0, 0.0), (-5.0, 0.0)), torch.tensor([True, True]), taken)
+    labels = find_regions(evidence_at((5.0, 0.0), (-5.0, 0.0)), taken)
     assert labels.shape == (40, 60)
     assert (labels[:, :15] == 0).all()
     assert (labels[:, 30:] == UNLABELLED).all()
@@ -116,21 +117,19 @@ def test_regions_have_the_size_of_the_photo() -> None:
 def test_a_known_class_takes_pixels_from_words_that_it_does_not_overlap_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    known = KnownClasses('everyday-s')
-    names = known._segmenter.settings.seen_classes
-    road, cat = names.index('road'), names.index('cat')
+    loaded = load_model('everyday-s')
+    known = KnownClasses(loaded)
+    road, cat = (loaded.settings.seen_classes.index(name) for name in ('road', 'cat'))
     labels = np.array([[road, cat, UNLABELLED]], np.uint8)
-
-    class Answer:
-        """What the model says."""
-
-    Answer.labels = labels  # type: ignore[attr-defined]
-    monkeypatch.setattr(known._segmenter, 'segment', lambda *_, **__: Answer)
-    own = ClassWords('kitten', ('cat',))
-    taken = known(np.zeros((1, 3, 3), np.uint8), (*WORDS, own))
+    answer = SimpleNamespace(labels=labels)
+    monkeypatch.setattr(known._segmenter, 'segment', lambda *_, **__: answer)
+    # Case, article and number do not count.
+    own = (ClassWords('Kitten', ('the cats',)), ClassWords('Cats'))
+    taken = known(np.zeros((1, 3, 3), np.uint8), (*WORDS, *own))
     assert taken[:, 0].tolist() == [
         [True, True, False],
         [False, True, False],
+        [True, False, False],
         [True, False, False],
     ]
 
@@ -149,27 +148,92 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_region_is_what_the_photos_of_a_word_have_in_common(
-    photos: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(0)
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the lower half of every other photo look alike to the tower."""
 
     def tokens(_: object, __: object, indices: list[int]) -> torch.Tensor:
-        made = 0.2 * torch.randn(len(indices), GRID, GRID, 8)
+        generator = torch.Generator().manual_seed(0)
+        made = 0.2 * torch.randn(len(indices), GRID, GRID, 8, generator=generator)
         for row, index in enumerate(indices):
             made[row, HALF:, :, 0] += 5.0 * (index % 2)
         return made.flatten(1, 2).half()
 
     monkeypatch.setattr(making, 'whitened_tokens', tokens)
     monkeypatch.setattr(making, 'LEAST_PEAK', 1.0)
-    monkeypatch.setattr(KnownClasses, '__call__', lambda *_: np.zeros((1, 48, 64), dtype=bool))
+
+
+@pytest.mark.usefixtures('planted')
+def test_the_region_is_what_the_photos_of_a_word_have_in_common(
+    photos: Path, tiny: str, tmp_path: Path
+) -> None:
     counts = make_regions(tiny, open_captions(photos), WORDS[:1], tmp_path / 'out')
     assert counts == {'water': 20}
     dataset = open_dataset(tmp_path / 'out', 'folder', 'train')
     assert dataset.classes == ('water',)
     found = np.stack([dataset[index].labels == 0 for index in range(len(dataset))])
+    assert len(found) == 20
     assert found[:, 26:].mean() > 0.9
     assert found[:, :22].mean() < 0.1
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith('.')] == []
+
+
+@pytest.mark.usefixtures('planted')
+def test_words_keep_their_places_though_a_photo_names_some_of_them(
+    photos: Path, tiny: str, tmp_path: Path
+) -> None:
+    lines = (
+        (photos / 'captions.tsv').read_text(encoding='utf-8').replace('02.png\tA', '02.png\tSnow')
+    )
+    (photos / 'captions.tsv').write_text(lines, encoding='utf-8')
+    words = (ClassWords('snow'), *WORDS[:1])
+    counts = make_regions(tiny, open_captions(photos), words, tmp_path / 'out')
+    assert counts['water'] == 20
+    dataset = open_dataset(tmp_path / 'out', 'folder', 'train')
+    assert dataset.classes == ('snow', 'water')
+    of_water = next(dataset[k] for k in range(len(dataset)) if dataset.name(k) == '01')
+    assert set(np.unique(of_water.labels)) <= {1, UNLABELLED}
+
+
+@pytest.mark.usefixtures('planted')
+@pytest.mark.parametrize('orientation', [1, 3, 6])
+def test_a_photo_that_is_stored_turned_is_upright_in_the_dataset(
+    orientation: int, photos: Path, tiny: str, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[Base.Orientation] = orientation
+    pixels = np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(photos / 'images' / '03.png', exif=exif)
+    make_regions(tiny, open_captions(photos), WORDS[:1], tmp_path / 'out')
+    dataset = open_dataset(tmp_path / 'out', 'folder', 'train')
+    turned = next(dataset[k] for k in range(len(dataset)) if dataset.name(k) == '03')
+    np.testing.assert_array_equal(turned.image, open_captions(photos).image(3))
+    assert turned.labels.shape == turned.image.shape[:2]
+
+
+@pytest.mark.parametrize('name', ['03.jpg', '.03.png', 'photo'])
+def test_photos_that_no_dataset_can_hold_are_refused(
+    name: str, photos: Path, tmp_path: Path
+) -> None:
+    captions = open_captions(photos)
+    odd = replace(captions, names=(*captions.names, name), sentences=(*captions.sentences, ('A',)))
+    with pytest.raises(DataError, match=name):
+        make_regions('nowhere', odd, WORDS[:1], tmp_path / 'out')
+
+
+def test_a_word_that_all_photos_name_is_refused(photos: Path, tmp_path: Path) -> None:
+    every = ClassWords('dog')
+    with pytest.raises(DataError, match="do not name 'dog', to tell it by, but all 40 do"):
+        make_regions('nowhere', open_captions(photos), (every,), tmp_path / 'out')
+
+
+def test_a_dataset_without_a_region_is_refused(
+    photos: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, 'LEAST_PEAK', 1e9)
+    with pytest.raises(DataError, match='but found none'):
+        make_regions(tiny, open_captions(photos), WORDS[:1], tmp_path / 'new' / 'out')
+    assert not (tmp_path / 'new').exists()
 
 
 def written(photos: Path, model: str, out: Path, *further: object) -> int:
@@ -180,6 +244,7 @@ def written(photos: Path, model: str, out: Path, *further: object) -> int:
     return main(['regions', *arguments, *map(str, further)])
 
 
+@pytest.mark.usefixtures('planted')
 def test_the_command_leaves_held_out_photos_out(
     photos: Path, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,21 +257,56 @@ def test_the_command_leaves_held_out_photos_out(
     (masks / 'classes.txt').write_text('cat\n', encoding='utf-8')
     out = tmp_path / 'out'
     assert written(photos, tiny, out, '--without', masks, '--hold-out', 2) == 0
-    assert f'Wrote {out}' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert '38 photos; 2 are held out, and left out here' in shown
+    assert f'Wrote {out}' in shown
     found = {path.stem for path in (out / 'images' / 'train').iterdir()}
-    assert '03' in found
+    # Of those that are left every other one has the patches of a word.
+    assert found
     assert not {'01', '05'} & found
 
 
-def test_a_folder_that_is_there_is_refused_in_one_line(
+@pytest.mark.parametrize('place', ['there', 'new/..', 'file/out', 'link'])
+def test_a_folder_that_cannot_be_made_is_refused_in_one_line(
+    place: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'there').mkdir()
+    (tmp_path / 'file').touch()
+    (tmp_path / 'link').symlink_to('nowhere')
+    assert written(photos, 'nowhere', tmp_path / place) == 2
+    assert '--out' in capsys.readouterr().err
+    assert not (tmp_path / 'new').exists()
+
+
+def test_held_out_photos_may_be_all(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / 'out').mkdir()
-    assert written(photos, 'nowhere', tmp_path / 'out') == 2
+    masks = tmp_path / 'masks'
+    (masks / 'labels' / 'train').mkdir(parents=True)
+    (masks / 'images').mkdir()
+    (masks / 'images' / 'train').symlink_to(photos / 'images')
+    for number in range(40):
+        Image.new('L', (64, 48)).save(masks / 'labels' / 'train' / f'{number:02}.png')
+    (masks / 'classes.txt').write_text('cat\n', encoding='utf-8')
+    out = tmp_path / 'out'
+    assert written(photos, 'nowhere', out, '--without', masks, '--hold-out', 1) == 2
     assert capsys.readouterr().err.count('\n') == 1
 
 
-@pytest.mark.parametrize('text', ['- water\n', '{}\n', 'water: {phrase: [lake]}\n'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '- water\n',
+        '{}\n',
+        'water: {phrase: [lake]}\n',
+        '3:\n',
+        'yes:\n',
+        '"":\n',
+        '" water":\n',
+        '"wa\\nter":\n',
+        'dog:\nDog:\n',
+    ],
+)
 def test_words_of_another_form_are_refused_in_one_line(
     text: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ import pytest
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from zegclip_core.data.datasets import load_spec
 from zegclip_core.evaluation.choices import chosen_distractors, chosen_words
+from zegclip_core.settings import read_yaml
 from zegclip_core.text.phrases import standard_form
 from zegclip_core.training.queries import ClassWords, read_words
 
@@ -34,7 +35,8 @@ CAMVID = (
     'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'traffic sign', 'fence', 'car',
     'pedestrian', 'bicyclist',
 )  # fmt: skip
-CLASSES = {'everyday': COCO, 'street': CAMVID, 'voc': VOC}
+PHOTOS = tuple(read_yaml(WORDS / 'photos.yaml'))
+CLASSES = {'everyday': COCO, 'street': CAMVID, 'voc': VOC, 'photos': PHOTOS}
 RARE = (
     'firmament', 'edifice', 'mast', 'carriageway', 'promenade', 'woodland', 'signboard',
     'palisade', 'coupe', 'bicycle rider',

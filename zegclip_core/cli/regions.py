@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
@@ -30,7 +31,7 @@ _DESCRIPTION = """\
 Find regions of words in photos that have sentences and no masks, and write them as a dataset to
 train with. From the patches of an image tower one linear layer learns which photos a word is named
 in; a region is where it says so. Pixels of a class that the model knows, and all that is unsure,
-are left unlabelled. No text tower is asked, so the words may be new to the model.
+are left unlabelled. The words go to no text tower, so they may be new to the model.
 """
 
 
@@ -64,7 +65,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         action='append',
         default=[],
         metavar='DIR',
-        help='a dataset whose held-out photos are left out (--hold-out); may be given again',
+        help='a folder with images/train/ whose held-out photos are left out (--hold-out); may be '
+        'given again',
     )
     add(
         '--hold-out',
@@ -100,17 +102,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _new_folder(out: Path) -> Path:
-    """Refuse a folder that is there, before minutes have gone into what it is to hold."""
+    """Refuse a folder that cannot be made, before minutes have gone into what it is to hold."""
     from zegclip_core.errors import ConfigError
 
-    if out.exists():
+    out = Path(os.path.abspath(out))
+    if os.path.lexists(out):
         raise ConfigError(f'Expected --out to be a new folder, but {str(out)!r} is there.')
+    parent = next(folder for folder in out.parents if os.path.lexists(folder))
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ConfigError(f'Expected --out in a folder that can be written to, not {parent}.')
     return out
 
 
 def _words(path: str) -> tuple[ClassWords, ...]:
     """Read the words that are looked for."""
-    from zegclip_core.errors import ConfigError
+    from zegclip_core.data.folder import check_names
+    from zegclip_core.errors import ConfigError, shortened
     from zegclip_core.options import MAX_ID
     from zegclip_core.settings import read_yaml
     from zegclip_core.training.queries import read_words
@@ -119,20 +126,36 @@ def _words(path: str) -> tuple[ClassWords, ...]:
     if not isinstance(values, dict) or not 1 <= len(values) <= MAX_ID + 1:
         raise ConfigError(
             f'Expected {path} to map 1 to {MAX_ID + 1} words to their phrases and overlaps, but '
-            f'got {len(values) if isinstance(values, dict) else values!r}.'
+            f'got {len(values) if isinstance(values, dict) else shortened(repr(values))}.'
         )
-    return read_words(path, list(values))
+    odd = [name for name in values if not isinstance(name, str) or name != ' '.join(name.split())]
+    if odd:
+        raise ConfigError(f'Expected words as texts in {path}, but got {odd[0]!r}.')
+    check_names([*values], path)
+    return read_words(path, [*values])
 
 
 def _photos(args: argparse.Namespace) -> CaptionedImages:
-    """Open the photos, less those that are held out elsewhere."""
+    """Open the photos, less those that are held out elsewhere, and tell how many these are.
+
+    Raises:
+        DataError: If they do not lie as expected, or none is left.
+    """
     from zegclip_core.data.captions import open_captions, without
     from zegclip_core.data.datasets import FOLDER, open_dataset
     from zegclip_core.data.views import split_indices
+    from zegclip_core.errors import DataError
 
     held_out = []
     for root in args.without:
         dataset = open_dataset(root, FOLDER, 'train')
         indices = split_indices(len(dataset), args.hold_out, held_out=True)
         held_out += [dataset.name(index) for index in indices]
-    return without(open_captions(args.photos), held_out)
+    every = open_captions(args.photos)
+    photos = without(every, held_out)
+    if args.without:
+        left_out = len(every) - len(photos)
+        sys.stdout.write(f'{len(photos)} photos; {left_out} are held out, and left out here\n')
+    if not len(photos):
+        raise DataError(f'Expected photos in {args.photos} that are not held out, but all are.')
+    return photos

@@ -128,8 +128,9 @@ def learn_words(tokens: Tensor, named: Tensor, *, seed: int = 0) -> nn.Linear:
         seed: Of the photos' order.
 
     Returns:
-        A layer from ``C`` channels to the evidence of each of the ``K`` words, above 0 where it
-        is likelier than not.
+        A layer from ``C`` channels to the evidence of each of the ``K`` words; the more, the
+        likelier. Photos with the word have a mean above 0 over their best patches, the others
+        below.
     """
     generator = torch.Generator().manual_seed(seed)
     layer = nn.Linear(tokens.shape[2], named.shape[1])

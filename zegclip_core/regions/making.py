@@ -13,7 +13,10 @@
 # limitations under the License.
 """Makes a dataset to train on of photos with sentences: regions of words without masks."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 import shutil
 import tempfile
@@ -21,17 +24,21 @@ import tempfile
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.ExifTags import Base
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 from tqdm import tqdm
 from zegclip_core.data.captions import CaptionedImages
-from zegclip_core.devices import pick_device, pick_precision
+from zegclip_core.devices import device_errors, pick_device, pick_precision
 from zegclip_core.errors import DataError
-from zegclip_core.loading import load_model
+from zegclip_core.files import is_hidden
+from zegclip_core.images.media import IMAGE_SUFFIXES
+from zegclip_core.loading import load_model, LoadedModel
 from zegclip_core.model.scoring import resize_maps
 from zegclip_core.options import SegmenterOptions, UNLABELLED
 from zegclip_core.regions.learning import evidence_of, GRID, learn_words, whitened_tokens
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
+from zegclip_core.text.phrases import standard_form
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.text.withheld import Withheld
 from zegclip_core.training.queries import ClassWords
@@ -70,40 +77,131 @@ def make_regions(
         seed: Of the choice of photos and of what is learnt.
 
     Raises:
-        DataError: If no sentence names one of the words, or an image cannot be read.
-        ZegCLIPError: If the model cannot be loaded.
+        DataError: If a file cannot be in a dataset, a word is named in no sentence or in those of
+            all photos, or nothing is found.
+        ImageError: If a photo cannot be read.
+        OSError: If the folder cannot be written.
+        ZegCLIPError: If the model cannot be loaded, or its device lacks memory.
     """
+    _check_files(photos.names)
     named = named_words(photos.sentences, words)
     indices = chosen_photos(named, per_word, others, seed)
-    device = pick_device('auto')
-    visual = load_model(model).network.visual.to(device, pick_precision('auto', device))
-    tokens = whitened_tokens(visual, photos.image, indices)
-    layer = learn_words(tokens, named[indices], seed=seed)
-    evidence = evidence_of(layer, tokens).movedim(1, 2).unflatten(2, (GRID, GRID))
-    known = KnownClasses(model)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    counts = dict.fromkeys((entry.name for entry in words), 0)
-    with tempfile.TemporaryDirectory(dir=out.parent) as partial:
-        folder = Path(partial) / out.name
-        for part in ('images', 'labels'):
-            (folder / part / 'train').mkdir(parents=True)
-        for index, maps in tqdm([*zip(indices, evidence, strict=True)], 'finding regions'):
-            image = photos.image(index)
-            labels = find_regions(maps, named[index], known(image, words))
-            present = [entry.name for k, entry in enumerate(words) if (labels == k).any()]
-            if present:
-                _write(folder, photos.root / 'images' / photos.names[index], labels)
-            counts.update({name: counts[name] + 1 for name in present})
+    _check_named(named[indices], words)
+    loaded = load_model(model)
+    with _new_folder(out) as folder:
+        tokens = _looked_at(loaded, photos, indices)
+        layer = learn_words(tokens, named[indices], seed=seed)
+        known, counts = KnownClasses(loaded), Counter[str]()
+        for row, index in enumerate(tqdm(indices, 'finding regions', disable=None)):
+            if own := named[index].nonzero().flatten().tolist():
+                image, mentioned = photos.image(index), [words[k] for k in own]
+                evidence = _maps(layer, tokens[row])[own]
+                found = find_regions(evidence, known(image, mentioned))
+                if (found != UNLABELLED).any():
+                    _write(folder, photos.root / 'images' / photos.names[index], image, found, own)
+                counts.update(entry.name for k, entry in enumerate(mentioned) if k in found)
+        if not counts:
+            raise DataError('Expected photos that show what their sentences name, but found none.')
         names = ''.join(f'{entry.name}\n' for entry in words)
         (folder / 'classes.txt').write_text(names, encoding='utf-8')
-        folder.rename(out)
-    return counts
+    return {entry.name: counts[entry.name] for entry in words}
 
 
-def _write(folder: Path, photo: Path, labels: npt.NDArray[np.uint8]) -> None:
-    """Put a photo and its labels into the dataset."""
-    shutil.copyfile(photo, folder / 'images' / 'train' / photo.name)
-    Image.fromarray(labels).save(folder / 'labels' / 'train' / f'{photo.stem}.png')
+def _check_files(names: Sequence[str]) -> None:
+    """Refuse photos that a folder of images and masks cannot hold.
+
+    Raises:
+        DataError: If two have one name but for the ending, or one is hidden or has no ending of
+            images.
+    """
+    taken: dict[str, str] = {}
+    for name in names:
+        path = Path(name)
+        if is_hidden(path) or path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise DataError(f'Expected photos with the ending of an image, but got {name!r}.')
+        if (other := taken.setdefault(path.stem, name)) != name:
+            raise DataError(
+                f'Expected photos with names of their own, but got {other!r} and {name!r}, whose '
+                'masks would be one file.'
+            )
+
+
+def _check_named(named: Tensor, words: Sequence[ClassWords]) -> None:
+    """Refuse a word that cannot be learnt, as there is no photo without it.
+
+    Raises:
+        DataError: If all photos name it.
+    """
+    for entry, everywhere in zip(words, named.all(dim=0).tolist(), strict=True):
+        if everywhere:
+            raise DataError(
+                f'Expected photos that do not name {entry.name!r}, to tell it by, but all '
+                f'{len(named)} do.'
+            )
+
+
+def _looked_at(loaded: LoadedModel, photos: CaptionedImages, indices: Sequence[int]) -> Tensor:
+    """Return the tokens of some photos by a copy of a model's image tower on the best device."""
+    device = pick_device('auto')
+    with device_errors(device, 'the image tower'):
+        tower = deepcopy(loaded.network.visual).to(device, pick_precision('auto', device))
+        return whitened_tokens(tower, photos.image, indices)
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Give a folder for images and masks that becomes ``out`` when the block ends without error.
+
+    After an error nothing is left of it, nor of the folders above that were made for it.
+    """
+    out = out.absolute()
+    made = [parent for parent in out.parents if not parent.exists()]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as partial:
+            folder = Path(partial) / 'new'
+            for part in ('images', 'labels'):
+                (folder / part / 'train').mkdir(parents=True)
+            yield folder
+            folder.rename(out)
+    finally:
+        for parent in made:
+            if not any(parent.iterdir()):
+                parent.rmdir()
+
+
+def _maps(layer: nn.Linear, tokens: Tensor) -> Tensor:
+    """Return what the patches ``(GRID * GRID, C)`` of a photo say: ``(K, GRID, GRID)``."""
+    maps: Tensor = evidence_of(layer, tokens).T.reshape(-1, GRID, GRID)
+    return maps
+
+
+def _write(
+    folder: Path,
+    photo: Path,
+    image: npt.NDArray[np.uint8],
+    found: npt.NDArray[np.uint8],
+    own: Sequence[int],
+) -> None:
+    """Put a photo and its labels into the dataset.
+
+    Args:
+        folder: The dataset.
+        photo: The photo's file.
+        image: The same, upright.
+        found: Of each pixel the position in ``own``, or ``UNLABELLED``.
+        own: Classes of the dataset.
+    """
+    with Image.open(photo) as opened:
+        upright = opened.getexif().get(Base.Orientation, 1) == 1
+    images = folder / 'images' / 'train'
+    if upright:
+        shutil.copyfile(photo, images / photo.name)
+    else:  # A dataset's files are read as they are stored.
+        Image.fromarray(image).save(images / f'{photo.stem}.png')
+    table = np.full(UNLABELLED + 1, UNLABELLED, dtype=np.uint8)
+    table[: len(own)] = own
+    Image.fromarray(table[found]).save(folder / 'labels' / 'train' / f'{photo.stem}.png')
 
 
 def named_words(sentences: Sequence[Sequence[str]], words: Sequence[ClassWords]) -> Tensor:
@@ -137,48 +235,51 @@ def chosen_photos(named: Tensor, per_word: int, others: int, seed: int) -> list[
 class KnownClasses:
     """Finds pixels that surely are of a class which a trained model knows."""
 
-    def __init__(self, model: str) -> None:
-        """Load the model."""
+    def __init__(self, loaded: LoadedModel) -> None:
+        """Take the model.
+
+        Raises:
+            ZegCLIPError: If its classes cannot be encoded, or the device lacks memory.
+        """
         options = SegmenterOptions(
             threshold=SURE_OF_KNOWN, negatives=(), short_side=_KNOWN_SHORT_SIDE
         )
-        self._segmenter = Segmenter.load(model, options)
-        self._names = self._segmenter.settings.seen_classes
+        self._segmenter = Segmenter(loaded, options)
+        names = loaded.settings.seen_classes
+        self._forms = [standard_form(name) for name in names]
         self._words: EncodedVocabulary | None = None
-        if self._names:
-            self._words = self._segmenter.encode(Vocabulary.from_names(self._names))
+        if names:
+            self._words = self._segmenter.encode(Vocabulary.from_names(names))
 
     def __call__(
         self, image: npt.NDArray[np.uint8], words: Sequence[ClassWords]
     ) -> npt.NDArray[np.bool_]:
         """Return which pixels are taken from each of some words, ``(K, H, W)``.
 
-        Those of a class that is the word, by name or by phrase, or overlaps with it, are not.
+        Those of a class that is the word, by name or by phrase, or overlaps with it, are not;
+        case, article and number do not count.
         """
         if self._words is None:
             return np.zeros((len(words), *image.shape[:2]), dtype=bool)
         labels = self._segmenter.segment(image, self._words, scores=False).labels
         taken = np.zeros((len(words), int(np.iinfo(labels.dtype).max) + 1), dtype=bool)
         for k, entry in enumerate(words):
-            own = {entry.name, *entry.phrases, *entry.overlaps}
-            taken[k, : len(self._names)] = [name not in own for name in self._names]
+            own = {*map(standard_form, (entry.name, *entry.phrases, *entry.overlaps))}
+            taken[k, : len(self._forms)] = [form not in own for form in self._forms]
         return taken[:, labels]
 
 
-def find_regions(
-    evidence: Tensor, named: Tensor, taken: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.uint8]:
-    """Return the word of each pixel of a photo, uint8 ``(H, W)``.
+def find_regions(evidence: Tensor, taken: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Return the position of the word of each pixel of a photo, uint8 ``(H, W)``.
 
     Args:
-        evidence: What patches say of each word, ``(K, h, w)``.
-        named: Whether a sentence names the word, bool ``(K,)``.
+        evidence: What patches say of each word that a sentence names, ``(K, h, w)``.
         taken: Which pixels cannot be each word's, ``(K, H, W)``.
     """
-    peaks = evidence.amax(dim=(1, 2))
-    sought = (named & (peaks >= LEAST_PEAK)).nonzero().flatten()
     height, width = taken.shape[1:]
     labels = np.full((height, width), UNLABELLED, dtype=np.uint8)
+    peaks = evidence.amax(dim=(1, 2))
+    sought = (peaks >= LEAST_PEAK).nonzero().flatten()
     if not len(sought):
         return labels
     maps = resize_maps(evidence[sought][None], (height, width))[0]

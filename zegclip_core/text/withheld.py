@@ -30,7 +30,8 @@ class Withheld:
     """Names that are kept from training, each class with other words for it.
 
     Case, article, number, underscores and hyphens make no difference, nor whether a name is
-    written as one word: ``tvmonitor`` is also ``TV monitors``.
+    written as one word: ``tvmonitor`` is also ``TV monitors``. What finds names in sentences
+    serves as well where they are looked for (``named_in``).
 
     Example:
         >>> withheld = Withheld({'sofa': ['couch'], 'train': []})
