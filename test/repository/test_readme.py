@@ -289,7 +289,7 @@ CHECKS: dict[str, Callable[[str, Path], None]] = {
     r'zegclip segment (?!.*(--model runs/|https:)).*': segments,
     r'(zegclip segment .*https:|curl -s https:.* \| zegclip segment ).*': segments_from_a_server,
     r'zegclip segment .*--model runs/.*': is_understood,
-    r'zegclip (align|adapt|train|evaluate|calibrate|convert|data) .*': is_understood,
+    r'zegclip (align|adapt|train|regions|evaluate|calibrate|convert|data) .*': is_understood,
     r'zegclip explain .*': explains,
     r'zegclip web': serves_a_page,
     r'zegclip web --.*': is_understood,

@@ -33,6 +33,7 @@ from zegclip_core.training.config import find_recipe, TrainConfig
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ('zegclip_core', 'zegclip_ros', 'launch')
 WORDS = ('--classes', 'cat')
+PHOTO_WORDS = str(ROOT / 'config' / 'words' / 'photos.yaml')
 
 COMMANDS = {
     'segment inputs': ('segment', '~/x', *WORDS, '--out', 'out'),
@@ -48,6 +49,9 @@ COMMANDS = {
     'data check --sheet': ('data', 'check', '.', '--sheet', '~/x/a.png'),
     'evaluate --data': ('evaluate', '--data', '~/x'),
     'evaluate --classes-file': ('evaluate', '--data', '.', '--classes-file', '~/x'),
+    'evaluate --distractors-file': (
+        *('evaluate', '--data', '.', '--dataset', 'shapes', '--distractors-file', '~/x'),
+    ),
     'evaluate --json': ('evaluate', '--data', '.', '--json', '~/x/a.json'),
     'evaluate --worst': ('evaluate', '--data', '.', '--worst', '~/x/a.png'),
     'evaluate --confusion': ('evaluate', '--data', '.', '--confusion', '~/x/a.png'),
@@ -65,6 +69,11 @@ COMMANDS = {
         *('export', '--format', 'openvino', '--model', 'everyday-s', '--calibrate', '~/x'),
     ),
     'convert source': ('convert', '~/x', 'out.safetensors'),
+    'regions --photos': ('regions', '--photos', '~/x', '--words', PHOTO_WORDS, '--out', 'out'),
+    'regions --words': ('regions', '--photos', '.', '--words', '~/x', '--out', 'out'),
+    'regions --without': (
+        *('regions', '--photos', '.', '--words', PHOTO_WORDS, '--without', '~/x', '--out', 'out'),
+    ),
     'train --config': ('train', '--config', '~/x.yaml'),
     'align --config': ('align', '--config', '~/x.yaml'),
     'adapt --config': ('adapt', '--config', '~/x.yaml'),
@@ -74,6 +83,7 @@ ELSEWHERE = {
     'segment --out',
     'label-bag target',
     'label-bags --out',
+    'regions --out',
     'label-bags --manifest',
     'label-bags --cache',
     'explain --out',

@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.files import user_path
 
     out = _new_folder(user_path(args.out))
-    words = _words(args.words)
+    words = _words(user_path(args.words))
     photos = _photos(args)
     from tabulate import tabulate
     from zegclip_core.regions.making import make_regions
@@ -114,7 +114,7 @@ def _new_folder(out: Path) -> Path:
     return out
 
 
-def _words(path: str) -> tuple[ClassWords, ...]:
+def _words(path: Path) -> tuple[ClassWords, ...]:
     """Read the words that are looked for."""
     from zegclip_core.data.folder import check_names
     from zegclip_core.errors import ConfigError, shortened
@@ -122,7 +122,7 @@ def _words(path: str) -> tuple[ClassWords, ...]:
     from zegclip_core.settings import read_yaml
     from zegclip_core.training.queries import read_words
 
-    values = read_yaml(Path(path), 'words')
+    values = read_yaml(path, 'words')
     if not isinstance(values, dict) or not 1 <= len(values) <= MAX_ID + 1:
         raise ConfigError(
             f'Expected {path} to map 1 to {MAX_ID + 1} words to their phrases and overlaps, but '
@@ -131,8 +131,8 @@ def _words(path: str) -> tuple[ClassWords, ...]:
     odd = [name for name in values if not isinstance(name, str) or name != ' '.join(name.split())]
     if odd:
         raise ConfigError(f'Expected words as texts in {path}, but got {odd[0]!r}.')
-    check_names([*values], path)
-    return read_words(path, [*values])
+    check_names([*values], str(path))
+    return read_words(str(path), [*values])
 
 
 def _photos(args: argparse.Namespace) -> CaptionedImages:
