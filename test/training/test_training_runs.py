@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 from PIL import Image
 import pytest
+from safetensors.torch import load_file
 import torch
 from torch import Tensor
 from training_helpers import LIVE, Runs
@@ -118,6 +119,26 @@ def test_a_run_can_start_from_another_model(
     start = f'initialize_from={runs.out / "second" / "last.ckpt"}'
     assert runs.train(*common, 'name=third', 'model.prompt_tokens=2', start) == USER_ERROR
     assert 'missing keys: visual.deep_prompt_embeddings' in last_line(capsys)
+
+
+@pytest.mark.slow
+def test_some_of_the_weights_that_a_run_starts_from_come_back(
+    runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runs.train(*LIVE, 'schedule.steps=3') == 0
+    common = (*LIVE, 'schedule.steps=3', 'seed=1', f'initialize_from={runs.model()}')
+    assert runs.train(*common, 'name=new') == 0
+    assert runs.train(*common, 'name=both', 'start_share=0.25') == 0
+    start, new, both = (load_file(runs.model(name)) for name in ('squares', 'new', 'both'))
+    moved = [key for key in new if not torch.equal(start[key], new[key])]
+    assert moved
+    for key, value in both.items():
+        expected = 0.25 * start[key].float() + 0.75 * new[key].float()
+        torch.testing.assert_close(value.float(), expected, rtol=2e-3, atol=1e-5)
+    # A run goes on with the share that it began with.
+    assert runs.train('--resume', *common, 'name=both', 'start_share=0.5') == USER_ERROR
+    assert runs.train(*LIVE, 'name=none', 'start_share=0.5') == USER_ERROR
+    assert 'initialize_from with a start_share' in last_line(capsys)
 
 
 @pytest.mark.slow

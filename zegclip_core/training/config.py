@@ -306,6 +306,10 @@ class TrainConfig(Settings):
     initialize_from: PathText = ''
     """A model of the same shape to start from: its name, its file, or a checkpoint of a run
     (``.ckpt``); empty for none."""
+    start_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the weights of ``initialize_from`` in those that are exported, as in WiSE-FT
+    (https://arxiv.org/abs/2109.01903): some of what was learnt before comes back, for little of
+    what is new. Figures of the run are without it."""
     keep_features: bool = True
     """Whether the output of a tower that does not change is computed once for some views of each
     image and kept on disk; else views are drawn anew each time."""
@@ -335,6 +339,8 @@ class TrainConfig(Settings):
             )
         if not (loss.mask_weight or loss.dice_weight or loss.cross_entropy_weight):
             raise ValueError('Expected a factor under loss that is above 0, but all are 0.')
+        if self.start_share and not self.initialize_from:
+            raise ValueError('Expected initialize_from with a start_share, but got none.')
         if (self.setting == 'fully_supervised') == bool(self.unseen):
             raise ValueError(
                 'Expected classes under unseen with setting inductive or transductive, and none '

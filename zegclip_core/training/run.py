@@ -115,6 +115,7 @@ class Run:
         if config.initialize_from:
             start = config.initialize_from
             self._updates = initialize_from(self.network, start, self._updates, config.towers)
+        self._start = self._started_with() if config.start_share else {}
         tower_name = config.towers.image + weights_hash(self._updates)
         self._store: FeatureStore | None = None
         if config.keep_features and not config.tower_changes:
@@ -122,6 +123,11 @@ class Run:
             frozen = frozen_tower(visual, visual.state_dict(), config.precision)
             folder = Path(config.output) / 'features'
             self._store = FeatureStore(folder, frozen, tower_name, config.views)
+
+    def _started_with(self) -> dict[str, Tensor]:
+        """Return the weights that are trained as they are before training."""
+        state = self.network.state_dict()
+        return {name: state[name].clone() for name in self.network.trained_names()}
 
     def _views(
         self,
@@ -255,7 +261,9 @@ class Run:
             stride=round(side * 426 / 512),
             training=training,
         )
-        kept = {name: weights[name] for name in self.network.trained_names()}
+        kept = {name: weights[name].cpu() for name in self.network.trained_names()}
+        for name, start in self._start.items():
+            kept[name] = torch.lerp(kept[name], start, config.start_share)
         if config.model.tower == 'frozen':
             kept |= self._updates
         checkpoint = Checkpoint(self.network.config, settings, kept)
