@@ -29,7 +29,7 @@ from zegclip_core.images.drawing import BACKGROUND, draw_legend, draw_overlay, w
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 
-WORDS = ('cat', 'person', 'cup', 'table', 'helmet')
+WORDS = ('cat', 'person', 'cup', 'table', 'flag')
 PHOTOS = (data.astronaut, data.chelsea, data.coffee)
 HEIGHT, GAP = 220, 6
 """Of each photo, and between two [px]."""

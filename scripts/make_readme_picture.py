@@ -23,7 +23,7 @@ from zegclip_core.images.drawing import BACKGROUND, draw_legend, draw_overlay
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
 
-WORDS = 'person, cat, cup, table, helmet, car'
+WORDS = 'person, cat, cup, table, flag, helmet, car'
 PHOTOS = (data.astronaut, data.chelsea, data.coffee)
 HEIGHT = 300
 """Height of each photo in the picture [px]."""

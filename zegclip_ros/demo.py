@@ -31,7 +31,7 @@ from zegclip_core.files import user_path
 from zegclip_core.images.page import Page
 from zegclip_ros.runtime.child_processes import interruptible, Processes, reserved_domain
 
-FIRST_WORDS = ('person', 'cat', 'cup', 'table', 'helmet', 'car')
+FIRST_WORDS = ('person', 'cat', 'cup', 'table', 'flag', 'car')
 """What the node begins with; there is no car in the photos."""
 NEXT_WORDS = (
     '[{"name": "human", "phrases": ["woman", "face"], "color": "#ff8800"}, '
