@@ -35,6 +35,7 @@ from zegclip_core.loading import load_model
 from zegclip_core.options import SegmenterOptions
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.text.vocabulary import Vocabulary
+from zegclip_core.training.config import find_recipe, load_config
 from zegclip_core.weights.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -235,14 +236,15 @@ def test_page_card_and_recipe_have_the_threshold_of_the_bundled_model() -> None:
     assert f'| threshold | {threshold}, ' in CARD
     row = rf'^\| \*\*{threshold:.2f}\*\* \|'
     assert re.search(row, CARD, re.MULTILINE)
-    recipe = (ROOT / 'config' / 'train' / 'everyday-s.yaml').read_text(encoding='utf-8')
-    assert f'\n  threshold: {threshold}\n' in recipe
+    assert load_config(find_recipe('everyday-s-finer')).settings.threshold == threshold
 
 
 def test_the_commands_of_page_and_card_are_known() -> None:
     blocks = re.findall(r'^```(?:sh)?\n(.*?)^```', PAGE + CARD, re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.replace('\\\n', ' ').splitlines()]
-    commands = [shlex.split(line)[1:] for line in lines]
+    split = [shlex.split(line) for line in lines]
+    commands = [words[1:] for words in split if words[0].endswith('zegclip')]
+    assert len(commands) > 15
     assert sum(command[0] == 'calibrate' for command in commands) == 5
     for command in commands:
         build_parser().parse_args(command)
