@@ -95,7 +95,7 @@ def named_in(
     """Return the classes that the sentences of each photo name, by its index, if any."""
     words, named = Withheld(unseen), {}
     for index, own in enumerate(sentences):
-        if found := frozenset().union(*map(words.named_in, own)):
+        if found := words.named_in(*own):
             named[index] = [name for name in unseen if name in found]
     return named
 

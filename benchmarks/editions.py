@@ -22,11 +22,11 @@ from collections.abc import Sequence
 import statistics
 import sys
 
+from benchmarks.reports import report
 from tabulate import tabulate
 from tqdm import tqdm
 from zegclip_core.cli._model import positive
 from zegclip_core.devices import pick_device
-from zegclip_core.errors import ZegCLIPError
 from zegclip_core.options import wait_without_spinning
 from zegclip_core.segmenter import Segmenter
 from zegclip_core.speed.bundled import camera_frame, WORDS
@@ -75,12 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add('--device', default='auto', help='where (default: %(default)s)')
     add('--rounds', type=positive, default=15, help='frames of each (default: %(default)s)')
     options = parser.parse_args(arguments)
-    try:
-        print(table(options.models, options.device, options.rounds))
-    except ZegCLIPError as error:
-        print(f'editions: error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    return report('editions', lambda: table(options.models, options.device, options.rounds))
 
 
 if __name__ == '__main__':

@@ -25,19 +25,17 @@ from pathlib import Path
 import random
 import sys
 
+from benchmarks.reports import report
 import numpy as np
 import numpy.typing as npt
 from tabulate import tabulate
 from tqdm import tqdm
 from zegclip_core.cli._model import positive
 from zegclip_core.data.captions import CaptionedImages, open_captions, without
-from zegclip_core.errors import ZegCLIPError
 from zegclip_core.options import wait_without_spinning
-from zegclip_core.regions.making import named_words
+from zegclip_core.regions.making import named_words, read_sought
 from zegclip_core.segmenter import Segmenter
-from zegclip_core.settings import read_yaml
 from zegclip_core.text.vocabulary import Vocabulary
-from zegclip_core.training.queries import read_words
 
 BESIDE = ('person', 'dog', 'tree', 'building', 'sky', 'road')
 """Words that are asked for as well."""
@@ -79,8 +77,7 @@ def table(options: argparse.Namespace) -> str:
     Raises:
         ZegCLIPError: If photos, words or a model cannot be read.
     """
-    path = options.words
-    words = read_words(path, list(read_yaml(Path(path), 'words')))
+    words = read_sought(Path(options.words))
     used = [file.stem for root in options.without for file in Path(root).glob('images/*/*')]
     photos = without(open_captions(options.photos), used)
     named = named_words(photos.sentences, words).numpy()
@@ -121,12 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help='a dataset of photos to leave out',
     )
     add('--per-word', type=positive, default=15, help='photos of each (default: %(default)s)')
-    try:
-        print(table(parser.parse_args(arguments)))
-    except ZegCLIPError as error:
-        print(f'named_photos: error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    options = parser.parse_args(arguments)
+    return report('named_photos', lambda: table(options))
 
 
 if __name__ == '__main__':

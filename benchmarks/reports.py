@@ -58,7 +58,13 @@ def write_docs(name: str, content: str, page: Path = RELIABILITY_PAGE) -> None:
     page.write_text(replace_between(page.read_text('utf-8'), name, content), encoding='utf-8')
 
 
-def report(name: str, measured: Callable[[], str], page: Path, *, write: bool) -> int:
+def report(
+    name: str,
+    measured: Callable[[], str],
+    page: Path = RELIABILITY_PAGE,
+    *,
+    write: bool = False,
+) -> int:
     """Print what a benchmark measures, and put it on its page if that is wanted.
 
     Args:

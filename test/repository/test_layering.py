@@ -65,7 +65,8 @@ MAY_IMPORT = {
     'data': 'errors files images model options settings text',
     'training': 'data devices errors files images loading model options settings text versions '
     'weights',
-    'regions': 'data devices errors files images loading model options segmenter text training',
+    'regions': 'data devices errors files images loading model options segmenter settings text '
+    'training',
     'alignment': 'data errors files loading model options settings text training weights',
     'doctor': 'devices errors files loading segmenter speed text versions weights',
     'evaluation': 'data errors files images loading model options segmentation segmenter text '

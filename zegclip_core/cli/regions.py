@@ -25,7 +25,6 @@ from zegclip_core.cli._model import positive
 
 if TYPE_CHECKING:
     from zegclip_core.data.captions import CaptionedImages
-    from zegclip_core.training.queries import ClassWords
 
 _DESCRIPTION = """\
 Find regions of words in photos that have sentences and no masks, and write them as a dataset to
@@ -90,10 +89,11 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.files import user_path
 
     out = _new_folder(user_path(args.out))
-    words = _words(user_path(args.words))
-    photos = _photos(args)
     from tabulate import tabulate
-    from zegclip_core.regions.making import make_regions
+    from zegclip_core.regions.making import make_regions, read_sought
+
+    words = read_sought(user_path(args.words))
+    photos = _photos(args)
 
     counts = make_regions(args.model, photos, words, out, per_word=args.per_word)
     sys.stdout.write(tabulate(counts.items(), headers=('word', 'photos')) + '\n')
@@ -114,45 +114,23 @@ def _new_folder(out: Path) -> Path:
     return out
 
 
-def _words(path: Path) -> tuple[ClassWords, ...]:
-    """Read the words that are looked for."""
-    from zegclip_core.data.folder import check_names
-    from zegclip_core.errors import ConfigError, shortened
-    from zegclip_core.options import MAX_ID
-    from zegclip_core.settings import read_yaml
-    from zegclip_core.training.queries import read_words
-
-    values = read_yaml(path, 'words')
-    if not isinstance(values, dict) or not 1 <= len(values) <= MAX_ID + 1:
-        raise ConfigError(
-            f'Expected {path} to map 1 to {MAX_ID + 1} words to their phrases and overlaps, but '
-            f'got {len(values) if isinstance(values, dict) else shortened(repr(values))}.'
-        )
-    odd = [name for name in values if not isinstance(name, str) or name != ' '.join(name.split())]
-    if odd:
-        raise ConfigError(f'Expected words as texts in {path}, but got {odd[0]!r}.')
-    check_names([*values], str(path))
-    return read_words(str(path), [*values])
-
-
 def _photos(args: argparse.Namespace) -> CaptionedImages:
     """Open the photos, less those that are held out elsewhere, and tell how many these are.
 
     Raises:
         DataError: If they do not lie as expected, or none is left.
     """
+    from zegclip_core.alignment.data import labelled_sets
     from zegclip_core.data.captions import open_captions, without
-    from zegclip_core.data.datasets import FOLDER, open_dataset
-    from zegclip_core.data.views import split_indices
     from zegclip_core.errors import DataError
+    from zegclip_core.training.config import HeldOutConfig
 
-    held_out = []
-    for root in args.without:
-        dataset = open_dataset(root, FOLDER, 'train')
-        indices = split_indices(len(dataset), args.hold_out, held_out=True)
-        held_out += [dataset.name(index) for index in indices]
+    others = [
+        HeldOutConfig(root=root, split='train', hold_out=args.hold_out) for root in args.without
+    ]
+    sets = labelled_sets(others, held_out=True)
     every = open_captions(args.photos)
-    photos = without(every, held_out)
+    photos = without(every, (name for entry in sets for name in entry.names))
     if args.without:
         left_out = len(every) - len(photos)
         sys.stdout.write(f'{len(photos)} photos; {left_out} are held out, and left out here\n')

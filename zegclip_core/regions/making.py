@@ -24,24 +24,26 @@ import tempfile
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from PIL.ExifTags import Base
 import torch
 from torch import nn, Tensor
 from tqdm import tqdm
 from zegclip_core.data.captions import CaptionedImages
+from zegclip_core.data.folder import check_names
 from zegclip_core.devices import device_errors, pick_device, pick_precision
-from zegclip_core.errors import DataError
+from zegclip_core.errors import ConfigError, DataError, shortened
 from zegclip_core.files import is_hidden
+from zegclip_core.images.headers import orientation_of
 from zegclip_core.images.media import IMAGE_SUFFIXES
 from zegclip_core.loading import load_model, LoadedModel
 from zegclip_core.model.scoring import resize_maps
-from zegclip_core.options import SegmenterOptions, UNLABELLED
+from zegclip_core.options import MAX_ID, SegmenterOptions, UNLABELLED
 from zegclip_core.regions.learning import evidence_of, GRID, learn_words, whitened_tokens
 from zegclip_core.segmenter import EncodedVocabulary, Segmenter
+from zegclip_core.settings import read_yaml
 from zegclip_core.text.phrases import standard_form
 from zegclip_core.text.vocabulary import Vocabulary
 from zegclip_core.text.withheld import Withheld
-from zegclip_core.training.queries import ClassWords
+from zegclip_core.training.queries import ClassWords, read_words
 
 SURE_OF_KNOWN = 0.5
 """Least score of a pixel that is left to a class which the model knows."""
@@ -93,9 +95,10 @@ def make_regions(
         layer = learn_words(tokens, named[indices], seed=seed)
         known, counts = KnownClasses(loaded), Counter[str]()
         for row, index in enumerate(tqdm(indices, 'finding regions', disable=None)):
-            if own := named[index].nonzero().flatten().tolist():
+            own = named[index].nonzero().flatten().tolist()
+            evidence = _maps(layer, tokens[row])[own]
+            if (evidence >= LEAST_PEAK).any():  # Else nothing is found, whatever is known.
                 image, mentioned = photos.image(index), [words[k] for k in own]
-                evidence = _maps(layer, tokens[row])[own]
                 found = find_regions(evidence, known(image, mentioned))
                 if (found != UNLABELLED).any():
                     _write(folder, photos.root / 'images' / photos.names[index], image, found, own)
@@ -105,6 +108,26 @@ def make_regions(
         names = ''.join(f'{entry.name}\n' for entry in words)
         (folder / 'classes.txt').write_text(names, encoding='utf-8')
     return {entry.name: counts[entry.name] for entry in words}
+
+
+def read_sought(path: Path) -> tuple[ClassWords, ...]:
+    """Read words to look for from a YAML file, which maps each to its phrases and overlaps.
+
+    Raises:
+        ConfigError: If it cannot be read, or does not hold words as texts, or too many.
+        DataError: If a word cannot be a class of a dataset.
+    """
+    values = read_yaml(path, 'words')
+    if not isinstance(values, dict) or not 1 <= len(values) <= MAX_ID + 1:
+        raise ConfigError(
+            f'Expected {path} to map 1 to {MAX_ID + 1} words to their phrases and overlaps, but '
+            f'got {len(values) if isinstance(values, dict) else shortened(repr(values))}.'
+        )
+    odd = [name for name in values if not isinstance(name, str) or name != ' '.join(name.split())]
+    if odd:
+        raise ConfigError(f'Expected words as texts in {path}, but got {odd[0]!r}.')
+    check_names([*values], str(path))
+    return read_words(str(path), [*values])
 
 
 def _check_files(names: Sequence[str]) -> None:
@@ -193,7 +216,7 @@ def _write(
         own: Classes of the dataset.
     """
     with Image.open(photo) as opened:
-        upright = opened.getexif().get(Base.Orientation, 1) == 1
+        upright = orientation_of(opened) == 1
     images = folder / 'images' / 'train'
     if upright:
         shutil.copyfile(photo, images / photo.name)
@@ -214,7 +237,7 @@ def named_words(sentences: Sequence[Sequence[str]], words: Sequence[ClassWords])
     groups = Withheld({entry.name: entry.phrases for entry in words})
     named = torch.zeros(len(sentences), len(words), dtype=torch.bool)
     for row, own in enumerate(tqdm(sentences, 'reading sentences', disable=None)):
-        for name in frozenset().union(*map(groups.named_in, own)):
+        for name in groups.named_in(*own):
             named[row, names.index(name)] = True
     unnamed = [name for name, any_ in zip(names, named.any(dim=0), strict=True) if not any_]
     if unnamed:

@@ -68,8 +68,8 @@ class Withheld:
         """
         return bool(self._spans(sentence))
 
-    def named_in(self, sentence: str) -> frozenset[str]:
-        """Return the classes that a sentence mentions, by that name or by another word.
+    def named_in(self, *sentences: str) -> frozenset[str]:
+        """Return the classes that sentences mention, by that name or by another word.
 
         Example:
             >>> withheld = Withheld({'sofa': ['couch'], 'train': []})
@@ -77,7 +77,8 @@ class Withheld:
             ['sofa', 'train']
 
         """
-        joined = (''.join(words) for words in self._spans(sentence))
+        spans = (span for sentence in sentences for span in self._spans(sentence))
+        joined = (''.join(words) for words in spans)
         return frozenset().union(*(self._names[name] for name in joined))
 
     def without_mentioned(self, nouns: Iterable[str], sentence: str) -> list[str]:
