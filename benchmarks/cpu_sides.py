@@ -37,24 +37,19 @@ from zegclip_core.engines.openvino.look import OpenVinoLook
 from zegclip_core.engines.openvino.record import FeatureGraph, grid_tables
 from zegclip_core.engines.plain import PlainEngine
 from zegclip_core.errors import ModelError
+from zegclip_core.export_int8 import quantise_file
 from zegclip_core.images.checks import RgbImage, working_size
 from zegclip_core.options import wait_without_spinning
 
 CPU = torch.device('cpu')
 OPSET = 17
 """Of the graph for onnxruntime: the first with layer normalisation as one operator."""
-ENVIRONMENT = {
-    'ONEDNN_MAX_CPU_ISA': 'AVX2',
-    'ATEN_CPU_CAPABILITY': 'avx2',
-    'MKL_ENABLE_INSTRUCTIONS': 'AVX2',
-}
-"""What keeps PyTorch and oneDNN from newer instructions than AVX2."""
-_HIDDEN = (
-    *('avx2_vnni', 'avx2_vnni_2', 'bfloat16', 'avx512f', 'avx512_core', 'avx512_core_vnni'),
-    *('avx512_core_fp16', 'avx512_core_amx', 'avx512_core_amx_int8', 'avx512_core_amx_bf16'),
-    'avx512_core_amx_fp16',
-)
-"""Instructions that OpenVINO's own kernels look for, by the names of its functions."""
+AVX2_ONLY = Path(__file__).with_name('avx2_only.c')
+"""Makes a processor answer like one with AVX2 and nothing newer."""
+
+
+DYNAMIC = 'dynamic-channels'
+"""Kind of a file in eight bits whose ranges of tokens are found in each frame."""
 
 
 @dataclass(frozen=True)
@@ -69,25 +64,21 @@ class Calibration:
 def emulated_avx2(folder: Path) -> dict[str, str]:
     """Return the environment of a process whose libraries see AVX2 and nothing newer.
 
-    OpenVINO asks the processor itself, and mixed with a oneDNN that is limited its kernels crash.
-    So a small library in ``folder`` answers in the processor's place. The products of onnxruntime
-    and OpenVINO's float32 are MLAS's, which cannot be limited.
+    A small library that is compiled into ``folder`` answers in the processor's place, so that
+    every library chooses the kernels that it has for such a processor. What reads the list of
+    instructions in ``/proc/cpuinfo`` instead, as ``torch.compile`` does, is told by a variable.
 
     Raises:
-        ModelError: If there is no C++ compiler.
+        ModelError: If there is no C compiler.
     """
-    names = [f'with_cpu_x86_{name}' for name in _HIDDEN]
-    bodies = ''.join(f'bool {name}() {{ return false; }} ' for name in names)
-    source, library = folder / 'avx2.cpp', folder / 'avx2.so'
-    source.write_text(f'namespace ov {{ {bodies}}}\n', encoding='utf-8')
-    command = ['c++', '-shared', '-fPIC', '-o', str(library), str(source)]
+    library = folder / 'avx2_only.so'
+    command = ['cc', '-O2', '-shared', '-fPIC', '-o', str(library), str(AVX2_ONLY)]
     try:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise ModelError(f'Expected a C++ compiler to emulate AVX2, but got: {error}') from error
-    # A crash in a library says which side it was.
-    traced = {'PYTHONFAULTHANDLER': '1', 'LD_PRELOAD': str(library)}
-    return {**os.environ, **ENVIRONMENT, **traced}
+        raise ModelError(f'Expected a C compiler to emulate AVX2, but got: {error}') from error
+    limits = {'ONEDNN_MAX_CPU_ISA': 'AVX2', 'ATEN_CPU_CAPABILITY': 'avx2'}
+    return {**os.environ, **limits, 'LD_PRELOAD': str(library)}
 
 
 class OnnxLook:
@@ -140,7 +131,7 @@ def export_features(model: LeanModel, path: Path) -> None:
 
 
 def onnx_file(model: LeanModel, kind: str, calibration: Calibration) -> Path:
-    """Return the file of a kind, ``fp32``, ``dynamic`` or ``qdq``, which is made if it is not."""
+    """Return the file of a kind, ``fp32``, ``DYNAMIC`` or ``qdq``, which is made if it is not."""
     place = calibration.folder / f'{content_key(model)}-{kind}.onnx'
     if place.exists():
         return place
@@ -162,8 +153,8 @@ def quantise_onnx(
     from onnxruntime import quantization as quant
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    if kind == 'dynamic':
-        quant.quantize_dynamic(source, target, op_types_to_quantize=['MatMul', 'Gemm'])
+    if kind == DYNAMIC:
+        quantise_file(source, target)
         return
     ready = target.with_name('ready.onnx')
     quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
@@ -229,7 +220,7 @@ def make_engine(side: str, network: Network, calibration: Calibration) -> Engine
         'torch.compile fp32': inductor,
         'onnxruntime fp32': lambda model: OnnxLook(model, onnx_file(model, 'fp32', calibration)),
         'onnxruntime int8 dynamic': lambda model: OnnxLook(
-            model, onnx_file(model, 'dynamic', calibration)
+            model, onnx_file(model, DYNAMIC, calibration)
         ),
         'onnxruntime int8 static': lambda model: OnnxLook(
             model, onnx_file(model, 'qdq', calibration)

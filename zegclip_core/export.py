@@ -36,6 +36,7 @@ from zegclip_core.engines.backends import require
 from zegclip_core.engines.contract import Network
 from zegclip_core.engines.onnx import INPUTS, OUTPUTS
 from zegclip_core.errors import ModelError
+from zegclip_core.export_int8 import quantise_file
 from zegclip_core.files import user_path
 from zegclip_core.images.checks import working_size
 from zegclip_core.loading import (
@@ -62,6 +63,8 @@ TEXT_SUFFIX = '.text.safetensors'
 OPSET = 18
 """Least operator set that the exporter writes, which the most engines can read."""
 NEWEST_OPSET = 23
+PRECISIONS = ('fp32', 'int8')
+"""Of the linear layers in a file."""
 LARGEST_FILE = 2**31 - 2**24
 """Bytes of weights in one file; above, they lie in a file beside it, as protobuf ends at 2 GiB."""
 LEAST_TORCH = (2, 9)
@@ -196,7 +199,12 @@ def open_source(model: str) -> Source:
 
 
 def export_onnx(
-    model: str, path: str | Path, *, size: tuple[int, int] | None = None, opset: int = OPSET
+    model: str,
+    path: str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    opset: int = OPSET,
+    precision: str = 'fp32',
 ) -> Export:
     """Write a model as an ONNX file; it appears whole or not at all.
 
@@ -206,9 +214,10 @@ def export_onnx(
         size: ``(H, W)`` of the image, in whole patches; ``None`` takes the working size of an
             image of a 4:3 camera.
         opset: Operator set of ONNX, in [``OPSET``, ``NEWEST_OPSET``].
+        precision: Of the linear layers, one of ``PRECISIONS``.
 
     Raises:
-        ModelError: If the model, the size, the operator set or the path cannot be used.
+        ModelError: If the model, an option or the path cannot be used.
         CheckpointError: If the model's file cannot be used.
         TowerError: If one of its towers cannot be found.
     """
@@ -218,6 +227,10 @@ def export_onnx(
     if not OPSET <= opset <= NEWEST_OPSET:
         raise ModelError(
             f'Expected an operator set in [{OPSET}, {NEWEST_OPSET}], but got {opset}.'
+        )
+    if precision not in PRECISIONS:
+        raise ModelError(
+            f'Expected a precision of {" or ".join(PRECISIONS)}, but got {precision!r}.'
         )
     require('onnxscript', 'to export a model')
     if tuple(int(part) for part in torch.__version__.split('.')[:2]) < LEAST_TORCH:
@@ -239,7 +252,7 @@ def export_onnx(
             'text_tower_file': '' if text_tower else path.stem + TEXT_SUFFIX,
         }
     )
-    return Export(_write(program, source.own_text, path), size, text_dim)
+    return Export(_write(program, source.own_text, path, precision), size, text_dim)
 
 
 def _size(size: tuple[int, int] | None, source: Source) -> tuple[int, int]:
@@ -303,6 +316,7 @@ def _write(
     program: Any,  # noqa: ANN401
     own_text: Checkpoint | None,
     path: Path,
+    precision: str,
 ) -> tuple[Path, ...]:
     """Write the files into a folder beside the target, then move them there, the model last."""
     weights = sum(value.const_value.nbytes for value in program.model.graph.initializers.values())
@@ -310,7 +324,7 @@ def _write(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
-        program.save(folder / path.name, external_data=weights > LARGEST_FILE)
+        _save(program, folder / path.name, precision, external=weights > LARGEST_FILE)
         if own_text is not None:
             save_checkpoint(own_text, folder / (path.stem + TEXT_SUFFIX))
         names = sorted(
@@ -324,3 +338,14 @@ def _write(
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
     return tuple(path.parent / name for name in reversed(names))
+
+
+def _save(program: Any, path: Path, precision: str, *, external: bool) -> None:  # noqa: ANN401
+    """Write the graph, with its weights in a file beside it if these are too many for one."""
+    if precision == 'fp32':
+        program.save(path, external_data=external)
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent.parent) as name:
+        whole = Path(name) / path.name
+        program.save(whole, external_data=external)
+        quantise_file(whole, path, external=external)

@@ -24,14 +24,16 @@ from zegclip_core.engines.contract import Network
 from zegclip_core.engines.onnx import INPUTS, OnnxEngine, open_session
 from zegclip_core.errors import ModelError
 from zegclip_core.export import open_source
+from zegclip_core.export_int8 import INT8_KEY
 from zegclip_core.files import user_path
 from zegclip_core.model.scoring import calibrated_scores, resize_maps
 from zegclip_core.options import MAX_CLASSES
 
 CHECKED_CLASSES = (1, 7, 40)
 """How many words a file is checked with, in turn."""
-MOST_DIFFERENCE, LEAST_ALIKE = 1e-3, 0.999
-"""Of scores, and of labels as a share, between onnxruntime and PyTorch."""
+LIMITS = {'fp32': (1e-3, 0.999), 'int8': (0.2, 0.95)}
+"""By precision of the file, the greatest difference of scores, and the least share of labels that
+are the same, between onnxruntime and PyTorch."""
 _BIAS = 0.1  # About that of published models.
 
 
@@ -49,7 +51,7 @@ class ExportCheck:
 
 
 def check_onnx(model: str, path: str | Path) -> ExportCheck:
-    """Compare an exported file with its model, in float32 on the CPU.
+    """Compare an exported file with its model in float32, on the CPU.
 
     The image is noise, and the words are directions drawn at random: what the model makes of them
     has no meaning, but every part of it acts.
@@ -59,14 +61,16 @@ def check_onnx(model: str, path: str | Path) -> ExportCheck:
         path: The file.
 
     Raises:
-        ModelError: If they differ by more than ``MOST_DIFFERENCE`` or agree in fewer labels than
-            ``LEAST_ALIKE``, or onnxruntime is not installed.
+        ModelError: If they differ by more, or agree in fewer labels, than ``LIMITS`` has for the
+            file's precision, or onnxruntime is not installed.
         CheckpointError: If one of the two cannot be read.
     """
     require('onnxruntime', 'to check an exported model')
     source, path = open_source(model), user_path(path)
     session = open_session(path, 'cpu', 'fp32')
     size = OnnxEngine(session, path, MAX_CLASSES).size
+    header = session.get_modelmeta().custom_metadata_map
+    most_difference, least_alike = LIMITS[header.get(INT8_KEY, 'fp32')]
     differences, alikes = [], []
     for classes in CHECKED_CLASSES:
         feed = _made_inputs(size, classes, source.config.text_dim)
@@ -78,10 +82,10 @@ def check_onnx(model: str, path: str | Path) -> ExportCheck:
     # PyTorch's maximum is NaN if one of them is; Python's may be any other.
     found = ExportCheck(float(torch.stack(differences).max()), float(torch.stack(alikes).min()))
     # "not at most" in place of "above": a NaN is no agreement.
-    if not (found.difference <= MOST_DIFFERENCE and found.alike >= LEAST_ALIKE):
+    if not (found.difference <= most_difference and found.alike >= least_alike):
         raise ModelError(
-            f'Expected onnxruntime to give the scores of PyTorch to {MOST_DIFFERENCE:g} and '
-            f'{LEAST_ALIKE:.1%} of its labels, but those of {path} differ by up to '
+            f'Expected onnxruntime to give the scores of PyTorch to {most_difference:g} and '
+            f'{least_alike:.1%} of its labels, but those of {path} differ by up to '
             f'{found.difference:.2g} and {found.alike:.1%} of the labels are the same.'
         )
     return found

@@ -15,11 +15,22 @@
 
 import json
 from pathlib import Path
+import shutil
+import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 from benchmarks import cpu_backends, cpu_sides
 from benchmarks.cpu_backends import build_parser, measure, PAGE, page_text, row, Side, table
-from benchmarks.cpu_sides import Calibration, export_features, make_engine, OnnxLook, SIDES
+from benchmarks.cpu_sides import (
+    Calibration,
+    emulated_avx2,
+    export_features,
+    make_engine,
+    OnnxLook,
+    SIDES,
+)
 from exported_models import write_dinov2
 import numpy as np
 import pytest
@@ -94,6 +105,24 @@ def test_a_side_that_ends_the_process_costs_the_others_nothing(
     others = {'literal', 'a', 'b', 'c'} - crashing if len(crashing) < 3 else set()
     if crashing != {'literal'}:  # Without it there is nothing to compare with.
         assert {row['method'] for row in rows if 'ms' in row} == others
+
+
+@pytest.mark.skipif(shutil.which('cc') is None, reason='needs a C compiler')
+def test_an_emulated_processor_has_avx2_alone(tmp_path: Path) -> None:
+    environment = emulated_avx2(tmp_path)
+    asks = 'from torch import cpu; print(cpu._is_avx512_supported(), cpu._is_amx_tile_supported())'
+    # What asks the processor itself, once told by nothing but the preloaded library.
+    environment.pop('ATEN_CPU_CAPABILITY')
+    told = subprocess.run(
+        [sys.executable, '-c', asks], env=environment, capture_output=True, text=True, check=False
+    )
+    if 'cannot trap CPUID' in told.stderr:
+        pytest.skip(told.stderr)
+    assert told.stdout.split() == ['False', 'False']
+    # A fault is still one, not an endless loop.
+    faults = [sys.executable, '-c', 'import ctypes; ctypes.string_at(0)']
+    ended = subprocess.run(faults, env=environment, capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGSEGV
 
 
 def test_every_side_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

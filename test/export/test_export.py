@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from zegclip_core import export as export_module
 from zegclip_core.errors import ModelError
 from zegclip_core.export import export_onnx
+from zegclip_core.export_int8 import linear_layers
 from zegclip_core.loading import load_model
 from zegclip_core.segmentation import label_type, unlabelled_id
 from zegclip_core.segmenter import Segmenter
@@ -177,10 +178,11 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Replay:
             programs.append(translate(*arguments))
         return programs[0]
 
-    def call(out: Path) -> Path:
+    def call(out: Path, precision: str = 'fp32') -> Path:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(export_module, '_translate', kept)
-            return export_onnx(str(made.model), out, size=made.size).files[0]
+            made_again = export_onnx(str(made.model), out, size=made.size, precision=precision)
+            return made_again.files[0]
 
     return call
 
@@ -199,6 +201,38 @@ def test_more_weights_than_a_file_can_hold_lie_beside_it(
     assert np.array_equal(one.labels, two.labels)
 
 
+def test_eight_bits_are_of_linear_layers_alone_with_a_scale_for_each_channel(
+    replay: Replay, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = replay(tmp_path / 'fp32' / 'a.onnx')
+    rounded = replay(tmp_path / 'int8' / 'a.onnx', precision='int8')
+    assert sorted(path.name for path in rounded.parent.iterdir()) == [
+        'a.onnx',
+        'a.text.safetensors',
+    ]
+    assert not caplog.records
+    before, after = onnx.load(whole), onnx.load(rounded)
+    onnx.checker.check_model(after)
+    products = [node for node in after.graph.node if node.op_type == 'MatMulInteger']
+    assert len(products) == len(linear_layers(before)) > 10
+    exact, found = (
+        {part.name: onnx.numpy_helper.to_array(part) for part in model.graph.initializer}
+        for model in (before, after)
+    )
+    for name in {product.input[1].removesuffix('_quantized') for product in products}:
+        values, scale = found[f'{name}_quantized'], found[f'{name}_scale']
+        assert values.dtype == np.int8
+        assert scale.shape == values.shape[1:]
+        # Rounded to the nearest step of its channel; a Gemm's matrix may have been turned.
+        weight = exact[name] if exact[name].shape == values.shape else exact[name].T
+        assert (np.abs(values * scale - weight) <= 0.501 * scale).all()
+    kept = {entry.key: entry.value for entry in after.metadata_props}
+    assert {entry.key: entry.value for entry in before.metadata_props}.items() <= kept.items()
+    image, vocabulary = picture(48, 64), Vocabulary.from_names(['cat', 'tree'])
+    one, two = (Segmenter.load(str(file)).segment(image, vocabulary) for file in (whole, rounded))
+    assert 0.0 < np.abs(one.scores - two.scores).max() < 0.1
+
+
 def test_a_write_that_fails_leaves_the_folder_as_it_was(
     replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,9 +248,14 @@ def test_a_write_that_fails_leaves_the_folder_as_it_was(
 
 
 @pytest.mark.timeout(600)
-def test_the_bundled_model_can_be_exported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('precision', 'alike', 'near'), [('fp32', 0.999, 1e-4), ('int8', 0.95, 0.2)]
+)
+def test_the_bundled_model_can_be_exported(
+    tmp_path: Path, precision: str, alike: float, near: float
+) -> None:
     file = tmp_path / 'everyday.onnx'
-    made = export_onnx('everyday-s', file, size=(84, 126), opset=20)
+    made = export_onnx('everyday-s', file, size=(84, 126), opset=20, precision=precision)
     assert made.files == (file,)
     assert list(tmp_path.iterdir()) == [file]
     found = Segmenter.load(str(file))
@@ -224,8 +263,8 @@ def test_the_bundled_model_can_be_exported(tmp_path: Path) -> None:
     vocabulary = Vocabulary.from_names(['sky', 'road', 'person', 'chair'])
     image = picture(84, 126)
     ours, theirs = found.segment(image, vocabulary), plain.segment(image, vocabulary)
-    assert (ours.labels == theirs.labels).mean() >= 0.999
-    np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
+    assert (ours.labels == theirs.labels).mean() >= alike
+    np.testing.assert_allclose(ours.scores, theirs.scores, atol=near)
 
 
 def test_a_negative_word_takes_the_pixels_that_it_had_as_a_class(exported: Exported) -> None:

@@ -68,6 +68,7 @@ def without(package: str) -> Callable[..., Any]:
         ({'path': 'model'}, "but got 'model'"),
         ({'opset': 17}, r'operator set in \[18, 23\], but got 17'),
         ({'opset': 99}, 'but got 99'),
+        ({'precision': 'bf16'}, "a precision of fp32 or int8, but got 'bf16'"),
         ({'size': (360, 476)}, r'multiples of 14 pixels.*such as 364x476, but got 360x476'),
         ({'size': (7, 14)}, 'such as 14x14, but got 7x14'),
         ({'model': 'nameless'}, "but got 'nameless'"),
@@ -324,7 +325,8 @@ def test_scores_that_are_no_numbers_are_no_agreement(
     labels, scores = np.zeros((1, 4, 4), np.int32), np.zeros((1, 4, 4), np.float32)
     wrong = export_check.CHECKED_CLASSES[place]
     session = SimpleNamespace(
-        run=lambda _, feed: [labels, scores * (np.nan if len(feed['text']) == wrong else 1)]
+        run=lambda _, feed: [labels, scores * (np.nan if len(feed['text']) == wrong else 1)],
+        get_modelmeta=lambda: SimpleNamespace(custom_metadata_map={}),
     )
     source = SimpleNamespace(network=None, config=SimpleNamespace(text_dim=8))
     same = (torch.from_numpy(labels), torch.from_numpy(scores))

@@ -56,8 +56,9 @@ MAY_IMPORT = {
     # What uses it.
     'explanation': 'engines errors images model options segmentation segmenter text',
     'web': 'engines errors explanation images options refinement segmentation segmenter text',
-    'export': 'devices engines errors files images loading model options text weights',
-    'export_check': 'engines errors export files model options',
+    'export_int8': 'engines',
+    'export': 'devices engines errors export_int8 files images loading model options text weights',
+    'export_check': 'engines errors export export_int8 files model options',
     'bags': 'errors files images messages options segmentation segmenter text',
     'fleet': 'bags errors files segmenter',
     'speed': 'data devices engines errors images loading model options segmenter text versions '

@@ -30,7 +30,7 @@ words that are given with each image. The words are still encoded by the model's
 convert it for OpenVINO, into the cache that the backend openvino takes it from.
 """
 _OF_FORMAT = {
-    **dict.fromkeys(('out', 'size', 'opset', 'check'), 'onnx'),
+    **dict.fromkeys(('out', 'size', 'opset', 'precision', 'check'), 'onnx'),
     'calibrate': 'openvino',
 }
 """Options that only one format has."""
@@ -73,6 +73,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         help='operator set of ONNX, 18 to 23 (default: 18)',
     )
     parser.add_argument(
+        '--precision',
+        choices=['fp32', 'int8'],
+        help='of the linear layers: int8 is faster on a CPU, a quarter of the size, and changes '
+        'about one label in a hundred (default: fp32)',
+    )
+    parser.add_argument(
         '--check',
         action='store_const',
         const=True,
@@ -109,7 +115,8 @@ def run(args: argparse.Namespace) -> int:
     from zegclip_core.export import export_onnx, OPSET
 
     opset = OPSET if args.opset is None else args.opset
-    made = export_onnx(args.model, args.out, size=args.size, opset=opset)
+    precision = args.precision or 'fp32'
+    made = export_onnx(args.model, args.out, size=args.size, opset=opset, precision=precision)
     shown = ', '.join(f'{path} ({path.stat().st_size / 2**20:.0f} MB)' for path in made.files)
     height, width = made.size
     sys.stdout.write(
