@@ -46,8 +46,6 @@ OPSET = 17
 """Of the graph for onnxruntime: the first with layer normalisation as one operator."""
 AVX2_ONLY = Path(__file__).with_name('avx2_only.c')
 """Makes a processor answer like one with AVX2 and nothing newer."""
-
-
 DYNAMIC = 'dynamic-channels'
 """Kind of a file in eight bits whose ranges of tokens are found in each frame."""
 
@@ -61,6 +59,11 @@ class Calibration:
     folder: Path
 
 
+def is_emulated() -> bool:
+    """Return whether this process was started to see AVX2 alone."""
+    return os.environ.get('ONEDNN_MAX_CPU_ISA') == 'AVX2'
+
+
 def emulated_avx2(folder: Path) -> dict[str, str]:
     """Return the environment of a process whose libraries see AVX2 and nothing newer.
 
@@ -71,14 +74,16 @@ def emulated_avx2(folder: Path) -> dict[str, str]:
     Raises:
         ModelError: If there is no C compiler.
     """
-    library = folder / 'avx2_only.so'
-    command = ['cc', '-O2', '-shared', '-fPIC', '-o', str(library), str(AVX2_ONLY)]
+    library, partial = folder / 'avx2_only.so', folder / f'avx2_only.{os.getpid()}'
+    command = ['cc', '-O2', '-shared', '-fPIC', '-o', str(partial), str(AVX2_ONLY)]
     try:
         subprocess.run(command, check=True, capture_output=True)
+        partial.replace(library)  # Another process may have it mapped.
     except (OSError, subprocess.CalledProcessError) as error:
         raise ModelError(f'Expected a C compiler to emulate AVX2, but got: {error}') from error
     limits = {'ONEDNN_MAX_CPU_ISA': 'AVX2', 'ATEN_CPU_CAPABILITY': 'avx2'}
-    return {**os.environ, **limits, 'LD_PRELOAD': str(library)}
+    preloaded = os.pathsep.join(filter(None, [str(library), os.environ.get('LD_PRELOAD')]))
+    return {**os.environ, **limits, 'LD_PRELOAD': preloaded}
 
 
 class OnnxLook:
@@ -211,8 +216,7 @@ def make_engine(side: str, network: Network, calibration: Calibration) -> Engine
     if side == 'plain fp32':
         return PlainEngine(network.eval())
     has_bf16 = pick_precision('auto', CPU) == torch.bfloat16
-    limited = os.environ.get('ONEDNN_MAX_CPU_ISA') == 'AVX2'
-    if side.endswith('bf16') and (limited or not has_bf16):
+    if side.endswith('bf16') and (is_emulated() or not has_bf16):
         raise ModelError('no bfloat16 instructions')
     compilers: dict[str, Callable[[LeanModel], Callable[[Tensor], Features]] | None] = {
         'torch fp32': None,

@@ -36,7 +36,7 @@ from zegclip_core.engines.backends import require
 from zegclip_core.engines.contract import Network
 from zegclip_core.engines.onnx import INPUTS, OUTPUTS
 from zegclip_core.errors import ModelError
-from zegclip_core.export_int8 import quantise_file
+from zegclip_core.export_int8 import quantise_file, require_packages
 from zegclip_core.files import user_path
 from zegclip_core.images.checks import working_size
 from zegclip_core.loading import (
@@ -233,6 +233,8 @@ def export_onnx(
             f'Expected a precision of {" or ".join(PRECISIONS)}, but got {precision!r}.'
         )
     require('onnxscript', 'to export a model')
+    if precision == 'int8':
+        require_packages()
     if tuple(int(part) for part in torch.__version__.split('.')[:2]) < LEAST_TORCH:
         raise ModelError(
             f'Expected PyTorch {".".join(map(str, LEAST_TORCH))} or newer to export a model, '
@@ -345,7 +347,7 @@ def _save(program: Any, path: Path, precision: str, *, external: bool) -> None: 
     if precision == 'fp32':
         program.save(path, external_data=external)
         return
-    with tempfile.TemporaryDirectory(dir=path.parent.parent) as name:
+    with tempfile.TemporaryDirectory(prefix='.', dir=path.parent) as name:
         whole = Path(name) / path.name
         program.save(whole, external_data=external)
         quantise_file(whole, path, external=external)

@@ -70,7 +70,13 @@ def check_onnx(model: str, path: str | Path) -> ExportCheck:
     session = open_session(path, 'cpu', 'fp32')
     size = OnnxEngine(session, path, MAX_CLASSES).size
     header = session.get_modelmeta().custom_metadata_map
-    most_difference, least_alike = LIMITS[header.get(INT8_KEY, 'fp32')]
+    precision = header.get(INT8_KEY, 'fp32')
+    if precision not in LIMITS:
+        raise ModelError(
+            f'Expected {path} to have linear layers in {" or ".join(LIMITS)}, but it has '
+            f'{precision!r}.'
+        )
+    most_difference, least_alike = LIMITS[precision]
     differences, alikes = [], []
     for classes in CHECKED_CLASSES:
         feed = _made_inputs(size, classes, source.config.text_dim)

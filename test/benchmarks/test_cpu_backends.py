@@ -15,6 +15,7 @@
 
 import json
 from pathlib import Path
+import platform
 import shutil
 import signal
 import subprocess
@@ -78,6 +79,11 @@ def test_tables_have_reasons_and_scores() -> None:
     assert '61.00' in text
     assert 'no b' in text
     assert 'emulated' in page_text({'everyday-s avx2': rows}, {})
+    # Eight bits have scores of their own there, and float32 those of all instructions.
+    scores = {'int8': {'VOC': 60.0}, 'int8 avx2': {'VOC': 59.0}, 'fp32': {'VOC': 61.0}}
+    rows = [{'method': name, 'over_literal': None, **known} for name in ('int8', 'fp32')]
+    both = page_text({'everyday-s native': rows, 'everyday-s avx2': rows}, scores)
+    assert [both.count(value) for value in ('60.00', '59.00', '61.00')] == [1, 1, 2]
     assert PAGE.read_text('utf-8').count('<!-- cpu-backends:begin -->') == 1
 
 
@@ -107,7 +113,10 @@ def test_a_side_that_ends_the_process_costs_the_others_nothing(
         assert {row['method'] for row in rows if 'ms' in row} == others
 
 
-@pytest.mark.skipif(shutil.which('cc') is None, reason='needs a C compiler')
+@pytest.mark.skipif(
+    shutil.which('cc') is None or platform.machine() != 'x86_64',
+    reason='needs a C compiler and a processor with CPUID',
+)
 def test_an_emulated_processor_has_avx2_alone(tmp_path: Path) -> None:
     environment = emulated_avx2(tmp_path)
     asks = 'from torch import cpu; print(cpu._is_avx512_supported(), cpu._is_amx_tile_supported())'

@@ -75,8 +75,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         '--precision',
         choices=['fp32', 'int8'],
-        help='of the linear layers: int8 is faster on a CPU, a quarter of the size, and changes '
-        'about one label in a hundred (default: fp32)',
+        help='of the linear layers: int8 is faster on a CPU, a third of the size, and changes one '
+        'or two labels in a hundred (default: fp32)',
     )
     parser.add_argument(
         '--check',

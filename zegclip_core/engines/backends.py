@@ -20,7 +20,7 @@ from zegclip_core.options import OPTIONS, SegmenterOptions
 from zegclip_core.weights.names import ONNX_SUFFIX, parse_model
 
 EXTRAS = {
-    **dict.fromkeys(('onnxruntime', 'onnxscript'), 'onnx'),
+    **dict.fromkeys(('onnx', 'onnxruntime', 'onnxscript'), 'onnx'),
     **dict.fromkeys(('openvino', 'nncf'), 'openvino'),
     'rerun': 'rerun',
 }

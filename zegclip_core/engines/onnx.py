@@ -176,7 +176,7 @@ def pick_providers(
     if precision not in allowed:
         raise ModelError(
             f'Expected a precision of {", ".join(allowed)} for an exported model on {name}, '
-            f'but got {precision!r}.'
+            f'but got {precision!r}: what its file was written in, zegclip export decides.'
         )
     if name == 'cpu':
         return [cpu]
