@@ -114,10 +114,13 @@ def inputs_of(case: str, bundle: Bundle) -> Inputs:
     return Inputs([camera_frame()], vocabulary, embeddings, torch.zeros(len(WORDS)))
 
 
-def segmenter_of(side: str, bundle: Bundle, calibration: Calibration) -> Segmenter:
-    """Return a segmenter with the engine of a side."""
+def segmenter_of(
+    side: str, bundle: Bundle, calibration: Calibration, short_side: int | None = None
+) -> Segmenter:
+    """Return a segmenter with the engine of a side; ``None`` is the model's own size."""
     options = SegmenterOptions(device='cpu', precision='fp32', engine='plain', backend='torch')
-    segmenter = Segmenter(bundle.loaded(), replace(options, threshold=0.0, negatives=()))
+    options = replace(options, threshold=0.0, negatives=(), short_side=short_side)
+    segmenter = Segmenter(bundle.loaded(), options)
     segmenter.engine = make_engine(side, segmenter.network, calibration)
     return segmenter
 
@@ -248,14 +251,17 @@ def score(options: argparse.Namespace) -> dict[str, dict[str, float]]:
         found = json.loads(options.scores.read_text(encoding='utf-8'))
     for side in options.sides:
         try:
-            segmenter = segmenter_of(side, bundle, calibration)
+            segmenter = segmenter_of(side, bundle, calibration, options.short_side)
         except ZegCLIPError as error:
             print(f'{side}: {error}', file=sys.stderr)
             continue
         for name, (kind, folder, step) in DATASETS.items():
             dataset = open_dataset(options.data / folder, kind, 'val')
             result = evaluate(segmenter, dataset, range(0, len(dataset), step))
-            found.setdefault(known_as(side, is_emulated()), {})[name] = 100.0 * result.metrics.miou
+            known = known_as(side, is_emulated())
+            if options.short_side is not None:
+                known = f'{known} {options.short_side}'
+            found.setdefault(known, {})[name] = 100.0 * result.metrics.miou
             write_json(options.scores, found)
     return found
 
@@ -329,6 +335,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--data', type=Path, default=data, metavar='DIR', help='where the datasets lie')
     add('--artefacts', type=Path, default=Path('runs') / 'cpu_backends', metavar='DIR')
     add('--scores', type=Path, metavar='FILE', help='score everyday-s, and write it there')
+    add('--short-side', type=int, metavar='PIXELS', help="score at this size, not the model's")
     add('--known-scores', type=Path, metavar='FILE', help='put these beside the times')
     add('--json', type=Path, metavar='FILE', help='write the figures there')
     add('--write-docs', action='store_true', help=f'put the tables into {PAGE.name}')

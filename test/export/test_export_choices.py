@@ -236,7 +236,7 @@ def test_the_commands_are_known() -> None:
     text = ''.join(blocks('sh')).replace('\\\n', '')
     lines = [shlex.split(line, comments=True) for line in text.splitlines()]
     commands = [line[1:] for line in lines if line and line[0] == '.venv/bin/zegclip']
-    assert {command[0] for command in commands} == {'export', 'segment'}
+    assert {command[0] for command in commands} == {'export', 'evaluate', 'segment'}
     for command in commands:
         build_parser().parse_args(command)
 
