@@ -255,12 +255,12 @@ def score(options: argparse.Namespace) -> dict[str, dict[str, float]]:
         except ZegCLIPError as error:
             print(f'{side}: {error}', file=sys.stderr)
             continue
+        known = known_as(side, is_emulated())
+        if options.short_side is not None:
+            known = f'{known} {options.short_side}'
         for name, (kind, folder, step) in DATASETS.items():
             dataset = open_dataset(options.data / folder, kind, 'val')
             result = evaluate(segmenter, dataset, range(0, len(dataset), step))
-            known = known_as(side, is_emulated())
-            if options.short_side is not None:
-                known = f'{known} {options.short_side}'
             found.setdefault(known, {})[name] = 100.0 * result.metrics.miou
             write_json(options.scores, found)
     return found

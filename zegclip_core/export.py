@@ -36,7 +36,7 @@ from zegclip_core.engines.backends import require
 from zegclip_core.engines.contract import Network
 from zegclip_core.engines.onnx import INPUTS, OUTPUTS
 from zegclip_core.errors import ModelError
-from zegclip_core.export_int8 import quantise_file, require_packages
+from zegclip_core.export_int8 import PRECISIONS, quantise_file
 from zegclip_core.files import user_path
 from zegclip_core.images.checks import working_size
 from zegclip_core.loading import (
@@ -63,8 +63,6 @@ TEXT_SUFFIX = '.text.safetensors'
 OPSET = 18
 """Least operator set that the exporter writes, which the most engines can read."""
 NEWEST_OPSET = 23
-PRECISIONS = ('fp32', 'int8')
-"""Of the linear layers in a file."""
 LARGEST_FILE = 2**31 - 2**24
 """Bytes of weights in one file; above, they lie in a file beside it, as protobuf ends at 2 GiB."""
 LEAST_TORCH = (2, 9)
@@ -232,9 +230,8 @@ def export_onnx(
         raise ModelError(
             f'Expected a precision of {" or ".join(PRECISIONS)}, but got {precision!r}.'
         )
-    require('onnxscript', 'to export a model')
-    if precision == 'int8':
-        require_packages()
+    for package in ('onnxscript', *(('onnx', 'onnxruntime') if precision == 'int8' else ())):
+        require(package, 'to export a model')
     if tuple(int(part) for part in torch.__version__.split('.')[:2]) < LEAST_TORCH:
         raise ModelError(
             f'Expected PyTorch {".".join(map(str, LEAST_TORCH))} or newer to export a model, '

@@ -27,21 +27,12 @@ quantization.
 from pathlib import Path
 from typing import Any
 
-from zegclip_core.engines.backends import require
 from zegclip_core.errors import ModelError
 
+PRECISIONS = ('fp32', 'int8')
+"""Of the linear layers in a file."""
 INT8_KEY = 'linear_layers'
 """Of the file's ``metadata_props``, with the value ``int8``."""
-
-
-def require_packages() -> None:
-    """Find the packages that write eight bits.
-
-    Raises:
-        ModelError: If one is not installed.
-    """
-    for package in ('onnx', 'onnxruntime'):
-        require(package, 'to write a model in eight bits')
 
 
 def quantise_file(source: Path, target: Path, *, external: bool = False) -> None:
@@ -53,9 +44,8 @@ def quantise_file(source: Path, target: Path, *, external: bool = False) -> None
         external: Whether the weights go into a file beside it.
 
     Raises:
-        ModelError: If a package is not installed, or there is no linear layer.
+        ModelError: If there is no linear layer.
     """
-    require_packages()
     import onnx
     from onnxruntime.quantization import quant_utils, quantize_dynamic
 

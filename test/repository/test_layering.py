@@ -56,7 +56,7 @@ MAY_IMPORT = {
     # What uses it.
     'explanation': 'engines errors images model options segmentation segmenter text',
     'web': 'engines errors explanation images options refinement segmentation segmenter text',
-    'export_int8': 'engines errors',
+    'export_int8': 'errors',
     'export': 'devices engines errors export_int8 files images loading model options text weights',
     'export_check': 'engines errors export export_int8 files model options',
     'bags': 'errors files images messages options segmentation segmenter text',

@@ -21,6 +21,7 @@ import sys
 from typing import Any
 
 from zegclip_core.errors import ConfigError
+from zegclip_core.export_int8 import PRECISIONS
 from zegclip_core.files import user_path
 from zegclip_core.weights.names import DEFAULT_MODEL
 
@@ -74,7 +75,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument(
         '--precision',
-        choices=['fp32', 'int8'],
+        choices=PRECISIONS,
         help='of the linear layers: int8 is faster on a CPU, a third of the size, and changes one '
         'or two labels in a hundred (default: fp32)',
     )
